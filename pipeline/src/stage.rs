@@ -1,0 +1,292 @@
+//! What a stage is, and all that its body may see.
+//!
+//! A stage is its parameters (a plain serde struct that implements [`Stage`]) plus a body, a function
+//! `fn(&Parameters, &Job) -> Result<(), StageError>`. The two are apart so that a program can know, check, plan and
+//! explain a stage whose body lives in another executable.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::source::{SourceNeed, Tree};
+
+/// One kind of step: its identity and its parameters, and nothing else.
+///
+/// Every field that serde writes enters the fingerprint, so a parameter that cannot change the output does not belong here.
+pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static {
+    /// The name that workflow files use, for example `text.count`. Stable: it enters fingerprints.
+    const KIND: &'static str;
+    /// Raised by hand when the same inputs would now give different bytes.
+    const VERSION: u32;
+    /// One line for people.
+    const ABOUT: &'static str;
+
+    /// The inputs it takes.
+    fn slots() -> Vec<Slot>;
+
+    /// Mistakes that the types cannot catch, as pairs of parameter and sentence.
+    fn check(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
+    /// The trees of files outside the store that it reads. A stage that names any is a *source*: it is brought up to date
+    /// while planning, because all that follows depends on what it finds.
+    fn sources(&self) -> Vec<SourceNeed> {
+        Vec::new()
+    }
+
+    /// What else the output depends on, as name and value: the version of a numeric library, say.
+    fn environment(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
+    /// What it occupies while it runs.
+    fn claims(&self) -> Claims {
+        Claims::default()
+    }
+
+    /// Into how many parts the output is split (folders `parts/00000`, `parts/00001`, ...), when it is.
+    fn partitions(&self) -> Option<u32> {
+        None
+    }
+}
+
+/// A named input of a stage kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slot {
+    /// The name that workflow files use.
+    pub name: &'static str,
+    /// How many artifacts it takes.
+    pub arity: Arity,
+    /// One line for people.
+    pub about: &'static str,
+}
+
+/// How many artifacts a slot takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arity {
+    /// Exactly one.
+    One,
+    /// None or one.
+    Optional,
+    /// One or more, in order of matrix point and partition.
+    Many,
+}
+
+impl Slot {
+    /// A slot for exactly one artifact.
+    pub fn one(name: &'static str, about: &'static str) -> Self {
+        Self { name, arity: Arity::One, about }
+    }
+    /// A slot that may stay empty.
+    pub fn optional(name: &'static str, about: &'static str) -> Self {
+        Self { name, arity: Arity::Optional, about }
+    }
+    /// A slot for one or more artifacts.
+    pub fn many(name: &'static str, about: &'static str) -> Self {
+        Self { name, arity: Arity::Many, about }
+    }
+}
+
+/// What a node occupies while it runs. How many slots there are is a matter of the machine, never of a fingerprint.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claims {
+    /// One slot of the `cpu` pool, or all of them.
+    pub cpu: CpuClaim,
+    /// Whether it wants a device of the `gpu` pool.
+    pub gpu: GpuClaim,
+}
+
+/// See [`Claims::cpu`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CpuClaim {
+    /// One thread.
+    #[default]
+    One,
+    /// Every thread of the pool. A node that gets a GPU takes one slot only.
+    All,
+}
+
+/// See [`Claims::gpu`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GpuClaim {
+    /// Never uses one.
+    #[default]
+    Never,
+    /// Uses one when the pool has any.
+    Prefer,
+}
+
+/// Everything the body of a stage may see. It reads no store, console, clock, environment, network or global generator.
+#[derive(Debug)]
+pub struct Job {
+    /// The artifacts, by slot.
+    pub inputs: Inputs,
+    /// The outside trees of a source stage, by place, with the hash of every file.
+    pub sources: BTreeMap<String, Arc<Tree>>,
+    /// Where things outside the store are on this machine (`corpora.fsdd` -> folder).
+    pub places: Places,
+    /// The part of the partitioned input this node works on.
+    pub partition: Option<u32>,
+    /// An empty folder of this attempt's own. What lies in it at the end becomes the artifact.
+    pub out: PathBuf,
+    /// A folder that outlives a killed attempt, for the same fingerprint only. Deleted once the node has finished.
+    pub resume: PathBuf,
+    /// Threads the body may use.
+    pub threads: usize,
+    /// Index of the GPU it may use.
+    pub gpu: Option<u32>,
+    /// Where progress goes.
+    pub progress: Box<dyn JobProgress>,
+    /// Set when the run is to end early.
+    pub stop: Stop,
+}
+
+/// Takes the progress of one node.
+pub trait JobProgress: Send + Sync + std::fmt::Debug {
+    /// `done` of `total` units (`"files"`, `"steps"`); `total` 0 when not known. `note` is free text such as the current loss.
+    fn tick(&self, done: u64, total: u64, unit: &str, note: &str);
+    /// A line worth keeping in the log and showing once.
+    fn note(&self, line: &str);
+    /// A number about this execution, for the run's record and never for the output: `peak_memory_mib`, `audio_secs`.
+    fn fact(&self, name: &str, value: serde_json::Value);
+}
+
+/// Drops everything; for tests and examples.
+#[derive(Debug)]
+pub struct Silent;
+
+impl JobProgress for Silent {
+    fn tick(&self, _: u64, _: u64, _: &str, _: &str) {}
+    fn note(&self, _: &str) {}
+    fn fact(&self, _: &str, _: serde_json::Value) {}
+}
+
+/// A request to end early, shared by everyone who may make or must notice it.
+#[derive(Debug, Clone, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// Asks for the end.
+    pub fn request(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+    /// Whether the end was asked for.
+    pub fn requested(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The artifacts a node reads, by slot name.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Inputs(pub BTreeMap<String, Vec<Input>>);
+
+/// One artifact, or one file or folder of it, as an input.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Input {
+    /// The file or folder.
+    pub path: PathBuf,
+    /// The matrix point of the node that made it: axis -> value.
+    pub point: BTreeMap<String, String>,
+    /// The partition it is.
+    pub partition: Option<u32>,
+}
+
+impl Inputs {
+    /// The path in a slot of arity one.
+    ///
+    /// # Panics
+    /// When the slot was not declared with [`Arity::One`]: the graph guarantees it is filled.
+    pub fn one(&self, slot: &str) -> &Path {
+        self.optional(slot).expect("the graph fills every slot of arity one")
+    }
+    /// The path in an optional slot.
+    pub fn optional(&self, slot: &str) -> Option<&Path> {
+        self.many(slot).first().map(|input| input.path.as_path())
+    }
+    /// All artifacts of a slot, in order of matrix point and partition.
+    pub fn many(&self, slot: &str) -> &[Input] {
+        self.0.get(slot).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// Where things outside the store are on this machine: `corpora.fsdd` -> folder. Never part of a fingerprint.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Places(pub BTreeMap<String, PathBuf>);
+
+impl Places {
+    /// The folder of a place.
+    ///
+    /// # Errors
+    /// [`StageError::NoPlace`] when this machine's settings do not name it.
+    pub fn get(&self, place: &str) -> Result<&Path, StageError> {
+        let path = self.0.get(place).ok_or_else(|| StageError::NoPlace { place: place.to_owned() })?;
+        Ok(path)
+    }
+}
+
+/// Why a body ended without an artifact.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StageError {
+    /// The stage's own error, with what the user can do about it.
+    #[error("{source}")]
+    Failed {
+        /// What went wrong; its own sources follow.
+        source: Box<dyn Error + Send + Sync>,
+        /// What the user can do.
+        hint: Option<String>,
+    },
+    /// [`Job::stop`] was set. What lies in the resume folder is kept.
+    #[error("stopped before the end")]
+    Stopped,
+    /// An outside file is not the one that the plan saw.
+    #[error("`{path}` changed while the run used it")]
+    SourceChanged {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The settings of this machine name no such place.
+    #[error("no place is set for `{place}`")]
+    NoPlace {
+        /// For example `corpora.fsdd`.
+        place: String,
+    },
+    /// Reading or writing a file failed.
+    #[error("cannot {action} `{path}`")]
+    Io {
+        /// The verb: `read`, `write`, `create`.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl StageError {
+    /// Wraps a stage's own error.
+    pub fn failed(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Failed { source: source.into(), hint: None }
+    }
+    /// Adds what the user can do about it.
+    #[must_use]
+    pub fn with_hint(self, text: impl Into<String>) -> Self {
+        match self {
+            Self::Failed { source, .. } => Self::Failed { source, hint: Some(text.into()) },
+            other => other,
+        }
+    }
+    /// For `map_err`: `fs::read(path).map_err(StageError::io("read", path))`.
+    pub fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { action, path, source }
+    }
+}

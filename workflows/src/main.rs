@@ -1,0 +1,2 @@
+//! The `sure` command line.
+fn main() {}
