@@ -1,1 +1,5 @@
-//! Work in progress.
+//! Metrics, result tables and plots.
+
+pub mod predictions;
+
+pub use predictions::{Prediction, PredictionsError};
