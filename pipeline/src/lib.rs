@@ -3,6 +3,7 @@
 mod digest;
 pub mod source;
 pub mod stage;
+pub mod worker;
 
 pub use digest::Digest;
 pub use stage::{
