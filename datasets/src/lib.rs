@@ -1,1 +1,42 @@
-//! Work in progress.
+//! Reads speech corpora as their makers distribute them.
+//!
+//! A reader lists utterances with their labels and splits. It decodes no audio, hashes nothing and knows nothing of
+//! stages: what becomes of an utterance is for others to say.
+
+mod corpus;
+mod error;
+mod folder;
+pub mod fsdd;
+pub mod speech_commands;
+
+pub use corpus::{Corpus, Listing, Protocol, Skipped, Span, Split, Utterance};
+pub use error::CorpusError;
+
+/// Every reader, in order of name.
+pub static ALL: &[&dyn Corpus] = &[&fsdd::Fsdd, &speech_commands::SpeechCommands];
+
+/// The reader of a name, for example `fsdd`.
+pub fn find(name: &str) -> Option<&'static dyn Corpus> {
+    ALL.iter().copied().find(|corpus| corpus.name() == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reader_is_found_by_its_name_and_names_are_sorted() {
+        for corpus in ALL {
+            assert_eq!(find(corpus.name()).map(Corpus::name), Some(corpus.name()));
+            assert!(!corpus.protocols().is_empty(), "{} has no protocol", corpus.name());
+        }
+        assert!(ALL.is_sorted_by_key(|corpus| corpus.name()));
+        assert!(find("nonesuch").is_none());
+    }
+
+    #[test]
+    fn an_unknown_protocol_is_named_with_the_known_ones() {
+        let error = speech_commands::SpeechCommands.protocol(Some("gsc-v3")).unwrap_err().to_string();
+        assert!(error.contains("`gsc-v3`") && error.contains("gsc-v2-11, gsc-v1-11"), "{error}");
+    }
+}
