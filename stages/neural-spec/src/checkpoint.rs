@@ -1,0 +1,259 @@
+//! Encoders that lie on this machine, in the folder layout of Hugging Face.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use pipeline::source::{SourceNeed, Tree, TreeFile};
+use pipeline::{Digest, Job, Slot, Stage, StageError};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{Mistakes, require};
+
+/// Takes a checkpoint folder of this machine into the store. Its folder is set under `checkpoints` in the machine's settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EncoderCheckpoint {
+    /// Its name in the machine's settings: `wav2vec2_base` for the place `checkpoints.wav2vec2_base`.
+    pub name: String,
+}
+
+/// A checkpoint folder that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckpointError {
+    /// Nothing says what shape the encoder has.
+    #[error("no `config.json` in checkpoint folder `{folder}`")]
+    NoConfig {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// It holds no weights in a layout we read.
+    #[error("no weights in checkpoint folder `{folder}`: expected `{SINGLE}`, `{INDEX}` or `{PICKLE}`")]
+    NoWeights {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The list of weight files is not one.
+    #[error("`{path}` is not a list of weight files")]
+    Index {
+        /// The list.
+        path: PathBuf,
+        /// Where it departs from JSON.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The list names a file that is not there.
+    #[error("`{index}` names `{file}`, which is not in that folder")]
+    NoPart {
+        /// The list.
+        index: PathBuf,
+        /// The file.
+        file: String,
+    },
+}
+
+const CONFIG: &str = "config.json";
+const PREPROCESSOR: &str = "preprocessor_config.json";
+const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+const PICKLE: &str = "pytorch_model.bin";
+
+impl EncoderCheckpoint {
+    fn place(&self) -> String {
+        format!("checkpoints.{}", self.name)
+    }
+}
+
+impl Stage for EncoderCheckpoint {
+    const KIND: &'static str = "encoder.checkpoint";
+    const VERSION: u32 = 1;
+    const ABOUT: &'static str = "Takes a checkpoint folder of this machine into the store";
+
+    fn slots() -> Vec<Slot> {
+        Vec::new()
+    }
+    fn check(&self) -> Mistakes {
+        let mut mistakes = Vec::new();
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        let ok = !self.name.is_empty() && self.name.chars().all(plain);
+        require(&mut mistakes, ok, "name", "letters, digits, `_` and `-`", format!("`{}`", self.name));
+        mistakes
+    }
+    fn sources(&self) -> Vec<SourceNeed> {
+        vec![SourceNeed { place: self.place(), wants: Box::new(wants) }]
+    }
+}
+
+/// Whether a file of a checkpoint folder may be read: only those beside `config.json`, in the formats we know.
+fn wants(path: &str) -> bool {
+    let part = path.starts_with("model-") && path.ends_with(".safetensors") && !path.contains('/');
+    part || [CONFIG, PREPROCESSOR, SINGLE, INDEX, PICKLE].contains(&path)
+}
+
+/// Copies `config.json`, `preprocessor_config.json` (when there is one) and the weights into the artifact.
+///
+/// Of several layouts of weights the first is taken: one safetensors file, a list of them, a pickle.
+///
+/// Errors: [`CheckpointError`] for a folder that is not a checkpoint, [`StageError::SourceChanged`] for a file that is no
+/// longer the one the plan saw.
+pub fn run(params: &EncoderCheckpoint, job: &Job) -> Result<(), StageError> {
+    let tree = job.sources.get(&params.place()).ok_or_else(|| StageError::NoPlace { place: params.place() })?;
+    let mut files = vec![tree.find(CONFIG).ok_or_else(|| broken(CheckpointError::NoConfig { folder: tree.root.clone() }))?];
+    files.extend(tree.find(PREPROCESSOR));
+    files.extend(weights(tree)?);
+    let total: u64 = files.iter().map(|file| file.size).sum();
+    let mut done = 0;
+    for file in files {
+        if job.stop.requested() {
+            return Err(StageError::Stopped);
+        }
+        copy(&tree.root, file, &job.out)?;
+        done += file.size;
+        job.progress.tick(done, total, "bytes", &file.path);
+    }
+    Ok(())
+}
+
+/// The files that hold the weights.
+fn weights(tree: &Tree) -> Result<Vec<&TreeFile>, StageError> {
+    if let Some(single) = tree.find(SINGLE) {
+        return Ok(vec![single]);
+    }
+    let Some(index) = tree.find(INDEX) else {
+        let pickle = tree.find(PICKLE).ok_or_else(|| broken(CheckpointError::NoWeights { folder: tree.root.clone() }))?;
+        return Ok(vec![pickle]);
+    };
+    #[derive(Deserialize)]
+    struct Index {
+        weight_map: std::collections::BTreeMap<String, String>,
+    }
+    let path = tree.root.join(INDEX);
+    let text = fs::read(&path).map_err(StageError::io("read", &path))?;
+    let listed: Index =
+        serde_json::from_slice(&text).map_err(|source| broken(CheckpointError::Index { path: path.clone(), source }))?;
+    let names: std::collections::BTreeSet<String> = listed.weight_map.into_values().collect();
+    let mut files = vec![index];
+    for name in names {
+        files.push(tree.find(&name).ok_or_else(|| broken(CheckpointError::NoPart { index: path.clone(), file: name }))?);
+    }
+    Ok(files)
+}
+
+fn broken(error: CheckpointError) -> StageError {
+    StageError::failed(error)
+        .with_hint("point `checkpoints` of the machine's settings at a folder as Hugging Face publishes it, downloaded whole")
+}
+
+/// Copies a file and checks on the way that it is the one the plan saw.
+fn copy(root: &Path, file: &TreeFile, out: &Path) -> Result<(), StageError> {
+    let (from, to) = (root.join(&file.path), out.join(&file.path));
+    let mut source = fs::File::open(&from).map_err(StageError::io("read", &from))?;
+    let mut target = fs::File::create(&to).map_err(StageError::io("create", &to))?;
+    let mut hasher = blake3::Hasher::new();
+    let mut block = vec![0; 1 << 20];
+    loop {
+        let count = source.read(&mut block).map_err(StageError::io("read", &from))?;
+        if count == 0 {
+            break;
+        }
+        hasher.update(&block[..count]);
+        target.write_all(&block[..count]).map_err(StageError::io("write", &to))?;
+    }
+    if Digest(*hasher.finalize().as_bytes()) != file.digest {
+        return Err(StageError::SourceChanged { path: from });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use pipeline::{Inputs, Places, Silent, Stop};
+
+    use super::*;
+
+    fn run_on(folder: &Path) -> (Result<(), StageError>, Vec<String>) {
+        let mut files: Vec<TreeFile> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| {
+                let path = entry.unwrap().path();
+                let bytes = fs::read(&path).unwrap();
+                let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+                TreeFile { path: name, size: bytes.len() as u64, digest: Digest::of(&bytes) }
+            })
+            .filter(|file| wants(&file.path))
+            .collect();
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        run_with(Tree { root: folder.to_owned(), files })
+    }
+
+    fn run_with(tree: Tree) -> (Result<(), StageError>, Vec<String>) {
+        let (out, resume) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let job = Job {
+            inputs: Inputs::default(),
+            sources: BTreeMap::from([("checkpoints.tiny".to_owned(), Arc::new(tree))]),
+            places: Places::default(),
+            partition: None,
+            out: out.path().to_owned(),
+            resume: resume.path().to_owned(),
+            threads: 1,
+            gpu: None,
+            progress: Box::new(Silent),
+            stop: Stop::default(),
+        };
+        let result = run(&EncoderCheckpoint { name: "tiny".into() }, &job);
+        let mut names: Vec<_> =
+            fs::read_dir(out.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        (result, names)
+    }
+
+    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            fs::write(folder.path().join(name), text).unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn only_what_is_needed_is_copied() {
+        let files = [(CONFIG, "{}"), (PREPROCESSOR, "{}"), (SINGLE, "w"), (PICKLE, "p"), ("README.md", "r")];
+        let (result, names) = run_on(folder(&files).path());
+        result.unwrap();
+        assert_eq!(names, [CONFIG, SINGLE, PREPROCESSOR]);
+    }
+
+    #[test]
+    fn listed_parts_are_copied_and_missing_ones_named() {
+        let index = r#"{"metadata":{},"weight_map":{"a":"model-1.safetensors","b":"model-2.safetensors"}}"#;
+        let mut files = vec![(CONFIG, "{}"), (INDEX, index), ("model-1.safetensors", "1"), ("model-2.safetensors", "2")];
+        let (result, names) = run_on(folder(&files).path());
+        result.unwrap();
+        assert_eq!(names, [CONFIG, "model-1.safetensors", "model-2.safetensors", INDEX]);
+        files.pop();
+        let (result, _) = run_on(folder(&files).path());
+        assert!(result.unwrap_err().to_string().contains("model-2.safetensors"));
+    }
+
+    #[test]
+    fn a_folder_without_config_or_weights_is_refused() {
+        let (result, _) = run_on(folder(&[(SINGLE, "w")]).path());
+        assert!(result.unwrap_err().to_string().contains(CONFIG));
+        let (result, _) = run_on(folder(&[(CONFIG, "{}")]).path());
+        assert!(result.unwrap_err().to_string().contains(PICKLE));
+    }
+
+    #[test]
+    fn a_file_changed_since_the_plan_stops_the_run() {
+        let folder = folder(&[(CONFIG, "{}"), (SINGLE, "w")]);
+        let file = |name: &str, text: &[u8]| TreeFile { path: name.into(), size: 2, digest: Digest::of(text) };
+        let files = vec![file(CONFIG, b"{}"), file(SINGLE, b"other")];
+        let (result, _) = run_with(Tree { root: folder.path().to_owned(), files });
+        assert!(matches!(result, Err(StageError::SourceChanged { .. })));
+    }
+}
