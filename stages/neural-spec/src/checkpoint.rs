@@ -1,5 +1,6 @@
 //! Encoders that lie on this machine, in the folder layout of Hugging Face.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -116,6 +117,13 @@ pub fn run(params: &EncoderCheckpoint, job: &Job) -> Result<(), StageError> {
     Ok(())
 }
 
+/// The list of weight files of a checkpoint in parts.
+#[derive(Deserialize)]
+struct Index {
+    /// Parameter name -> file.
+    weight_map: BTreeMap<String, String>,
+}
+
 /// The files that hold the weights.
 fn weights(tree: &Tree) -> Result<Vec<&TreeFile>, StageError> {
     if let Some(single) = tree.find(SINGLE) {
@@ -125,15 +133,11 @@ fn weights(tree: &Tree) -> Result<Vec<&TreeFile>, StageError> {
         let pickle = tree.find(PICKLE).ok_or_else(|| broken(CheckpointError::NoWeights { folder: tree.root.clone() }))?;
         return Ok(vec![pickle]);
     };
-    #[derive(Deserialize)]
-    struct Index {
-        weight_map: std::collections::BTreeMap<String, String>,
-    }
     let path = tree.root.join(INDEX);
     let text = fs::read(&path).map_err(StageError::io("read", &path))?;
     let listed: Index =
         serde_json::from_slice(&text).map_err(|source| broken(CheckpointError::Index { path: path.clone(), source }))?;
-    let names: std::collections::BTreeSet<String> = listed.weight_map.into_values().collect();
+    let names: BTreeSet<String> = listed.weight_map.into_values().collect();
     let mut files = vec![index];
     for name in names {
         files.push(tree.find(&name).ok_or_else(|| broken(CheckpointError::NoPart { index: path.clone(), file: name }))?);
@@ -169,7 +173,6 @@ fn copy(root: &Path, file: &TreeFile, out: &Path) -> Result<(), StageError> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::sync::Arc;
 
     use pipeline::{Inputs, Places, Silent, Stop};
