@@ -1,8 +1,19 @@
 //! Plans and runs a graph of cached stages; knows nothing of what the stages do.
 
 mod digest;
+pub mod event;
+pub mod graph;
+pub mod manifest;
+pub mod mistake;
+pub mod plan;
+pub mod registry;
+pub mod run;
+pub mod schedule;
 pub mod source;
+pub mod spec;
 pub mod stage;
+pub mod store;
+pub mod traces;
 pub mod worker;
 
 pub use digest::Digest;

@@ -1,0 +1,123 @@
+//! What happens during a run, told to whoever listens. No listener is needed for a run to work.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "event")]
+pub enum Event {
+    /// An outside tree was looked through.
+    Scanned {
+        /// The source node.
+        node: String,
+        /// Files found.
+        files: usize,
+        /// Files that had to be read because their stats are new.
+        read: usize,
+        /// Their bytes.
+        bytes: u64,
+    },
+    /// The run begins, after planning.
+    RunStarted {
+        /// Its number in the record.
+        run: i64,
+        /// The workflow's name.
+        workflow: String,
+        /// Nodes that are reused.
+        reuse: usize,
+        /// Nodes that run.
+        run_nodes: usize,
+        /// Nodes that run if an input changes.
+        maybe: usize,
+    },
+    /// A node starts.
+    NodeStarted {
+        /// The node.
+        node: String,
+        /// How long it took last time.
+        expected_secs: Option<f64>,
+    },
+    /// See [`crate::JobProgress::tick`].
+    Tick {
+        /// The node.
+        node: String,
+        /// Units done.
+        done: u64,
+        /// Units in all; 0 when not known.
+        total: u64,
+        /// What is counted.
+        unit: String,
+        /// Free text.
+        note: String,
+    },
+    /// See [`crate::JobProgress::note`].
+    Note {
+        /// The node.
+        node: String,
+        /// The line.
+        line: String,
+    },
+    /// A node ended.
+    NodeFinished {
+        /// The node.
+        node: String,
+        /// How.
+        outcome: Outcome,
+        /// How long it took.
+        secs: f64,
+    },
+    /// The run ends.
+    RunFinished {
+        /// Its number in the record.
+        run: i64,
+        /// Whether every wanted node is up to date now.
+        complete: bool,
+        /// How long it took.
+        secs: f64,
+    },
+}
+
+/// How a node ended.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "outcome")]
+pub enum Outcome {
+    /// It ran and gave an artifact.
+    Ran {
+        /// Where the artifact lies.
+        path: PathBuf,
+    },
+    /// Its inputs turned out as they were, or another run made it meanwhile.
+    Reused,
+    /// It failed.
+    Failed {
+        /// What went wrong, outermost first.
+        chain: Vec<String>,
+        /// What the user can do.
+        hint: Option<String>,
+        /// Its log.
+        log: PathBuf,
+    },
+    /// It ended early, as asked, or was not started any more.
+    Stopped,
+    /// It could not run because another node failed.
+    Blocked {
+        /// That node.
+        by: String,
+    },
+}
+
+/// A listener.
+pub trait Progress: Send + Sync {
+    /// Takes an event; called from several threads.
+    fn event(&self, event: &Event);
+}
+
+/// Listens to nothing.
+#[derive(Debug)]
+pub struct Deaf;
+
+impl Progress for Deaf {
+    fn event(&self, _: &Event) {}
+}

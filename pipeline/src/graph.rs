@@ -1,0 +1,700 @@
+//! From a description and the known stage kinds to the DAG of nodes, with every mistake reported at once. No I/O.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use petgraph::algo::{tarjan_scc, toposort};
+use petgraph::graph::{DiGraph, NodeIndex};
+use serde_json::{Map, Value};
+
+use crate::mistake::{Mistake, Mistakes};
+use crate::registry::{Kind, Placed, Registry};
+use crate::spec::{Axis, Located, Spec, StageSpec, Term};
+use crate::stage::Arity;
+
+/// A matrix point: axis -> value as text.
+pub type Point = BTreeMap<String, String>;
+
+/// A workflow that cannot be wrong in form: all names resolved, no cycle.
+#[derive(Debug)]
+pub struct Workflow {
+    /// Its name.
+    pub name: String,
+    /// One line for people.
+    pub about: String,
+    /// Its nodes; an edge leads from a producer to a consumer.
+    pub graph: DiGraph<Node, ()>,
+    /// The wanted nodes, each after all it depends on.
+    pub order: Vec<NodeIndex>,
+    /// The settings and matrix values in force, for the record.
+    pub axes: Vec<(String, Vec<String>)>,
+}
+
+/// A stage placed in a workflow, at one point of its matrix, on one partition.
+#[derive(Debug)]
+pub struct Node {
+    /// `stage[axis=value,...]#partition`
+    pub id: String,
+    /// Its stage's name in the workflow.
+    pub stage: Arc<str>,
+    /// Its stage kind.
+    pub kind: Arc<Kind>,
+    /// Its matrix point.
+    pub point: Point,
+    /// Its partition.
+    pub partition: Option<u32>,
+    /// The stage itself.
+    pub placed: Arc<dyn Placed>,
+    /// What it reads.
+    pub inputs: Vec<Edge>,
+}
+
+/// An input of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edge {
+    /// The slot it fills.
+    pub slot: String,
+    /// The node that makes it.
+    pub from: NodeIndex,
+    /// The part of the artifact that is meant; all of it when none.
+    pub part: Option<String>,
+    /// The values of the gathered axes.
+    pub point: Point,
+    /// The partition, where several are gathered.
+    pub partition: Option<u32>,
+}
+
+impl Edge {
+    /// The name of this input in a [`crate::manifest::Manifest`].
+    pub fn field(&self) -> String {
+        format!("{}{}", self.slot, Suffix(&self.point, self.partition))
+    }
+}
+
+/// `[axis=value,...]#partition`, each part only when there is one.
+struct Suffix<'a>(&'a Point, Option<u32>);
+
+impl fmt::Display for Suffix<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.0.is_empty() {
+            let pairs: Vec<String> = self.0.iter().map(|(axis, value)| format!("{axis}={value}")).collect();
+            write!(f, "[{}]", pairs.join(","))?;
+        }
+        if let Some(partition) = self.1 {
+            write!(f, "#{partition}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A change of a setting or of the matrix: `--set seed=1,2`.
+pub type Settings = BTreeMap<String, Vec<String>>;
+
+/// The folder of a partition inside an artifact.
+pub fn part_folder(partition: u32) -> String {
+    format!("parts/{partition:05}")
+}
+
+/// Builds the DAG. `targets` are patterns over node ids (see [`matches`]); with none, everything is wanted.
+///
+/// # Errors
+/// Every mistake at once: unknown names, wrong parameters, unfilled inputs, cycles.
+pub fn build(spec: &Spec, registry: &Registry, settings: &Settings, targets: &[String]) -> Result<Workflow, Mistakes> {
+    let mut builder = Builder::new(spec, registry);
+    builder.apply(settings);
+    builder.check_names();
+    if builder.mistakes.is_empty() {
+        builder.find_axes();
+        builder.expand(targets);
+    }
+    let Builder { graph, mut mistakes, active, .. } = builder;
+    let order = match toposort(&graph, None) {
+        Ok(order) => order,
+        Err(_) => {
+            mistakes.extend(cycles(&graph, spec));
+            vec![]
+        }
+    };
+    if !mistakes.is_empty() {
+        return Err(Mistakes::new(&spec.file, &spec.text, mistakes));
+    }
+    let order = only_needed(&graph, order, targets);
+    let axes = spec.axes.iter().map(|axis| (axis.name.value.clone(), texts(&active[&axis.name.value]))).collect();
+    Ok(Workflow { name: spec.name.clone(), about: spec.about.clone(), graph, order, axes })
+}
+
+/// Drops what no target needs, down to single partitions.
+fn only_needed(graph: &DiGraph<Node, ()>, mut order: Vec<NodeIndex>, targets: &[String]) -> Vec<NodeIndex> {
+    if targets.is_empty() {
+        return order;
+    }
+    let mut needed = vec![false; graph.node_count()];
+    for node in order.iter().rev() {
+        let wanted = targets.iter().any(|target| matches(target, &graph[*node].id));
+        let used = graph.neighbors(*node).any(|consumer| needed[consumer.index()]);
+        needed[node.index()] = wanted || used;
+    }
+    order.retain(|node| needed[node.index()]);
+    order
+}
+
+impl Workflow {
+    /// The nodes whose ids match a pattern (see [`matches`]), in order.
+    pub fn find(&self, pattern: &str) -> Vec<NodeIndex> {
+        self.order.iter().copied().filter(|node| matches(pattern, &self.graph[*node].id)).collect()
+    }
+}
+
+/// Whether a pattern names a node. `train` names all nodes of a stage, `train[method=lora]` those at these values whatever
+/// the other axes, `shards#7` one partition; `*` stands for any text in the stage's name.
+pub fn matches(pattern: &str, id: &str) -> bool {
+    let ((stage, wanted, part), (name, point, partition)) = (split(pattern), split(id));
+    glob(stage, name) && part.is_none_or(|part| Some(part) == partition) && wanted.iter().all(|pair| point.contains(pair))
+}
+
+fn split(id: &str) -> (&str, Vec<&str>, Option<&str>) {
+    let (rest, partition) = id.rsplit_once('#').map_or((id, None), |(rest, partition)| (rest, Some(partition)));
+    let (stage, point) = rest.split_once('[').map_or((rest, ""), |(stage, point)| (stage, point.trim_end_matches(']')));
+    (stage, point.split(',').map(str::trim).filter(|pair| !pair.is_empty()).collect(), partition)
+}
+
+fn glob(pattern: &str, name: &str) -> bool {
+    let mut pieces = pattern.split('*');
+    let first = pieces.next().unwrap_or_default();
+    let Some(mut rest) = name.strip_prefix(first) else { return false };
+    let mut open = false;
+    for piece in pieces {
+        open = true;
+        let Some(at) = rest.find(piece) else { return false };
+        rest = &rest[at + piece.len()..];
+    }
+    rest.is_empty() || open && (pattern.ends_with('*') || name.ends_with(pattern.rsplit('*').next().unwrap_or_default()))
+}
+
+/// `stage[axis=value]/part` as an input names it.
+struct Reference<'a> {
+    stage: &'a str,
+    pinned: Vec<(&'a str, &'a str)>,
+    part: Option<&'a str>,
+}
+
+impl<'a> Reference<'a> {
+    fn parse(text: &'a str) -> Result<Self, String> {
+        let (head, part) = match text.find('/').filter(|slash| text.find('[').is_none_or(|open| *slash < open)) {
+            Some(slash) => (&text[..slash], Some(&text[slash + 1..])),
+            None => match text.split_once("]/") {
+                Some((head, part)) => (&text[..=head.len()], Some(part)),
+                None => (text, None),
+            },
+        };
+        let (stage, pins) = match head.split_once('[') {
+            None => (head, ""),
+            Some((stage, rest)) => (stage, rest.strip_suffix(']').ok_or("a `[` without its `]`")?),
+        };
+        let pair = |pin: &'a str| pin.split_once('=').map(|(axis, value)| (axis.trim(), value.trim()));
+        let pinned: Option<Vec<_>> = pins.split(',').filter(|pin| !pin.trim().is_empty()).map(pair).collect();
+        let pinned = pinned.ok_or("expected `[axis=value,...]`")?;
+        if part.is_some_and(|part| part.split('/').any(|piece| matches!(piece, "" | "." | ".."))) {
+            return Err("the part after `/` should be a relative path".to_owned());
+        }
+        Ok(Self { stage, pinned, part })
+    }
+}
+
+/// A stage at a point.
+type Spot = (usize, Point);
+
+struct Builder<'a> {
+    spec: &'a Spec,
+    registry: &'a Registry,
+    mistakes: Vec<Mistake>,
+    /// The values of each axis that are wanted.
+    active: HashMap<String, Vec<Value>>,
+    stages: HashMap<&'a str, usize>,
+    kinds: Vec<Option<Arc<Kind>>>,
+    names: Vec<Arc<str>>,
+    /// The axes each stage varies over.
+    axes: Vec<BTreeSet<String>>,
+    graph: DiGraph<Node, ()>,
+    /// The nodes of each stage at each point, by partition.
+    spots: HashMap<Spot, Vec<NodeIndex>>,
+}
+
+impl<'a> Builder<'a> {
+    fn new(spec: &'a Spec, registry: &'a Registry) -> Self {
+        Self {
+            spec,
+            registry,
+            mistakes: vec![],
+            active: spec.axes.iter().map(|axis| (axis.name.value.clone(), axis.values.clone())).collect(),
+            stages: spec.stages.iter().enumerate().map(|(index, stage)| (stage.name.value.as_str(), index)).collect(),
+            kinds: vec![],
+            names: spec.stages.iter().map(|stage| Arc::from(stage.name.value.as_str())).collect(),
+            axes: vec![],
+            graph: DiGraph::new(),
+            spots: HashMap::new(),
+        }
+    }
+
+    /// Takes over `--set`.
+    fn apply(&mut self, settings: &Settings) {
+        for (name, wanted) in settings {
+            let Some(axis) = self.spec.axes.iter().find(|axis| axis.name.value == *name) else {
+                let known = self.spec.axes.iter().map(|axis| axis.name.value.as_str());
+                self.mistakes.push(Mistake::unknown(&(0..0), "setting in --set:", name, known));
+                continue;
+            };
+            if !axis.matrix && wanted.len() > 1 {
+                let text = format!("--set {name}: a setting takes one value, not {}", wanted.len());
+                self.mistakes.push(Mistake::new(&axis.name.at, text).with_hint("several values belong into `[matrix]`"));
+                continue;
+            }
+            let sample = axis.values.first().cloned().unwrap_or_default();
+            let values: Vec<Value> = wanted.iter().map(|text| like(&sample, text)).collect();
+            for value in values.iter().filter(|value| !axis.choices.is_empty() && !axis.choices.contains(value)) {
+                let choices = texts(&axis.choices);
+                let known = choices.iter().map(String::as_str);
+                self.mistakes.push(Mistake::unknown(&axis.name.at, &format!("value of `{name}`"), &show(value), known));
+            }
+            self.active.insert(name.clone(), values);
+        }
+    }
+
+    /// Checks every name that does not depend on the matrix.
+    fn check_names(&mut self) {
+        for stage in &self.spec.stages {
+            let kind = self.registry.get(&stage.run.value);
+            if kind.is_none() {
+                let known = self.registry.kinds().map(|kind| kind.name);
+                self.mistakes.push(Mistake::unknown(&stage.run.at, "stage kind", &stage.run.value, known));
+            }
+            self.kinds.push(kind.cloned().map(Arc::new));
+            for name in stage.gather.iter().filter(|name| !self.active.contains_key(&name.value)) {
+                let known = self.active.keys().map(String::as_str);
+                self.mistakes.push(Mistake::unknown(&name.at, "setting or matrix line", &name.value, known));
+            }
+            if let Some(each) = stage.each.as_ref().filter(|each| !self.stages.contains_key(each.value.as_str())) {
+                let mistake = Mistake::unknown(&each.at, "stage", &each.value, self.stages.keys().copied());
+                self.mistakes.push(mistake);
+            }
+            let Some(kind) = kind else { continue };
+            for (slot, term) in &stage.inputs {
+                if !kind.slots.iter().any(|known| known.name == slot.value) {
+                    let known = kind.slots.iter().map(|slot| slot.name);
+                    self.mistakes.push(Mistake::unknown(&slot.at, &format!("input of `{}`", kind.name), &slot.value, known));
+                }
+                self.check_references(term);
+            }
+            let missing = |slot: &&crate::Slot| {
+                slot.arity != Arity::Optional && !stage.inputs.iter().any(|(name, _)| name.value == slot.name)
+            };
+            for slot in kind.slots.iter().filter(missing) {
+                let text = format!("`stages.{}` lacks `inputs.{}`", stage.name.value, slot.name);
+                self.mistakes.push(Mistake::new(&stage.name.at, text).with_hint(format!("{}: {}", slot.name, slot.about)));
+            }
+        }
+    }
+
+    fn check_references(&mut self, term: &Located<Term>) {
+        for text in references(term) {
+            match Reference::parse(&text.value) {
+                Err(message) => self.mistakes.push(Mistake::new(&text.at, format!("`{}`: {message}", text.value))),
+                Ok(reference) => {
+                    if !self.stages.contains_key(reference.stage) {
+                        let mistake = Mistake::unknown(&text.at, "stage", reference.stage, self.stages.keys().copied());
+                        self.mistakes.push(mistake);
+                    }
+                    for (axis, _) in reference.pinned.iter().filter(|(axis, _)| !self.active.contains_key(*axis)) {
+                        let known = self.active.keys().map(String::as_str);
+                        self.mistakes.push(Mistake::unknown(&text.at, "setting or matrix line", axis, known));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Finds over which axes each stage varies: those it mentions and those of its inputs, less those it gathers or pins.
+    fn find_axes(&mut self) {
+        let known: BTreeSet<String> = self.active.keys().cloned().collect();
+        let own = |stage: &StageSpec| {
+            let mut axes = BTreeSet::new();
+            let terms = stage.params.iter().chain(&stage.inputs).map(|(_, term)| term);
+            terms.for_each(|term| mentioned(&term.value, &known, &mut axes));
+            axes
+        };
+        self.axes = self.spec.stages.iter().map(own).collect();
+        let sources: Vec<Vec<(usize, BTreeSet<String>)>> = self.spec.stages.iter().map(|stage| self.upstream(stage)).collect();
+        let mut changed = true;
+        while changed {
+            changed = false;
+            for (index, stage) in self.spec.stages.iter().enumerate() {
+                let mut axes = self.axes[index].clone();
+                for (source, pinned) in &sources[index] {
+                    axes.extend(self.axes[*source].difference(pinned).cloned());
+                }
+                axes.retain(|axis| !stage.gather.iter().any(|name| name.value == *axis));
+                changed |= axes != self.axes[index];
+                self.axes[index] = axes;
+            }
+        }
+    }
+
+    fn upstream(&self, stage: &StageSpec) -> Vec<(usize, BTreeSet<String>)> {
+        let mut found = vec![];
+        for text in stage.inputs.iter().flat_map(|(_, term)| references(term)) {
+            let Ok(reference) = Reference::parse(&text.value) else { continue };
+            found.push((self.stages[reference.stage], reference.pinned.iter().map(|(axis, _)| (*axis).to_owned()).collect()));
+        }
+        found.extend(stage.each.iter().map(|each| (self.stages[each.value.as_str()], BTreeSet::new())));
+        found
+    }
+
+    /// Makes the wanted nodes and all they depend on.
+    fn expand(&mut self, targets: &[String]) {
+        let mut todo: VecDeque<Spot> = VecDeque::new();
+        for index in 0..self.spec.stages.len() {
+            for point in self.points(&self.axes[index], &Point::new()) {
+                let id = format!("{}{}", self.spec.stages[index].name.value, Suffix(&point, None));
+                let wanted = |target: &String| matches(target.split('#').next().unwrap_or_default(), &id);
+                if targets.is_empty() || targets.iter().any(wanted) {
+                    todo.push_back((index, point));
+                }
+            }
+        }
+        if todo.is_empty() && self.mistakes.is_empty() {
+            let known: Vec<&str> = self.spec.stages.iter().map(|stage| stage.name.value.as_str()).collect();
+            for target in targets {
+                let mistake = Mistake::unknown(&(0..0), "target", target, known.iter().copied());
+                self.mistakes.push(mistake);
+            }
+        }
+        // First every spot with its nodes, then the edges between them.
+        let mut edges = vec![];
+        while let Some(spot) = todo.pop_front() {
+            if self.spots.contains_key(&spot) {
+                continue;
+            }
+            let needs = self.needs(&spot);
+            todo.extend(needs.iter().map(|need| need.spot.clone()));
+            self.make_nodes(&spot);
+            edges.push((spot, needs));
+        }
+        self.split_parts();
+        for (spot, needs) in edges {
+            self.connect(&spot, &needs);
+        }
+    }
+
+    /// All combinations of values of some axes, those of `fixed` held.
+    fn points(&self, axes: &BTreeSet<String>, fixed: &Point) -> Vec<Point> {
+        let mut points = vec![Point::new()];
+        for axis in axes {
+            let values = fixed.get(axis).map_or_else(|| texts(&self.active[axis]), |value| vec![value.clone()]);
+            let with = |point: &Point, value: &String| {
+                let mut point = point.clone();
+                point.insert(axis.clone(), value.clone());
+                point
+            };
+            points = points.iter().flat_map(|point| values.iter().map(move |value| with(point, value))).collect();
+        }
+        points
+    }
+
+    /// What a stage reads at a point.
+    fn needs(&mut self, spot: &Spot) -> Vec<Need> {
+        let (index, point) = spot;
+        let stage = &self.spec.stages[*index];
+        let mut needs = vec![];
+        let each = stage.each.as_ref().map(|each| (None, Located { value: each.value.clone(), at: each.at.clone() }));
+        let mut wanted: Vec<(Option<String>, Located<String>)> = each.into_iter().collect();
+        for (slot, term) in &stage.inputs {
+            match resolve(&term.value, &term.at, point, self.spec) {
+                Ok(value) => wanted.extend(strings(&value, &term.at).into_iter().map(|text| (Some(slot.value.clone()), text))),
+                Err(mistake) => self.mistakes.push(mistake),
+            }
+        }
+        for (slot, text) in wanted {
+            let Ok(reference) = Reference::parse(&text.value) else { continue };
+            let Some(source) = self.stages.get(reference.stage).copied() else { continue };
+            let mut fixed: Point = point.clone();
+            fixed.extend(reference.pinned.iter().map(|(axis, value)| ((*axis).to_owned(), (*value).to_owned())));
+            for found in self.points(&self.axes[source], &fixed) {
+                let gathered = found.iter().filter(|(axis, _)| !fixed.contains_key(*axis));
+                let gathered = gathered.map(|(axis, value)| (axis.clone(), value.clone())).collect();
+                let need = Need {
+                    slot: slot.clone(),
+                    spot: (source, found),
+                    gathered,
+                    part: reference.part.map(str::to_owned),
+                    at: text.at.clone(),
+                };
+                needs.push(need);
+            }
+        }
+        needs
+    }
+
+    /// Makes the node of a stage at a point, unpartitioned at first.
+    fn make_nodes(&mut self, spot: &Spot) {
+        let (index, point) = spot;
+        let stage = &self.spec.stages[*index];
+        let kind = self.kinds[*index].clone().expect("kinds were checked");
+        let mut params = Map::new();
+        let before = self.mistakes.len();
+        for (name, term) in &stage.params {
+            match resolve(&term.value, &term.at, point, self.spec) {
+                Ok(value) => _ = params.insert(name.value.clone(), value),
+                Err(mistake) => self.mistakes.push(mistake),
+            }
+        }
+        self.spots.insert(spot.clone(), vec![]);
+        if self.mistakes.len() > before {
+            return;
+        }
+        match kind.place(params) {
+            Ok(placed) => {
+                let node = Node {
+                    id: format!("{}{}", stage.name.value, Suffix(point, None)),
+                    stage: Arc::clone(&self.names[*index]),
+                    kind,
+                    point: point.clone(),
+                    partition: None,
+                    placed,
+                    inputs: vec![],
+                };
+                self.spots.insert(spot.clone(), vec![self.graph.add_node(node)]);
+            }
+            Err(wrong) => {
+                for mistake in wrong {
+                    let param =
+                        |name: &String| stage.params.iter().find(|(key, _)| key.value == *name).map(|(key, _)| key.at.clone());
+                    let at = mistake.param.as_ref().and_then(param).unwrap_or_else(|| stage.name.at.clone());
+                    self.mistakes.push(Mistake { message: mistake.message, hint: mistake.hint, at });
+                }
+            }
+        }
+    }
+
+    /// Gives every stage with `each` one node per part.
+    fn split_parts(&mut self) {
+        let mut spots: Vec<Spot> =
+            self.spots.keys().filter(|(index, _)| self.spec.stages[*index].each.is_some()).cloned().collect();
+        spots.sort();
+        for spot in spots {
+            let Some(first) = self.spots[&spot].first().copied() else { continue };
+            let stage = &self.spec.stages[spot.0];
+            let Some(count) = self.part_count(&spot) else {
+                let each = stage.each.as_ref().expect("only stages with `each` come here");
+                let text = format!("`each = \"{}\"`: that stage is not partitioned", each.value);
+                self.mistakes.push(Mistake::new(&each.at, text).with_hint("its kind should take a parameter `partitions`"));
+                continue;
+            };
+            let mut nodes = vec![];
+            for partition in 0..count {
+                let model = &self.graph[first];
+                let node = Node {
+                    id: format!("{}{}", stage.name.value, Suffix(&model.point, Some(partition))),
+                    stage: Arc::clone(&model.stage),
+                    kind: Arc::clone(&model.kind),
+                    point: model.point.clone(),
+                    partition: Some(partition),
+                    placed: Arc::clone(&model.placed),
+                    inputs: vec![],
+                };
+                if partition == 0 {
+                    self.graph[first] = node;
+                    nodes.push(first);
+                } else {
+                    nodes.push(self.graph.add_node(node));
+                }
+            }
+            self.spots.insert(spot, nodes);
+        }
+    }
+
+    /// The stage whose output is split, for a stage with `each`: `each` may name another stage with `each`.
+    fn root(&self, index: usize) -> Option<usize> {
+        let mut at = index;
+        for _ in 0..=self.spec.stages.len() {
+            match &self.spec.stages[at].each {
+                None => return Some(at),
+                Some(each) => at = self.stages[each.value.as_str()],
+            }
+        }
+        None // `each` runs in a circle; the cycle is reported from the graph
+    }
+
+    fn part_count(&self, spot: &Spot) -> Option<u32> {
+        let root = self.root(spot.0)?;
+        let point =
+            spot.1.iter().filter(|(axis, _)| self.axes[root].contains(*axis)).map(|(a, v)| (a.clone(), v.clone())).collect();
+        let node = self.spots.get(&(root, point))?.first()?;
+        self.graph[*node].placed.partitions()
+    }
+
+    fn connect(&mut self, spot: &Spot, needs: &[Need]) {
+        let consumers = self.spots[spot].clone();
+        let each = self.spec.stages[spot.0].each.is_some();
+        let root = self.root(spot.0);
+        for (partition, consumer) in consumers.iter().enumerate() {
+            for need in needs {
+                let Some(producers) = self.spots.get(&need.spot).cloned() else { continue };
+                let split = self.spec.stages[need.spot.0].each.is_some();
+                let same_root = each && self.root(need.spot.0) == root;
+                for (number, producer) in producers.iter().enumerate() {
+                    if split && same_root && number != partition {
+                        continue;
+                    }
+                    self.graph.update_edge(*producer, *consumer, ());
+                    let Some(slot) = &need.slot else { continue };
+                    let own_part = same_root && !split && need.part.is_none();
+                    let part = if own_part { Some(part_folder(partition as u32)) } else { need.part.clone() };
+                    let shown = (split && !same_root).then_some(number as u32);
+                    let edge = Edge { slot: slot.clone(), from: *producer, part, point: need.gathered.clone(), partition: shown };
+                    self.graph[*consumer].inputs.push(edge);
+                }
+            }
+            self.check_arity(spot.0, *consumer, needs);
+        }
+    }
+
+    fn check_arity(&mut self, stage: usize, node: NodeIndex, needs: &[Need]) {
+        let kind = Arc::clone(&self.graph[node].kind);
+        for slot in kind.slots.iter().filter(|slot| slot.arity != Arity::Many) {
+            let count = self.graph[node].inputs.iter().filter(|edge| edge.slot == slot.name).count();
+            if count > 1 {
+                let at = needs.iter().find(|need| need.slot.as_deref() == Some(slot.name)).map_or(0..0, |need| need.at.clone());
+                let text =
+                    format!("`inputs.{}` of `{}` takes one artifact, not {count}", slot.name, self.spec.stages[stage].name.value);
+                self.mistakes.push(Mistake::new(&at, text));
+            }
+        }
+    }
+}
+
+/// An input, or the partitioned stage of `each` (no slot).
+struct Need {
+    slot: Option<String>,
+    spot: Spot,
+    gathered: Point,
+    part: Option<String>,
+    at: Range<usize>,
+}
+
+/// Every cycle as `a -> b -> a`, at the place of its first stage.
+fn cycles(graph: &DiGraph<Node, ()>, spec: &Spec) -> Vec<Mistake> {
+    let loops = tarjan_scc(graph).into_iter().filter(|nodes| nodes.len() > 1 || graph.contains_edge(nodes[0], nodes[0]));
+    loops
+        .map(|mut nodes| {
+            nodes.reverse(); // tarjan gives them against the direction of the edges
+            let mut names: Vec<&str> = nodes.iter().map(|node| graph[*node].id.as_str()).collect();
+            names.push(names[0]);
+            let stage = &graph[nodes[0]].stage;
+            let at = spec.stages.iter().find(|spec| spec.name.value == **stage).map_or(0..0, |spec| spec.name.at.clone());
+            Mistake::new(&at, format!("these stages wait for each other: {}", names.join(" -> ")))
+        })
+        .collect()
+}
+
+/// The value of a term at a point: `by` tables looked up, `{axis}` replaced.
+fn resolve(term: &Term, at: &Range<usize>, point: &Point, spec: &Spec) -> Result<Value, Mistake> {
+    match term {
+        Term::Scalar(Value::String(text)) => Ok(interpolate(text, point, spec)),
+        Term::Scalar(value) => Ok(value.clone()),
+        Term::List(items) => items.iter().map(|item| resolve(&item.value, &item.at, point, spec)).collect(),
+        Term::Table(pairs) => {
+            let Some(by) = term.get("by") else {
+                let field = |(key, item): &(Located<String>, Located<Term>)| {
+                    Ok((key.value.clone(), resolve(&item.value, &item.at, point, spec)?))
+                };
+                return Ok(Value::Object(pairs.iter().map(field).collect::<Result<Map<_, _>, _>>()?));
+            };
+            let Some(value) = by.value.as_str().and_then(|axis| point.get(axis)) else {
+                let known = spec.axes.iter().map(|axis| axis.name.value.as_str());
+                return Err(Mistake::unknown(&by.at, "setting or matrix line", by.value.as_str().unwrap_or("?"), known));
+            };
+            match term.get(value) {
+                Some(chosen) => resolve(&chosen.value, &chosen.at, point, spec),
+                None => {
+                    let axis = by.value.as_str().unwrap_or_default();
+                    Err(Mistake::new(at, format!("no value for {axis} = `{value}`"))
+                        .with_hint(format!("add `{value} = ...` here")))
+                }
+            }
+        }
+    }
+}
+
+/// `"{axis}"` alone becomes the axis's value with its type; inside other text, its text.
+fn interpolate(text: &str, point: &Point, spec: &Spec) -> Value {
+    let alone = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).filter(|name| point.contains_key(*name));
+    if let Some(name) = alone {
+        let sample = spec.axes.iter().find(|axis| axis.name.value == name).and_then(|axis| axis.values.first());
+        return like(sample.unwrap_or(&Value::Null), &point[name]);
+    }
+    let mut out = text.to_owned();
+    for (name, value) in point {
+        out = out.replace(&format!("{{{name}}}"), value);
+    }
+    Value::String(out)
+}
+
+/// Text as a value of the same type as a sample, when it can be read so.
+fn like(sample: &Value, text: &str) -> Value {
+    if sample.is_string() {
+        return Value::String(text.to_owned());
+    }
+    match serde_json::from_str::<Value>(text) {
+        Ok(value) if value.is_number() || value.is_boolean() => value,
+        _ => Value::String(text.to_owned()),
+    }
+}
+
+fn show(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn texts(values: &[Value]) -> Vec<String> {
+    values.iter().map(show).collect()
+}
+
+/// Every text of a term that may be a reference: the chosen ones of a `by` table, the items of a list.
+fn references(term: &Located<Term>) -> Vec<Located<String>> {
+    match &term.value {
+        Term::Scalar(_) => {
+            term.value.as_str().map(|text| Located { value: text.to_owned(), at: term.at.clone() }).into_iter().collect()
+        }
+        Term::List(items) => items.iter().flat_map(references).collect(),
+        Term::Table(pairs) => pairs.iter().filter(|(key, _)| key.value != "by").flat_map(|(_, item)| references(item)).collect(),
+    }
+}
+
+fn strings(value: &Value, at: &Range<usize>) -> Vec<Located<String>> {
+    match value {
+        Value::String(text) => vec![Located { value: text.clone(), at: at.clone() }],
+        Value::Array(items) => items.iter().flat_map(|item| strings(item, at)).collect(),
+        _ => vec![],
+    }
+}
+
+/// The axes that a term mentions as `{axis}` or `by = "axis"`.
+fn mentioned(term: &Term, known: &BTreeSet<String>, found: &mut BTreeSet<String>) {
+    match term {
+        Term::Scalar(Value::String(text)) => {
+            found.extend(known.iter().filter(|axis| text.contains(&format!("{{{axis}}}"))).cloned());
+        }
+        Term::Scalar(_) => {}
+        Term::List(items) => items.iter().for_each(|item| mentioned(&item.value, known, found)),
+        Term::Table(pairs) => {
+            found.extend(term.get("by").and_then(|by| by.value.as_str()).filter(|axis| known.contains(*axis)).map(str::to_owned));
+            pairs.iter().for_each(|(_, item)| mentioned(&item.value, known, found));
+        }
+    }
+}
+
+/// Whether an axis takes a value, for callers that complete or check settings.
+pub fn allows(axis: &Axis, value: &str) -> bool {
+    axis.choices.is_empty() || texts(&axis.choices).iter().any(|choice| choice == value)
+}

@@ -1,0 +1,135 @@
+//! What an output depends on, written down once: hashed it is the fingerprint, compared with another it is the explanation.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::Digest;
+
+/// Names and values, sorted by name. Values are JSON text or digests.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest(pub BTreeMap<String, String>);
+
+impl Manifest {
+    /// The part that is known before any input: stage kind, version, parameters, environment.
+    pub fn new(kind: &str, version: u32, params: &Value, environment: &[(&'static str, String)]) -> Self {
+        let mut manifest = Self::default();
+        manifest.field("stage", kind);
+        manifest.field("version", &version.to_string());
+        manifest.params("param", params);
+        for (name, value) in environment {
+            manifest.field(&format!("environment.{name}"), value);
+        }
+        manifest
+    }
+
+    /// Adds a field.
+    pub fn field(&mut self, name: &str, value: &str) {
+        self.0.insert(name.to_owned(), value.to_owned());
+    }
+
+    /// Adds an input by the digest of its content.
+    pub fn input(&mut self, name: &str, digest: Digest) {
+        self.field(&format!("{INPUT}{name}"), &digest.to_string());
+    }
+
+    /// One field per leaf. An absent optional parameter (null) leaves no trace, so that adding one moves no fingerprint.
+    fn params(&mut self, prefix: &str, value: &Value) {
+        match value {
+            Value::Null => {}
+            Value::Object(fields) => {
+                for (name, value) in fields {
+                    self.params(&format!("{prefix}.{name}"), value);
+                }
+            }
+            leaf => self.field(prefix, &leaf.to_string()),
+        }
+    }
+
+    /// Identifies the output: same fingerprint, same content.
+    pub fn fingerprint(&self) -> Digest {
+        hash(self.0.iter())
+    }
+
+    /// The fingerprint without the inputs: two nodes with the same recipe do the same to what they are given.
+    pub fn recipe(&self) -> Digest {
+        hash(self.0.iter().filter(|(name, _)| !name.starts_with(INPUT)))
+    }
+
+    /// What differs from an older manifest, by name.
+    pub fn since(&self, old: &Self) -> Vec<Change> {
+        let names: std::collections::BTreeSet<&String> = old.0.keys().chain(self.0.keys()).collect();
+        let change =
+            |name: &String| Change { field: name.clone(), old: old.0.get(name).cloned(), new: self.0.get(name).cloned() };
+        names.into_iter().map(change).filter(|change| change.old != change.new).collect()
+    }
+}
+
+/// Prefix of the fields that hold input digests.
+pub const INPUT: &str = "input.";
+
+/// A field that differs between two manifests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// Its name.
+    pub field: String,
+    /// Its value before; none when it was not there.
+    pub old: Option<String>,
+    /// Its value now; none when it is gone.
+    pub new: Option<String>,
+}
+
+fn hash<'a>(fields: impl Iterator<Item = (&'a String, &'a String)>) -> Digest {
+    let mut hasher = blake3::Hasher::new();
+    for (name, value) in fields {
+        for part in [name, value] {
+            hasher.update(&(part.len() as u64).to_le_bytes()); // so that "ab","c" differs from "a","bc"
+            hasher.update(part.as_bytes());
+        }
+    }
+    Digest(*hasher.finalize().as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn of(params: &Value) -> Manifest {
+        Manifest::new("text.count", 1, params, &[])
+    }
+
+    #[test]
+    fn order_of_parameters_does_not_matter_and_absent_ones_leave_no_trace() {
+        let a = of(&json!({"x": 1, "y": {"z": [1, 2]}}));
+        assert_eq!(a.fingerprint(), of(&json!({"y": {"z": [1, 2]}, "x": 1, "w": null})).fingerprint());
+    }
+
+    #[test]
+    fn a_change_names_the_leaf_with_both_values() {
+        let changes = of(&json!({"m": {"rank": 16}})).since(&of(&json!({"m": {"rank": 8}})));
+        let expected = Change { field: "param.m.rank".into(), old: Some("8".into()), new: Some("16".into()) };
+        assert_eq!(changes, [expected]);
+    }
+
+    #[test]
+    fn inputs_move_the_fingerprint_and_not_the_recipe() {
+        let base = of(&json!({}));
+        let mut with = base.clone();
+        with.input("books", Digest::of(b"a"));
+        assert_eq!(base.recipe(), with.recipe());
+        assert_ne!(base.fingerprint(), with.fingerprint());
+    }
+
+    proptest! {
+        #[test]
+        fn fields_never_run_into_each_other(a in ".{0,6}", b in ".{0,6}", c in ".{0,6}", d in ".{0,6}") {
+            let one = Manifest([(a.clone(), b.clone())].into());
+            let two = Manifest([(c.clone(), d.clone())].into());
+            prop_assert_eq!((a, b) == (c, d), one.fingerprint() == two.fingerprint());
+        }
+    }
+}

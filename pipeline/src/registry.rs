@@ -1,0 +1,208 @@
+//! The stage kinds a program knows, and how the parameters of a workflow file become a stage.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use crate::mistake::suggest;
+use crate::source::SourceNeed;
+use crate::stage::{Claims, Job, Slot, Stage, StageError};
+
+/// The body of a stage that runs in this process.
+pub type Run<S> = fn(&S, &Job) -> Result<(), StageError>;
+
+/// A stage with its parameters, of whatever kind.
+pub trait Placed: Send + Sync + std::fmt::Debug {
+    /// Its parameters, defaults filled in.
+    fn params(&self) -> &Value;
+    /// See [`Stage::sources`].
+    fn sources(&self) -> Vec<SourceNeed>;
+    /// See [`Stage::environment`].
+    fn environment(&self) -> Vec<(&'static str, String)>;
+    /// See [`Stage::claims`].
+    fn claims(&self) -> Claims;
+    /// See [`Stage::partitions`].
+    fn partitions(&self) -> Option<u32>;
+    /// Runs the body in this process; none when it lives in a worker program.
+    fn run_here(&self, job: &Job) -> Option<Result<(), StageError>>;
+}
+
+struct Bound<S> {
+    stage: S,
+    params: Value,
+    body: Option<Run<S>>,
+}
+
+impl<S> std::fmt::Debug for Bound<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.params.fmt(f)
+    }
+}
+
+impl<S: Stage> Placed for Bound<S> {
+    fn params(&self) -> &Value {
+        &self.params
+    }
+    fn sources(&self) -> Vec<SourceNeed> {
+        self.stage.sources()
+    }
+    fn environment(&self) -> Vec<(&'static str, String)> {
+        self.stage.environment()
+    }
+    fn claims(&self) -> Claims {
+        self.stage.claims()
+    }
+    fn partitions(&self) -> Option<u32> {
+        self.stage.partitions()
+    }
+    fn run_here(&self, job: &Job) -> Option<Result<(), StageError>> {
+        self.body.map(|body| body(&self.stage, job))
+    }
+}
+
+/// A stage kind, as a registry holds it.
+#[derive(Clone)]
+pub struct Kind {
+    /// See [`Stage::KIND`].
+    pub name: &'static str,
+    /// See [`Stage::VERSION`].
+    pub version: u32,
+    /// See [`Stage::ABOUT`].
+    pub about: &'static str,
+    /// See [`Stage::slots`].
+    pub slots: Vec<Slot>,
+    /// JSON schema of the parameters.
+    pub schema: Value,
+    /// The worker program, when the body does not live here.
+    pub worker: Option<PathBuf>,
+    parse: Arc<dyn Fn(Value) -> Result<Arc<dyn Placed>, Vec<ParamMistake>> + Send + Sync>,
+}
+
+impl std::fmt::Debug for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// A mistake in the parameters of a stage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParamMistake {
+    /// The parameter, when it is one of those given.
+    pub param: Option<String>,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
+impl Kind {
+    /// Turns parameters into a stage.
+    ///
+    /// # Errors
+    /// Every unknown, missing and ill-typed parameter at once.
+    pub fn place(&self, params: Map<String, Value>) -> Result<Arc<dyn Placed>, Vec<ParamMistake>> {
+        let mistakes = against_schema(self.name, &self.schema, &params);
+        if mistakes.is_empty() { (self.parse)(Value::Object(params)) } else { Err(mistakes) }
+    }
+}
+
+/// Stage kinds by name.
+#[derive(Clone, Default)]
+pub struct Registry {
+    kinds: BTreeMap<&'static str, Kind>,
+}
+
+impl Registry {
+    /// Adds a stage whose body runs in this process.
+    #[must_use]
+    pub fn here<S: Stage>(self, body: Run<S>) -> Self {
+        self.add::<S>(Some(body), None)
+    }
+    /// Adds a stage whose body runs in a worker program (see [`crate::worker::serve`]).
+    #[must_use]
+    pub fn in_worker<S: Stage>(self, program: impl Into<PathBuf>) -> Self {
+        self.add::<S>(None, Some(program.into()))
+    }
+
+    fn add<S: Stage>(mut self, body: Option<Run<S>>, worker: Option<PathBuf>) -> Self {
+        let parse = move |value: Value| -> Result<Arc<dyn Placed>, Vec<ParamMistake>> {
+            let stage: S = serde_json::from_value(value)
+                .map_err(|error| vec![ParamMistake { param: None, message: error.to_string(), hint: None }])?;
+            let wrong = stage.check();
+            if !wrong.is_empty() {
+                let mistake =
+                    |(param, message): (&str, String)| ParamMistake { param: Some(param.to_owned()), message, hint: None };
+                return Err(wrong.into_iter().map(mistake).collect());
+            }
+            let params = serde_json::to_value(&stage).expect("parameters hold nothing that JSON cannot");
+            Ok(Arc::new(Bound { stage, params, body }))
+        };
+        let kind = Kind {
+            name: S::KIND,
+            version: S::VERSION,
+            about: S::ABOUT,
+            slots: S::slots(),
+            schema: schemars::schema_for!(S).to_value(),
+            worker,
+            parse: Arc::new(parse),
+        };
+        let before = self.kinds.insert(S::KIND, kind);
+        assert!(before.is_none(), "stage kind `{}` is registered twice", S::KIND);
+        self
+    }
+
+    /// The kind of a name.
+    pub fn get(&self, name: &str) -> Option<&Kind> {
+        self.kinds.get(name)
+    }
+    /// All kinds, by name.
+    pub fn kinds(&self) -> impl Iterator<Item = &Kind> {
+        self.kinds.values()
+    }
+}
+
+/// Unknown names, missing names and values of the wrong type, as far as the schema tells without following references.
+fn against_schema(kind: &str, schema: &Value, params: &Map<String, Value>) -> Vec<ParamMistake> {
+    let empty = Map::new();
+    let known = schema.get("properties").and_then(Value::as_object).unwrap_or(&empty);
+    let required = schema.get("required").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let mut mistakes = Vec::new();
+    for (name, value) in params {
+        let Some(property) = known.get(name) else {
+            let message = format!("`{kind}` has no parameter `{name}`");
+            let hint = Some(suggest(name, known.keys().map(String::as_str)));
+            mistakes.push(ParamMistake { param: Some(name.clone()), message, hint });
+            continue;
+        };
+        let types: Vec<&str> = match property.get("type") {
+            Some(Value::String(one)) => vec![one],
+            Some(Value::Array(several)) => several.iter().filter_map(Value::as_str).collect(),
+            _ => continue,
+        };
+        if !types.iter().any(|wanted| is_of(wanted, value)) {
+            let message = format!("`{name}` should be {}, not {value}", types.join(" or "));
+            mistakes.push(ParamMistake { param: Some(name.clone()), message, hint: None });
+        }
+    }
+    for name in required.iter().filter_map(Value::as_str).filter(|name| !params.contains_key(*name)) {
+        let about = known.get(name).and_then(|property| property.get("description")).and_then(Value::as_str);
+        let message = format!("`{kind}` needs the parameter `{name}`");
+        mistakes.push(ParamMistake { param: None, message, hint: about.map(|text| format!("{name}: {text}")) });
+    }
+    mistakes
+}
+
+fn is_of(wanted: &str, value: &Value) -> bool {
+    match wanted {
+        "string" => value.is_string(),
+        "integer" => value.is_i64() || value.is_u64(),
+        "number" => value.is_number(),
+        "boolean" => value.is_boolean(),
+        "array" => value.is_array(),
+        "object" => value.is_object(),
+        "null" => value.is_null(),
+        _ => true,
+    }
+}
