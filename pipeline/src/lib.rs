@@ -2,6 +2,7 @@
 
 mod digest;
 pub mod event;
+pub mod explain;
 pub mod graph;
 pub mod manifest;
 pub mod mistake;

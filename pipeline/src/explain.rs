@@ -1,0 +1,135 @@
+//! Why a node runs, or ran: the difference of two records, followed upstream to the file or parameter that began it.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use petgraph::graph::NodeIndex;
+use serde::Serialize;
+
+use crate::Digest;
+use crate::graph::Workflow;
+use crate::manifest::{Change, INPUT, Manifest};
+use crate::plan::{Plan, Reason, Verdict};
+use crate::store::{Store, StoreError};
+
+/// Why a node is, was or will be run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Explanation {
+    /// The node.
+    pub node: String,
+    /// What will happen to it, or what happened last.
+    pub fate: Fate,
+    /// What differs from the time before; inputs are explained by `causes`.
+    pub changes: Vec<Change>,
+    /// The nodes that gave other bytes, each explained in turn.
+    pub causes: Vec<Self>,
+    /// The outside files that changed, for a source.
+    pub files: Vec<FileChange>,
+}
+
+/// What an explanation is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    /// It will run.
+    Run(Reason),
+    /// It will run if one of these changes.
+    RunIf(Vec<String>),
+    /// It is up to date, and last ran because of what follows.
+    LastRan,
+    /// It is up to date and ran only once.
+    FirstRun,
+}
+
+/// An outside file that differs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FileChange {
+    /// Relative to the root of its tree.
+    pub path: String,
+    /// Its digest before; none when it is new.
+    pub old: Option<String>,
+    /// Its digest now; none when it is gone.
+    pub new: Option<String>,
+}
+
+/// Explains a node of a plan.
+///
+/// # Errors
+/// [`StoreError`]
+pub fn explain(workflow: &Workflow, plan: &Plan, node: NodeIndex, store: &Store) -> Result<Explanation, StoreError> {
+    let verdict = plan.verdicts.iter().find(|(index, _)| *index == node).map(|(_, verdict)| verdict);
+    let id = workflow.graph[node].id.clone();
+    match verdict {
+        Some(Verdict::Run(reason)) => {
+            let changes = if let Reason::Changed { changes } = reason { changes.clone() } else { vec![] };
+            let causes = causes(workflow, node, &changes, store)?;
+            let files = if changes.iter().any(is_source) { source_files(workflow, node, store)? } else { vec![] };
+            Ok(Explanation { node: id, fate: Fate::Run(reason.clone()), changes, causes, files })
+        }
+        Some(Verdict::RunIf(open)) => {
+            let causes = open.iter().map(|from| explain(workflow, plan, *from, store)).collect::<Result<_, _>>()?;
+            let names = open.iter().map(|from| workflow.graph[*from].id.clone()).collect();
+            Ok(Explanation { node: id, fate: Fate::RunIf(names), changes: vec![], causes, files: vec![] })
+        }
+        Some(Verdict::Reuse { .. }) | None => last_run(workflow, node, store),
+    }
+}
+
+/// Why an up-to-date node ran the last time.
+fn last_run(workflow: &Workflow, node: NodeIndex, store: &Store) -> Result<Explanation, StoreError> {
+    let id = workflow.graph[node].id.clone();
+    let Some((now, before)) = manifests(workflow, node, store)? else {
+        return Ok(Explanation { node: id, fate: Fate::FirstRun, changes: vec![], causes: vec![], files: vec![] });
+    };
+    let changes = now.since(&before);
+    let files = if changes.iter().any(is_source) { source_files(workflow, node, store)? } else { vec![] };
+    Ok(Explanation { node: id, fate: Fate::LastRan, causes: causes(workflow, node, &changes, store)?, changes, files })
+}
+
+/// The manifests a node had last and before.
+fn manifests(workflow: &Workflow, node: NodeIndex, store: &Store) -> Result<Option<(Manifest, Manifest)>, StoreError> {
+    let key = workflow.key(&workflow.graph[node]);
+    let Some((now, Some(before))) = store.latest(&key)? else { return Ok(None) };
+    Ok(store.trace(now)?.zip(store.trace(before)?).map(|(now, before)| (now.manifest, before.manifest)))
+}
+
+/// Explains the producers of the inputs that differ.
+fn causes(workflow: &Workflow, node: NodeIndex, changes: &[Change], store: &Store) -> Result<Vec<Explanation>, StoreError> {
+    let mut found: BTreeMap<NodeIndex, Explanation> = BTreeMap::new();
+    for edge in &workflow.graph[node].inputs {
+        let field = format!("{INPUT}{}", edge.field());
+        let differs = |change: &&Change| change.field == field || change.field.starts_with(&format!("{field} ("));
+        if changes.iter().find(differs).is_some_and(|change| change.old.is_some()) && !found.contains_key(&edge.from) {
+            found.insert(edge.from, last_run(workflow, edge.from, store)?);
+        }
+    }
+    Ok(found.into_values().collect())
+}
+
+fn is_source(change: &Change) -> bool {
+    change.field.starts_with("input.source ")
+}
+
+/// The files that differ between the trees a source node saw last and before.
+fn source_files(workflow: &Workflow, node: NodeIndex, store: &Store) -> Result<Vec<FileChange>, StoreError> {
+    let key = workflow.key(&workflow.graph[node]);
+    let Some((now, Some(before))) = store.latest(&key)? else { return Ok(vec![]) };
+    let (new, old) = (kept_files(now, store)?, kept_files(before, store)?);
+    let names: std::collections::BTreeSet<&String> = new.keys().chain(old.keys()).collect();
+    let change = |path: &String| FileChange { path: path.clone(), old: old.get(path).cloned(), new: new.get(path).cloned() };
+    Ok(names.into_iter().map(change).filter(|change| change.old != change.new).collect())
+}
+
+/// The outside files that an execution saw, with their digests.
+fn kept_files(fingerprint: Digest, store: &Store) -> Result<BTreeMap<String, String>, StoreError> {
+    let mut files = BTreeMap::new();
+    let trace = store.trace(fingerprint)?;
+    let trees = trace.as_ref().and_then(|trace| trace.record.facts.get("trees")).and_then(|trees| trees.as_object());
+    for digest in trees.into_iter().flatten().filter_map(|(_, digest)| digest.as_str().and_then(Digest::parse)) {
+        let text = fs::read_to_string(store.path(digest).join("tree.txt")).unwrap_or_default(); // gone: nothing to name
+        files.extend(
+            text.lines().filter_map(|line| line.split_once(' ')).map(|(digest, path)| (path.to_owned(), digest.to_owned())),
+        );
+    }
+    Ok(files)
+}
