@@ -1,0 +1,279 @@
+//! `config.json` of a wav2vec 2.0 checkpoint: what of it changes the result, checked; all else is kept and written back.
+
+use std::path::Path;
+
+use neural_spec::{ConvNorm, EncoderShape};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{CONFIG, CheckpointError, read_json, write_json};
+
+/// The shape and the training noise of an encoder. Fields are named as in the file; defaults are those of transformers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "the fields are named and described by the file format")]
+pub struct EncoderConfig {
+    pub model_type: String,
+    pub hidden_size: i64,
+    pub num_hidden_layers: usize,
+    pub num_attention_heads: i64,
+    pub intermediate_size: i64,
+    pub hidden_act: Activation,
+    pub conv_dim: Vec<i64>,
+    pub conv_kernel: Vec<i64>,
+    pub conv_stride: Vec<i64>,
+    pub conv_bias: bool,
+    pub feat_extract_norm: FeatureNorm,
+    pub feat_extract_activation: Activation,
+    pub do_stable_layer_norm: bool,
+    pub num_conv_pos_embeddings: i64,
+    pub num_conv_pos_embedding_groups: i64,
+    pub layer_norm_eps: f64,
+    pub initializer_range: f64,
+    pub adapter_attn_dim: Option<i64>,
+    pub hidden_dropout: f64,
+    pub attention_dropout: f64,
+    pub activation_dropout: f64,
+    pub feat_proj_dropout: f64,
+    pub layerdrop: f64,
+    pub apply_spec_augment: bool,
+    pub mask_time_prob: f64,
+    pub mask_time_length: usize,
+    pub mask_time_min_masks: usize,
+    pub mask_feature_prob: f64,
+    pub mask_feature_length: usize,
+    pub mask_feature_min_masks: usize,
+    /// Every other field, as read.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+/// See `feat_extract_norm`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FeatureNorm {
+    /// Group norm after the first convolution only, one group per channel.
+    Group,
+    /// Layer norm over channels after every convolution.
+    Layer,
+}
+
+/// An activation function, by its name in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// The exact (erf) form.
+    Gelu,
+    /// The tanh approximation.
+    GeluNew,
+    /// max(0, x).
+    Relu,
+    /// x * sigmoid(x).
+    #[serde(alias = "swish")]
+    Silu,
+    /// Klambauer et al. 2017, arXiv:1706.02515.
+    Selu,
+}
+
+impl Default for EncoderConfig {
+    fn default() -> Self {
+        Self {
+            model_type: "wav2vec2".to_owned(),
+            hidden_size: 768,
+            num_hidden_layers: 12,
+            num_attention_heads: 12,
+            intermediate_size: 3072,
+            hidden_act: Activation::Gelu,
+            conv_dim: vec![512; 7],
+            conv_kernel: vec![10, 3, 3, 3, 3, 2, 2],
+            conv_stride: vec![5, 2, 2, 2, 2, 2, 2],
+            conv_bias: false,
+            feat_extract_norm: FeatureNorm::Group,
+            feat_extract_activation: Activation::Gelu,
+            do_stable_layer_norm: false,
+            num_conv_pos_embeddings: 128,
+            num_conv_pos_embedding_groups: 16,
+            layer_norm_eps: 1e-5,
+            initializer_range: 0.02,
+            adapter_attn_dim: None,
+            hidden_dropout: 0.1,
+            attention_dropout: 0.1,
+            activation_dropout: 0.1,
+            feat_proj_dropout: 0.0,
+            layerdrop: 0.1,
+            apply_spec_augment: true,
+            mask_time_prob: 0.05,
+            mask_time_length: 10,
+            mask_time_min_masks: 2,
+            mask_feature_prob: 0.0,
+            mask_feature_length: 10,
+            mask_feature_min_masks: 0,
+            other: Map::new(),
+        }
+    }
+}
+
+impl EncoderConfig {
+    /// Reads and checks the `config.json` of a checkpoint folder.
+    ///
+    /// Errors: [`CheckpointError::Config`] with every mistake at once.
+    pub fn read(folder: &Path) -> Result<Self, CheckpointError> {
+        let path = folder.join(CONFIG);
+        let config: Self = read_json(&path)?;
+        let mistakes = config.mistakes();
+        if mistakes.is_empty() { Ok(config) } else { Err(CheckpointError::Config { path, mistakes }) }
+    }
+
+    /// Writes `config.json` into `folder`.
+    pub fn write(&self, folder: &Path) -> Result<(), CheckpointError> {
+        write_json(&folder.join(CONFIG), self)
+    }
+
+    /// The configuration of an encoder of a given shape.
+    pub fn of_shape(shape: &EncoderShape) -> Self {
+        let wide = |list: &[u32]| list.iter().map(|&value| i64::from(value)).collect();
+        let mut other = Map::new();
+        other.insert("architectures".to_owned(), Value::from(vec!["Wav2Vec2Model"]));
+        Self {
+            hidden_size: shape.hidden_size.into(),
+            num_hidden_layers: shape.num_hidden_layers as usize,
+            num_attention_heads: shape.num_attention_heads.into(),
+            intermediate_size: shape.intermediate_size.into(),
+            conv_dim: wide(&shape.conv_dim),
+            conv_kernel: wide(&shape.conv_kernel),
+            conv_stride: wide(&shape.conv_stride),
+            conv_bias: shape.conv_bias,
+            feat_extract_norm: match shape.feat_extract_norm {
+                ConvNorm::Group => FeatureNorm::Group,
+                ConvNorm::Layer => FeatureNorm::Layer,
+            },
+            do_stable_layer_norm: shape.do_stable_layer_norm,
+            num_conv_pos_embeddings: shape.num_conv_pos_embeddings.into(),
+            num_conv_pos_embedding_groups: shape.num_conv_pos_embedding_groups.into(),
+            hidden_dropout: shape.hidden_dropout,
+            attention_dropout: shape.attention_dropout,
+            activation_dropout: shape.activation_dropout,
+            feat_proj_dropout: shape.feat_proj_dropout,
+            layerdrop: shape.layerdrop,
+            apply_spec_augment: shape.mask_time_prob > 0.0 || shape.mask_feature_prob > 0.0,
+            mask_time_prob: shape.mask_time_prob,
+            mask_time_length: shape.mask_time_length as usize,
+            mask_time_min_masks: shape.mask_time_min_masks as usize,
+            mask_feature_prob: shape.mask_feature_prob,
+            mask_feature_length: shape.mask_feature_length as usize,
+            other,
+            ..Self::default()
+        }
+    }
+
+    /// Samples that one frame needs: 400 for the published shapes.
+    pub fn receptive_field(&self) -> i64 {
+        self.convolutions().rev().fold(1, |frames, (kernel, stride)| (frames - 1) * stride + kernel)
+    }
+
+    /// Frames that `num_samples` samples give; 0 when they are fewer than [`Self::receptive_field`].
+    pub fn num_frames(&self, num_samples: i64) -> i64 {
+        self.convolutions().fold(
+            num_samples,
+            |length, (kernel, stride)| {
+                if length < kernel { 0 } else { (length - kernel) / stride + 1 }
+            },
+        )
+    }
+
+    fn convolutions(&self) -> impl DoubleEndedIterator<Item = (i64, i64)> + '_ {
+        self.conv_kernel.iter().copied().zip(self.conv_stride.iter().copied())
+    }
+
+    /// What is unsupported or contradicts itself.
+    fn mistakes(&self) -> Vec<String> {
+        let mut mistakes = Vec::new();
+        let mut require = |ok: bool, sentence: String| {
+            if !ok {
+                mistakes.push(sentence);
+            }
+        };
+        require(self.model_type == "wav2vec2", format!("model_type must be `wav2vec2`, not `{}`", self.model_type));
+        for (name, value) in [
+            ("hidden_size", self.hidden_size),
+            ("num_attention_heads", self.num_attention_heads),
+            ("intermediate_size", self.intermediate_size),
+            ("num_conv_pos_embeddings", self.num_conv_pos_embeddings),
+            ("num_conv_pos_embedding_groups", self.num_conv_pos_embedding_groups),
+            ("num_hidden_layers", self.num_hidden_layers as i64),
+            ("adapter_attn_dim", self.adapter_attn_dim.unwrap_or(1)),
+        ] {
+            require(value > 0, format!("{name} must be above 0, not {value}"));
+        }
+        for (name, divisor) in [
+            ("num_attention_heads", self.num_attention_heads),
+            ("num_conv_pos_embedding_groups", self.num_conv_pos_embedding_groups),
+        ] {
+            let divides = divisor <= 0 || self.hidden_size % divisor == 0;
+            require(divides, format!("{name} ({divisor}) must divide hidden_size ({})", self.hidden_size));
+        }
+        for (name, list) in [("conv_dim", &self.conv_dim), ("conv_kernel", &self.conv_kernel), ("conv_stride", &self.conv_stride)]
+        {
+            let fits = !list.is_empty() && list.len() == self.conv_dim.len() && list.iter().all(|&value| value > 0);
+            require(fits, format!("{name} must hold {} numbers above 0, not {list:?}", self.conv_dim.len().max(1)));
+        }
+        for (name, value) in [
+            ("hidden_dropout", self.hidden_dropout),
+            ("attention_dropout", self.attention_dropout),
+            ("activation_dropout", self.activation_dropout),
+            ("feat_proj_dropout", self.feat_proj_dropout),
+            ("layerdrop", self.layerdrop),
+            ("mask_time_prob", self.mask_time_prob),
+            ("mask_feature_prob", self.mask_feature_prob),
+        ] {
+            require((0.0..=1.0).contains(&value), format!("{name} must be between 0 and 1, not {value}"));
+        }
+        let mms_fits = self.adapter_attn_dim.is_none() || self.do_stable_layer_norm;
+        require(mms_fits, "adapter_attn_dim needs do_stable_layer_norm".to_owned());
+        for (name, expected) in UNSUPPORTED {
+            let found = self.other.get(name).filter(|value| !value.is_null());
+            let harmless = found.is_none_or(|value| *value == Value::from(expected));
+            require(harmless, format!("{name} is not supported unless {expected}"));
+        }
+        mistakes
+    }
+}
+
+/// Fields of other encoders of the family that would change the result, with the only value that does not.
+const UNSUPPORTED: [(&str, bool); 3] = [("add_adapter", false), ("feat_proj_layer_norm", true), ("conv_pos_batch_norm", false)];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn absent_fields_take_the_published_defaults_and_unknown_ones_are_kept() {
+        let text = r#"{"vocab_size":18,"hidden_size":96,"adapter_attn_dim":null,"odd":{"b":1,"a":[2]}}"#;
+        let config: EncoderConfig = serde_json::from_str(text).unwrap();
+        assert_eq!((config.hidden_size, config.num_hidden_layers, config.layerdrop), (96, 12, 0.1));
+        assert_eq!(config.mistakes(), Vec::<String>::new());
+        let again = serde_json::to_value(&config).unwrap();
+        assert_eq!((&again["vocab_size"], &again["odd"]["a"][0]), (&18.into(), &2.into()));
+    }
+
+    #[test]
+    fn frames_follow_the_convolutions() {
+        let config = EncoderConfig::default();
+        assert_eq!(config.receptive_field(), 400);
+        for (samples, frames) in [(0, 0), (399, 0), (400, 1), (719, 1), (720, 2), (16_000, 49)] {
+            assert_eq!(config.num_frames(samples), frames, "{samples} samples");
+        }
+    }
+
+    #[test]
+    fn every_mistake_is_listed_at_once() {
+        let text = r#"{"model_type":"hubert","hidden_size":50,"num_attention_heads":4,"conv_kernel":[3],"layerdrop":2,"add_adapter":true}"#;
+        let config: EncoderConfig = serde_json::from_str(text).unwrap();
+        let all = config.mistakes().join("\n");
+        for part in ["`hubert`", "num_attention_heads (4)", "conv_kernel", "layerdrop", "add_adapter"] {
+            assert!(all.contains(part), "{part} is not in {all}");
+        }
+        let error = serde_json::from_str::<EncoderConfig>(r#"{"hidden_act":"mish"}"#).unwrap_err();
+        assert!(error.to_string().contains("mish"), "{error}");
+    }
+}

@@ -1,0 +1,124 @@
+//! Checkpoint folders in the Hugging Face layout: `config.json`, `preprocessor_config.json` and the weights.
+//!
+//! Reads `model.safetensors`, a sharded list of such files, and `pytorch_model.bin`; writes the first.
+
+pub mod config;
+pub mod pickle;
+pub mod preprocessor;
+pub mod safetensors;
+pub mod weights;
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tch::TchError;
+
+pub use self::config::{Activation, EncoderConfig, FeatureNorm};
+pub use self::preprocessor::Preprocessor;
+pub use self::weights::{Parameter, Weights};
+
+/// A checkpoint that cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckpointError {
+    /// Reading or writing a file failed.
+    #[error("cannot {action} `{path}`")]
+    Io {
+        /// The verb: `read`, `write`, `create`.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A JSON file does not hold what it should.
+    #[error("`{path}` does not hold what it should")]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Where it departs.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The configuration asks for what would change the result and is not supported, or contradicts itself.
+    #[error("`{path}` describes an encoder that cannot be built: {}", mistakes.join("; "))]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// Every mistake, as a sentence.
+        mistakes: Vec<String>,
+    },
+    /// The folder holds no weights in a layout we read.
+    #[error("no weights in `{folder}`: expected `model.safetensors`, `model.safetensors.index.json` or `pytorch_model.bin`")]
+    NoWeights {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The file ends early or late, or its header is damaged.
+    #[error("`{path}` is damaged: {reason}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The file is no zip-format state dict of tensors.
+    #[error("`{path}` is not a flat state dict in PyTorch's zip format: {reason}")]
+    Pickle {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        reason: String,
+    },
+    /// The weights are not those the configuration asks for.
+    #[error("the weights in `{folder}` do not fit its config.json: {}", mistakes.join("; "))]
+    Weights {
+        /// The folder.
+        folder: PathBuf,
+        /// Every tensor that is missing, superfluous, of another shape, or not finite.
+        mistakes: Vec<String>,
+    },
+    /// libtorch refused.
+    #[error("libtorch cannot hold the weights of `{path}`")]
+    Torch {
+        /// The file.
+        path: PathBuf,
+        /// Its words.
+        #[source]
+        source: TchError,
+    },
+}
+
+impl CheckpointError {
+    /// For `map_err`: `File::open(path).map_err(CheckpointError::io("read", path))`.
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { action, path, source }
+    }
+    /// For `map_err`, likewise.
+    pub(crate) fn torch(path: &Path) -> impl FnOnce(TchError) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Torch { path, source }
+    }
+}
+
+/// The names of the files of a checkpoint folder.
+pub(crate) const CONFIG: &str = "config.json";
+pub(crate) const PREPROCESSOR: &str = "preprocessor_config.json";
+pub(crate) const WEIGHTS: &str = "model.safetensors";
+pub(crate) const INDEX: &str = "model.safetensors.index.json";
+pub(crate) const PICKLE: &str = "pytorch_model.bin";
+
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, CheckpointError> {
+    let bytes = std::fs::read(path).map_err(CheckpointError::io("read", path))?;
+    serde_json::from_slice(&bytes).map_err(|source| CheckpointError::Json { path: path.to_owned(), source })
+}
+
+/// Writes indented JSON with a final line break.
+pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), CheckpointError> {
+    let mut bytes = serde_json::to_vec_pretty(value).map_err(|source| CheckpointError::Json { path: path.to_owned(), source })?;
+    bytes.push(b'\n');
+    std::fs::write(path, bytes).map_err(CheckpointError::io("write", path))
+}

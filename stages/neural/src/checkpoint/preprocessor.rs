@@ -1,0 +1,79 @@
+//! `preprocessor_config.json`: how a waveform is prepared.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{CheckpointError, EncoderConfig, FeatureNorm, PREPROCESSOR, read_json, write_json};
+
+/// How a waveform is prepared for an encoder.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Preprocessor {
+    /// Whether each utterance is brought to zero mean and unit variance.
+    #[serde(default = "yes")]
+    pub do_normalize: bool,
+    /// Whether the encoder is told which samples are padding.
+    #[serde(default)]
+    pub return_attention_mask: bool,
+    /// In Hz.
+    #[serde(default = "sample_rate")]
+    pub sampling_rate: u32,
+    /// Every other field, as read.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+fn yes() -> bool {
+    true
+}
+fn sample_rate() -> u32 {
+    16_000
+}
+
+impl Preprocessor {
+    /// Reads the file of a checkpoint folder; where there is none, what published checkpoints of that style use.
+    ///
+    /// Errors: a file that is not such a file, or asks for another rate than 16 kHz.
+    pub fn read(folder: &Path, config: &EncoderConfig) -> Result<Self, CheckpointError> {
+        let path = folder.join(PREPROCESSOR);
+        if !path.exists() {
+            return Ok(Self::usual(config.feat_extract_norm == FeatureNorm::Layer));
+        }
+        let read: Self = read_json(&path)?;
+        if read.sampling_rate != sample_rate() {
+            let mistakes = vec![format!("sampling_rate must be {}, not {}", sample_rate(), read.sampling_rate)];
+            return Err(CheckpointError::Config { path, mistakes });
+        }
+        Ok(read)
+    }
+
+    /// The usual one, with or without an attention mask.
+    pub fn usual(return_attention_mask: bool) -> Self {
+        let mut other = Map::new();
+        other.insert("feature_extractor_type".to_owned(), "Wav2Vec2FeatureExtractor".into());
+        other.insert("feature_size".to_owned(), 1.into());
+        other.insert("padding_side".to_owned(), "right".into());
+        other.insert("padding_value".to_owned(), 0.0.into());
+        Self { do_normalize: true, return_attention_mask, sampling_rate: sample_rate(), other }
+    }
+
+    /// Writes the file into `folder`.
+    pub fn write(&self, folder: &Path) -> Result<(), CheckpointError> {
+        write_json(&folder.join(PREPROCESSOR), self)
+    }
+
+    /// Prepares one utterance in place: `(x - mean) / sqrt(var + 1e-7)` with the population variance, when asked for.
+    pub fn prepare(&self, samples: &mut [f32]) {
+        if !self.do_normalize || samples.is_empty() {
+            return;
+        }
+        let count = samples.len() as f64;
+        let mean = samples.iter().map(|&x| f64::from(x)).sum::<f64>() / count;
+        let variance = samples.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / count;
+        let scale = 1.0 / (variance + 1e-7).sqrt();
+        for x in samples {
+            *x = ((f64::from(*x) - mean) * scale) as f32;
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Reading and writing safetensors files, one tensor in memory at a time.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+
+use safetensors::tensor::Metadata;
+use safetensors::{Dtype, View};
+use tch::{Kind, Tensor};
+
+use super::{CheckpointError, Weights};
+
+const LENGTH_BYTES: u64 = 8;
+/// As in the safetensors crate.
+const MAX_HEADER_BYTES: u64 = 100_000_000;
+
+/// Reads the tensors whose names `wanted` accepts, as float32 on the CPU (integers stay what they are).
+///
+/// Errors: [`CheckpointError::Damaged`] for a truncated file or a false header.
+pub fn read(path: &Path, wanted: impl Fn(&str) -> bool) -> Result<Weights, CheckpointError> {
+    let mut file = File::open(path).map_err(CheckpointError::io("read", path))?;
+    let (start, header) = read_header(&mut file, path)?;
+    let mut weights = Weights::new();
+    for name in header.offset_keys().into_iter().filter(|name| wanted(name)) {
+        let info = header.info(&name).expect("the name comes from the same header");
+        let (from, to) = info.data_offsets;
+        let mut bytes = vec![0; to - from];
+        file.seek(SeekFrom::Start(start + from as u64)).map_err(CheckpointError::io("read", path))?;
+        file.read_exact(&mut bytes).map_err(CheckpointError::io("read", path))?;
+        let Some(kind) = kind_of(info.dtype) else {
+            let reason = format!("tensor `{name}` has type {:?}, which is not supported", info.dtype);
+            return Err(CheckpointError::Damaged { path: path.to_owned(), reason });
+        };
+        let shape: Vec<i64> = info.shape.iter().map(|&size| size as i64).collect();
+        let tensor = Tensor::f_from_data_size(&bytes, &shape, kind).map_err(CheckpointError::torch(path))?;
+        let tensor = if tensor.is_floating_point() { tensor.to_kind(Kind::Float) } else { tensor };
+        weights.insert(name, tensor);
+    }
+    Ok(weights)
+}
+
+/// The header and where the data behind it starts; checked against the size of the file.
+fn read_header(file: &mut File, path: &Path) -> Result<(u64, Metadata), CheckpointError> {
+    let damaged = |reason: String| CheckpointError::Damaged { path: path.to_owned(), reason };
+    let size = file.metadata().map_err(CheckpointError::io("read", path))?.len();
+    let mut length = [0; LENGTH_BYTES as usize];
+    if size < LENGTH_BYTES {
+        return Err(damaged(format!("{size} bytes are too few for a safetensors file")));
+    }
+    file.read_exact(&mut length).map_err(CheckpointError::io("read", path))?;
+    let length = u64::from_le_bytes(length);
+    if length > MAX_HEADER_BYTES || length > size - LENGTH_BYTES {
+        return Err(damaged(format!("its header claims {length} bytes and the file has {size}")));
+    }
+    let mut text = vec![0; length as usize];
+    file.read_exact(&mut text).map_err(CheckpointError::io("read", path))?;
+    let header: Metadata = serde_json::from_slice(&text).map_err(|error| damaged(format!("its header is wrong ({error})")))?;
+    let expected = LENGTH_BYTES + length + header.data_len() as u64;
+    if size != expected {
+        return Err(damaged(format!("its header describes {expected} bytes and the file has {size}")));
+    }
+    Ok((LENGTH_BYTES + length, header))
+}
+
+fn kind_of(dtype: Dtype) -> Option<Kind> {
+    Some(match dtype {
+        Dtype::F16 => Kind::Half,
+        Dtype::BF16 => Kind::BFloat16,
+        Dtype::F32 => Kind::Float,
+        Dtype::F64 => Kind::Double,
+        Dtype::U8 => Kind::Uint8,
+        Dtype::I32 => Kind::Int,
+        Dtype::I64 => Kind::Int64,
+        Dtype::BOOL => Kind::Bool,
+        _ => return None,
+    })
+}
+
+/// Writes tensors as float32, sorted by name, so that equal tensors give equal bytes.
+pub fn write(path: &Path, weights: &Weights) -> Result<(), CheckpointError> {
+    let mut views = Vec::with_capacity(weights.len());
+    for (name, tensor) in weights {
+        views.push((name, FloatView::of(tensor).map_err(CheckpointError::torch(path))?));
+    }
+    // transformers refuses files whose header does not say which framework wrote them.
+    let format = [("format".to_owned(), "pt".to_owned())].into_iter().collect();
+    safetensors::serialize_to_file(views, Some(format), path).map_err(|error| match error {
+        safetensors::SafeTensorError::IoError(source) => CheckpointError::Io { action: "write", path: path.to_owned(), source },
+        other => CheckpointError::Damaged { path: path.to_owned(), reason: other.to_string() },
+    })
+}
+
+/// A tensor's bytes, copied out of libtorch.
+struct FloatView {
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+impl FloatView {
+    fn of(tensor: &Tensor) -> Result<Self, tch::TchError> {
+        let tensor = tensor.detach().f_to_device(tch::Device::Cpu)?.f_to_kind(Kind::Float)?.f_contiguous()?;
+        let mut bytes = vec![0; tensor.numel() * size_of::<f32>()];
+        tensor.f_copy_data_u8(&mut bytes, tensor.numel())?;
+        Ok(Self { shape: tensor.size().into_iter().map(|size| size as usize).collect(), bytes })
+    }
+}
+
+impl View for FloatView {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+    fn data(&self) -> std::borrow::Cow<'_, [u8]> {
+        (&self.bytes).into()
+    }
+    fn data_len(&self) -> usize {
+        self.bytes.len()
+    }
+}

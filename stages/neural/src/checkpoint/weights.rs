@@ -1,0 +1,305 @@
+//! The tensors of an encoder by name: which there must be, how they start, and where they are read from.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use tch::{Device, Kind, TchError, Tensor};
+
+use super::{CheckpointError, EncoderConfig, FeatureNorm, INDEX, PICKLE, WEIGHTS, pickle, read_json, safetensors};
+use crate::random::Rng;
+
+/// Tensors by name, in order of name.
+pub type Weights = BTreeMap<String, Tensor>;
+
+/// The name of the learned vector that stands for a masked frame.
+pub(crate) const MASK_EMBEDDING: &str = "masked_spec_embed";
+/// The positional convolution's gain per tap, (1, 1, K).
+pub(crate) const POSITION_GAIN: &str = "encoder.pos_conv_embed.conv.parametrizations.weight.original0";
+/// The positional convolution's direction, (H, H / groups, K).
+pub(crate) const POSITION_DIRECTION: &str = "encoder.pos_conv_embed.conv.parametrizations.weight.original1";
+/// The positional convolution's folded weight, as some exports have it.
+const POSITION_FOLDED: &str = "encoder.pos_conv_embed.conv.weight";
+/// What models with a head put in front of the encoder's names.
+pub(crate) const PREFIX: &str = "wav2vec2.";
+
+/// One tensor that an encoder has.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parameter {
+    /// Relative to the encoder, without prefix.
+    pub name: String,
+    /// Its sizes.
+    pub shape: Vec<i64>,
+    /// How it starts when the encoder is made from nothing.
+    pub start: Start,
+}
+
+/// How a tensor starts. The values are those of transformers' wav2vec 2.0.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Start {
+    /// All zero.
+    Zeros,
+    /// All one.
+    Ones,
+    /// Normal around 0.
+    Normal {
+        /// Its standard deviation.
+        std: f64,
+    },
+    /// Uniform in `[low, high)`.
+    Uniform {
+        /// Lower end.
+        low: f64,
+        /// Upper end.
+        high: f64,
+    },
+    /// The norm per tap of the positional convolution's direction, so that the two multiply to it.
+    DirectionNorm,
+}
+
+impl Start {
+    fn symmetric(bound: f64) -> Self {
+        Self::Uniform { low: -bound, high: bound }
+    }
+}
+
+/// Every tensor of an encoder, in the order of its forward pass.
+pub fn parameters(config: &EncoderConfig) -> Vec<Parameter> {
+    let mut list = List(Vec::new());
+    let (hidden, inner) = (config.hidden_size, config.intermediate_size);
+    list.add(MASK_EMBEDDING, &[hidden], Start::Uniform { low: 0.0, high: 1.0 });
+    let mut channels_in = 1;
+    for (at, (&channels, &kernel)) in config.conv_dim.iter().zip(&config.conv_kernel).enumerate() {
+        let name = format!("feature_extractor.conv_layers.{at}");
+        let fan_in = (channels_in * kernel) as f64;
+        list.add(format!("{name}.conv.weight"), &[channels, channels_in, kernel], Start::Normal { std: (2.0 / fan_in).sqrt() });
+        if config.conv_bias {
+            list.add(format!("{name}.conv.bias"), &[channels], Start::symmetric(fan_in.sqrt().recip()));
+        }
+        if config.feat_extract_norm == FeatureNorm::Layer || at == 0 {
+            list.norm(&format!("{name}.layer_norm"), channels);
+        }
+        channels_in = channels;
+    }
+    list.norm("feature_projection.layer_norm", channels_in);
+    let bound = (channels_in as f64).sqrt().recip();
+    list.add("feature_projection.projection.weight", &[hidden, channels_in], Start::symmetric(bound));
+    list.add("feature_projection.projection.bias", &[hidden], Start::symmetric(bound));
+
+    let (taps, groups) = (config.num_conv_pos_embeddings, config.num_conv_pos_embedding_groups);
+    let std = 2.0 / ((taps * hidden) as f64).sqrt();
+    list.add("encoder.pos_conv_embed.conv.bias", &[hidden], Start::Zeros);
+    list.add(POSITION_GAIN, &[1, 1, taps], Start::DirectionNorm);
+    list.add(POSITION_DIRECTION, &[hidden, hidden / groups, taps], Start::Normal { std });
+    list.norm("encoder.layer_norm", hidden);
+
+    let std = config.initializer_range;
+    for layer in 0..config.num_hidden_layers {
+        let name = format!("encoder.layers.{layer}");
+        for projection in ["q_proj", "k_proj", "v_proj", "out_proj"] {
+            list.linear(&format!("{name}.attention.{projection}"), hidden, hidden, std);
+        }
+        list.norm(&format!("{name}.layer_norm"), hidden);
+        list.linear(&format!("{name}.feed_forward.intermediate_dense"), hidden, inner, std);
+        list.linear(&format!("{name}.feed_forward.output_dense"), inner, hidden, std);
+        list.norm(&format!("{name}.final_layer_norm"), hidden);
+        if let Some(width) = config.adapter_attn_dim {
+            list.norm(&format!("{name}.adapter_layer.norm"), hidden);
+            list.linear(&format!("{name}.adapter_layer.linear_1"), hidden, width, std);
+            list.linear(&format!("{name}.adapter_layer.linear_2"), width, hidden, std);
+        }
+    }
+    list.0
+}
+
+struct List(Vec<Parameter>);
+
+impl List {
+    fn add(&mut self, name: impl Into<String>, shape: &[i64], start: Start) {
+        self.0.push(Parameter { name: name.into(), shape: shape.to_vec(), start });
+    }
+    fn norm(&mut self, name: &str, size: i64) {
+        self.add(format!("{name}.weight"), &[size], Start::Ones);
+        self.add(format!("{name}.bias"), &[size], Start::Zeros);
+    }
+    fn linear(&mut self, name: &str, size_in: i64, size_out: i64, std: f64) {
+        self.add(format!("{name}.weight"), &[size_out, size_in], Start::Normal { std });
+        self.add(format!("{name}.bias"), &[size_out], Start::Zeros);
+    }
+}
+
+/// Random weights. Each tensor depends on the seed and its name alone.
+pub fn random(config: &EncoderConfig, seed: u64) -> Result<Weights, TchError> {
+    let mut weights = Weights::new();
+    for parameter in parameters(config).iter().filter(|parameter| parameter.start != Start::DirectionNorm) {
+        let tensor = started(&parameter.name, &parameter.shape, parameter.start, seed)?;
+        weights.insert(parameter.name.clone(), tensor);
+    }
+    let gain = direction_norm(&weights[POSITION_DIRECTION])?;
+    weights.insert(POSITION_GAIN.to_owned(), gain);
+    Ok(weights)
+}
+
+/// One tensor on the CPU, started as asked; `name` and `seed` decide its values.
+pub(crate) fn started(name: &str, shape: &[i64], start: Start, seed: u64) -> Result<Tensor, TchError> {
+    let mut rng = Rng::named(seed, name);
+    let count = shape.iter().product::<i64>() as usize;
+    let mut draw = || match start {
+        Start::Zeros | Start::DirectionNorm => 0.0,
+        Start::Ones => 1.0,
+        Start::Normal { std } => std * rng.normal(),
+        Start::Uniform { low, high } => low + (high - low) * rng.uniform(),
+    };
+    let values: Vec<f32> = (0..count).map(|_| draw() as f32).collect();
+    Tensor::f_from_slice(&values)?.f_reshape(shape)
+}
+
+/// Euclidean norm of each tap over the two other axes: (H, H / groups, K) -> (1, 1, K).
+pub(crate) fn direction_norm(direction: &Tensor) -> Result<Tensor, TchError> {
+    direction.f_norm_scalaropt_dim(2.0, [0, 1], true)
+}
+
+/// Reads the encoder's weights from a checkpoint folder to `device`, all of them checked.
+///
+/// Accepts names with and without the prefix `wav2vec2.`, and the older names of weight normalisation. Steps over what belongs
+/// to a head or to pre-training.
+///
+/// Errors: [`CheckpointError::Weights`] lists every tensor that is missing, unexpected, of another shape or not finite.
+pub fn read(folder: &Path, config: &EncoderConfig, device: Device) -> Result<Weights, CheckpointError> {
+    let (path, stored) = read_files(folder, |_| true)?;
+    let mut weights = relative_names(stored, folder)?;
+    let mut mistakes = complete(&mut weights, config).map_err(CheckpointError::torch(&path))?;
+    let expected = parameters(config);
+    let names: BTreeSet<&str> = expected.iter().map(|parameter| parameter.name.as_str()).collect();
+    mistakes.extend(weights.keys().filter(|name| !names.contains(name.as_str())).map(|name| format!("`{name}` is unexpected")));
+    for Parameter { name, shape, .. } in &expected {
+        match weights.get(name) {
+            None => mistakes.push(format!("`{name}` is missing")),
+            Some(tensor) if tensor.size() != *shape => {
+                mistakes.push(format!("`{name}` has shape {:?}, expected {shape:?}", tensor.size()));
+            }
+            Some(tensor) if !is_finite(tensor).map_err(CheckpointError::torch(&path))? => {
+                mistakes.push(format!("`{name}` holds NaN or infinite values"));
+            }
+            Some(_) => {}
+        }
+    }
+    if !mistakes.is_empty() {
+        return Err(CheckpointError::Weights { folder: folder.to_owned(), mistakes });
+    }
+    for tensor in weights.values_mut() {
+        *tensor = tensor.f_to_device_(device, Kind::Float, false, false).map_err(CheckpointError::torch(&path))?;
+    }
+    Ok(weights)
+}
+
+/// The tensors of whichever layout the folder has, and the file that names them.
+pub(crate) fn read_files(folder: &Path, wanted: impl Fn(&str) -> bool) -> Result<(PathBuf, Weights), CheckpointError> {
+    let (single, index, bin) = (folder.join(WEIGHTS), folder.join(INDEX), folder.join(PICKLE));
+    if single.exists() {
+        let weights = safetensors::read(&single, wanted)?;
+        return Ok((single, weights));
+    }
+    if index.exists() {
+        #[derive(serde::Deserialize)]
+        struct Index {
+            weight_map: BTreeMap<String, String>,
+        }
+        let listed: Index = read_json(&index)?;
+        let files: BTreeSet<&String> = listed.weight_map.values().collect();
+        let mut weights = Weights::new();
+        for file in files {
+            if Path::new(file).file_name().is_none_or(|name| name != file.as_str()) {
+                let reason = format!("it names `{file}`, which is not a plain file name");
+                return Err(CheckpointError::Damaged { path: index, reason });
+            }
+            weights.append(&mut safetensors::read(&folder.join(file), &wanted)?);
+        }
+        return Ok((index, weights));
+    }
+    if bin.exists() {
+        let weights = pickle::read(&bin, wanted)?;
+        return Ok((bin, weights));
+    }
+    Err(CheckpointError::NoWeights { folder: folder.to_owned() })
+}
+
+/// Parts of other models that may lie beside the encoder's tensors.
+const BESIDE: [&str; 10] = [
+    "quantizer.",
+    "project_hid.",
+    "project_q.",
+    "lm_head.",
+    "projector.",
+    "classifier.",
+    "layer_weights",
+    "tdnn.",
+    "feature_extractor.weight",
+    "objective.",
+];
+
+/// Strips the prefix, drops what is not the encoder's.
+fn relative_names(stored: Weights, folder: &Path) -> Result<Weights, CheckpointError> {
+    let prefixed = stored.keys().any(|name| name.starts_with(PREFIX));
+    let mut weights = Weights::new();
+    let mut mistakes = Vec::new();
+    for (name, tensor) in stored {
+        match name.strip_prefix(PREFIX) {
+            Some(relative) => {
+                weights.insert(relative.to_owned(), tensor);
+            }
+            None if BESIDE.iter().any(|part| name.starts_with(part)) => {}
+            None if prefixed => {} // Beside a prefixed encoder everything else belongs to some head.
+            None => {
+                weights.insert(name, tensor);
+            }
+        }
+    }
+    if weights.is_empty() {
+        mistakes.push("no tensor of an encoder is among them".to_owned());
+        return Err(CheckpointError::Weights { folder: folder.to_owned(), mistakes });
+    }
+    Ok(weights)
+}
+
+/// Brings older names up to date and adds what a checkpoint may leave out. Returns what is contradictory.
+fn complete(weights: &mut Weights, config: &EncoderConfig) -> Result<Vec<String>, TchError> {
+    const OLD_GAIN: &str = "encoder.pos_conv_embed.conv.weight_g";
+    const OLD_DIRECTION: &str = "encoder.pos_conv_embed.conv.weight_v";
+    let mut mistakes = Vec::new();
+    for (old, new) in [(OLD_GAIN, POSITION_GAIN), (OLD_DIRECTION, POSITION_DIRECTION)] {
+        if let Some(tensor) = weights.remove(old) {
+            if weights.insert(new.to_owned(), tensor).is_some() {
+                mistakes.push(format!("both `{old}` and `{new}` are there"));
+            }
+        }
+    }
+    if !weights.contains_key(POSITION_DIRECTION) {
+        if let Some(folded) = weights.remove(POSITION_FOLDED).filter(|tensor| tensor.dim() == 3) {
+            weights.insert(POSITION_GAIN.to_owned(), direction_norm(&folded)?);
+            weights.insert(POSITION_DIRECTION.to_owned(), folded);
+        }
+    }
+    if !weights.contains_key(MASK_EMBEDDING) {
+        // Only training with masks reads it; checkpoints that never had them leave it out.
+        let shape = [config.hidden_size];
+        weights.insert(MASK_EMBEDDING.to_owned(), started(MASK_EMBEDDING, &shape, Start::Uniform { low: 0.0, high: 1.0 }, 0)?);
+    }
+    Ok(mistakes)
+}
+
+pub(crate) fn is_finite(tensor: &Tensor) -> Result<bool, TchError> {
+    Ok(tensor.f_isfinite()?.f_all()?.f_int64_value(&[])? != 0)
+}
+
+/// BLAKE3 over names, shapes and values: the same encoder gives the same digest whatever file it came from.
+pub fn digest(weights: &Weights) -> Result<String, TchError> {
+    let mut hasher = blake3::Hasher::new();
+    for (name, tensor) in weights {
+        let tensor = tensor.detach().f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?.f_contiguous()?;
+        let mut bytes = vec![0; tensor.numel() * size_of::<f32>()];
+        tensor.f_copy_data_u8(&mut bytes, tensor.numel())?;
+        hasher.update(format!("{name} {:?}\n", tensor.size()).as_bytes());
+        hasher.update(&bytes);
+    }
+    Ok(hasher.finalize().to_hex().to_string())
+}

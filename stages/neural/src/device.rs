@@ -1,0 +1,76 @@
+//! Which device computes, and the one piece of unsafe code: opening libtorch's CUDA half.
+#![expect(unsafe_code, reason = "opening a shared library runs its initialisers, which Rust cannot vouch for")]
+
+use std::path::PathBuf;
+
+use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+use tch::{Cuda, Device};
+
+/// Whether the CUDA half of libtorch is in this process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CudaLibrary {
+    /// It was opened.
+    Opened(PathBuf),
+    /// This libtorch has none.
+    Absent,
+    /// It is there and does not open; nearly always because the CUDA libraries it needs are not.
+    Refused {
+        /// The library.
+        path: PathBuf,
+        /// The loader's words.
+        reason: String,
+    },
+}
+
+/// Opens `libtorch_cuda.so` beside the `libtorch_cpu.so` in use, when there is one.
+///
+/// To be called first of all: libtorch keeps its first answer to "is there CUDA?" for the life of the process, and executables
+/// are linked against the CPU half only, so that they start on machines without CUDA.
+pub fn open_cuda_library() -> CudaLibrary {
+    let Some(path) = cuda_library() else { return CudaLibrary::Absent };
+    // SAFETY: the library belongs to the libtorch that this process already runs on, and its initialisers only register
+    // kernels with it. It stays open until the process ends, so no pointer into it can dangle.
+    match unsafe { Library::open(Some(&path), RTLD_NOW | RTLD_GLOBAL) } {
+        Ok(library) => {
+            std::mem::forget(library);
+            CudaLibrary::Opened(path)
+        }
+        Err(error) => CudaLibrary::Refused { path, reason: error.to_string() },
+    }
+}
+
+/// The file beside the real `libtorch_cpu.so`, which the kernel's list of mapped files names without links.
+fn cuda_library() -> Option<PathBuf> {
+    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+    let cpu =
+        maps.lines().filter_map(|line| line.find('/').map(|at| &line[at..])).find(|path| path.ends_with("/libtorch_cpu.so"))?;
+    let cuda = PathBuf::from(cpu).with_file_name("libtorch_cuda.so");
+    cuda.is_file().then_some(cuda)
+}
+
+/// The device to compute on: the GPU of that index when one is asked for and can be used, else the CPU.
+pub fn choose(gpu: Option<u32>) -> Device {
+    match gpu {
+        Some(index) if i64::from(index) < Cuda::device_count() => Device::Cuda(index as usize),
+        _ => Device::Cpu,
+    }
+}
+
+/// Lets libtorch use `threads` threads for one operation.
+pub fn use_threads(threads: usize) {
+    tch::set_num_threads(threads.clamp(1, 1024) as i32);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_gpu_the_cpu_computes() {
+        // The library may be there or not; what counts is that asking does no harm and that the answer is a device that works.
+        let opened = open_cuda_library();
+        let device = choose(Some(9_999));
+        assert_eq!(device, Device::Cpu, "{opened:?}");
+        assert_eq!(tch::Tensor::ones([2], (tch::Kind::Float, device)).sum(tch::Kind::Float).double_value(&[]), 2.0);
+    }
+}

@@ -1,0 +1,99 @@
+//! The convolutions over the waveform, and the projection behind them.
+
+use tch::{TchError, Tensor};
+
+use super::Pass;
+use super::modules::{LayerNorm, Linear, tensor};
+use crate::adapters::Adapters;
+use crate::checkpoint::{Activation, EncoderConfig, FeatureNorm, Weights};
+
+/// The norms of the convolutions use this whatever `layer_norm_eps` says, as in the published models.
+const CONV_NORM_EPS: f64 = 1e-5;
+
+/// Waveform (B, S) -> features (B, T, C).
+#[derive(Debug)]
+pub(crate) struct ConvStack {
+    layers: Vec<ConvLayer>,
+    activation: Activation,
+}
+
+#[derive(Debug)]
+struct ConvLayer {
+    weight: Tensor,
+    bias: Option<Tensor>,
+    stride: i64,
+    norm: Norm,
+}
+
+#[derive(Debug)]
+enum Norm {
+    None,
+    /// Per channel over time, padding included.
+    Group {
+        weight: Tensor,
+        bias: Tensor,
+    },
+    /// Over channels.
+    Layer(LayerNorm),
+}
+
+impl ConvStack {
+    pub(crate) fn new(config: &EncoderConfig, weights: &Weights) -> Self {
+        let layer = |(at, &stride): (usize, &i64)| {
+            let name = format!("feature_extractor.conv_layers.{at}");
+            let norm = format!("{name}.layer_norm");
+            ConvLayer {
+                weight: tensor(weights, &format!("{name}.conv.weight")),
+                bias: config.conv_bias.then(|| tensor(weights, &format!("{name}.conv.bias"))),
+                stride,
+                norm: match config.feat_extract_norm {
+                    FeatureNorm::Layer => Norm::Layer(LayerNorm::new(weights, &norm, CONV_NORM_EPS)),
+                    FeatureNorm::Group if at == 0 => Norm::Group {
+                        weight: tensor(weights, &format!("{norm}.weight")),
+                        bias: tensor(weights, &format!("{norm}.bias")),
+                    },
+                    FeatureNorm::Group => Norm::None,
+                },
+            }
+        };
+        Self { layers: config.conv_stride.iter().enumerate().map(layer).collect(), activation: config.feat_extract_activation }
+    }
+
+    pub(crate) fn forward(&self, audio: &Tensor) -> Result<Tensor, TchError> {
+        let mut h = audio.f_unsqueeze(1)?; // (B, 1, S)
+        for layer in &self.layers {
+            h = h.f_conv1d(&layer.weight, layer.bias.as_ref(), layer.stride, 0, 1, 1)?; // (B, C, T)
+            h = match &layer.norm {
+                Norm::None => self.activation.forward(&h)?,
+                Norm::Group { weight, bias } => {
+                    let channels = weight.size()[0];
+                    self.activation.forward(&h.f_group_norm(channels, Some(weight), Some(bias), CONV_NORM_EPS, true)?)?
+                }
+                Norm::Layer(norm) => self.activation.forward(&norm.forward(&h.f_transpose(1, 2)?)?)?.f_transpose(1, 2)?,
+            };
+        }
+        h.f_transpose(1, 2) // (B, T, C)
+    }
+}
+
+/// Features (B, T, C) -> (B, T, H).
+#[derive(Debug)]
+pub(crate) struct Projection {
+    norm: LayerNorm,
+    linear: Linear,
+    dropout: f64,
+}
+
+impl Projection {
+    pub(crate) fn new(config: &EncoderConfig, weights: &Weights) -> Self {
+        Self {
+            norm: LayerNorm::new(weights, "feature_projection.layer_norm", config.layer_norm_eps),
+            linear: Linear::new(weights, "feature_projection.projection", &Adapters::new()),
+            dropout: config.feat_proj_dropout,
+        }
+    }
+
+    pub(crate) fn forward(&self, features: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
+        pass.dropout(&self.linear.forward(&self.norm.forward(features)?, pass)?, self.dropout)
+    }
+}

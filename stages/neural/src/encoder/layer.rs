@@ -1,0 +1,158 @@
+//! One transformer layer, in both styles.
+
+use tch::{TchError, Tensor};
+
+use super::Pass;
+use super::modules::{LayerNorm, Linear};
+use crate::adapters::Adapters;
+use crate::checkpoint::{Activation, EncoderConfig, Weights};
+
+/// Attention and a feed-forward block, each with a residual around it: (B, T, H) -> (B, T, H).
+#[derive(Debug)]
+pub(crate) struct Layer {
+    attention: Attention,
+    attention_norm: LayerNorm,
+    feed_forward: FeedForward,
+    feed_forward_norm: LayerNorm,
+    style: Style,
+    dropout: f64,
+}
+
+/// Where the norms sit.
+#[derive(Debug)]
+enum Style {
+    /// Base: behind each residual.
+    PostNorm,
+    /// Large: in front of each block. MMS checkpoints add a small block of their own.
+    PreNorm { mms: Option<MmsAdapter> },
+}
+
+impl Layer {
+    pub(crate) fn new(config: &EncoderConfig, weights: &Weights, adapters: &Adapters, index: usize) -> Self {
+        let name = format!("encoder.layers.{index}");
+        let norm = |part: &str| LayerNorm::new(weights, &format!("{name}.{part}"), config.layer_norm_eps);
+        let style = if config.do_stable_layer_norm {
+            Style::PreNorm { mms: config.adapter_attn_dim.map(|_| MmsAdapter::new(config, weights, &name)) }
+        } else {
+            Style::PostNorm
+        };
+        Self {
+            attention: Attention::new(config, weights, adapters, &format!("{name}.attention")),
+            attention_norm: norm("layer_norm"),
+            feed_forward: FeedForward::new(config, weights, adapters, &format!("{name}.feed_forward")),
+            feed_forward_norm: norm("final_layer_norm"),
+            style,
+            dropout: config.hidden_dropout,
+        }
+    }
+
+    /// `keys`: true where a frame may be attended to, (B, 1, 1, T); none when all may.
+    pub(crate) fn forward(&self, x: &Tensor, keys: Option<&Tensor>, pass: &Pass) -> Result<Tensor, TchError> {
+        match &self.style {
+            Style::PostNorm => {
+                let attended = pass.dropout(&self.attention.forward(x, keys, pass)?, self.dropout)?;
+                let x = self.attention_norm.forward(&x.f_add(&attended)?)?;
+                self.feed_forward_norm.forward(&x.f_add(&self.feed_forward.forward(&x, pass)?)?)
+            }
+            Style::PreNorm { mms } => {
+                let attended = self.attention.forward(&self.attention_norm.forward(x)?, keys, pass)?;
+                let x = x.f_add(&pass.dropout(&attended, self.dropout)?)?;
+                let x = x.f_add(&self.feed_forward.forward(&self.feed_forward_norm.forward(&x)?, pass)?)?;
+                match mms {
+                    Some(adapter) => x.f_add(&adapter.forward(&x, pass)?),
+                    None => Ok(x),
+                }
+            }
+        }
+    }
+}
+
+/// Self-attention with several heads.
+#[derive(Debug)]
+struct Attention {
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    out: Linear,
+    num_heads: i64,
+    dropout: f64,
+}
+
+impl Attention {
+    fn new(config: &EncoderConfig, weights: &Weights, adapters: &Adapters, name: &str) -> Self {
+        let linear = |part: &str| Linear::new(weights, &format!("{name}.{part}"), adapters);
+        Self {
+            query: linear("q_proj"),
+            key: linear("k_proj"),
+            value: linear("v_proj"),
+            out: linear("out_proj"),
+            num_heads: config.num_attention_heads,
+            dropout: config.attention_dropout,
+        }
+    }
+
+    fn forward(&self, x: &Tensor, keys: Option<&Tensor>, pass: &Pass) -> Result<Tensor, TchError> {
+        let &[batch, frames, hidden] = x.size().as_slice() else { return Err(TchError::Shape("expected (B, T, H)".to_owned())) };
+        let heads = |linear: &Linear| {
+            let split = [batch, frames, self.num_heads, hidden / self.num_heads];
+            linear.forward(x, pass)?.f_view(split)?.f_transpose(1, 2) // (B, A, T, D)
+        };
+        let (query, key, value) = (heads(&self.query)?, heads(&self.key)?, heads(&self.value)?);
+        let dropout = pass.probability(self.dropout);
+        let mixed = Tensor::f_scaled_dot_product_attention(&query, &key, &value, keys, dropout, false, None, false)?;
+        let merged = mixed.f_transpose(1, 2)?.f_reshape([batch, frames, hidden])?;
+        self.out.forward(&merged, pass)
+    }
+}
+
+/// Two linear layers with an activation between.
+#[derive(Debug)]
+struct FeedForward {
+    inner: Linear,
+    outer: Linear,
+    activation: Activation,
+    inner_dropout: f64,
+    outer_dropout: f64,
+}
+
+impl FeedForward {
+    fn new(config: &EncoderConfig, weights: &Weights, adapters: &Adapters, name: &str) -> Self {
+        Self {
+            inner: Linear::new(weights, &format!("{name}.intermediate_dense"), adapters),
+            outer: Linear::new(weights, &format!("{name}.output_dense"), adapters),
+            activation: config.hidden_act,
+            inner_dropout: config.activation_dropout,
+            outer_dropout: config.hidden_dropout,
+        }
+    }
+
+    fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
+        let h = self.activation.forward(&self.inner.forward(x, pass)?)?;
+        let h = self.outer.forward(&pass.dropout(&h, self.inner_dropout)?, pass)?;
+        pass.dropout(&h, self.outer_dropout)
+    }
+}
+
+/// The block that MMS checkpoints have in each layer: `linear_2(relu(linear_1(norm(x))))`.
+#[derive(Debug)]
+struct MmsAdapter {
+    norm: LayerNorm,
+    down: Linear,
+    up: Linear,
+}
+
+impl MmsAdapter {
+    fn new(config: &EncoderConfig, weights: &Weights, layer: &str) -> Self {
+        let name = format!("{layer}.adapter_layer");
+        let linear = |part: &str| Linear::new(weights, &format!("{name}.{part}"), &Adapters::new());
+        Self {
+            norm: LayerNorm::new(weights, &format!("{name}.norm"), config.layer_norm_eps),
+            down: linear("linear_1"),
+            up: linear("linear_2"),
+        }
+    }
+
+    fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
+        self.up.forward(&self.down.forward(&self.norm.forward(x)?, pass)?.f_relu()?, pass)
+    }
+}

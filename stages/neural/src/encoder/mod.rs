@@ -1,0 +1,142 @@
+//! The wav2vec 2.0 encoder: waveform -> frames, in the base (post-norm) and the large (pre-norm) style.
+//!
+//! Source: Baevski et al. 2020, arXiv:2006.11477; where the published models differ from the paper, they are followed.
+
+mod conv;
+mod frames;
+mod layer;
+pub(crate) mod modules;
+mod pass;
+mod position;
+pub mod random;
+pub mod spec_augment;
+
+use tch::{TchError, Tensor};
+
+use self::conv::{ConvStack, Projection};
+pub use self::frames::Frames;
+use self::layer::Layer;
+use self::modules::{LayerNorm, tensor};
+pub use self::pass::{Mode, Pass};
+use self::position::PositionalConv;
+use crate::adapters::Adapters;
+use crate::checkpoint::weights::MASK_EMBEDDING;
+use crate::checkpoint::{EncoderConfig, Weights};
+
+/// An encoder on one device. It shares its tensors with the weights it was made from.
+///
+/// Only what requires a gradient, and what lies above it, keeps a graph: nothing here asks for one of its own accord.
+#[derive(Debug)]
+pub struct Encoder {
+    config: EncoderConfig,
+    conv: ConvStack,
+    projection: Projection,
+    mask_embedding: Tensor,
+    position: PositionalConv,
+    norm: LayerNorm,
+    layers: Vec<Layer>,
+}
+
+/// What goes in.
+#[derive(Debug, Clone, Copy)]
+pub struct Input<'a> {
+    /// (B, S), zero padded on the right.
+    pub audio: &'a Tensor,
+    /// Samples of each utterance; none to treat padding as sound, as checkpoints without attention mask do.
+    pub num_samples: Option<&'a [i64]>,
+    /// Frames to mask, (B, T), in the place of randomly chosen ones.
+    pub masked: Option<&'a Tensor>,
+}
+
+/// What comes out.
+#[derive(Debug)]
+pub struct Output {
+    /// (B, T, H).
+    pub last_hidden_state: Tensor,
+    /// Which frames are real; none when no lengths were given.
+    pub frames: Option<Frames>,
+}
+
+/// A point of the forward pass that can be watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Point {
+    /// Output of the convolutions, (B, T, C).
+    ConvFeatures,
+    /// Output of the feature projection, before any mask, (B, T, H).
+    Projected,
+    /// What the positional convolution adds, (B, T, H).
+    Position,
+    /// Input of a transformer layer, (B, T, H).
+    LayerInput(usize),
+    /// Output of the last layer, before the final norm of a pre-norm encoder, (B, T, H).
+    LastLayer,
+}
+
+impl Encoder {
+    /// Builds an encoder around weights that [`crate::checkpoint::weights::read`] has checked. Call it after deciding which of them
+    /// require a gradient.
+    pub fn new(config: &EncoderConfig, weights: &Weights, adapters: &Adapters) -> Result<Self, TchError> {
+        Ok(Self {
+            conv: ConvStack::new(config, weights),
+            projection: Projection::new(config, weights),
+            mask_embedding: tensor(weights, MASK_EMBEDDING),
+            position: PositionalConv::new(config, weights)?,
+            norm: LayerNorm::new(weights, "encoder.layer_norm", config.layer_norm_eps),
+            layers: (0..config.num_hidden_layers).map(|index| Layer::new(config, weights, adapters, index)).collect(),
+            config: config.clone(),
+        })
+    }
+
+    /// Runs the encoder; `watch` sees the tensors on the way.
+    ///
+    /// Audio shorter than [`EncoderConfig::receptive_field`] is zero padded to one frame.
+    pub fn forward(&self, input: Input, pass: &Pass, watch: &mut dyn FnMut(Point, &Tensor)) -> Result<Output, TchError> {
+        let config = &self.config;
+        let features = self.conv.forward(&self.long_enough(input.audio)?)?; // (B, T, C)
+        watch(Point::ConvFeatures, &features);
+        let num_frames = features.size()[1];
+        let frames =
+            input.num_samples.map(|num_samples| Frames::of(config, num_samples, num_frames, features.device())).transpose()?;
+
+        let projected = self.projection.forward(&features, pass)?; // (B, T, H)
+        watch(Point::Projected, &projected);
+        let mut x = match input.masked {
+            Some(mask) => spec_augment::replace_frames(&projected, mask, &self.mask_embedding)?,
+            None => spec_augment::apply(config, &projected, &self.mask_embedding, frames.as_ref(), pass)?,
+        };
+        let mut keys = None;
+        if let Some(frames) = &frames {
+            x = frames.zero_padding(&x)?;
+            keys = frames.keys()?;
+        }
+
+        let position = self.position.forward(&x)?;
+        watch(Point::Position, &position);
+        x = x.f_add(&position)?;
+        if !config.do_stable_layer_norm {
+            x = self.norm.forward(&x)?;
+        }
+        x = pass.dropout(&x, config.hidden_dropout)?;
+        for (index, layer) in self.layers.iter().enumerate() {
+            watch(Point::LayerInput(index), &x);
+            if !pass.happens(config.layerdrop) {
+                x = layer.forward(&x, keys.as_ref(), pass)?;
+            }
+        }
+        watch(Point::LastLayer, &x);
+        if config.do_stable_layer_norm {
+            x = self.norm.forward(&x)?;
+        }
+        Ok(Output { last_hidden_state: x, frames })
+    }
+
+    /// The positional convolution's weight after weight normalisation, (H, H / groups, K).
+    pub fn position_weight(&self) -> Result<Tensor, TchError> {
+        self.position.effective_weight()
+    }
+
+    fn long_enough(&self, audio: &Tensor) -> Result<Tensor, TchError> {
+        let missing = self.config.receptive_field() - audio.size()[1];
+        if missing > 0 { audio.f_constant_pad_nd([0, missing]) } else { Ok(audio.shallow_clone()) }
+    }
+}

@@ -1,0 +1,69 @@
+//! The small parts that encoder and head are built from.
+
+use tch::{TchError, Tensor};
+
+use super::Pass;
+use crate::adapters::{Adapter, Adapters};
+use crate::checkpoint::{Activation, Weights};
+
+/// A tensor by name. Weights are complete by construction: [`crate::checkpoint::weights::read`] checks them.
+pub(crate) fn tensor(weights: &Weights, name: &str) -> Tensor {
+    weights.get(name).unwrap_or_else(|| panic!("`{name}` is among the checked weights")).shallow_clone()
+}
+
+/// `y = Wx + b`, with an adapter beside it where there is one.
+#[derive(Debug)]
+pub(crate) struct Linear {
+    weight: Tensor,
+    bias: Tensor,
+    adapter: Option<Adapter>,
+}
+
+impl Linear {
+    pub(crate) fn new(weights: &Weights, name: &str, adapters: &Adapters) -> Self {
+        Self {
+            weight: tensor(weights, &format!("{name}.weight")),
+            bias: tensor(weights, &format!("{name}.bias")),
+            adapter: adapters.get(name).map(Adapter::share),
+        }
+    }
+
+    /// (.., in) -> (.., out).
+    pub(crate) fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
+        let output = x.f_linear(&self.weight, Some(&self.bias))?;
+        match &self.adapter {
+            Some(adapter) => adapter.apply(x, &output, pass),
+            None => Ok(output),
+        }
+    }
+}
+
+/// Zero mean and unit variance over the last axis, then gain and shift.
+#[derive(Debug)]
+pub(crate) struct LayerNorm {
+    weight: Tensor,
+    bias: Tensor,
+    eps: f64,
+}
+
+impl LayerNorm {
+    pub(crate) fn new(weights: &Weights, name: &str, eps: f64) -> Self {
+        Self { weight: tensor(weights, &format!("{name}.weight")), bias: tensor(weights, &format!("{name}.bias")), eps }
+    }
+
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor, TchError> {
+        x.f_layer_norm(self.weight.size(), Some(&self.weight), Some(&self.bias), self.eps, true)
+    }
+}
+
+impl Activation {
+    pub(crate) fn forward(self, x: &Tensor) -> Result<Tensor, TchError> {
+        match self {
+            Self::Gelu => x.f_gelu("none"),
+            Self::GeluNew => x.f_gelu("tanh"),
+            Self::Relu => x.f_relu(),
+            Self::Silu => x.f_silu(),
+            Self::Selu => x.f_selu(),
+        }
+    }
+}

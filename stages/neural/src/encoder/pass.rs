@@ -1,0 +1,60 @@
+//! One forward pass: evaluation, or training with its random draws.
+
+use std::cell::RefCell;
+
+use tch::{TchError, Tensor};
+
+use crate::random::Rng;
+
+/// Whether a forward pass trains, and with which random draws.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// No noise, no graph.
+    Eval,
+    /// Dropout, skipped layers and masks, all decided by the seed: the same seed repeats the pass.
+    Train {
+        /// Give every step and micro batch its own.
+        seed: u64,
+    },
+}
+
+/// A forward pass under way.
+#[derive(Debug)]
+pub struct Pass {
+    rng: Option<RefCell<Rng>>,
+}
+
+impl Pass {
+    /// Begins a pass. Training seeds libtorch's generator, from which dropout draws.
+    pub fn begin(mode: Mode) -> Self {
+        let rng = match mode {
+            Mode::Eval => None,
+            Mode::Train { seed } => {
+                let mut rng = Rng::named(seed, "pass");
+                tch::manual_seed((rng.next_u64() >> 1) as i64);
+                Some(RefCell::new(rng))
+            }
+        };
+        Self { rng }
+    }
+
+    /// Zeroes elements with probability `p` and scales the others by 1 / (1 - p); in evaluation the input itself.
+    pub(crate) fn dropout(&self, x: &Tensor, p: f64) -> Result<Tensor, TchError> {
+        if self.probability(p) > 0.0 { x.f_dropout(p, true) } else { Ok(x.shallow_clone()) }
+    }
+
+    /// `p` in training, 0 in evaluation.
+    pub(crate) fn probability(&self, p: f64) -> f64 {
+        if self.rng.is_some() { p } else { 0.0 }
+    }
+
+    /// Draws whether something with probability `p` happens; never in evaluation.
+    pub(crate) fn happens(&self, p: f64) -> bool {
+        p > 0.0 && self.with_rng(|rng| rng.uniform() < p).unwrap_or(false)
+    }
+
+    /// Lets `draw` use the generator; none in evaluation.
+    pub(crate) fn with_rng<T>(&self, draw: impl FnOnce(&mut Rng) -> T) -> Option<T> {
+        self.rng.as_ref().map(|rng| draw(&mut rng.borrow_mut()))
+    }
+}

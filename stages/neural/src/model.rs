@@ -1,0 +1,414 @@
+//! An encoder with its adapters and a head, on one device: what is trained, saved and evaluated.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use neural_spec::{HeadSpec, Method, Scope};
+use serde::Serialize;
+use serde_json::{Value, json};
+use tch::{Device, TchError, Tensor};
+
+use crate::adapters::{Adapter, Adapters, LoraOptions, files};
+use crate::checkpoint::weights::{MASK_EMBEDDING, PREFIX};
+use crate::checkpoint::{CheckpointError, EncoderConfig, Preprocessor, WEIGHTS, Weights, safetensors, weights};
+pub use crate::encoder::Mode;
+use crate::encoder::{Encoder, Input, Pass, Point};
+use crate::heads::Classification;
+
+/// A model that cannot be built, run, saved or restored.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// Its files cannot be read or written.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// libtorch refused: out of memory, or a batch of another shape than the model takes.
+    #[error("libtorch: {}", first_line(.0))]
+    Torch(#[from] TchError),
+    /// An adapter of this rank does not fit.
+    #[error("rank {rank} does not fit `{module}`: it must be between 1 and {limit}")]
+    Rank {
+        /// The layer.
+        module: String,
+        /// What was asked for.
+        rank: i64,
+        /// The smaller side of its weight.
+        limit: i64,
+    },
+    /// No layer of the encoder is called so.
+    #[error("no layer of the encoder ends in {targets:?}")]
+    NoTarget {
+        /// What was looked for.
+        targets: Vec<String>,
+    },
+    /// Values do not fit what is trained.
+    #[error("the trained values do not fit the model: {}", mistakes.join("; "))]
+    Values {
+        /// Every tensor that is missing, unexpected or of another shape.
+        mistakes: Vec<String>,
+    },
+    /// An adapter was trained on another encoder.
+    #[error("the adapter in `{folder}` belongs to another encoder: its base has digest {expected}, this one {found}")]
+    OtherBase {
+        /// The adapter.
+        folder: PathBuf,
+        /// What it was trained on.
+        expected: String,
+        /// What it was put on.
+        found: String,
+    },
+    /// A batch with no utterance, or one whose lengths do not fit.
+    #[error("a batch of {rows} rows of {samples} samples came with lengths {lengths:?}")]
+    Batch {
+        /// Rows of the audio.
+        rows: i64,
+        /// Its columns.
+        samples: i64,
+        /// Samples of each utterance, as given.
+        lengths: Vec<i64>,
+    },
+}
+
+/// libtorch puts a C++ stack trace behind its message.
+fn first_line(error: &TchError) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
+}
+
+/// Some utterances, padded to one length.
+#[derive(Debug)]
+pub struct Batch {
+    /// (B, S) float32, normalised, zero padded on the right.
+    pub audio: Tensor,
+    /// Samples of each utterance.
+    pub num_samples: Vec<i64>,
+    /// Classes (B), int64.
+    pub labels: Option<Tensor>,
+}
+
+/// How many parameters a model has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct ParameterCounts {
+    /// All of them.
+    pub total: u64,
+    /// Those that are trained.
+    pub trainable: u64,
+    /// Those of the encoder alone, without adapters.
+    pub encoder: u64,
+    /// Those of the adapters.
+    pub adapters: u64,
+    /// Those of the head.
+    pub head: u64,
+}
+
+/// An encoder with its adapters and a classification head.
+#[derive(Debug)]
+pub struct Model {
+    config: EncoderConfig,
+    preprocessor: Preprocessor,
+    adaptation: Adaptation,
+    /// Relative to the encoder, without prefix.
+    encoder_weights: Weights,
+    adapters: Adapters,
+    head_weights: Weights,
+    encoder: Encoder,
+    head: Classification,
+    device: Device,
+}
+
+/// How an encoder is adapted.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Adaptation {
+    /// Its own weights are trained, as far as the scope goes.
+    Finetune(Scope),
+    /// Low-rank updates beside its frozen layers.
+    Lora(LoraOptions),
+}
+
+impl Adaptation {
+    fn of(method: &Method) -> Self {
+        match (method, LoraOptions::of(method)) {
+            (_, Some(options)) => Self::Lora(options),
+            (Method::Finetune { scope }, None) => Self::Finetune(*scope),
+            (Method::Lora { .. }, None) => unreachable!("a LoRA method has LoRA options"),
+        }
+    }
+
+    /// Whether a tensor of the encoder is trained.
+    fn trains(&self, name: &str, config: &EncoderConfig) -> bool {
+        match self {
+            Self::Finetune(Scope::All) => name != MASK_EMBEDDING || config.apply_spec_augment,
+            Self::Finetune(Scope::AllButConv) => {
+                !name.starts_with("feature_extractor.") && (name != MASK_EMBEDDING || config.apply_spec_augment)
+            }
+            Self::Lora(_) => false,
+        }
+    }
+}
+
+impl Model {
+    /// An encoder from a checkpoint folder, with fresh adapters and a fresh head, both seeded.
+    pub fn new(
+        encoder: &Path,
+        method: &Method,
+        head: &HeadSpec,
+        num_labels: usize,
+        seed: u64,
+        device: Device,
+    ) -> Result<Self, ModelError> {
+        Self::adapt(encoder, Adaptation::of(method), head, num_labels, seed, device)
+    }
+
+    /// As [`Self::new`], with options that no [`Method`] offers.
+    pub fn adapt(
+        encoder: &Path,
+        adaptation: Adaptation,
+        head: &HeadSpec,
+        num_labels: usize,
+        seed: u64,
+        device: Device,
+    ) -> Result<Self, ModelError> {
+        let config = EncoderConfig::read(encoder)?;
+        let preprocessor = Preprocessor::read(encoder, &config)?;
+        let mut encoder_weights = weights::read(encoder, &config, device)?;
+        for (name, tensor) in &mut encoder_weights {
+            *tensor = tensor.f_set_requires_grad(adaptation.trains(name, &config))?;
+        }
+        let mut adapters = match &adaptation {
+            Adaptation::Lora(options) => options.build(&config, seed)?,
+            Adaptation::Finetune(_) => Adapters::new(),
+        };
+        for Adapter::Lora(lora) in adapters.values_mut() {
+            lora.place(device)?;
+        }
+        let mut head_weights = Classification::start(head, config.hidden_size, config.num_hidden_layers, num_labels, seed)?;
+        for tensor in head_weights.values_mut() {
+            *tensor = tensor.f_to_device(device)?.f_set_requires_grad(true)?;
+        }
+        Ok(Self {
+            encoder: Encoder::new(&config, &encoder_weights, &adapters)?,
+            head: Classification::new(&head_weights),
+            config,
+            preprocessor,
+            adaptation,
+            encoder_weights,
+            adapters,
+            head_weights,
+            device,
+        })
+    }
+
+    /// How waveforms are prepared for it.
+    pub fn preprocessor(&self) -> &Preprocessor {
+        &self.preprocessor
+    }
+
+    /// The shape of its encoder.
+    pub fn config(&self) -> &EncoderConfig {
+        &self.config
+    }
+
+    /// Where its tensors are.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// Tells the encoder, or stops telling it, which samples are padding. A new model does as its checkpoint's preprocessor says.
+    pub fn use_attention_mask(&mut self, mask: bool) {
+        self.preprocessor.return_attention_mask = mask;
+    }
+
+    /// Every tensor by its name in a full model, without peft's prefix.
+    fn tensors(&self) -> Weights {
+        let encoder = self.encoder_weights.iter().map(|(name, tensor)| (format!("{PREFIX}{name}"), tensor.shallow_clone()));
+        let head = self.head_weights.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone()));
+        let mut all: Weights = encoder.chain(head).collect();
+        for (module, adapter) in &self.adapters {
+            for (part, tensor) in adapter.tensors() {
+                all.insert(format!("{PREFIX}{module}.{part}"), tensor.shallow_clone());
+            }
+        }
+        all
+    }
+
+    /// What is trained, sorted by name. The tensors are handles: changing them in place changes the model.
+    pub fn trainable(&self) -> Vec<(String, Tensor)> {
+        self.tensors().into_iter().filter(|(_, tensor)| tensor.requires_grad()).collect()
+    }
+
+    /// How many parameters it has.
+    pub fn num_parameters(&self) -> ParameterCounts {
+        let sum = |weights: &Weights| weights.values().map(|tensor| tensor.numel() as u64).sum::<u64>();
+        let all = self.tensors();
+        let (total, encoder, head) = (sum(&all), sum(&self.encoder_weights), sum(&self.head_weights));
+        let trainable = all.values().filter(|tensor| tensor.requires_grad()).map(|tensor| tensor.numel() as u64).sum();
+        ParameterCounts { total, trainable, encoder, adapters: total - encoder - head, head }
+    }
+
+    /// Logits (B, classes). Evaluation keeps no graph.
+    ///
+    /// Errors: [`ModelError::Batch`] when the lengths do not fit the audio.
+    pub fn forward(&self, batch: &Batch, mode: Mode) -> Result<Tensor, ModelError> {
+        match mode {
+            Mode::Train { .. } => self.logits(batch, mode),
+            Mode::Eval => tch::no_grad(|| self.logits(batch, mode)),
+        }
+    }
+
+    fn logits(&self, batch: &Batch, mode: Mode) -> Result<Tensor, ModelError> {
+        let (rows, samples) = batch.audio.size2()?;
+        let fits = |&length: &i64| length > 0 && length <= samples;
+        if rows == 0 || batch.num_samples.len() as i64 != rows || !batch.num_samples.iter().all(fits) {
+            return Err(ModelError::Batch { rows, samples, lengths: batch.num_samples.clone() });
+        }
+        let audio = batch.audio.f_to_device(self.device)?;
+        let num_samples = self.preprocessor.return_attention_mask.then_some(batch.num_samples.as_slice());
+        let mut states = Vec::new();
+        let mut keep = |point: Point, tensor: &Tensor| {
+            if self.head.mixes_layers() && matches!(point, Point::LayerInput(_)) {
+                states.push(tensor.shallow_clone());
+            }
+        };
+        let input = Input { audio: &audio, num_samples, masked: None };
+        let output = self.encoder.forward(input, &Pass::begin(mode), &mut keep)?;
+        states.push(output.last_hidden_state);
+        Ok(self.head.forward(&states, output.frames.as_ref())?)
+    }
+
+    /// Sets trained tensors, all of them, to values made earlier by [`Self::trainable`].
+    ///
+    /// Errors: [`ModelError::Values`] when a name or a shape does not fit; nothing is changed then.
+    pub fn set_trainable(&self, values: &[(String, Tensor)]) -> Result<(), ModelError> {
+        let values = values.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect();
+        assign(&self.trainable().into_iter().collect(), &values)
+    }
+
+    /// Writes what was trained under `folder`: for fine-tuning `checkpoint/`, a whole model in the Hugging Face layout, which
+    /// may serve as an encoder again; for LoRA `adapter/`, in the layout of peft.
+    pub fn save(&self, folder: &Path, labels: &[String]) -> Result<(), ModelError> {
+        let folder = self.saved_folder(folder);
+        fs::create_dir_all(&folder).map_err(CheckpointError::io("create", &folder))?;
+        match &self.adaptation {
+            Adaptation::Finetune(_) => self.save_whole(&folder, labels),
+            Adaptation::Lora(options) => {
+                let origin = files::Origin { base: weights::digest(&self.encoder_weights)?, labels: labels.to_vec() };
+                let trained = self.trainable().into_iter().collect();
+                Ok(files::write(&folder, options, &trained, &origin)?)
+            }
+        }
+    }
+
+    fn saved_folder(&self, folder: &Path) -> PathBuf {
+        folder.join(match self.adaptation {
+            Adaptation::Finetune(_) => "checkpoint",
+            Adaptation::Lora(_) => "adapter",
+        })
+    }
+
+    fn save_whole(&self, folder: &Path, labels: &[String]) -> Result<(), ModelError> {
+        let mut config = self.config.clone();
+        let by_id: serde_json::Map<String, Value> =
+            labels.iter().enumerate().map(|(id, label)| (id.to_string(), label.clone().into())).collect();
+        let by_label: serde_json::Map<String, Value> =
+            labels.iter().enumerate().map(|(id, label)| (label.clone(), id.into())).collect();
+        for (name, value) in [
+            ("architectures", json!(["Wav2Vec2ForSequenceClassification"])),
+            ("id2label", by_id.into()),
+            ("label2id", by_label.into()),
+            ("classifier_proj_size", self.head_weights["projector.weight"].size()[0].into()),
+            ("use_weighted_layer_sum", self.head.mixes_layers().into()),
+        ] {
+            config.other.insert(name.to_owned(), value);
+        }
+        config.write(folder)?;
+        self.preprocessor.write(folder)?;
+        Ok(safetensors::write(&folder.join(WEIGHTS), &self.tensors())?)
+    }
+
+    /// Takes up what [`Self::save`] wrote, on a model of the same encoder, method and head.
+    ///
+    /// Errors: [`ModelError::OtherBase`] for an adapter of another encoder, [`ModelError::Values`] for one of another shape.
+    pub fn load_trained(&mut self, folder: &Path) -> Result<(), ModelError> {
+        let folder = self.saved_folder(folder);
+        let (stored, expected) = match &self.adaptation {
+            // Everything is in the checkpoint, so everything is taken from it.
+            Adaptation::Finetune(_) => (safetensors::read(&folder.join(WEIGHTS), |_| true)?, self.tensors()),
+            Adaptation::Lora(_) => {
+                self.require_base(&folder)?;
+                (files::read_weights(&folder)?, self.trainable().into_iter().collect())
+            }
+        };
+        assign(&expected, &stored)?;
+        // A frozen positional convolution was folded when the encoder was built.
+        self.encoder = Encoder::new(&self.config, &self.encoder_weights, &self.adapters)?;
+        Ok(())
+    }
+
+    /// Reads an adapter folder itself, wherever it lies: `adapter/` of a saved model, or one that peft wrote.
+    pub fn load_adapter(&mut self, folder: &Path) -> Result<(), ModelError> {
+        self.require_base(folder)?;
+        assign(&self.trainable().into_iter().collect(), &files::read_weights(folder)?)
+    }
+
+    fn require_base(&self, folder: &Path) -> Result<(), ModelError> {
+        let Some(origin) = files::read_origin(folder)? else { return Ok(()) };
+        let found = weights::digest(&self.encoder_weights)?;
+        if origin.base == found {
+            return Ok(());
+        }
+        Err(ModelError::OtherBase { folder: folder.to_owned(), expected: origin.base, found })
+    }
+
+    /// The same model without adapters, their updates added to the weights. This one keeps its own weights, bit for bit.
+    pub fn merged(&self) -> Result<Self, ModelError> {
+        let mut encoder_weights: Weights =
+            self.encoder_weights.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect();
+        for (module, Adapter::Lora(lora)) in &self.adapters {
+            let weight =
+                encoder_weights.get_mut(&format!("{module}.weight")).expect("adapters are built from the weights' names");
+            *weight = tch::no_grad(|| weight.f_add(&lora.delta()?))?;
+        }
+        Ok(Self {
+            encoder: Encoder::new(&self.config, &encoder_weights, &Adapters::new())?,
+            head: Classification::new(&self.head_weights),
+            config: self.config.clone(),
+            preprocessor: self.preprocessor.clone(),
+            adaptation: Adaptation::Finetune(Scope::All),
+            encoder_weights,
+            adapters: Adapters::new(),
+            head_weights: self.head_weights.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect(),
+            device: self.device,
+        })
+    }
+}
+
+/// Copies `values` into `targets` of the same names and shapes.
+fn assign(targets: &Weights, values: &Weights) -> Result<(), ModelError> {
+    let shapes =
+        |weights: &Weights| weights.iter().map(|(name, tensor)| (name.clone(), tensor.size())).collect::<BTreeMap<_, _>>();
+    let (expected, found) = (shapes(targets), shapes(values));
+    let names: BTreeSet<&String> = expected.keys().chain(found.keys()).collect();
+    let mut mistakes = Vec::new();
+    for name in names {
+        match (expected.get(name), found.get(name)) {
+            (Some(_), None) => mistakes.push(format!("`{name}` is missing")),
+            (None, Some(_)) => mistakes.push(format!("`{name}` is unexpected")),
+            (Some(expected), Some(found)) if expected != found => {
+                mistakes.push(format!("`{name}` has shape {found:?}, expected {expected:?}"));
+            }
+            (Some(_), Some(_)) if !weights::is_finite(&values[name])? => {
+                mistakes.push(format!("`{name}` holds NaN or infinite values"))
+            }
+            _ => {}
+        }
+    }
+    if !mistakes.is_empty() {
+        return Err(ModelError::Values { mistakes });
+    }
+    tch::no_grad(|| {
+        for (name, target) in targets {
+            target.shallow_clone().f_copy_(&values[name])?;
+        }
+        Ok(())
+    })
+}
