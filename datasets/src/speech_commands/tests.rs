@@ -104,7 +104,7 @@ fn a_protocol_of_the_other_version_is_refused() {
     check(new, "", "gsc-v1-11", "made for version 0.01, but");
     check(new, "", "gsc-v1-30", "holds version 0.02 (its lists name `learn`)");
     check("", "# Speech Commands Data Set v0.01\n", "gsc-v2-11", "holds version 0.01 (`README.md` says so)");
-    let old: String = WORDS[..30].iter().map(|word| format!("{word}/0a7c2a8d_nohash_0.wav\n")).collect();
+    let old = WORDS[..30].iter().map(|word| format!("{word}/0a7c2a8d_nohash_0.wav")).collect::<Vec<_>>().join("\n");
     check(&old, "", "gsc-v2-12", "its lists name none of backward, forward");
 }
 

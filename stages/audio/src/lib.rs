@@ -1,1 +1,14 @@
-//! Work in progress.
+//! Stages that turn a corpus into Parquet shards of clean audio: [`manifest`] lists it, [`shards`] decodes, resamples and
+//! writes it, [`reader`] gives training the clips back one by one. Pure Rust; knows nothing of tensors.
+//!
+//! ```text
+//! corpus folder -> corpus.manifest -> parts/00000/utterances.jsonl -> audio.shards -> train.parquet dev.parquet test.parquet
+//! ```
+
+pub mod decode;
+pub mod manifest;
+pub mod reader;
+pub mod resample;
+pub mod schema;
+pub mod shards;
+pub mod wav;

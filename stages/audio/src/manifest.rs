@@ -1,0 +1,362 @@
+//! The stage `corpus.manifest`: lists a corpus, and gives each utterance the digest of its recording.
+//!
+//! It reads no audio: the engine has hashed the files. The list is split into parts by a stable hash of the utterance id, so
+//! that a changed recording changes one part, and with it one shard. The artifact:
+//!
+//! ```text
+//! labels.json                        the classes, in the order of their indices: ["off","up",...]
+//! corpus.json                        name, protocol, licence, utterances per split and label, skipped, unused
+//! skipped.jsonl                      {"path":...,"reason":...}
+//! parts/00000/utterances.jsonl       one Entry per line, sorted by id; every part is there, some may be empty
+//! parts/00000/place.json             the place the recordings are in: {"place":"corpora.fsdd"}
+//! ```
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use datasets::{Corpus, CorpusError, Listing, Protocol, Split, Utterance};
+use pipeline::source::{SourceNeed, Tree};
+use pipeline::{Digest, Job, Slot, Stage, StageError};
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// Lists a corpus: utterances with split, label, speaker, transcript and the digest of each recording.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// The corpus, by the name of its reader: `fsdd`, `speech_commands`. Its folder is the place `corpora.<corpus>` of the
+    /// machine's settings.
+    pub corpus: String,
+    /// How the corpus is split and labelled, for example `gsc-v2-11`. The reader's first protocol when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<String>,
+    /// What the label of an utterance is.
+    pub task: Task,
+    /// Into how many parts the list is split. Each part is decoded by a node of its own; one changed recording reruns one.
+    pub partitions: u32,
+}
+
+/// What the label of an utterance is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Task {
+    /// The word that is said.
+    Keyword,
+}
+
+/// The most parts a list may be split into.
+const MAX_PARTITIONS: u32 = 100_000;
+
+impl Stage for Manifest {
+    const KIND: &'static str = "corpus.manifest";
+    const VERSION: u32 = 1;
+    const ABOUT: &'static str = "lists a corpus: utterances with splits, labels and the digest of each recording";
+
+    fn slots() -> Vec<Slot> {
+        Vec::new()
+    }
+
+    fn check(&self) -> Vec<(&'static str, String)> {
+        let mut mistakes = Vec::new();
+        match datasets::find(&self.corpus) {
+            None => {
+                let known: Vec<_> = datasets::ALL.iter().map(|corpus| corpus.name()).collect();
+                mistakes.push(("corpus", format!("no reader for corpus `{}`, only for {}", self.corpus, known.join(", "))));
+            }
+            Some(corpus) => {
+                if let Err(error) = corpus.protocol(self.protocol.as_deref()) {
+                    mistakes.push(("protocol", error.to_string()));
+                }
+            }
+        }
+        if !(1..=MAX_PARTITIONS).contains(&self.partitions) {
+            mistakes.push(("partitions", format!("expected 1 to {MAX_PARTITIONS}, found {}", self.partitions)));
+        }
+        mistakes
+    }
+
+    fn sources(&self) -> Vec<SourceNeed> {
+        let Ok((corpus, protocol)) = self.reader() else { return Vec::new() };
+        vec![SourceNeed { place: self.place(), wants: Box::new(move |path| corpus.wants(protocol, path)) }]
+    }
+
+    fn partitions(&self) -> Option<u32> {
+        Some(self.partitions)
+    }
+}
+
+impl Manifest {
+    fn place(&self) -> String {
+        format!("corpora.{}", self.corpus)
+    }
+
+    fn reader(&self) -> Result<(&'static dyn Corpus, &'static Protocol), ManifestError> {
+        let corpus = datasets::find(&self.corpus).ok_or_else(|| ManifestError::NoReader { corpus: self.corpus.clone() })?;
+        Ok((corpus, corpus.protocol(self.protocol.as_deref())?))
+    }
+}
+
+/// A corpus that gives no manifest.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ManifestError {
+    /// No reader of that name.
+    #[error("no reader for corpus `{corpus}`")]
+    NoReader {
+        /// The name asked for.
+        corpus: String,
+    },
+    /// The corpus cannot be read.
+    #[error(transparent)]
+    Corpus(#[from] CorpusError),
+    /// The reader found nothing of use.
+    #[error("corpus `{corpus}` has no utterance for protocol `{protocol}`: {skipped} files were skipped, the first: {first}")]
+    Empty {
+        /// The corpus.
+        corpus: &'static str,
+        /// The protocol.
+        protocol: &'static str,
+        /// How many files were skipped.
+        skipped: usize,
+        /// The first of them, with its reason.
+        first: String,
+    },
+    /// A file of a manifest is not as this stage writes it.
+    #[error("line {line} of `{path}` is not as a manifest has it")]
+    Line {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// The cause.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+/// A line of `utterances.jsonl`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// Unique in the corpus.
+    pub id: String,
+    /// The recording, relative to the corpus folder.
+    pub path: String,
+    /// BLAKE3 of the recording.
+    pub digest: Digest,
+    /// Bytes of the recording.
+    pub size: u64,
+    /// The part of the data it belongs to.
+    pub split: Split,
+    /// The class, by name.
+    pub label: Option<String>,
+    /// Who speaks.
+    pub speaker: Option<String>,
+    /// What is said, as distributed.
+    pub transcript: Option<String>,
+    /// The first sample of the utterance in the recording, at the recording's rate. With `num_samples`, or all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<u64>,
+    /// How many samples of the recording it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub num_samples: Option<u64>,
+}
+
+/// What `place.json` of a part says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PlaceName {
+    place: String,
+}
+
+/// What `corpus.json` says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The reader.
+    pub corpus: String,
+    /// Where the corpus comes from.
+    pub about: String,
+    /// The protocol, never absent here.
+    pub protocol: String,
+    /// What the label is.
+    pub task: Task,
+    /// The licence of the recordings.
+    pub licence: String,
+    /// Split -> utterances.
+    pub splits: BTreeMap<String, u64>,
+    /// Label -> split -> utterances; labels sorted by name.
+    pub labels: BTreeMap<String, BTreeMap<String, u64>>,
+    /// Files left out, listed in `skipped.jsonl`.
+    pub skipped: u64,
+    /// Sound recordings the protocol has no use for: why -> how many.
+    pub unused: BTreeMap<String, u64>,
+}
+
+/// The part of an utterance: the first eight bytes of the BLAKE3 hash of its id, little endian, modulo the number of parts.
+pub fn partition_of(id: &str, partitions: u32) -> u32 {
+    let hash = blake3::hash(id.as_bytes());
+    let head: [u8; 8] = hash.as_bytes()[..8].try_into().expect("a hash has 32 bytes");
+    (u64::from_le_bytes(head) % u64::from(partitions)) as u32
+}
+
+/// The folder of a part inside the artifact.
+pub fn part_folder(partition: u32) -> String {
+    format!("parts/{partition:05}")
+}
+
+/// The body of the stage.
+///
+/// Errors: a corpus that cannot be read or has no utterance; [`StageError::SourceChanged`] when the reader lists a recording
+/// that the engine has not hashed.
+pub fn run(params: &Manifest, job: &Job) -> Result<(), StageError> {
+    let (corpus, protocol) = params.reader().map_err(StageError::failed)?;
+    let place = params.place();
+    let tree = job.sources.get(&place).ok_or(StageError::NoPlace { place })?;
+    let listing = corpus.list(&tree.root, protocol).map_err(|error| explain(error, &params.place()))?;
+    if listing.utterances.is_empty() {
+        let first = listing.skipped.first().map_or_else(|| "none".to_owned(), |s| format!("{}: {}", s.path, s.reason));
+        let (corpus, protocol, skipped) = (corpus.name(), protocol.name, listing.skipped.len());
+        return Err(StageError::failed(ManifestError::Empty { corpus, protocol, skipped, first }));
+    }
+    let summary = summarise(corpus, protocol, params.task, &listing);
+    warn(&summary, &listing, job);
+
+    write_json(&job.out.join("labels.json"), &listing.labels)?;
+    write_json(&job.out.join("corpus.json"), &summary)?;
+    write_lines(&job.out.join("skipped.jsonl"), &listing.skipped)?;
+    let total = listing.utterances.len() as u64;
+    let mut parts: Vec<Vec<Entry>> = vec![Vec::new(); params.partitions as usize];
+    for utterance in listing.utterances {
+        let part = partition_of(&utterance.id, params.partitions);
+        parts[part as usize].push(entry(utterance, tree)?);
+    }
+    for (part, entries) in (0..).zip(&parts) {
+        let folder = job.out.join(part_folder(part));
+        fs::create_dir_all(&folder).map_err(StageError::io("create", &folder))?;
+        write_lines(&folder.join("utterances.jsonl"), entries)?;
+        write_json(&folder.join("place.json"), &PlaceName { place: params.place() })?;
+    }
+    job.progress.tick(total, total, "utterances", "");
+    Ok(())
+}
+
+/// Reads the entries of one part.
+///
+/// Errors: a file that cannot be read, or a line that is not an entry.
+pub fn read_entries(part: &Path) -> Result<Vec<Entry>, StageError> {
+    let path = part.join("utterances.jsonl");
+    let text = fs::read_to_string(&path).map_err(StageError::io("read", &path))?;
+    let parse = |(index, line)| {
+        serde_json::from_str(line)
+            .map_err(|source| StageError::failed(ManifestError::Line { path: path.clone(), line: index + 1, source }))
+    };
+    text.lines().enumerate().map(parse).collect()
+}
+
+/// Reads `labels.json`: the classes in the order of their indices.
+///
+/// Errors: a file that cannot be read or is not a list of names.
+pub fn read_labels(path: &Path) -> Result<Vec<String>, StageError> {
+    read_json(path)
+}
+
+/// Reads the name of the place that the recordings of a part are in.
+///
+/// Errors: a file that cannot be read or is not as expected.
+pub fn read_place(part: &Path) -> Result<String, StageError> {
+    read_json(&part.join("place.json")).map(|name: PlaceName| name.place)
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, StageError> {
+    let bytes = fs::read(path).map_err(StageError::io("read", path))?;
+    serde_json::from_slice(&bytes).map_err(|source| {
+        let line = source.line();
+        StageError::failed(ManifestError::Line { path: path.to_owned(), line, source })
+    })
+}
+
+fn explain(error: CorpusError, place: &str) -> StageError {
+    let hint = match &error {
+        CorpusError::NoRoot { .. } | CorpusError::Missing { .. } | CorpusError::Empty { .. } => {
+            format!("set the place `{place}` to the folder that holds the corpus")
+        }
+        CorpusError::Version { .. } => "choose the protocol of the version you have, or fetch the other version".to_owned(),
+        _ => return StageError::failed(error),
+    };
+    StageError::failed(error).with_hint(hint)
+}
+
+fn entry(utterance: Utterance, tree: &Tree) -> Result<Entry, StageError> {
+    let Utterance { id, path, span, split, label, speaker, transcript } = utterance;
+    let Some(file) = tree.find(&path) else { return Err(StageError::SourceChanged { path: tree.root.join(path) }) };
+    let (start, num_samples) = (span.map(|span| span.start), span.map(|span| span.num_samples));
+    Ok(Entry { id, path, digest: file.digest, size: file.size, split, label, speaker, transcript, start, num_samples })
+}
+
+fn summarise(corpus: &dyn Corpus, protocol: &Protocol, task: Task, listing: &Listing) -> Summary {
+    let splits = Split::ALL.map(|split| (split.name().to_owned(), listing.count(split)));
+    let mut labels: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
+    for name in &listing.labels {
+        labels.insert(name.clone(), Split::ALL.map(|split| (split.name().to_owned(), 0)).into());
+    }
+    for utterance in &listing.utterances {
+        let counts = utterance.label.as_ref().and_then(|label| labels.get_mut(label));
+        if let Some(count) = counts.and_then(|counts| counts.get_mut(utterance.split.name())) {
+            *count += 1;
+        }
+    }
+    Summary {
+        corpus: corpus.name().to_owned(),
+        about: corpus.about().to_owned(),
+        protocol: protocol.name.to_owned(),
+        task,
+        licence: corpus.licence().to_owned(),
+        splits: splits.into(),
+        labels,
+        skipped: listing.skipped.len() as u64,
+        unused: listing.unused.clone(),
+    }
+}
+
+/// Says what a person should know: files left out, and a corpus that has not its published size.
+fn warn(summary: &Summary, listing: &Listing, job: &Job) {
+    if let Some(first) = listing.skipped.first() {
+        let count = listing.skipped.len();
+        job.progress.note(&format!("{count} files skipped, see skipped.jsonl; the first: {}: {}", first.path, first.reason));
+    }
+    let Some(expected) = listing.expected else { return };
+    let found = Split::ALL.map(|split| listing.count(split));
+    if found != expected {
+        let line = |counts: [u64; 3]| format!("{} train, {} dev, {} test", counts[0], counts[1], counts[2]);
+        job.progress.note(&format!(
+            "protocol `{}` has {} utterances as published, found {}",
+            summary.protocol,
+            line(expected),
+            line(found)
+        ));
+    }
+}
+
+/// Writes one JSON value, indented, with a newline at the end.
+pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), StageError> {
+    let mut text = serde_json::to_string_pretty(value).expect("plain structs with text keys always serialise");
+    text.push('\n');
+    fs::write(path, text).map_err(StageError::io("write", path))
+}
+
+/// Writes one JSON value per line.
+fn write_lines<T: Serialize>(path: &Path, values: &[T]) -> Result<(), StageError> {
+    let mut file = BufWriter::new(File::create(path).map_err(StageError::io("create", path))?);
+    for value in values {
+        let line = serde_json::to_string(value).expect("plain structs with text keys always serialise");
+        writeln!(file, "{line}").map_err(StageError::io("write", path))?;
+    }
+    file.flush().map_err(StageError::io("write", path))
+}
+
+#[cfg(test)]
+mod tests;

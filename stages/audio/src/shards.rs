@@ -1,0 +1,309 @@
+//! The stage `audio.shards`: decodes one part of a manifest into Parquet shards.
+//!
+//! ```text
+//! train.parquet dev.parquet test.parquet     always all three, see `schema`; rows sorted by id
+//! rejects.parquet                            id, path, reason: recordings that gave no row
+//! report.json                                counts, for people
+//! ```
+//!
+//! Every file is read whole once, and its hash compared with the manifest's: a recording that was edited while the run used it
+//! fails the node instead of ending up under the wrong fingerprint.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+use std::{fs, io};
+
+use datasets::Split;
+use pipeline::{Digest, Job, Slot, Stage, StageError};
+use rayon::prelude::*;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::decode::{Clip, Decoder};
+use crate::manifest::{self, Entry};
+use crate::schema::{Row, ShardWriter, write_text_table};
+use crate::wav::SAMPLE_RATES;
+
+/// Decodes the recordings of a manifest's part, resamples them to mono 16-bit WAV and writes Parquet shards.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Shards {
+    /// The rate of the shards, in Hz. Speech encoders want 16000.
+    pub sample_rate: u32,
+    /// The largest share of recordings that may turn out broken, 0 to 1; more of them fail the node.
+    pub max_reject_share: f64,
+    /// Shorter utterances are left out (and listed among the rejects, without counting as broken), in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_duration_secs: Option<f64>,
+    /// Longer utterances are left out (and listed among the rejects, without counting as broken), in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_duration_secs: Option<f64>,
+}
+
+impl Stage for Shards {
+    const KIND: &'static str = "audio.shards";
+    const VERSION: u32 = 1;
+    const ABOUT: &'static str = "decodes and resamples recordings into Parquet shards, one node per part of the manifest";
+
+    fn slots() -> Vec<Slot> {
+        vec![Slot::one("manifest", "a part of a corpus.manifest: the folder parts/000NN"), Slot::one("labels", "its labels.json")]
+    }
+
+    fn check(&self) -> Vec<(&'static str, String)> {
+        let mut mistakes = Vec::new();
+        if !SAMPLE_RATES.contains(&self.sample_rate) {
+            let (least, most) = (SAMPLE_RATES.start(), SAMPLE_RATES.end());
+            mistakes.push(("sample_rate", format!("expected {least} to {most} Hz, found {}", self.sample_rate)));
+        }
+        if !(0.0..=1.0).contains(&self.max_reject_share) {
+            mistakes.push(("max_reject_share", format!("expected a share of 0 to 1, found {}", self.max_reject_share)));
+        }
+        for (name, limit) in [("min_duration_secs", self.min_duration_secs), ("max_duration_secs", self.max_duration_secs)] {
+            if let Some(found) = limit.filter(|secs| !(secs.is_finite() && *secs > 0.0)) {
+                mistakes.push((name, format!("expected a number of seconds above 0, found {found}")));
+            }
+        }
+        if let (Some(min), Some(max)) = (self.min_duration_secs, self.max_duration_secs)
+            && min > max
+        {
+            mistakes.push(("min_duration_secs", format!("{min} is more than max_duration_secs, {max}")));
+        }
+        mistakes
+    }
+}
+
+/// A part of a corpus that gives no shard.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ShardsError {
+    /// More recordings are broken than allowed.
+    #[error("{rejected} of {total} recordings are broken, more than the allowed share of {allowed}; {first}")]
+    TooManyRejects {
+        /// How many are broken.
+        rejected: u64,
+        /// Of how many.
+        total: u64,
+        /// The parameter `max_reject_share`.
+        allowed: f64,
+        /// The first few, with reasons.
+        first: String,
+    },
+}
+
+/// How many files are decoded between two looks at progress and at [`Job::stop`], per thread.
+const FILES_PER_BATCH: usize = 32;
+/// A batch ends early once its files have this many bytes, so that memory stays bounded.
+const BYTES_PER_BATCH: u64 = 64 << 20;
+/// Larger files are rejected unread: a shard holds clips.
+const MAX_FILE_BYTES: u64 = 1 << 30;
+
+/// What `report.json` says.
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    utterances: u64,
+    /// Split -> rows.
+    rows: BTreeMap<&'static str, u64>,
+    /// Split -> samples at the rate of the shards.
+    samples: BTreeMap<&'static str, u64>,
+    rejected: u64,
+    /// Left out for their duration.
+    filtered: u64,
+    /// Rows whose bytes are those of the source.
+    kept_as_is: u64,
+    /// Rate and channels of the sources -> how many.
+    sources: BTreeMap<String, u64>,
+}
+
+/// An utterance that gives no row.
+struct Reject {
+    reason: String,
+    /// Whether it is broken, and not only too short or too long.
+    broken: bool,
+}
+
+/// The body of the stage.
+///
+/// Errors: too many broken recordings; a recording that is not the one the manifest was made from; files that cannot be
+/// written. Broken recordings within the allowed share are rows of `rejects.parquet`.
+pub fn run(params: &Shards, job: &Job) -> Result<(), StageError> {
+    let part = job.inputs.one("manifest");
+    let entries = manifest::read_entries(part)?;
+    let labels = manifest::read_labels(job.inputs.one("labels"))?;
+    let root = job.places.get(&manifest::read_place(part)?)?.to_owned();
+    let threads = job.threads.max(1);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(StageError::failed)?;
+    let decoders: Vec<_> = (0..threads).map(|_| Mutex::new(Decoder::new(params.sample_rate))).collect();
+    let source = SourceFiles { root, labels: &labels, params, decoders: &decoders };
+
+    let mut report = Report { utterances: entries.len() as u64, ..Report::default() };
+    let mut shards = BTreeMap::new();
+    for split in Split::ALL {
+        let path = job.out.join(format!("{split}.parquet"));
+        shards.insert(split, ShardWriter::create(&path, &labels, params.sample_rate)?);
+        report.rows.insert(split.name(), 0);
+        report.samples.insert(split.name(), 0);
+    }
+    let (mut rejects, mut done, started) = (Vec::new(), 0, Instant::now());
+    for batch in batches(&entries, threads) {
+        if job.stop.requested() {
+            return Err(StageError::Stopped);
+        }
+        let decoded: Result<Vec<_>, StageError> = pool.install(|| batch.par_iter().map(|entry| source.decode(entry)).collect());
+        for (entry, decoded) in batch.iter().zip(decoded?) {
+            match decoded {
+                Err(reject) => rejects.push((entry, reject)),
+                Ok((clip, label)) => {
+                    report.count(entry.split, &clip);
+                    let shard = shards.get_mut(&entry.split).expect("every split has its shard");
+                    shard.push(row(entry, clip, label, params.sample_rate))?;
+                }
+            }
+        }
+        done += batch.len() as u64;
+        job.progress.tick(done, report.utterances, "files", "");
+    }
+    for (_, shard) in shards {
+        shard.finish()?;
+    }
+    report.rejected = rejects.iter().filter(|(_, reject)| reject.broken).count() as u64;
+    report.filtered = rejects.len() as u64 - report.rejected;
+    check_share(params, &report, &rejects)?;
+    write_rejects(&job.out.join("rejects.parquet"), &rejects)?;
+    manifest::write_json(&job.out.join("report.json"), &report)?;
+    tell(job, params, &report, &rejects, started.elapsed().as_secs_f64());
+    Ok(())
+}
+
+impl Report {
+    fn count(&mut self, split: Split, clip: &Clip) {
+        *self.rows.entry(split.name()).or_default() += 1;
+        *self.samples.entry(split.name()).or_default() += clip.num_samples;
+        self.kept_as_is += u64::from(clip.source.kept);
+        let source = format!("{} Hz, {} channels", clip.source.sample_rate, clip.source.num_channels);
+        *self.sources.entry(source).or_default() += 1;
+    }
+}
+
+/// Cuts the list into stretches of bounded number and size.
+fn batches(entries: &[Entry], threads: usize) -> impl Iterator<Item = &[Entry]> {
+    let mut rest = entries;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = |entry: &&Entry| {
+            let first = bytes == 0;
+            bytes += entry.size;
+            first || bytes <= BYTES_PER_BATCH
+        };
+        let len = rest.iter().take(FILES_PER_BATCH * threads).take_while(fits).count();
+        let (batch, after) = rest.split_at(len);
+        rest = after;
+        (!batch.is_empty()).then_some(batch)
+    })
+}
+
+/// All that is needed to decode one utterance, on any thread.
+struct SourceFiles<'a> {
+    root: PathBuf,
+    labels: &'a [String],
+    params: &'a Shards,
+    /// One per thread of the pool.
+    decoders: &'a [Mutex<Decoder>],
+}
+
+impl SourceFiles<'_> {
+    /// The clip and the index of its class, or why there is none. Errors: a recording that changed since the plan.
+    fn decode(&self, entry: &Entry) -> Result<Result<(Clip, Option<u32>), Reject>, StageError> {
+        let broken = |reason: String| Ok(Err(Reject { reason, broken: true }));
+        let label = match &entry.label {
+            None => None,
+            Some(name) => match self.labels.iter().position(|label| label == name) {
+                Some(index) => Some(index as u32),
+                None => return broken(format!("label `{name}` is not in labels.json")),
+            },
+        };
+        if entry.size > MAX_FILE_BYTES {
+            return broken(format!("{} bytes, more than the {MAX_FILE_BYTES} that a recording may have", entry.size));
+        }
+        let bytes = match read(&self.root.join(&entry.path), entry)? {
+            Ok(bytes) => bytes,
+            Err(error) => return broken(format!("cannot be read: {error}")),
+        };
+        let decoder = &self.decoders[rayon::current_thread_index().unwrap_or(0)];
+        let span = entry.start.zip(entry.num_samples);
+        let clip = match decoder.lock().unwrap_or_else(PoisonError::into_inner).decode(bytes, span) {
+            Ok(clip) => clip,
+            Err(error) => return broken(error.to_string()),
+        };
+        let duration = clip.num_samples as f64 / f64::from(self.params.sample_rate);
+        let limits = (self.params.min_duration_secs, self.params.max_duration_secs);
+        let problem = match limits {
+            (Some(min), _) if duration < min => format!("{duration:.3} s, shorter than the {min} s asked for"),
+            (_, Some(max)) if duration > max => format!("{duration:.3} s, longer than the {max} s asked for"),
+            _ => return Ok(Ok((clip, label))),
+        };
+        Ok(Err(Reject { reason: problem, broken: false }))
+    }
+}
+
+/// Reads a file and compares it with the manifest. The inner error is a reason to reject.
+fn read(path: &Path, entry: &Entry) -> Result<io::Result<Vec<u8>>, StageError> {
+    let changed = || StageError::SourceChanged { path: path.to_owned() };
+    match fs::read(path) {
+        Ok(bytes) if Digest::of(&bytes) == entry.digest => Ok(Ok(bytes)),
+        Ok(_) => Err(changed()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(changed()),
+        Err(error) => Ok(Err(error)),
+    }
+}
+
+fn row(entry: &Entry, clip: Clip, label: Option<u32>, sample_rate: u32) -> Row {
+    Row {
+        bytes: clip.bytes,
+        path: format!("{}.wav", entry.id),
+        id: entry.id.clone(),
+        speaker: entry.speaker.clone(),
+        split: entry.split.name(),
+        sample_rate,
+        num_samples: clip.num_samples,
+        label,
+        keyword: entry.label.clone(),
+        transcript: entry.transcript.clone(),
+    }
+}
+
+fn check_share(params: &Shards, report: &Report, rejects: &[(&Entry, Reject)]) -> Result<(), StageError> {
+    let (rejected, total, allowed) = (report.rejected, report.utterances, params.max_reject_share);
+    if rejected as f64 <= allowed * total as f64 {
+        return Ok(());
+    }
+    let broken = rejects.iter().filter(|(_, reject)| reject.broken).take(3);
+    let first = broken.map(|(entry, reject)| format!("`{}`: {}", entry.path, reject.reason)).collect::<Vec<_>>().join("; ");
+    let error = ShardsError::TooManyRejects { rejected, total, allowed, first };
+    Err(StageError::failed(error).with_hint("repair or remove these files, or raise `max_reject_share`"))
+}
+
+fn write_rejects(path: &Path, rejects: &[(&Entry, Reject)]) -> Result<(), StageError> {
+    let ids = rejects.iter().map(|(entry, _)| entry.id.as_str()).collect();
+    let paths = rejects.iter().map(|(entry, _)| entry.path.as_str()).collect();
+    let reasons = rejects.iter().map(|(_, reject)| reject.reason.as_str()).collect();
+    write_text_table(path, &[("id", ids), ("path", paths), ("reason", reasons)])
+}
+
+/// Facts for the run's record, and a line when something was left out.
+fn tell(job: &Job, params: &Shards, report: &Report, rejects: &[(&Entry, Reject)], elapsed_secs: f64) {
+    let audio_secs = report.samples.values().sum::<u64>() as f64 / f64::from(params.sample_rate);
+    job.progress.fact("audio_secs", audio_secs.into());
+    job.progress.fact("audio_secs_per_sec", (audio_secs / elapsed_secs.max(1e-9)).into());
+    job.progress.fact("rejected", report.rejected.into());
+    if let Some((entry, reject)) = rejects.first() {
+        let count = rejects.len();
+        job.progress
+            .note(&format!("{count} utterances left out, see rejects.parquet; the first: {}: {}", entry.path, reject.reason));
+    }
+}
+
+#[cfg(test)]
+mod tests;
