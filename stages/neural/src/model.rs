@@ -113,7 +113,18 @@ pub struct Model {
     head_weights: Weights,
     encoder: Encoder,
     head: Classification,
+    last_state: LastState,
     device: Device,
+}
+
+/// The last entry of a mix of layers. The two agree for post-norm encoders.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LastState {
+    /// The encoder's output, after the final norm, as in version 4 of transformers.
+    #[default]
+    AfterNorm,
+    /// The last layer's output before that norm, as in version 5: for heads that were trained there.
+    BeforeNorm,
 }
 
 /// How an encoder is adapted.
@@ -194,6 +205,7 @@ impl Model {
             encoder_weights,
             adapters,
             head_weights,
+            last_state: LastState::default(),
             device,
         })
     }
@@ -218,8 +230,13 @@ impl Model {
         self.preprocessor.return_attention_mask = mask;
     }
 
-    /// Every tensor by its name in a full model, without peft's prefix.
-    fn tensors(&self) -> Weights {
+    /// Which state of a pre-norm encoder closes the mix of layers. Only heads that mix layers ask.
+    pub fn close_mix_with(&mut self, last: LastState) {
+        self.last_state = last;
+    }
+
+    /// Every tensor by its name in a full model, without peft's prefix. The tensors are handles.
+    pub fn tensors(&self) -> Weights {
         let encoder = self.encoder_weights.iter().map(|(name, tensor)| (format!("{PREFIX}{name}"), tensor.shallow_clone()));
         let head = self.head_weights.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone()));
         let mut all: Weights = encoder.chain(head).collect();
@@ -264,14 +281,18 @@ impl Model {
         let audio = batch.audio.f_to_device(self.device)?;
         let num_samples = self.preprocessor.return_attention_mask.then_some(batch.num_samples.as_slice());
         let mut states = Vec::new();
-        let mut keep = |point: Point, tensor: &Tensor| {
-            if self.head.mixes_layers() && matches!(point, Point::LayerInput(_)) {
-                states.push(tensor.shallow_clone());
-            }
+        let mut last_layer = None;
+        let mut keep = |point: Point, tensor: &Tensor| match point {
+            Point::LayerInput(_) if self.head.mixes_layers() => states.push(tensor.shallow_clone()),
+            Point::LastLayer => last_layer = Some(tensor.shallow_clone()),
+            _ => {}
         };
         let input = Input { audio: &audio, num_samples, masked: None };
         let output = self.encoder.forward(input, &Pass::begin(mode), &mut keep)?;
-        states.push(output.last_hidden_state);
+        states.push(match (self.last_state, last_layer) {
+            (LastState::BeforeNorm, Some(state)) if self.head.mixes_layers() => state,
+            _ => output.last_hidden_state,
+        });
         Ok(self.head.forward(&states, output.frames.as_ref())?)
     }
 
@@ -377,6 +398,7 @@ impl Model {
             encoder_weights,
             adapters: Adapters::new(),
             head_weights: self.head_weights.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect(),
+            last_state: self.last_state,
             device: self.device,
         })
     }
@@ -397,7 +419,7 @@ fn assign(targets: &Weights, values: &Weights) -> Result<(), ModelError> {
                 mistakes.push(format!("`{name}` has shape {found:?}, expected {expected:?}"));
             }
             (Some(_), Some(_)) if !weights::is_finite(&values[name])? => {
-                mistakes.push(format!("`{name}` holds NaN or infinite values"))
+                mistakes.push(format!("`{name}` holds NaN or infinite values"));
             }
             _ => {}
         }

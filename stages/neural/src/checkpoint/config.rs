@@ -232,7 +232,7 @@ impl EncoderConfig {
         require(mms_fits, "adapter_attn_dim needs do_stable_layer_norm".to_owned());
         for (name, expected) in UNSUPPORTED {
             let found = self.other.get(name).filter(|value| !value.is_null());
-            let harmless = found.is_none_or(|value| *value == Value::from(expected));
+            let harmless = found.is_none_or(|value| value.as_bool() == Some(expected));
             require(harmless, format!("{name} is not supported unless {expected}"));
         }
         mistakes

@@ -267,17 +267,15 @@ fn complete(weights: &mut Weights, config: &EncoderConfig) -> Result<Vec<String>
     const OLD_DIRECTION: &str = "encoder.pos_conv_embed.conv.weight_v";
     let mut mistakes = Vec::new();
     for (old, new) in [(OLD_GAIN, POSITION_GAIN), (OLD_DIRECTION, POSITION_DIRECTION)] {
-        if let Some(tensor) = weights.remove(old) {
-            if weights.insert(new.to_owned(), tensor).is_some() {
-                mistakes.push(format!("both `{old}` and `{new}` are there"));
-            }
+        let old_one = weights.remove(old);
+        if old_one.is_some_and(|tensor| weights.insert(new.to_owned(), tensor).is_some()) {
+            mistakes.push(format!("both `{old}` and `{new}` are there"));
         }
     }
-    if !weights.contains_key(POSITION_DIRECTION) {
-        if let Some(folded) = weights.remove(POSITION_FOLDED).filter(|tensor| tensor.dim() == 3) {
-            weights.insert(POSITION_GAIN.to_owned(), direction_norm(&folded)?);
-            weights.insert(POSITION_DIRECTION.to_owned(), folded);
-        }
+    let folded = weights.remove(POSITION_FOLDED).filter(|tensor| tensor.dim() == 3);
+    if let Some(folded) = folded.filter(|_| !weights.contains_key(POSITION_DIRECTION)) {
+        weights.insert(POSITION_GAIN.to_owned(), direction_norm(&folded)?);
+        weights.insert(POSITION_DIRECTION.to_owned(), folded);
     }
     if !weights.contains_key(MASK_EMBEDDING) {
         // Only training with masks reads it; checkpoints that never had them leave it out.

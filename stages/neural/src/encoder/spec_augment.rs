@@ -107,4 +107,27 @@ mod tests {
         assert_eq!((count(2, 0), count(2, 4), count(3, 0)), (4, 0, 0));
         assert!(rule.draw(3, &[3], &mut Rng::new(1)).iter().all(|masked| !masked));
     }
+
+    #[test]
+    fn spans_are_as_many_as_in_the_published_code() {
+        #[expect(clippy::disallowed_methods, reason = "a test may be told where its reference numbers lie")]
+        let named = std::env::var("SURE_GOLDEN");
+        let root = named.unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/golden").to_owned());
+        let path = format!("{root}/train/specaugment_spans.json");
+        let Ok(text) = std::fs::read(&path) else {
+            return eprintln!("SKIPPED: no reference numbers at `{path}`; set SURE_GOLDEN");
+        };
+        let cases: Vec<serde_json::Value> = serde_json::from_slice(&text).unwrap();
+        assert!(!cases.is_empty());
+        for case in cases {
+            let number = |name: &str| case[name].as_u64().unwrap() as usize;
+            let rule = SpanRule {
+                probability: case["prob"].as_f64().unwrap(),
+                length: number("length"),
+                min_spans: number("min_masks"),
+            };
+            let found = rule.num_spans(number("sequence"), number("input_length"), case["epsilon"].as_f64().unwrap());
+            assert_eq!(found, number("spans"), "{case}");
+        }
+    }
 }

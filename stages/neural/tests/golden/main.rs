@@ -1,0 +1,146 @@
+//! The encoder, the head and LoRA against reference numbers of transformers and peft.
+//!
+//! The numbers lie in the folder that `SURE_GOLDEN` names, `../shared/golden` beside the repository when unset.
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test stops at the first surprise and says aloud what it skips")]
+
+mod support;
+
+use std::path::Path;
+
+use neural::adapters::{Adapters, files};
+use neural::checkpoint::{EncoderConfig, weights};
+use neural::encoder::{Encoder, Frames, Input, Mode, Pass, Point};
+use neural::model::{Adaptation, LastState, Model};
+use neural_spec::{HeadSpec, Scope};
+use support::{Case, cases, is_wav2vec2};
+use tch::{Device, Kind, Tensor};
+
+#[test]
+fn encoders_match_at_every_point() {
+    for case in cases("backbone", |_, base| is_wav2vec2(base)) {
+        check_encoder(&case, &case.base);
+        if case.base.join("pytorch_model.bin").exists() {
+            // The same weights under their older names.
+            let folder = tempfile::tempdir().unwrap();
+            for file in ["config.json", "pytorch_model.bin"] {
+                std::fs::copy(case.base.join(file), folder.path().join(file)).unwrap();
+            }
+            check_encoder(&case, folder.path());
+        }
+    }
+}
+
+fn check_encoder(case: &Case, folder: &Path) {
+    let config = EncoderConfig::read(folder).unwrap();
+    let weights = weights::read(folder, &config, Device::Cpu).unwrap();
+    let encoder = Encoder::new(&config, &weights, &Adapters::new()).unwrap();
+    case.check("pos_conv_weight", &encoder.position_weight().unwrap());
+    let (audio, lengths) = case.audio();
+    let run = |prefix: &str, input: Input| {
+        let mut check = |point: Point, tensor: &Tensor| {
+            let name = match point {
+                Point::ConvFeatures => "conv_features".to_owned(),
+                Point::Projected => "projected".to_owned(),
+                Point::Position => "pos_conv".to_owned(),
+                Point::LayerInput(index) => format!("hidden_states.{index}"),
+                Point::LastLayer => "layer_out.last".to_owned(),
+            };
+            let name = format!("{prefix}.{name}");
+            if case.names().any(|known| known == name) {
+                case.check(&name, tensor);
+            }
+        };
+        let output = encoder.forward(input, &Pass::begin(Mode::Eval), &mut check).unwrap();
+        case.check(&format!("{prefix}.last_hidden_state"), &output.last_hidden_state);
+    };
+    let whole = Input { audio: &audio, num_samples: None, masked: None };
+    run("nomask", whole);
+    run("mask", Input { num_samples: Some(&lengths), ..whole });
+    let masked = case.get("mask_time_indices").to_kind(Kind::Bool);
+    run("spec", Input { num_samples: Some(&lengths), masked: Some(&masked), ..whole });
+    let alone = audio.narrow(0, lengths.len() as i64 - 1, 1).narrow(1, 0, lengths[lengths.len() - 1]);
+    run("single", Input { audio: &alone, ..whole });
+
+    let num_frames = case.get("feature_mask").size()[1];
+    let frames = Frames::of(&config, &lengths, num_frames, Device::Cpu).unwrap();
+    assert_eq!(frames.counts, Vec::<i64>::try_from(case.get("feature_lengths")).unwrap());
+    assert_eq!(frames.real.unwrap().to_kind(Kind::Uint8), *case.get("feature_mask"));
+}
+
+#[test]
+fn classification_heads_match() {
+    let wanted =
+        |case: &serde_json::Value, base: &Path| case["name"].as_str().unwrap().starts_with("seqcls_") && is_wav2vec2(base);
+    for case in cases("head", wanted) {
+        let head = Tensor::read_safetensors(case.folder.join("head.safetensors")).unwrap();
+        let mut model = finetuned(&case, &head);
+        check_logits(&case, &mut model);
+        if case.names().any(|name| name == "mask.logits.last_before_norm") {
+            model.close_mix_with(LastState::BeforeNorm);
+            case.check("mask.logits.last_before_norm", &model.forward(&case.batch(), Mode::Eval).unwrap());
+            model.close_mix_with(LastState::AfterNorm);
+        }
+        case.check_training(&model, 0.5, str::to_owned);
+    }
+}
+
+#[test]
+fn lora_adapters_match() {
+    let wanted = |case: &serde_json::Value, base: &Path| {
+        let folder = base.join("../..").join(case["dir"].as_str().unwrap());
+        is_wav2vec2(base) && files::read_options(&folder.join("adapter")).is_ok()
+    };
+    for case in cases("peft", wanted) {
+        let folder = case.folder.join("adapter");
+        let adaptation = Adaptation::Lora(files::read_options(&folder).unwrap());
+        let stored: Vec<(String, Tensor)> = files::read_weights(&folder).unwrap().into_iter().collect();
+        let (spec, num_labels) = head_of(&stored);
+        let mut model = Model::adapt(&case.base, adaptation, &spec, num_labels, 1, Device::Cpu).unwrap();
+
+        // Before anything is loaded, the update is zero: adapter on and off agree bit for bit.
+        let fresh = model.forward(&case.batch(), Mode::Eval).unwrap();
+        assert_eq!(fresh, model.merged().unwrap().forward(&case.batch(), Mode::Eval).unwrap(), "{}", case.name);
+
+        model.load_adapter(&folder).unwrap();
+        assert_eq!(model.num_parameters().trainable, case.options["trainable"].as_u64().unwrap(), "{}", case.name);
+        check_logits(&case, &mut model);
+        let mut merged = model.merged().unwrap();
+        merged.use_attention_mask(true);
+        case.check("merged.logits", &merged.forward(&case.batch(), Mode::Eval).unwrap());
+        for (name, tensor) in merged.tensors() {
+            if case.names().any(|known| known == format!("merged.{name}")) {
+                case.check(&format!("merged.{name}"), &tensor);
+            }
+        }
+        let head: Vec<_> = stored.into_iter().filter(|(name, _)| !name.contains("lora_")).collect();
+        let mut base = finetuned(&case, &head);
+        base.use_attention_mask(true);
+        case.check("base.logits", &base.forward(&case.batch(), Mode::Eval).unwrap());
+        case.check_training(&model, f64::INFINITY, |name| format!("base_model.model.{name}"));
+    }
+}
+
+/// A model whose encoder is the case's base, all of it trained, with a given head.
+fn finetuned(case: &Case, head: &[(String, Tensor)]) -> Model {
+    let (spec, num_labels) = head_of(head);
+    let model = Model::adapt(&case.base, Adaptation::Finetune(Scope::All), &spec, num_labels, 1, Device::Cpu).unwrap();
+    let mut tensors = model.tensors();
+    for (name, value) in head {
+        tch::no_grad(|| tensors.get_mut(name).unwrap().copy_(value));
+    }
+    model
+}
+
+fn head_of(tensors: &[(String, Tensor)]) -> (HeadSpec, usize) {
+    let rows = |name: &str| tensors.iter().find(|(known, _)| known == name).unwrap().1.size()[0];
+    let layer_sum = tensors.iter().any(|(name, _)| name == "layer_weights");
+    (HeadSpec::Classification { projector_size: rows("projector.weight") as u32, layer_sum }, rows("classifier.weight") as usize)
+}
+
+/// Logits without and with an attention mask; leaves it on.
+fn check_logits(case: &Case, model: &mut Model) {
+    for (name, mask) in [("nomask.logits", false), ("mask.logits", true)] {
+        model.use_attention_mask(mask);
+        case.check(name, &model.forward(&case.batch(), Mode::Eval).unwrap());
+    }
+}

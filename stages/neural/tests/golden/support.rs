@@ -1,0 +1,119 @@
+//! Cases of the reference numbers: read from `manifest.json`, compared within the tolerance it states.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use neural::checkpoint::EncoderConfig;
+use neural::model::{Batch, Mode, Model};
+use serde_json::Value;
+use tch::{Kind, Tensor};
+
+pub(crate) struct Case {
+    pub(crate) name: String,
+    pub(crate) folder: PathBuf,
+    pub(crate) base: PathBuf,
+    pub(crate) options: Value,
+    tensors: BTreeMap<String, Tensor>,
+}
+
+/// The folder of reference numbers; none, said aloud, where there is none.
+fn root() -> Option<PathBuf> {
+    #[expect(clippy::disallowed_methods, reason = "a test may be told where its reference numbers lie")]
+    let named = std::env::var("SURE_GOLDEN");
+    let root = named.map_or_else(|_| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/golden"), PathBuf::from);
+    if root.join("manifest.json").is_file() {
+        return Some(root);
+    }
+    eprintln!("SKIPPED: no reference numbers at `{}`; set SURE_GOLDEN", root.display());
+    None
+}
+
+/// Cases of a kind that `wanted` accepts, given the case and the folder of its backbone.
+pub(crate) fn cases(kind: &str, wanted: impl Fn(&Value, &Path) -> bool) -> Vec<Case> {
+    let Some(root) = root() else { return Vec::new() };
+    let manifest: Value = serde_json::from_slice(&std::fs::read(root.join("manifest.json")).unwrap()).unwrap();
+    let mut found = Vec::new();
+    for options in manifest["cases"].as_array().unwrap().iter().filter(|case| case["kind"] == kind) {
+        let folder = root.join(options["dir"].as_str().unwrap());
+        let base = options["base"].as_str().map_or_else(|| folder.clone(), |base| root.join(base));
+        if wanted(options, &base) {
+            let tensors = Tensor::read_safetensors(folder.join("golden.safetensors")).unwrap().into_iter().collect();
+            let name = options["name"].as_str().unwrap().to_owned();
+            found.push(Case { name, folder, base, options: options.clone(), tensors });
+        }
+    }
+    assert!(!found.is_empty(), "no case of kind {kind} in the manifest");
+    found
+}
+
+/// Whether a checkpoint folder holds a wav2vec 2.0 encoder.
+pub(crate) fn is_wav2vec2(base: &Path) -> bool {
+    EncoderConfig::read(base).is_ok()
+}
+
+impl Case {
+    pub(crate) fn get(&self, name: &str) -> &Tensor {
+        self.tensors.get(name).unwrap_or_else(|| panic!("{}: no tensor {name}", self.name))
+    }
+
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// Compares shape and values within the case's tolerance, which is relative to the largest value.
+    #[track_caller]
+    pub(crate) fn check(&self, name: &str, found: &Tensor) {
+        let expected = self.get(name).to_kind(Kind::Double);
+        let found = found.detach().to_kind(Kind::Double);
+        let found = if found.dim() == 0 { found.unsqueeze(0) } else { found };
+        assert_eq!(found.size(), expected.size(), "{}: shape of {name}", self.name);
+        let scale = expected.abs().max().double_value(&[]).max(1.0);
+        let error = (&found - &expected).abs().max().double_value(&[]) / scale;
+        let allowed = self.options["tolerance"]["scaled"].as_f64().unwrap();
+        assert!(error <= allowed, "{}: {name} is off by {error:e}, allowed {allowed:e}", self.name);
+    }
+
+    /// The backbone's own batch: audio and the samples of each utterance.
+    pub(crate) fn audio(&self) -> (Tensor, Vec<i64>) {
+        let tensors: BTreeMap<String, Tensor> =
+            Tensor::read_safetensors(self.base.join("golden.safetensors")).unwrap().into_iter().collect();
+        let lengths = tensors["attention_mask"].sum_dim_intlist(1, false, Kind::Int64);
+        (tensors["input_values"].shallow_clone(), Vec::try_from(lengths).unwrap())
+    }
+
+    pub(crate) fn batch(&self) -> Batch {
+        let (audio, num_samples) = self.audio();
+        Batch { audio, num_samples, labels: Some(self.get("labels").shallow_clone()) }
+    }
+
+    /// Loss and gradients of the masked run in training mode, and every trained tensor after one step of AdamW.
+    pub(crate) fn check_training(&self, model: &Model, max_norm: f64, named: impl Fn(&str) -> String) {
+        let batch = self.batch();
+        let logits = model.forward(&batch, Mode::Train { seed: 1 }).unwrap();
+        let loss = neural::heads::classification::loss(&logits, batch.labels.as_ref().unwrap()).unwrap();
+        self.check("loss", &loss);
+        loss.backward();
+        let trained = model.trainable();
+        let norm =
+            trained.iter().map(|(_, tensor)| tensor.grad().square().sum(Kind::Double).double_value(&[])).sum::<f64>().sqrt();
+        let clip = (max_norm / norm).min(1.0);
+        let mut compared = 0;
+        for (name, tensor) in &trained {
+            let (gradient, after) = (format!("grad.{}", named(name)), format!("after_step.{}", named(name)));
+            if self.names().any(|known| known == gradient) {
+                self.check(&gradient, &tensor.grad());
+                compared += 1;
+            }
+            if self.names().any(|known| known == after) {
+                // The first step of AdamW in closed form: both bias corrections cancel. lr 1e-2, eps 1e-3, decay 0.01.
+                let gradient = tensor.grad() * clip;
+                let stepped = tensor.detach() * (1.0 - 1e-2 * 0.01) - &gradient / (gradient.abs() + 1e-3) * 1e-2;
+                self.check(&after, &stepped);
+            }
+        }
+        assert_eq!(compared, self.names().filter(|name| name.starts_with("grad.")).count(), "{}: gradients", self.name);
+        if self.names().any(|name| name == "grad_total_norm") {
+            self.check("grad_total_norm", &Tensor::from(norm));
+        }
+    }
+}
