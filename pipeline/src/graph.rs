@@ -97,7 +97,8 @@ pub fn part_folder(partition: u32) -> String {
     format!("parts/{partition:05}")
 }
 
-/// Builds the DAG. `targets` are patterns over node ids (see [`matches`]); with none, everything is wanted.
+/// Builds the DAG. `targets` are patterns over node ids (see [`matches`]); with none, the stages that no other one uses are
+/// wanted, at every point of the matrix.
 ///
 /// # Errors
 /// Every mistake at once: unknown names, wrong parameters, unfilled inputs, cycles.
@@ -354,11 +355,12 @@ impl<'a> Builder<'a> {
     /// Makes the wanted nodes and all they depend on.
     fn expand(&mut self, targets: &[String]) {
         let mut todo: VecDeque<Spot> = VecDeque::new();
+        let finals = self.finals();
         for index in 0..self.spec.stages.len() {
             for point in self.points(&self.axes[index], &Point::new()) {
                 let id = format!("{}{}", self.spec.stages[index].name.value, Suffix(&point, None));
                 let wanted = |target: &String| matches(target.split('#').next().unwrap_or_default(), &id);
-                if targets.is_empty() || targets.iter().any(wanted) {
+                if targets.is_empty() && finals[index] || targets.iter().any(wanted) {
                     todo.push_back((index, point));
                 }
             }
@@ -385,6 +387,15 @@ impl<'a> Builder<'a> {
         for (spot, needs) in edges {
             self.connect(&spot, &needs);
         }
+    }
+
+    /// The stages that no other stage mentions: what a workflow is for. The others are made where they are needed.
+    fn finals(&self) -> Vec<bool> {
+        let mut finals = vec![true; self.spec.stages.len()];
+        for (index, stage) in self.spec.stages.iter().enumerate() {
+            self.upstream(stage).iter().filter(|(source, _)| *source != index).for_each(|(source, _)| finals[*source] = false);
+        }
+        if finals.contains(&true) { finals } else { vec![true; finals.len()] } // a circle, which the graph will show
     }
 
     /// All combinations of values of some axes, those of `fixed` held.

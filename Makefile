@@ -1,0 +1,34 @@
+# Everything the project needs is set up by these targets; each says what it does and costs nothing when it is done already.
+#
+#   make quickstart   set up, build, make a small corpus, run the keyword task on it: a table, pictures and a page
+#   make build        set up and build `sure` and `sure-neural` (target/release)
+#   make test         set up, then formatting, lints, docs and every test
+#   make libtorch     only fetch libtorch (once per user) and tell cargo where it is
+
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.PHONY: quickstart build test libtorch system clean
+
+QUICKSTART := quickstart
+SURE := target/release/sure
+
+quickstart: build
+	@test -d $(QUICKSTART)/corpus || $(SURE) synth speech_commands $(QUICKSTART)/corpus
+	@cp -n workflows/quickstart.sure.toml $(QUICKSTART)/sure.toml 2>/dev/null || true
+	cd $(QUICKSTART) && ../$(SURE) run keyword_spotting
+
+build: libtorch
+	cargo build --release --locked -p sure -p neural
+
+test: libtorch
+	scripts/check.sh
+
+libtorch: system
+	@python3 scripts/libtorch.py
+
+system:
+	@scripts/system.sh
+
+clean:
+	cargo clean
+	rm -rf $(QUICKSTART)

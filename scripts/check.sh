@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Formatting, lints, docs and every test, as `make test` and CI run them.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+step() {
+    printf '\n== %s\n' "$*" >&2
+    "$@"
+}
+
+step cargo fmt --all --check
+step cargo build --workspace --bins --locked
+step cargo test --workspace --locked --quiet
+step cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
+RUSTDOCFLAGS="-D warnings" step cargo doc --workspace --no-deps --document-private-items --locked --quiet
+
+# The program that plans must start without libtorch.
+if ldd target/debug/sure | grep -E 'torch|c10'; then
+    echo "error: sure links libtorch" >&2
+    exit 1
+fi

@@ -1,0 +1,211 @@
+//! The commands and their options.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Runs speech benchmarks as reproducible workflows.
+///
+/// A workflow is a graph of cached stages: recordings become Parquet shards, trained adapters, scores and a table of results.
+/// Running it again does only what changed since.
+#[derive(Parser)]
+#[command(name = "sure", version, max_term_width = 110, after_help = FIRST_STEPS)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const FIRST_STEPS: &str = "\
+First steps:
+  sure doctor                                      what this machine has and lacks
+  sure list                                        the workflows there are
+  sure synth speech_commands corpus                make a small corpus to try things on
+  sure plan keyword_spotting --corpus speech_commands=corpus     what would run, and why
+  sure run keyword_spotting --corpus speech_commands=corpus      run it
+  sure why train                                   why a node runs, or ran
+
+Settings of this machine (corpus folders, store, GPUs) belong into `sure.toml`; `sure doctor` shows the one in use.";
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Bring a workflow up to date: run what must run, reuse the rest
+    Run(RunArgs),
+    /// Show what `run` would do, node by node, and why
+    Plan(PlanArgs),
+    /// Explain why a node runs, or why it last ran, down to the parameter or file that changed
+    Why(WhyArgs),
+    /// Draw a workflow as DOT, SVG or Mermaid
+    Graph(GraphArgs),
+    /// List earlier runs, newest first
+    Runs(RunsArgs),
+    /// Show the log of a node's last execution
+    Log(LogArgs),
+    /// List workflows, stage kinds and corpora, or describe one of them
+    List(ListArgs),
+    /// Show what this machine has: worker, libtorch, GPUs, cores, store, corpora; and how to get what is missing
+    Doctor(DoctorArgs),
+    /// Make a small synthetic corpus in the layout of a real one
+    Synth(SynthArgs),
+}
+
+/// Which workflow, on what.
+#[derive(Args, Clone, Default)]
+pub(crate) struct Target {
+    /// A workflow by name (see `sure list`) or a workflow file
+    pub(crate) workflow: String,
+    /// Only these nodes and what they need: `train`, `train[method=lora]`, `shards#3`, `s*`
+    pub(crate) targets: Vec<String>,
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+/// How the workflow and the machine are set.
+#[derive(Args, Clone, Default)]
+pub(crate) struct Place {
+    /// Change a setting or restrict the matrix of the workflow: `--set corpus=fsdd --set method=lora,finetune`
+    #[arg(long = "set", value_name = "NAME=VALUE[,VALUE]", value_parser = pair)]
+    pub(crate) set: Vec<(String, String)>,
+    /// Where a corpus is on this machine: `--corpus fsdd=/data/fsdd`
+    #[arg(long, value_name = "NAME=FOLDER", value_parser = pair)]
+    pub(crate) corpus: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+}
+
+/// Where things are on this machine.
+#[derive(Args, Clone, Default)]
+pub(crate) struct MachineArgs {
+    /// Settings of this machine [default: `sure.toml` here or in a folder above]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Folder of the store [default: `.sure` beside `sure.toml`, or here]
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) store: Option<PathBuf>,
+    /// Slots of the cpu pool [default: number of cores]
+    #[arg(long, value_name = "N")]
+    pub(crate) jobs: Option<usize>,
+}
+
+#[derive(Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// Go on with what does not depend on a failed node
+    #[arg(long, short = 'k')]
+    pub(crate) keep_going: bool,
+    /// Run these nodes even if nothing changed
+    #[arg(long, value_name = "NODE")]
+    pub(crate) force: Vec<String>,
+    /// Only show the plan
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Print nothing but errors and results
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+    /// Print events as JSON lines on standard output instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct PlanArgs {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// List reused nodes too
+    #[arg(long, short)]
+    pub(crate) all: bool,
+    /// Print the plan as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct WhyArgs {
+    /// `train[method=lora]`, or `keyword_spotting:train[method=lora]`; without a workflow, that of the last run
+    pub(crate) node: String,
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// Print the explanation as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct GraphArgs {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// Form of the drawing
+    #[arg(long, value_enum, default_value_t = Form::Dot)]
+    pub(crate) format: Form,
+    /// File to write [default: standard output]
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Draw every partition, not one box for all of them
+    #[arg(long)]
+    pub(crate) partitions: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Form {
+    Dot,
+    Svg,
+    Mermaid,
+}
+
+#[derive(Args)]
+pub(crate) struct RunsArgs {
+    /// A run's number, to see its nodes
+    pub(crate) run: Option<i64>,
+    /// How many
+    #[arg(long, default_value_t = 20)]
+    pub(crate) limit: usize,
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+}
+
+#[derive(Args)]
+pub(crate) struct LogArgs {
+    /// A node, or the beginning of its name
+    pub(crate) node: String,
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+}
+
+#[derive(Args)]
+pub(crate) struct ListArgs {
+    /// A workflow, stage kind or corpus to describe
+    pub(crate) name: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+}
+
+#[derive(Args)]
+pub(crate) struct SynthArgs {
+    /// The corpus whose layout it has
+    #[arg(value_parser = ["speech_commands"])]
+    pub(crate) corpus: String,
+    /// The folder to make; it must not exist or be empty
+    pub(crate) folder: PathBuf,
+    /// Number of speakers
+    #[arg(long, default_value_t = 16)]
+    pub(crate) speakers: u32,
+    /// Recordings of each word by each speaker
+    #[arg(long, default_value_t = 5)]
+    pub(crate) takes: u32,
+    /// Seed; the same seed gives the same bytes everywhere
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+}
+
+/// `name=value`
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+    if name.is_empty() || value.is_empty() {
+        return Err("expected NAME=VALUE, both not empty".to_owned());
+    }
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
+}

@@ -1,0 +1,11 @@
+//! One module per command.
+
+pub(crate) mod doctor;
+pub(crate) mod graph;
+pub(crate) mod list;
+pub(crate) mod plan;
+pub(crate) mod results;
+pub(crate) mod run;
+pub(crate) mod runs;
+pub(crate) mod synth;
+pub(crate) mod why;

@@ -1,0 +1,72 @@
+//! `sure run`
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use pipeline::Stop;
+use pipeline::event::Progress;
+use pipeline::mistake::suggest;
+use pipeline::run::Options;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::cli::RunArgs;
+use crate::commands::plan::print_plan;
+use crate::commands::results::{link_results, print_results};
+use crate::console;
+use crate::opening::{Opening, survey};
+use crate::problem::problem;
+
+/// Exit code of a run that was stopped by a signal, as shells report SIGINT.
+const STOPPED: u8 = 130;
+
+pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
+    let opening = Opening::new(&args.target)?;
+    let stop = Stop::default();
+    listen_for_signals(&stop)?;
+    let progress: Arc<dyn Progress> = console::pick(args.quiet, args.json);
+    let session = opening.session(Arc::clone(&progress), stop);
+    let mut options = Options { keep_going: args.keep_going, ..Options::default() };
+    options.request = serde_json::to_string(&opening.request)?;
+    for pattern in &args.force {
+        let found = opening.workflow.find(pattern);
+        if found.is_empty() {
+            let known = opening.workflow.order.iter().map(|node| &*opening.workflow.graph[*node].stage);
+            return Err(problem(format!("--force {pattern}: no such node"), suggest(pattern, known)));
+        }
+        options.forced.extend(found);
+    }
+    let survey = survey(&session)?;
+    let plan = session.plan(&survey, &options.forced)?;
+    if args.dry_run {
+        print_plan(&opening.workflow, &plan, false);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let summary = session.run(&survey, &plan, &options)?;
+    drop(progress);
+    if !summary.complete {
+        return Ok(if summary.stopped { ExitCode::from(STOPPED) } else { ExitCode::FAILURE });
+    }
+    let links = link_results(&opening, &summary)?;
+    if !args.json {
+        print_results(&links)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The first signal ends the run cleanly, the second at once. Workers notice the end of this process by themselves.
+fn listen_for_signals(stop: &Stop) -> Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot listen for signals")?;
+    let stop = stop.clone();
+    std::thread::spawn(move || {
+        for _ in signals.forever() {
+            if stop.requested() {
+                std::process::exit(i32::from(STOPPED));
+            }
+            eprintln!("\nstopping; what runs keeps its state (again: stop at once)");
+            stop.request();
+        }
+    });
+    Ok(())
+}

@@ -1,0 +1,123 @@
+//! Bars on a terminal: one for the run, one for each running node.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use pipeline::event::{Event, Outcome, Progress};
+
+use super::{duration, failure};
+
+pub(super) struct Live {
+    bars: MultiProgress,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    run: Option<ProgressBar>,
+    nodes: HashMap<String, ProgressBar>,
+    ran: usize,
+    /// Nodes of which is not known yet whether they must run.
+    unsure: usize,
+}
+
+impl Live {
+    pub(super) fn new() -> Self {
+        Self { bars: MultiProgress::new(), state: Mutex::default() }
+    }
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no holder of this lock panics")
+    }
+    /// Prints above the bars; `MultiProgress::println` prints nothing when standard error is no terminal, which does not happen here.
+    fn say(&self, text: &str) {
+        let _ = self.bars.println(text); // a terminal that is gone needs no lines
+    }
+
+    fn begin(&self, workflow: &str, reuse: usize, run_nodes: usize, maybe: usize) {
+        let total = (reuse + run_nodes + maybe) as u64;
+        let bar = self.bars.add(ProgressBar::new(total).with_style(style("{prefix} [{bar:30}] {pos}/{len} nodes  {elapsed}  {msg}")));
+        bar.set_prefix(workflow.to_owned());
+        bar.enable_steady_tick(Duration::from_millis(200));
+        bar.set_position(reuse as u64);
+        let mut state = self.state();
+        state.unsure = maybe;
+        bar.set_message(rest(&state));
+        state.run = Some(bar);
+    }
+
+    fn start(&self, node: &str, expected: Option<f64>) {
+        let bar = self.bars.add(ProgressBar::new(0).with_style(style("  {spinner} {prefix}  {elapsed}  {msg}")));
+        bar.set_prefix(node.to_owned());
+        if let Some(secs) = expected.filter(|secs| *secs >= 1.0) {
+            bar.set_message(format!("took {} last time", duration(secs)));
+        }
+        bar.enable_steady_tick(Duration::from_millis(200));
+        self.state().nodes.insert(node.to_owned(), bar);
+    }
+
+    fn tick(&self, node: &str, done: u64, total: u64, unit: &str, note: &str) {
+        let Some(bar) = self.state().nodes.get(node).cloned() else { return };
+        if total > 0 && bar.length() != Some(total) {
+            bar.set_length(total);
+            bar.set_style(style(&format!("  {{spinner}} {{prefix}} [{{bar:20}}] {{pos}}/{{len}} {unit}  {{elapsed}}, {{eta}} left  {{msg}}")));
+        }
+        bar.set_position(done);
+        bar.set_message(note.to_owned());
+    }
+
+    fn finish(&self, node: &str, outcome: &Outcome, secs: f64) {
+        let mut state = self.state();
+        if let Some(bar) = state.nodes.remove(node) {
+            bar.finish_and_clear();
+        }
+        match outcome {
+            Outcome::Ran { .. } => state.ran += 1,
+            Outcome::Reused => state.unsure = state.unsure.saturating_sub(1),
+            _ => {}
+        }
+        if let Some(run) = &state.run {
+            run.inc(1);
+            run.set_message(rest(&state));
+        }
+        drop(state);
+        match outcome {
+            Outcome::Ran { .. } if secs >= 1.0 => self.say(&format!("{node}: ran in {}", duration(secs))),
+            Outcome::Failed { .. } => self.say(&failure(node, outcome).unwrap_or_default()),
+            Outcome::Blocked { by } => self.say(&format!("{node}: not run, since {by} failed")),
+            _ => {}
+        }
+    }
+}
+
+impl Progress for Live {
+    fn event(&self, event: &Event) {
+        match event {
+            Event::Scanned { node, files, read, bytes } if *read > 0 => {
+                self.say(&format!("{node}: {files} files, {read} new or changed ({:.1} MB read)", *bytes as f64 / 1e6));
+            }
+            Event::Scanned { .. } => {}
+            Event::RunStarted { workflow, reuse, run_nodes, maybe, .. } => self.begin(workflow, *reuse, *run_nodes, *maybe),
+            Event::NodeStarted { node, expected_secs } => self.start(node, *expected_secs),
+            Event::Tick { node, done, total, unit, note } => self.tick(node, *done, *total, unit, note),
+            Event::Note { node, line } => self.say(&format!("{node}: {line}")),
+            Event::NodeFinished { node, outcome, secs } => self.finish(node, outcome, *secs),
+            Event::RunFinished { complete, secs, .. } => {
+                if let Some(run) = self.state().run.take() {
+                    run.finish_and_clear();
+                }
+                self.say(&format!("{} after {}", if *complete { "up to date" } else { "not complete" }, duration(*secs)));
+            }
+        }
+    }
+}
+
+fn rest(state: &State) -> String {
+    let unsure = if state.unsure > 0 { format!(", {} perhaps not needed", state.unsure) } else { String::new() };
+    format!("{} ran{unsure}", state.ran)
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).expect("templates are constants of this file").progress_chars("=> ")
+}

@@ -1,0 +1,32 @@
+//! The workflows that come with the program, and those of the user.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use pipeline::mistake::suggest;
+use pipeline::spec::{Spec, parse};
+
+use crate::problem::problem;
+
+/// Name, file name and text of the workflows that come with the program.
+const BUILT_IN: &[(&str, &str, &str)] =
+    &[("keyword_spotting", "workflows/keyword_spotting.toml", include_str!("../keyword_spotting.toml"))];
+
+/// Finds a workflow: a file when the name has an ending or a folder, else one that comes with the program.
+pub(crate) fn find(name: &str) -> Result<Spec> {
+    if name.contains('/') || Path::new(name).extension().is_some() {
+        let text = fs::read_to_string(name).with_context(|| format!("cannot read the workflow file `{name}`"))?;
+        return Ok(parse(name, &text)?);
+    }
+    let Some((_, file, text)) = BUILT_IN.iter().find(|(known, ..)| *known == name) else {
+        let hint = suggest(name, BUILT_IN.iter().map(|(known, ..)| *known));
+        return Err(problem(format!("no workflow `{name}`"), format!("{hint} A file of your own is named with its ending, `./{name}.toml`")));
+    };
+    Ok(parse(file, text)?)
+}
+
+/// The workflows that come with the program.
+pub(crate) fn all() -> Result<Vec<Spec>> {
+    BUILT_IN.iter().map(|(_, file, text)| Ok(parse(file, text)?)).collect()
+}

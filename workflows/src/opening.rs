@@ -1,0 +1,110 @@
+//! What most commands begin with: the workflow, the store and the machine.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use pipeline::event::Progress;
+use pipeline::graph::{Workflow, build};
+use pipeline::run::{RunError, Session, Survey};
+use pipeline::store::Store;
+use pipeline::{Places, Stop};
+use serde::{Deserialize, Serialize};
+
+use crate::cli::{Place, Target};
+use crate::library;
+use crate::problem::problem;
+use crate::settings::Settings;
+use crate::stages::registry;
+
+/// A workflow with all it runs on.
+pub(crate) struct Opening {
+    pub(crate) settings: Settings,
+    pub(crate) workflow: Workflow,
+    pub(crate) store: Store,
+    /// What was asked for, for the record.
+    pub(crate) request: Request,
+}
+
+/// What was asked for, as the record of runs keeps it.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Request {
+    pub(crate) workflow: String,
+    pub(crate) set: BTreeMap<String, Vec<String>>,
+    pub(crate) targets: Vec<String>,
+    /// Corpus folders given on the command line, so that `why` finds them again.
+    #[serde(default)]
+    pub(crate) corpora: Places,
+}
+
+impl Opening {
+    pub(crate) fn new(target: &Target) -> Result<Self> {
+        let settings = Settings::load(&target.place.machine, &target.place.corpus)?;
+        let mut set: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (name, values) in &target.place.set {
+            set.insert(name.clone(), values.split(',').map(|value| value.trim().to_owned()).collect());
+        }
+        let here = std::env::current_dir().context("cannot find the current folder")?;
+        let corpora = Places(target.place.corpus.iter().map(|(name, path)| (name.clone(), here.join(path))).collect());
+        let request = Request { workflow: target.workflow.clone(), set, targets: target.targets.clone(), corpora };
+        Self::with(settings, request)
+    }
+
+    /// Opens the workflow of a node: the one it names, else that of the last run, set as it was then.
+    pub(crate) fn of_node(node: &str, place: &Place) -> Result<(Self, String)> {
+        if let Some((workflow, node)) = node.split_once(':') {
+            let target = Target { workflow: workflow.to_owned(), targets: vec![], place: place.clone() };
+            return Ok((Self::new(&target)?, node.to_owned()));
+        }
+        let settings = Settings::load(&place.machine, &place.corpus)?;
+        let store = Store::open(&settings.store)?;
+        let Some(last) = store.runs(1)?.pop() else {
+            return Err(problem("no run yet in this store", format!("name the workflow too: `sure why keyword_spotting:{node}`")));
+        };
+        let last: Request = serde_json::from_str(&last.request).context("the record of the last run cannot be read")?;
+        let mut place = place.clone();
+        for (name, path) in &last.corpora.0 {
+            if !place.corpus.iter().any(|(given, _)| given == name) {
+                place.corpus.push((name.clone(), path.display().to_string()));
+            }
+        }
+        for (name, values) in &last.set {
+            if !place.set.iter().any(|(given, _)| given == name) {
+                place.set.push((name.clone(), values.join(",")));
+            }
+        }
+        let target = Target { workflow: last.workflow, targets: vec![], place };
+        Ok((Self::new(&target)?, node.to_owned()))
+    }
+
+    fn with(settings: Settings, request: Request) -> Result<Self> {
+        let spec = library::find(&request.workflow)?;
+        let workflow = build(&spec, &registry(&settings.worker), &request.set, &request.targets)?;
+        let store = Store::open(&settings.store)?;
+        if let Some(aside) = &store.set_aside {
+            eprintln!("warning: the store's database was damaged and is set aside as `{}`; what it knew runs again", aside.display());
+        }
+        Ok(Self { settings, workflow, store, request })
+    }
+
+    pub(crate) fn session(&self, progress: Arc<dyn Progress>, stop: Stop) -> Session<'_> {
+        Session { workflow: &self.workflow, store: &self.store, machine: &self.settings.machine, progress, stop }
+    }
+}
+
+/// Looks through the sources, with hints for what may be wrong.
+pub(crate) fn survey(session: &Session<'_>) -> Result<Survey> {
+    session.survey().map_err(|error| match &error {
+        RunError::NoPlace { place, .. } => {
+            let (section, name) = place.split_once('.').unwrap_or(("corpora", place));
+            let mut hint = format!("add `{name} = \"FOLDER\"` to `[{section}]` in sure.toml");
+            if section == "corpora" {
+                hint += &format!(", or give `--corpus {name}=FOLDER`");
+            }
+            problem(error.to_string(), hint)
+        }
+        RunError::Source { node, chain, hint: Some(hint) } => problem(format!("`{node}` failed: {}", chain.join(": ")), hint.clone()),
+        RunError::Source { node, chain, hint: None } => anyhow::anyhow!("`{node}` failed: {}", chain.join(": ")),
+        _ => error.into(),
+    })
+}
