@@ -1,5 +1,7 @@
 //! Compares the metrics with reference values computed elsewhere (`metrics/*.json` of the golden files).
 
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic, and says when it skips")]
+
 use std::path::{Path, PathBuf};
 
 use scoring::Confusion;
