@@ -1,0 +1,83 @@
+//! Makes batches ahead of their use, in a thread of its own.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::JoinHandle;
+
+use tch::Tensor;
+
+use super::{DataError, Utterances};
+use crate::model::Batch;
+
+/// Batches made ahead of the one in use.
+const AHEAD: usize = 4;
+
+/// A batch and the rows it was made of.
+#[derive(Debug)]
+pub struct Prepared {
+    /// Rows of the utterances, in order.
+    pub rows: Vec<usize>,
+    /// Their audio, on the CPU.
+    pub batch: Batch,
+    /// Their classes (B), on the CPU.
+    pub labels: Tensor,
+}
+
+/// Gives batches in order, while a thread prepares the next ones.
+#[derive(Debug)]
+pub struct Loader {
+    batches: Option<Receiver<Result<Prepared, DataError>>>,
+    left: usize,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Loader {
+    /// Starts to prepare batches of `rows`.
+    pub fn start(utterances: &Arc<Utterances>, rows: Vec<Vec<usize>>) -> Self {
+        let (sender, batches) = sync_channel(AHEAD);
+        let (utterances, left) = (Arc::clone(utterances), rows.len());
+        let thread = std::thread::spawn(move || {
+            for rows in rows {
+                let prepared = prepare(&utterances, rows);
+                let failed = prepared.is_err();
+                if sender.send(prepared).is_err() || failed {
+                    return; // nobody waits for more
+                }
+            }
+        });
+        Self { batches: Some(batches), left, thread: Some(thread) }
+    }
+}
+
+impl Iterator for Loader {
+    type Item = Result<Prepared, DataError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
+        let received = self.batches.as_ref()?.recv();
+        Some(received.unwrap_or(Err(DataError::LoaderEnded)))
+    }
+}
+
+impl Drop for Loader {
+    fn drop(&mut self) {
+        self.batches = None; // the thread sees that nobody listens
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join(); // a panic there has been printed, and ended the batches early
+        }
+    }
+}
+
+fn prepare(utterances: &Utterances, rows: Vec<usize>) -> Result<Prepared, DataError> {
+    let clips = rows.iter().map(|&row| utterances.samples(row)).collect::<Result<Vec<_>, _>>()?;
+    let num_samples: Vec<i64> = clips.iter().map(|clip| clip.len().max(1) as i64).collect();
+    let longest = num_samples.iter().copied().max().unwrap_or(0) as usize;
+    let mut audio = vec![0.0_f32; rows.len() * longest];
+    for (clip, place) in clips.iter().zip(audio.chunks_exact_mut(longest.max(1))) {
+        place[..clip.len()].copy_from_slice(clip);
+    }
+    let labels: Vec<i64> = rows.iter().map(|&row| utterances.labels()[row]).collect();
+    let audio = Tensor::from_slice(&audio).view([rows.len() as i64, longest as i64]);
+    let batch = Batch { audio, num_samples, labels: None };
+    Ok(Prepared { rows, batch, labels: Tensor::from_slice(&labels) })
+}

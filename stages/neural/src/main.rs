@@ -1,0 +1,50 @@
+//! `sure-neural`: the worker process that neural stages run in.
+//!
+//! ```text
+//! sure-neural run      one request on standard input, messages on standard output (see pipeline::worker)
+//! sure-neural probe    what libtorch this is and what it can compute on, as JSON
+//! ```
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use neural::device::{CudaLibrary, open_cuda_library};
+use pipeline::worker::{Body, serve};
+use serde_json::json;
+
+fn main() -> ExitCode {
+    let cuda = open_cuda_library(); // before any question to libtorch: it keeps its first answer
+    // One operation at a time; how many threads an operation may use is the job's to say.
+    tch::set_num_interop_threads(1);
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["run"] => {
+            serve(&[Body::of(neural::encoder::random::run), Body::of(neural::train::run), Body::of(neural::evaluate::run)])
+        }
+        ["probe"] => say(&mut std::io::stdout(), &probe(&cuda).to_string(), ExitCode::SUCCESS),
+        _ => say(&mut std::io::stderr(), "usage: sure-neural run | sure-neural probe", ExitCode::from(2)),
+    }
+}
+
+/// What this process found.
+fn probe(cuda: &CudaLibrary) -> serde_json::Value {
+    let problem = match cuda {
+        CudaLibrary::Refused { path, reason } => Some(format!("`{}` does not open: {reason}", path.display())),
+        CudaLibrary::Opened(_) | CudaLibrary::Absent => None,
+    };
+    let devices = tch::Cuda::device_count();
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "libtorch": neural_spec::LIBTORCH,
+        "cuda_library": matches!(cuda, CudaLibrary::Opened(_)),
+        "cuda_problem": problem,
+        "cuda": tch::Cuda::is_available(),
+        "cudnn": tch::Cuda::cudnn_is_available(),
+        "devices": (0..devices).map(|index| format!("cuda:{index}")).collect::<Vec<_>>(),
+        "threads": tch::get_num_threads(),
+    })
+}
+
+fn say(out: &mut dyn Write, line: &str, code: ExitCode) -> ExitCode {
+    if writeln!(out, "{line}").is_err() { ExitCode::FAILURE } else { code }
+}

@@ -1,0 +1,81 @@
+//! When to stop early, and which point was the best.
+
+use serde::{Deserialize, Serialize};
+
+/// Remembers the best value of a metric and how many evaluations have passed since it improved enough.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Patience {
+    /// Evaluations without improvement after which to stop; never when absent.
+    limit: Option<u32>,
+    higher_is_better: bool,
+    /// What an improvement must exceed to count.
+    threshold: f64,
+    best: Option<f64>,
+    without: u32,
+}
+
+/// What an evaluation showed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verdict {
+    /// It is the best so far.
+    pub best: bool,
+    /// Training should end.
+    pub stop: bool,
+}
+
+impl Patience {
+    /// Counts evaluations that do not improve, up to `limit`.
+    pub fn new(limit: Option<u32>, higher_is_better: bool, threshold: f64) -> Self {
+        Self { limit, higher_is_better, threshold, best: None, without: 0 }
+    }
+
+    /// Takes the next evaluation. An improvement of at most the threshold is the new best, and still counts as none: this is how
+    /// transformers keeps the best checkpoint and stops. What is not a number never improves.
+    pub fn observe(&mut self, value: f64) -> Verdict {
+        let gain = match self.best {
+            None if value.is_nan() => f64::NAN,
+            None => f64::INFINITY,
+            Some(best) if self.higher_is_better => value - best,
+            Some(best) => best - value,
+        };
+        let best = gain > 0.0;
+        self.without = if gain > self.threshold { 0 } else { self.without + 1 };
+        if best {
+            self.best = Some(value);
+        }
+        Verdict { best, stop: self.limit.is_some_and(|limit| self.without >= limit) }
+    }
+
+    /// The best value so far.
+    pub fn best(&self) -> Option<f64> {
+        self.best
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::golden;
+
+    #[test]
+    fn stops_where_the_reference_stops() {
+        let Some(cases) = golden::json("train", "early_stopping") else { return };
+        for case in cases.as_array().unwrap() {
+            let limit = case["patience"].as_u64().map(|limit| limit as u32);
+            let higher = case["greater_is_better"].as_bool().unwrap();
+            let mut patience = Patience::new(limit, higher, case["threshold"].as_f64().unwrap());
+            let values: Vec<f64> = serde_json::from_value(case["values"].clone()).unwrap();
+            let stopped = values.iter().position(|&value| patience.observe(value).stop);
+            assert_eq!(stopped.map(|at| at as u64), case["stops_after_evaluation"].as_u64(), "{case}");
+            assert_eq!(patience.best(), case["best"].as_f64(), "{case}");
+        }
+    }
+
+    #[test]
+    fn a_tie_is_no_improvement_and_the_first_value_is() {
+        let mut patience = Patience::new(Some(2), true, 0.0);
+        assert_eq!(patience.observe(0.5), Verdict { best: true, stop: false });
+        assert_eq!(patience.observe(0.5), Verdict { best: false, stop: false });
+        assert_eq!(patience.observe(f64::NAN), Verdict { best: false, stop: true });
+    }
+}

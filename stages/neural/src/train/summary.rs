@@ -1,0 +1,86 @@
+//! `training.json`: what was trained, how it went, and what is needed to use it.
+
+use std::path::Path;
+
+use neural_spec::{HeadSpec, Method, Metric};
+use pipeline::StageError;
+use serde::{Deserialize, Serialize};
+
+use super::history::Evaluation;
+use crate::model::ParameterCounts;
+
+/// The file beside a trained model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// What was trained of the encoder, or beside it.
+    pub method: Method,
+    /// The task layer.
+    pub head: HeadSpec,
+    /// How many parameters there are.
+    pub parameters: Counts,
+    /// What was compared on the dev set.
+    pub metric: Metric,
+    /// Its best value; none when it never was a number.
+    pub best_value: Option<f64>,
+    /// The update after which it was reached, whose parameters these are.
+    pub best_step: u64,
+    /// Updates made in all.
+    pub steps: u64,
+    /// Whether training ended because the metric no longer improved.
+    pub stopped_early: bool,
+    /// Every evaluation on the dev set.
+    pub curve: Vec<Evaluation>,
+}
+
+/// See [`ParameterCounts`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// All of them.
+    pub total: u64,
+    /// Those that were trained.
+    pub trainable: u64,
+    /// Those of the encoder alone, without adapters.
+    pub encoder: u64,
+    /// Those of the adapters.
+    pub adapters: u64,
+    /// Those of the head.
+    pub head: u64,
+}
+
+impl From<ParameterCounts> for Counts {
+    fn from(counts: ParameterCounts) -> Self {
+        let ParameterCounts { total, trainable, encoder, adapters, head } = counts;
+        Self { total, trainable, encoder, adapters, head }
+    }
+}
+
+/// A training artifact that cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("`{path}` is not the summary of a training")]
+pub struct SummaryError {
+    path: std::path::PathBuf,
+    source: serde_json::Error,
+}
+
+const FILE_NAME: &str = "training.json";
+
+impl Summary {
+    /// Reads the file of a training artifact.
+    ///
+    /// Errors: a file that cannot be read, [`SummaryError`].
+    pub fn read(folder: &Path) -> Result<Self, StageError> {
+        let path = folder.join(FILE_NAME);
+        let text = std::fs::read(&path).map_err(StageError::io("read", &path))?;
+        serde_json::from_slice(&text).map_err(|source| StageError::failed(SummaryError { path, source }))
+    }
+
+    /// Writes the file.
+    ///
+    /// Errors: a file that cannot be written.
+    pub fn write(&self, folder: &Path) -> Result<(), StageError> {
+        let path = folder.join(FILE_NAME);
+        let mut text = serde_json::to_vec_pretty(self).map_err(StageError::failed)?;
+        text.push(b'\n');
+        std::fs::write(&path, text).map_err(StageError::io("write", &path))
+    }
+}

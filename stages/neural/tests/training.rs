@@ -1,0 +1,329 @@
+//! Trainings of a tiny model on a handful of tones.
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use audio::schema::{Row, ShardWriter};
+use audio::wav::write_pcm16;
+use neural::encoder::random;
+use neural::model::Model;
+use neural::train::{Summary, run};
+use neural_spec::{ConvNorm, EncoderShape, Evaluate, RandomEncoder, Train};
+use pipeline::{Input, Inputs, Job, JobProgress, Places, Stage, StageError, Stop};
+use serde_json::json;
+use tempfile::TempDir;
+
+const RATE: u32 = 16_000;
+const LABELS: [&str; 3] = ["low", "middle", "high"];
+
+/// A corpus, an encoder, and room for what trainings leave.
+struct Bench {
+    root: TempDir,
+    /// libtorch's seed belongs to the whole process, so trainings take turns.
+    _turn: MutexGuard<'static, ()>,
+}
+
+/// Asks for a stop at the first report of progress from some step on.
+#[derive(Debug)]
+struct StopAt {
+    stop: Stop,
+    step: u64,
+}
+
+impl JobProgress for StopAt {
+    fn tick(&self, done: u64, _: u64, _: &str, _: &str) {
+        if done >= self.step {
+            self.stop.request();
+        }
+    }
+    fn note(&self, _: &str) {}
+    fn fact(&self, _: &str, _: serde_json::Value) {}
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self::with_clip(|row| tone(row % 3, 900 + 137 * row))
+    }
+
+    /// A corpus of 18 + 6 + 6 clips; `clip` gives the samples of each.
+    fn with_clip(clip: impl Fn(usize) -> Vec<i16>) -> Self {
+        static TURN: Mutex<()> = Mutex::new(());
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let bench = Self { root: tempfile::tempdir().unwrap(), _turn: turn };
+        fs::write(bench.path("labels.json"), json!(LABELS).to_string()).unwrap();
+        let names: Vec<String> = LABELS.iter().map(|&label| label.to_owned()).collect();
+        for (split, rows) in [("train", 0..18), ("dev", 18..24), ("test", 24..30)] {
+            let mut shard = ShardWriter::create(&bench.path(&format!("{split}.parquet")), &names, RATE).unwrap();
+            for row in rows {
+                let samples = clip(row);
+                let id = format!("clip-{row:02}");
+                shard
+                    .push(Row {
+                        bytes: write_pcm16(RATE, &samples),
+                        path: format!("{id}.wav"),
+                        id,
+                        speaker: None,
+                        split,
+                        sample_rate: RATE,
+                        num_samples: samples.len() as u64,
+                        label: Some(row as u32 % 3),
+                        keyword: Some(names[row % 3].clone()),
+                        transcript: None,
+                    })
+                    .unwrap();
+            }
+            shard.finish().unwrap();
+        }
+        fs::create_dir(bench.path("encoder")).unwrap();
+        random::write(&RandomEncoder { shape: shape(), seed: 5 }, &bench.path("encoder")).unwrap();
+        bench
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    fn job(&self, out: &str, resume: &str, stop_at: u64) -> Job {
+        let input = |name: &str| vec![Input { path: self.path(name), point: BTreeMap::new(), partition: None }];
+        let slots = [
+            ("train", "train.parquet"),
+            ("dev", "dev.parquet"),
+            ("test", "test.parquet"),
+            ("labels", "labels.json"),
+            ("encoder", "encoder"),
+            ("model", "trained"),
+        ];
+        let _ = fs::remove_dir_all(self.path(out));
+        fs::create_dir(self.path(out)).unwrap();
+        let stop = Stop::default();
+        Job {
+            inputs: Inputs(slots.iter().map(|&(slot, name)| (slot.to_owned(), input(name))).collect()),
+            sources: BTreeMap::new(),
+            places: Places::default(),
+            partition: None,
+            out: self.path(out),
+            resume: self.path(resume),
+            threads: 1,
+            gpu: None,
+            progress: Box::new(StopAt { stop: stop.clone(), step: stop_at }),
+            stop,
+        }
+    }
+
+    fn train(&self, params: &Train, out: &str) -> Summary {
+        assert_eq!(params.check(), []);
+        run(params, &self.job(out, &format!("{out}.resume"), u64::MAX)).unwrap();
+        Summary::read(&self.path(out)).unwrap()
+    }
+}
+
+/// A tone with two overtones whose pitch tells the class.
+fn tone(class: usize, num_samples: usize) -> Vec<i16> {
+    let pitch = [300.0, 700.0, 1500.0][class];
+    let wave = |t: f64| (1..=3).map(|k| (std::f64::consts::TAU * pitch * f64::from(k) * t).sin() / f64::from(k)).sum::<f64>();
+    (0..num_samples).map(|n| (8000.0 * wave(n as f64 / f64::from(RATE))) as i16).collect()
+}
+
+fn shape() -> EncoderShape {
+    EncoderShape {
+        hidden_size: 16,
+        num_hidden_layers: 2,
+        num_attention_heads: 2,
+        intermediate_size: 32,
+        conv_dim: vec![8, 8, 8],
+        conv_kernel: vec![10, 8, 4],
+        conv_stride: vec![5, 8, 4],
+        conv_bias: true,
+        feat_extract_norm: ConvNorm::Layer,
+        do_stable_layer_norm: true,
+        num_conv_pos_embeddings: 4,
+        num_conv_pos_embedding_groups: 2,
+        hidden_dropout: 0.1,
+        attention_dropout: 0.1,
+        activation_dropout: 0.1,
+        feat_proj_dropout: 0.1,
+        layerdrop: 0.1,
+        mask_time_prob: 0.1,
+        mask_time_length: 2,
+        mask_time_min_masks: 1,
+        mask_feature_prob: 0.0,
+        mask_feature_length: 10,
+    }
+}
+
+fn params(change: serde_json::Value) -> Train {
+    let mut value = json!({
+        "method": {"name": "finetune", "scope": "all"},
+        "head": {"name": "classification", "projector_size": 8},
+        "learning_rate": 3e-3,
+        "epochs": 5,
+        "batch_secs": 0.7,
+        "accumulation": 2,
+        "weight_decay": 0.01,
+        "metric": "loss",
+        "precision": "fp32",
+        "seed": 3,
+    });
+    let serde_json::Value::Object(change) = change else { panic!("an object") };
+    value.as_object_mut().unwrap().extend(change);
+    serde_json::from_value(value).unwrap()
+}
+
+fn lora() -> serde_json::Value {
+    json!({"method": {"name": "lora", "rank": 2, "alpha": 4, "dropout": 0.1, "targets": ["q_proj", "v_proj"], "rslora": false}})
+}
+
+/// Every file under a folder with its bytes.
+fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                found.insert(path.strip_prefix(folder).unwrap().to_owned(), fs::read(&path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+#[track_caller]
+fn same_files(a: &Path, b: &Path) {
+    let (a, b) = (files(a), files(b));
+    assert_eq!(a.keys().collect::<Vec<_>>(), b.keys().collect::<Vec<_>>());
+    for (name, bytes) in &a {
+        assert!(*bytes == b[name], "{} differs", name.display());
+    }
+}
+
+#[test]
+fn the_same_training_twice_leaves_the_same_bytes() {
+    let bench = Bench::new();
+    bench.train(&params(json!({"max_steps": 10, "epochs": null})), "a");
+    bench.train(&params(json!({"max_steps": 10, "epochs": null})), "b");
+    same_files(&bench.path("a"), &bench.path("b"));
+}
+
+#[test]
+fn stopped_and_resumed_equals_never_stopped() {
+    for change in [json!({}), lora()] {
+        let bench = Bench::new();
+        let params = params(change);
+        let whole = bench.train(&params, "whole");
+        assert!(whole.steps > 6);
+        // Ticks come at most every so often, so the stop falls on some later step; wherever it does, the end is the same.
+        let mut stops = 0;
+        for step in [1, 4] {
+            match run(&params, &bench.job("parts", "resume", step)) {
+                Err(StageError::Stopped) => stops += 1,
+                other => other.unwrap(),
+            }
+        }
+        assert!(stops > 0);
+        run(&params, &bench.job("parts", "resume", u64::MAX)).unwrap();
+        same_files(&bench.path("whole"), &bench.path("parts"));
+    }
+}
+
+#[test]
+fn a_torn_state_is_set_aside_and_the_end_is_the_same() {
+    let bench = Bench::new();
+    let params = params(json!({}));
+    bench.train(&params, "whole");
+    assert!(matches!(run(&params, &bench.job("parts", "resume", 1)), Err(StageError::Stopped)));
+    let state = bench.path("resume/state");
+    let bytes = fs::read(&state).unwrap();
+    fs::write(&state, &bytes[..bytes.len() / 2]).unwrap();
+    run(&params, &bench.job("parts", "resume", u64::MAX)).unwrap();
+    assert!(bench.path("resume/state.damaged").exists());
+    same_files(&bench.path("whole"), &bench.path("parts"));
+}
+
+#[test]
+fn frozen_weights_keep_every_bit() {
+    let bench = Bench::new();
+    let params = params(lora());
+    bench.train(&params, "trained");
+    fs::create_dir(bench.path("fresh")).unwrap();
+    let fresh = Model::new(&bench.path("encoder"), &params.method, &params.head, 3, 3, tch::Device::Cpu).unwrap();
+    fresh.save(&bench.path("fresh"), &LABELS.map(str::to_owned)).unwrap();
+    let (trained, fresh) = (files(&bench.path("trained/adapter")), files(&bench.path("fresh/adapter")));
+    let [origin, weights] = ["sure.json", "adapter_model.safetensors"].map(PathBuf::from);
+    // The origin holds a digest of the encoder as it was when the adapter was saved.
+    let origin: serde_json::Value = serde_json::from_slice(&trained[&origin]).unwrap();
+    let untouched: serde_json::Value = serde_json::from_slice(&fresh[Path::new("sure.json")]).unwrap();
+    assert!(origin["base"].is_string());
+    assert_eq!(origin, untouched);
+    assert!(trained[&weights] != fresh[&weights]);
+}
+
+#[test]
+fn a_small_set_is_learned_by_heart() {
+    let bench = Bench::new();
+    fs::copy(bench.path("train.parquet"), bench.path("dev.parquet")).unwrap();
+    let change = json!({"epochs": 60, "learning_rate": 5e-3, "batch_secs": 4, "accumulation": 1, "metric": "accuracy"});
+    let summary = bench.train(&params(change), "trained");
+    assert!(summary.best_value.unwrap() > 0.99, "{:?}", summary.curve.last());
+}
+
+#[test]
+fn evaluation_answers_each_utterance_with_the_parameters_that_were_kept() {
+    let bench = Bench::new();
+    let answers = |slot: &str, batch_secs: f64| {
+        let mut job = bench.job("answers", "none", u64::MAX);
+        let shards = job.inputs.many(slot).to_vec();
+        job.inputs.0.insert("test".to_owned(), shards);
+        neural::evaluate::run(&Evaluate { batch_secs }, &job).unwrap();
+        scoring::predictions::read(&bench.path("answers").join(scoring::predictions::FILE_NAME)).unwrap()
+    };
+    for change in [json!({}), lora()] {
+        let summary = bench.train(&params(change), "trained");
+        let rows = answers("test", 0.5);
+        let ids: Vec<_> = rows.iter().map(|row| row.id.clone()).collect();
+        assert_eq!(ids, (24..30).map(|row| format!("clip-{row}")).collect::<Vec<_>>());
+        assert!(rows.iter().all(|row| row.label_text == LABELS[row.label as usize] && row.loss.is_finite()));
+
+        let rows = answers("dev", 0.7);
+        let loss = rows.iter().map(|row| f64::from(row.loss)).sum::<f64>() / rows.len() as f64;
+        assert!((loss - summary.best_value.unwrap()).abs() < 1e-6, "{loss}, {:?}", summary.best_value);
+        fs::remove_dir_all(bench.path("trained.resume")).unwrap();
+    }
+}
+
+#[test]
+fn patience_ends_a_training_that_does_not_improve() {
+    let bench = Bench::new();
+    let summary =
+        bench.train(&params(json!({"learning_rate": 1e-12, "metric": "accuracy", "patience": 2, "eval_every": 1})), "trained");
+    assert!(summary.stopped_early);
+    assert_eq!((summary.steps, summary.best_step), (3, 1));
+}
+
+#[test]
+fn a_run_away_training_names_its_utterances() {
+    let bench = Bench::new();
+    let change = json!({"learning_rate": 1e30, "warmup_ratio": 0, "max_grad_norm": 1e30, "epochs": 50});
+    let error = run(&params(change), &bench.job("out", "resume", u64::MAX)).unwrap_err();
+    assert!(error.to_string().contains("clip-"), "{error}");
+}
+
+#[test]
+fn clips_shorter_than_a_frame_are_trained_on_too() {
+    let bench = Bench::with_clip(|row| tone(row % 3, if row % 2 == 0 { 30 } else { 1200 }));
+    bench.train(&params(json!({"epochs": 2})), "trained");
+}
+
+#[test]
+fn a_set_without_utterances_is_refused() {
+    let bench = Bench::new();
+    let names: Vec<String> = LABELS.iter().map(|&label| label.to_owned()).collect();
+    ShardWriter::create(&bench.path("dev.parquet"), &names, RATE).unwrap().finish().unwrap();
+    let error = run(&params(json!({})), &bench.job("out", "resume", u64::MAX)).unwrap_err();
+    assert!(error.to_string().contains("dev set has no utterances"), "{error}");
+}
