@@ -1,4 +1,8 @@
 //! Metrics, result tables and plots.
+//!
+//! Two stages: [`ScoreClassification`] turns predictions into scores, [`ReportTable`] gathers scores into a table, a picture
+//! and a page. Beneath them the metrics ([`classification`]), how far to trust them ([`significance`]), and pictures that
+//! need nothing from the machine ([`picture`], [`plot`]). Knows nothing of audio or tensors.
 
 pub mod classification;
 pub mod metric;
