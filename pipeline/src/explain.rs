@@ -1,6 +1,6 @@
 //! Why a node runs, or ran: the difference of two records, followed upstream to the file or parameter that began it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 
 use petgraph::graph::NodeIndex;
@@ -52,38 +52,87 @@ pub struct FileChange {
     pub new: Option<String>,
 }
 
-/// Explains a node of a plan.
+/// How far upstream an explanation goes.
+const DEPTH: usize = 100;
+
+/// Explains a node of a plan. A node that is a cause at several places is explained in full at the first one only.
 ///
 /// # Errors
 /// [`StoreError`]
 pub fn explain(workflow: &Workflow, plan: &Plan, node: NodeIndex, store: &Store) -> Result<Explanation, StoreError> {
-    let verdict = plan.verdicts.iter().find(|(index, _)| *index == node).map(|(_, verdict)| verdict);
-    let id = workflow.graph[node].id.clone();
-    match verdict {
-        Some(Verdict::Run(reason)) => {
-            let changes = if let Reason::Changed { changes } = reason { changes.clone() } else { vec![] };
-            let causes = causes(workflow, node, &changes, store)?;
-            let files = if changes.iter().any(is_source) { source_files(workflow, node, store)? } else { vec![] };
-            Ok(Explanation { node: id, fate: Fate::Run(reason.clone()), changes, causes, files })
+    let verdicts = plan.verdicts.iter().map(|(node, verdict)| (*node, verdict)).collect();
+    Walk { workflow, verdicts, store, seen: HashSet::new() }.explain(node, DEPTH)
+}
+
+/// The way upstream.
+struct Walk<'a> {
+    workflow: &'a Workflow,
+    verdicts: HashMap<NodeIndex, &'a Verdict>,
+    store: &'a Store,
+    /// What was explained already: without this, every diamond of the graph would double the explanation.
+    seen: HashSet<NodeIndex>,
+}
+
+impl Walk<'_> {
+    fn explain(&mut self, node: NodeIndex, depth: usize) -> Result<Explanation, StoreError> {
+        let verdict = self.verdicts.get(&node).copied();
+        let fate = match verdict {
+            Some(Verdict::Run(reason)) => Fate::Run(reason.clone()),
+            Some(Verdict::RunIf(open)) => Fate::RunIf(open.iter().map(|from| self.workflow.graph[*from].id.clone()).collect()),
+            Some(Verdict::Reuse { .. }) | None => return self.last_run(node, depth),
+        };
+        let mut explanation = Explanation { fate, ..bare(self.workflow, node) };
+        if depth == 0 || !self.seen.insert(node) {
+            return Ok(explanation);
         }
-        Some(Verdict::RunIf(open)) => {
-            let causes = open.iter().map(|from| explain(workflow, plan, *from, store)).collect::<Result<_, _>>()?;
-            let names = open.iter().map(|from| workflow.graph[*from].id.clone()).collect();
-            Ok(Explanation { node: id, fate: Fate::RunIf(names), changes: vec![], causes, files: vec![] })
+        match verdict {
+            Some(Verdict::Run(Reason::Changed { changes })) => {
+                explanation.changes.clone_from(changes);
+                explanation.causes = self.causes(node, changes, depth)?;
+                explanation.files = self.files(node, changes)?;
+            }
+            Some(Verdict::RunIf(open)) => {
+                explanation.causes = open.iter().map(|from| self.explain(*from, depth - 1)).collect::<Result<_, _>>()?;
+            }
+            _ => {}
         }
-        Some(Verdict::Reuse { .. }) | None => last_run(workflow, node, store),
+        Ok(explanation)
+    }
+
+    /// Why an up-to-date node ran the last time.
+    fn last_run(&mut self, node: NodeIndex, depth: usize) -> Result<Explanation, StoreError> {
+        let Some((now, before)) = manifests(self.workflow, node, self.store)? else { return Ok(bare(self.workflow, node)) };
+        let mut explanation = Explanation { fate: Fate::LastRan, ..bare(self.workflow, node) };
+        if depth > 0 && self.seen.insert(node) {
+            explanation.changes = now.since(&before);
+            explanation.causes = self.causes(node, &explanation.changes, depth)?;
+            explanation.files = self.files(node, &explanation.changes)?;
+        }
+        Ok(explanation)
+    }
+
+    /// Explains the producers of the inputs that differ.
+    fn causes(&mut self, node: NodeIndex, changes: &[Change], depth: usize) -> Result<Vec<Explanation>, StoreError> {
+        let mut found: BTreeMap<NodeIndex, Explanation> = BTreeMap::new();
+        for edge in &self.workflow.graph[node].inputs {
+            let field = format!("{INPUT}{}", edge.field());
+            let differs = |change: &&Change| change.field == field || change.field.starts_with(&format!("{field} ("));
+            if changes.iter().find(differs).is_some_and(|change| change.old.is_some()) && !found.contains_key(&edge.from) {
+                found.insert(edge.from, self.last_run(edge.from, depth - 1)?);
+            }
+        }
+        Ok(found.into_values().collect())
+    }
+
+    fn files(&self, node: NodeIndex, changes: &[Change]) -> Result<Vec<FileChange>, StoreError> {
+        if changes.iter().any(is_source) { source_files(self.workflow, node, self.store) } else { Ok(vec![]) }
     }
 }
 
-/// Why an up-to-date node ran the last time.
-fn last_run(workflow: &Workflow, node: NodeIndex, store: &Store) -> Result<Explanation, StoreError> {
-    let id = workflow.graph[node].id.clone();
-    let Some((now, before)) = manifests(workflow, node, store)? else {
-        return Ok(Explanation { node: id, fate: Fate::FirstRun, changes: vec![], causes: vec![], files: vec![] });
-    };
-    let changes = now.since(&before);
-    let files = if changes.iter().any(is_source) { source_files(workflow, node, store)? } else { vec![] };
-    Ok(Explanation { node: id, fate: Fate::LastRan, causes: causes(workflow, node, &changes, store)?, changes, files })
+/// An explanation that says no more than that a node ran once.
+fn bare(workflow: &Workflow, node: NodeIndex) -> Explanation {
+    let node = workflow.graph[node].id.clone();
+    Explanation { node, fate: Fate::FirstRun, changes: vec![], causes: vec![], files: vec![] }
 }
 
 /// The manifests a node had last and before.
@@ -91,19 +140,6 @@ fn manifests(workflow: &Workflow, node: NodeIndex, store: &Store) -> Result<Opti
     let key = workflow.key(&workflow.graph[node]);
     let Some((now, Some(before))) = store.latest(&key)? else { return Ok(None) };
     Ok(store.trace(now)?.zip(store.trace(before)?).map(|(now, before)| (now.manifest, before.manifest)))
-}
-
-/// Explains the producers of the inputs that differ.
-fn causes(workflow: &Workflow, node: NodeIndex, changes: &[Change], store: &Store) -> Result<Vec<Explanation>, StoreError> {
-    let mut found: BTreeMap<NodeIndex, Explanation> = BTreeMap::new();
-    for edge in &workflow.graph[node].inputs {
-        let field = format!("{INPUT}{}", edge.field());
-        let differs = |change: &&Change| change.field == field || change.field.starts_with(&format!("{field} ("));
-        if changes.iter().find(differs).is_some_and(|change| change.old.is_some()) && !found.contains_key(&edge.from) {
-            found.insert(edge.from, last_run(workflow, edge.from, store)?);
-        }
-    }
-    Ok(found.into_values().collect())
 }
 
 fn is_source(change: &Change) -> bool {

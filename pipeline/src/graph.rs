@@ -1,11 +1,12 @@
 //! From a description and the known stage kinds to the DAG of nodes, with every mistake reported at once. No I/O.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use petgraph::algo::{tarjan_scc, toposort};
+use petgraph::Direction;
+use petgraph::algo::{kosaraju_scc, toposort};
 use petgraph::graph::{DiGraph, NodeIndex};
 use serde_json::{Map, Value};
 
@@ -106,24 +107,56 @@ pub fn build(spec: &Spec, registry: &Registry, settings: &Settings, targets: &[S
     let mut builder = Builder::new(spec, registry);
     builder.apply(settings);
     builder.check_names();
-    if builder.mistakes.is_empty() {
-        builder.find_axes();
-        builder.expand(targets);
-    }
+    builder.find_axes();
+    builder.expand(targets);
     let Builder { graph, mut mistakes, active, .. } = builder;
-    let order = match toposort(&graph, None) {
-        Ok(order) => order,
-        Err(_) => {
-            mistakes.extend(cycles(&graph, spec));
-            vec![]
-        }
-    };
+    if toposort(&graph, None).is_err() {
+        mistakes.extend(cycles(&graph, spec));
+    }
+    if mistakes.is_empty() {
+        let lost = targets.iter().filter(|target| !graph.node_weights().any(|node| matches(target, &node.id)));
+        let known = || spec.stages.iter().map(|stage| stage.name.value.as_str());
+        mistakes.extend(lost.map(|target| unknown_target(target, known())));
+    }
     if !mistakes.is_empty() {
         return Err(Mistakes::new(&spec.file, &spec.text, mistakes));
     }
-    let order = only_needed(&graph, order, targets);
+    let order = only_needed(&graph, in_reading_order(&graph, spec), targets);
     let axes = spec.axes.iter().map(|axis| (axis.name.value.clone(), texts(&active[&axis.name.value]))).collect();
     Ok(Workflow { name: spec.name.clone(), about: spec.about.clone(), graph, order, axes })
+}
+
+/// A target that names no node: its stage may be right and its point or partition wrong.
+fn unknown_target<'a>(target: &str, known: impl Iterator<Item = &'a str> + Clone) -> Mistake {
+    let stage = split(target).0;
+    if known.clone().any(|name| glob(stage, name)) {
+        return Mistake::new(&(0..0), format!("target `{target}`: `{stage}` has no such point or partition"));
+    }
+    Mistake::unknown(&(0..0), "target", target, known)
+}
+
+/// Every node after all it depends on; among those that could come next, the first in the file, at the first point.
+fn in_reading_order(graph: &DiGraph<Node, ()>, spec: &Spec) -> Vec<NodeIndex> {
+    let places: HashMap<&str, usize> =
+        spec.stages.iter().enumerate().map(|(place, stage)| (stage.name.value.as_str(), place)).collect();
+    let key = |node: NodeIndex| {
+        let weight = &graph[node];
+        (places[&*weight.stage], &weight.point, weight.partition, node)
+    };
+    let mut waiting: Vec<usize> =
+        graph.node_indices().map(|node| graph.neighbors_directed(node, Direction::Incoming).count()).collect();
+    let mut next: BTreeSet<_> = graph.node_indices().filter(|node| waiting[node.index()] == 0).map(key).collect();
+    let mut order = Vec::with_capacity(graph.node_count());
+    while let Some((.., node)) = next.pop_first() {
+        order.push(node);
+        for consumer in graph.neighbors(node) {
+            waiting[consumer.index()] -= 1;
+            if waiting[consumer.index()] == 0 {
+                next.insert(key(consumer));
+            }
+        }
+    }
+    order
 }
 
 /// Drops what no target needs, down to single partitions.
@@ -228,7 +261,7 @@ impl<'a> Builder<'a> {
         Self {
             spec,
             registry,
-            mistakes: vec![],
+            mistakes: spec.mistakes.clone(),
             active: spec.axes.iter().map(|axis| (axis.name.value.clone(), axis.values.clone())).collect(),
             stages: spec.stages.iter().enumerate().map(|(index, stage)| (stage.name.value.as_str(), index)).collect(),
             kinds: vec![],
@@ -267,7 +300,7 @@ impl<'a> Builder<'a> {
     fn check_names(&mut self) {
         for stage in &self.spec.stages {
             let kind = self.registry.get(&stage.run.value);
-            if kind.is_none() {
+            if kind.is_none() && !stage.run.value.is_empty() {
                 let known = self.registry.kinds().map(|kind| kind.name);
                 self.mistakes.push(Mistake::unknown(&stage.run.at, "stage kind", &stage.run.value, known));
             }
@@ -280,13 +313,18 @@ impl<'a> Builder<'a> {
                 let mistake = Mistake::unknown(&each.at, "stage", &each.value, self.stages.keys().copied());
                 self.mistakes.push(mistake);
             }
+            for (_, term) in stage.params.iter().chain(&stage.inputs) {
+                self.check_braces(stage, term);
+            }
+            for (_, term) in &stage.inputs {
+                self.check_references(term);
+            }
             let Some(kind) = kind else { continue };
-            for (slot, term) in &stage.inputs {
+            for (slot, _) in &stage.inputs {
                 if !kind.slots.iter().any(|known| known.name == slot.value) {
                     let known = kind.slots.iter().map(|slot| slot.name);
                     self.mistakes.push(Mistake::unknown(&slot.at, &format!("input of `{}`", kind.name), &slot.value, known));
                 }
-                self.check_references(term);
             }
             let missing = |slot: &&crate::Slot| {
                 slot.arity != Arity::Optional && !stage.inputs.iter().any(|(name, _)| name.value == slot.name)
@@ -294,6 +332,31 @@ impl<'a> Builder<'a> {
             for slot in kind.slots.iter().filter(missing) {
                 let text = format!("`stages.{}` lacks `inputs.{}`", stage.name.value, slot.name);
                 self.mistakes.push(Mistake::new(&stage.name.at, text).with_hint(format!("{}: {}", slot.name, slot.about)));
+            }
+        }
+    }
+
+    /// Checks the names in `{axis}` and `by = "axis"`: they must be known, and have one value here.
+    fn check_braces(&mut self, stage: &StageSpec, term: &Located<Term>) {
+        let mut names = vec![];
+        match &term.value {
+            Term::Scalar(Value::String(text)) => names.extend(braced(text).map(|name| (name, &term.at))),
+            Term::Scalar(_) => {}
+            Term::List(items) => items.iter().for_each(|item| self.check_braces(stage, item)),
+            Term::Table(pairs) => {
+                if let Some(by) = term.value.get("by") {
+                    names.extend(by.value.as_str().map(|name| (name, &by.at)));
+                }
+                pairs.iter().for_each(|(_, item)| self.check_braces(stage, item));
+            }
+        }
+        for (name, at) in names {
+            if !self.active.contains_key(name) {
+                let known = self.active.keys().map(String::as_str);
+                self.mistakes.push(Mistake::unknown(at, "setting or matrix line", name, known));
+            } else if stage.gather.iter().any(|gathered| gathered.value == *name) {
+                let text = format!("`stages.{}` gathers `{name}`, so that has no single value here", stage.name.value);
+                self.mistakes.push(Mistake::new(at, text));
             }
         }
     }
@@ -307,13 +370,24 @@ impl<'a> Builder<'a> {
                         let mistake = Mistake::unknown(&text.at, "stage", reference.stage, self.stages.keys().copied());
                         self.mistakes.push(mistake);
                     }
-                    for (axis, _) in reference.pinned.iter().filter(|(axis, _)| !self.active.contains_key(*axis)) {
-                        let known = self.active.keys().map(String::as_str);
-                        self.mistakes.push(Mistake::unknown(&text.at, "setting or matrix line", axis, known));
+                    for (axis, value) in &reference.pinned {
+                        let mistake = self.check_pin(axis, value, &text.at);
+                        self.mistakes.extend(mistake);
                     }
                 }
             }
         }
+    }
+
+    /// A pinned value need not be among the wanted ones, but the file must know it.
+    fn check_pin(&self, name: &str, value: &str, at: &Range<usize>) -> Option<Mistake> {
+        let Some(axis) = self.spec.axes.iter().find(|axis| axis.name.value == name) else {
+            return Some(Mistake::unknown(at, "setting or matrix line", name, self.active.keys().map(String::as_str)));
+        };
+        let known: Vec<String> =
+            [&axis.values, &axis.choices, &self.active[name]].into_iter().flat_map(|list| texts(list)).collect();
+        let is_known = value.starts_with('{') || known.iter().any(|known| known == value);
+        (!is_known).then(|| Mistake::unknown(at, &format!("value of `{name}`"), value, known.iter().map(String::as_str)))
     }
 
     /// Finds over which axes each stage varies: those it mentions and those of its inputs, less those it gathers or pins.
@@ -327,17 +401,20 @@ impl<'a> Builder<'a> {
         };
         self.axes = self.spec.stages.iter().map(own).collect();
         let sources: Vec<Vec<(usize, BTreeSet<String>)>> = self.spec.stages.iter().map(|stage| self.upstream(stage)).collect();
-        let mut changed = true;
-        while changed {
-            changed = false;
-            for (index, stage) in self.spec.stages.iter().enumerate() {
-                let mut axes = self.axes[index].clone();
-                for (source, pinned) in &sources[index] {
-                    axes.extend(self.axes[*source].difference(pinned).cloned());
-                }
-                axes.retain(|axis| !stage.gather.iter().any(|name| name.value == *axis));
-                changed |= axes != self.axes[index];
+        let mut consumers = vec![vec![]; sources.len()];
+        for (index, sources) in sources.iter().enumerate() {
+            sources.iter().for_each(|(source, _)| consumers[*source].push(index));
+        }
+        let mut todo: VecDeque<usize> = (0..sources.len()).collect();
+        while let Some(index) = todo.pop_front() {
+            let mut axes = self.axes[index].clone();
+            for (source, pinned) in &sources[index] {
+                axes.extend(self.axes[*source].difference(pinned).cloned());
+            }
+            axes.retain(|axis| !self.spec.stages[index].gather.iter().any(|name| name.value == *axis));
+            if axes != self.axes[index] {
                 self.axes[index] = axes;
+                todo.extend(&consumers[index]);
             }
         }
     }
@@ -346,9 +423,11 @@ impl<'a> Builder<'a> {
         let mut found = vec![];
         for text in stage.inputs.iter().flat_map(|(_, term)| references(term)) {
             let Ok(reference) = Reference::parse(&text.value) else { continue };
-            found.push((self.stages[reference.stage], reference.pinned.iter().map(|(axis, _)| (*axis).to_owned()).collect()));
+            let Some(source) = self.stages.get(reference.stage) else { continue };
+            found.push((*source, reference.pinned.iter().map(|(axis, _)| (*axis).to_owned()).collect()));
         }
-        found.extend(stage.each.iter().map(|each| (self.stages[each.value.as_str()], BTreeSet::new())));
+        let each = stage.each.iter().filter_map(|each| self.stages.get(each.value.as_str()));
+        found.extend(each.map(|each| (*each, BTreeSet::new())));
         found
     }
 
@@ -363,13 +442,6 @@ impl<'a> Builder<'a> {
                 if targets.is_empty() && finals[index] || targets.iter().any(wanted) {
                     todo.push_back((index, point));
                 }
-            }
-        }
-        if todo.is_empty() && self.mistakes.is_empty() {
-            let known: Vec<&str> = self.spec.stages.iter().map(|stage| stage.name.value.as_str()).collect();
-            for target in targets {
-                let mistake = Mistake::unknown(&(0..0), "target", target, known.iter().copied());
-                self.mistakes.push(mistake);
             }
         }
         // First every spot with its nodes, then the edges between them.
@@ -451,7 +523,8 @@ impl<'a> Builder<'a> {
     fn make_nodes(&mut self, spot: &Spot) {
         let (index, point) = spot;
         let stage = &self.spec.stages[*index];
-        let kind = self.kinds[*index].clone().expect("kinds were checked");
+        self.spots.insert(spot.clone(), vec![]);
+        let Some(kind) = self.kinds[*index].clone() else { return };
         let mut params = Map::new();
         let before = self.mistakes.len();
         for (name, term) in &stage.params {
@@ -460,7 +533,6 @@ impl<'a> Builder<'a> {
                 Err(mistake) => self.mistakes.push(mistake),
             }
         }
-        self.spots.insert(spot.clone(), vec![]);
         if self.mistakes.len() > before {
             return;
         }
@@ -496,7 +568,8 @@ impl<'a> Builder<'a> {
         for spot in spots {
             let Some(first) = self.spots[&spot].first().copied() else { continue };
             let stage = &self.spec.stages[spot.0];
-            let Some(count) = self.part_count(&spot) else {
+            let Some(root) = self.root_node(&spot) else { continue }; // reported already
+            let Some(count) = self.graph[root].placed.partitions() else {
                 let each = stage.each.as_ref().expect("only stages with `each` come here");
                 let text = format!("`each = \"{}\"`: that stage is not partitioned", each.value);
                 self.mistakes.push(Mistake::new(&each.at, text).with_hint("its kind should take a parameter `partitions`"));
@@ -531,18 +604,17 @@ impl<'a> Builder<'a> {
         for _ in 0..=self.spec.stages.len() {
             match &self.spec.stages[at].each {
                 None => return Some(at),
-                Some(each) => at = self.stages[each.value.as_str()],
+                Some(each) => at = *self.stages.get(each.value.as_str())?,
             }
         }
         None // `each` runs in a circle; the cycle is reported from the graph
     }
 
-    fn part_count(&self, spot: &Spot) -> Option<u32> {
+    fn root_node(&self, spot: &Spot) -> Option<NodeIndex> {
         let root = self.root(spot.0)?;
         let point =
             spot.1.iter().filter(|(axis, _)| self.axes[root].contains(*axis)).map(|(a, v)| (a.clone(), v.clone())).collect();
-        let node = self.spots.get(&(root, point))?.first()?;
-        self.graph[*node].placed.partitions()
+        self.spots.get(&(root, point))?.first().copied()
     }
 
     fn connect(&mut self, spot: &Spot, needs: &[Need]) {
@@ -550,23 +622,32 @@ impl<'a> Builder<'a> {
         let each = self.spec.stages[spot.0].each.is_some();
         let root = self.root(spot.0);
         for (partition, consumer) in consumers.iter().enumerate() {
+            let mut joined = HashSet::new();
+            let mut inputs = vec![];
             for need in needs {
-                let Some(producers) = self.spots.get(&need.spot).cloned() else { continue };
+                let Some(producers) = self.spots.get(&need.spot) else { continue };
                 let split = self.spec.stages[need.spot.0].each.is_some();
                 let same_root = each && self.root(need.spot.0) == root;
-                for (number, producer) in producers.iter().enumerate() {
-                    if split && same_root && number != partition {
-                        continue;
+                let read = if split && same_root { partition..(partition + 1).min(producers.len()) } else { 0..producers.len() };
+                for number in read {
+                    let producer = producers[number];
+                    if joined.insert(producer) {
+                        self.graph.add_edge(producer, *consumer, ());
                     }
-                    self.graph.update_edge(*producer, *consumer, ());
                     let Some(slot) = &need.slot else { continue };
                     let own_part = same_root && !split && need.part.is_none();
                     let part = if own_part { Some(part_folder(partition as u32)) } else { need.part.clone() };
                     let shown = (split && !same_root).then_some(number as u32);
-                    let edge = Edge { slot: slot.clone(), from: *producer, part, point: need.gathered.clone(), partition: shown };
-                    self.graph[*consumer].inputs.push(edge);
+                    inputs.push(Edge {
+                        slot: slot.clone(),
+                        from: producer,
+                        part,
+                        point: need.gathered.clone(),
+                        partition: shown,
+                    });
                 }
             }
+            self.graph[*consumer].inputs = inputs;
             self.check_arity(spot.0, *consumer, needs);
         }
     }
@@ -594,19 +675,47 @@ struct Need {
     at: Range<usize>,
 }
 
-/// Every cycle as `a -> b -> a`, at the place of its first stage.
+/// Every cycle as `a -> b -> a`, at the place of its first stage; one that recurs at several points or partitions once.
 fn cycles(graph: &DiGraph<Node, ()>, spec: &Spec) -> Vec<Mistake> {
-    let loops = tarjan_scc(graph).into_iter().filter(|nodes| nodes.len() > 1 || graph.contains_edge(nodes[0], nodes[0]));
-    loops
-        .map(|mut nodes| {
-            nodes.reverse(); // tarjan gives them against the direction of the edges
-            let mut names: Vec<&str> = nodes.iter().map(|node| graph[*node].id.as_str()).collect();
-            names.push(names[0]);
-            let stage = &graph[nodes[0]].stage;
-            let at = spec.stages.iter().find(|spec| spec.name.value == **stage).map_or(0..0, |spec| spec.name.at.clone());
-            Mistake::new(&at, format!("these stages wait for each other: {}", names.join(" -> ")))
-        })
-        .collect()
+    let places: HashMap<&str, &Range<usize>> = spec.stages.iter().map(|stage| (&*stage.name.value, &stage.name.at)).collect();
+    let place = |node: &NodeIndex| places[&*graph[*node].stage];
+    let mut seen = BTreeSet::new();
+    let mut found = vec![];
+    // Not `tarjan_scc`, which recurses: a long cycle would overflow the stack.
+    for nodes in kosaraju_scc(graph) {
+        let first = nodes.iter().copied().min_by_key(|node| place(node).start).expect("components are not empty");
+        let Some(cycle) = shortest_cycle(graph, first) else { continue };
+        let stages: Vec<&str> = cycle.iter().map(|node| &*graph[*node].stage).collect();
+        if seen.insert(stages) {
+            let names: Vec<&str> = cycle.iter().map(|node| graph[*node].id.as_str()).collect();
+            let text = format!("these stages wait for each other: {}", names.join(" -> "));
+            found.push(Mistake::new(place(&first), text));
+        }
+    }
+    found
+}
+
+/// The shortest way from a node back to itself, which stands at both ends.
+fn shortest_cycle(graph: &DiGraph<Node, ()>, start: NodeIndex) -> Option<Vec<NodeIndex>> {
+    let mut from: HashMap<NodeIndex, NodeIndex> = HashMap::new();
+    let mut todo = VecDeque::from([start]);
+    while let Some(at) = todo.pop_front() {
+        for next in graph.neighbors(at) {
+            if next == start {
+                let mut path = vec![start, at];
+                while let Some(before) = from.get(path.last().expect("a path is never empty")) {
+                    path.push(*before);
+                }
+                path.reverse();
+                return Some(path);
+            }
+            if !from.contains_key(&next) {
+                from.insert(next, at);
+                todo.push_back(next);
+            }
+        }
+    }
+    None
 }
 
 /// The value of a term at a point: `by` tables looked up, `{axis}` replaced.
@@ -650,6 +759,15 @@ fn interpolate(text: &str, point: &Point, spec: &Spec) -> Value {
         out = out.replace(&format!("{{{name}}}"), value);
     }
     Value::String(out)
+}
+
+/// The names in `{name}` within a text. What is no name, such as `{2}` or `{}`, is plain text.
+fn braced(text: &str) -> impl Iterator<Item = &str> {
+    let name = |piece: &&str| {
+        piece.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && piece.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    };
+    text.split('{').skip(1).filter_map(|rest| rest.split_once('}').map(|(inside, _)| inside)).filter(name)
 }
 
 /// Text as a value of the same type as a sample, when it can be read so.

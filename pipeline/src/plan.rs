@@ -1,6 +1,7 @@
 //! What a run would do, and why. Pure: a workflow and what is remembered go in, a [`Plan`] comes out.
 //!
-//! The plan is honest: what then runs lies between the nodes of verdict `Run` and those of verdict `Run` or `RunIf`.
+//! The plan is honest: what then runs lies between the nodes of verdict `Run` and those of verdict `Run` or `RunIf`. Only when
+//! several nodes of one run turn out to make the same does one of them run for all.
 
 use std::collections::{HashMap, HashSet};
 
@@ -102,6 +103,9 @@ pub type SourceDigests = HashMap<NodeIndex, Vec<(String, Digest)>>;
 /// The part of a node's manifest that is known before any input, outside trees included.
 pub fn base_manifest(node: &Node, sources: Option<&Vec<(String, Digest)>>) -> Manifest {
     let mut manifest = Manifest::new(node.kind.name, node.kind.version, node.placed.params(), &node.placed.environment());
+    if let Some(partition) = node.partition {
+        manifest.field("partition", &partition.to_string()); // a body sees it, so the output may depend on it
+    }
     for (place, digest) in sources.into_iter().flatten() {
         manifest.input(&format!("source {place}"), *digest);
     }
@@ -137,7 +141,7 @@ pub fn plan(
         } else if memory.knows_recipe(base.recipe())? {
             Verdict::RunIf(open)
         } else {
-            Verdict::Run(reason(workflow, node, &base, memory)?)
+            Verdict::Run(reason(workflow, node, &base, Inputs::Open, memory)?)
         };
         if let Verdict::Reuse { artifact, .. } = verdict {
             artifacts.insert(*index, artifact);
@@ -168,10 +172,10 @@ pub fn with_inputs(
     artifacts: &HashMap<NodeIndex, Digest>,
     memory: &impl Memory,
 ) -> Result<Manifest, StoreError> {
-    for edge in &node.inputs {
+    for (number, edge) in node.inputs.iter().enumerate() {
         let mut name = edge.field();
         if manifest.0.contains_key(&format!("{}{name}", crate::manifest::INPUT)) {
-            name = format!("{name} ({})", node.inputs.iter().position(|other| other == edge).unwrap_or_default());
+            name = format!("{name} ({number})");
         }
         manifest.input(&name, memory.part_digest(artifacts[&edge.from], edge.part.as_deref())?);
     }
@@ -192,14 +196,29 @@ fn settle(
     if !coming.insert(fingerprint) {
         return Ok(Verdict::RunIf(vec![])); // another node of this plan makes the same
     }
-    Ok(Verdict::Run(reason(workflow, node, manifest, memory)?))
+    Ok(Verdict::Run(reason(workflow, node, manifest, Inputs::Known, memory)?))
+}
+
+/// Whether a manifest holds the digests of the node's inputs already.
+#[derive(PartialEq)]
+enum Inputs {
+    Known,
+    Open,
 }
 
 /// Compares with what the node last ran with. A manifest without its inputs is compared without them.
-fn reason(workflow: &Workflow, node: &Node, manifest: &Manifest, memory: &impl Memory) -> Result<Reason, StoreError> {
+fn reason(
+    workflow: &Workflow,
+    node: &Node,
+    manifest: &Manifest,
+    inputs: Inputs,
+    memory: &impl Memory,
+) -> Result<Reason, StoreError> {
     let Some(last) = memory.last_manifest(&workflow.key(node))? else { return Ok(Reason::New) };
     let mut changes = manifest.since(&last);
-    changes.retain(|change| change.new.is_some() || !change.field.starts_with(crate::manifest::INPUT) || node.inputs.is_empty());
+    if inputs == Inputs::Open {
+        changes.retain(|change| change.new.is_some() || !change.field.starts_with(crate::manifest::INPUT));
+    }
     Ok(if changes.is_empty() { Reason::Gone } else { Reason::Changed { changes } })
 }
 

@@ -134,8 +134,8 @@ struct Task {
 /// What came of a task.
 enum End {
     Made(Digest),
-    /// Another run made it meanwhile.
-    Found(Digest),
+    /// Another run or node made it meanwhile: the fingerprint and the artifact.
+    Found(Digest, Digest),
     Failed(StageError),
 }
 
@@ -192,7 +192,7 @@ impl Session<'_> {
         let task = Task { node: index, manifest, inputs: Inputs::default(), sources: trees.clone(), log, forced: false };
         let grant = Grant { threads: self.machine.pools.cpu.max(1), gpu: None };
         match self.execute(&task, &grant) {
-            End::Made(_) | End::Found(_) => Ok(()),
+            End::Made(_) | End::Found(..) => Ok(()),
             End::Failed(error) => Err(RunError::Source { node: node.id.clone(), chain: chain(&error), hint: hint_of(&error) }),
         }
     }
@@ -290,6 +290,9 @@ impl Session<'_> {
                 }
                 match ends.recv_timeout(Duration::from_millis(100)) {
                     Ok((node, end, secs)) => {
+                        if let End::Found(fingerprint, _) = &end {
+                            reused.push((self.workflow.key(&self.workflow.graph[node]), *fingerprint));
+                        }
                         halted |= self.take_end(node, end, secs, &mut schedule, summary) && !options.keep_going
                     }
                     Err(RecvTimeoutError::Timeout) => {}
@@ -309,7 +312,7 @@ impl Session<'_> {
     fn take_end(&self, node: NodeIndex, end: End, secs: f64, schedule: &mut Schedule<'_>, summary: &mut Summary) -> bool {
         let log = self.store.root().join("logs").join(summary.run.to_string()).join(log_name(&self.workflow.graph[node]));
         match end {
-            End::Made(artifact) | End::Found(artifact) => {
+            End::Made(artifact) | End::Found(_, artifact) => {
                 let made = matches!(end, End::Made(_));
                 summary.artifacts.insert(node, artifact);
                 schedule.done(node);
@@ -395,7 +398,7 @@ impl Session<'_> {
         if !task.forced
             && let Some(artifact) = self.store.lookup(fingerprint).map_err(StageError::failed)?
         {
-            return Ok(End::Found(artifact)); // another run made it since the plan
+            return Ok(End::Found(fingerprint, artifact)); // another run made it since the plan
         }
         let out = self.store.attempt().map_err(StageError::failed)?;
         let cleaner = Cleaner(&out);

@@ -99,6 +99,9 @@ impl<'a> Schedule<'a> {
         let mut blocked = false;
         let mut found = None;
         for entry in self.queue.iter().rev() {
+            if self.free.cpu == 0 || blocked && self.free.gpus.is_empty() {
+                break; // nothing further down could start: without this, each start costs a walk over the whole queue
+            }
             let claims = self.workflow.graph[entry.2].placed.claims();
             let takes_device = claims.gpu == GpuClaim::Prefer && !self.size.gpus.is_empty();
             if let Some(grant) = self.grant(claims).filter(|_| !blocked || takes_device) {

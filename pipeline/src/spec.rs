@@ -91,6 +91,8 @@ pub struct Spec {
     pub axes: Vec<Axis>,
     /// `[stages.*]`, in the order of the text.
     pub stages: Vec<StageSpec>,
+    /// Mistakes of form. [`crate::graph::build`] reports them together with those of content.
+    pub(crate) mistakes: Vec<Mistake>,
 }
 
 /// A setting (one value) or a line of the matrix (several).
@@ -126,13 +128,15 @@ pub struct StageSpec {
 /// Reads the text of a workflow file.
 ///
 /// # Errors
-/// Every mistake of form at once; names are checked by [`crate::graph::build`].
+/// Every place at which the text is not TOML. All other mistakes are kept for [`crate::graph::build`], which reports them at once.
 pub fn parse(file: &str, text: &str) -> Result<Spec, Mistakes> {
     let (table, errors) = DeTable::parse_recoverable(text);
-    let mut mistakes: Vec<Mistake> = errors
-        .iter()
-        .map(|error| Mistake::new(&error.span().unwrap_or(0..0), format!("not valid TOML: {}", error.message())))
-        .collect();
+    if !errors.is_empty() {
+        let mistake =
+            |error: &toml::de::Error| Mistake::new(&error.span().unwrap_or(0..0), format!("not valid TOML: {}", error.message()));
+        return Err(Mistakes::new(file, text, errors.iter().map(mistake).collect()));
+    }
+    let mut mistakes = vec![];
     let Term::Table(top) = from_table(table.get_ref()) else { unreachable!("a document is a table") };
     let mut spec = Spec {
         file: file.to_owned(),
@@ -141,25 +145,24 @@ pub fn parse(file: &str, text: &str) -> Result<Spec, Mistakes> {
         about: String::new(),
         axes: vec![],
         stages: vec![],
+        mistakes: vec![],
     };
-    if mistakes.is_empty() {
-        for (key, term) in &top {
-            match key.value.as_str() {
-                "workflow" => read_head(term, &mut spec, &mut mistakes),
-                "settings" => read_axes(term, false, &mut spec.axes, &mut mistakes),
-                "matrix" => read_axes(term, true, &mut spec.axes, &mut mistakes),
-                "stages" => read_stages(term, &mut spec.stages, &mut mistakes),
-                other => mistakes.push(Mistake::unknown(&key.at, "section", other, ["workflow", "settings", "matrix", "stages"])),
-            }
-        }
-        if spec.name.is_empty() && mistakes.is_empty() {
-            mistakes.push(Mistake::new(&(0..0), "no name: expected `[workflow]` with `name = \"...\"`"));
-        }
-        if spec.stages.is_empty() && mistakes.is_empty() {
-            mistakes.push(Mistake::new(&(0..0), "no stages: expected at least one `[stages.<name>]`"));
+    for (key, term) in &top {
+        match key.value.as_str() {
+            "workflow" => read_head(term, &mut spec, &mut mistakes),
+            "settings" => read_axes(term, false, &mut spec.axes, &mut mistakes),
+            "matrix" => read_axes(term, true, &mut spec.axes, &mut mistakes),
+            "stages" => read_stages(term, &mut spec.stages, &mut mistakes),
+            other => mistakes.push(Mistake::unknown(&key.at, "section", other, ["workflow", "settings", "matrix", "stages"])),
         }
     }
-    if mistakes.is_empty() { Ok(spec) } else { Err(Mistakes::new(file, text, mistakes)) }
+    if spec.name.is_empty() && mistakes.is_empty() {
+        mistakes.push(Mistake::new(&(0..0), "no name: expected `[workflow]` with `name = \"...\"`"));
+    }
+    if spec.stages.is_empty() && mistakes.is_empty() {
+        mistakes.push(Mistake::new(&(0..0), "no stages: expected at least one `[stages.<name>]`"));
+    }
+    Ok(Spec { mistakes, ..spec })
 }
 
 fn from_table(table: &DeTable<'_>) -> Term {
@@ -219,36 +222,61 @@ fn read_axes(term: &Located<Term>, matrix: bool, axes: &mut Vec<Axis>, mistakes:
             mistakes.push(Mistake::new(&name.at, format!("`{}` is given in `[settings]` and in `[matrix]`", name.value)));
             continue;
         }
+        // After a mistake the axis is kept with a guess at its values, so that its uses are not reported as unknown.
         let (values, choices) = match (&value.value, matrix) {
             (Term::List(items), true) => {
-                let values: Vec<Value> = items.iter().map(|item| item.value.to_json()).collect();
-                if values.is_empty() {
+                check_values(name, items, mistakes);
+                if items.is_empty() {
                     mistakes.push(Mistake::new(&value.at, format!("the matrix line `{}` has no value", name.value)));
                 }
-                (values, vec![])
+                (jsons(items), vec![])
             }
-            (_, true) => {
+            (single, true) => {
                 mistakes.push(Mistake::new(&value.at, format!("the matrix line `{}` should be a list of values", name.value)));
-                continue;
+                (vec![single.to_json()], vec![])
             }
             (Term::Scalar(single), false) => (vec![single.clone()], vec![]),
-            (Term::Table(_), false) => match (value.value.get("default"), value.value.get("choices")) {
-                (Some(default), Some(Located { value: Term::List(items), .. })) => {
-                    (vec![default.value.to_json()], items.iter().map(|item| item.value.to_json()).collect())
+            (Term::Table(_), false) => {
+                let (default, choices) = (value.value.get("default"), value.value.get("choices"));
+                let choices = choices.map(|choices| choices.value.to_json()).and_then(|json| json.as_array().cloned());
+                match (default.map(|default| default.value.to_json()), choices) {
+                    (Some(default), Some(choices)) => {
+                        if !choices.contains(&default) {
+                            let text = format!("the default of `{}` is not one of its choices", name.value);
+                            mistakes.push(Mistake::new(&value.at, text));
+                        }
+                        (vec![default], choices)
+                    }
+                    (default, _) => {
+                        let text = format!("the setting `{}` should be `{{ default = ..., choices = [...] }}`", name.value);
+                        mistakes.push(Mistake::new(&value.at, text));
+                        (default.into_iter().collect(), vec![])
+                    }
                 }
-                _ => {
-                    let text = format!("the setting `{}` should be `{{ default = ..., choices = [...] }}`", name.value);
-                    mistakes.push(Mistake::new(&value.at, text));
-                    continue;
-                }
-            },
-            (Term::List(_), false) => {
+            }
+            (Term::List(items), false) => {
                 let mistake = Mistake::new(&value.at, format!("the setting `{}` should be one value", name.value));
                 mistakes.push(mistake.with_hint("several values belong into `[matrix]`"));
-                continue;
+                (jsons(&items[..items.len().min(1)]), vec![])
             }
         };
         axes.push(Axis { name: name.clone(), values, choices, matrix });
+    }
+}
+
+fn jsons(items: &[Located<Term>]) -> Vec<Value> {
+    items.iter().map(|item| item.value.to_json()).collect()
+}
+
+/// Matrix values are text, numbers or truth values, each given once.
+fn check_values(axis: &Located<String>, items: &[Located<Term>], mistakes: &mut Vec<Mistake>) {
+    for (place, item) in items.iter().enumerate() {
+        if !matches!(item.value, Term::Scalar(_)) {
+            let text = format!("a value of `{}` should be text, a number or a truth value", axis.value);
+            mistakes.push(Mistake::new(&item.at, text));
+        } else if items[..place].iter().any(|other| other.value == item.value) {
+            mistakes.push(Mistake::new(&item.at, format!("`{}` has the value {} twice", axis.value, item.value.to_json())));
+        }
     }
 }
 

@@ -27,7 +27,7 @@ use rayon::prelude::*;
 use crate::Digest;
 use crate::source::{TreeFile, hash_reader, listing_digest};
 use crate::stage::Stop;
-use crate::traces::{RunRow, Step, Trace, Traces};
+use crate::traces::{RunRow, Step, Trace, Traces, damaged};
 
 /// A store on disk. Several processes may use one at a time.
 pub struct Store {
@@ -113,6 +113,7 @@ impl Store {
             fs::create_dir_all(&path).map_err(io_error("create", &path))?;
         }
         let root = root.canonicalize().map_err(io_error("open", root))?;
+        let _opening = opening(&root)?;
         let path = root.join("traces.db");
         let (traces, set_aside) = Traces::open(&path).map_err(|source| StoreError::Database { path, source })?;
         sweep(&root.join("scratch"));
@@ -226,9 +227,21 @@ impl Store {
             return Ok(Arc::clone(found));
         }
         let bytes = self.database(|traces| traces.listing(artifact))?;
-        let files = bytes.as_deref().and_then(read_listing).ok_or(StoreError::Gone { digest: artifact })?;
+        let files = bytes.as_deref().and_then(read_listing).map_or_else(|| self.list_again(artifact), Ok)?;
         let files = Arc::new(files);
         listings.insert(artifact, Arc::clone(&files));
+        Ok(files)
+    }
+
+    /// Lists an artifact whose listing was lost with a damaged database.
+    fn list_again(&self, artifact: Digest) -> Result<Vec<TreeFile>, StoreError> {
+        let path = self.path(artifact);
+        let files = if path.is_dir() { seal(&path)? } else { vec![] };
+        if !path.is_dir() || digest_of(&files) != artifact {
+            return Err(StoreError::Gone { digest: artifact });
+        }
+        let bytes = files.iter().map(|file| file.size).sum();
+        self.database(|traces| traces.add_artifact(artifact, bytes, &write_listing(&files)))?;
         Ok(files)
     }
 
@@ -239,12 +252,13 @@ impl Store {
     pub fn part_digest(&self, artifact: Digest, part: Option<&str>) -> Result<Digest, StoreError> {
         let Some(part) = part else { return Ok(artifact) };
         let files = self.listing(artifact)?;
-        if let Some(file) = files.iter().find(|file| file.path == part) {
-            return Ok(file.digest);
+        if let Ok(at) = files.binary_search_by(|file| file.path.as_str().cmp(part)) {
+            return Ok(files[at].digest);
         }
         let folder = format!("{part}/");
-        let inside: Vec<_> =
-            files.iter().filter_map(|file| Some((file.path.strip_prefix(&folder)?, file.size, file.digest))).collect();
+        let first = files.partition_point(|file| file.path < folder); // files are sorted, so those of a folder stand together
+        let inside = files[first..].iter().map_while(|file| Some((file.path.strip_prefix(&folder)?, file.size, file.digest)));
+        let inside: Vec<_> = inside.collect();
         if inside.is_empty() {
             let mut names: Vec<&str> = files.iter().map(|file| file.path.split('/').next().unwrap_or_default()).collect();
             names.dedup();
@@ -361,9 +375,21 @@ impl Store {
         self.database(|traces| traces.steps(run))
     }
 
-    fn database<T>(&self, ask: impl FnOnce(&mut Traces) -> Result<T, rusqlite::Error>) -> Result<T, StoreError> {
+    /// Asks the database. When only now it turns out to be damaged, a new one is begun and asked.
+    fn database<T>(&self, ask: impl Fn(&mut Traces) -> Result<T, rusqlite::Error>) -> Result<T, StoreError> {
         let mut traces: MutexGuard<'_, Traces> = self.traces.lock().expect("no holder of this lock panics");
-        ask(&mut traces).map_err(|source| StoreError::Database { path: self.root.join("traces.db"), source })
+        let path = self.root.join("traces.db");
+        let answer = match ask(&mut traces) {
+            Err(error) if damaged(&error) => {
+                let _opening = opening(&self.root)?;
+                Traces::reopen(&path, error).and_then(|new| {
+                    *traces = new;
+                    ask(&mut traces)
+                })
+            }
+            answer => answer,
+        };
+        answer.map_err(|source| StoreError::Database { path, source })
     }
 }
 
@@ -393,12 +419,21 @@ impl Drop for Session {
     }
 }
 
+/// Lets one process at a time open the store. Another might otherwise set aside the database that this one has just begun,
+/// or sweep this one's scratch folder before it is locked.
+fn opening(root: &Path) -> Result<File, StoreError> {
+    let path = root.join("locks").join("opening");
+    let lock = File::create(&path).and_then(|file| file.lock().map(|()| file));
+    lock.map_err(io_error("lock", &path))
+}
+
 /// Removes the scratch folders of processes that are gone: those whose lock is free.
 fn sweep(scratch: &Path) {
     for entry in fs::read_dir(scratch).into_iter().flatten().flatten() {
         // A folder without its lock file was made a moment ago, or was left by a kill between two calls: spare the first.
         let age = entry.metadata().and_then(|meta| meta.modified()).ok().and_then(|time| time.elapsed().ok());
-        let free = match File::open(entry.path().join("lock")) {
+        let lock = File::open(entry.path().join("lock")); // held until the folder is gone
+        let free = match &lock {
             Ok(lock) => lock.try_lock().is_ok(),
             Err(_) => age.is_some_and(|age| age > Duration::from_secs(60)),
         };

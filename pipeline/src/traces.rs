@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -95,19 +96,43 @@ impl Traces {
     /// Opens or begins the database. Returns the name under which a damaged one was set aside.
     pub(crate) fn open(path: &Path) -> Result<(Self, Option<PathBuf>), rusqlite::Error> {
         match Self::try_open(path) {
-            Err(error) if damaged(&error) => {
-                let aside = (1..).map(|n| path.with_extension(format!("damaged{n}"))).find(|aside| !aside.exists());
-                let aside = aside.expect("some number is free");
-                if std::fs::rename(path, &aside).is_err() {
-                    return Err(error);
-                }
-                for extra in ["db-wal", "db-shm"] {
-                    let _ = std::fs::remove_file(path.with_extension(extra)); // belonged to the damaged one
-                }
-                Ok((Self::try_open(path)?, Some(aside)))
-            }
+            Err(error) if damaged(&error) => Self::begin_anew(path, error).map(|(new, aside)| (new, Some(aside))),
             opened => Ok((opened?, None)),
         }
+    }
+
+    /// Sets a damaged database aside and begins a new one. Fails with the error that told of the damage when that cannot be.
+    fn begin_anew(path: &Path, error: rusqlite::Error) -> Result<(Self, PathBuf), rusqlite::Error> {
+        let aside = (1..).map(|n| path.with_extension(format!("damaged{n}"))).find(|aside| !aside.exists());
+        let aside = aside.expect("some number is free");
+        if std::fs::rename(path, &aside).is_err() {
+            return Err(error);
+        }
+        for extra in ["db-wal", "db-shm"] {
+            let _ = std::fs::remove_file(path.with_extension(extra)); // belonged to the damaged one
+        }
+        Ok((Self::try_open(path)?, aside))
+    }
+
+    /// Chooses whether the next commits wait for the disk. Traces do; the record of runs may lose its end in a power failure.
+    fn durable(&self, wait: bool) -> Result<(), rusqlite::Error> {
+        self.db.pragma_update(None, "synchronous", if wait { "FULL" } else { "NORMAL" })
+    }
+
+    /// Opens the database again after it turned out to be damaged: the one that another process began meanwhile, or a new one.
+    pub(crate) fn reopen(path: &Path, error: rusqlite::Error) -> Result<Self, rusqlite::Error> {
+        match Self::try_open(path) {
+            Ok(found) if found.is_sound() => Ok(found),
+            found => {
+                drop(found);
+                Self::begin_anew(path, error).map(|(new, _)| new)
+            }
+        }
+    }
+
+    fn is_sound(&self) -> bool {
+        let answer = self.db.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
+        answer.is_ok_and(|answer| answer == "ok")
     }
 
     fn try_open(path: &Path) -> Result<Self, rusqlite::Error> {
@@ -115,6 +140,8 @@ impl Traces {
         db.busy_timeout(std::time::Duration::from_secs(60))?;
         db.pragma_update(None, "journal_mode", "WAL")?;
         db.pragma_update(None, "synchronous", "FULL")?;
+        // Folding the log into the database costs several fsyncs; SQLite does it when the log has grown, not at every exit.
+        db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         db.execute_batch(SCHEMA)?;
         Ok(Self { db })
     }
@@ -143,6 +170,7 @@ impl Traces {
     /// Records a trace. The first result of a fingerprint wins, so that two runs never mix results.
     pub(crate) fn commit(&mut self, trace: &Trace) -> Result<Digest, rusqlite::Error> {
         let fingerprint = trace.manifest.fingerprint();
+        self.durable(true)?;
         let transaction = self.db.transaction()?;
         transaction.execute(
             "INSERT INTO trace VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
@@ -167,6 +195,7 @@ impl Traces {
 
     /// Notes which fingerprints nodes have now, all at once.
     pub(crate) fn note_reused(&mut self, nodes: &[(String, Digest)]) -> Result<(), rusqlite::Error> {
+        self.durable(false)?;
         let transaction = self.db.transaction()?;
         for (node, fingerprint) in nodes {
             note_latest(&transaction, node, *fingerprint, None)?;
@@ -199,12 +228,14 @@ impl Traces {
     }
 
     pub(crate) fn begin_run(&self, workflow: &str, request: &str, started_ms: i64) -> Result<i64, rusqlite::Error> {
+        self.durable(false)?;
         let row = params![workflow, request, started_ms];
         self.db.execute("INSERT INTO run(workflow, request, started_ms) VALUES (?, ?, ?)", row)?;
         Ok(self.db.last_insert_rowid())
     }
 
     pub(crate) fn end_run(&mut self, run: i64, outcome: &str, steps: &[Step]) -> Result<(), rusqlite::Error> {
+        self.durable(false)?;
         let transaction = self.db.transaction()?;
         for step in steps {
             let text = serde_json::to_string(step).expect("plain data");
@@ -244,6 +275,7 @@ fn note_latest(db: &Connection, node: &str, fingerprint: Digest, secs: Option<f6
     statement.execute(params![node, fingerprint.0, secs]).map(|_| ())
 }
 
-fn damaged(error: &rusqlite::Error) -> bool {
+/// Whether an error means that the file is no sound database.
+pub(crate) fn damaged(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt))
 }

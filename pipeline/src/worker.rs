@@ -292,7 +292,8 @@ fn send(stdin: &Mutex<Option<ChildStdin>>, line: &str) {
 /// Passes messages on until the output ends; returns the last word.
 fn relay(output: impl BufRead, progress: &dyn JobProgress) -> Option<Message> {
     let mut last = None;
-    for line in output.lines().map_while(Result::ok) {
+    for line in output.split(b'\n').map_while(Result::ok) {
+        let line = String::from_utf8_lossy(&line);
         match serde_json::from_str(&line) {
             Ok(Message::Tick { done, total, unit, note }) => progress.tick(done, total, &unit, &note),
             Ok(Message::Note { line }) => progress.note(&line),
