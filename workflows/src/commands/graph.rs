@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use pipeline::Stop;
-use pipeline::draw::{DrawNode, DrawState, dot, mermaid, svg};
+use pipeline::draw::{DrawNode, DrawState, Drawing};
 use pipeline::event::Deaf;
 use pipeline::graph::Workflow;
 use pipeline::plan::{Plan, Verdict};
@@ -24,10 +24,11 @@ pub(crate) fn graph(args: &GraphArgs) -> Result<ExitCode> {
         Err(_) => None,
     };
     let (nodes, edges) = fold(&opening.workflow, plan.as_ref(), args.partitions);
+    let drawing = Drawing { title: &opening.workflow.name, nodes: &nodes, edges: &edges };
     let text = match args.format {
-        Form::Dot => dot(&nodes, &edges),
-        Form::Svg => svg(&nodes, &edges),
-        Form::Mermaid => mermaid(&nodes, &edges),
+        Form::Dot => drawing.dot(),
+        Form::Svg => drawing.svg(),
+        Form::Mermaid => drawing.mermaid(),
     };
     match &args.output {
         None => print!("{text}"),
@@ -46,7 +47,7 @@ fn fold(workflow: &Workflow, plan: Option<&Plan>, partitions: bool) -> (Vec<Draw
     for index in &workflow.order {
         let node = &workflow.graph[*index];
         let name = if partitions { node.id.clone() } else { node.id.split('#').next().unwrap_or_default().to_owned() };
-        let state = verdicts.get(index).map_or(DrawState::Unknown, |verdict| match verdict {
+        let state = verdicts.get(index).map_or(DrawState::Plain, |verdict| match verdict {
             Verdict::Reuse { .. } => DrawState::Reuse,
             Verdict::Run(_) => DrawState::Run,
             Verdict::RunIf(_) => DrawState::Maybe,
@@ -59,7 +60,7 @@ fn fold(workflow: &Workflow, plan: Option<&Plan>, partitions: bool) -> (Vec<Draw
             boxes.len() - 1
         });
         counts[at] += 1;
-        boxes[at].state = boxes[at].state.max(state);
+        boxes[at].state = [DrawState::Run, DrawState::Maybe, DrawState::Reuse].into_iter().find(|s| [state, boxes[at].state].contains(s)).unwrap_or(state);
         place.insert(*index, at);
     }
     for (node, count) in boxes.iter_mut().zip(&counts).filter(|(_, count)| **count > 1) {
