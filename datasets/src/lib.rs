@@ -1,13 +1,15 @@
 //! Reads speech corpora as their makers distribute them.
 //!
 //! A reader lists utterances with their labels and splits. It decodes no audio, hashes nothing and knows nothing of
-//! stages: what becomes of an utterance is for others to say.
+//! stages: what becomes of an utterance is for others to say. [`synthetic`] writes a corpus of its own in the layout of a
+//! real one, so that everything can be tried without a download.
 
 mod corpus;
 mod error;
 mod folder;
 pub mod fsdd;
 pub mod speech_commands;
+pub mod synthetic;
 
 pub use corpus::{Corpus, Listing, Protocol, Skipped, Span, Split, Utterance};
 pub use error::CorpusError;
