@@ -5,8 +5,9 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use neural::adapters::Adapters;
 use neural::checkpoint::{EncoderConfig, safetensors, weights};
-use neural::encoder::random;
+use neural::encoder::{Encoder, Input, Pass, random};
 use neural::model::{Batch, Mode, Model, ModelError};
 use neural_spec::{ConvNorm, EncoderShape, HeadSpec, LoraTarget, Method, RandomEncoder, Scope};
 use tch::{Device, Kind, Tensor};
@@ -169,8 +170,6 @@ fn a_training_pass_repeats_with_its_seed() {
 #[test]
 fn frozen_parts_keep_no_graph() {
     let _turn = take_turn();
-    use neural::adapters::Adapters;
-    use neural::encoder::{Encoder, Input, Pass};
     let folder = encoder(ConvNorm::Layer, 1);
     let config = EncoderConfig::read(folder.path()).unwrap();
     let weights = weights::read(folder.path(), &config, Device::Cpu).unwrap();
@@ -284,7 +283,7 @@ fn check_broken(spoil: impl Fn(&Path), expected: &[&str]) {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(&error);
     while let Some(inner) = cause {
-        text += &format!(": {inner}");
+        text = format!("{text}: {inner}");
         cause = inner.source();
     }
     for part in expected {
