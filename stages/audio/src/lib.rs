@@ -12,3 +12,6 @@ pub mod resample;
 pub mod schema;
 pub mod shards;
 pub mod wav;
+
+#[cfg(test)]
+mod testing;
