@@ -119,7 +119,20 @@ impl Store {
         sweep(&root.join("scratch"));
         let session = Session::begin(&root.join("scratch"))?;
         let (traces, listings) = (Mutex::new(traces), Mutex::default());
-        Ok(Self { root, traces, listings, session, attempts: AtomicU64::new(0), set_aside })
+        let store = Self { root, traces, listings, session, attempts: AtomicU64::new(0), set_aside };
+        store.sweep_resume()?;
+        Ok(store)
+    }
+
+    /// Removes the resume folders of what was finished by a process that was killed right after.
+    fn sweep_resume(&self) -> Result<(), StoreError> {
+        for entry in fs::read_dir(self.root.join("resume")).into_iter().flatten().flatten() {
+            let Some(fingerprint) = entry.file_name().to_str().and_then(Digest::parse) else { continue };
+            if self.lookup(fingerprint)?.is_some() && self.try_claim(fingerprint)?.is_some() {
+                let _ = fs::remove_dir_all(entry.path()); // what stays behind only takes room
+            }
+        }
+        Ok(())
     }
 
     /// Where it is.
@@ -179,15 +192,23 @@ impl Store {
     /// # Errors
     /// [`StoreError::Io`]
     pub fn claim(&self, fingerprint: Digest, stop: &Stop) -> Result<Option<Claim>, StoreError> {
+        loop {
+            match self.try_claim(fingerprint)? {
+                Some(claim) => return Ok(Some(claim)),
+                None if stop.requested() => return Ok(None),
+                None => std::thread::sleep(Duration::from_millis(20)),
+            }
+        }
+    }
+
+    /// None while another run makes this fingerprint.
+    fn try_claim(&self, fingerprint: Digest) -> Result<Option<Claim>, StoreError> {
         let path = self.root.join("locks").join(fingerprint.to_string());
         let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(io_error("create", &path))?;
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(Some(Claim { _file: file })),
-                Err(TryLockError::WouldBlock) if stop.requested() => return Ok(None),
-                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(20)),
-                Err(TryLockError::Error(source)) => return Err(io_error("lock", &path)(source)),
-            }
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Claim { _file: file })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(source)) => Err(io_error("lock", &path)(source)),
         }
     }
 
