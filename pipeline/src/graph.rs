@@ -463,11 +463,25 @@ impl<'a> Builder<'a> {
 
     /// The stages that no other stage mentions: what a workflow is for. The others are made where they are needed.
     fn finals(&self) -> Vec<bool> {
+        let sources = |index: usize| self.upstream(&self.spec.stages[index]).into_iter().map(|(source, _)| source);
         let mut finals = vec![true; self.spec.stages.len()];
-        for (index, stage) in self.spec.stages.iter().enumerate() {
-            self.upstream(stage).iter().filter(|(source, _)| *source != index).for_each(|(source, _)| finals[*source] = false);
+        for index in 0..finals.len() {
+            sources(index).filter(|source| *source != index).for_each(|source| finals[source] = false);
         }
-        if finals.contains(&true) { finals } else { vec![true; finals.len()] } // a circle, which the graph will show
+        let mut todo: Vec<usize> = (0..finals.len()).filter(|index| finals[*index]).collect();
+        let mut reached = vec![false; finals.len()];
+        for index in 0..finals.len() {
+            while let Some(at) = todo.pop() {
+                if !std::mem::replace(&mut reached[at], true) {
+                    todo.extend(sources(at));
+                }
+            }
+            if !reached[index] {
+                finals[index] = true; // part of a circle, or used by one only: wanted, so that the graph shows it
+                todo.push(index);
+            }
+        }
+        finals
     }
 
     /// All combinations of values of some axes, those of `fixed` held.
@@ -682,7 +696,7 @@ fn cycles(graph: &DiGraph<Node, ()>, spec: &Spec) -> Vec<Mistake> {
     let mut seen = BTreeSet::new();
     let mut found = vec![];
     // Not `tarjan_scc`, which recurses: a long cycle would overflow the stack.
-    for nodes in kosaraju_scc(graph) {
+    for nodes in kosaraju_scc(graph).into_iter().rev() {
         let first = nodes.iter().copied().min_by_key(|node| place(node).start).expect("components are not empty");
         let Some(cycle) = shortest_cycle(graph, first) else { continue };
         let stages: Vec<&str> = cycle.iter().map(|node| &*graph[*node].stage).collect();
