@@ -77,6 +77,8 @@ pub struct Kind {
     pub schema: Value,
     /// The worker program, when the body does not live here.
     pub worker: Option<PathBuf>,
+    /// How to get the worker program, for people.
+    pub worker_help: Option<String>,
     parse: Arc<dyn Fn(Value) -> Result<Arc<dyn Placed>, Vec<ParamMistake>> + Send + Sync>,
 }
 
@@ -126,10 +128,17 @@ impl Registry {
         self.add::<S>(None, Some(program.into()))
     }
 
+    /// Says how to get the worker programs of the kinds added so far.
+    #[must_use]
+    pub fn worker_help(mut self, text: &str) -> Self {
+        self.kinds.values_mut().filter(|kind| kind.worker.is_some()).for_each(|kind| kind.worker_help = Some(text.to_owned()));
+        self
+    }
+
     fn add<S: Stage>(mut self, body: Option<Run<S>>, worker: Option<PathBuf>) -> Self {
         let parse = move |value: Value| -> Result<Arc<dyn Placed>, Vec<ParamMistake>> {
             let stage: S = serde_json::from_value(value)
-                .map_err(|error| vec![ParamMistake { param: None, message: error.to_string(), hint: None }])?;
+                .map_err(|error| vec![ParamMistake { param: None, message: format!("`{}`: {error}", S::KIND), hint: None }])?;
             let wrong = stage.check();
             if !wrong.is_empty() {
                 let mistake =
@@ -146,6 +155,7 @@ impl Registry {
             slots: S::slots(),
             schema: schemars::schema_for!(S).to_value(),
             worker,
+            worker_help: None,
             parse: Arc::new(parse),
         };
         let before = self.kinds.insert(S::KIND, kind);
@@ -163,7 +173,7 @@ impl Registry {
     }
 }
 
-/// Unknown names, missing names and values of the wrong type, as far as the schema tells without following references.
+/// Unknown names, missing names, values of the wrong type and unknown choices, as far as the schema tells at its top level.
 fn against_schema(kind: &str, schema: &Value, params: &Map<String, Value>) -> Vec<ParamMistake> {
     let empty = Map::new();
     let known = schema.get("properties").and_then(Value::as_object).unwrap_or(&empty);
@@ -176,14 +186,8 @@ fn against_schema(kind: &str, schema: &Value, params: &Map<String, Value>) -> Ve
             mistakes.push(ParamMistake { param: Some(name.clone()), message, hint });
             continue;
         };
-        let types: Vec<&str> = match property.get("type") {
-            Some(Value::String(one)) => vec![one],
-            Some(Value::Array(several)) => several.iter().filter_map(Value::as_str).collect(),
-            _ => continue,
-        };
-        if !types.iter().any(|wanted| is_of(wanted, value)) {
-            let message = format!("`{name}` should be {}, not {value}", types.join(" or "));
-            mistakes.push(ParamMistake { param: Some(name.clone()), message, hint: None });
+        if let Some((message, hint)) = against_property(name, followed(schema, property), value) {
+            mistakes.push(ParamMistake { param: Some(name.clone()), message, hint });
         }
     }
     for name in required.iter().filter_map(Value::as_str).filter(|name| !params.contains_key(*name)) {
@@ -192,6 +196,49 @@ fn against_schema(kind: &str, schema: &Value, params: &Map<String, Value>) -> Ve
         mistakes.push(ParamMistake { param: None, message, hint: about.map(|text| format!("{name}: {text}")) });
     }
     mistakes
+}
+
+/// The definition that a property refers to, or the property itself.
+fn followed<'a>(schema: &'a Value, property: &'a Value) -> &'a Value {
+    let target = property.get("$ref").and_then(Value::as_str).and_then(|path| schema.pointer(path.strip_prefix('#')?));
+    target.unwrap_or(property)
+}
+
+/// What is wrong with one value, and what to do.
+fn against_property(name: &str, property: &Value, value: &Value) -> Option<(String, Option<String>)> {
+    let types: Vec<&str> = match property.get("type") {
+        Some(Value::String(one)) => vec![one],
+        Some(Value::Array(several)) => several.iter().filter_map(Value::as_str).collect(),
+        _ => vec![],
+    };
+    if !types.is_empty() && !types.iter().any(|wanted| is_of(wanted, value)) {
+        return Some((format!("`{name}` should be {}, not {value}", types.join(" or ")), None));
+    }
+    let least = property.get("minimum").and_then(Value::as_f64);
+    if let (Some(least), Some(number)) = (least, value.as_f64())
+        && number < least
+    {
+        return Some((format!("`{name}` should be at least {least}, not {value}"), None));
+    }
+    let text = value.as_str()?;
+    let choices = choices(property)?;
+    let hint = || Some(suggest(text, choices.iter().copied()));
+    (!choices.contains(&text)).then(|| (format!("`{name}` cannot be `{text}`"), hint()))
+}
+
+/// The texts that a property may be, when it is one of a few.
+fn choices(property: &Value) -> Option<Vec<&str>> {
+    if let Some(list) = property.get("enum").and_then(Value::as_array) {
+        return list.iter().map(Value::as_str).collect();
+    }
+    let mut found = vec![];
+    for choice in property.get("oneOf")?.as_array()? {
+        match choice.get("enum").and_then(Value::as_array) {
+            Some(list) => found.extend(list.iter().filter_map(Value::as_str)),
+            None => found.push(choice.get("const")?.as_str()?),
+        }
+    }
+    Some(found)
 }
 
 fn is_of(wanted: &str, value: &Value) -> bool {
