@@ -324,6 +324,8 @@ def cargo_config(settings: dict) -> str:
     """`force`: this file alone decides, so that no stray variable of a shell rebuilds torch-sys (minutes)."""
     lines = ["# Written by scripts/libtorch.py; not in git. Where libtorch is on this machine.", "[env]"]
     lines += [f'{name} = {{ value = "{value}", force = true }}' for name, value in settings.items()]
+    # libtorch's threads spin while they wait, which on a machine that is busy otherwise makes a step four times as long.
+    lines += ['OMP_WAIT_POLICY = "passive"']
     return "\n".join(lines) + "\n"
 
 

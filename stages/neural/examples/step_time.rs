@@ -35,7 +35,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         let model = Model::new(folder.path(), &method, &head, 10, 1, Device::Cpu)?;
         let counts = model.num_parameters();
         println!("{name}: {} parameters, {} trained", counts.total, counts.trainable);
-        time("  evaluation", || Ok(drop(model.forward(&batch(), Mode::Eval)?)))?;
+        time("  evaluation", || {
+            let _ = model.forward(&batch(), Mode::Eval)?;
+            Ok(())
+        })?;
         time("  training step", || {
             let batch = batch();
             let logits = model.forward(&batch, Mode::Train { seed: 1 })?;

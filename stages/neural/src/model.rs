@@ -138,10 +138,11 @@ pub enum Adaptation {
 
 impl Adaptation {
     fn of(method: &Method) -> Self {
-        match (method, LoraOptions::of(method)) {
-            (_, Some(options)) => Self::Lora(options),
-            (Method::Finetune { scope }, None) => Self::Finetune(*scope),
-            (Method::Lora { .. }, None) => unreachable!("a LoRA method has LoRA options"),
+        match method {
+            Method::Finetune { scope } => Self::Finetune(*scope),
+            Method::Lora { rank, alpha, dropout, targets, rslora } => {
+                Self::Lora(LoraOptions::uniform(*rank, *alpha, *dropout, targets, *rslora))
+            }
         }
     }
 

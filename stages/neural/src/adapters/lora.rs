@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use neural_spec::Method;
+use neural_spec::LoraTarget;
 use tch::{TchError, Tensor};
 
 use super::{Adapter, Adapters};
@@ -33,19 +33,18 @@ pub struct LoraOptions {
 }
 
 impl LoraOptions {
-    /// The options of a method; none when it is another one.
-    pub fn of(method: &Method) -> Option<Self> {
-        let Method::Lora { rank, alpha, dropout, targets, rslora } = method else { return None };
-        Some(Self {
-            rank: (*rank).into(),
-            alpha: *alpha,
-            dropout: *dropout,
+    /// The same updates for every layer that ends in one of `targets`.
+    pub fn uniform(rank: u32, alpha: f64, dropout: f64, targets: &[LoraTarget], rslora: bool) -> Self {
+        Self {
+            rank: rank.into(),
+            alpha,
+            dropout,
             targets: targets.iter().map(|target| target.module().to_owned()).collect(),
-            rslora: *rslora,
+            rslora,
             layers: None,
             rank_pattern: BTreeMap::new(),
             alpha_pattern: BTreeMap::new(),
-        })
+        }
     }
 
     /// Adapters for every module they match, on the CPU: `down` uniform in ±1/sqrt(in), `up` zero.
