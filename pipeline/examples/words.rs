@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pipeline::event::{Event, Outcome, Progress};
@@ -56,7 +56,10 @@ impl Stage for List {
         vec![]
     }
     fn sources(&self) -> Vec<SourceNeed> {
-        vec![SourceNeed { place: "books".into(), wants: Box::new(|path| path.ends_with(".txt")) }]
+        vec![SourceNeed {
+            place: "books".into(),
+            wants: Box::new(|path| Path::new(path).extension().is_some_and(|end| end == "txt")),
+        }]
     }
     fn partitions(&self) -> Option<u32> {
         Some(self.partitions)
@@ -69,8 +72,8 @@ fn list(stage: &List, job: &Job) -> Result<(), StageError> {
         fs::create_dir_all(&folder).map_err(StageError::io("create", &folder))?;
         let mine = |path: &&str| path.bytes().map(u32::from).sum::<u32>() % stage.partitions == part;
         let lines = job.sources["books"].files.iter().map(|file| (file.path.as_str(), file.digest));
-        let text: String = lines.filter(|(path, _)| mine(path)).map(|(path, digest)| format!("{digest} {path}\n")).collect();
-        fs::write(folder.join("books.txt"), text).map_err(StageError::io("write", &folder))?;
+        let lines = lines.filter(|(path, _)| mine(path)).map(|(path, digest)| format!("{digest} {path}\n"));
+        fs::write(folder.join("books.txt"), lines.collect::<Vec<_>>().concat()).map_err(StageError::io("write", &folder))?;
     }
     Ok(())
 }
@@ -120,10 +123,12 @@ fn sum(_: &Sum, job: &Job) -> Result<(), StageError> {
     for input in job.inputs.many("counts") {
         let text = fs::read(&input.path).map_err(StageError::io("read", &input.path))?;
         let counts: BTreeMap<String, u64> = serde_json::from_slice(&text).map_err(StageError::failed)?;
-        counts.into_iter().for_each(|(word, count)| *total.entry(word).or_default() += count);
+        for (word, count) in counts {
+            *total.entry(word).or_default() += count;
+        }
     }
-    let lines: String = total.iter().map(|(word, count)| format!("{count} {word}\n")).collect();
-    fs::write(job.out.join("words.txt"), lines).map_err(StageError::io("write", &job.out))
+    let lines: Vec<String> = total.iter().map(|(word, count)| format!("{count} {word}\n")).collect();
+    fs::write(job.out.join("words.txt"), lines.concat()).map_err(StageError::io("write", &job.out))
 }
 
 struct Console;

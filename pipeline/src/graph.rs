@@ -347,7 +347,9 @@ impl<'a> Builder<'a> {
                 if let Some(by) = term.value.get("by") {
                     names.extend(by.value.as_str().map(|name| (name, &by.at)));
                 }
-                pairs.iter().for_each(|(_, item)| self.check_braces(stage, item));
+                for (_, item) in pairs {
+                    self.check_braces(stage, item);
+                }
             }
         }
         for (name, at) in names {
@@ -403,7 +405,9 @@ impl<'a> Builder<'a> {
         let sources: Vec<Vec<(usize, BTreeSet<String>)>> = self.spec.stages.iter().map(|stage| self.upstream(stage)).collect();
         let mut consumers = vec![vec![]; sources.len()];
         for (index, sources) in sources.iter().enumerate() {
-            sources.iter().for_each(|(source, _)| consumers[*source].push(index));
+            for (source, _) in sources {
+                consumers[*source].push(index);
+            }
         }
         let mut todo: VecDeque<usize> = (0..sources.len()).collect();
         while let Some(index) = todo.pop_front() {
@@ -434,12 +438,11 @@ impl<'a> Builder<'a> {
     /// Makes the wanted nodes and all they depend on.
     fn expand(&mut self, targets: &[String]) {
         let mut todo: VecDeque<Spot> = VecDeque::new();
-        let finals = self.finals();
-        for index in 0..self.spec.stages.len() {
+        for (index, is_final) in self.finals().into_iter().enumerate() {
             for point in self.points(&self.axes[index], &Point::new()) {
                 let id = format!("{}{}", self.spec.stages[index].name.value, Suffix(&point, None));
                 let wanted = |target: &String| matches(target.split('#').next().unwrap_or_default(), &id);
-                if targets.is_empty() && finals[index] || targets.iter().any(wanted) {
+                if targets.is_empty() && is_final || targets.iter().any(wanted) {
                     todo.push_back((index, point));
                 }
             }
@@ -648,12 +651,12 @@ impl<'a> Builder<'a> {
                     if joined.insert(producer) {
                         self.graph.add_edge(producer, *consumer, ());
                     }
-                    let Some(slot) = &need.slot else { continue };
+                    let Some(input) = &need.slot else { continue };
                     let own_part = same_root && !split && need.part.is_none();
                     let part = if own_part { Some(part_folder(partition as u32)) } else { need.part.clone() };
                     let shown = (split && !same_root).then_some(number as u32);
                     inputs.push(Edge {
-                        slot: slot.clone(),
+                        slot: input.clone(),
                         from: producer,
                         part,
                         point: need.gathered.clone(),
@@ -723,10 +726,10 @@ fn shortest_cycle(graph: &DiGraph<Node, ()>, start: NodeIndex) -> Option<Vec<Nod
                 path.reverse();
                 return Some(path);
             }
-            if !from.contains_key(&next) {
-                from.insert(next, at);
+            from.entry(next).or_insert_with(|| {
                 todo.push_back(next);
-            }
+                at
+            });
         }
     }
     None
@@ -749,14 +752,12 @@ fn resolve(term: &Term, at: &Range<usize>, point: &Point, spec: &Spec) -> Result
                 let known = spec.axes.iter().map(|axis| axis.name.value.as_str());
                 return Err(Mistake::unknown(&by.at, "setting or matrix line", by.value.as_str().unwrap_or("?"), known));
             };
-            match term.get(value) {
-                Some(chosen) => resolve(&chosen.value, &chosen.at, point, spec),
-                None => {
-                    let axis = by.value.as_str().unwrap_or_default();
-                    Err(Mistake::new(at, format!("no value for {axis} = `{value}`"))
-                        .with_hint(format!("add `{value} = ...` here")))
-                }
-            }
+            let Some(chosen) = term.get(value) else {
+                let axis = by.value.as_str().unwrap_or_default();
+                let mistake = Mistake::new(at, format!("no value for {axis} = `{value}`"));
+                return Err(mistake.with_hint(format!("add `{value} = ...` here")));
+            };
+            resolve(&chosen.value, &chosen.at, point, spec)
         }
     }
 }
@@ -832,7 +833,9 @@ fn mentioned(term: &Term, known: &BTreeSet<String>, found: &mut BTreeSet<String>
         Term::List(items) => items.iter().for_each(|item| mentioned(&item.value, known, found)),
         Term::Table(pairs) => {
             found.extend(term.get("by").and_then(|by| by.value.as_str()).filter(|axis| known.contains(*axis)).map(str::to_owned));
-            pairs.iter().for_each(|(_, item)| mentioned(&item.value, known, found));
+            for (_, item) in pairs {
+                mentioned(&item.value, known, found);
+            }
         }
     }
 }

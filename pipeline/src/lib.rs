@@ -1,6 +1,7 @@
 //! Plans and runs a graph of cached stages; knows nothing of what the stages do.
 
 mod digest;
+pub mod draw;
 pub mod event;
 pub mod explain;
 pub mod graph;

@@ -116,6 +116,7 @@ pub fn base_manifest(node: &Node, sources: Option<&Vec<(String, Digest)>>) -> Ma
 ///
 /// # Errors
 /// [`StoreError`] when what is remembered cannot be read.
+#[expect(clippy::implicit_hasher, reason = "all callers use the default one")]
 pub fn plan(
     workflow: &Workflow,
     sources: &SourceDigests,
@@ -166,6 +167,7 @@ impl Workflow {
 ///
 /// # Errors
 /// [`StoreError::NoPart`] when an artifact lacks the part that is meant.
+#[expect(clippy::implicit_hasher, reason = "all callers use the default one")]
 pub fn with_inputs(
     mut manifest: Manifest,
     node: &Node,
@@ -200,7 +202,7 @@ fn settle(
 }
 
 /// Whether a manifest holds the digests of the node's inputs already.
-#[derive(PartialEq)]
+#[derive(Clone, Copy, PartialEq)]
 enum Inputs {
     Known,
     Open,

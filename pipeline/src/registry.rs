@@ -79,8 +79,11 @@ pub struct Kind {
     pub worker: Option<PathBuf>,
     /// How to get the worker program, for people.
     pub worker_help: Option<String>,
-    parse: Arc<dyn Fn(Value) -> Result<Arc<dyn Placed>, Vec<ParamMistake>> + Send + Sync>,
+    parse: Arc<Parse>,
 }
+
+/// Turns parameters into a stage.
+type Parse = dyn Fn(Value) -> Result<Arc<dyn Placed>, Vec<ParamMistake>> + Send + Sync;
 
 impl std::fmt::Debug for Kind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

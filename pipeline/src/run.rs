@@ -269,7 +269,7 @@ impl Session<'_> {
                         Ready::Broken(error) => {
                             schedule.failed(node);
                             halted |= !options.keep_going;
-                            self.finished(node, self.failure(&error, Path::new("")), 0.0, None, summary);
+                            self.finished(node, Self::failure(&error, Path::new("")), 0.0, None, summary);
                         }
                     }
                 }
@@ -293,7 +293,7 @@ impl Session<'_> {
                         if let End::Found(fingerprint, _) = &end {
                             reused.push((self.workflow.key(&self.workflow.graph[node]), *fingerprint));
                         }
-                        halted |= self.take_end(node, end, secs, &mut schedule, summary) && !options.keep_going
+                        halted |= self.take_end(node, end, secs, &mut schedule, summary) && !options.keep_going;
                     }
                     Err(RecvTimeoutError::Timeout) => {}
                     Err(RecvTimeoutError::Disconnected) => unreachable!("this thread holds a sender"),
@@ -322,14 +322,14 @@ impl Session<'_> {
             }
             End::Failed(error) => {
                 schedule.failed(node);
-                let outcome = if matches!(error, StageError::Stopped) { Outcome::Stopped } else { self.failure(&error, &log) };
+                let outcome = if matches!(error, StageError::Stopped) { Outcome::Stopped } else { Self::failure(&error, &log) };
                 self.finished(node, outcome, secs, Some(log), summary);
                 true
             }
         }
     }
 
-    fn failure(&self, error: &StageError, log: &Path) -> Outcome {
+    fn failure(error: &StageError, log: &Path) -> Outcome {
         Outcome::Failed { chain: chain(error), hint: hint_of(error), log: log.to_owned() }
     }
 
@@ -449,7 +449,13 @@ impl Session<'_> {
                 threads: grant.threads,
                 gpu: grant.gpu,
             };
-            return worker::call(program, &request, &task.log, &voice, &self.stop);
+            let called = worker::call(program, &request, &task.log, &voice, &self.stop);
+            return called.map_err(|error| match (&node.kind.worker_help, error) {
+                (Some(help), StageError::Failed { source, hint: None }) if could_not_start(&*source) => {
+                    StageError::Failed { source, hint: Some(help.clone()) }
+                }
+                (_, error) => error,
+            });
         }
         let job = Job {
             inputs: task.inputs.clone(),
@@ -490,14 +496,18 @@ impl Session<'_> {
             let folder = self.store.attempt().map_err(StageError::failed)?;
             let cleaner = Cleaner(&folder);
             let path = folder.join("tree.txt");
-            let lines: String = tree.files.iter().map(|file| format!("{} {}\n", file.digest, file.path)).collect();
-            fs::write(&path, lines).map_err(StageError::io("write", &path))?;
+            let lines: Vec<String> = tree.files.iter().map(|file| format!("{} {}\n", file.digest, file.path)).collect();
+            fs::write(&path, lines.concat()).map_err(StageError::io("write", &path))?;
             let digest = self.store.publish(&folder).map_err(StageError::failed)?;
             drop(cleaner);
             kept.insert(place.clone(), Value::String(digest.to_string()));
         }
         Ok(Value::Object(kept))
     }
+}
+
+fn could_not_start(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
+    matches!(error.downcast_ref(), Some(worker::WorkerError::Start { .. }))
 }
 
 enum Ready {

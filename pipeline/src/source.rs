@@ -353,7 +353,7 @@ mod tests {
             fs::write(path, text).unwrap();
         }
         fn scan(&self) -> (Tree, ScanCost) {
-            scan(&self.root(), &|path| !path.ends_with(".skip"), &self.dir.path().join("cache")).unwrap()
+            scan(&self.root(), &|path| !path.ends_with("skip"), &self.dir.path().join("cache")).unwrap()
         }
     }
 

@@ -305,7 +305,7 @@ fn read_stages(term: &Located<Term>, stages: &mut Vec<StageSpec>, mistakes: &mut
                 },
                 ("inputs", Term::Table(slots)) => stage.inputs.clone_from(slots),
                 ("inputs", _) => {
-                    mistakes.push(Mistake::new(&value.at, "`inputs` should be a table: `inputs.<slot> = \"<stage>\"`"))
+                    mistakes.push(Mistake::new(&value.at, "`inputs` should be a table: `inputs.<slot> = \"<stage>\"`"));
                 }
                 ("each", term) => match term.as_str() {
                     Some(text) => stage.each = Some(Located { value: text.to_owned(), at: value.at.clone() }),
@@ -316,7 +316,7 @@ fn read_stages(term: &Located<Term>, stages: &mut Vec<StageSpec>, mistakes: &mut
                         match item.value.as_str() {
                             Some(text) => stage.gather.push(Located { value: text.to_owned(), at: item.at.clone() }),
                             None => {
-                                mistakes.push(Mistake::new(&item.at, "`gather` should list names of settings or matrix lines"))
+                                mistakes.push(Mistake::new(&item.at, "`gather` should list names of settings or matrix lines"));
                             }
                         }
                     }

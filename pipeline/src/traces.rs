@@ -1,4 +1,4 @@
-//! What is known of earlier executions: traces, artifacts and runs, in one SQLite database.
+//! What is known of earlier executions: traces, artifacts and runs, in one `SQLite` database.
 //!
 //! A trace is committed only after its artifact lies in the store and is on disk, so no trace ever names bytes that are not
 //! there. A database that is damaged is set aside and a new one begun: the cost is running again, never a wrong answer.
@@ -103,7 +103,7 @@ impl Traces {
 
     /// Sets a damaged database aside and begins a new one. Fails with the error that told of the damage when that cannot be.
     fn begin_anew(path: &Path, error: rusqlite::Error) -> Result<(Self, PathBuf), rusqlite::Error> {
-        let aside = (1..).map(|n| path.with_extension(format!("damaged{n}"))).find(|aside| !aside.exists());
+        let aside = (1..=u32::MAX).map(|n| path.with_extension(format!("damaged{n}"))).find(|aside| !aside.exists());
         let aside = aside.expect("some number is free");
         if std::fs::rename(path, &aside).is_err() {
             return Err(error);

@@ -123,8 +123,11 @@ pub enum WorkerError {
 /// A stage kind with its body, as a worker program offers it.
 pub struct Body {
     kind: &'static str,
-    run: Box<dyn Fn(Value, &Job) -> Result<(), StageError>>,
+    run: Box<RunJson>,
 }
+
+/// Runs a body on parameters that are still JSON.
+type RunJson = dyn Fn(Value, &Job) -> Result<(), StageError>;
 
 impl Body {
     /// Binds the body of stage `S`.

@@ -1,0 +1,111 @@
+//! Graphs that are large or deep.
+
+use std::collections::{HashMap, HashSet};
+
+use pipeline::Digest;
+use pipeline::graph::{Settings, Workflow, build};
+use pipeline::manifest::Manifest;
+use pipeline::plan::{Memory, plan};
+use pipeline::registry::Registry;
+use pipeline::schedule::{Pools, Schedule};
+use pipeline::spec::parse;
+use pipeline::store::StoreError;
+
+use crate::stages;
+
+/// Remembers nothing, or everything.
+struct Dream {
+    everything: bool,
+}
+
+impl Memory for Dream {
+    fn lookup(&self, fingerprint: Digest) -> Result<Option<Digest>, StoreError> {
+        Ok(self.everything.then_some(fingerprint))
+    }
+    fn knows_recipe(&self, _: Digest) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+    fn part_digest(&self, artifact: Digest, _: Option<&str>) -> Result<Digest, StoreError> {
+        Ok(artifact)
+    }
+    fn last_manifest(&self, _: &str) -> Result<Option<Manifest>, StoreError> {
+        Ok(None)
+    }
+}
+
+fn registry() -> Registry {
+    stages::registry(std::path::Path::new("toy"))
+}
+
+/// A chain whose stages stand in the file against their order, which is the worst for whoever goes through it.
+fn chain(length: usize, first: &str) -> String {
+    let stage = |place: usize| {
+        let input = if place == 0 { first.to_owned() } else { format!("s{}", place - 1) };
+        format!("[stages.s{place}]\nrun = \"toy.join\"\ninputs.texts = \"{input}\"\n")
+    };
+    let stages: String = (0..length).rev().map(stage).collect();
+    format!(
+        "[workflow]\nname = \"deep\"\n[settings]\nword = \"x\"\n{stages}[stages.text]\nrun = \"toy.text\"\ntext = \"{{word}}\"\n"
+    )
+}
+
+/// Plans it, then goes through the schedule as a run does.
+fn go_through(workflow: &Workflow) {
+    let counts = |everything| plan(workflow, &HashMap::new(), &HashSet::new(), &Dream { everything }).unwrap().counts();
+    let all = workflow.order.len();
+    assert_eq!((counts(true), counts(false)), ((all, 0, 0), (0, all, 0)));
+    let mut schedule = Schedule::new(workflow, Pools { cpu: 4, gpus: vec![] }, |_| None);
+    let mut running = std::collections::VecDeque::new();
+    let mut done = 0;
+    loop {
+        while let Some(node) = schedule.next_ready() {
+            schedule.queue(node);
+        }
+        while let Some((node, _)) = schedule.next_start() {
+            running.push_back(node);
+        }
+        let Some(node) = running.pop_front() else { break };
+        schedule.done(node);
+        done += 1;
+    }
+    assert_eq!(done, all);
+    assert!(schedule.left_over().is_empty());
+}
+
+/// In a thread with little stack, so that recursion over the graph cannot hide.
+fn with_little_stack(test: impl FnOnce() + Send + 'static) {
+    std::thread::Builder::new().stack_size(256 << 10).spawn(test).unwrap().join().unwrap();
+}
+
+#[test]
+fn a_chain_of_100_000_stages_is_no_problem() {
+    with_little_stack(|| {
+        let spec = parse("deep.toml", &chain(100_000, "text")).unwrap();
+        let workflow = build(&spec, &registry(), &Settings::new(), &["s99999".to_owned()]).unwrap();
+        assert_eq!(workflow.order.len(), 100_001);
+        go_through(&workflow);
+    });
+}
+
+#[test]
+fn a_cycle_of_50_000_stages_is_shown() {
+    with_little_stack(|| {
+        let spec = parse("deep.toml", &chain(50_000, "s49999")).unwrap();
+        let mistakes = build(&spec, &registry(), &Settings::new(), &[]).unwrap_err();
+        assert_eq!(mistakes.list.len(), 1);
+        let path = &mistakes.list[0].1.message;
+        assert!(path.starts_with("these stages wait for each other: s49999") && path.ends_with("-> s49999"), "{}", &path[..90]);
+        assert_eq!(path.matches(" -> ").count(), 50_000);
+    });
+}
+
+#[test]
+fn a_wide_graph_is_built_and_scheduled_in_linear_time() {
+    let text = "[workflow]\nname = \"wide\"\n[stages.list]\nrun = \"toy.list\"\npartitions = 20000\n\
+                [stages.count]\nrun = \"toy.count\"\neach = \"list\"\ninputs.books = \"list\"\nmin_length = 1\n\
+                [stages.again]\nrun = \"toy.join\"\neach = \"list\"\ninputs.texts = [\"count\", \"list/names.txt\"]\n\
+                [stages.sum]\nrun = \"toy.join\"\ninputs.texts = \"again\"\n";
+    let workflow = build(&parse("wide.toml", text).unwrap(), &registry(), &Settings::new(), &[]).unwrap();
+    assert_eq!(workflow.order.len(), 40_002);
+    go_through(&workflow);
+}

@@ -1,0 +1,24 @@
+//! Tests of the engine, with toy text stages.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::format_collect,
+    clippy::format_push_string,
+    clippy::case_sensitive_file_extension_comparisons,
+    reason = "tests: what should be there is there, and texts are small"
+)]
+
+#[path = "../toy/stages.rs"]
+mod stages;
+
+mod house;
+
+mod big;
+mod failures;
+mod honesty;
+mod kills;
+mod matrix;
+mod mistakes;
+mod reruns;
+mod stores;
+mod workers;

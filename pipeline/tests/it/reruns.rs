@@ -1,0 +1,241 @@
+//! What runs again, and what does not.
+
+use std::fs::{self, File};
+
+use insta::assert_snapshot;
+use pipeline::event::Event;
+use pipeline::explain::explain;
+
+use crate::house::{BOOKS, House, book_of};
+
+const ALL: &str = "count#0 count#1 count#2 count#3 names sum";
+
+#[test]
+fn second_run_runs_nothing_and_reads_no_file() {
+    let mut house = House::with_books();
+    let first = house.run(BOOKS);
+    assert_eq!((first.ran().as_str(), first.files_read()), (ALL, 8));
+    assert_eq!(house.ledger().len(), 7);
+    house.close();
+
+    let second = house.run(BOOKS);
+    assert!(second.summary.complete);
+    assert_eq!((second.ran().as_str(), second.files_read()), ("", 0));
+    assert_eq!(house.ledger(), [""; 0]);
+    assert_eq!(second.artifacts, first.artifacts);
+}
+
+#[test]
+fn touched_file_runs_nothing() {
+    let mut house = House::with_books();
+    house.run(BOOKS);
+    let book = house.path("books").join(book_of(2, 0));
+    let bytes = fs::read(&book).unwrap();
+    fs::write(&book, bytes).unwrap();
+    File::options().write(true).open(&book).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    let again = house.run(BOOKS);
+    assert_eq!((again.ran().as_str(), again.files_read()), ("", 1));
+}
+
+#[test]
+fn changed_file_reruns_its_partition_and_what_lies_downstream_as_planned() {
+    let mut house = House::with_books();
+    house.run(BOOKS);
+    house.write(&book_of(2, 1), "a longer text than before, so that the count changes as well and goes on downstream");
+    assert_snapshot!(house.plan(BOOKS), @r"
+    maybe sum
+    reuse count#0
+    reuse count#1
+    reuse count#3
+    reuse list
+    reuse names
+    run count#2
+    ");
+    let again = house.run(BOOKS);
+    assert_eq!(again.ran(), "count#2 sum");
+    assert_eq!(house.text(&again, "count#2", "count.txt"), "46\n");
+}
+
+#[test]
+fn changed_file_with_the_same_count_stops_at_its_partition() {
+    let mut house = House::with_books();
+    house.run(BOOKS);
+    house.write(&book_of(1, 0), &"term ".repeat(20));
+    assert_eq!(house.run(BOOKS).ran(), "count#1", "sum reads only count.txt, whose bytes are the same");
+}
+
+#[test]
+fn added_and_removed_files_rerun_their_partition() {
+    let mut house = House::with_books();
+    house.run(BOOKS);
+    house.write(&book_of(3, 2), "one more book");
+    assert_eq!(house.run(BOOKS).ran(), "count#3 names sum");
+    fs::remove_file(house.path("books").join(book_of(0, 0))).unwrap();
+    assert_eq!(house.run(BOOKS).ran(), "count#0 names sum");
+    // Back to what once was: everything is known already.
+    house.write(&book_of(0, 0), &"word ".repeat(10));
+    fs::remove_file(house.path("books").join(book_of(3, 2))).unwrap();
+    assert_eq!(house.run(BOOKS).ran(), "");
+}
+
+#[test]
+fn changed_parameter_reruns_exactly_downstream() {
+    let mut house = House::with_books();
+    house.run(BOOKS);
+    let longer = BOOKS.replace("min_length = 1", "min_length = 5");
+    assert_snapshot!(house.plan(&longer), @r"
+    maybe sum
+    reuse list
+    reuse names
+    run count#0
+    run count#1
+    run count#2
+    run count#3
+    ");
+    let again = house.run(&longer);
+    assert_eq!(again.ran(), "count#0 count#1 count#2 count#3 sum");
+    assert_eq!(house.text(&again, "sum", "text.txt"), "0\n0\n0\n0\n");
+}
+
+#[test]
+fn same_bytes_stop_a_rerun_also_for_folders_of_an_artifact() {
+    let workflow = |first: &str, keep: usize| {
+        format!(
+            "[workflow]\nname = \"cut\"\n[stages.a]\nrun = \"toy.text\"\ntext = \"{first}\"\n\
+             [stages.head]\nrun = \"toy.join\"\ninputs.texts = \"a/text.txt\"\nkeep = {keep}\n\
+             [stages.whole]\nrun = \"toy.join\"\ninputs.texts = \"head\"\n\
+             [stages.length]\nrun = \"toy.join\"\ninputs.texts = \"a/length.txt\"\n"
+        )
+    };
+    let mut house = House::new();
+    assert_eq!(house.run(&workflow("red ink", 3)).ran(), "a head length whole");
+    assert_snapshot!(house.plan(&workflow("red pen", 3)), @r"
+    maybe head
+    maybe length
+    maybe whole
+    run a
+    ");
+    let again = house.run(&workflow("red pen", 3));
+    assert_eq!((again.ran().as_str(), again.nodes("reused").join(" ").as_str()), ("a head", "length whole"));
+    assert_eq!(house.run(&workflow("red rubber", 3)).ran(), "a head length");
+
+    let mut house = House::with_books();
+    let folder = BOOKS.replace("count/count.txt", "count/about");
+    let sums = house.run(&folder);
+    assert!(house.text(&sums, "sum", "text.txt").contains(".txt\n"));
+    house.write(&book_of(0, 0), "other words");
+    assert_eq!(house.run(&folder).ran(), "count#0", "the folder `about` names the books and not their words");
+}
+
+#[test]
+fn forced_node_runs_and_what_follows_is_reused_when_the_bytes_are_the_same() {
+    let mut house = House::with_books();
+    house.run(BOOKS);
+    let workflow = house.workflow(BOOKS);
+    house.options.forced.extend(workflow.find("count#1"));
+    let again = house.run(BOOKS);
+    assert_eq!(again.ran(), "count#1");
+    assert!(again.summary.complete);
+}
+
+#[test]
+fn lost_artifact_is_made_again_and_the_reason_says_so() {
+    let mut house = House::with_books();
+    let first = house.run(BOOKS);
+    let lost = house.store().path(first.artifacts["count#3"]);
+    fs::remove_dir_all(lost).unwrap();
+    assert_eq!(house.plan(BOOKS).lines().find(|line| line.ends_with("count#3")), Some("run count#3"));
+    let again = house.run(BOOKS);
+    assert_eq!(again.ran(), "count#3");
+    assert_eq!(again.artifacts, first.artifacts);
+}
+
+#[test]
+fn explanation_names_the_file_the_parameter_and_the_input() {
+    let mut house = House::with_books();
+    house.run(BOOKS);
+    let book = book_of(2, 1);
+    house.write(&book, "changed");
+    let workflow = house.workflow(BOOKS);
+    let (plan, _) = house.survey(&workflow);
+    let node = workflow.find("count#2")[0];
+    let why = explain(&workflow, &plan, node, house.store()).unwrap();
+    assert_eq!(why.changes.iter().map(|change| change.field.as_str()).collect::<Vec<_>>(), ["input.books"]);
+    assert_eq!(why.causes[0].node, "list");
+    assert_eq!(why.causes[0].files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(), [book.as_str()]);
+
+    let ended = house.run(BOOKS);
+    assert!(ended.summary.complete);
+    let workflow = house.workflow(&BOOKS.replace("min_length = 1", "min_length = 3"));
+    let (plan, _) = house.survey(&workflow);
+    let why = explain(&workflow, &plan, workflow.find("count#0")[0], house.store()).unwrap();
+    let change = &why.changes[0];
+    assert_eq!((change.field.as_str(), change.old.as_deref(), change.new.as_deref()), ("param.min_length", Some("1"), Some("3")));
+    assert!(why.causes.is_empty());
+}
+
+#[test]
+fn explanation_of_many_diamonds_stays_small() {
+    let mut text = "[workflow]\nname = \"diamonds\"\n[stages.s0]\nrun = \"toy.text\"\ntext = \"VERSION\"\n".to_owned();
+    for level in 1..=30 {
+        let before = format!("s{}", level - 1);
+        for side in ["l", "r"] {
+            text += &format!(
+                "[stages.{side}{level}]\nrun = \"toy.join\"\ninputs.texts = \"{before}/text.txt\"\nsuffix = \"{side}\"\n"
+            );
+        }
+        text += &format!("[stages.s{level}]\nrun = \"toy.join\"\ninputs.texts = [\"l{level}\", \"r{level}\"]\nkeep = 9\n");
+    }
+    let mut house = House::new();
+    house.run(&text.replace("VERSION", "one"));
+    house.run(&text.replace("VERSION", "two"));
+    let text = text.replace("VERSION", "three");
+    let workflow = house.workflow(&text);
+    let (plan, _) = house.survey(&workflow);
+    let why = explain(&workflow, &plan, workflow.find("s30")[0], house.store()).unwrap();
+    let size = serde_json::to_string(&why).unwrap().len();
+    assert!(size < 100_000, "2^30 branches would not fit, {size} bytes do");
+}
+
+#[test]
+fn facts_logs_and_runs_are_recorded() {
+    let mut house = House::with_books();
+    let ended = house.run(BOOKS);
+    let store = house.store();
+    let run = &store.runs(1).unwrap()[0];
+    assert_eq!((run.id, run.workflow.as_str(), run.outcome.as_deref()), (ended.summary.run, "books", Some("done")));
+    assert_eq!(store.steps(run.id).unwrap().len(), 6);
+    let (fingerprint, before) = store.latest("books:sum").unwrap().unwrap();
+    assert_eq!(before, None);
+    let trace = store.trace(fingerprint).unwrap().unwrap();
+    assert_eq!((trace.record.host.as_str(), trace.artifact), ("here", ended.artifacts["sum"]));
+    assert!(ended.events.iter().any(|event| matches!(event, Event::RunFinished { complete: true, .. })));
+}
+
+#[test]
+fn fewer_inputs_are_a_change_and_not_a_loss() {
+    let text = "[workflow]\nname = \"less\"\n[matrix]\nn = [1, 2]\n[stages.a]\nrun = \"toy.text\"\ntext = \"n {n}\"\n\
+                [stages.all]\nrun = \"toy.join\"\ngather = [\"n\"]\ninputs.texts = \"a/text.txt\"\n";
+    let mut house = House::new();
+    house.run(text);
+    let mut house = house.set("n", &["1"]);
+    let workflow = house.workflow(text);
+    let (plan, _) = house.survey(&workflow);
+    let why = explain(&workflow, &plan, workflow.find("all")[0], house.store()).unwrap();
+    assert_eq!(why.changes.iter().map(|change| change.field.as_str()).collect::<Vec<_>>(), ["input.texts[n=2]"]);
+}
+
+#[test]
+fn an_input_named_three_times_is_not_the_same_as_twice() {
+    let text = |list: &str| {
+        format!(
+            "[workflow]\nname = \"twice\"\n[stages.a]\nrun = \"toy.text\"\ntext = \"x\"\n\
+             [stages.b]\nrun = \"toy.join\"\ninputs.texts = [{list}]\n"
+        )
+    };
+    let one = "\"a/text.txt\"";
+    let mut house = House::new();
+    house.run(&text(&[one; 2].join(", ")));
+    let three = house.run(&text(&[one; 3].join(", ")));
+    assert_eq!(house.text(&three, "b", "text.txt"), "xxx");
+}

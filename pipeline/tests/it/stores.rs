@@ -1,0 +1,186 @@
+//! Stores that are damaged, full, read-only or somewhere else.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use insta::assert_snapshot;
+use pipeline::store::{Store, StoreError};
+
+use crate::house::{BOOKS, House, toy};
+
+/// Folds the log of a database into it, so that all pages are in one file.
+fn fold(path: &Path) {
+    let db = rusqlite::Connection::open(path).unwrap();
+    db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+}
+
+/// The store starts with whatever the database has become, and makes the same again.
+#[track_caller]
+fn check_damage(name: &str, damage: impl Fn(&mut Vec<u8>)) {
+    let mut house = House::with_books();
+    let first = house.run(BOOKS);
+    house.close();
+    let path = house.path("store/traces.db");
+    fold(&path);
+    let mut bytes = fs::read(&path).unwrap();
+    assert!(bytes.len() >= 7 * 4096, "{}", bytes.len());
+    damage(&mut bytes);
+    fs::write(&path, bytes).unwrap();
+    let again = house.run(BOOKS);
+    assert!(again.summary.complete, "{name}");
+    assert_eq!(again.artifacts, first.artifacts, "{name}");
+    house.close();
+    house.run(BOOKS); // damage that shows only at the very end of a run costs one more
+    house.close();
+    assert_eq!(house.run(BOOKS).ran(), "", "{name}: healed");
+}
+
+#[test]
+fn truncated_database_starts_at_any_length() {
+    for length in [0, 1, 15, 16, 99, 100, 101, 1000, 4096, 5000, 3 * 4096, 6 * 4096, 6 * 4096 + 1] {
+        check_damage(&format!("cut at {length}"), |bytes| bytes.truncate(length));
+    }
+    check_damage("cut by one byte", |bytes| _ = bytes.pop());
+}
+
+#[test]
+fn garbage_in_the_database_is_set_aside() {
+    check_damage("all garbage", |bytes| bytes.fill(0xA5));
+    check_damage("text", |bytes| *bytes = b"this is no database".repeat(100));
+    check_damage("header", |bytes| bytes[..16].fill(0));
+    for page in 1..7 {
+        check_damage(&format!("page {page}"), |bytes| bytes[page * 4096..(page + 1) * 4096].fill(0xA5));
+    }
+    check_damage("all but the schema", |bytes| bytes[4096..].fill(0xA5));
+}
+
+#[test]
+fn damaged_log_of_the_database_costs_at_most_running_again() {
+    let mut house = House::with_books();
+    let first = house.run(BOOKS);
+    house.close();
+    let log = house.path("store/traces.db-wal");
+    let bytes = fs::read(&log).unwrap();
+    let cut = |length: usize| bytes[..bytes.len().min(length)].to_vec();
+    let spoilt = |from: usize| [&bytes[..from], &vec![0xA5; bytes.len() - from]].concat();
+    for damaged in [cut(0), cut(1), cut(31), cut(5000), cut(bytes.len() - 1), spoilt(0), spoilt(32), spoilt(9000)] {
+        fs::write(&log, damaged).unwrap();
+        let again = house.run(BOOKS);
+        assert_eq!(again.artifacts, first.artifacts);
+        house.close();
+    }
+}
+
+#[test]
+fn opening_tells_where_a_damaged_database_went() {
+    let mut house = House::new();
+    house.store();
+    house.close();
+    let path = house.path("store/traces.db");
+    fold(&path);
+    fs::write(path, "this is no database. ".repeat(50)).unwrap();
+    let aside = house.store().set_aside.clone().unwrap();
+    assert_eq!(aside, house.path("store/traces.damaged1").canonicalize().unwrap());
+}
+
+#[test]
+fn file_where_the_store_should_be() {
+    let house = House::new();
+    fs::write(house.path("store"), "a file").unwrap();
+    let Err(error) = Store::open(&house.path("store")) else { panic!("a file is no store") };
+    assert!(matches!(&error, StoreError::Io { action: "create", path, .. } if *path == house.path("store/objects")), "{error:?}");
+}
+
+#[test]
+fn keys_and_artifacts_are_the_same_at_another_place() {
+    let made = || {
+        let mut house = House::with_books();
+        let ended = house.run(BOOKS);
+        let keys = ["books:list", "books:count#2", "books:sum"];
+        let keys = keys.map(|node| house.store().latest(node).unwrap().unwrap().0);
+        (ended.artifacts, keys)
+    };
+    assert_eq!(made(), made());
+}
+
+#[test]
+fn changed_artifact_is_found_out() {
+    let mut house = House::with_books();
+    let ended = house.run(BOOKS);
+    let sum = ended.artifacts["sum"];
+    assert!(house.store().is_sound(sum).unwrap());
+    let file = house.store().path(sum).join("text.txt");
+    fs::remove_file(&file).unwrap();
+    fs::write(&file, "forged").unwrap();
+    assert!(!house.store().is_sound(sum).unwrap());
+}
+
+/// Runs a script in which it may mount what it likes, unless this machine forbids that.
+fn with_mounts(test: &str, script: &str, house: &House) -> Option<Output> {
+    let allowed = Command::new("unshare").args(["-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]).output();
+    if !allowed.is_ok_and(|output| output.status.success()) {
+        eprintln!("SKIPPED {test}: this machine lets nobody mount a file system");
+        return None;
+    }
+    let mut command = Command::new("unshare");
+    command.args(["-rm", "sh", "-c", script]).env("TOY", toy()).env("H", house.dir.path());
+    Some(command.output().unwrap())
+}
+
+fn show(output: &Output, house: &House) -> String {
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    text.replace(&*house.dir.path().to_string_lossy(), "HOUSE")
+}
+
+#[test]
+fn read_only_store_says_so() {
+    let mut house = House::with_books();
+    house.run(BOOKS);
+    house.close();
+    fs::write(house.path("books.toml"), BOOKS).unwrap();
+    let script = "mount --bind $H/store $H/store && mount -o remount,ro,bind $H/store && \
+                  $TOY drive $H/books.toml $H/store $H/books $H/ledger; echo exit $?";
+    let Some(output) = with_mounts("read_only_store_says_so", script, &house) else { return };
+    assert_snapshot!(show(&output, &house), @r"
+    error: cannot lock `HOUSE/store/locks/opening`
+    cause: Read-only file system (os error 30)
+    exit 2
+    ");
+}
+
+#[test]
+fn full_disk_fails_the_node_and_keeps_what_was_finished() {
+    let house = House::with_books();
+    let big = "[stages.big]\nrun = \"toy.trouble\"\nhow = \"fill\"\ninputs.texts = \"sum\"\n";
+    fs::write(house.path("books.toml"), BOOKS).unwrap();
+    fs::write(house.path("big.toml"), format!("{BOOKS}{big}")).unwrap();
+    fs::create_dir(house.path("store")).unwrap();
+    let script = "mount -t tmpfs -o size=4m tmpfs $H/store && cd $H/store && \
+                  $TOY drive $H/big.toml $H/store $H/books $H/ledger | sort; \
+                  echo again; $TOY drive $H/books.toml $H/store $H/books $H/ledger; echo exit $?; \
+                  head -c 8m /dev/zero > filler 2> /dev/null; echo full; rm $H/books/book1.txt; \
+                  $TOY drive $H/books.toml $H/store $H/books $H/ledger > $H/full.txt; echo exit $?; \
+                  rm filler; echo free; $TOY drive $H/books.toml $H/store $H/books $H/ledger; echo exit $?";
+    let Some(output) = with_mounts("full_disk_fails_the_node_and_keeps_what_was_finished", script, &house) else { return };
+    assert_snapshot!(show(&output, &house), @r"
+    failed big
+    ran count#0
+    ran count#1
+    ran count#2
+    ran count#3
+    ran names
+    ran sum
+    again
+    exit 0
+    full
+    exit 2
+    free
+    ran names
+    ran count#3
+    ran sum
+    exit 0
+    ");
+    let full = fs::read_to_string(house.path("full.txt")).unwrap();
+    assert!(full.contains("No space left on device") || full.contains("full") || full.contains("failed"), "{full}");
+}

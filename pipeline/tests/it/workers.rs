@@ -1,0 +1,141 @@
+//! Stages that run in a worker process, and what becomes of the run when that goes wrong.
+
+use std::fs;
+use std::process::Command;
+
+use insta::assert_snapshot;
+use pipeline::Stop;
+use pipeline::event::Event;
+
+use crate::house::House;
+
+fn workflow(act: &str) -> String {
+    format!(
+        "[workflow]\nname = \"far\"\n[stages.good]\nrun = \"toy.far\"\nact = \"write\"\ntext = \"fine\"\ninputs.texts = \"start\"\n\
+         [stages.start]\nrun = \"toy.text\"\ntext = \"so \"\n\
+         [stages.bad]\nrun = \"toy.far\"\nact = \"{act}\"\ntext = \"over\"\ninputs.texts = \"start/text.txt\"\n\
+         [stages.end]\nrun = \"toy.join\"\ninputs.texts = [\"good/text.txt\", \"bad/text.txt\"]\n"
+    )
+}
+
+/// The node fails alone; the error and the log are shown.
+#[track_caller]
+fn check(act: &str) -> String {
+    let mut house = House::new();
+    house.options.keep_going = true;
+    let ended = house.run(&workflow(act));
+    assert_eq!(ended.ran(), "good start");
+    assert_eq!((ended.nodes("failed"), ended.nodes("blocked")), (vec!["bad".into()], vec!["end".into()]));
+    let (chain, hint, log) = ended.failure("bad");
+    assert!(log.is_file(), "{}", log.display());
+    format!("{} | {}", chain.join(" <- "), hint.unwrap_or_default())
+}
+
+#[test]
+fn worker_does_what_a_stage_here_does() {
+    let mut house = House::new();
+    let ended = house.run(&workflow("write"));
+    assert_eq!(house.text(&ended, "end", "text.txt"), "3so fineso over");
+    assert_eq!(house.run(&workflow("write")).ran(), "");
+    let (fingerprint, _) = house.store().latest("far:bad").unwrap().unwrap();
+    let facts = house.store().trace(fingerprint).unwrap().unwrap().record.facts;
+    assert!(facts.contains_key("pid"));
+}
+
+#[test]
+fn failure_in_a_worker_keeps_causes_and_hint() {
+    assert_snapshot!(check("fail"), @"the ink is dry <- the pot is empty | fill the pot");
+}
+
+#[test]
+fn panic_in_a_worker_is_a_failure() {
+    assert_snapshot!(check("panic"), @"the worker ended without a result: exit code 101 |");
+}
+
+#[test]
+fn worker_that_aborts_fails_its_node_alone() {
+    assert_snapshot!(check("abort"), @"the worker ended without a result: signal 6 |");
+}
+
+#[test]
+fn worker_that_exits_without_a_word_fails_its_node_alone() {
+    assert_snapshot!(check("exit"), @"the worker ended without a result: exit code 0 |");
+}
+
+#[test]
+fn garbage_on_standard_output_is_noted_and_does_no_harm() {
+    let mut house = House::new();
+    let ended = house.run(&workflow("garbage"));
+    assert!(ended.summary.complete, "{:?}", ended.summary.steps);
+    let note = |event: &Event| if let Event::Note { line, .. } = event { Some(line.clone()) } else { None };
+    let notes: Vec<String> = ended.events.iter().filter_map(note).collect();
+    assert_snapshot!(notes.join("\n"), @r#"
+    {"event": "nonsense"}
+    plain words
+    �� not text
+    [1, 2
+    "#);
+}
+
+#[test]
+fn missing_worker_program_is_named() {
+    let mut house = House::new();
+    let ended = house.run("[workflow]\nname = \"none\"\n[stages.a]\nrun = \"toy.missing\"\n");
+    assert_snapshot!(ended.failure("a").0.join(" <- "), @"cannot start `/nonexistent/worker` <- No such file or directory (os error 2)");
+}
+
+#[test]
+fn killed_worker_fails_its_node_alone() {
+    let mut house = House::new();
+    house.options.keep_going = true;
+    let ended = house.run_with(&workflow("hang"), |event| {
+        if let Event::Note { line, .. } = event
+            && let Some(pid) = line.strip_prefix("pid ")
+        {
+            assert!(Command::new("kill").args(["-9", pid]).status().unwrap().success());
+        }
+    });
+    assert_eq!((ended.nodes("failed"), ended.nodes("blocked")), (vec!["bad".into()], vec!["end".into()]));
+    assert_snapshot!(ended.failure("bad").0.join(" <- "), @"the worker ended without a result: killed (signal 9), perhaps because memory ran out");
+}
+
+#[test]
+fn stop_reaches_the_worker() {
+    let mut house = House::new();
+    let stop = house.stop.clone();
+    let ended = house.run_with(&workflow("hang"), move |event| {
+        if matches!(event, Event::Note { .. }) {
+            stop.request();
+        }
+    });
+    assert!(ended.summary.stopped);
+    assert!(ended.nodes("failed").is_empty());
+    assert!(ended.nodes("stopped").contains(&"bad".to_owned()));
+}
+
+#[test]
+fn stopped_worker_resumes() {
+    let mut house = House::new();
+    let stop = house.stop.clone();
+    house.run_with(&workflow("steps"), move |event| {
+        if matches!(event, Event::Tick { done: 3, .. }) {
+            stop.request();
+        }
+    });
+    house.stop = Stop::default();
+    let ended = house.run(&workflow("steps"));
+    assert!(ended.summary.complete);
+    assert!(ended.events.iter().any(|event| matches!(event, Event::Note { line, .. } if line.starts_with("resumed at "))));
+}
+
+#[test]
+fn worker_program_without_a_request_says_what_is_wrong() {
+    let answer = |input: &str| {
+        let path = tempfile::NamedTempFile::new().unwrap();
+        fs::write(path.path(), input).unwrap();
+        let output = Command::new(crate::house::toy()).arg("run").stdin(fs::File::open(path.path()).unwrap()).output().unwrap();
+        format!("{} {}", output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap().trim())
+    };
+    assert_snapshot!(answer(""), @r#"2 {"event":"failed","chain":["no request on standard input"],"hint":null}"#);
+    assert_snapshot!(answer("{}\n"), @r#"2 {"event":"failed","chain":["the request is not valid: missing field `kind` at line 1 column 2"],"hint":null}"#);
+}
