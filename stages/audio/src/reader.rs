@@ -249,7 +249,9 @@ impl Shard {
         Ok(known.get().map_or(&[], Vec::as_slice))
     }
 
-    /// Walks the pages of the audio column: a PLAIN page is a row of values, each behind its length in four bytes.
+    /// Walks the pages of the audio column. A PLAIN page is its definition levels (which say what is null; for a column that
+    /// may have nulls, behind their length in four bytes), then the values, each behind its length in four bytes.
+    /// Source: Parquet format specification, "Data Pages" and "Plain encoding".
     fn find_ranges(&self, row_group: usize) -> Result<Vec<Range>, ReadError> {
         let group = self.metadata.row_group(row_group);
         let column = group.column(self.audio_column);
@@ -272,11 +274,12 @@ impl Shard {
                 return Err(self.layout("expected `audio.bytes` in PLAIN pages of version 1".to_owned()));
             };
             // The location covers the page's header too, and the header comes first.
-            let values = page.offset as u64 + (page.compressed_page_size as u64).saturating_sub(buf.len() as u64);
-            let mut at = 0;
-            while let Some(head) = buf.get(at..at + 4) {
-                let len = u32::from_le_bytes([head[0], head[1], head[2], head[3]]);
-                ranges.push(Range { offset: values + at as u64 + 4, len });
+            let page_start = page.offset as u64 + (page.compressed_page_size as u64).saturating_sub(buf.len() as u64);
+            let len_at = |at: usize| buf.get(at..at + 4).map(|len| u32::from_le_bytes([len[0], len[1], len[2], len[3]]));
+            let has_levels = column.column_descr().max_def_level() > 0;
+            let mut at = if has_levels { 4 + len_at(0).unwrap_or(0) as usize } else { 0 };
+            while let Some(len) = len_at(at) {
+                ranges.push(Range { offset: page_start + at as u64 + 4, len });
                 at += 4 + len as usize;
             }
             if at != buf.len() {

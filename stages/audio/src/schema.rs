@@ -75,8 +75,10 @@ impl ShardWriter {
     ///
     /// Errors: a file that cannot be created.
     pub fn create(path: &Path, labels: &[String], sample_rate: u32) -> Result<Self, StageError> {
-        let schema = schema();
-        let features = KeyValue::new(HUGGING_FACE.to_owned(), features(labels, sample_rate));
+        // pyarrow takes metadata from the Arrow schema, other readers from the file: it goes into both.
+        let features = features(labels, sample_rate);
+        let schema = Arc::new(Schema::new_with_metadata(fields(), [(HUGGING_FACE.to_owned(), features.clone())]));
+        let features = KeyValue::new(HUGGING_FACE.to_owned(), features);
         let mut properties = table_properties().set_key_value_metadata(Some(vec![features])).set_write_batch_size(16);
         for leaf in ["bytes", "path"] {
             let column = ColumnPath::new(vec!["audio".to_owned(), leaf.to_owned()]);
@@ -151,14 +153,15 @@ fn write_error(path: &Path) -> impl FnOnce(ParquetError) -> StageError {
     |error| StageError::io("write", path)(std::io::Error::other(error))
 }
 
+/// Never null, but declared so: `datasets` takes a column for `Audio` only when it is nullable throughout (tried, 5.2).
 fn audio_fields() -> Fields {
-    Fields::from(vec![Field::new("bytes", DataType::Binary, false), Field::new("path", DataType::Utf8, false)])
+    Fields::from(vec![Field::new("bytes", DataType::Binary, true), Field::new("path", DataType::Utf8, true)])
 }
 
 /// The columns.
-pub fn schema() -> SchemaRef {
-    Arc::new(Schema::new(vec![
-        Field::new("audio", DataType::Struct(audio_fields()), false),
+pub fn fields() -> Vec<Field> {
+    vec![
+        Field::new("audio", DataType::Struct(audio_fields()), true),
         Field::new("id", DataType::Utf8, false),
         Field::new("speaker", DataType::Utf8, true),
         Field::new("split", DataType::Utf8, false),
@@ -167,7 +170,7 @@ pub fn schema() -> SchemaRef {
         Field::new("label", DataType::Int64, true),
         Field::new("keyword", DataType::Utf8, true),
         Field::new("transcript", DataType::Utf8, true),
-    ]))
+    ]
 }
 
 /// The features in Hugging Face's words, in the order of the columns.

@@ -10,11 +10,11 @@
 //! fails the node instead of ending up under the wrong fingerprint.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
-use std::{fs, io};
 
 use datasets::Split;
 use pipeline::{Digest, Job, Slot, Stage, StageError};
@@ -214,7 +214,8 @@ struct SourceFiles<'a> {
 }
 
 impl SourceFiles<'_> {
-    /// The clip and the index of its class, or why there is none. Errors: a recording that changed since the plan.
+    /// The clip and the index of its class, or why there is none. Errors: a recording that changed since the plan
+    /// or cannot be read.
     fn decode(&self, entry: &Entry) -> Result<Result<(Clip, Option<u32>), Reject>, StageError> {
         let broken = |reason: String| Ok(Err(Reject { reason, broken: true }));
         let label = match &entry.label {
@@ -227,10 +228,7 @@ impl SourceFiles<'_> {
         if entry.size > MAX_FILE_BYTES {
             return broken(format!("{} bytes, more than the {MAX_FILE_BYTES} that a recording may have", entry.size));
         }
-        let bytes = match read(&self.root.join(&entry.path), entry)? {
-            Ok(bytes) => bytes,
-            Err(error) => return broken(format!("cannot be read: {error}")),
-        };
+        let bytes = read(&self.root.join(&entry.path), entry)?;
         let decoder = &self.decoders[rayon::current_thread_index().unwrap_or(0)];
         let span = entry.start.zip(entry.num_samples);
         let clip = match decoder.lock().unwrap_or_else(PoisonError::into_inner).decode(bytes, span) {
@@ -248,14 +246,15 @@ impl SourceFiles<'_> {
     }
 }
 
-/// Reads a file and compares it with the manifest. The inner error is a reason to reject.
-fn read(path: &Path, entry: &Entry) -> Result<io::Result<Vec<u8>>, StageError> {
+/// Reads a file and compares it with the manifest. A file that cannot be read fails the node and is no reject: its content is
+/// known to the manifest, so whether the disk or a permission is in the way must not become part of an artifact.
+fn read(path: &Path, entry: &Entry) -> Result<Vec<u8>, StageError> {
     let changed = || StageError::SourceChanged { path: path.to_owned() };
     match fs::read(path) {
-        Ok(bytes) if Digest::of(&bytes) == entry.digest => Ok(Ok(bytes)),
+        Ok(bytes) if Digest::of(&bytes) == entry.digest => Ok(bytes),
         Ok(_) => Err(changed()),
         Err(error) if error.kind() == ErrorKind::NotFound => Err(changed()),
-        Err(error) => Ok(Err(error)),
+        Err(error) => Err(StageError::io("read", path)(error)),
     }
 }
 

@@ -134,6 +134,17 @@ fn an_edited_or_deleted_recording_means_that_the_source_changed() {
 }
 
 #[test]
+fn a_recording_that_cannot_be_read_fails_the_node_and_is_no_reject() {
+    let bench = Bench::new(1);
+    let manifest = bench.manifest("manifest", 1).unwrap();
+    let path = bench.corpus().join("recordings/0_ann_5.wav");
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    let error = bench.shards("shards", &manifest, 0, 1).unwrap_err();
+    assert!(matches!(&error, StageError::Io { action: "read", path, .. } if path.ends_with("0_ann_5.wav")), "{error}");
+}
+
+#[test]
 fn too_short_and_too_long_utterances_are_listed_without_counting_as_broken() {
     let bench = Bench::new(1);
     bench.record("0_ann_0", &write_pcm16(8_000, &[1; 80]));
