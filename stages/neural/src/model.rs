@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use neural_spec::{HeadSpec, Method, Scope};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tch::{Device, TchError, Tensor};
 
@@ -87,7 +87,7 @@ pub struct Batch {
 }
 
 /// How many parameters a model has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParameterCounts {
     /// All of them.
     pub total: u64,

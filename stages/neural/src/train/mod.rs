@@ -94,7 +94,7 @@ pub fn run(params: &Train, job: &Job) -> Result<(), StageError> {
     Summary {
         method: params.method.clone(),
         head: params.head.clone(),
-        parameters: model.num_parameters().into(),
+        parameters: model.num_parameters(),
         metric: params.metric,
         best_value: patience.best(),
         best_step: best_step.unwrap_or(step),

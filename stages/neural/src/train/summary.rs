@@ -17,7 +17,7 @@ pub struct Summary {
     /// The task layer.
     pub head: HeadSpec,
     /// How many parameters there are.
-    pub parameters: Counts,
+    pub parameters: ParameterCounts,
     /// What was compared on the dev set.
     pub metric: Metric,
     /// Its best value; none when it never was a number.
@@ -30,28 +30,6 @@ pub struct Summary {
     pub stopped_early: bool,
     /// Every evaluation on the dev set.
     pub curve: Vec<Evaluation>,
-}
-
-/// See [`ParameterCounts`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counts {
-    /// All of them.
-    pub total: u64,
-    /// Those that were trained.
-    pub trainable: u64,
-    /// Those of the encoder alone, without adapters.
-    pub encoder: u64,
-    /// Those of the adapters.
-    pub adapters: u64,
-    /// Those of the head.
-    pub head: u64,
-}
-
-impl From<ParameterCounts> for Counts {
-    fn from(counts: ParameterCounts) -> Self {
-        let ParameterCounts { total, trainable, encoder, adapters, head } = counts;
-        Self { total, trainable, encoder, adapters, head }
-    }
 }
 
 /// A training artifact that cannot be read.

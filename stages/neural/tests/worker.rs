@@ -1,0 +1,63 @@
+//! The worker as a process: killed, asked to stop, asked for what it does not know.
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::{Value, json};
+
+fn start(command: &str) -> Child {
+    let program = env!("CARGO_BIN_EXE_sure-neural");
+    Command::new(program).arg(command).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+}
+
+fn request(kind: &str, params: &Value, out: &std::path::Path) -> String {
+    let request = json!({
+        "kind": kind, "params": params, "inputs": {}, "sources": {}, "places": {}, "partition": null,
+        "out": out, "resume": out.join("resume"), "threads": 1, "gpu": null,
+    });
+    format!("{request}\n")
+}
+
+/// Sends one request and returns the last message.
+fn answer(line: &str) -> Value {
+    let mut worker = start("run");
+    worker.stdin.as_mut().unwrap().write_all(line.as_bytes()).unwrap();
+    let lines: Vec<String> = BufReader::new(worker.stdout.take().unwrap()).lines().map(Result::unwrap).collect();
+    worker.wait().unwrap();
+    serde_json::from_str(lines.last().unwrap()).unwrap()
+}
+
+#[test]
+fn probe_tells_what_libtorch_can_do() {
+    let output = Command::new(env!("CARGO_BIN_EXE_sure-neural")).arg("probe").output().unwrap();
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(found["libtorch"], neural_spec::LIBTORCH);
+    assert!(found["threads"].as_u64().unwrap() > 0);
+    assert_eq!(found["cuda"].as_bool().unwrap(), !found["devices"].as_array().unwrap().is_empty());
+}
+
+#[test]
+fn an_encoder_is_made_on_request() {
+    let out = tempfile::tempdir().unwrap();
+    let shape = json!({
+        "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8,
+        "conv_dim": [4], "conv_kernel": [10], "conv_stride": [5], "conv_bias": true,
+        "feat_extract_norm": "layer", "do_stable_layer_norm": true,
+        "num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2,
+        "hidden_dropout": 0, "attention_dropout": 0, "activation_dropout": 0, "feat_proj_dropout": 0,
+        "layerdrop": 0, "mask_time_prob": 0,
+    });
+    let last = answer(&request("encoder.random", &json!({"shape": shape, "seed": 1}), out.path()));
+    assert_eq!(last["event"], "done", "{last}");
+    assert!(out.path().join("model.safetensors").is_file());
+}
+
+#[test]
+fn unknown_stages_and_parameters_are_named() {
+    let out = tempfile::tempdir().unwrap();
+    let last = answer(&request("peft.bake", &json!({}), out.path()));
+    assert!(last.to_string().contains("peft.bake"), "{last}");
+    let last = answer(&request("peft.evaluate", &json!({"batch_secs": 1, "batch_size": 2}), out.path()));
+    assert!(last.to_string().contains("batch_size"), "{last}");
+}
