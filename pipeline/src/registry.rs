@@ -1,7 +1,6 @@
 //! The stage kinds a program knows, and how the parameters of a workflow file become a stage.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -9,6 +8,7 @@ use serde_json::{Map, Value};
 use crate::mistake::suggest;
 use crate::source::SourceNeed;
 use crate::stage::{Claims, Job, Slot, Stage, StageError};
+use crate::worker::Worker;
 
 /// The body of a stage that runs in this process.
 pub type Run<S> = fn(&S, &Job) -> Result<(), StageError>;
@@ -76,9 +76,7 @@ pub struct Kind {
     /// JSON schema of the parameters.
     pub schema: Value,
     /// The worker program, when the body does not live here.
-    pub worker: Option<PathBuf>,
-    /// How to get the worker program, for people.
-    pub worker_help: Option<String>,
+    pub worker: Option<Worker>,
     parse: Arc<Parse>,
 }
 
@@ -127,18 +125,11 @@ impl Registry {
     }
     /// Adds a stage whose body runs in a worker program (see [`crate::worker::serve`]).
     #[must_use]
-    pub fn in_worker<S: Stage>(self, program: impl Into<PathBuf>) -> Self {
-        self.add::<S>(None, Some(program.into()))
+    pub fn in_worker<S: Stage>(self, worker: impl Into<Worker>) -> Self {
+        self.add::<S>(None, Some(worker.into()))
     }
 
-    /// Says how to get the worker programs of the kinds added so far.
-    #[must_use]
-    pub fn worker_help(mut self, text: &str) -> Self {
-        self.kinds.values_mut().filter(|kind| kind.worker.is_some()).for_each(|kind| kind.worker_help = Some(text.to_owned()));
-        self
-    }
-
-    fn add<S: Stage>(mut self, body: Option<Run<S>>, worker: Option<PathBuf>) -> Self {
+    fn add<S: Stage>(mut self, body: Option<Run<S>>, worker: Option<Worker>) -> Self {
         let parse = move |value: Value| -> Result<Arc<dyn Placed>, Vec<ParamMistake>> {
             let stage: S = serde_json::from_value(value)
                 .map_err(|error| vec![ParamMistake { param: None, message: format!("`{}`: {error}", S::KIND), hint: None }])?;
@@ -158,7 +149,6 @@ impl Registry {
             slots: S::slots(),
             schema: schemars::schema_for!(S).to_value(),
             worker,
-            worker_help: None,
             parse: Arc::new(parse),
         };
         let before = self.kinds.insert(S::KIND, kind);

@@ -436,7 +436,7 @@ impl Session<'_> {
 
     /// Runs the body, here or in a worker.
     fn call(&self, task: &Task, node: &Node, grant: &Grant, out: &Path, resume: &Path, voice: Voice) -> Result<(), StageError> {
-        if let Some(program) = &node.kind.worker {
+        if let Some(worker) = &node.kind.worker {
             let request = Request {
                 kind: node.kind.name.to_owned(),
                 params: node.placed.params().clone(),
@@ -449,13 +449,7 @@ impl Session<'_> {
                 threads: grant.threads,
                 gpu: grant.gpu,
             };
-            let called = worker::call(program, &request, &task.log, &voice, &self.stop);
-            return called.map_err(|error| match (&node.kind.worker_help, error) {
-                (Some(help), StageError::Failed { source, hint: None }) if could_not_start(&*source) => {
-                    StageError::Failed { source, hint: Some(help.clone()) }
-                }
-                (_, error) => error,
-            });
+            return worker::call(worker, &request, &task.log, &voice, &self.stop);
         }
         let job = Job {
             inputs: task.inputs.clone(),
@@ -504,10 +498,6 @@ impl Session<'_> {
         }
         Ok(Value::Object(kept))
     }
-}
-
-fn could_not_start(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
-    matches!(error.downcast_ref(), Some(worker::WorkerError::Start { .. }))
 }
 
 enum Ready {

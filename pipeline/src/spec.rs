@@ -27,6 +27,7 @@
 //! inputs.models = "model"
 //! ```
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use serde_json::{Map, Value};
@@ -270,11 +271,12 @@ fn jsons(items: &[Located<Term>]) -> Vec<Value> {
 
 /// Matrix values are text, numbers or truth values, each given once.
 fn check_values(axis: &Located<String>, items: &[Located<Term>], mistakes: &mut Vec<Mistake>) {
-    for (place, item) in items.iter().enumerate() {
+    let mut seen = HashSet::new();
+    for item in items {
         if !matches!(item.value, Term::Scalar(_)) {
             let text = format!("a value of `{}` should be text, a number or a truth value", axis.value);
             mistakes.push(Mistake::new(&item.at, text));
-        } else if items[..place].iter().any(|other| other.value == item.value) {
+        } else if !seen.insert(item.value.to_json().to_string()) {
             mistakes.push(Mistake::new(&item.at, format!("`{}` has the value {} twice", axis.value, item.value.to_json())));
         }
     }

@@ -45,6 +45,23 @@ pub struct Request {
     pub gpu: Option<u32>,
 }
 
+/// A worker program, and what it needs to be started well.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Worker {
+    /// The executable.
+    pub program: PathBuf,
+    /// How to get it, for people.
+    pub help: Option<String>,
+    /// Variables of its environment: settings that its libraries read before its `main`. None of them may move a result.
+    pub environment: Vec<(&'static str, &'static str)>,
+}
+
+impl<P: Into<PathBuf>> From<P> for Worker {
+    fn from(program: P) -> Self {
+        Self { program: program.into(), ..Self::default() }
+    }
+}
+
 /// What a worker says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "event")]
@@ -241,20 +258,21 @@ impl JobProgress for Speaker {
 /// How often the client looks whether a stop was asked for.
 const STOP_POLL: Duration = Duration::from_millis(50);
 
-/// Runs a request in a new process of `program` and passes its messages on.
+/// Runs a request in a new process of the worker program and passes its messages on.
 ///
 /// # Errors
 /// Whatever the body failed with; [`WorkerError`] as the source when the process could not be started or died.
-pub fn call(program: &Path, request: &Request, log: &Path, progress: &dyn JobProgress, stop: &Stop) -> Result<(), StageError> {
+pub fn call(worker: &Worker, request: &Request, log: &Path, progress: &dyn JobProgress, stop: &Stop) -> Result<(), StageError> {
     let log = File::options().create(true).append(true).open(log).map_err(StageError::io("write", log))?;
-    let mut child = Command::new(program)
+    let mut child = Command::new(&worker.program)
         .arg("run")
+        .envs(worker.environment.iter().copied())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(log)
         .process_group(0) // Ctrl-C on the terminal reaches this process only, which then asks for a clean stop
         .spawn()
-        .map_err(|source| StageError::failed(WorkerError::Start { program: program.display().to_string(), source }))?;
+        .map_err(|source| could_not_start(worker, source))?;
     let stdin = child.stdin.take().expect("standard input is piped");
     let stdout = child.stdout.take().expect("standard output is piped");
     let stdin = Arc::new(Mutex::new(Some(stdin)));
@@ -283,6 +301,14 @@ pub fn call(program: &Path, request: &Request, log: &Path, progress: &dyn JobPro
         Some(Message::SourceChanged { path }) => Err(StageError::SourceChanged { path }),
         Some(Message::Failed { chain, hint }) => Err(StageError::Failed { source: Box::new(rebuild(chain)), hint }),
         _ => Err(StageError::failed(WorkerError::Died { how: status.map_or_else(|error| error.to_string(), describe) })),
+    }
+}
+
+fn could_not_start(worker: &Worker, source: io::Error) -> StageError {
+    let error = StageError::failed(WorkerError::Start { program: worker.program.display().to_string(), source });
+    match &worker.help {
+        Some(help) => error.with_hint(help),
+        None => error,
     }
 }
 

@@ -21,7 +21,10 @@ pub(crate) fn find(name: &str) -> Result<Spec> {
     }
     let Some((_, file, text)) = BUILT_IN.iter().find(|(known, ..)| *known == name) else {
         let hint = suggest(name, BUILT_IN.iter().map(|(known, ..)| *known));
-        return Err(problem(format!("no workflow `{name}`"), format!("{hint} A file of your own is named with its ending, `./{name}.toml`")));
+        return Err(problem(
+            format!("no workflow `{name}`"),
+            format!("{hint} A file of your own is named with its ending, `./{name}.toml`"),
+        ));
     };
     Ok(parse(file, text)?)
 }

@@ -59,7 +59,10 @@ impl Opening {
         let settings = Settings::load(&place.machine, &place.corpus)?;
         let store = Store::open(&settings.store)?;
         let Some(last) = store.runs(1)?.pop() else {
-            return Err(problem("no run yet in this store", format!("name the workflow too: `sure why keyword_spotting:{node}`")));
+            return Err(problem(
+                "no run yet in this store",
+                format!("name the workflow too: `sure why keyword_spotting:{node}`"),
+            ));
         };
         let last: Request = serde_json::from_str(&last.request).context("the record of the last run cannot be read")?;
         let mut place = place.clone();
@@ -82,7 +85,10 @@ impl Opening {
         let workflow = build(&spec, &registry(&settings.worker), &request.set, &request.targets)?;
         let store = Store::open(&settings.store)?;
         if let Some(aside) = &store.set_aside {
-            eprintln!("warning: the store's database was damaged and is set aside as `{}`; what it knew runs again", aside.display());
+            eprintln!(
+                "warning: the store's database was damaged and is set aside as `{}`; what it knew runs again",
+                aside.display()
+            );
         }
         Ok(Self { settings, workflow, store, request })
     }
@@ -103,7 +109,9 @@ pub(crate) fn survey(session: &Session<'_>) -> Result<Survey> {
             }
             problem(error.to_string(), hint)
         }
-        RunError::Source { node, chain, hint: Some(hint) } => problem(format!("`{node}` failed: {}", chain.join(": ")), hint.clone()),
+        RunError::Source { node, chain, hint: Some(hint) } => {
+            problem(format!("`{node}` failed: {}", chain.join(": ")), hint.clone())
+        }
         RunError::Source { node, chain, hint: None } => anyhow::anyhow!("`{node}` failed: {}", chain.join(": ")),
         _ => error.into(),
     })

@@ -64,7 +64,9 @@ impl Settings {
         let here = std::env::current_dir().context("cannot find the current folder")?;
         let file = match &args.config {
             Some(path) if path.is_file() => Some(path.clone()),
-            Some(path) => return Err(problem(format!("no file `{}`", path.display()), "--config names the settings of this machine")),
+            Some(path) => {
+                return Err(problem(format!("no file `{}`", path.display()), "--config names the settings of this machine"));
+            }
             None => here.ancestors().map(|folder| folder.join(NAME)).find(|path| path.is_file()),
         };
         let written = file.as_deref().map_or_else(|| Ok(File::default()), read)?;
@@ -81,15 +83,21 @@ impl Settings {
         places.extend(corpora.iter().map(|(name, path)| (format!("corpora.{name}"), here.join(path))));
 
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let pools = Pools { cpu: args.jobs.or(written.pools.cpu).unwrap_or(cores), gpus: written.pools.gpus.unwrap_or_else(gpus) };
+        let pools =
+            Pools { cpu: args.jobs.or(written.pools.cpu).unwrap_or(cores), gpus: written.pools.gpus.unwrap_or_else(gpus) };
         if pools.cpu == 0 {
             return Err(problem("the cpu pool has no slot", "`pools.cpu` or --jobs should be at least 1"));
         }
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         Ok(Self {
-            store: args.store.as_ref().map_or_else(|| base.join(written.store.unwrap_or(".sure".into())), |store| here.join(store)),
+            store: args
+                .store
+                .as_ref()
+                .map_or_else(|| base.join(written.store.unwrap_or(".sure".into())), |store| here.join(store)),
             results: base.join(written.results.unwrap_or("results".into())),
-            worker: written.worker.map_or_else(beside_us, |path| if path.components().count() > 1 { base.join(path) } else { path }),
+            worker: written
+                .worker
+                .map_or_else(beside_us, |path| if path.components().count() > 1 { base.join(path) } else { path }),
             machine: Machine { places: Places(places), pools, host },
             file,
         })

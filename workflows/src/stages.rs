@@ -3,15 +3,24 @@
 use std::path::Path;
 
 use pipeline::registry::Registry;
+use pipeline::worker::Worker;
 
-/// The stage kinds; the neural ones run in `worker`.
+/// The stage kinds; the neural ones run in the program `worker`.
 pub(crate) fn registry(worker: &Path) -> Registry {
+    let worker = Worker {
+        program: worker.to_owned(),
+        help: Some(
+            "`make build` in the repository builds it and fetches libtorch; `worker` in sure.toml says where it is".to_owned(),
+        ),
+        // OpenMP threads that wait by spinning starve each other when other programs run; measured: a step up to 5 times as long.
+        environment: vec![("GOMP_SPINCOUNT", "1000")],
+    };
     Registry::default()
         .here::<audio::manifest::Manifest>(audio::manifest::run)
         .here::<audio::shards::Shards>(audio::shards::run)
         .here::<neural_spec::EncoderCheckpoint>(neural_spec::checkpoint::run)
-        .in_worker::<neural_spec::RandomEncoder>(worker)
-        .in_worker::<neural_spec::Train>(worker)
+        .in_worker::<neural_spec::RandomEncoder>(worker.clone())
+        .in_worker::<neural_spec::Train>(worker.clone())
         .in_worker::<neural_spec::Evaluate>(worker)
         .here::<scoring::score::ScoreClassification>(scoring::score::run)
         .here::<scoring::report::ReportTable>(scoring::report::run)

@@ -65,7 +65,11 @@ fn check_store(settings: &Settings, report: &mut Report) {
         }
         Err(error) => {
             let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-            report.bad("store", &format!("{error}{cause}"), "it should be a folder you may write to; --store or `store` in sure.toml names another");
+            report.bad(
+                "store",
+                &format!("{error}{cause}"),
+                "it should be a folder you may write to; --store or `store` in sure.toml names another",
+            );
         }
     }
 }
@@ -85,7 +89,8 @@ fn memory_gib() -> f64 {
 
 fn check_worker(settings: &Settings, report: &mut Report) {
     let worker = &settings.worker;
-    let hint = "`make build` in the repository builds it beside `sure` and fetches libtorch; without it all but neural stages work";
+    let hint =
+        "`make build` in the repository builds it beside `sure` and fetches libtorch; without it all but neural stages work";
     let output = match Command::new(worker).arg("probe").output() {
         Ok(output) if output.status.success() => output,
         Ok(output) => {
@@ -99,7 +104,11 @@ fn check_worker(settings: &Settings, report: &mut Report) {
     report.good("libtorch", probe["libtorch"].as_str().unwrap_or("unknown version"));
     let devices = probe["cuda_devices"].as_u64().unwrap_or(0);
     match (settings.machine.pools.gpus.len(), probe["cuda"].as_bool().unwrap_or(false)) {
-        (0, _) => report.note("gpu pool", "no device", "training runs on the CPU; `gpus = [0]` under `[pools]` in sure.toml sets devices"),
+        (0, _) => report.note(
+            "gpu pool",
+            "no device",
+            "training runs on the CPU; `gpus = [0]` under `[pools]` in sure.toml sets devices",
+        ),
         (count, true) => report.good("gpu pool", &format!("{count} devices set, {devices} seen by CUDA")),
         (count, false) => {
             let hint = "this libtorch has no CUDA or finds no driver; set LIBTORCH to an install with CUDA, or `gpus = []`";

@@ -39,7 +39,8 @@ pub(crate) fn graph(args: &GraphArgs) -> Result<ExitCode> {
 
 /// One box per node, or one for all partitions of a stage at a point.
 fn fold(workflow: &Workflow, plan: Option<&Plan>, partitions: bool) -> (Vec<DrawNode>, Vec<(usize, usize)>) {
-    let verdicts: BTreeMap<_, _> = plan.iter().flat_map(|plan| plan.verdicts.iter().map(|(node, verdict)| (*node, verdict))).collect();
+    let verdicts: BTreeMap<_, _> =
+        plan.iter().flat_map(|plan| plan.verdicts.iter().map(|(node, verdict)| (*node, verdict))).collect();
     let mut boxes: Vec<DrawNode> = vec![];
     let mut counts: Vec<usize> = vec![];
     let mut names: BTreeMap<String, usize> = BTreeMap::new();
@@ -60,7 +61,10 @@ fn fold(workflow: &Workflow, plan: Option<&Plan>, partitions: bool) -> (Vec<Draw
             boxes.len() - 1
         });
         counts[at] += 1;
-        boxes[at].state = [DrawState::Run, DrawState::Maybe, DrawState::Reuse].into_iter().find(|s| [state, boxes[at].state].contains(s)).unwrap_or(state);
+        boxes[at].state = [DrawState::Run, DrawState::Maybe, DrawState::Reuse]
+            .into_iter()
+            .find(|s| [state, boxes[at].state].contains(s))
+            .unwrap_or(state);
         place.insert(*index, at);
     }
     for (node, count) in boxes.iter_mut().zip(&counts).filter(|(_, count)| **count > 1) {

@@ -16,7 +16,8 @@ pub(crate) fn link_results(opening: &Opening, summary: &Summary) -> Result<Vec<P
     let (workflow, folder) = (&opening.workflow, opening.settings.results.join(&opening.workflow.name));
     let mut links = vec![];
     for node in &workflow.order {
-        let used = workflow.graph.neighbors_directed(*node, Direction::Outgoing).any(|next| summary.artifacts.contains_key(&next));
+        let used =
+            workflow.graph.neighbors_directed(*node, Direction::Outgoing).any(|next| summary.artifacts.contains_key(&next));
         if used {
             continue;
         }
@@ -28,7 +29,9 @@ pub(crate) fn link_results(opening: &Opening, summary: &Summary) -> Result<Vec<P
         if fs::read_link(&link).ok().as_deref() != Some(&*target) {
             let aside = folder.join(format!(".{stage}.{}", std::process::id()));
             let _ = fs::remove_file(&aside); // of a run that was killed right here
-            symlink(&target, &aside).and_then(|()| fs::rename(&aside, &link)).with_context(|| format!("cannot write `{}`", link.display()))?;
+            symlink(&target, &aside)
+                .and_then(|()| fs::rename(&aside, &link))
+                .with_context(|| format!("cannot write `{}`", link.display()))?;
         }
         links.push(link);
     }

@@ -56,7 +56,9 @@ fn utc(millis: i64) -> String {
 pub(crate) fn log(args: &LogArgs) -> Result<ExitCode> {
     let store = Store::open(&Settings::load(&args.machine, &[])?.store)?;
     for row in store.runs(200)? {
-        for step in store.steps(row.id)?.iter().filter(|step| step.state == "ran" || step.state == "failed" || step.state == "stopped") {
+        for step in
+            store.steps(row.id)?.iter().filter(|step| step.state == "ran" || step.state == "failed" || step.state == "stopped")
+        {
             let node = step.node.split_once(':').map_or(step.node.as_str(), |(_, node)| node);
             if !(node.starts_with(&args.node) || step.node.starts_with(&args.node)) {
                 continue;
@@ -71,7 +73,10 @@ pub(crate) fn log(args: &LogArgs) -> Result<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
     }
-    Err(problem(format!("no node `{}` has run in this store", args.node), "`sure runs` lists runs, `sure runs N` the nodes of one"))
+    Err(problem(
+        format!("no node `{}` has run in this store", args.node),
+        "`sure runs` lists runs, `sure runs N` the nodes of one",
+    ))
 }
 
 #[cfg(test)]

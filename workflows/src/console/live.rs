@@ -37,7 +37,8 @@ impl Live {
 
     fn begin(&self, workflow: &str, reuse: usize, run_nodes: usize, maybe: usize) {
         let total = (reuse + run_nodes + maybe) as u64;
-        let bar = self.bars.add(ProgressBar::new(total).with_style(style("{prefix} [{bar:30}] {pos}/{len} nodes  {elapsed}  {msg}")));
+        let bar =
+            self.bars.add(ProgressBar::new(total).with_style(style("{prefix} [{bar:30}] {pos}/{len} nodes  {elapsed}  {msg}")));
         bar.set_prefix(workflow.to_owned());
         bar.enable_steady_tick(Duration::from_millis(200));
         bar.set_position(reuse as u64);
@@ -61,7 +62,9 @@ impl Live {
         let Some(bar) = self.state().nodes.get(node).cloned() else { return };
         if total > 0 && bar.length() != Some(total) {
             bar.set_length(total);
-            bar.set_style(style(&format!("  {{spinner}} {{prefix}} [{{bar:20}}] {{pos}}/{{len}} {unit}  {{elapsed}}, {{eta}} left  {{msg}}")));
+            bar.set_style(style(&format!(
+                "  {{spinner}} {{prefix}} [{{bar:20}}] {{pos}}/{{len}} {unit}  {{elapsed}}, {{eta}} left  {{msg}}"
+            )));
         }
         bar.set_position(done);
         bar.set_message(note.to_owned());

@@ -1,0 +1,74 @@
+//! A user's mistakes: a clear error that names the thing, exit code not 0, nothing lost.
+
+use std::fs;
+
+use tests::Project;
+
+/// Runs the tiny workflow and expects it to fail with all of these texts.
+#[track_caller]
+fn fails(project: &Project, texts: &[&str]) {
+    let answer = project.sure(&["run", "./tiny.toml", "shards"]);
+    assert!(!answer.ok, "should fail; said {}", answer.err);
+    for text in texts {
+        assert!(answer.err.contains(text), "`{text}` is not in:\n{}", answer.err);
+    }
+    assert!(!answer.err.contains("panicked"), "{}", answer.err);
+}
+
+#[test]
+fn a_missing_or_empty_corpus_is_named_with_what_to_do() {
+    let project = Project::new();
+    project.write("sure.toml", "");
+    fails(&project, &["corpora.speech_commands", "--corpus speech_commands=FOLDER"]);
+    project.write("sure.toml", "[corpora]\nspeech_commands = \"nowhere\"\n");
+    fails(&project, &["nowhere"]);
+    fs::create_dir(project.path("empty")).unwrap();
+    project.write("sure.toml", "[corpora]\nspeech_commands = \"empty\"\n");
+    fails(&project, &["empty"]);
+}
+
+#[test]
+fn settings_with_a_typo_name_file_and_line() {
+    let project = Project::new();
+    project.write("sure.toml", "\n[corpra]\nfsdd = \"x\"\n");
+    fails(&project, &["sure.toml:2", "corpra", "[corpora]"]);
+}
+
+#[test]
+fn all_mistakes_of_a_workflow_are_shown_at_once() {
+    let project = Project::new();
+    project.replace("tiny.toml", "run = \"audio.shards\"", "run = \"audio.shard\"");
+    project.replace("tiny.toml", "max_steps = 24", "max_step = 24");
+    project.replace("tiny.toml", "inputs.model = \"train\"", "inputs.modle = \"trian\"");
+    fails(&project, &["audio.shard", "did you mean `audio.shards`?", "max_step", "did you mean `max_steps`?", "modle", "trian", "tiny.toml:"]);
+}
+
+#[test]
+fn broken_recordings_become_rejects_and_too_many_fail_the_node() {
+    let project = Project::new();
+    let word = project.path("corpus/stop");
+    let mut files: Vec<_> = fs::read_dir(word).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    fs::write(&files[0], b"this is no recording").unwrap();
+    fails(&project, &[files[0].file_name().unwrap().to_str().unwrap()]);
+    project.replace("tiny.toml", "max_reject_share = 0.01", "max_reject_share = 0.2");
+    assert!(project.sure(&["run", "./tiny.toml", "shards"]).ok);
+}
+
+#[test]
+fn a_missing_worker_fails_the_neural_nodes_only_and_says_how_to_get_it() {
+    let project = Project::new();
+    project.write("sure.toml", "worker = \"./no-such-worker\"\n[corpora]\nspeech_commands = \"corpus\"\n");
+    let answer = project.sure(&["run", "./tiny.toml", "--keep-going"]);
+    assert_eq!(answer.code, Some(1));
+    assert!(answer.err.contains("no-such-worker") && answer.err.contains("make build"), "{}", answer.err);
+    assert!(project.planned("reuse").iter().any(|node| node.starts_with("shards")), "what was finished is kept");
+}
+
+#[test]
+fn a_store_that_cannot_be_written_is_named() {
+    let project = Project::new();
+    project.write("occupied", "a file where the store should be");
+    let answer = project.sure(&["run", "./tiny.toml", "--store", "occupied"]);
+    assert!(answer.code == Some(2) && answer.err.contains("occupied"), "{}", answer.err);
+}
