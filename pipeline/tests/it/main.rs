@@ -20,5 +20,6 @@ mod kills;
 mod matrix;
 mod mistakes;
 mod reruns;
+mod scheduling;
 mod stores;
 mod workers;

@@ -161,7 +161,7 @@ fn full_disk_fails_the_node_and_keeps_what_was_finished() {
                   echo again; $TOY drive $H/books.toml $H/store $H/books $H/ledger; echo exit $?; \
                   head -c 8m /dev/zero > filler 2> /dev/null; echo full; rm $H/books/book1.txt; \
                   $TOY drive $H/books.toml $H/store $H/books $H/ledger > $H/full.txt; echo exit $?; \
-                  rm filler; echo free; $TOY drive $H/books.toml $H/store $H/books $H/ledger; echo exit $?";
+                  rm filler; echo free; $TOY drive $H/books.toml $H/store $H/books $H/ledger | sort";
     let Some(output) = with_mounts("full_disk_fails_the_node_and_keeps_what_was_finished", script, &house) else { return };
     assert_snapshot!(show(&output, &house), @r"
     failed big
@@ -176,10 +176,9 @@ fn full_disk_fails_the_node_and_keeps_what_was_finished() {
     full
     exit 2
     free
-    ran names
     ran count#3
+    ran names
     ran sum
-    exit 0
     ");
     let full = fs::read_to_string(house.path("full.txt")).unwrap();
     assert!(full.contains("No space left on device") || full.contains("full") || full.contains("failed"), "{full}");

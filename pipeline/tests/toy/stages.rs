@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use pipeline::registry::Registry;
 use pipeline::source::SourceNeed;
-use pipeline::{Claims, CpuClaim, Digest, Job, Slot, Stage, StageError};
+use pipeline::{Claims, CpuClaim, Digest, GpuClaim, Job, Slot, Stage, StageError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -319,6 +319,9 @@ impl Stage for Far {
     const ABOUT: &'static str = "does something in a worker process";
     fn slots() -> Vec<Slot> {
         vec![Slot::many("texts", "anything")]
+    }
+    fn claims(&self) -> Claims {
+        Claims { cpu: CpuClaim::All, gpu: GpuClaim::Prefer }
     }
 }
 
