@@ -98,7 +98,7 @@ pub fn part_folder(partition: u32) -> String {
     format!("parts/{partition:05}")
 }
 
-/// Builds the DAG. `targets` are patterns over node ids (see [`matches`]); with none, the stages that no other one uses are
+/// Builds the DAG. `targets` are patterns over node ids (see [`matches()`]); with none, the stages that no other one uses are
 /// wanted, at every point of the matrix.
 ///
 /// # Errors
@@ -175,7 +175,7 @@ fn only_needed(graph: &DiGraph<Node, ()>, mut order: Vec<NodeIndex>, targets: &[
 }
 
 impl Workflow {
-    /// The nodes whose ids match a pattern (see [`matches`]), in order.
+    /// The nodes whose ids match a pattern (see [`matches()`]), in order.
     pub fn find(&self, pattern: &str) -> Vec<NodeIndex> {
         self.order.iter().copied().filter(|node| matches(pattern, &self.graph[*node].id)).collect()
     }
