@@ -1,5 +1,7 @@
 //! The program as a user runs it: both executables, from recordings to the table.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+
 mod mistakes;
 mod reruns;
 mod survival;

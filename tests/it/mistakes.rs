@@ -4,10 +4,16 @@ use std::fs;
 
 use tests::Project;
 
-/// Runs the tiny workflow and expects it to fail with all of these texts.
+/// Makes the shards of the tiny workflow and expects that to fail with all of these texts.
 #[track_caller]
 fn fails(project: &Project, texts: &[&str]) {
-    let answer = project.sure(&["run", "./tiny.toml", "shards"]);
+    fails_at(project, &["run", "./tiny.toml", "shards"], texts);
+}
+
+/// Expects a command to fail with all of these texts.
+#[track_caller]
+fn fails_at(project: &Project, command: &[&str], texts: &[&str]) {
+    let answer = project.sure(command);
     assert!(!answer.ok, "should fail; said {}", answer.err);
     for text in texts {
         assert!(answer.err.contains(text), "`{text}` is not in:\n{}", answer.err);
@@ -40,7 +46,9 @@ fn all_mistakes_of_a_workflow_are_shown_at_once() {
     project.replace("tiny.toml", "run = \"audio.shards\"", "run = \"audio.shard\"");
     project.replace("tiny.toml", "max_steps = 24", "max_step = 24");
     project.replace("tiny.toml", "inputs.model = \"train\"", "inputs.modle = \"trian\"");
-    fails(&project, &["audio.shard", "did you mean `audio.shards`?", "max_step", "did you mean `max_steps`?", "modle", "trian", "tiny.toml:"]);
+    let texts =
+        ["audio.shard", "did you mean `audio.shards`?", "max_step", "did you mean `max_steps`?", "modle", "trian", "tiny.toml:"];
+    fails_at(&project, &["plan", "./tiny.toml"], &texts);
 }
 
 #[test]

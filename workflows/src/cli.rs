@@ -87,6 +87,7 @@ pub(crate) struct MachineArgs {
 }
 
 #[derive(Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) target: Target,

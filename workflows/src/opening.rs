@@ -103,10 +103,8 @@ pub(crate) fn survey(session: &Session<'_>) -> Result<Survey> {
     session.survey().map_err(|error| match &error {
         RunError::NoPlace { place, .. } => {
             let (section, name) = place.split_once('.').unwrap_or(("corpora", place));
-            let mut hint = format!("add `{name} = \"FOLDER\"` to `[{section}]` in sure.toml");
-            if section == "corpora" {
-                hint += &format!(", or give `--corpus {name}=FOLDER`");
-            }
+            let or = if section == "corpora" { format!(", or give `--corpus {name}=FOLDER`") } else { String::new() };
+            let hint = format!("add `{name} = \"FOLDER\"` to `[{section}]` in sure.toml{or}");
             problem(error.to_string(), hint)
         }
         RunError::Source { node, chain, hint: Some(hint) } => {

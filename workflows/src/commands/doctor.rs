@@ -13,25 +13,25 @@ use crate::settings::Settings;
 pub(crate) fn doctor(args: &DoctorArgs) -> Result<ExitCode> {
     let settings = Settings::load(&args.machine, &[])?;
     let mut report = Report { missing: 0 };
-    report.good("sure", env!("CARGO_PKG_VERSION"));
+    Report::good("sure", env!("CARGO_PKG_VERSION"));
     match &settings.file {
-        Some(file) => report.good("settings", &file.display().to_string()),
-        None => report.good("settings", "no sure.toml here or above: defaults"),
+        Some(file) => Report::good("settings", &file.display().to_string()),
+        None => Report::good("settings", "no sure.toml here or above: defaults"),
     }
     let pools = &settings.machine.pools;
-    report.good("cpu pool", &format!("{} slots, {:.1} GiB of memory", pools.cpu, memory_gib()));
+    Report::good("cpu pool", &format!("{} slots, {:.1} GiB of memory", pools.cpu, memory_gib()));
     check_store(&settings, &mut report);
     check_worker(&settings, &mut report);
     for (place, path) in &settings.machine.places.0 {
         if path.is_dir() {
-            report.good(place, &path.display().to_string());
+            Report::good(place, &path.display().to_string());
         } else {
             report.bad(place, &format!("no folder `{}`", path.display()), "correct it in sure.toml");
         }
     }
     if !settings.machine.places.0.keys().any(|place| place.starts_with("corpora.")) {
         let hint = "add `fsdd = \"FOLDER\"` to `[corpora]` in sure.toml, give --corpus fsdd=FOLDER, or make one: sure synth speech_commands FOLDER";
-        report.note("corpora", "no folder is set", hint);
+        Report::note("corpora", "no folder is set", hint);
     }
     Ok(if report.missing == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -41,10 +41,10 @@ struct Report {
 }
 
 impl Report {
-    fn good(&self, name: &str, text: &str) {
+    fn good(name: &str, text: &str) {
         println!("ok       {name:<12} {text}");
     }
-    fn note(&self, name: &str, text: &str, hint: &str) {
+    fn note(name: &str, text: &str, hint: &str) {
         println!("note     {name:<12} {text}\n{:22}{hint}", "");
     }
     fn bad(&mut self, name: &str, text: &str, hint: &str) {
@@ -56,12 +56,12 @@ impl Report {
 fn check_store(settings: &Settings, report: &mut Report) {
     let path = &settings.store;
     if !path.exists() {
-        return report.good("store", &format!("`{}`, begun by the first run ({})", path.display(), free(path)));
+        return Report::good("store", &format!("`{}`, begun by the first run ({})", path.display(), free(path)));
     }
     match Store::open(path) {
         Ok(store) => {
             let runs = store.runs(usize::MAX >> 1).map_or(0, |runs| runs.len());
-            report.good("store", &format!("`{}`, {runs} runs ({})", store.root().display(), free(path)));
+            Report::good("store", &format!("`{}`, {runs} runs ({})", store.root().display(), free(path)));
         }
         Err(error) => {
             let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
@@ -99,17 +99,17 @@ fn check_worker(settings: &Settings, report: &mut Report) {
         }
         Err(error) => return report.bad("worker", &format!("`{}`: {error}", worker.display()), hint),
     };
-    report.good("worker", &worker.display().to_string());
+    Report::good("worker", &worker.display().to_string());
     let probe: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
-    report.good("libtorch", probe["libtorch"].as_str().unwrap_or("unknown version"));
+    Report::good("libtorch", probe["libtorch"].as_str().unwrap_or("unknown version"));
     let devices = probe["cuda_devices"].as_u64().unwrap_or(0);
     match (settings.machine.pools.gpus.len(), probe["cuda"].as_bool().unwrap_or(false)) {
-        (0, _) => report.note(
+        (0, _) => Report::note(
             "gpu pool",
             "no device",
             "training runs on the CPU; `gpus = [0]` under `[pools]` in sure.toml sets devices",
         ),
-        (count, true) => report.good("gpu pool", &format!("{count} devices set, {devices} seen by CUDA")),
+        (count, true) => Report::good("gpu pool", &format!("{count} devices set, {devices} seen by CUDA")),
         (count, false) => {
             let hint = "this libtorch has no CUDA or finds no driver; set LIBTORCH to an install with CUDA, or `gpus = []`";
             report.bad("gpu pool", &format!("{count} devices, but libtorch sees no CUDA"), hint);

@@ -18,11 +18,17 @@ pub(crate) fn list(args: &ListArgs) -> Result<ExitCode> {
     let (registry, workflows) = (registry("sure-neural".as_ref()), library::all()?);
     let Some(name) = &args.name else {
         println!("Workflows (sure run NAME):");
-        workflows.iter().for_each(|spec| println!("  {:<22} {}", spec.name, spec.about));
+        for spec in &workflows {
+            println!("  {:<22} {}", spec.name, spec.about);
+        }
         println!("\nStage kinds (run = \"NAME\" in a workflow file; sure list NAME describes one):");
-        registry.kinds().for_each(|kind| println!("  {:<22} {}", kind.name, kind.about));
+        for kind in registry.kinds() {
+            println!("  {:<22} {}", kind.name, kind.about);
+        }
         println!("\nCorpora (corpus = \"NAME\"; sure list NAME describes one):");
-        datasets::ALL.iter().for_each(|corpus| println!("  {:<22} {}", corpus.name(), corpus.about()));
+        for corpus in datasets::ALL {
+            println!("  {:<22} {}", corpus.name(), corpus.about());
+        }
         return Ok(ExitCode::SUCCESS);
     };
     if let Some(spec) = workflows.iter().find(|spec| spec.name == *name) {
@@ -33,7 +39,9 @@ pub(crate) fn list(args: &ListArgs) -> Result<ExitCode> {
         println!("{}: {}", corpus.name(), corpus.about());
         println!("licence: {}", corpus.licence());
         println!("protocols (the first is the default):");
-        corpus.protocols().iter().for_each(|protocol| println!("  {:<12} {}", protocol.name, protocol.about));
+        for protocol in corpus.protocols() {
+            println!("  {:<12} {}", protocol.name, protocol.about);
+        }
     } else {
         let known = workflows.iter().map(|spec| spec.name.as_str());
         let known = known.chain(registry.kinds().map(|kind| kind.name)).chain(datasets::ALL.iter().map(|corpus| corpus.name()));
@@ -49,7 +57,9 @@ fn describe_workflow(spec: &Spec) {
         let choices = if choices.is_empty() { String::new() } else { format!("  (one of {choices})") };
         println!("  {:<8} {} = {values}{choices}", if axis.matrix { "matrix" } else { "setting" }, axis.name.value);
     }
-    spec.stages.iter().for_each(|stage| println!("  {:<8} {} ({})", "stage", stage.name.value, stage.run.value));
+    for stage in &spec.stages {
+        println!("  {:<8} {} ({})", "stage", stage.name.value, stage.run.value);
+    }
 }
 
 fn shown(values: &[Value]) -> String {

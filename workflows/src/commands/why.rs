@@ -35,7 +35,9 @@ pub(crate) fn why(args: &WhyArgs) -> Result<ExitCode> {
         println!("{}", serde_json::to_string(&explained)?);
     } else {
         let mut seen = HashSet::new();
-        explained.iter().for_each(|explanation| print(explanation, 0, &mut seen));
+        for explanation in &explained {
+            print(explanation, 0, &mut seen);
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -70,7 +72,9 @@ fn print(explanation: &Explanation, depth: usize, seen: &mut HashSet<String>) {
     if explanation.files.len() > FILES_SHOWN {
         println!("{indent}    and {} more files", explanation.files.len() - FILES_SHOWN);
     }
-    explanation.causes.iter().for_each(|cause| print(cause, depth + 1, seen));
+    for cause in &explanation.causes {
+        print(cause, depth + 1, seen);
+    }
 }
 
 fn describe_file(file: &FileChange) -> String {

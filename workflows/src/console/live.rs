@@ -58,7 +58,7 @@ impl Live {
         self.state().nodes.insert(node.to_owned(), bar);
     }
 
-    fn tick(&self, node: &str, done: u64, total: u64, unit: &str, note: &str) {
+    fn advance(&self, node: &str, (done, total): (u64, u64), unit: &str, message: &str) {
         let Some(bar) = self.state().nodes.get(node).cloned() else { return };
         if total > 0 && bar.length() != Some(total) {
             bar.set_length(total);
@@ -67,7 +67,7 @@ impl Live {
             )));
         }
         bar.set_position(done);
-        bar.set_message(note.to_owned());
+        bar.set_message(message.to_owned());
     }
 
     fn finish(&self, node: &str, outcome: &Outcome, secs: f64) {
@@ -103,7 +103,7 @@ impl Progress for Live {
             Event::Scanned { .. } => {}
             Event::RunStarted { workflow, reuse, run_nodes, maybe, .. } => self.begin(workflow, *reuse, *run_nodes, *maybe),
             Event::NodeStarted { node, expected_secs } => self.start(node, *expected_secs),
-            Event::Tick { node, done, total, unit, note } => self.tick(node, *done, *total, unit, note),
+            Event::Tick { node, done, total, unit, note } => self.advance(node, (*done, *total), unit, note),
             Event::Note { node, line } => self.say(&format!("{node}: {line}")),
             Event::NodeFinished { node, outcome, secs } => self.finish(node, outcome, *secs),
             Event::RunFinished { complete, secs, .. } => {
