@@ -19,7 +19,7 @@ use crate::manifest::Manifest;
 use crate::plan::{Plan, SourceDigests, Verdict, base_manifest, plan, with_inputs};
 use crate::schedule::{Grant, Pools, Schedule};
 use crate::source::{ScanError, Tree, scan};
-use crate::stage::{Input, Inputs, Job, JobProgress, Places, StageError, Stop};
+use crate::stage::{Input, Inputs, JobProgress, Places, StageError, Stop};
 use crate::store::{Store, StoreError};
 use crate::traces::{Record, Step, Trace};
 use crate::worker::{self, Request, chain};
@@ -436,22 +436,9 @@ impl Session<'_> {
 
     /// Runs the body, here or in a worker.
     fn call(&self, task: &Task, node: &Node, grant: &Grant, out: &Path, resume: &Path, voice: Voice) -> Result<(), StageError> {
-        if let Some(worker) = &node.kind.worker {
-            let request = Request {
-                kind: node.kind.name.to_owned(),
-                params: node.placed.params().clone(),
-                inputs: task.inputs.clone(),
-                sources: task.sources.clone(),
-                places: self.machine.places.clone(),
-                partition: node.partition,
-                out: out.to_owned(),
-                resume: resume.to_owned(),
-                threads: grant.threads,
-                gpu: grant.gpu,
-            };
-            return worker::call(worker, &request, &task.log, &voice, &self.stop);
-        }
-        let job = Job {
+        let request = Request {
+            kind: node.kind.name.to_owned(),
+            params: node.placed.params().clone(),
             inputs: task.inputs.clone(),
             sources: task.sources.clone(),
             places: self.machine.places.clone(),
@@ -460,9 +447,11 @@ impl Session<'_> {
             resume: resume.to_owned(),
             threads: grant.threads,
             gpu: grant.gpu,
-            progress: Box::new(voice),
-            stop: self.stop.clone(),
         };
+        if let Some(worker) = &node.kind.worker {
+            return worker::call(worker, &request, &task.log, &voice, &self.stop);
+        }
+        let (_, job) = request.into_job(Box::new(voice), self.stop.clone());
         let ran = catch_unwind(AssertUnwindSafe(|| node.placed.run_here(&job)));
         let ran = ran.map_err(|panic| {
             StageError::failed(Panicked(text_of(&*panic))).with_hint("this is a bug in the stage, please report it")

@@ -45,6 +45,14 @@ pub struct Request {
     pub gpu: Option<u32>,
 }
 
+impl Request {
+    /// The parameters, and the job that a body takes.
+    pub(crate) fn into_job(self, progress: Box<dyn JobProgress>, stop: Stop) -> (Value, Job) {
+        let Self { kind: _, params, inputs, sources, places, partition, out, resume, threads, gpu } = self;
+        (params, Job { inputs, sources, places, partition, out, resume, threads, gpu, progress, stop })
+    }
+}
+
 /// A worker program, and what it needs to be started well.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Worker {
@@ -191,19 +199,8 @@ fn answer(bodies: &[Body], request: Request, stop: Stop) -> (Message, ExitCode) 
             ExitCode::from(2),
         );
     };
-    let job = Job {
-        inputs: request.inputs,
-        sources: request.sources,
-        places: request.places,
-        partition: request.partition,
-        out: request.out,
-        resume: request.resume,
-        threads: request.threads,
-        gpu: request.gpu,
-        progress: Box::new(Speaker),
-        stop,
-    };
-    match (body.run)(request.params, &job) {
+    let (params, job) = request.into_job(Box::new(Speaker), stop);
+    match (body.run)(params, &job) {
         Ok(()) => (Message::Done, ExitCode::SUCCESS),
         Err(StageError::Stopped) => (Message::Stopped, ExitCode::from(3)),
         Err(StageError::SourceChanged { path }) => (Message::SourceChanged { path }, ExitCode::FAILURE),
