@@ -15,7 +15,7 @@ step cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
 RUSTDOCFLAGS="-D warnings" step cargo doc --workspace --no-deps --document-private-items --locked --quiet
 
 # The program that plans must start without libtorch.
-if ldd target/debug/sure | grep -E 'torch|c10'; then
+if ldd target/debug/sure | grep -E 'libtorch|libc10'; then
     echo "error: sure links libtorch" >&2
     exit 1
 fi

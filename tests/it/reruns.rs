@@ -89,7 +89,7 @@ fn the_program_that_plans_links_no_libtorch() {
     let linked = Command::new("ldd").arg(executable("sure")).output().unwrap();
     let text = String::from_utf8_lossy(&linked.stdout).into_owned();
     assert!(text.contains("libc.so"), "{text}");
-    assert!(!text.contains("torch") && !text.contains("c10"), "{text}");
+    assert!(!text.contains("libtorch") && !text.contains("libc10"), "{text}");
 }
 
 #[test]
