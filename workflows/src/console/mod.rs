@@ -6,7 +6,7 @@ mod plain;
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 
-use pipeline::event::{Deaf, Event, Outcome, Progress};
+use pipeline::event::{Event, Outcome, Progress};
 
 /// The listener that fits.
 pub(crate) fn pick(quiet: bool, json: bool) -> Arc<dyn Progress> {
@@ -23,10 +23,8 @@ struct Json;
 
 impl Progress for Json {
     fn event(&self, event: &Event) {
-        match serde_json::to_string(event) {
-            Ok(line) => _ = writeln!(io::stdout(), "{line}"), // a reader that is gone needs no events
-            Err(_) => Deaf.event(event),
-        }
+        let line = serde_json::to_string(event).expect("events hold nothing that JSON cannot");
+        let _ = writeln!(io::stdout(), "{line}"); // a reader that is gone needs no events
     }
 }
 
