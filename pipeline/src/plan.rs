@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::Digest;
 use crate::graph::{Node, Workflow};
 use crate::manifest::{Change, Manifest};
-use crate::store::{Store, StoreError};
+use crate::store::StoreError;
 
 /// What happens to one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,32 +69,23 @@ impl Plan {
     }
 }
 
-/// What a plan needs to know of the past.
-pub trait Memory {
-    /// See [`Store::lookup`].
-    fn lookup(&self, fingerprint: Digest) -> Result<Option<Digest>, StoreError>;
-    /// See [`Store::knows_recipe`].
-    fn knows_recipe(&self, recipe: Digest) -> Result<bool, StoreError>;
-    /// See [`Store::part_digest`].
+/// What knows the content of artifacts.
+pub trait Parts {
+    /// The digest of a file or folder of an artifact, or of all of it.
+    ///
+    /// # Errors
+    /// [`StoreError`]
     fn part_digest(&self, artifact: Digest, part: Option<&str>) -> Result<Digest, StoreError>;
-    /// What a node (`workflow:node`) last ran with.
-    fn last_manifest(&self, node: &str) -> Result<Option<Manifest>, StoreError>;
 }
 
-impl Memory for Store {
-    fn lookup(&self, fingerprint: Digest) -> Result<Option<Digest>, StoreError> {
-        Self::lookup(self, fingerprint)
-    }
-    fn knows_recipe(&self, recipe: Digest) -> Result<bool, StoreError> {
-        Self::knows_recipe(self, recipe)
-    }
-    fn part_digest(&self, artifact: Digest, part: Option<&str>) -> Result<Digest, StoreError> {
-        Self::part_digest(self, artifact, part)
-    }
-    fn last_manifest(&self, node: &str) -> Result<Option<Manifest>, StoreError> {
-        let Some((fingerprint, _)) = self.latest(node)? else { return Ok(None) };
-        Ok(self.trace(fingerprint)?.map(|trace| trace.manifest))
-    }
+/// What a plan needs to know of the past.
+pub trait Memory: Parts {
+    /// The artifact of a fingerprint, when it is there.
+    fn lookup(&self, fingerprint: Digest) -> Result<Option<Digest>, StoreError>;
+    /// Whether anything was ever made with this recipe (see [`Manifest::recipe`]).
+    fn knows_recipe(&self, recipe: Digest) -> Result<bool, StoreError>;
+    /// What a node (`workflow:node`) last ran with.
+    fn last_manifest(&self, node: &str) -> Result<Option<Manifest>, StoreError>;
 }
 
 /// Digests of the outside trees, by source node.
@@ -172,14 +163,14 @@ pub fn with_inputs(
     mut manifest: Manifest,
     node: &Node,
     artifacts: &HashMap<NodeIndex, Digest>,
-    memory: &impl Memory,
+    parts: &impl Parts,
 ) -> Result<Manifest, StoreError> {
     for (number, edge) in node.inputs.iter().enumerate() {
         let mut name = edge.field();
         if manifest.0.contains_key(&format!("{}{name}", crate::manifest::INPUT)) {
             name = format!("{name} ({number})");
         }
-        manifest.input(&name, memory.part_digest(artifacts[&edge.from], edge.part.as_deref())?);
+        manifest.input(&name, parts.part_digest(artifacts[&edge.from], edge.part.as_deref())?);
     }
     Ok(manifest)
 }
