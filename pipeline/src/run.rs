@@ -570,6 +570,6 @@ pub fn log_name(node: &Node) -> String {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the time of a run goes into the record, never into an output")]
-fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
