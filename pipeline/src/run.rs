@@ -16,7 +16,7 @@ use crate::Digest;
 use crate::event::{Event, Outcome, Progress};
 use crate::graph::{Node, Workflow};
 use crate::manifest::Manifest;
-use crate::plan::{Plan, SourceDigests, Verdict, base_manifest, plan, with_inputs};
+use crate::plan::{Plan, SourceDigests, Verdict, base_manifest, add_inputs, plan};
 use crate::schedule::{Grant, Pools, Schedule};
 use crate::source::{ScanError, Tree, scan};
 use crate::stage::{Input, Inputs, JobProgress, Places, StageError, Stop};
@@ -357,12 +357,12 @@ impl Session<'_> {
     /// Decides about a node whose inputs are all there.
     fn prepare(&self, index: NodeIndex, survey: &Survey, summary: &Summary, options: &Options) -> Result<Ready, RunError> {
         let node = &self.workflow.graph[index];
-        let base = base_manifest(node, survey.digests.get(&index));
-        let manifest = match with_inputs(base, node, &summary.artifacts, self.store) {
-            Ok(manifest) => manifest,
+        let mut manifest = base_manifest(node, survey.digests.get(&index));
+        match add_inputs(&mut manifest, node, |from| summary.artifacts[&from], self.store) {
+            Ok(()) => {}
             Err(error @ StoreError::NoPart { .. }) => return Ok(Ready::Broken(StageError::failed(error))),
             Err(error) => return Err(error.into()),
-        };
+        }
         let fingerprint = manifest.fingerprint();
         if !options.forced.contains(&index)
             && let Some(artifact) = self.store.lookup(fingerprint)?
