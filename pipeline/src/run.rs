@@ -16,7 +16,7 @@ use crate::Digest;
 use crate::event::{Event, Outcome, Progress};
 use crate::graph::{Node, Workflow};
 use crate::manifest::Manifest;
-use crate::plan::{Plan, SourceDigests, Verdict, base_manifest, add_inputs, plan};
+use crate::plan::{Plan, SourceDigests, Verdict, add_inputs, base_manifest, plan};
 use crate::schedule::{Grant, Pools, Schedule};
 use crate::source::{ScanError, Tree, scan};
 use crate::stage::{Input, Inputs, JobProgress, Places, StageError, Stop};

@@ -99,6 +99,18 @@ pub(super) fn is_sound(root: &Path, files: &[TreeFile]) -> bool {
     root.is_dir() && files.par_iter().all(sound)
 }
 
+/// The first thing that is wrong with an artifact: a file that differs, is missing or was added.
+pub(super) fn first_damage(root: &Path, files: &[TreeFile]) -> Option<String> {
+    let Ok((paths, _)) = list(root) else { return Some("it cannot be listed".to_owned()) };
+    if let Some(extra) = paths.iter().find(|path| files.binary_search_by(|file| file.path.cmp(path)).is_err()) {
+        return Some(format!("`{extra}` was added"));
+    }
+    if let Some(missing) = files.iter().find(|file| paths.binary_search(&file.path).is_err()) {
+        return Some(format!("`{}` is missing", missing.path));
+    }
+    files.iter().find(|file| !is_sound(root, std::slice::from_ref(file))).map(|file| format!("`{}` differs", file.path))
+}
+
 pub(super) fn digest_of(files: &[TreeFile]) -> Digest {
     listing_digest(files.iter().map(|file| (file.path.as_str(), file.size, file.digest)))
 }

@@ -16,6 +16,7 @@ mod house;
 mod big;
 mod failures;
 mod honesty;
+mod housekeeping;
 mod kills;
 mod matrix;
 mod mistakes;
