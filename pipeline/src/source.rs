@@ -4,9 +4,11 @@
 //! size, modification and change time. A file changed so shortly before it was hashed that the clock of the file system
 //! could not tell a later change apart is hashed once more after that interval.
 
+mod hash;
+
 use std::collections::HashMap;
 use std::fs::{self, File, Metadata};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -15,6 +17,8 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::Digest;
+
+pub(crate) use hash::hash_file;
 
 /// A tree of outside files that a stage reads.
 pub struct SourceNeed {
@@ -235,27 +239,14 @@ fn hash_one(path: &Path) -> Result<(Stat, Digest, bool), ScanError> {
     let read = |source| ScanError::Read { path: path.to_owned(), source };
     for _ in 0..3 {
         let now = clock();
-        let mut file = File::open(path).map_err(read)?;
+        let file = File::open(path).map_err(read)?;
         let before = Stat::of(&file.metadata().map_err(read)?);
-        let digest = hash_reader(&mut file).map_err(read)?;
+        let digest = hash_file(&file).map_err(read)?;
         if Stat::of(&fs::metadata(path).map_err(read)?) == before {
             return Ok((before, digest, before.is_racy(now)));
         }
     }
     Err(ScanError::Unsteady { path: path.to_owned() })
-}
-
-/// BLAKE3 of everything a reader gives, in bounded memory.
-pub(crate) fn hash_reader(reader: &mut impl Read) -> io::Result<Digest> {
-    let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0; 256 * 1024];
-    loop {
-        let count = reader.read(&mut buffer)?;
-        if count == 0 {
-            return Ok(Digest(*hasher.finalize().as_bytes()));
-        }
-        hasher.update(&buffer[..count]);
-    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "compared with file times only; no output depends on it")]

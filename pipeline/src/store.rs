@@ -25,7 +25,7 @@ use std::time::Duration;
 use rayon::prelude::*;
 
 use crate::Digest;
-use crate::source::{TreeFile, hash_reader, listing_digest};
+use crate::source::{TreeFile, hash_file, listing_digest};
 use crate::stage::Stop;
 use crate::traces::{RunRow, Step, Trace, Traces, damaged};
 
@@ -295,9 +295,8 @@ impl Store {
     pub fn is_sound(&self, artifact: Digest) -> Result<bool, StoreError> {
         let files = self.listing(artifact)?;
         let root = self.path(artifact);
-        let sound = |file: &TreeFile| {
-            File::open(root.join(&file.path)).and_then(|mut open| hash_reader(&mut open)).ok() == Some(file.digest)
-        };
+        let sound =
+            |file: &TreeFile| File::open(root.join(&file.path)).and_then(|open| hash_file(&open)).ok() == Some(file.digest);
         Ok(files.par_iter().all(sound))
     }
 
@@ -510,8 +509,8 @@ fn seal(root: &Path) -> Result<Vec<TreeFile>, StoreError> {
     paths.sort();
     let files = paths.into_par_iter().map(|path| {
         let full = root.join(&path);
-        let mut file = File::open(&full).map_err(io_error("read", &full))?;
-        let digest = hash_reader(&mut file).map_err(io_error("read", &full))?;
+        let file = File::open(&full).map_err(io_error("read", &full))?;
+        let digest = hash_file(&file).map_err(io_error("read", &full))?;
         let size = file.metadata().map_err(io_error("read", &full))?.len();
         file.set_permissions(Permissions::from_mode(0o444)).map_err(io_error("protect", &full))?;
         file.sync_all().map_err(io_error("write", &full))?;
