@@ -11,6 +11,7 @@ use crate::graph::Workflow;
 use crate::manifest::{Change, INPUT, Manifest};
 use crate::plan::{Plan, Reason, Verdict};
 use crate::store::{Store, StoreError};
+use crate::traces::TraceId;
 
 /// Why a node is, was or will be run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -157,9 +158,9 @@ fn source_files(workflow: &Workflow, node: NodeIndex, store: &Store) -> Result<V
 }
 
 /// The outside files that an execution saw, with their digests.
-fn kept_files(fingerprint: Digest, store: &Store) -> Result<BTreeMap<String, String>, StoreError> {
+fn kept_files(trace: TraceId, store: &Store) -> Result<BTreeMap<String, String>, StoreError> {
     let mut files = BTreeMap::new();
-    let trace = store.trace(fingerprint)?;
+    let trace = store.trace(trace)?;
     let trees = trace.as_ref().and_then(|trace| trace.record.facts.get("trees")).and_then(|trees| trees.as_object());
     for digest in trees.into_iter().flatten().filter_map(|(_, digest)| digest.as_str().and_then(Digest::parse)) {
         let text = fs::read_to_string(store.path(digest).join("tree.txt")).unwrap_or_default(); // gone: nothing to name

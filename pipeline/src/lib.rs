@@ -6,6 +6,7 @@ pub mod event;
 pub mod explain;
 pub mod graph;
 pub mod manifest;
+pub mod memo;
 pub mod mistake;
 pub mod plan;
 pub mod registry;

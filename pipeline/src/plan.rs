@@ -4,14 +4,15 @@
 //! several nodes of one run turn out to make the same does one of them run for all.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use petgraph::graph::NodeIndex;
 use serde::Serialize;
 
 use crate::Digest;
 use crate::graph::{Node, Workflow};
-use crate::manifest::{Change, Manifest};
-use crate::store::{Store, StoreError};
+use crate::manifest::{Change, INPUT, Manifest};
+use crate::store::StoreError;
 
 /// What happens to one node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,32 +70,23 @@ impl Plan {
     }
 }
 
-/// What a plan needs to know of the past.
-pub trait Memory {
-    /// See [`Store::lookup`].
-    fn lookup(&self, fingerprint: Digest) -> Result<Option<Digest>, StoreError>;
-    /// See [`Store::knows_recipe`].
-    fn knows_recipe(&self, recipe: Digest) -> Result<bool, StoreError>;
-    /// See [`Store::part_digest`].
+/// What knows the content of artifacts.
+pub trait Parts {
+    /// The digest of a file or folder of an artifact, or of all of it.
+    ///
+    /// # Errors
+    /// [`StoreError`]
     fn part_digest(&self, artifact: Digest, part: Option<&str>) -> Result<Digest, StoreError>;
-    /// What a node (`workflow:node`) last ran with.
-    fn last_manifest(&self, node: &str) -> Result<Option<Manifest>, StoreError>;
 }
 
-impl Memory for Store {
-    fn lookup(&self, fingerprint: Digest) -> Result<Option<Digest>, StoreError> {
-        Self::lookup(self, fingerprint)
-    }
-    fn knows_recipe(&self, recipe: Digest) -> Result<bool, StoreError> {
-        Self::knows_recipe(self, recipe)
-    }
-    fn part_digest(&self, artifact: Digest, part: Option<&str>) -> Result<Digest, StoreError> {
-        Self::part_digest(self, artifact, part)
-    }
-    fn last_manifest(&self, node: &str) -> Result<Option<Manifest>, StoreError> {
-        let Some((fingerprint, _)) = self.latest(node)? else { return Ok(None) };
-        Ok(self.trace(fingerprint)?.map(|trace| trace.manifest))
-    }
+/// What a plan needs to know of the past.
+pub trait Memory: Parts {
+    /// The artifact of a fingerprint, when it is there.
+    fn lookup(&self, fingerprint: Digest) -> Result<Option<Digest>, StoreError>;
+    /// Whether anything was ever made with this recipe (see [`Manifest::recipe`]).
+    fn knows_recipe(&self, recipe: Digest) -> Result<bool, StoreError>;
+    /// What a node (`workflow:node`) last ran with.
+    fn last_manifest(&self, node: &str) -> Result<Option<Manifest>, StoreError>;
 }
 
 /// Digests of the outside trees, by source node.
@@ -102,7 +94,19 @@ pub type SourceDigests = HashMap<NodeIndex, Vec<(String, Digest)>>;
 
 /// The part of a node's manifest that is known before any input, outside trees included.
 pub fn base_manifest(node: &Node, sources: Option<&Vec<(String, Digest)>>) -> Manifest {
-    let mut manifest = Manifest::new(node.kind.name, node.kind.version, node.placed.params(), &node.placed.environment());
+    let mut manifest = recipe_of(node);
+    manifest.0.extend(particulars(node, sources).0);
+    manifest
+}
+
+/// What all nodes of the same stage with the same parameters share.
+fn recipe_of(node: &Node) -> Manifest {
+    Manifest::new(node.kind.name, node.kind.version, node.placed.params(), &node.placed.environment())
+}
+
+/// What else of a node's manifest is known before any input.
+fn particulars(node: &Node, sources: Option<&Vec<(String, Digest)>>) -> Manifest {
+    let mut manifest = Manifest::default();
     if let Some(partition) = node.partition {
         manifest.field("partition", &partition.to_string()); // a body sees it, so the output may depend on it
     }
@@ -123,82 +127,106 @@ pub fn plan(
     forced: &HashSet<NodeIndex>,
     memory: &impl Memory,
 ) -> Result<Plan, StoreError> {
-    let mut artifacts: HashMap<NodeIndex, Digest> = HashMap::new();
-    let mut coming: HashSet<Digest> = HashSet::new();
-    let mut plan = Plan::default();
+    let mut planning = Planning { workflow, memory, artifacts: vec![None; workflow.graph.node_count()], coming: HashSet::new() };
+    // Stages that are placed once serve many nodes, and writing down their parameters is the dearest part of a plan.
+    let mut recipes: HashMap<*const (), Manifest> = HashMap::new();
+    let mut verdicts = Vec::with_capacity(workflow.order.len());
     for index in &workflow.order {
         let node = &workflow.graph[*index];
-        let base = base_manifest(node, sources.get(index));
-        let open: Vec<NodeIndex> = workflow.open_inputs(*index, &artifacts);
+        let recipe = recipes.entry(Arc::as_ptr(&node.placed).cast()).or_insert_with(|| recipe_of(node));
         let verdict = if forced.contains(index) {
             Verdict::Run(Reason::Forced)
-        } else if open.is_empty() {
-            match with_inputs(base, node, &artifacts, memory) {
-                Ok(manifest) => settle(workflow, node, &manifest, &mut coming, memory)?,
-                // The part it wants is not there: running it says so.
-                Err(StoreError::NoPart { .. } | StoreError::Gone { .. }) => Verdict::Run(Reason::New),
-                Err(error) => return Err(error),
-            }
-        } else if memory.knows_recipe(base.recipe())? {
-            Verdict::RunIf(open)
         } else {
-            Verdict::Run(reason(workflow, node, &base, Inputs::Open, memory)?)
+            planning.decide(node, recipe, particulars(node, sources.get(index)))?
         };
         if let Verdict::Reuse { artifact, .. } = verdict {
-            artifacts.insert(*index, artifact);
+            planning.artifacts[index.index()] = Some(artifact);
         }
-        plan.verdicts.push((*index, verdict));
+        verdicts.push((*index, verdict));
     }
-    Ok(plan)
+    Ok(Plan { verdicts })
 }
 
-impl Workflow {
+/// A plan in the making.
+struct Planning<'a, M> {
+    workflow: &'a Workflow,
+    memory: &'a M,
+    /// What is known to be there, by node.
+    artifacts: Vec<Option<Digest>>,
+    /// What this plan makes already.
+    coming: HashSet<Digest>,
+}
+
+impl<M: Memory> Planning<'_, M> {
+    /// The fate of one node: `recipe` and `more` are the parts of its manifest.
+    fn decide(&mut self, node: &Node, recipe: &Manifest, mut more: Manifest) -> Result<Verdict, StoreError> {
+        let open = self.open_inputs(node);
+        if !open.is_empty() {
+            let base = join(recipe, &more);
+            return Ok(if self.memory.knows_recipe(base.recipe())? {
+                Verdict::RunIf(open)
+            } else {
+                Verdict::Run(self.reason(node, &base, Inputs::Open)?)
+            });
+        }
+        let artifact = |from: NodeIndex| self.artifacts[from.index()].expect("no input is open");
+        match add_inputs(&mut more, node, artifact, self.memory) {
+            Ok(()) => {}
+            // The part it wants is not there: running it says so.
+            Err(StoreError::NoPart { .. } | StoreError::Gone { .. }) => return Ok(Verdict::Run(Reason::New)),
+            Err(error) => return Err(error),
+        }
+        let fingerprint = recipe.fingerprint_with(&more);
+        if let Some(artifact) = self.memory.lookup(fingerprint)? {
+            return Ok(Verdict::Reuse { fingerprint, artifact });
+        }
+        if !self.coming.insert(fingerprint) {
+            return Ok(Verdict::RunIf(vec![])); // another node of this plan makes the same
+        }
+        Ok(Verdict::Run(self.reason(node, &join(recipe, &more), Inputs::Known)?))
+    }
+
     /// The producers of a node's inputs whose artifacts are not known yet.
-    fn open_inputs(&self, index: NodeIndex, artifacts: &HashMap<NodeIndex, Digest>) -> Vec<NodeIndex> {
-        let mut open: Vec<NodeIndex> =
-            self.graph[index].inputs.iter().map(|edge| edge.from).filter(|from| !artifacts.contains_key(from)).collect();
+    fn open_inputs(&self, node: &Node) -> Vec<NodeIndex> {
+        let from = node.inputs.iter().map(|edge| edge.from);
+        let mut open: Vec<NodeIndex> = from.filter(|from| self.artifacts[from.index()].is_none()).collect();
         open.sort();
         open.dedup();
         open
     }
+
+    /// Compares with what the node last ran with. A manifest without its inputs is compared without them.
+    fn reason(&self, node: &Node, manifest: &Manifest, inputs: Inputs) -> Result<Reason, StoreError> {
+        let Some(last) = self.memory.last_manifest(&self.workflow.key(node))? else { return Ok(Reason::New) };
+        let mut changes = manifest.since(&last);
+        if inputs == Inputs::Open {
+            changes.retain(|change| change.new.is_some() || !change.field.starts_with(INPUT));
+        }
+        Ok(if changes.is_empty() { Reason::Gone } else { Reason::Changed { changes } })
+    }
 }
 
-/// Adds the digests of a node's inputs to its manifest.
+fn join(one: &Manifest, other: &Manifest) -> Manifest {
+    Manifest(one.0.iter().chain(&other.0).map(|(name, value)| (name.clone(), value.clone())).collect())
+}
+
+/// Adds the digests of a node's inputs to its manifest; `artifact` tells what a producer has made.
 ///
 /// # Errors
 /// [`StoreError::NoPart`] when an artifact lacks the part that is meant.
-#[expect(clippy::implicit_hasher, reason = "all callers use the default one")]
-pub fn with_inputs(
-    mut manifest: Manifest,
+pub fn add_inputs(
+    manifest: &mut Manifest,
     node: &Node,
-    artifacts: &HashMap<NodeIndex, Digest>,
-    memory: &impl Memory,
-) -> Result<Manifest, StoreError> {
+    artifact: impl Fn(NodeIndex) -> Digest,
+    parts: &impl Parts,
+) -> Result<(), StoreError> {
     for (number, edge) in node.inputs.iter().enumerate() {
-        let mut name = edge.field();
-        if manifest.0.contains_key(&format!("{}{name}", crate::manifest::INPUT)) {
-            name = format!("{name} ({number})");
-        }
-        manifest.input(&name, memory.part_digest(artifacts[&edge.from], edge.part.as_deref())?);
+        let digest = parts.part_digest(artifact(edge.from), edge.part.as_deref())?;
+        let name = format!("{INPUT}{}", edge.field());
+        let name = if manifest.0.contains_key(&name) { format!("{name} ({number})") } else { name };
+        manifest.field(&name, &digest.to_string());
     }
-    Ok(manifest)
-}
-
-fn settle(
-    workflow: &Workflow,
-    node: &Node,
-    manifest: &Manifest,
-    coming: &mut HashSet<Digest>,
-    memory: &impl Memory,
-) -> Result<Verdict, StoreError> {
-    let fingerprint = manifest.fingerprint();
-    if let Some(artifact) = memory.lookup(fingerprint)? {
-        return Ok(Verdict::Reuse { fingerprint, artifact });
-    }
-    if !coming.insert(fingerprint) {
-        return Ok(Verdict::RunIf(vec![])); // another node of this plan makes the same
-    }
-    Ok(Verdict::Run(reason(workflow, node, manifest, Inputs::Known, memory)?))
+    Ok(())
 }
 
 /// Whether a manifest holds the digests of the node's inputs already.
@@ -206,22 +234,6 @@ fn settle(
 enum Inputs {
     Known,
     Open,
-}
-
-/// Compares with what the node last ran with. A manifest without its inputs is compared without them.
-fn reason(
-    workflow: &Workflow,
-    node: &Node,
-    manifest: &Manifest,
-    inputs: Inputs,
-    memory: &impl Memory,
-) -> Result<Reason, StoreError> {
-    let Some(last) = memory.last_manifest(&workflow.key(node))? else { return Ok(Reason::New) };
-    let mut changes = manifest.since(&last);
-    if inputs == Inputs::Open {
-        changes.retain(|change| change.new.is_some() || !change.field.starts_with(crate::manifest::INPUT));
-    }
-    Ok(if changes.is_empty() { Reason::Gone } else { Reason::Changed { changes } })
 }
 
 impl Workflow {

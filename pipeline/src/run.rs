@@ -16,7 +16,7 @@ use crate::Digest;
 use crate::event::{Event, Outcome, Progress};
 use crate::graph::{Node, Workflow};
 use crate::manifest::Manifest;
-use crate::plan::{Plan, SourceDigests, Verdict, base_manifest, plan, with_inputs};
+use crate::plan::{Plan, SourceDigests, Verdict, base_manifest, add_inputs, plan};
 use crate::schedule::{Grant, Pools, Schedule};
 use crate::source::{Listing, ScanError, scan};
 use crate::stage::{Input, Inputs, JobProgress, Places, StageError, Stop};
@@ -202,7 +202,7 @@ impl Session<'_> {
     /// # Errors
     /// [`StoreError`]
     pub fn plan(&self, survey: &Survey, forced: &HashSet<NodeIndex>) -> Result<Plan, StoreError> {
-        plan(self.workflow, &survey.digests, forced, self.store)
+        self.store.recall(|recall| plan(self.workflow, &survey.digests, forced, recall))
     }
 
     /// Runs what must run.
@@ -211,7 +211,7 @@ impl Session<'_> {
     /// [`RunError`] when the store fails; a failing node is part of the [`Summary`].
     pub fn run(&self, survey: &Survey, plan: &Plan, options: &Options) -> Result<Summary, RunError> {
         let begun = Instant::now();
-        let run = self.store.begin_run(&self.workflow.name, &options.request, now_ms())?;
+        let run = self.store.begin_run(&self.workflow.name, &options.request, &self.machine.host, now_ms())?;
         let (reuse, run_nodes, maybe) = plan.counts();
         self.progress.event(&Event::RunStarted { run, workflow: self.workflow.name.clone(), reuse, run_nodes, maybe });
         let mut summary = Summary { run, complete: false, stopped: false, steps: vec![], artifacts: HashMap::new() };
@@ -225,7 +225,8 @@ impl Session<'_> {
         } else {
             "failed"
         };
-        self.store.end_run(run, outcome, &summary.steps)?;
+        self.store.settle()?;
+        self.store.end_run(run, outcome, &summary.steps, now_ms())?;
         self.progress.event(&Event::RunFinished { run, complete: summary.complete, secs: begun.elapsed().as_secs_f64() });
         Ok(summary)
     }
@@ -239,7 +240,7 @@ impl Session<'_> {
                 _ => None,
             })
             .collect();
-        let times = if plan.is_done() { BTreeMap::new() } else { self.store.durations(&self.workflow.name)? };
+        let times = if plan.is_done() { HashMap::new() } else { self.store.durations(&self.workflow.name)? };
         let secs = |node: NodeIndex| times.get(&self.workflow.key(&self.workflow.graph[node])).copied();
         let mut schedule = Schedule::new(self.workflow, self.machine.pools.clone(), secs);
         let mut tasks: HashMap<NodeIndex, Task> = HashMap::new();
@@ -356,12 +357,12 @@ impl Session<'_> {
     /// Decides about a node whose inputs are all there.
     fn prepare(&self, index: NodeIndex, survey: &Survey, summary: &Summary, options: &Options) -> Result<Ready, RunError> {
         let node = &self.workflow.graph[index];
-        let base = base_manifest(node, survey.digests.get(&index));
-        let manifest = match with_inputs(base, node, &summary.artifacts, self.store) {
-            Ok(manifest) => manifest,
+        let mut manifest = base_manifest(node, survey.digests.get(&index));
+        match add_inputs(&mut manifest, node, |from| summary.artifacts[&from], self.store) {
+            Ok(()) => {}
             Err(error @ StoreError::NoPart { .. }) => return Ok(Ready::Broken(StageError::failed(error))),
             Err(error) => return Err(error.into()),
-        };
+        }
         let fingerprint = manifest.fingerprint();
         if !options.forced.contains(&index)
             && let Some(artifact) = self.store.lookup(fingerprint)?
@@ -561,6 +562,6 @@ pub fn log_name(node: &Node) -> String {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the time of a run goes into the record, never into an output")]
-fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }

@@ -1,12 +1,17 @@
 //! What most commands begin with: the workflow, the store and the machine.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use pipeline::event::Progress;
 use pipeline::graph::{Workflow, build};
+use pipeline::memo::Question;
+use pipeline::registry::Registry;
 use pipeline::run::{RunError, Session, Survey};
+use pipeline::spec::Spec;
 use pipeline::store::Store;
 use pipeline::{Places, Stop};
 use serde::{Deserialize, Serialize};
@@ -17,6 +22,16 @@ use crate::problem::problem;
 use crate::settings::Settings;
 use crate::stages::registry;
 
+/// What was asked for and where, before a graph is built of it.
+pub(crate) struct Asking {
+    pub(crate) settings: Settings,
+    pub(crate) registry: Registry,
+    pub(crate) store: Store,
+    /// What was asked for, for the record.
+    pub(crate) request: Request,
+    spec: Spec,
+}
+
 /// A workflow with all it runs on.
 pub(crate) struct Opening {
     pub(crate) settings: Settings,
@@ -24,6 +39,8 @@ pub(crate) struct Opening {
     pub(crate) store: Store,
     /// What was asked for, for the record.
     pub(crate) request: Request,
+    /// The same, for the shortcut past planning.
+    pub(crate) question: Question,
 }
 
 /// What was asked for, as the record of runs keeps it.
@@ -37,7 +54,7 @@ pub(crate) struct Request {
     pub(crate) corpora: Places,
 }
 
-impl Opening {
+impl Asking {
     pub(crate) fn new(target: &Target) -> Result<Self> {
         let settings = Settings::load(&target.place.machine, &target.place.corpus)?;
         let mut set: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -48,6 +65,45 @@ impl Opening {
         let corpora = Places(target.place.corpus.iter().map(|(name, path)| (name.clone(), here.join(path))).collect());
         let request = Request { workflow: target.workflow.clone(), set, targets: target.targets.clone(), corpora };
         Self::with(settings, request)
+    }
+
+    fn with(settings: Settings, request: Request) -> Result<Self> {
+        let spec = library::find(&request.workflow)?;
+        let registry = registry(&settings.worker);
+        let store = Store::open(&settings.store)?;
+        if let Some(aside) = &store.set_aside {
+            eprintln!(
+                "warning: the store's database was damaged or is of another version; it is set aside as `{}`, and what it knew runs again",
+                aside.display()
+            );
+        }
+        Ok(Self { settings, registry, store, request, spec })
+    }
+
+    /// What is asked, as far as it decides what a run finds.
+    pub(crate) fn question(&self) -> Question {
+        Question::new(&self.spec.name, &[&self.spec.text], &self.request.set, &self.request.targets, &program())
+    }
+
+    /// Builds the graph.
+    pub(crate) fn open(self) -> Result<Opening> {
+        let question = self.question();
+        let workflow = build(&self.spec, &self.registry, &self.request.set, &self.request.targets)?;
+        let Self { settings, store, request, .. } = self;
+        Ok(Opening { settings, workflow, store, request, question })
+    }
+}
+
+/// What changes with every build of this program.
+fn program() -> String {
+    let meta = std::env::current_exe().and_then(fs::metadata);
+    let known = meta.map(|meta| format!("{} {} {}.{}", meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec()));
+    format!("{} {}", env!("CARGO_PKG_VERSION"), known.unwrap_or_default())
+}
+
+impl Opening {
+    pub(crate) fn new(target: &Target) -> Result<Self> {
+        Asking::new(target)?.open()
     }
 
     /// Opens the workflow of a node: the one it names, else that of the last run, set as it was then.
@@ -78,19 +134,6 @@ impl Opening {
         }
         let target = Target { workflow: last.workflow, targets: vec![], place };
         Ok((Self::new(&target)?, node.to_owned()))
-    }
-
-    fn with(settings: Settings, request: Request) -> Result<Self> {
-        let spec = library::find(&request.workflow)?;
-        let workflow = build(&spec, &registry(&settings.worker), &request.set, &request.targets)?;
-        let store = Store::open(&settings.store)?;
-        if let Some(aside) = &store.set_aside {
-            eprintln!(
-                "warning: the store's database was damaged and is set aside as `{}`; what it knew runs again",
-                aside.display()
-            );
-        }
-        Ok(Self { settings, workflow, store, request })
     }
 
     pub(crate) fn session(&self, progress: Arc<dyn Progress>, stop: Stop) -> Session<'_> {

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use pipeline::Digest;
 use pipeline::graph::{Settings, Workflow, build};
 use pipeline::manifest::Manifest;
-use pipeline::plan::{Memory, plan};
+use pipeline::plan::{Memory, Parts, plan};
 use pipeline::registry::Registry;
 use pipeline::schedule::{Pools, Schedule};
 use pipeline::spec::parse;
@@ -25,11 +25,14 @@ impl Memory for Dream {
     fn knows_recipe(&self, _: Digest) -> Result<bool, StoreError> {
         Ok(false)
     }
-    fn part_digest(&self, artifact: Digest, _: Option<&str>) -> Result<Digest, StoreError> {
-        Ok(artifact)
-    }
     fn last_manifest(&self, _: &str) -> Result<Option<Manifest>, StoreError> {
         Ok(None)
+    }
+}
+
+impl Parts for Dream {
+    fn part_digest(&self, artifact: Digest, _: Option<&str>) -> Result<Digest, StoreError> {
+        Ok(artifact)
     }
 }
 

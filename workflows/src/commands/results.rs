@@ -6,28 +6,21 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use petgraph::Direction;
-use pipeline::run::Summary;
+use pipeline::memo::End;
+use pipeline::store::Store;
 
-use crate::opening::Opening;
+use crate::settings::Settings;
 
 /// Makes `results/<workflow>/<stage>` (`<node>` when it has several) point to the artifacts that nothing else uses.
-pub(crate) fn link_results(opening: &Opening, summary: &Summary) -> Result<Vec<PathBuf>> {
-    let (workflow, folder) = (&opening.workflow, opening.settings.results.join(&opening.workflow.name));
+pub(crate) fn link_results(workflow: &str, ends: &[End], settings: &Settings, store: &Store) -> Result<Vec<PathBuf>> {
+    let folder = settings.results.join(workflow);
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
     let mut links = vec![];
-    for node in &workflow.order {
-        let used =
-            workflow.graph.neighbors_directed(*node, Direction::Outgoing).any(|next| summary.artifacts.contains_key(&next));
-        if used {
-            continue;
-        }
-        fs::create_dir_all(&folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
-        let (id, stage) = (&workflow.graph[*node].id, &workflow.graph[*node].stage);
-        let alone = workflow.order.iter().filter(|other| workflow.graph[**other].stage == *stage).count() == 1;
-        let link = folder.join(if alone { stage.as_ref() } else { id });
-        let target = opening.store.path(summary.artifacts[node]);
+    for end in ends {
+        let link = folder.join(end.name.replace('/', "_")); // a value of the matrix may hold a path
+        let target = store.path(end.artifact);
         if fs::read_link(&link).ok().as_deref() != Some(&*target) {
-            let aside = folder.join(format!(".{stage}.{}", std::process::id()));
+            let aside = folder.join(format!(".new.{}", std::process::id()));
             let _ = fs::remove_file(&aside); // of a run that was killed right here
             symlink(&target, &aside)
                 .and_then(|()| fs::rename(&aside, &link))

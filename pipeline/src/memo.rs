@@ -1,0 +1,296 @@
+//! A shortcut past planning: the answer of a run that ended complete, kept for when the same is asked again and nothing has changed.
+//!
+//! What a run finds depends on the workflow's text, the settings, the targets, the program, the outside trees and what the store
+//! holds; nothing else. A memo names them all. It holds while
+//! - the question is the same (its key: text, settings, targets, program);
+//! - no node of the workflow got another trace since (the workflow's generation in the store);
+//! - the outside trees have the same digests, by the same scan as always;
+//! - every artifact is still in its place. Artifacts lie in 256 folders; one whose times are as they were has lost nothing.
+//!
+//! It is only a shortcut: whenever something does not match, the run plans as usual, and a memo that is lost costs no more.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::event::{Event, Progress};
+use crate::graph::Workflow;
+use crate::registry::Registry;
+use crate::run::{Machine, Summary, Survey, now_ms};
+use crate::source::scan;
+use crate::store::{Store, StoreError};
+use crate::{Digest, Places};
+
+/// What is asked of a workflow.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// The workflow's name.
+    pub workflow: String,
+    key: Digest,
+}
+
+impl Question {
+    /// `texts`: the workflow file and all it includes; `program`: what changes whenever the stages may (the executable's identity).
+    pub fn new(workflow: &str, texts: &[&str], settings: &BTreeMap<String, Vec<String>>, targets: &[String], program: &str) -> Self {
+        let asked = serde_json::to_vec(&(workflow, texts, settings, targets, program)).expect("plain data");
+        Self { workflow: workflow.to_owned(), key: Digest::of(&asked) }
+    }
+
+    fn path(&self, store: &Store) -> PathBuf {
+        store.root().join("memo").join(self.key.to_string())
+    }
+}
+
+/// The first part of a memo; the digests of all artifacts follow.
+#[derive(Serialize, Deserialize)]
+struct Head {
+    generation: i64,
+    nodes: usize,
+    sources: Vec<SourceMemo>,
+    ends: Vec<End>,
+    /// For each of the 256 folders of artifacts, when it last changed.
+    folders: Vec<Option<Times>>,
+}
+
+/// An outside tree as it was.
+#[derive(Serialize, Deserialize)]
+struct SourceMemo {
+    node: String,
+    kind: String,
+    params: Value,
+    place: String,
+    digest: Digest,
+}
+
+/// A node that nothing else uses: what a workflow is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct End {
+    /// Its stage, or its id where the stage has several nodes.
+    pub name: String,
+    /// What it made.
+    pub artifact: Digest,
+}
+
+/// Inode, modification and change time.
+type Times = (u64, i64, i64, i64, i64);
+
+/// A workflow that is up to date as a whole.
+#[derive(Debug)]
+pub struct Standing {
+    /// Number of its nodes.
+    pub nodes: usize,
+    /// What it is for.
+    pub ends: Vec<End>,
+}
+
+/// The wanted nodes of a workflow that nothing else uses, with what they made.
+pub fn ends(workflow: &Workflow, summary: &Summary) -> Vec<End> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for node in &workflow.order {
+        *counts.entry(&workflow.graph[*node].stage).or_default() += 1;
+    }
+    let mut ends = vec![];
+    for index in &workflow.order {
+        let used = workflow.graph.neighbors(*index).any(|next| summary.artifacts.contains_key(&next));
+        let Some(artifact) = summary.artifacts.get(index).filter(|_| !used) else { continue };
+        let node = &workflow.graph[*index];
+        let name = if counts[&*node.stage] == 1 { node.stage.to_string() } else { node.id.clone() };
+        ends.push(End { name, artifact: *artifact });
+    }
+    ends
+}
+
+/// Keeps the answer of a run that ended complete.
+///
+/// # Errors
+/// [`StoreError`] when the store does not answer. A memo that cannot be written is left out.
+pub fn keep(question: &Question, workflow: &Workflow, survey: &Survey, summary: &Summary, store: &Store) -> Result<(), StoreError> {
+    let mut sources = vec![];
+    for index in workflow.order.iter().filter(|index| survey.digests.contains_key(index)) {
+        let node = &workflow.graph[*index];
+        sources.extend(survey.digests[index].iter().map(|(place, digest)| SourceMemo {
+            node: node.id.clone(),
+            kind: node.kind.name.to_owned(),
+            params: node.placed.params().clone(),
+            place: place.clone(),
+            digest: *digest,
+        }));
+    }
+    let mut artifacts: Vec<Digest> = summary.artifacts.values().copied().collect();
+    artifacts.sort_unstable();
+    artifacts.dedup();
+    let generation = store.generation(&workflow.name)?;
+    let head = Head {
+        generation,
+        nodes: workflow.order.len(),
+        sources,
+        ends: ends(workflow, summary),
+        folders: folder_times(store, &artifacts),
+    };
+    write(&question.path(store), &head, &artifacts);
+    Ok(())
+}
+
+/// The kept answer, when it still holds.
+///
+/// # Errors
+/// [`StoreError`] when the store does not answer.
+pub fn recall(
+    question: &Question,
+    store: &Store,
+    registry: &Registry,
+    places: &Places,
+    progress: &dyn Progress,
+) -> Result<Option<Standing>, StoreError> {
+    let path = question.path(store);
+    let Some((mut head, artifacts)) = read(&path) else { return Ok(None) };
+    if store.generation(&question.workflow)? != head.generation {
+        return Ok(None);
+    }
+    if !head.sources.iter().all(|source| still_the_same(source, store, registry, places, progress)) {
+        return Ok(None);
+    }
+    match check_folders(store, &head.folders, &artifacts) {
+        Folders::Same => {}
+        Folders::Lost => return Ok(None),
+        Folders::Touched => {
+            head.folders = folder_times(store, &artifacts);
+            write(&path, &head, &artifacts);
+        }
+    }
+    Ok(Some(Standing { nodes: head.nodes, ends: head.ends }))
+}
+
+/// A whole run, when the kept answer holds: it is told of and recorded as any other.
+///
+/// # Errors
+/// [`StoreError`] when the store does not answer.
+pub fn stand_still(
+    question: &Question,
+    request: &str,
+    store: &Store,
+    registry: &Registry,
+    machine: &Machine,
+    progress: &dyn Progress,
+) -> Result<Option<Standing>, StoreError> {
+    let begun = Instant::now();
+    let Some(standing) = recall(question, store, registry, &machine.places, progress)? else { return Ok(None) };
+    let run = store.begin_run(&question.workflow, request, &machine.host, now_ms())?;
+    let (workflow, reuse) = (question.workflow.clone(), standing.nodes);
+    progress.event(&Event::RunStarted { run, workflow, reuse, run_nodes: 0, maybe: 0 });
+    store.end_same(run, now_ms())?;
+    progress.event(&Event::RunFinished { run, complete: true, secs: begun.elapsed().as_secs_f64() });
+    Ok(Some(standing))
+}
+
+/// Scans an outside tree. Whatever goes wrong is left to the plan, which says what it is.
+fn still_the_same(source: &SourceMemo, store: &Store, registry: &Registry, places: &Places, progress: &dyn Progress) -> bool {
+    let Value::Object(params) = source.params.clone() else { return false };
+    let Some(Ok(placed)) = registry.get(&source.kind).map(|kind| kind.place(params)) else { return false };
+    let Some(need) = placed.sources().into_iter().find(|need| need.place == source.place) else { return false };
+    let Some(root) = places.0.get(&source.place) else { return false };
+    let cache = store.stat_cache(&format!("{} {} {}", source.place, source.kind, placed.params()), root);
+    let Ok((tree, cost)) = scan(root, &need.wants, &cache) else { return false };
+    let (files, read, bytes) = (cost.files, cost.read, cost.bytes);
+    progress.event(&Event::Scanned { node: source.node.clone(), files, read, bytes });
+    tree.digest() == source.digest
+}
+
+enum Folders {
+    Same,
+    /// Something was added or removed, but nothing that is needed.
+    Touched,
+    Lost,
+}
+
+fn check_folders(store: &Store, before: &[Option<Times>], artifacts: &[Digest]) -> Folders {
+    let mut result = Folders::Same;
+    for group in artifacts.chunk_by(|a, b| a.0[0] == b.0[0]) {
+        let first = group[0].0[0];
+        let now = times(&folder(store, first));
+        let old = before.get(usize::from(first)).copied().flatten();
+        if now.is_none() || now != old {
+            result = Folders::Touched;
+            if !group.iter().all(|artifact| store.has(*artifact)) {
+                return Folders::Lost;
+            }
+        }
+    }
+    result
+}
+
+/// The times of the folders that hold artifacts; none for one that changed so lately that a later change could look the same.
+fn folder_times(store: &Store, artifacts: &[Digest]) -> Vec<Option<Times>> {
+    let used: HashSet<u8> = artifacts.iter().map(|artifact| artifact.0[0]).collect();
+    let now = clock();
+    let settled = |times: &Times| times.1.max(times.3) + 1 < now;
+    (0..=255).map(|first| used.contains(&first).then(|| times(&folder(store, first))).flatten().filter(settled)).collect()
+}
+
+fn folder(store: &Store, first: u8) -> PathBuf {
+    store.root().join("objects").join(format!("{first:02x}"))
+}
+
+fn times(folder: &Path) -> Option<Times> {
+    let meta = fs::metadata(folder).ok()?;
+    Some((meta.ino(), meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()))
+}
+
+#[expect(clippy::disallowed_methods, reason = "compared with file times only; no output depends on it")]
+fn clock() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
+}
+
+/// Length of the head, head, digests, and the digest of all that.
+fn write(path: &Path, head: &Head, artifacts: &[Digest]) {
+    let head = serde_json::to_vec(head).expect("plain data");
+    let mut bytes = (head.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(head);
+    artifacts.iter().for_each(|artifact| bytes.extend(artifact.0));
+    let sum = Digest::of(&bytes);
+    bytes.extend(sum.0);
+    let folder = path.parent().expect("memos lie in a folder");
+    let aside = path.with_extension(std::process::id().to_string());
+    let written = fs::create_dir_all(folder)
+        .and_then(|()| File::create(&aside))
+        .and_then(|mut file| file.write_all(&bytes))
+        .and_then(|()| fs::rename(&aside, path));
+    if written.is_err() {
+        let _ = fs::remove_file(aside); // only a shortcut is lost
+    }
+    forget_old(folder);
+}
+
+/// The number of memos that are kept.
+const MOST: usize = 64;
+
+fn forget_old(folder: &Path) {
+    let mut files: Vec<(SystemTime, PathBuf)> = fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
+        .collect();
+    files.sort();
+    for (_, path) in files.iter().rev().skip(MOST) {
+        let _ = fs::remove_file(path); // only a shortcut is lost
+    }
+}
+
+fn read(path: &Path) -> Option<(Head, Vec<Digest>)> {
+    let bytes = fs::read(path).ok()?;
+    let (body, sum) = bytes.split_at_checked(bytes.len().checked_sub(32)?)?;
+    if Digest::of(body).0 != sum {
+        return None;
+    }
+    let (length, rest) = body.split_first_chunk::<8>()?;
+    let (head, digests) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
+    let digests = digests.chunks_exact(32).filter_map(|digest| digest.try_into().ok().map(Digest)).collect();
+    Some((serde_json::from_slice(head).ok()?, digests))
+}

@@ -1,0 +1,95 @@
+//! Every change that the store makes to the disk, one function each, so that a test can watch them, refuse one or stop at it.
+
+use std::fs::{self, File, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A change that is about to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Act {
+    /// A folder is made.
+    MakeFolder(PathBuf),
+    /// A file of an attempt becomes read-only.
+    Protect(PathBuf),
+    /// A folder moves.
+    Rename {
+        /// From here.
+        from: PathBuf,
+        /// To there.
+        to: PathBuf,
+    },
+    /// A folder and all in it is removed.
+    Remove(PathBuf),
+    /// What a file or folder holds is brought to the disk.
+    Sync(PathBuf),
+    /// All that was ever written to the file system of this folder is brought to the disk.
+    SyncAll(PathBuf),
+    /// The database records an artifact, and trusts its bytes only as long as this machine runs.
+    Record(PathBuf),
+    /// The database trusts the bytes of these artifacts for ever.
+    Settle(Vec<PathBuf>),
+}
+
+/// Is told of every [`Act`] before it happens, and may refuse it. For tests; a store without one does as it likes.
+pub trait Watch: Send + Sync {
+    /// Takes note of an act; an error becomes the error of the act.
+    ///
+    /// # Errors
+    /// As the watch likes.
+    fn before(&self, act: &Act) -> io::Result<()>;
+}
+
+/// The way to the disk.
+#[derive(Clone, Default)]
+pub(super) struct Disk {
+    watch: Option<Arc<dyn Watch>>,
+}
+
+impl Disk {
+    pub(super) fn watched(watch: Arc<dyn Watch>) -> Self {
+        Self { watch: Some(watch) }
+    }
+
+    /// Asks whether an act that is done elsewhere may happen.
+    pub(super) fn ask(&self, act: impl FnOnce() -> Act) -> io::Result<()> {
+        self.watch.as_ref().map_or(Ok(()), |watch| watch.before(&act()))
+    }
+
+    pub(super) fn make_folder(&self, path: &Path) -> io::Result<()> {
+        self.ask(|| Act::MakeFolder(path.to_owned()))?;
+        fs::create_dir(path)
+    }
+
+    pub(super) fn make_folders(&self, path: &Path) -> io::Result<()> {
+        self.ask(|| Act::MakeFolder(path.to_owned()))?;
+        fs::create_dir_all(path)
+    }
+
+    pub(super) fn protect(&self, path: &Path, file: &File) -> io::Result<()> {
+        self.ask(|| Act::Protect(path.to_owned()))?;
+        file.set_permissions(Permissions::from_mode(0o444))
+    }
+
+    pub(super) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.ask(|| Act::Rename { from: from.to_owned(), to: to.to_owned() })?;
+        fs::rename(from, to)
+    }
+
+    pub(super) fn remove(&self, folder: &Path) -> io::Result<()> {
+        self.ask(|| Act::Remove(folder.to_owned()))?;
+        fs::remove_dir_all(folder)
+    }
+
+    pub(super) fn sync(&self, path: &Path) -> io::Result<()> {
+        self.ask(|| Act::Sync(path.to_owned()))?;
+        File::open(path)?.sync_all()
+    }
+
+    /// One call for many files: far cheaper than one call for each.
+    pub(super) fn sync_all(&self, folder: &Path) -> io::Result<()> {
+        self.ask(|| Act::SyncAll(folder.to_owned()))?;
+        Ok(rustix::fs::syncfs(File::open(folder)?)?)
+    }
+}

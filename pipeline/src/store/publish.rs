@@ -1,0 +1,121 @@
+//! From a folder that a stage has filled to an artifact: what is in it, and whether that is still so.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use super::disk::Disk;
+use super::{StoreError, io_error};
+use crate::Digest;
+use crate::source::{TreeFile, hash_file, listing_digest};
+use crate::traces::Known;
+
+/// A folder whose files are hashed and read-only.
+pub(super) struct Sealed {
+    pub(super) known: Known,
+    /// Its folders relative to it, the outermost first; the first is itself.
+    folders: Vec<String>,
+}
+
+/// Hashes and write-protects all files of a folder.
+pub(super) fn seal(root: &Path, disk: &Disk) -> Result<Sealed, StoreError> {
+    let (paths, folders) = list(root)?;
+    let files = each(paths, |path| {
+        let full = root.join(&path);
+        let file = File::open(&full).map_err(io_error("read", &full))?;
+        let digest = hash_file(&file).map_err(io_error("read", &full))?;
+        let size = file.metadata().map_err(io_error("read", &full))?.len();
+        disk.protect(&full, &file).map_err(io_error("protect", &full))?;
+        Ok(TreeFile { path, size, digest })
+    });
+    let files = files?;
+    let stamp = stamp(root, &files).ok_or_else(|| StoreError::Io {
+        action: "read",
+        path: root.to_owned(),
+        source: io::Error::other("a file vanished while the artifact was published"),
+    })?;
+    Ok(Sealed { known: Known { files, stamp }, folders })
+}
+
+/// The files and folders below a folder, sorted files first; all relative to it.
+fn list(root: &Path) -> Result<(Vec<String>, Vec<String>), StoreError> {
+    let mut paths = vec![];
+    let mut folders = vec![String::new()];
+    let mut next = 0;
+    while let Some(folder) = folders.get(next).cloned() {
+        next += 1;
+        let path = root.join(&folder);
+        for entry in fs::read_dir(&path).map_err(io_error("list", &path))? {
+            let entry = entry.map_err(io_error("list", &path))?;
+            let name = entry.file_name().into_string().map_err(|_| StoreError::NotPlain { path: entry.path() })?;
+            let relative = if folder.is_empty() { name } else { format!("{folder}/{name}") };
+            let kind = entry.file_type().map_err(io_error("list", &path))?;
+            if kind.is_dir() {
+                folders.push(relative);
+            } else if kind.is_file() {
+                paths.push(relative);
+            } else {
+                return Err(StoreError::NotPlain { path: entry.path() });
+            }
+        }
+    }
+    paths.sort();
+    Ok((paths, folders))
+}
+
+/// Does the same to all, on all cores when there are many: handing few to others would cost more than it saves.
+fn each<T: Send, R: Send, E: Send>(all: Vec<T>, act: impl Fn(T) -> Result<R, E> + Sync + Send) -> Result<Vec<R>, E> {
+    if all.len() < 4 { all.into_iter().map(act).collect() } else { all.into_par_iter().map(act).collect() }
+}
+
+/// What has to reach the disk of an artifact at its place, the innermost first.
+pub(super) fn insides(target: &Path, sealed: &Sealed) -> Vec<PathBuf> {
+    let files = sealed.known.files.iter().map(|file| target.join(&file.path));
+    files.chain(sealed.folders.iter().rev().map(|folder| target.join(folder))).collect()
+}
+
+/// What files look like from outside, in one number: it changes with every write to one of them. None when one is missing.
+pub(super) fn stamp(root: &Path, files: &[TreeFile]) -> Option<u32> {
+    let mut hasher = blake3::Hasher::new();
+    for file in files {
+        let meta = fs::symlink_metadata(root.join(&file.path)).ok().filter(fs::Metadata::is_file)?;
+        for number in [meta.ino() as i64, meta.len() as i64, meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()] {
+            hasher.update(&number.to_le_bytes());
+        }
+    }
+    let (first, _) = hasher.finalize().as_bytes().split_first_chunk::<4>().map(|(first, rest)| (*first, rest.len()))?;
+    Some(u32::from_le_bytes(first))
+}
+
+/// Whether all files have the content they should have.
+pub(super) fn is_sound(root: &Path, files: &[TreeFile]) -> bool {
+    let sound = |file: &TreeFile| {
+        let digest = File::open(root.join(&file.path)).and_then(|open| hash_file(&open));
+        digest.ok() == Some(file.digest)
+    };
+    root.is_dir() && files.par_iter().all(sound)
+}
+
+pub(super) fn digest_of(files: &[TreeFile]) -> Digest {
+    listing_digest(files.iter().map(|file| (file.path.as_str(), file.size, file.digest)))
+}
+
+/// The digest of one file or folder of an artifact.
+pub(super) fn part_digest(files: &[TreeFile], part: &str) -> Result<Digest, StoreError> {
+    if let Ok(at) = files.binary_search_by(|file| file.path.as_str().cmp(part)) {
+        return Ok(files[at].digest);
+    }
+    let folder = format!("{part}/");
+    let first = files.partition_point(|file| file.path < folder); // files are sorted, so those of a folder stand together
+    let inside = files[first..].iter().map_while(|file| Some((file.path.strip_prefix(&folder)?, file.size, file.digest)));
+    let inside: Vec<_> = inside.collect();
+    if inside.is_empty() {
+        let mut names: Vec<&str> = files.iter().map(|file| file.path.split('/').next().unwrap_or_default()).collect();
+        names.dedup();
+        return Err(StoreError::NoPart { part: part.to_owned(), holds: names.join(", ") });
+    }
+    Ok(listing_digest(inside.into_iter()))
+}

@@ -1,0 +1,97 @@
+//! What a store remembers, as of one moment: what a plan is made from.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::sync::Arc;
+
+use super::{Store, StoreError, database_error, database_path, publish};
+use crate::Digest;
+use crate::manifest::Manifest;
+use crate::plan::{Memory, Parts};
+use crate::traces::{DbError, Known, Traces};
+
+/// A view of a store that does not change while a plan is made.
+pub struct Recall<'a> {
+    store: &'a Store,
+    traces: Traces,
+    known: RefCell<HashMap<Digest, Arc<Known>>>,
+    presence: RefCell<Presence>,
+}
+
+/// Which artifacts lie in their place. Of a folder that is asked for often, one listing answers for all.
+#[derive(Default)]
+struct Presence {
+    asked: HashMap<u8, u32>,
+    listed: HashMap<u8, HashSet<[u8; 32]>>,
+}
+
+/// So many questions about a folder are answered one by one.
+const ONE_BY_ONE: u32 = 8;
+
+impl Presence {
+    fn has(&mut self, store: &Store, artifact: Digest) -> bool {
+        let first = artifact.0[0];
+        if let Some(listed) = self.listed.get(&first) {
+            return listed.contains(&artifact.0);
+        }
+        let asked = self.asked.entry(first).or_default();
+        *asked += 1;
+        if *asked <= ONE_BY_ONE {
+            return store.has(artifact);
+        }
+        let prefix = format!("{first:02x}");
+        let names = fs::read_dir(store.root().join("objects").join(&prefix)).into_iter().flatten().flatten();
+        let digest = |entry: fs::DirEntry| {
+            let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            Digest::parse(&format!("{prefix}{}", entry.file_name().to_str()?)).filter(|_| is_folder).map(|digest| digest.0)
+        };
+        let listed: HashSet<[u8; 32]> = names.filter_map(digest).collect();
+        let has = listed.contains(&artifact.0);
+        self.listed.insert(first, listed);
+        has
+    }
+}
+
+impl<'a> Recall<'a> {
+    pub(super) fn new(store: &'a Store) -> Result<Self, StoreError> {
+        let traces = Traces::snapshot(&database_path(store.root())).map_err(database_error(store.root()))?;
+        Ok(Self { store, traces, known: RefCell::default(), presence: RefCell::default() })
+    }
+
+    fn answer<T>(&self, answer: Result<T, DbError>) -> Result<T, StoreError> {
+        answer.map_err(database_error(self.store.root()))
+    }
+}
+
+impl Memory for Recall<'_> {
+    fn lookup(&self, fingerprint: Digest) -> Result<Option<Digest>, StoreError> {
+        let found = self.answer(self.traces.artifact_of(fingerprint))?;
+        Ok(found.map(|(_, artifact)| artifact).filter(|artifact| self.presence.borrow_mut().has(self.store, *artifact)))
+    }
+
+    fn knows_recipe(&self, recipe: Digest) -> Result<bool, StoreError> {
+        self.answer(self.traces.knows_recipe(recipe))
+    }
+
+    fn last_manifest(&self, node: &str) -> Result<Option<Manifest>, StoreError> {
+        let Some((trace, _)) = self.answer(self.traces.latest(node))? else { return Ok(None) };
+        Ok(self.answer(self.traces.trace(trace))?.map(|trace| trace.manifest))
+    }
+}
+
+impl Parts for Recall<'_> {
+    fn part_digest(&self, artifact: Digest, part: Option<&str>) -> Result<Digest, StoreError> {
+        let Some(part) = part else { return Ok(artifact) };
+        if let Some(known) = self.known.borrow().get(&artifact) {
+            return publish::part_digest(&known.files, part);
+        }
+        let known = match self.answer(self.traces.known(artifact))? {
+            Some(known) => Arc::new(known),
+            None => self.store.known(artifact)?,
+        };
+        let digest = publish::part_digest(&known.files, part);
+        self.known.borrow_mut().insert(artifact, known);
+        digest
+    }
+}
