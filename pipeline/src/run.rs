@@ -18,7 +18,7 @@ use crate::graph::{Node, Workflow};
 use crate::manifest::Manifest;
 use crate::plan::{Plan, SourceDigests, Verdict, add_inputs, base_manifest, plan};
 use crate::schedule::{Grant, Pools, Schedule};
-use crate::source::{ScanError, Tree, scan};
+use crate::source::{Listing, ScanError, scan};
 use crate::stage::{Input, Inputs, JobProgress, Places, StageError, Stop};
 use crate::store::{Store, StoreError};
 use crate::traces::{Record, Step, Trace};
@@ -118,7 +118,7 @@ pub struct Session<'a> {
 pub struct Survey {
     /// Their digests, for planning.
     pub digests: SourceDigests,
-    trees: HashMap<NodeIndex, BTreeMap<String, Arc<Tree>>>,
+    trees: HashMap<NodeIndex, BTreeMap<String, Arc<Listing>>>,
 }
 
 /// A node that must run, with all it needs.
@@ -126,7 +126,7 @@ struct Task {
     node: NodeIndex,
     manifest: Manifest,
     inputs: Inputs,
-    sources: BTreeMap<String, Arc<Tree>>,
+    sources: BTreeMap<String, Arc<Listing>>,
     log: PathBuf,
     forced: bool,
 }
@@ -166,7 +166,7 @@ impl Session<'_> {
         Ok(survey)
     }
 
-    fn scan(&self, node: &Node, place: &str, wants: &(dyn Fn(&str) -> bool + Send + Sync)) -> Result<Tree, RunError> {
+    fn scan(&self, node: &Node, place: &str, wants: &(dyn Fn(&str) -> bool + Send + Sync)) -> Result<Listing, RunError> {
         let root = self
             .machine
             .places
@@ -182,7 +182,7 @@ impl Session<'_> {
     }
 
     /// Runs a source node now unless its artifact is there.
-    fn refresh(&self, index: NodeIndex, trees: &BTreeMap<String, Arc<Tree>>, digests: &SourceDigests) -> Result<(), RunError> {
+    fn refresh(&self, index: NodeIndex, trees: &BTreeMap<String, Arc<Listing>>, digests: &SourceDigests) -> Result<(), RunError> {
         let node = &self.workflow.graph[index];
         let manifest = base_manifest(node, digests.get(&index));
         if self.store.lookup(manifest.fingerprint())?.is_some() {
@@ -441,7 +441,7 @@ impl Session<'_> {
             kind: node.kind.name.to_owned(),
             params: node.placed.params().clone(),
             inputs: task.inputs.clone(),
-            sources: task.sources.clone(),
+            sources: task.sources.iter().map(|(place, found)| (place.clone(), found.tree())).collect(),
             places: self.machine.places.clone(),
             partition: node.partition,
             out: out.to_owned(),
@@ -463,24 +463,22 @@ impl Session<'_> {
     /// Notices an outside file that was edited while the stage ran.
     fn check_sources(&self, task: &Task, node: &Node) -> Result<(), StageError> {
         for need in node.placed.sources() {
-            let before = &task.sources[&need.place];
             let after = self.scan(node, &need.place, &need.wants).map_err(StageError::failed)?;
-            if after.files != before.files {
-                let path = first_difference(before, &after).unwrap_or_default();
-                return Err(StageError::SourceChanged { path: before.root.join(path) });
+            if let Some(path) = task.sources[&need.place].first_difference(&after) {
+                return Err(StageError::SourceChanged { path });
             }
         }
         Ok(())
     }
 
     /// Keeps the lists of outside trees as artifacts, so that a later explanation can name the file that changed.
-    fn keep_trees(&self, trees: &BTreeMap<String, Arc<Tree>>) -> Result<Value, StageError> {
+    fn keep_trees(&self, trees: &BTreeMap<String, Arc<Listing>>) -> Result<Value, StageError> {
         let mut kept = serde_json::Map::new();
         for (place, tree) in trees {
             let folder = self.store.attempt().map_err(StageError::failed)?;
             let cleaner = Cleaner(&folder);
             let path = folder.join("tree.txt");
-            let lines: Vec<String> = tree.files.iter().map(|file| format!("{} {}\n", file.digest, file.path)).collect();
+            let lines: Vec<String> = tree.tree().files.iter().map(|file| format!("{} {}\n", file.digest, file.path)).collect();
             fs::write(&path, lines.concat()).map_err(StageError::io("write", &path))?;
             let digest = self.store.publish(&folder).map_err(StageError::failed)?;
             drop(cleaner);
@@ -543,12 +541,6 @@ impl JobProgress for Voice {
     fn fact(&self, name: &str, value: Value) {
         self.facts.lock().expect("no holder of this lock panics").insert(name.to_owned(), value);
     }
-}
-
-fn first_difference(before: &Tree, after: &Tree) -> Option<String> {
-    let changed = before.files.iter().find(|file| after.find(&file.path) != Some(file));
-    let added = || after.files.iter().find(|file| before.find(&file.path).is_none());
-    changed.or_else(added).map(|file| file.path.clone())
 }
 
 fn hint_of(error: &StageError) -> Option<String> {

@@ -7,7 +7,7 @@ use pipeline::Stop;
 use pipeline::event::Event;
 use pipeline::run::RunError;
 
-use crate::house::{BOOKS, House, book_of, scratch};
+use crate::house::{BOOKS, House, book_of, scratch, slow};
 
 /// A good stage, one in trouble, one behind each.
 fn workflow(how: &str) -> String {
@@ -146,6 +146,19 @@ fn file_edited_while_a_source_runs_is_noticed_and_nothing_is_recorded() {
     let ended = house.run(BOOKS);
     assert_eq!(house.ledger().len(), 7, "the list of the failed run was not kept");
     assert!(ended.summary.complete);
+}
+
+/// Every edit has the size of the text before and follows it within the same tick of many file systems.
+#[test]
+fn no_edit_while_a_source_runs_escapes_notice() {
+    let mut house = House::with_books();
+    let book = house.path("books").join(book_of(1, 1));
+    house.places.insert("edit-meanwhile".to_owned(), book.clone());
+    for round in 0..if slow() { 1_000 } else { 100 } {
+        fs::write(&book, format!("{round:30}")).unwrap();
+        assert!(matches!(house.try_run(BOOKS, None), Err(RunError::Source { .. })), "edit {round}");
+        assert_eq!(fs::read(&book).unwrap().len(), 30);
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! toy run                               # worker: one request on standard input
 //! toy drive WORKFLOW STORE BOOKS LEDGER # bring a workflow up to date; prints one line per node that ended
 //! toy bench NODES STORE                 # no-op time of a graph of that size
+//! toy scan ROOT CACHE                   # look through a tree of files as a source stage does
 //! ```
 #![allow(clippy::print_stdout, reason = "a program")]
 #![allow(
@@ -26,6 +27,7 @@ use pipeline::event::{Deaf, Event, Outcome, Progress};
 use pipeline::graph::{Settings, Workflow, build};
 use pipeline::run::{Machine, Options, Session};
 use pipeline::schedule::Pools;
+use pipeline::source::scan;
 use pipeline::spec::parse;
 use pipeline::store::Store;
 use pipeline::{Places, Stop};
@@ -37,7 +39,8 @@ fn main() -> ExitCode {
         ["run"] => return pipeline::worker::serve(&far::bodies()),
         ["drive", workflow, store, books, ledger] => drive(workflow, store, books, ledger),
         ["bench", nodes, store] => bench(nodes, store),
-        _ => Err("usage: toy run | drive WORKFLOW STORE BOOKS LEDGER | bench NODES STORE".into()),
+        ["scan", root, cache] => look_through(root, cache),
+        _ => Err("usage: toy run | drive WORKFLOW STORE BOOKS LEDGER | bench NODES STORE | scan ROOT CACHE".into()),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,
@@ -126,5 +129,13 @@ fn bench(nodes: &str, store: &str) -> Result<bool, Box<dyn Error>> {
             ran * 1e3,
         );
     }
+    Ok(true)
+}
+
+fn look_through(root: &str, cache: &str) -> Result<bool, Box<dyn Error>> {
+    let begun = Instant::now();
+    let (found, cost) = scan(Path::new(root), &|_| true, Path::new(cache))?;
+    let (secs, digest) = (begun.elapsed().as_secs_f64(), found.digest());
+    println!("{} files, {} read, {} bytes, {:.1} ms, {digest}", cost.files, cost.read, cost.bytes, secs * 1e3);
     Ok(true)
 }
