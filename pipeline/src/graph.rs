@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use petgraph::graph::{DiGraph, NodeIndex};
 
-use crate::mistake::Mistakes;
+use crate::mistake::{Mistake, Mistakes};
 use crate::registry::{Kind, Placed, Registry};
 use crate::spec::Spec;
 
@@ -108,9 +108,15 @@ pub fn build(spec: &Spec, registry: &Registry, settings: &Settings, targets: &[S
     let targets = targets::read(targets, &spec.name, &axes, &mut mistakes);
 
     let mut expansion = expand::Expansion::new(&axes, &stages);
+    let mut pointless = vec![];
     if wants_all {
-        for (stage, _) in stages.finals().into_iter().enumerate().filter(|(_, is_final)| *is_final) {
-            expansion.want(stage, &vec![points::Wanted::All; stages.list[stage].axes.len()]);
+        for (number, stage) in stages.finals() {
+            let before = expansion.spots.len();
+            expansion.want(number, &vec![points::Wanted::All; stage.axes.len()]);
+            if expansion.spots.len() == before {
+                let text = format!("`stages.{}`: the matrix leaves no point for it", stage.name);
+                pointless.push(Mistake::new(&stage.spec.name.at, text));
+            }
         }
     }
     for target in &targets {
@@ -130,6 +136,7 @@ pub fn build(spec: &Spec, registry: &Registry, settings: &Settings, targets: &[S
         mistakes.extend(order::cycles(&graph, spec));
     }
     if mistakes.is_empty() {
+        mistakes.append(&mut pointless); // of a line that is wrong already, this is no news
         let lost = targets.iter().filter(|target| !graph.node_weights().any(|node| target.matches(node)));
         mistakes.extend(lost.map(|target| target.unknown(&stages, &axes)));
     }

@@ -85,6 +85,11 @@ impl<'a> Axes<'a> {
         &self.list[axis as usize].values[value as usize]
     }
 
+    /// Name and value.
+    pub(super) fn text(&self, pair: Pair) -> (Arc<str>, Arc<str>) {
+        (Arc::clone(&self.list[pair.0 as usize].name), Arc::clone(&self.known(pair).text))
+    }
+
     pub(super) fn unknown(&self, at: &Range<usize>, name: &str) -> Mistake {
         Mistake::unknown(at, "setting or matrix line", name, self.names())
     }
@@ -95,7 +100,10 @@ impl<'a> Axes<'a> {
             let Some(number) = self.number(&name.value) else { continue };
             let axis = &mut self.list[number as usize];
             match axis.spec.objection(&value.value) {
-                Some(objection) => mistakes.push(Mistake::new(&value.at, format!("a value of `{}` {objection}", name.value))),
+                Some(objection) => {
+                    mistakes.push(Mistake::new(&value.at, format!("a value of `{}` {objection}", name.value)));
+                    return None;
+                }
                 None => axis.spec.chosen(&value.value).iter().for_each(|value| axis.add(value)),
             }
         }

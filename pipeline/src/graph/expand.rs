@@ -79,6 +79,10 @@ impl<'a> Expansion<'a> {
         }
     }
 
+    pub(super) fn stage_of(&self, spot: u32) -> &'a Stage<'a> {
+        &self.stages.list[self.spots[spot as usize].stage as usize]
+    }
+
     /// Asks for a stage at the points of the matrix that are meant; `wanted` stands beside its axes.
     pub(super) fn want(&mut self, stage: usize, wanted: &[Wanted]) {
         let mut found = vec![];
@@ -108,6 +112,9 @@ impl<'a> Expansion<'a> {
                 return false;
             }
         }
+        // Memory that the nodes can have.
+        self.numbers = HashMap::new();
+        self.reads.iter_mut().for_each(|reads| *reads = HashMap::new());
         true
     }
 

@@ -33,8 +33,10 @@ pub(super) fn graph_of(expansion: &mut Expansion<'_>) -> DiGraph<Node, ()> {
     let parts: Vec<Parts> = order.iter().map(|spot| parts(expansion, *spot as usize)).collect();
     let total: usize = parts.iter().map(|parts| parts.count() as usize).sum();
     if total > MAX_NODES {
-        let text = format!("the workflow would have {total} nodes, and can have at most {MAX_NODES}");
-        expansion.mistakes.push(Mistake::new(&(0..0), text));
+        let largest = order.iter().zip(&parts).max_by_key(|(_, parts)| parts.count()).map(|(spot, _)| *spot);
+        let at = largest.map_or(0..0, |spot| expansion.stage_of(spot).spec.name.at.clone());
+        let text = format!("the workflow would have {total} nodes, most of them here, and can have at most {MAX_NODES}");
+        expansion.mistakes.push(Mistake::new(&at, text));
         return DiGraph::new();
     }
     let spots = expansion.spots.len();
@@ -97,7 +99,7 @@ fn parts(expansion: &mut Expansion<'_>, spot: usize) -> Parts {
 impl Nodes<'_, '_> {
     fn add(&mut self, number: usize, parts: Parts) {
         let spot = &self.expansion.spots[number];
-        let stage = &self.expansion.stages.list[spot.stage as usize];
+        let stage = self.expansion.stage_of(number as u32);
         let (Some(kind), Some(placed)) = (&stage.kind, &spot.placed) else { return };
         let point = self.expansion.points.of_matrix(spot.point, self.expansion.axes);
         let split = matches!(parts, Parts::Split(_));
@@ -138,7 +140,7 @@ impl Nodes<'_, '_> {
         let Need { read, spot: source, gathered } = self.expansion.needs[need];
         let read = &spot.reads[read as usize];
         let producers = self.of_spot[source as usize].clone();
-        let (own, other) = (&self.expansion.stages.list[spot.stage as usize], &self.expansion.stages.list[read.source]);
+        let (own, other) = (self.expansion.stage_of(number as u32), &self.expansion.stages.list[read.source]);
         let split = other.spec.each.is_some();
         let same_root = own.spec.each.is_some() && own.root == other.root;
         let producers = if split && same_root {
@@ -164,7 +166,7 @@ impl Nodes<'_, '_> {
     /// One reference may stand for several artifacts, at several points or partitions.
     fn check_arity(&mut self, number: usize, inputs: &[Edge]) {
         let spot = &self.expansion.spots[number];
-        let (stage, reads) = (&self.expansion.stages.list[spot.stage as usize], Rc::clone(&spot.reads));
+        let (stage, reads) = (self.expansion.stage_of(number as u32), Rc::clone(&spot.reads));
         for read in reads.iter() {
             let Some(slot) = &read.slot else { continue };
             let alone = reads.iter().filter(|other| other.slot.as_ref() == Some(slot)).count() == 1;

@@ -9,9 +9,15 @@ use super::point::Point;
 /// Points by number. Pairs are in order of their axes.
 pub(super) struct Points {
     numbers: HashMap<Rc<[Pair]>, u32>,
-    list: Vec<Rc<[Pair]>>,
-    /// The points as nodes and edges show them: with all axes, and with those of the matrix only.
-    shown: HashMap<(u32, bool), Point>,
+    list: Vec<Known>,
+}
+
+struct Known {
+    pairs: Rc<[Pair]>,
+    /// As nodes show it: the axes of the matrix only. A setting has one value for all nodes.
+    of_matrix: Option<Point>,
+    /// As edges show it: all axes, so that a gathered input says where it comes from.
+    whole: Option<Point>,
 }
 
 impl Points {
@@ -19,7 +25,7 @@ impl Points {
     pub(super) const NOWHERE: u32 = 0;
 
     pub(super) fn new() -> Self {
-        let mut points = Self { numbers: HashMap::new(), list: vec![], shown: HashMap::new() };
+        let mut points = Self { numbers: HashMap::new(), list: vec![] };
         points.number(&[]);
         points
     }
@@ -30,31 +36,28 @@ impl Points {
         }
         let number = self.list.len() as u32;
         let pairs: Rc<[Pair]> = pairs.into();
-        self.list.push(Rc::clone(&pairs));
+        self.list.push(Known { pairs: Rc::clone(&pairs), of_matrix: None, whole: None });
         self.numbers.insert(pairs, number);
         number
     }
 
     pub(super) fn get(&self, number: u32) -> &Rc<[Pair]> {
-        &self.list[number as usize]
+        &self.list[number as usize].pairs
     }
 
-    /// The axes of the matrix, which an id shows. A setting has one value for all nodes.
+    /// A point as nodes show it.
     pub(super) fn of_matrix(&mut self, number: u32, axes: &Axes<'_>) -> Point {
-        self.show(number, axes, true)
+        let known = &mut self.list[number as usize];
+        let is_shown = |pair: &&Pair| axes.list[pair.0 as usize].spec.matrix;
+        known.of_matrix.get_or_insert_with(|| known.pairs.iter().filter(is_shown).map(|pair| axes.text(*pair)).collect()).clone()
     }
 
-    /// All axes, settings included: what a gathered input says of its origin.
+    /// A point as edges show it.
     pub(super) fn whole(&mut self, number: u32, axes: &Axes<'_>) -> Point {
-        self.show(number, axes, false)
-    }
-
-    fn show(&mut self, number: u32, axes: &Axes<'_>, matrix_only: bool) -> Point {
-        let pairs = &self.list[number as usize];
-        let is_shown = |pair: &&Pair| !matrix_only || axes.list[pair.0 as usize].spec.matrix;
-        let text = |pair: &Pair| (axes.list[pair.0 as usize].name.clone(), axes.known(*pair).text.clone());
-        let point = || pairs.iter().filter(is_shown).map(text).collect();
-        self.shown.entry((number, matrix_only)).or_insert_with(point).clone()
+        let known = &mut self.list[number as usize];
+        let same = known.of_matrix.as_ref().filter(|point| point.iter().len() == known.pairs.len());
+        let text = || known.pairs.iter().map(|pair| axes.text(*pair)).collect();
+        known.whole.get_or_insert_with(|| same.cloned().unwrap_or_else(text)).clone()
     }
 }
 

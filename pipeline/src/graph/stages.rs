@@ -138,7 +138,7 @@ impl<'a> Stages<'a> {
     }
 
     /// The stages that no other stage mentions: what a workflow is for. The others are made where they are needed.
-    pub(super) fn finals(&self) -> Vec<bool> {
+    pub(super) fn finals(&self) -> impl Iterator<Item = (usize, &Stage<'a>)> {
         let sources = |number: usize| self.list[number].sources.iter().map(|(source, _)| *source);
         let mut finals = vec![true; self.list.len()];
         for number in 0..finals.len() {
@@ -157,7 +157,7 @@ impl<'a> Stages<'a> {
                 todo.push(number);
             }
         }
-        finals
+        self.list.iter().enumerate().filter(move |(number, _)| finals[*number])
     }
 }
 

@@ -157,7 +157,7 @@ impl Axes {
         for axis in &all.axes {
             let name = &axis.name.value;
             if !is_plain_name(name) {
-                let text = format!("the name `{name}` should be letters, digits and `_`, as `{{{name}}}` could not be read else");
+                let text = format!("the name `{name}` should be letters, digits and `_`, so that `{{{name}}}` can be read");
                 mistakes.push(Mistake::new(&axis.name.at, text));
             }
         }
