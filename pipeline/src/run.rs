@@ -372,9 +372,9 @@ impl Session<'_> {
         let mut inputs = Inputs::default();
         for edge in &node.inputs {
             let folder = self.store.path(summary.artifacts[&edge.from]);
-            let path = edge.part.as_ref().map_or_else(|| folder.clone(), |part| folder.join(part));
-            let input = Input { path, point: edge.point.clone(), partition: edge.partition };
-            inputs.0.entry(edge.slot.clone()).or_default().push(input);
+            let path = edge.part.as_ref().map_or_else(|| folder.clone(), |part| folder.join(&**part));
+            let input = Input { path, point: edge.point.to_map(), partition: edge.partition };
+            inputs.0.entry(edge.slot.to_string()).or_default().push(input);
         }
         let sources = survey.trees.get(&index).cloned().unwrap_or_default();
         let log = self.store.logs(summary.run)?.join(log_name(node));

@@ -96,7 +96,7 @@ fn a_cycle_of_20_000_stages_is_shown() {
         let spec = parse("deep.toml", &chain(20_000, "s19999")).unwrap();
         let mistakes = build(&spec, &registry(), &Settings::new(), &[]).unwrap_err();
         assert_eq!(mistakes.list.len(), 1);
-        let path = &mistakes.list[0].1.message;
+        let path = &mistakes.list[0].mistake.message;
         assert!(path.starts_with("these stages wait for each other: s19999") && path.ends_with("-> s19999"), "{}", &path[..90]);
         assert_eq!(path.matches(" -> ").count(), 20_000);
     });

@@ -5,6 +5,7 @@
 //! toy drive WORKFLOW STORE BOOKS LEDGER # bring a workflow up to date; prints one line per node that ended
 //! toy bench NODES STORE                 # no-op time of a graph of that size
 //! toy scan ROOT CACHE                   # look through a tree of files as a source stage does
+//! toy build NODES [TARGET]              # time and memory of reading and building that graph
 //! ```
 #![allow(clippy::print_stdout, reason = "a program")]
 #![allow(
@@ -40,7 +41,8 @@ fn main() -> ExitCode {
         ["drive", workflow, store, books, ledger] => drive(workflow, store, books, ledger),
         ["bench", nodes, store] => bench(nodes, store),
         ["scan", root, cache] => look_through(root, cache),
-        _ => Err("usage: toy run | drive WORKFLOW STORE BOOKS LEDGER | bench NODES STORE | scan ROOT CACHE".into()),
+        ["build", nodes, targets @ ..] => measure_build(nodes, targets),
+        _ => Err("usage: toy run | drive WORKFLOW STORE BOOKS LEDGER | bench NODES STORE | scan ROOT CACHE | build NODES [TARGET]".into()),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,
@@ -93,16 +95,35 @@ fn drive(workflow: &str, store: &str, books: &str, ledger: &str) -> Result<bool,
 }
 
 /// N / 4 shards of 3 chained copies, and one that joins them: the graph of the figures in other engines' comparisons.
-fn bench(nodes: &str, store: &str) -> Result<bool, Box<dyn Error>> {
+fn shards(nodes: &str) -> Result<String, Box<dyn Error>> {
     let shards: usize = nodes.parse::<usize>()? / 4;
     let values: Vec<String> = (0..shards).map(|shard| shard.to_string()).collect();
-    let text = format!(
+    Ok(format!(
         "[workflow]\nname = \"bench\"\n[matrix]\nshard = [{}]\n[stages.a]\nrun = \"toy.text\"\ntext = \"text {{shard}}\"\n\
          [stages.b]\nrun = \"toy.join\"\ninputs.texts = \"a/text.txt\"\n[stages.c]\nrun = \"toy.join\"\ninputs.texts = \"b\"\n\
          [stages.d]\nrun = \"toy.join\"\ninputs.texts = \"c\"\n\
          [stages.all]\nrun = \"toy.join\"\ngather = [\"shard\"]\ninputs.texts = \"d\"\n",
         values.join(", ")
-    );
+    ))
+}
+
+fn measure_build(nodes: &str, targets: &[&str]) -> Result<bool, Box<dyn Error>> {
+    let (text, registry) = (shards(nodes)?, stages::registry(Path::new("toy")));
+    let targets: Vec<String> = targets.iter().map(ToString::to_string).collect();
+    let begun = Instant::now();
+    let spec = parse("toy.toml", &text)?;
+    let parsed = begun.elapsed().as_secs_f64();
+    let workflow = build(&spec, &registry, &Settings::new(), &targets)?;
+    let built = begun.elapsed().as_secs_f64();
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let peak = status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default();
+    let (parse, build, count) = (parsed * 1e3, (built - parsed) * 1e3, workflow.order.len());
+    println!("{count} nodes: parse {parse:.1} ms, build {build:.1} ms; {peak}");
+    Ok(true)
+}
+
+fn bench(nodes: &str, store: &str) -> Result<bool, Box<dyn Error>> {
+    let text = shards(nodes)?;
     for round in ["first", "second", "third"] {
         let begun = Instant::now();
         let workflow = graph(&text)?;
