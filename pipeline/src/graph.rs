@@ -8,6 +8,7 @@ use petgraph::Direction;
 use petgraph::algo::{kosaraju_scc, toposort};
 use petgraph::graph::{DiGraph, NodeIndex};
 
+use crate::limits::Limits;
 use crate::mistake::{Mistake, Mistakes};
 use crate::registry::{Kind, Placed, Registry};
 use crate::spec::Spec;
@@ -56,6 +57,8 @@ pub struct Node {
     pub placed: Arc<dyn Placed>,
     /// What it reads.
     pub inputs: Vec<Edge>,
+    /// How it may run.
+    pub limits: Limits,
 }
 
 /// An input of a node.

@@ -183,7 +183,7 @@ pub fn stand_still(
     let Some(standing) = recall(question, store, registry, &machine.places, progress)? else { return Ok(None) };
     let run = store.begin_run(&question.workflow, request, &machine.host, now_ms())?;
     let (workflow, reuse) = (question.workflow.clone(), standing.nodes);
-    progress.event(&Event::RunStarted { run, workflow, reuse, run_nodes: 0, maybe: 0 });
+    progress.event(&Event::RunStarted { run, workflow, reuse, run_nodes: 0, maybe: 0, expected_secs: Some(0.0) });
     store.end_same(run, now_ms())?;
     progress.event(&Event::RunFinished { run, complete: true, secs: begun.elapsed().as_secs_f64() });
     Ok(Some(standing))

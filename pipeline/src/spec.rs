@@ -19,6 +19,7 @@
 //! [stages.model]
 //! run = "text.model"
 //! inputs.counts = "count/words.txt"             # a part of an artifact
+//! limits = { time = "2h", retries = 2 }          # how it may run (see [`crate::limits`])
 //! smoothing = "{smoothing}"
 //! order = { by = "language", en = 3, fr = 2 }   # another value per setting or matrix value
 //! [stages.table]
@@ -33,6 +34,7 @@ use std::ops::Range;
 use serde_json::{Map, Value};
 use toml::de::{DeTable, DeValue};
 
+use crate::limits::Limits;
 use crate::mistake::{Mistake, Mistakes};
 
 /// Something with its place in the text.
@@ -122,6 +124,8 @@ pub struct StageSpec {
     pub each: Option<Located<String>>,
     /// The axes over which it takes everything at once.
     pub gather: Vec<Located<String>>,
+    /// How it may run; never part of a fingerprint.
+    pub limits: Limits,
     /// Everything else.
     pub params: Vec<(Located<String>, Located<Term>)>,
 }
@@ -297,6 +301,7 @@ fn read_stages(term: &Located<Term>, stages: &mut Vec<StageSpec>, mistakes: &mut
             inputs: vec![],
             each: None,
             gather: vec![],
+            limits: Limits::default(),
             params: vec![],
         };
         for (key, value) in fields {
@@ -324,6 +329,7 @@ fn read_stages(term: &Located<Term>, stages: &mut Vec<StageSpec>, mistakes: &mut
                     }
                 }
                 ("gather", _) => mistakes.push(Mistake::new(&value.at, "`gather` should be a list of names")),
+                ("limits", _) => stage.limits = crate::limits::read(value, mistakes),
                 _ => stage.params.push((key.clone(), value.clone())),
             }
         }

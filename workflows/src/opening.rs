@@ -143,7 +143,12 @@ impl Opening {
 
 /// Looks through the sources, with hints for what may be wrong.
 pub(crate) fn survey(session: &Session<'_>) -> Result<Survey> {
-    session.survey().map_err(|error| match &error {
+    session.survey().map_err(with_hint)
+}
+
+/// What keeps a workflow from being planned or run, with what to do about it.
+pub(crate) fn with_hint(error: RunError) -> anyhow::Error {
+    match &error {
         RunError::NoPlace { place, .. } => {
             let (section, name) = place.split_once('.').unwrap_or(("corpora", place));
             let or = if section == "corpora" { format!(", or give `--corpus {name}=FOLDER`") } else { String::new() };
@@ -155,5 +160,5 @@ pub(crate) fn survey(session: &Session<'_>) -> Result<Survey> {
         }
         RunError::Source { node, chain, hint: None } => anyhow::anyhow!("`{node}` failed: {}", chain.join(": ")),
         _ => error.into(),
-    })
+    }
 }

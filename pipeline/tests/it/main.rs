@@ -21,5 +21,6 @@ mod matrix;
 mod mistakes;
 mod reruns;
 mod scheduling;
+mod showing;
 mod stores;
 mod workers;
