@@ -1,6 +1,7 @@
 //! What runs again, and what does not.
 
 use std::fs::{self, File};
+use std::path::Path;
 use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
@@ -249,8 +250,18 @@ const CHAIN: &str = "[workflow]\nname = \"chain\"\n[stages.a]\nrun = \"toy.text\
     [stages.c]\nrun = \"toy.join\"\ninputs.texts = \"b/text.txt\"\nsuffix = \"!\"\n\
     [stages.d]\nrun = \"toy.join\"\ninputs.texts = \"c\"\n";
 
-/// Runs all but `bad`, then again with another suffix, while an artifact of `b` goes as often as `losses` says.
-fn lose(losses: usize, forced: &[&str]) -> (House, Ended) {
+fn remove(artifact: &Path) {
+    fs::remove_dir_all(artifact).unwrap();
+}
+
+fn forge(artifact: &Path) {
+    let file = artifact.join("text.txt");
+    fs::remove_file(&file).unwrap();
+    fs::write(&file, "forged").unwrap();
+}
+
+/// Runs all but `bad`, then again with another suffix, while the artifact of `b` comes to harm as often as `times` says.
+fn harm(harm: fn(&Path), times: usize, forced: &[&str]) -> (House, Ended) {
     let mut house = House::new();
     house.options.keep_going = true;
     let ended = house.run(CHAIN);
@@ -260,39 +271,40 @@ fn lose(losses: usize, forced: &[&str]) -> (House, Ended) {
     let text = CHAIN.replace('!', "?");
     let workflow = house.workflow(&text);
     house.options.forced = forced.iter().map(|node| workflow.find(node)[0]).collect();
-    let left = AtomicUsize::new(losses);
+    let left = AtomicUsize::new(times);
     let ended = house.run_with(&text, move |event| {
         let is_start = matches!(event, Event::NodeStarted { node, .. } if node == "c");
         if is_start && left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok() {
-            fs::remove_dir_all(&lost).unwrap();
+            harm(&lost);
         }
     });
     (house, ended)
 }
 
 #[test]
-fn lost_input_is_made_again_within_the_run() {
-    for losses in 1..=3 {
-        let (house, ended) = lose(losses, &[]);
+fn lost_or_damaged_input_is_made_again_within_the_run() {
+    for (how, times) in [(remove as fn(&Path), 1), (remove, 2), (remove, 3), (forge, 1), (forge, 2)] {
+        let (mut house, ended) = harm(how, times, &[]);
+        assert_eq!(house.text(&ended, "d", "text.txt"), "xb1?", "as if nothing had happened");
         assert_eq!(ended.nodes("failed"), ["bad"]);
         assert_eq!(ended.step("bad").attempts, 1, "a failed node is not run again in another round");
         assert_eq!(ended.artifacts.len(), 4);
         assert!(["b", "c", "d"].iter().all(|node| ended.nodes("ran").iter().any(|ran| ran == node)), "{}", ended.ran());
         let bodies = house.ledger().into_iter().filter(|line| line == "join").count();
-        assert_eq!(bodies, losses + 2, "`b` once per loss, then `c` and `d`");
+        assert_eq!(bodies, times + 2, "`b` once per harm, then `c` and `d`");
     }
 }
 
 #[test]
 fn forced_node_runs_once_though_an_input_of_another_is_lost() {
-    let (house, ended) = lose(1, &["a"]);
+    let (house, ended) = harm(remove, 1, &["a"]);
     assert_eq!(ended.ran(), "a b c d");
     assert_eq!(house.ledger().iter().filter(|line| *line == "text x").count(), 1);
 }
 
 #[test]
 fn input_that_is_lost_again_and_again_fails_its_node() {
-    let (mut house, ended) = lose(100, &[]);
+    let (mut house, ended) = harm(remove, 100, &[]);
     assert_eq!((ended.nodes("failed"), ended.nodes("blocked")), (vec!["bad".into(), "c".into()], vec!["d".into()]));
     let chain = ended.failure("c").0.join(" <- ");
     assert!(chain.ends_with(" is damaged or gone, again and again"), "{chain}");
