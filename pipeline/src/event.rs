@@ -31,6 +31,8 @@ pub enum Event {
         run_nodes: usize,
         /// Nodes that run if an input changes.
         maybe: usize,
+        /// How long all of them would take, going by earlier executions.
+        expected_secs: Option<f64>,
     },
     /// A node starts.
     NodeStarted {
@@ -98,12 +100,19 @@ pub enum Outcome {
         hint: Option<String>,
         /// Its log.
         log: PathBuf,
+        /// How the log ends.
+        last_lines: Vec<String>,
     },
     /// It ended early, as asked, or was not started any more.
     Stopped,
     /// It could not run because another node failed.
     Blocked {
         /// That node.
+        by: String,
+    },
+    /// It could not run because an artifact it needs is not up to date and the run was told to leave its producer alone.
+    Held {
+        /// The producer.
         by: String,
     },
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use petgraph::graph::{DiGraph, NodeIndex};
 
+use crate::limits::Limits;
 use crate::mistake::{Mistake, Mistakes};
 use crate::registry::{Kind, Placed, Registry};
 use crate::spec::Spec;
@@ -61,6 +62,8 @@ pub struct Node {
     pub placed: Arc<dyn Placed>,
     /// What it reads.
     pub inputs: Vec<Edge>,
+    /// How it may run.
+    pub limits: Limits,
 }
 
 /// An input of a node.

@@ -5,6 +5,7 @@ pub mod draw;
 pub mod event;
 pub mod explain;
 pub mod graph;
+pub mod limits;
 pub mod manifest;
 pub mod memo;
 pub mod mistake;

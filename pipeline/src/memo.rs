@@ -36,15 +36,15 @@ pub struct Question {
 }
 
 impl Question {
-    /// `texts`: the workflow file and all it includes; `program`: what changes whenever the stages may (the executable's identity).
+    /// `text`: the digest of the workflow file and all it includes; `program`: what changes whenever the stages may (the executable's identity).
     pub fn new(
         workflow: &str,
-        texts: &[&str],
+        text: Digest,
         settings: &BTreeMap<String, Vec<String>>,
         targets: &[String],
         program: &str,
     ) -> Self {
-        let asked = serde_json::to_vec(&(workflow, texts, settings, targets, program)).expect("plain data");
+        let asked = serde_json::to_vec(&(workflow, text, settings, targets, program)).expect("plain data");
         Self { workflow: workflow.to_owned(), key: Digest::of(&asked) }
     }
 
@@ -195,7 +195,7 @@ pub fn stand_still(
     let Some(standing) = recall(question, store, registry, &machine.places, progress)? else { return Ok(None) };
     let run = store.begin_run(&question.workflow, request, &machine.host, now_ms())?;
     let (workflow, reuse) = (question.workflow.clone(), standing.nodes);
-    progress.event(&Event::RunStarted { run, workflow, reuse, run_nodes: 0, maybe: 0 });
+    progress.event(&Event::RunStarted { run, workflow, reuse, run_nodes: 0, maybe: 0, expected_secs: Some(0.0) });
     store.end_same(run, now_ms())?;
     progress.event(&Event::RunFinished { run, complete: true, secs: begun.elapsed().as_secs_f64() });
     Ok(Some(standing))

@@ -4,6 +4,8 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::Digest;
+
 /// One mistake, with its place and the nearest right name where there is one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistake {
@@ -60,6 +62,7 @@ pub struct Sources {
 #[derive(Debug, Clone)]
 struct Source {
     name: Arc<str>,
+    digest: Digest,
     /// The place of its first byte.
     base: usize,
     /// The places at which its lines begin.
@@ -73,8 +76,13 @@ impl Sources {
         let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| base + at + 1);
         let mut lines: Vec<usize> = std::iter::once(base).chain(breaks).collect();
         lines.push(base + text.len() + 1); // the end, past every place of this file
-        self.files.push(Source { name: name.into(), base, lines });
+        self.files.push(Source { name: name.into(), digest: Digest::of(text.as_bytes()), base, lines });
         base
+    }
+
+    /// The digest of all their texts; the files' names do not matter.
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.files.iter().flat_map(|file| file.digest.0).collect::<Vec<u8>>())
     }
 
     /// The file and line, counted from 1, of a place.

@@ -23,6 +23,8 @@ pub trait Placed: Send + Sync + std::fmt::Debug {
     fn environment(&self) -> Vec<(&'static str, String)>;
     /// See [`Stage::claims`].
     fn claims(&self) -> Claims;
+    /// See [`Stage::retries`].
+    fn retries(&self) -> u32;
     /// See [`Stage::partitions`].
     fn partitions(&self) -> Option<u32>;
     /// Runs the body in this process; none when it lives in a worker program.
@@ -53,6 +55,9 @@ impl<S: Stage> Placed for Bound<S> {
     }
     fn claims(&self) -> Claims {
         self.stage.claims()
+    }
+    fn retries(&self) -> u32 {
+        self.stage.retries()
     }
     fn partitions(&self) -> Option<u32> {
         self.stage.partitions()

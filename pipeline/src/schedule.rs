@@ -1,83 +1,121 @@
 //! Which node may start next. Pure: no thread, no clock.
 //!
 //! A node is *waiting* for its inputs, then *ready* (whoever runs the schedule decides whether it must run), then *queued* for a
-//! slot, *running*, and *done* or *failed*. Of the queued nodes, the one at the head of the longest remaining path starts first.
+//! slot, *running*, and *done* or *failed*; one that is tried again later is *resting* in between. Of the queued nodes, the one
+//! at the head of the longest remaining path starts first.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, VecDeque};
 
 use petgraph::Direction;
 use petgraph::graph::NodeIndex;
 
 use crate::graph::Workflow;
-use crate::stage::{Claims, CpuClaim, GpuClaim};
 
-/// What a machine has to give.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pools {
-    /// Slots of the `cpu` pool; at least 1.
-    pub cpu: usize,
-    /// Devices of the `gpu` pool.
-    pub gpus: Vec<u32>,
-}
+mod expect;
+mod pools;
+mod queues;
 
-/// What a running node holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Grant {
-    /// Slots of the `cpu` pool, which is also the number of threads it may use.
-    pub threads: usize,
-    /// A device of the `gpu` pool.
-    pub gpu: Option<u32>,
-}
+pub use expect::expected_secs;
+use pools::{Free, Lack};
+pub use pools::{Grant, Pool, Pools, Want};
+use queues::{Queues, Urgency};
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    Waiting(usize),
+    /// For so many producers.
+    Waiting(u32),
     Ready,
     Queued,
-    Running(Grant),
+    Running,
+    Resting,
     Done,
     Failed,
     Blocked(NodeIndex),
+    /// Not one of the wanted nodes.
+    Absent,
+}
+
+/// Why a node does not run yet.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case", tag = "wait")]
+pub enum Wait<N = NodeIndex> {
+    /// These nodes, whose artifacts it reads, are not done.
+    For {
+        /// The nodes.
+        nodes: Vec<N>,
+    },
+    /// A pool has too little left.
+    Slot {
+        /// The pool.
+        pool: Pool,
+        /// What it needs of it.
+        wanted: u64,
+        /// What is free.
+        free: u64,
+        /// Who holds some of it.
+        holders: Vec<N>,
+    },
+    /// What it needs is kept for a more urgent node.
+    Behind {
+        /// That node.
+        node: N,
+    },
+    /// It failed in a way that may pass, and is tried again soon.
+    Retry,
+}
+
+impl<N> Wait<N> {
+    /// The same with other names for the nodes.
+    pub fn map<M>(self, name: impl Fn(N) -> M) -> Wait<M> {
+        match self {
+            Self::For { nodes } => Wait::For { nodes: nodes.into_iter().map(name).collect() },
+            Self::Slot { pool, wanted, free, holders } => {
+                Wait::Slot { pool, wanted, free, holders: holders.into_iter().map(name).collect() }
+            }
+            Self::Behind { node } => Wait::Behind { node: name(node) },
+            Self::Retry => Wait::Retry,
+        }
+    }
 }
 
 /// The states of all nodes, and the queues between them.
 pub struct Schedule<'a> {
     workflow: &'a Workflow,
-    states: HashMap<NodeIndex, State>,
+    /// By index of the node.
+    states: Vec<State>,
+    /// By index of the node: how long the path through it to the end takes in milliseconds, then its place in the order.
+    urgency: Vec<Urgency>,
     ready: VecDeque<NodeIndex>,
-    /// Queued nodes, the most urgent last.
-    queue: BTreeSet<(u64, std::cmp::Reverse<usize>, NodeIndex)>,
-    rank: HashMap<NodeIndex, (u64, usize)>,
-    free: Pools,
+    queues: Queues,
+    free: Free,
     size: Pools,
-    running: usize,
+    running: BTreeMap<NodeIndex, Grant>,
+    resting: usize,
 }
 
 impl<'a> Schedule<'a> {
     /// All nodes waiting. `secs` tells how long a node takes, as far as that is known.
     pub fn new(workflow: &'a Workflow, pools: Pools, secs: impl Fn(NodeIndex) -> Option<f64>) -> Self {
-        let mut rank = HashMap::new();
+        let count = workflow.graph.node_count();
+        let mut urgency = vec![(0, Reverse(0)); count];
         for (place, node) in workflow.order.iter().enumerate().rev() {
-            let after = workflow.graph.neighbors(*node).filter_map(|next| rank.get(&next).map(|(path, _)| *path)).max();
+            let after = workflow.graph.neighbors(*node).map(|next| urgency[next.index()].0).max();
             let own = (secs(*node).unwrap_or(1.0) * 1000.0) as u64;
-            rank.insert(*node, (own + after.unwrap_or(0), place));
+            urgency[node.index()] = (own + after.unwrap_or(0), Reverse(place));
         }
-        let producers = |node: &NodeIndex| workflow.graph.neighbors_directed(*node, Direction::Incoming).count();
-        let states = workflow.order.iter().map(|node| (*node, State::Waiting(producers(node)))).collect();
-        let pools = Pools { cpu: pools.cpu.max(1), ..pools };
-        let (ready, queue) = (VecDeque::new(), BTreeSet::new());
-        let mut schedule = Self { workflow, states, ready, queue, rank, free: pools.clone(), size: pools, running: 0 };
+        let mut states = vec![State::Absent; count];
+        let mut ready = VecDeque::new();
         for node in &workflow.order {
-            if schedule.states[node] == State::Waiting(0) {
-                schedule.make_ready(*node);
+            let producers = workflow.graph.neighbors_directed(*node, Direction::Incoming).count() as u32;
+            states[node.index()] = if producers == 0 { State::Ready } else { State::Waiting(producers) };
+            if producers == 0 {
+                ready.push_back(*node);
             }
         }
-        schedule
-    }
-
-    fn make_ready(&mut self, node: NodeIndex) {
-        self.states.insert(node, State::Ready);
-        self.ready.push_back(node);
+        let size = Pools { cpu: pools.cpu.max(1), ..pools };
+        let (free, queues) = (Free::of(&size), Queues::default());
+        Self { workflow, states, urgency, ready, queues, free, size, running: BTreeMap::new(), resting: 0 }
     }
 
     /// A node whose inputs are all there; it must then be queued, done or failed.
@@ -85,60 +123,39 @@ impl<'a> Schedule<'a> {
         self.ready.pop_front()
     }
 
-    /// A ready node must run.
+    /// A ready node must run, or a resting one is tried again.
     pub fn queue(&mut self, node: NodeIndex) {
-        debug_assert_eq!(self.states[&node], State::Ready);
-        self.states.insert(node, State::Queued);
-        let (path, place) = self.rank[&node];
-        self.queue.insert((path, std::cmp::Reverse(place), node));
+        debug_assert!(matches!(self.states[node.index()], State::Ready | State::Resting));
+        self.release(node, State::Queued);
+        self.queues.push(self.want(node), self.urgency[node.index()]);
     }
 
-    /// The most urgent queued node that fits, with what it is given. While one waits for all of the `cpu` pool, no less urgent
-    /// one takes a slot, or it would wait for ever.
+    /// What a node takes of the pools: its claims, no more than there is.
+    pub fn want(&self, node: NodeIndex) -> Want {
+        let node = &self.workflow.graph[node];
+        Want::new(node.limits.over(node.placed.claims()), &self.size)
+    }
+
+    /// The most urgent queued node that fits, with what it is given.
     pub fn next_start(&mut self) -> Option<(NodeIndex, Grant)> {
-        let mut blocked = false;
-        let mut found = None;
-        for entry in self.queue.iter().rev() {
-            if self.free.cpu == 0 || blocked && self.free.gpus.is_empty() {
-                break; // nothing further down could start: without this, each start costs a walk over the whole queue
-            }
-            let claims = self.workflow.graph[entry.2].placed.claims();
-            let takes_device = claims.gpu == GpuClaim::Prefer && !self.size.gpus.is_empty();
-            if let Some(grant) = self.grant(claims).filter(|_| !blocked || takes_device) {
-                found = Some((*entry, grant));
-                break;
-            }
-            blocked |= !takes_device;
-        }
-        let (entry, grant) = found?;
-        self.queue.remove(&entry);
-        self.free.cpu -= grant.threads.min(self.free.cpu);
-        self.free.gpus.retain(|gpu| Some(*gpu) != grant.gpu);
-        self.states.insert(entry.2, State::Running(grant.clone()));
-        self.running += 1;
-        Some((entry.2, grant))
-    }
-
-    fn grant(&self, claims: Claims) -> Option<Grant> {
-        if claims.gpu == GpuClaim::Prefer && !self.size.gpus.is_empty() {
-            let gpu = *self.free.gpus.first()?;
-            return (self.free.cpu > 0).then_some(Grant { threads: 1, gpu: Some(gpu) });
-        }
-        let threads = match claims.cpu {
-            CpuClaim::One => 1,
-            CpuClaim::All => self.size.cpu,
-        };
-        (self.free.cpu >= threads).then_some(Grant { threads, gpu: None })
+        let (want, place) = self.queues.pop(&self.free, self.size.gpus.len())?;
+        let node = self.workflow.order[place];
+        let grant = self.free.take(&want);
+        self.states[node.index()] = State::Running;
+        self.running.insert(node, grant.clone());
+        Some((node, grant))
     }
 
     /// A node is up to date.
     pub fn done(&mut self, node: NodeIndex) {
         self.release(node, State::Done);
-        let consumers: Vec<NodeIndex> = self.workflow.graph.neighbors(node).collect();
-        for consumer in consumers {
-            match self.states.get(&consumer) {
-                Some(State::Waiting(1)) => self.make_ready(consumer),
-                Some(State::Waiting(count)) => _ = self.states.insert(consumer, State::Waiting(count - 1)),
+        for consumer in self.workflow.graph.neighbors(node) {
+            match &mut self.states[consumer.index()] {
+                state @ State::Waiting(1) => {
+                    *state = State::Ready;
+                    self.ready.push_back(consumer);
+                }
+                State::Waiting(count) => *count -= 1,
                 _ => {}
             }
         }
@@ -149,35 +166,91 @@ impl<'a> Schedule<'a> {
         self.release(node, State::Failed);
         let mut todo = vec![node];
         while let Some(at) = todo.pop() {
-            for consumer in self.workflow.graph.neighbors(at).collect::<Vec<_>>() {
-                if matches!(self.states.get(&consumer), Some(State::Waiting(_))) {
-                    self.states.insert(consumer, State::Blocked(node));
+            for consumer in self.workflow.graph.neighbors(at) {
+                let state = &mut self.states[consumer.index()];
+                if matches!(state, State::Waiting(_)) {
+                    *state = State::Blocked(node);
                     todo.push(consumer);
                 }
             }
         }
     }
 
+    /// A node gives back what it holds, if anything, and is queued again later.
+    pub fn rest(&mut self, node: NodeIndex) {
+        self.release(node, State::Resting);
+        self.resting += 1;
+    }
+
     fn release(&mut self, node: NodeIndex, state: State) {
-        if let Some(State::Running(grant)) = self.states.insert(node, state) {
-            self.free.cpu += grant.threads;
-            self.free.gpus.extend(grant.gpu);
-            self.free.gpus.sort_unstable();
-            self.running -= 1;
+        let before = std::mem::replace(&mut self.states[node.index()], state);
+        self.resting -= usize::from(before == State::Resting);
+        if let Some(grant) = self.running.remove(&node) {
+            self.free.give_back(&grant);
         }
     }
 
     /// Number of nodes that run now.
     pub fn running(&self) -> usize {
-        self.running
+        self.running.len()
+    }
+
+    /// Number of nodes that will be queued again.
+    pub fn resting(&self) -> usize {
+        self.resting
+    }
+
+    /// Number of nodes that wait for a slot.
+    pub fn queued(&self) -> usize {
+        self.queues.len()
+    }
+
+    /// The most urgent queued nodes, at most so many.
+    pub fn next_in_line(&self, most: usize) -> Vec<NodeIndex> {
+        self.queues.first(most).into_iter().map(|place| self.workflow.order[place]).collect()
+    }
+
+    /// The running nodes, with what they hold.
+    pub fn running_nodes(&self) -> impl Iterator<Item = (NodeIndex, &Grant)> {
+        self.running.iter().map(|(node, grant)| (*node, grant))
+    }
+
+    /// Why a node does not run; none when it runs, has ended, will never run, or is about to start.
+    pub fn waits(&self, node: NodeIndex) -> Option<Wait> {
+        match self.states[node.index()] {
+            State::Waiting(_) => {
+                let producers = self.workflow.graph.neighbors_directed(node, Direction::Incoming);
+                let mut nodes: Vec<_> = producers.filter(|from| self.states[from.index()] != State::Done).collect();
+                nodes.sort();
+                Some(Wait::For { nodes })
+            }
+            State::Queued => self.waits_in_queue(node),
+            State::Resting => Some(Wait::Retry),
+            _ => None,
+        }
+    }
+
+    fn waits_in_queue(&self, node: NodeIndex) -> Option<Wait> {
+        let want = self.want(node);
+        if let Some(Lack { pool, wanted, free }) = self.free.lack(&want) {
+            let holds = |grant: &Grant| match pool {
+                Pool::Cpu => grant.threads > 0,
+                Pool::Gpu => grant.gpu.is_some(),
+                Pool::Memory => grant.memory_mib > 0,
+            };
+            let holders = self.running.iter().filter(|(_, grant)| holds(grant)).map(|(node, _)| *node).collect();
+            return Some(Wait::Slot { pool, wanted, free, holders });
+        }
+        let first = self.queues.kept_for(&self.free, self.urgency[node.index()])?;
+        Some(Wait::Behind { node: self.workflow.order[first] })
     }
 
     /// The nodes that will not run, with the node whose failure blocks them (none when the run ended before their turn).
     pub fn left_over(&self) -> Vec<(NodeIndex, Option<NodeIndex>)> {
-        let left = |node: &NodeIndex| match self.states[node] {
-            State::Done | State::Failed => None,
+        let left = |node: &NodeIndex| match self.states[node.index()] {
+            State::Done | State::Failed | State::Absent => None,
             State::Blocked(by) => Some((*node, Some(by))),
-            _ => Some((*node, None)),
+            State::Waiting(_) | State::Ready | State::Queued | State::Running | State::Resting => Some((*node, None)),
         };
         self.workflow.order.iter().filter_map(left).collect()
     }

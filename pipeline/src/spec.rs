@@ -24,6 +24,7 @@
 //! [stages.model]
 //! run = "text.model"
 //! inputs.counts = "count/words.txt"             # a part of an artifact
+//! limits = { time = "2h", retries = 2 }         # how it may run (see [`crate::limits`])
 //! smoothing = "{smoothing}"
 //! order = { by = "language", en = 3, fr = 2 }   # another value per setting or matrix value
 //! steps = { by = ["language", "seed"], en = { 1 = 10, 2 = 20 }, "fr,1" = 15, default = 5 }

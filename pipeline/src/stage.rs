@@ -9,6 +9,7 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -49,6 +50,11 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stat
     /// What it occupies while it runs.
     fn claims(&self) -> Claims {
         Claims::default()
+    }
+
+    /// How often it is tried again after a failure that may pass: see [`StageError::is_transient`].
+    fn retries(&self) -> u32 {
+        0
     }
 
     /// Into how many parts the output is split (folders `parts/00000`, `parts/00001`, ...), when it is.
@@ -97,10 +103,13 @@ impl Slot {
 /// What a node occupies while it runs. How many slots there are is a matter of the machine, never of a fingerprint.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
-    /// One slot of the `cpu` pool, or all of them.
+    /// Slots of the `cpu` pool.
     pub cpu: CpuClaim,
     /// Whether it wants a device of the `gpu` pool.
     pub gpu: GpuClaim,
+    /// Memory it may fill, in MiB; 0 when that does not matter.
+    #[serde(default)]
+    pub memory_mib: u64,
 }
 
 /// See [`Claims::cpu`].
@@ -111,6 +120,8 @@ pub enum CpuClaim {
     One,
     /// Every thread of the pool. A node that gets a GPU takes one slot only.
     All,
+    /// So many threads, also beside a GPU; all of the pool where it has fewer.
+    Threads(usize),
 }
 
 /// See [`Claims::gpu`].
@@ -136,7 +147,8 @@ pub struct Job {
     pub partition: Option<u32>,
     /// An empty folder of this attempt's own. What lies in it at the end becomes the artifact.
     pub out: PathBuf,
-    /// A folder that outlives a killed attempt, for the same fingerprint only. Deleted once the node has finished.
+    /// A folder that outlives a killed attempt, for the same fingerprint only. Deleted once the node has finished. Most
+    /// bodies need none, so it is not there before [`Job::resume()`] makes it.
     pub resume: PathBuf,
     /// Threads the body may use.
     pub threads: usize,
@@ -146,6 +158,17 @@ pub struct Job {
     pub progress: Box<dyn JobProgress>,
     /// Set when the run is to end early.
     pub stop: Stop,
+}
+
+impl Job {
+    /// The folder that outlives a killed attempt; made when it is not there.
+    ///
+    /// # Errors
+    /// [`StageError::Io`]
+    pub fn resume(&self) -> Result<&Path, StageError> {
+        std::fs::create_dir_all(&self.resume).map_err(StageError::io("create", &self.resume))?;
+        Ok(&self.resume)
+    }
 }
 
 /// Takes the progress of one node.
@@ -168,18 +191,31 @@ impl JobProgress for Silent {
     fn fact(&self, _: &str, _: serde_json::Value) {}
 }
 
-/// A request to end early, shared by everyone who may make or must notice it.
+/// A request to end early, shared by everyone who may make or must notice it. It may come with a deadline, at which it is as
+/// if someone had asked.
 #[derive(Debug, Clone, Default)]
-pub struct Stop(Arc<AtomicBool>);
+pub struct Stop {
+    asked: Arc<AtomicBool>,
+    deadline: Option<Instant>,
+}
 
 impl Stop {
+    /// The same request with a deadline of its own.
+    #[must_use]
+    pub fn until(&self, deadline: Instant) -> Self {
+        Self { asked: Arc::clone(&self.asked), deadline: Some(deadline) }
+    }
     /// Asks for the end.
     pub fn request(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.asked.store(true, Ordering::Relaxed);
     }
-    /// Whether the end was asked for.
+    /// Whether the end was asked for, or the deadline has passed.
     pub fn requested(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.asked.load(Ordering::Relaxed) || self.expired()
+    }
+    /// Whether the deadline has passed.
+    pub fn expired(&self) -> bool {
+        self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 }
 
@@ -242,10 +278,18 @@ pub enum StageError {
         source: Box<dyn Error + Send + Sync>,
         /// What the user can do.
         hint: Option<String>,
+        /// See [`StageError::is_transient`].
+        transient: bool,
     },
     /// [`Job::stop`] was set. What lies in the resume folder is kept.
     #[error("stopped before the end")]
     Stopped,
+    /// It was not done within the time that the workflow file allows.
+    #[error("not done within its time limit of {}", crate::limits::show(*.limit))]
+    TimedOut {
+        /// The limit.
+        limit: Duration,
+    },
     /// An outside file is not the one that the plan saw.
     #[error("`{path}` changed while the run used it")]
     SourceChanged {
@@ -274,14 +318,36 @@ pub enum StageError {
 impl StageError {
     /// Wraps a stage's own error.
     pub fn failed(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self::Failed { source: source.into(), hint: None }
+        Self::Failed { source: source.into(), hint: None, transient: false }
+    }
+    /// Marks a failure that may pass: a stage that asks for retries is then tried again.
+    #[must_use]
+    pub fn transient(self) -> Self {
+        match self {
+            Self::Failed { source, hint, .. } => Self::Failed { source, hint, transient: true },
+            other => other,
+        }
+    }
+    /// Whether the same attempt may go better: a worker that died or could not start, an error of a file or disk, or whatever
+    /// was marked with [`Self::transient`]. A stage's own verdict on its input is none.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Failed { transient: true, .. } | Self::Io { .. })
     }
     /// Adds what the user can do about it.
     #[must_use]
     pub fn with_hint(self, text: impl Into<String>) -> Self {
         match self {
-            Self::Failed { source, .. } => Self::Failed { source, hint: Some(text.into()) },
+            Self::Failed { source, transient, .. } => Self::Failed { source, hint: Some(text.into()), transient },
             other => other,
+        }
+    }
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Failed { hint, .. } => hint.clone(),
+            Self::SourceChanged { .. } => Some("nothing was recorded; run again when the file has settled".to_owned()),
+            Self::TimedOut { .. } => Some("`limits.time` of the stage in the workflow file allows more".to_owned()),
+            _ => None,
         }
     }
     /// For `map_err`: `fs::read(path).map_err(StageError::io("read", path))`.

@@ -6,19 +6,21 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, ExitCode, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::source::Tree;
 use crate::stage::{Inputs, Job, JobProgress, Places, Stage, StageError, Stop};
+
+mod client;
+
+pub use client::call;
 
 /// What a worker is asked to do.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -105,6 +107,9 @@ pub enum Message {
         chain: Vec<String>,
         /// What the user can do.
         hint: Option<String>,
+        /// See [`StageError::is_transient`].
+        #[serde(default)]
+        transient: bool,
     },
     /// The body ended early, as asked.
     Stopped,
@@ -200,19 +205,33 @@ fn answer(bodies: &[Body], request: Request, stop: Stop) -> (Message, ExitCode) 
         );
     };
     let (params, job) = request.into_job(Box::new(Speaker), stop);
-    match (body.run)(params, &job) {
+    match guarded(|| (body.run)(params, &job)) {
         Ok(()) => (Message::Done, ExitCode::SUCCESS),
         Err(StageError::Stopped) => (Message::Stopped, ExitCode::from(3)),
         Err(StageError::SourceChanged { path }) => (Message::SourceChanged { path }, ExitCode::FAILURE),
         Err(error) => {
-            let hint = if let StageError::Failed { hint, .. } = &error { hint.clone() } else { None };
-            (Message::Failed { chain: chain(&error), hint }, ExitCode::FAILURE)
+            (Message::Failed { chain: chain(&error), hint: error.hint(), transient: error.is_transient() }, ExitCode::FAILURE)
         }
     }
 }
 
 fn failed(text: &str) -> Message {
-    Message::Failed { chain: vec![text.to_owned()], hint: None }
+    Message::Failed { chain: vec![text.to_owned()], hint: None, transient: false }
+}
+
+/// A body that panicked.
+#[derive(Debug, thiserror::Error)]
+#[error("the stage panicked: {0}")]
+struct Panicked(String);
+
+/// Calls a body; a panic is a failure like others.
+pub(crate) fn guarded<T>(body: impl FnOnce() -> Result<T, StageError>) -> Result<T, StageError> {
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        let error = StageError::failed(Panicked(text.unwrap_or_else(|| "without a message".to_owned())));
+        Err(error.with_hint("this is a bug in the stage, please report it"))
+    })
 }
 
 /// The messages of an error and its sources, outermost first. A message that only repeats its source's counts once.
@@ -250,106 +269,4 @@ impl JobProgress for Speaker {
     fn fact(&self, name: &str, value: Value) {
         say(&Message::Fact { name: name.to_owned(), value });
     }
-}
-
-/// How often the client looks whether a stop was asked for.
-const STOP_POLL: Duration = Duration::from_millis(50);
-
-/// Runs a request in a new process of the worker program and passes its messages on.
-///
-/// # Errors
-/// Whatever the body failed with; [`WorkerError`] as the source when the process could not be started or died.
-pub fn call(worker: &Worker, request: &Request, log: &Path, progress: &dyn JobProgress, stop: &Stop) -> Result<(), StageError> {
-    let log = File::options().create(true).append(true).open(log).map_err(StageError::io("write", log))?;
-    let mut child = Command::new(&worker.program)
-        .arg("run")
-        .envs(worker.environment.iter().copied())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(log)
-        .process_group(0) // Ctrl-C on the terminal reaches this process only, which then asks for a clean stop
-        .spawn()
-        .map_err(|source| could_not_start(worker, source))?;
-    let stdin = child.stdin.take().expect("standard input is piped");
-    let stdout = child.stdout.take().expect("standard output is piped");
-    let stdin = Arc::new(Mutex::new(Some(stdin)));
-    send(&stdin, &serde_json::to_string(request).map_err(StageError::failed)?);
-
-    let (finished, waiting) = std::sync::mpsc::channel::<()>();
-    let last = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let waiting = waiting; // moved in, so that only this thread holds it
-            loop {
-                match waiting.recv_timeout(STOP_POLL) {
-                    Err(std::sync::mpsc::RecvTimeoutError::Timeout) if stop.requested() => return send(&stdin, "stop"),
-                    Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
-                    Ok(()) | Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => return,
-                }
-            }
-        });
-        let last = relay(BufReader::new(stdout), progress);
-        drop(finished);
-        last
-    });
-    let status = reap(&mut child, &stdin);
-    match last {
-        Some(Message::Done) if matches!(&status, Ok(status) if status.success()) => Ok(()),
-        Some(Message::Stopped) => Err(StageError::Stopped),
-        Some(Message::SourceChanged { path }) => Err(StageError::SourceChanged { path }),
-        Some(Message::Failed { chain, hint }) => Err(StageError::Failed { source: Box::new(rebuild(chain)), hint }),
-        _ => Err(StageError::failed(WorkerError::Died { how: status.map_or_else(|error| error.to_string(), describe) })),
-    }
-}
-
-fn could_not_start(worker: &Worker, source: io::Error) -> StageError {
-    let error = StageError::failed(WorkerError::Start { program: worker.program.display().to_string(), source });
-    match &worker.help {
-        Some(help) => error.with_hint(help),
-        None => error,
-    }
-}
-
-fn send(stdin: &Mutex<Option<ChildStdin>>, line: &str) {
-    if let Some(pipe) = stdin.lock().expect("no holder of this lock panics").as_mut() {
-        let _ = writeln!(pipe, "{line}"); // a worker that is gone is noticed when its output ends
-    }
-}
-
-/// Passes messages on until the output ends; returns the last word.
-fn relay(output: impl BufRead, progress: &dyn JobProgress) -> Option<Message> {
-    let mut last = None;
-    for line in output.split(b'\n').map_while(Result::ok) {
-        let line = String::from_utf8_lossy(&line);
-        match serde_json::from_str(&line) {
-            Ok(Message::Tick { done, total, unit, note }) => progress.tick(done, total, &unit, &note),
-            Ok(Message::Note { line }) => progress.note(&line),
-            Ok(Message::Fact { name, value }) => progress.fact(&name, value),
-            Ok(word) => last = Some(word),
-            Err(_) => progress.note(&line), // a library that prints to standard output
-        }
-    }
-    last
-}
-
-/// Waits for the end. The worker has closed its output; closing its input makes sure that it goes.
-fn reap(child: &mut Child, stdin: &Mutex<Option<ChildStdin>>) -> io::Result<ExitStatus> {
-    stdin.lock().expect("no holder of this lock panics").take();
-    child.wait()
-}
-
-fn describe(status: ExitStatus) -> String {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exit code {code}"),
-        (None, Some(9)) => "killed (signal 9), perhaps because memory ran out".to_owned(),
-        (None, Some(signal)) => format!("signal {signal}"),
-        (None, None) => status.to_string(),
-    }
-}
-
-fn rebuild(chain: Vec<String>) -> WorkerError {
-    let mut error = None;
-    for message in chain.into_iter().rev() {
-        error = Some(Box::new(WorkerError::Body { message, source: error }));
-    }
-    error.map_or_else(|| WorkerError::Died { how: "an empty error".to_owned() }, |error| *error)
 }

@@ -82,7 +82,7 @@ impl Asking {
 
     /// What is asked, as far as it decides what a run finds.
     pub(crate) fn question(&self) -> Question {
-        Question::new(&self.spec.name, &[&self.spec.text], &self.request.set, &self.request.targets, &program())
+        Question::new(&self.spec.name, self.spec.sources.digest(), &self.request.set, &self.request.targets, &program())
     }
 
     /// Builds the graph.
@@ -143,7 +143,12 @@ impl Opening {
 
 /// Looks through the sources, with hints for what may be wrong.
 pub(crate) fn survey(session: &Session<'_>) -> Result<Survey> {
-    session.survey().map_err(|error| match &error {
+    session.survey().map_err(with_hint)
+}
+
+/// What keeps a workflow from being planned or run, with what to do about it.
+pub(crate) fn with_hint(error: RunError) -> anyhow::Error {
+    match &error {
         RunError::NoPlace { place, .. } => {
             let (section, name) = place.split_once('.').unwrap_or(("corpora", place));
             let or = if section == "corpora" { format!(", or give `--corpus {name}=FOLDER`") } else { String::new() };
@@ -155,5 +160,5 @@ pub(crate) fn survey(session: &Session<'_>) -> Result<Survey> {
         }
         RunError::Source { node, chain, hint: None } => anyhow::anyhow!("`{node}` failed: {}", chain.join(": ")),
         _ => error.into(),
-    })
+    }
 }

@@ -43,6 +43,7 @@ struct File {
 struct PoolsSection {
     cpu: Option<usize>,
     gpus: Option<Vec<u32>>,
+    memory_mib: Option<u64>,
 }
 
 /// What is in force.
@@ -83,8 +84,11 @@ impl Settings {
         places.extend(corpora.iter().map(|(name, path)| (format!("corpora.{name}"), here.join(path))));
 
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let pools =
-            Pools { cpu: args.jobs.or(written.pools.cpu).unwrap_or(cores), gpus: written.pools.gpus.unwrap_or_else(gpus) };
+        let pools = Pools {
+            cpu: args.jobs.or(written.pools.cpu).unwrap_or(cores),
+            gpus: written.pools.gpus.unwrap_or_else(gpus),
+            memory_mib: written.pools.memory_mib,
+        };
         if pools.cpu == 0 {
             return Err(problem("the cpu pool has no slot", "`pools.cpu` or --jobs should be at least 1"));
         }

@@ -114,6 +114,7 @@ impl Nodes<'_, '_> {
                 partition: split.then_some(partition),
                 placed: Arc::clone(placed),
                 inputs: vec![],
+                limits: stage.spec.limits,
             };
             self.graph.add_node(node);
         }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::term::{Located, Pair, Term};
+use crate::limits::{self, Limits};
 use crate::mistake::Mistake;
 
 /// A stage of a workflow file.
@@ -18,16 +19,19 @@ pub struct StageSpec {
     pub each: Option<Located<String>>,
     /// The axes over which it takes everything at once.
     pub gather: Vec<Located<String>>,
+    /// How it may run; never part of a fingerprint.
+    pub limits: Limits,
     /// Everything else.
     pub params: Vec<Pair>,
 }
 
 /// The keys of a stage that are no parameters of its kind.
-pub(super) const RESERVED: [(&str, &str); 4] = [
+pub(super) const RESERVED: [(&str, &str); 5] = [
     ("run", "the stage kind"),
     ("inputs", "what it reads: inputs.<slot> = \"<stage>\""),
     ("each", "a partitioned stage: one node for each of its parts"),
     ("gather", "settings and matrix lines over which it takes everything at once"),
+    ("limits", "how it may run: time, retries, memory_mib, threads"),
 ];
 
 pub(super) fn read(stages: Vec<Pair>, mistakes: &mut Vec<Mistake>) -> Vec<StageSpec> {
@@ -52,7 +56,8 @@ fn is_stage_name(name: &str) -> bool {
 
 fn stage(name: Located<String>, fields: Vec<Pair>, mistakes: &mut Vec<Mistake>) -> StageSpec {
     let run = Located { value: String::new(), at: name.at.clone() };
-    let mut stage = StageSpec { name, run, inputs: vec![], each: None, gather: vec![], params: vec![] };
+    let mut stage =
+        StageSpec { name, run, inputs: vec![], each: None, gather: vec![], limits: Limits::default(), params: vec![] };
     let text = |term: &Term, at: &Range<usize>| term.as_str().map(|text| Located { value: text.to_owned(), at: at.clone() });
     for (key, value) in fields {
         match (key.value.as_str(), value.value) {
@@ -77,6 +82,7 @@ fn stage(name: Located<String>, fields: Vec<Pair>, mistakes: &mut Vec<Mistake>) 
                 }
             }
             ("gather", _) => mistakes.push(Mistake::new(&value.at, "`gather` should be a list of names")),
+            ("limits", term) => stage.limits = limits::read(&Located { value: term, at: value.at }, mistakes),
             (_, term) => stage.params.push((key, Located { value: term, at: value.at })),
         }
     }

@@ -14,11 +14,11 @@ use super::{DbError, TraceId, Traces};
 use crate::Digest;
 
 /// How a node ended in a run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Step {
     /// `workflow:node`
     pub node: String,
-    /// `ran`, `reused`, `failed`, `stopped`, `blocked`
+    /// `ran`, `reused`, `failed`, `stopped`, `blocked`, `held`
     pub state: String,
     /// Its fingerprint, when it was known.
     pub fingerprint: Option<Digest>,
@@ -28,6 +28,21 @@ pub struct Step {
     pub log: Option<PathBuf>,
     /// The error.
     pub message: Option<String>,
+    /// Why it ran.
+    #[serde(default)]
+    pub why: Option<String>,
+    /// Start, in milliseconds since 1970; 0 when it did not start.
+    #[serde(default)]
+    pub started_ms: i64,
+    /// How often it was tried.
+    #[serde(default)]
+    pub attempts: u32,
+    /// Threads it was given.
+    #[serde(default)]
+    pub threads: usize,
+    /// GPU it was given.
+    #[serde(default)]
+    pub gpu: Option<u32>,
 }
 
 /// A run in the record.

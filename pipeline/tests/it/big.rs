@@ -1,9 +1,10 @@
 //! Graphs that are large or deep.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use pipeline::Digest;
-use pipeline::graph::{Settings, Workflow, build};
+use pipeline::graph::{Node, Point, Settings, Workflow, build};
 use pipeline::manifest::Manifest;
 use pipeline::plan::{Memory, Parts, plan};
 use pipeline::registry::Registry;
@@ -11,6 +12,7 @@ use pipeline::schedule::{Pools, Schedule};
 use pipeline::spec::parse;
 use pipeline::store::StoreError;
 
+use crate::house::slow;
 use crate::stages;
 
 /// Remembers nothing, or everything.
@@ -57,7 +59,11 @@ fn go_through(workflow: &Workflow) {
     let counts = |everything| plan(workflow, &HashMap::new(), &HashSet::new(), &Dream { everything }).unwrap().counts();
     let all = workflow.order.len();
     assert_eq!((counts(true), counts(false)), ((all, 0, 0), (0, all, 0)));
-    let mut schedule = Schedule::new(workflow, Pools { cpu: 4, gpus: vec![] }, |_| None);
+    schedule_all(workflow);
+}
+
+fn schedule_all(workflow: &Workflow) {
+    let mut schedule = Schedule::new(workflow, Pools { cpu: 4, ..Pools::default() }, |_| None);
     let mut running = std::collections::VecDeque::new();
     let mut done = 0;
     loop {
@@ -71,7 +77,7 @@ fn go_through(workflow: &Workflow) {
         schedule.done(node);
         done += 1;
     }
-    assert_eq!(done, all);
+    assert_eq!(done, workflow.order.len());
     assert!(schedule.left_over().is_empty());
 }
 
@@ -88,6 +94,30 @@ fn a_chain_of_100_000_stages_is_no_problem() {
         assert_eq!(workflow.order.len(), 100_001);
         go_through(&workflow);
     });
+}
+
+#[test]
+fn a_chain_of_a_million_stages_is_scheduled() {
+    let length = if slow() { 1_000_000 } else { 200_000 };
+    let mut workflow = build(&parse("deep.toml", &chain(1, "text")).unwrap(), &registry(), &Settings::new(), &[]).unwrap();
+    let last = *workflow.order.last().unwrap();
+    for place in workflow.order.len()..length {
+        let model = &workflow.graph[last];
+        let node = Node {
+            id: format!("s{place}"),
+            stage: Arc::clone(&model.stage),
+            kind: Arc::clone(&model.kind),
+            point: Point::default(),
+            partition: None,
+            placed: Arc::clone(&model.placed),
+            inputs: vec![],
+            limits: model.limits,
+        };
+        let node = workflow.graph.add_node(node);
+        workflow.graph.add_edge(*workflow.order.last().unwrap(), node, ());
+        workflow.order.push(node);
+    }
+    with_little_stack(move || schedule_all(&workflow));
 }
 
 #[test]

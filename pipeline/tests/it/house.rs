@@ -13,6 +13,7 @@ use pipeline::schedule::Pools;
 use pipeline::source::scan;
 use pipeline::spec::parse;
 use pipeline::store::Store;
+use pipeline::traces::Step;
 use pipeline::{Digest, Places, Stop};
 use tempfile::TempDir;
 
@@ -56,6 +57,13 @@ impl Ended {
     pub(crate) fn ran(&self) -> String {
         self.nodes("ran").join(" ")
     }
+    /// The record of a node.
+    #[track_caller]
+    pub(crate) fn step(&self, id: &str) -> &Step {
+        let found: Vec<&Step> = self.summary.steps.iter().filter(|step| step.node.ends_with(&format!(":{id}"))).collect();
+        assert_eq!(found.len(), 1, "{id}: {:?}", self.summary.steps);
+        found[0]
+    }
     /// How many outside files were read while looking for changes.
     pub(crate) fn files_read(&self) -> usize {
         let read = |event: &Event| if let Event::Scanned { read, .. } = event { *read } else { 0 };
@@ -65,7 +73,7 @@ impl Ended {
     #[track_caller]
     pub(crate) fn failure(&self, id: &str) -> (Vec<String>, Option<String>, PathBuf) {
         let found = self.events.iter().find_map(|event| match event {
-            Event::NodeFinished { node, outcome: Outcome::Failed { chain, hint, log }, .. } if node == id => {
+            Event::NodeFinished { node, outcome: Outcome::Failed { chain, hint, log, .. }, .. } if node == id => {
                 Some((chain.clone(), hint.clone(), log.clone()))
             }
             _ => None,
@@ -167,7 +175,11 @@ impl House {
     }
 
     pub(crate) fn machine(&self) -> Machine {
-        Machine { places: Places(self.places.clone()), pools: Pools { cpu: self.cpu, gpus: vec![] }, host: "here".to_owned() }
+        Machine {
+            places: Places(self.places.clone()),
+            pools: Pools { cpu: self.cpu, ..Pools::default() },
+            host: "here".to_owned(),
+        }
     }
 
     /// What a run would do, as `verdict node` lines in order of the nodes' names.
@@ -210,9 +222,7 @@ impl House {
         let (machine, stop, options) = (self.machine(), self.stop.clone(), self.options.clone());
         let recorder = Arc::new(Recorder { events: Mutex::default(), hook });
         let session = Session { workflow, store: self.store(), machine: &machine, progress: recorder.clone(), stop };
-        let survey = session.survey()?;
-        let plan = session.plan(&survey, &options.forced)?;
-        let summary = session.run(&survey, &plan, &options)?;
+        let summary = session.run(&options)?;
         let artifacts = summary.artifacts.iter().map(|(node, digest)| (workflow.graph[*node].id.clone(), *digest)).collect();
         let events = recorder.events.lock().unwrap().clone();
         Ok(Ended { summary, events, artifacts })

@@ -24,5 +24,6 @@ mod mistakes;
 mod points;
 mod reruns;
 mod scheduling;
+mod showing;
 mod stores;
 mod workers;

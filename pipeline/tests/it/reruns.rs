@@ -1,12 +1,16 @@
 //! What runs again, and what does not.
 
 use std::fs::{self, File};
+use std::path::Path;
+use std::sync::Once;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use insta::assert_snapshot;
 use pipeline::event::Event;
 use pipeline::explain::explain;
+use pipeline::run::Options;
 
-use crate::house::{BOOKS, House, book_of};
+use crate::house::{BOOKS, Ended, House, book_of};
 
 const ALL: &str = "count#0 count#1 count#2 count#3 names sum";
 
@@ -240,4 +244,121 @@ fn an_input_named_three_times_is_not_the_same_as_twice() {
     house.run(&text(&[one; 2].join(", ")));
     let three = house.run(&text(&[one; 3].join(", ")));
     assert_eq!(house.text(&three, "b", "text.txt"), "xxx");
+}
+
+const CHAIN: &str = "[workflow]\nname = \"chain\"\n[stages.a]\nrun = \"toy.text\"\ntext = \"x\"\n\
+    [stages.b]\nrun = \"toy.join\"\ninputs.texts = \"a\"\nsuffix = \"b\"\n\
+    [stages.bad]\nrun = \"toy.trouble\"\nhow = \"fail\"\ninputs.texts = \"a\"\n\
+    [stages.c]\nrun = \"toy.join\"\ninputs.texts = \"b/text.txt\"\nsuffix = \"!\"\n\
+    [stages.d]\nrun = \"toy.join\"\ninputs.texts = \"c\"\n";
+
+fn remove(artifact: &Path) {
+    fs::remove_dir_all(artifact).unwrap();
+}
+
+fn forge(artifact: &Path) {
+    let file = artifact.join("text.txt");
+    fs::remove_file(&file).unwrap();
+    fs::write(&file, "forged").unwrap();
+}
+
+/// Runs all but `bad`, then again with another suffix, while the artifact of `b` comes to harm as often as `times` says.
+fn harm(harm: fn(&Path), times: usize, forced: &[&str]) -> (House, Ended) {
+    let mut house = House::new();
+    house.options.keep_going = true;
+    let ended = house.run(CHAIN);
+    assert_eq!(ended.ran(), "a b c d");
+    house.ledger();
+    let lost = house.store().path(ended.artifacts["b"]);
+    let text = CHAIN.replace('!', "?");
+    let workflow = house.workflow(&text);
+    house.options.forced = forced.iter().map(|node| workflow.find(node)[0]).collect();
+    let left = AtomicUsize::new(times);
+    let ended = house.run_with(&text, move |event| {
+        let is_start = matches!(event, Event::NodeStarted { node, .. } if node == "c");
+        if is_start && left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok() {
+            harm(&lost);
+        }
+    });
+    (house, ended)
+}
+
+#[test]
+fn lost_or_damaged_input_is_made_again_within_the_run() {
+    for (how, times) in [(remove as fn(&Path), 1), (remove, 2), (remove, 3), (forge, 1), (forge, 2)] {
+        let (mut house, ended) = harm(how, times, &[]);
+        assert_eq!(house.text(&ended, "d", "text.txt"), "1xb?", "as if nothing had happened");
+        assert_eq!(ended.nodes("failed"), ["bad"]);
+        assert_eq!(ended.step("bad").attempts, 1, "a failed node is not run again in another round");
+        assert_eq!(ended.artifacts.len(), 4);
+        assert!(["b", "c", "d"].iter().all(|node| ended.nodes("ran").iter().any(|ran| ran == node)), "{}", ended.ran());
+        let bodies = house.ledger().into_iter().filter(|line| line == "join").count();
+        assert_eq!(bodies, times + 2, "`b` once per harm, then `c` and `d`");
+    }
+}
+
+#[test]
+fn forced_node_runs_once_though_an_input_of_another_is_lost() {
+    let (house, ended) = harm(remove, 1, &["a"]);
+    assert_eq!(ended.ran(), "a b c d");
+    assert_eq!(house.ledger().iter().filter(|line| *line == "text x").count(), 1);
+}
+
+#[test]
+fn input_that_is_lost_again_and_again_fails_its_node() {
+    let (mut house, ended) = harm(remove, 100, &[]);
+    assert_eq!((ended.nodes("failed"), ended.nodes("blocked")), (vec!["bad".into(), "c".into()], vec!["d".into()]));
+    let chain = ended.failure("c").0.join(" <- ");
+    assert!(chain.ends_with(" is damaged or gone, again and again"), "{chain}");
+    assert_eq!(house.run(&CHAIN.replace('!', "?")).ran(), "b c d");
+}
+
+#[test]
+fn input_that_vanishes_while_a_body_reads_it_is_made_again() {
+    let text = "[workflow]\nname = \"vanish\"\n[stages.a]\nrun = \"toy.text\"\ntext = \"x\"\n\
+                [stages.b]\nrun = \"toy.steps\"\ninputs.texts = \"a/text.txt\"\nsteps = 3\nmillis = 1\n";
+    let mut house = House::new();
+    let (root, once) = (house.path("store/objects"), Once::new());
+    let ended = house.run_with(text, move |event| {
+        if matches!(event, Event::Tick { done: 2, .. }) {
+            once.call_once(|| fs::remove_dir_all(&root).and_then(|()| fs::create_dir(&root)).unwrap());
+        }
+    });
+    assert!(ended.summary.complete, "{:?}", ended.summary.steps);
+    assert_eq!(ended.ran(), "a a b");
+}
+
+#[test]
+fn only_leaves_all_others_alone() {
+    let text = CHAIN.replace("[stages.bad]\nrun = \"toy.trouble\"\nhow = \"fail\"\ninputs.texts = \"a\"\n", "");
+    let mut house = House::new();
+    let workflow = house.workflow(&text);
+    let only = |nodes: &[&str]| nodes.iter().map(|node| workflow.find(node)[0]).collect();
+
+    house.options.only = only(&["c"]);
+    let ended = house.run(&text);
+    assert!(!ended.summary.complete);
+    assert_eq!(ended.nodes("held"), ["c"]);
+    assert_eq!(ended.step("c").message.as_deref(), Some("`a` is not up to date, and --only leaves it alone"));
+    assert_eq!((ended.summary.steps.len(), house.ledger().len()), (1, 0), "nothing is said of the others");
+
+    house.options.only = only(&["a", "b"]);
+    let ended = house.run(&text);
+    assert!(ended.summary.complete, "all that was asked for");
+    assert_eq!(ended.ran(), "a b");
+
+    house.options.only = only(&["c"]);
+    house.options.forced = only(&["a", "c"]);
+    assert_eq!(house.run(&text).ran(), "c", "what is left alone is not forced either");
+    house.options = Options::default();
+    assert_eq!(house.run(&text).ran(), "d");
+}
+
+#[test]
+fn only_does_not_bring_a_source_up_to_date() {
+    let mut house = House::with_books();
+    let workflow = house.workflow(BOOKS);
+    house.options.only = workflow.find("sum").into_iter().collect();
+    assert_eq!(house.run(BOOKS).nodes("held"), ["sum"]);
+    assert_eq!(house.ledger(), [""; 0]);
 }

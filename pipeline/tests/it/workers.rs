@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::process::Command;
+use std::time::Duration;
 
 use insta::assert_snapshot;
 use pipeline::Stop;
-use pipeline::event::Event;
+use pipeline::event::{Event, Outcome};
 
 use crate::house::House;
 
@@ -49,7 +50,7 @@ fn failure_in_a_worker_keeps_causes_and_hint() {
 
 #[test]
 fn panic_in_a_worker_is_a_failure() {
-    assert_snapshot!(check("panic"), @"the worker ended without a result: exit code 101 |");
+    assert_snapshot!(check("panic"), @"the stage panicked: no ink | this is a bug in the stage, please report it");
 }
 
 #[test]
@@ -136,6 +137,77 @@ fn worker_program_without_a_request_says_what_is_wrong() {
         let output = Command::new(crate::house::toy()).arg("run").stdin(fs::File::open(path.path()).unwrap()).output().unwrap();
         format!("{} {}", output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap().trim())
     };
-    assert_snapshot!(answer(""), @r#"2 {"event":"failed","chain":["no request on standard input"],"hint":null}"#);
-    assert_snapshot!(answer("{}\n"), @r#"2 {"event":"failed","chain":["the request is not valid: missing field `kind` at line 1 column 2"],"hint":null}"#);
+    assert_snapshot!(answer(""), @r#"2 {"event":"failed","chain":["no request on standard input"],"hint":null,"transient":false}"#);
+    assert_snapshot!(answer("{}\n"), @r#"2 {"event":"failed","chain":["the request is not valid: missing field `kind` at line 1 column 2"],"hint":null,"transient":false}"#);
+}
+
+/// Workers that do not end by themselves are killed soon.
+fn impatient() -> House {
+    let mut house = House::new();
+    house.options.keep_going = true;
+    house.options.patience.grace = Duration::from_millis(50);
+    house
+}
+
+#[test]
+fn worker_that_ignores_a_stop_is_killed_after_a_while() {
+    let mut house = impatient();
+    let stop = house.stop.clone();
+    let ended = house.run_with(&workflow("ignore"), move |event| {
+        if matches!(event, Event::Note { .. }) {
+            stop.request();
+        }
+    });
+    assert!(ended.summary.stopped && ended.nodes("failed").is_empty());
+    assert!(ended.nodes("stopped").contains(&"bad".to_owned()));
+}
+
+#[test]
+fn worker_that_closes_its_output_and_hangs_is_killed() {
+    let ended = impatient().run(&workflow("mute"));
+    assert_snapshot!(ended.failure("bad").0.join(" <- "), @"the worker ended without a result: it closed its output and then hung, so it was killed");
+}
+
+#[test]
+fn process_that_a_dead_worker_left_behind_delays_nobody() {
+    let ended = impatient().run(&workflow("orphan"));
+    assert_snapshot!(ended.failure("bad").0.join(" <- "), @"the worker ended without a result: exit code 7");
+}
+
+#[test]
+fn much_noise_goes_into_the_log_and_its_end_is_shown() {
+    let mut house = impatient();
+    let ended = house.run(&workflow("noise"));
+    let (_, failed) = &ended.summary.failed[0];
+    let Outcome::Failed { chain, last_lines, log, .. } = failed else { panic!("{failed:?}") };
+    assert_eq!(chain.join(" <- "), "the ink is dry <- so much noise");
+    assert!(fs::metadata(log).unwrap().len() > 40 << 20);
+    assert!(last_lines.len() <= 10 && last_lines.iter().all(|line| line.len() <= 500));
+}
+
+#[test]
+fn worker_is_stopped_at_its_time_limit_and_killed_when_it_ignores_that() {
+    for act in ["hang", "ignore"] {
+        let text = workflow(act).replace("text = \"over\"", "text = \"over\"\nlimits = { time = \"100ms\", retries = 3 }");
+        let ended = impatient().run(&text);
+        assert_eq!(ended.nodes("failed"), ["bad"]);
+        let (chain, hint, _) = ended.failure("bad");
+        assert_eq!(chain, ["not done within its time limit of 100ms"]);
+        assert!(hint.is_some());
+        assert_eq!(ended.step("bad").attempts, 1, "more of the same time would not help");
+    }
+}
+
+#[test]
+fn worker_that_dies_is_tried_again() {
+    let mut house = impatient();
+    house.options.patience.pause = Duration::from_millis(1);
+    let text = |retries| workflow("mortal").replace("text = \"over\"", &format!("text = \"over\"\nlimits.retries = {retries}"));
+    let ended = house.run(&text(1));
+    assert_eq!((ended.nodes("failed"), ended.step("bad").attempts), (vec!["bad".to_owned()], 2));
+    let mut house = impatient();
+    house.options.patience.pause = Duration::from_millis(1);
+    let ended = house.run(&text(2));
+    assert!(ended.summary.complete);
+    assert_eq!(ended.step("bad").attempts, 3);
 }

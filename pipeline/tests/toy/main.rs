@@ -21,10 +21,10 @@ mod stages;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use pipeline::event::{Deaf, Event, Outcome, Progress};
+use pipeline::event::{Event, Outcome, Progress};
 use pipeline::graph::{Settings, Workflow, build};
 use pipeline::run::{Machine, Options, Session};
 use pipeline::schedule::Pools;
@@ -42,7 +42,10 @@ fn main() -> ExitCode {
         ["bench", nodes, store] => bench(nodes, store),
         ["scan", root, cache] => look_through(root, cache),
         ["build", nodes, targets @ ..] => measure_build(nodes, targets),
-        _ => Err("usage: toy run | drive WORKFLOW STORE BOOKS LEDGER | bench NODES STORE | scan ROOT CACHE | build NODES [TARGET]".into()),
+        _ => {
+            Err("usage: toy run | drive WORKFLOW STORE BOOKS LEDGER | bench NODES STORE | scan ROOT CACHE | build NODES [TARGET]"
+                .into())
+        }
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,
@@ -70,6 +73,7 @@ impl Progress for Lines {
                 Outcome::Failed { .. } => "failed",
                 Outcome::Stopped => "stopped",
                 Outcome::Blocked { .. } => "blocked",
+                Outcome::Held { .. } => "held",
             };
             println!("{word} {node}");
         }
@@ -85,13 +89,22 @@ fn drive(workflow: &str, store: &str, books: &str, ledger: &str) -> Result<bool,
     let workflow = graph(&std::fs::read_to_string(workflow)?)?;
     let store = Store::open(Path::new(store))?;
     let places = [("books", books), ("ledger", ledger)].map(|(name, path)| (name.to_owned(), PathBuf::from(path)));
-    let machine = Machine { places: Places(places.into()), pools: Pools { cpu: 2, gpus: vec![] }, host: String::new() };
+    let machine = Machine { places: Places(places.into()), pools: Pools { cpu: 2, ..Pools::default() }, host: String::new() };
     let session =
         Session { workflow: &workflow, store: &store, machine: &machine, progress: Arc::new(Lines), stop: Stop::default() };
-    let survey = session.survey()?;
-    let options = Options::default();
-    let plan = session.plan(&survey, &options.forced)?;
-    Ok(session.run(&survey, &plan, &options)?.complete)
+    Ok(session.run(&Options::default())?.complete)
+}
+
+/// Keeps the moment at which the plan was there.
+#[derive(Default)]
+struct PlanClock(OnceLock<Instant>);
+
+impl Progress for PlanClock {
+    fn event(&self, event: &Event) {
+        if matches!(event, Event::RunStarted { .. }) {
+            self.0.get_or_init(Instant::now);
+        }
+    }
 }
 
 /// N / 4 shards of 3 chained copies, and one that joins them: the graph of the figures in other engines' comparisons.
@@ -129,15 +142,13 @@ fn bench(nodes: &str, store: &str) -> Result<bool, Box<dyn Error>> {
         let workflow = graph(&text)?;
         let built = begun.elapsed().as_secs_f64();
         let store = Store::open(Path::new(store))?;
-        let machine = Machine { places: Places::default(), pools: Pools { cpu: 2, gpus: vec![] }, host: String::new() };
+        let machine = Machine { places: Places::default(), pools: Pools { cpu: 2, ..Pools::default() }, host: String::new() };
+        let clock = Arc::new(PlanClock::default());
         let session =
-            Session { workflow: &workflow, store: &store, machine: &machine, progress: Arc::new(Deaf), stop: Stop::default() };
-        let survey = session.survey()?;
+            Session { workflow: &workflow, store: &store, machine: &machine, progress: clock.clone(), stop: Stop::default() };
         let opened = begun.elapsed().as_secs_f64();
-        let options = Options::default();
-        let plan = session.plan(&survey, &options.forced)?;
-        let planned = begun.elapsed().as_secs_f64();
-        let summary = session.run(&survey, &plan, &options)?;
+        let summary = session.run(&Options::default())?;
+        let planned = (clock.0.get().ok_or("the run told of no plan")?.duration_since(begun)).as_secs_f64();
         let ran = begun.elapsed().as_secs_f64();
         println!(
             "{round}: {} nodes, {} ran; build {:.1} ms, open {:.1} ms, plan {:.1} ms, run {:.1} ms, all {:.1} ms",

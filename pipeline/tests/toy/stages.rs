@@ -73,6 +73,22 @@ impl Stage for List {
     }
 }
 
+/// Does to a book what somebody may do to it while the list is made.
+pub(crate) fn meddle(way: &str, book: &Path) {
+    let done = match way {
+        "edit" => fs::write(book, "edited while the list was made"),
+        "add" => fs::write(book.with_extension("more.txt"), "added while the list was made"),
+        "remove" => fs::remove_file(book),
+        "link" => {
+            let aside = book.with_extension("aside");
+            fs::rename(book, &aside).and_then(|()| std::os::unix::fs::symlink(&aside, book))
+        }
+        "edit and take back" => fs::read(book).and_then(|old| fs::write(book, "other").and_then(|()| fs::write(book, old))),
+        _ => Err(std::io::Error::other("no such way")),
+    };
+    done.expect("the book can be written");
+}
+
 /// The part a book belongs to.
 pub(crate) fn part_of(book: &str, partitions: u32) -> u32 {
     u32::from(Digest::of(book.as_bytes()).0[0]) % partitions
@@ -81,8 +97,8 @@ pub(crate) fn part_of(book: &str, partitions: u32) -> u32 {
 fn list(stage: &List, job: &Job) -> Result<(), StageError> {
     enter(job, "list");
     let tree = &job.sources["books"];
-    if let Some(book) = job.places.0.get("edit-meanwhile") {
-        fs::write(book, "edited while the list was made").expect("the book can be written");
+    for (way, book) in job.places.0.iter().filter_map(|(place, book)| Some((place.strip_prefix("meanwhile ")?, book))) {
+        meddle(way, book);
     }
     for part in 0..stage.partitions {
         let mine = tree.files.iter().filter(|file| part_of(&file.path, stage.partitions) == part);
@@ -215,7 +231,8 @@ fn steps(stage: &Steps, job: &Job) -> Result<(), StageError> {
 }
 
 pub(crate) fn small_steps(steps: u32, millis: u64, job: &Job) -> Result<(), StageError> {
-    let place = job.resume.join("place");
+    let resume = job.resume()?;
+    let place = resume.join("place");
     let begin: u32 = fs::read_to_string(&place).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
     if begin > 0 {
         job.progress.note(&format!("resumed at {begin}"));
@@ -225,7 +242,7 @@ pub(crate) fn small_steps(steps: u32, millis: u64, job: &Job) -> Result<(), Stag
             return Err(StageError::Stopped);
         }
         std::thread::sleep(std::time::Duration::from_millis(millis));
-        let aside = job.resume.join("aside");
+        let aside = resume.join("aside");
         fs::write(&aside, (step + 1).to_string()).map_err(StageError::io("write", &aside))?;
         fs::rename(&aside, &place).map_err(StageError::io("write", &place))?;
         job.progress.tick(u64::from(step) + 1, u64::from(steps), "steps", "");
@@ -250,6 +267,12 @@ enum How {
     Panic,
     Symlink,
     Fill,
+    /// Fails twice in a way that may pass; tells its folder and thread each time.
+    Flaky,
+    /// Goes on until it is asked to stop.
+    Slow,
+    /// Goes on until the deadline has passed, and is done then.
+    Late,
 }
 
 impl Stage for Trouble {
@@ -283,6 +306,28 @@ fn trouble(stage: &Trouble, job: &Job) -> Result<(), StageError> {
             let path = job.out.join("link");
             std::os::unix::fs::symlink("/etc/hostname", &path).map_err(StageError::io("link", &path))?;
         }
+        How::Flaky => {
+            let tries = job.resume()?.join("tries");
+            let count = fs::read_to_string(&tries).ok().and_then(|text| text.parse().ok()).unwrap_or(0) + 1;
+            fs::write(&tries, count.to_string()).map_err(StageError::io("write", &tries))?;
+            let left = fs::read_dir(&job.out).map_err(StageError::io("list", &job.out))?.count();
+            job.progress.note(&format!("try {count} found {left} files"));
+            write(job, "half.txt", "half")?;
+            if count < 3 {
+                return Err(StageError::failed(Dry { source: std::io::Error::other("the pot is empty") }).transient());
+            }
+        }
+        How::Slow => {
+            while !job.stop.requested() {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            return Err(StageError::Stopped);
+        }
+        How::Late => {
+            while !job.stop.expired() {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+        }
         How::Fill => write(job, "big.bin", &"x".repeat(64 << 20))?,
     }
     write(job, "text.txt", "calm")
@@ -311,6 +356,16 @@ pub(crate) enum Act {
     Garbage,
     Steps,
     Hang,
+    /// Never ends and heeds nothing.
+    Ignore,
+    /// Closes its output and hangs.
+    Mute,
+    /// Writes a lot to standard error, and a long line to standard output.
+    Noise,
+    /// Ends without a word, leaving a process behind that holds its output open.
+    Orphan,
+    /// Dies the first two times.
+    Mortal,
 }
 
 impl Stage for Far {
@@ -321,7 +376,7 @@ impl Stage for Far {
         vec![Slot::many("texts", "anything")]
     }
     fn claims(&self) -> Claims {
-        Claims { cpu: CpuClaim::All, gpu: GpuClaim::Prefer }
+        Claims { cpu: CpuClaim::All, gpu: GpuClaim::Prefer, ..Claims::default() }
     }
 }
 

@@ -37,6 +37,6 @@ impl Stage for Evaluate {
         environment()
     }
     fn claims(&self) -> Claims {
-        Claims { cpu: CpuClaim::All, gpu: GpuClaim::Prefer }
+        Claims { cpu: CpuClaim::All, gpu: GpuClaim::Prefer, ..Claims::default() }
     }
 }

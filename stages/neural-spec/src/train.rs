@@ -224,7 +224,7 @@ impl Stage for Train {
         environment()
     }
     fn claims(&self) -> Claims {
-        Claims { cpu: CpuClaim::All, gpu: GpuClaim::Prefer }
+        Claims { cpu: CpuClaim::All, gpu: GpuClaim::Prefer, ..Claims::default() }
     }
 }
 

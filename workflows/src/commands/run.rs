@@ -17,7 +17,7 @@ use crate::cli::RunArgs;
 use crate::commands::plan::print_plan;
 use crate::commands::results::{link_results, print_results};
 use crate::console;
-use crate::opening::{Asking, survey};
+use crate::opening::{Asking, survey, with_hint};
 use crate::problem::problem;
 use crate::settings::Settings;
 
@@ -48,18 +48,18 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
         }
         options.forced.extend(found);
     }
-    let survey = survey(&session)?;
-    let plan = session.plan(&survey, &options.forced)?;
     if args.dry_run {
+        let survey = survey(&session)?;
+        let plan = session.plan(&survey, &options.forced)?;
         print_plan(&opening.workflow, &plan, false);
         return Ok(ExitCode::SUCCESS);
     }
-    let summary = session.run(&survey, &plan, &options)?;
+    let summary = session.run(&options).map_err(with_hint)?;
     drop(progress);
     if !summary.complete {
         return Ok(if summary.stopped { ExitCode::from(STOPPED) } else { ExitCode::FAILURE });
     }
-    memo::keep(&opening.question, &opening.workflow, &survey, &summary, &opening.store)?;
+    memo::keep(&opening.question, &opening.workflow, &summary.survey, &summary, &opening.store)?;
     let ends = memo::ends(&opening.workflow, &summary);
     show_results(args, &opening.workflow.name, &ends, &opening.settings, &opening.store)
 }

@@ -89,6 +89,9 @@ impl Live {
             Outcome::Ran { .. } if secs >= 1.0 => self.say(&format!("{node}: ran in {}", duration(secs))),
             Outcome::Failed { .. } => self.say(&failure(node, outcome).unwrap_or_default()),
             Outcome::Blocked { by } => self.say(&format!("{node}: not run, since {by} failed")),
+            Outcome::Held { by } => {
+                self.say(&format!("{node}: not run, since {by} is not up to date and --only leaves it alone"))
+            }
             _ => {}
         }
     }

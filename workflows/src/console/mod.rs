@@ -30,15 +30,13 @@ impl Progress for Json {
 
 /// A failure with its causes, its hint and the end of its log.
 fn failure(node: &str, outcome: &Outcome) -> Option<String> {
-    let Outcome::Failed { chain, hint, log } = outcome else { return None };
+    let Outcome::Failed { chain, hint, log, last_lines } = outcome else { return None };
     let mut lines = vec![format!("error: {node}: {}", chain.first().map_or("failed", String::as_str))];
     lines.extend(chain.iter().skip(1).map(|cause| format!("  because: {cause}")));
     lines.extend(hint.iter().map(|hint| format!("  hint: {hint}")));
-    let text = std::fs::read_to_string(log).unwrap_or_default();
-    let tail: Vec<&str> = text.lines().collect();
-    if !tail.is_empty() {
+    if !last_lines.is_empty() {
         lines.push(format!("  log: {}", log.display()));
-        lines.extend(tail[tail.len().saturating_sub(10)..].iter().map(|line| format!("    {line}")));
+        lines.extend(last_lines.iter().map(|line| format!("    {line}")));
     }
     Some(lines.join("\n"))
 }

@@ -45,6 +45,9 @@ impl Plain {
             Outcome::Stopped if secs > 0.0 => self.say(&format!("{node}: stopped")),
             Outcome::Stopped => {}
             Outcome::Blocked { by } => self.say(&format!("{node}: not run, since {by} failed")),
+            Outcome::Held { by } => {
+                self.say(&format!("{node}: not run, since {by} is not up to date and --only leaves it alone"))
+            }
         }
     }
 }

@@ -1,0 +1,190 @@
+//! What a run tells: events to the listener, steps for the record, and the summary.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use petgraph::graph::NodeIndex;
+
+use super::status::StatusFile;
+use super::{Session, Summary, Survey, log_of};
+use crate::Digest;
+use crate::event::{Event, Outcome};
+use crate::plan::{Plan, Verdict};
+use crate::stage::StageError;
+use crate::store::StoreError;
+use crate::traces::Step;
+use crate::worker::chain;
+
+/// What is known of a run so far, through all its rounds.
+pub(super) struct Ledger<'a> {
+    session: &'a Session<'a>,
+    pub(super) run: i64,
+    pub(super) summary: Summary,
+    /// Nodes that did not run, with their fingerprints.
+    pub(super) reused: Vec<(String, Digest)>,
+    /// Nodes that ran well.
+    pub(super) made: HashSet<NodeIndex>,
+    /// Nodes that failed.
+    pub(super) failed: HashSet<NodeIndex>,
+    /// How often an input of a node turned out damaged.
+    pub(super) damage: HashMap<NodeIndex, u32>,
+    pub(super) status: StatusFile<'a>,
+    has_started: bool,
+    logs: Option<PathBuf>,
+}
+
+/// How an execution went.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Tried {
+    pub(super) why: Option<String>,
+    pub(super) started_ms: i64,
+    pub(super) secs: f64,
+    pub(super) attempts: u32,
+    pub(super) threads: usize,
+    pub(super) gpu: Option<u32>,
+}
+
+impl<'a> Ledger<'a> {
+    pub(super) fn new(session: &'a Session<'a>, run: i64) -> Self {
+        let (artifacts, steps, failed) = (HashMap::new(), vec![], vec![]);
+        Self {
+            session,
+            run,
+            summary: Summary { run, complete: false, stopped: false, steps, failed, artifacts, survey: Survey::default() },
+            reused: vec![],
+            made: HashSet::new(),
+            failed: HashSet::new(),
+            damage: HashMap::new(),
+            status: StatusFile::new(session, run),
+            has_started: false,
+            logs: None,
+        }
+    }
+
+    /// Tells the first plan of the run.
+    pub(super) fn started(&mut self, plan: &Plan, expected_secs: Option<f64>) {
+        if !std::mem::replace(&mut self.has_started, true) {
+            let (reuse, run_nodes, maybe) = plan.counts();
+            let workflow = self.session.workflow.name.clone();
+            self.session.progress.event(&Event::RunStarted { run: self.run, workflow, reuse, run_nodes, maybe, expected_secs });
+        }
+    }
+
+    /// The folder for this run's logs, made when it is first asked for.
+    pub(super) fn log_folder(&mut self) -> Result<&Path, StoreError> {
+        if self.logs.is_none() {
+            self.logs = Some(self.session.store.logs(self.run)?);
+        }
+        Ok(self.logs.as_deref().expect("just set"))
+    }
+
+    /// A node stays as it was.
+    pub(super) fn reused(&mut self, node: NodeIndex, fingerprint: Digest, artifact: Digest) {
+        self.summary.artifacts.insert(node, artifact);
+        self.reused.push((self.session.workflow.key(&self.session.workflow.graph[node]), fingerprint));
+    }
+
+    /// Everything stays as it was.
+    pub(super) fn all_reused(&mut self, plan: &Plan) {
+        for (node, verdict) in &plan.verdicts {
+            if let Verdict::Reuse { fingerprint, artifact } = verdict {
+                self.reused(*node, *fingerprint, *artifact);
+            }
+        }
+    }
+
+    /// A node ended.
+    pub(super) fn finished(&mut self, index: NodeIndex, outcome: Outcome, tried: &Tried) {
+        let node = &self.session.workflow.graph[index];
+        let (state, message) = match &outcome {
+            Outcome::Ran { .. } => ("ran", None),
+            Outcome::Reused => ("reused", None),
+            Outcome::Failed { chain, .. } => ("failed", Some(chain.join(": "))),
+            Outcome::Stopped => ("stopped", None),
+            Outcome::Blocked { by } => ("blocked", Some(format!("`{by}` failed"))),
+            Outcome::Held { by } => ("held", Some(format!("`{by}` is not up to date, and --only leaves it alone"))),
+        };
+        match &outcome {
+            Outcome::Ran { .. } => _ = self.made.insert(index),
+            Outcome::Failed { .. } => {
+                self.failed.insert(index);
+                self.summary.failed.push((node.id.clone(), outcome.clone()));
+            }
+            _ => {}
+        }
+        let log = (tried.attempts > 0).then(|| log_of(self.session.store, self.run, node));
+        self.summary.steps.push(Step {
+            node: self.session.workflow.key(node),
+            state: state.to_owned(),
+            fingerprint: None,
+            secs: tried.secs,
+            log,
+            message,
+            why: tried.why.clone(),
+            started_ms: tried.started_ms,
+            attempts: tried.attempts,
+            threads: tried.threads,
+            gpu: tried.gpu,
+        });
+        self.session.progress.event(&Event::NodeFinished { node: node.id.clone(), outcome, secs: tried.secs });
+    }
+
+    pub(super) fn close(self) -> Summary {
+        self.summary
+    }
+}
+
+/// How a node ended that gave an error.
+pub(super) fn outcome_of(error: &StageError, log: &Path) -> Outcome {
+    if matches!(error, StageError::Stopped) { Outcome::Stopped } else { failure(chain(error), error.hint(), log) }
+}
+
+pub(super) fn failure(chain: Vec<String>, hint: Option<String>, log: &Path) -> Outcome {
+    Outcome::Failed { chain, hint, log: log.to_owned(), last_lines: last_lines(log) }
+}
+
+/// Lines of a log that are shown.
+const SHOWN: usize = 10;
+/// Bytes of a log that are looked at for them: a log may be of any size.
+const TAIL: u64 = 16 << 10;
+/// Characters of a line that are shown.
+const WIDTH: usize = 500;
+
+/// How a log ends; nothing when there is none.
+fn last_lines(log: &Path) -> Vec<String> {
+    let mut bytes = vec![];
+    let read = File::open(log).and_then(|mut file| {
+        let size = file.seek(SeekFrom::End(0))?;
+        file.seek(SeekFrom::Start(size.saturating_sub(TAIL)))?;
+        file.take(TAIL).read_to_end(&mut bytes)?;
+        Ok(size)
+    });
+    let Ok(size) = read else { return vec![] };
+    let text = String::from_utf8_lossy(&bytes);
+    let mut lines: Vec<&str> = text.lines().collect();
+    if size > TAIL && lines.len() > 1 {
+        lines.remove(0); // cut somewhere in its middle
+    }
+    let shown = &lines[lines.len().saturating_sub(SHOWN)..];
+    shown.iter().map(|line| line.chars().take(WIDTH).collect()).collect()
+}
+
+/// Why a plan says that a node runs, in few words.
+pub(super) fn why(verdict: &Verdict) -> Option<String> {
+    use crate::plan::Reason;
+    match verdict {
+        Verdict::Reuse { .. } => None,
+        Verdict::Run(Reason::New) => Some("new".to_owned()),
+        Verdict::Run(Reason::Gone) => Some("its artifact was gone".to_owned()),
+        Verdict::Run(Reason::Forced) => Some("forced".to_owned()),
+        Verdict::Run(Reason::Changed { changes }) => {
+            let names: Vec<&str> = changes.iter().take(4).map(|change| change.field.as_str()).collect();
+            let more = changes.len().saturating_sub(names.len());
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            Some(format!("changed: {}{more}", names.join(", ")))
+        }
+        Verdict::RunIf(_) => Some("an input changed".to_owned()),
+    }
+}

@@ -1,0 +1,323 @@
+//! One pass over the schedule: decide about what is ready, start what fits, take over what ended, until nothing runs.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use petgraph::graph::NodeIndex;
+
+use super::crew::{Crew, Ended, Work};
+use super::node::{DamagedInput, End, Task, retries};
+use super::ready::Ready;
+use super::report::{Ledger, Tried, outcome_of, why};
+use super::survey::Survey;
+use super::{Options, RunError, Session, now_ms};
+use crate::Digest;
+use crate::event::{Event, Outcome};
+use crate::plan::{Plan, Verdict};
+use crate::schedule::{Schedule, expected_secs};
+use crate::stage::StageError;
+use crate::worker::chain;
+
+/// How often the run looks whether a stop was asked for while nothing else happens.
+const STOP_POLL: Duration = Duration::from_millis(100);
+
+/// How often an artifact may be found damaged by one node before that fails.
+const MOST_DAMAGE: u32 = 3;
+
+pub(super) struct Round<'r, 'l> {
+    session: &'r Session<'r>,
+    survey: &'r Survey,
+    options: &'r Options,
+    ledger: &'r mut Ledger<'l>,
+    /// By index of the node.
+    verdicts: Vec<Option<&'r Verdict>>,
+    /// How long each node took last, by its index.
+    secs: Vec<Option<f64>>,
+    schedule: Schedule<'r>,
+    /// What is queued, runs or rests.
+    tasks: HashMap<NodeIndex, Attempt>,
+    /// Nodes that are tried again, and when.
+    resting: BinaryHeap<Reverse<(Instant, NodeIndex)>>,
+    /// Nodes that would have to run, and may not.
+    left_alone: HashSet<NodeIndex>,
+    /// Nothing more is started.
+    halted: bool,
+    /// Nothing more is started in this round, because an artifact has to be made again.
+    damaged: bool,
+}
+
+/// A node that must run, and how that goes so far.
+struct Attempt {
+    task: Arc<Task>,
+    tried: Tried,
+}
+
+impl<'r, 'l> Round<'r, 'l> {
+    pub(super) fn new(
+        session: &'r Session<'r>,
+        survey: &'r Survey,
+        plan: &'r Plan,
+        options: &'r Options,
+        ledger: &'r mut Ledger<'l>,
+    ) -> Result<Self, RunError> {
+        let mut verdicts = vec![None; session.workflow.graph.node_count()];
+        for (node, verdict) in &plan.verdicts {
+            verdicts[node.index()] = Some(verdict);
+        }
+        let secs = durations(session)?;
+        let runs = |node: NodeIndex| matches!(verdicts[node.index()], Some(Verdict::Run(_) | Verdict::RunIf(_)));
+        let expected = expected_secs(session.workflow, &session.machine.pools, |node| {
+            secs[node.index()].filter(|_| runs(node) && options.may_run(node))
+        });
+        ledger.started(plan, (expected > 0.0).then_some(expected));
+        let schedule = Schedule::new(session.workflow, session.machine.pools.clone(), |node| secs[node.index()]);
+        let halted = !survey.failures.is_empty() && !options.keep_going;
+        let (tasks, resting, left_alone) = (HashMap::new(), BinaryHeap::new(), HashSet::new());
+        Ok(Self {
+            session,
+            survey,
+            options,
+            ledger,
+            verdicts,
+            secs,
+            schedule,
+            tasks,
+            resting,
+            left_alone,
+            halted,
+            damaged: false,
+        })
+    }
+
+    /// True when another round is needed.
+    pub(super) fn go(mut self) -> Result<bool, RunError> {
+        let (ended, ends) = channel();
+        let (session, patience) = (self.session, &self.options.patience);
+        std::thread::scope(|scope| {
+            let mut crew = Crew::new(scope, session, patience, ended);
+            self.until_nothing_runs(&mut crew, &ends)
+        })?;
+        let again = self.damaged && !self.halted;
+        if again {
+            self.ledger.summary.artifacts.clear(); // the next plan tells anew
+        } else {
+            self.report_left_over();
+        }
+        Ok(again)
+    }
+
+    fn until_nothing_runs(&mut self, crew: &mut Crew<'_, '_>, ends: &Receiver<Ended>) -> Result<(), RunError> {
+        loop {
+            while let Some(node) = self.schedule.next_ready() {
+                self.decide(node)?;
+            }
+            self.wake_rested();
+            self.halted |= self.session.stop.requested();
+            if !self.halted && !self.damaged {
+                self.start_what_fits(crew);
+            }
+            let nothing_comes = self.halted || self.damaged || self.schedule.resting() == 0;
+            if self.schedule.running() == 0 && nothing_comes {
+                return Ok(());
+            }
+            match ends.recv_timeout(self.pause()) {
+                Ok(ended) => {
+                    self.take(ended);
+                    while let Ok(ended) = ends.try_recv() {
+                        self.take(ended);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => unreachable!("the crew holds a sender"),
+            }
+            self.write_status();
+        }
+    }
+
+    /// What becomes of a node whose inputs are all there.
+    fn decide(&mut self, node: NodeIndex) -> Result<(), RunError> {
+        if self.ledger.failed.contains(&node) {
+            self.schedule.failed(node); // in an earlier round
+            return Ok(());
+        }
+        if let Some(outcome) = self.survey.failures.get(&node) {
+            self.schedule.failed(node);
+            self.ledger.finished(node, outcome.clone(), &Tried { attempts: 1, ..Tried::default() });
+            return Ok(());
+        }
+        if let Some(Verdict::Reuse { fingerprint, artifact }) = self.verdicts[node.index()] {
+            self.ledger.reused(node, *fingerprint, *artifact);
+            self.schedule.done(node);
+            return Ok(());
+        }
+        match self.session.prepare(node, self.survey, self.options, self.ledger)? {
+            Ready::Run(task) => {
+                let why = self.verdicts[node.index()].and_then(why);
+                self.tasks.insert(node, Attempt { task: Arc::new(task), tried: Tried { why, ..Tried::default() } });
+                self.schedule.queue(node);
+            }
+            Ready::Known(fingerprint, artifact) => {
+                self.ledger.reused(node, fingerprint, artifact);
+                self.schedule.done(node);
+                self.ledger.finished(node, Outcome::Reused, &Tried::default());
+            }
+            Ready::LeftAlone => {
+                self.left_alone.insert(node);
+                self.schedule.failed(node);
+            }
+            Ready::Damaged(artifact) => {
+                self.schedule.rest(node);
+                self.make_again(node, artifact, &Tried::default());
+            }
+            Ready::Broken(error) => self.fail(node, &error, &Tried::default()),
+        }
+        Ok(())
+    }
+
+    fn wake_rested(&mut self) {
+        let now = Instant::now();
+        while self.resting.peek().is_some_and(|Reverse((due, _))| *due <= now) {
+            let Some(Reverse((_, node))) = self.resting.pop() else { return };
+            self.schedule.queue(node);
+        }
+    }
+
+    fn start_what_fits(&mut self, crew: &mut Crew<'_, '_>) {
+        while let Some((node, grant)) = self.schedule.next_start() {
+            let attempt = self.tasks.get_mut(&node).expect("only prepared nodes are queued");
+            let tried = &mut attempt.tried;
+            tried.attempts += 1;
+            if tried.attempts == 1 {
+                tried.started_ms = now_ms();
+                let (node, expected_secs) = (self.session.workflow.graph[node].id.clone(), self.secs[node.index()]);
+                self.session.progress.event(&Event::NodeStarted { node, expected_secs });
+            }
+            (tried.threads, tried.gpu) = (grant.threads, grant.gpu);
+            let work = Work { task: Arc::clone(&attempt.task), grant, attempt: tried.attempts };
+            crew.start(work, self.schedule.running());
+        }
+    }
+
+    /// How long to wait for the end of a node at most.
+    fn pause(&self) -> Duration {
+        let next = self.resting.peek().map(|Reverse((due, _))| due.saturating_duration_since(Instant::now()));
+        next.map_or(STOP_POLL, |next| next.min(STOP_POLL))
+    }
+
+    /// Takes over how an attempt ended.
+    fn take(&mut self, ended: Ended) {
+        let Ended { task, end, secs } = ended;
+        let node = task.node;
+        let Some(Attempt { task, mut tried }) = self.tasks.remove(&node) else { return };
+        tried.secs += secs;
+        match end {
+            End::Made(artifact) => {
+                self.ledger.summary.artifacts.insert(node, artifact);
+                self.schedule.done(node);
+                self.ledger.finished(node, Outcome::Ran { path: self.session.store.path(artifact) }, &tried);
+            }
+            End::Found(fingerprint, artifact) => {
+                self.ledger.reused(node, fingerprint, artifact);
+                self.schedule.done(node);
+                self.ledger.finished(node, Outcome::Reused, &tried);
+            }
+            End::Damaged(artifact) => {
+                self.schedule.rest(node);
+                self.make_again(node, artifact, &tried);
+            }
+            End::Failed(error) => {
+                let left = retries(&self.session.workflow.graph[node]).saturating_sub(tried.attempts - 1);
+                if error.is_transient() && left > 0 && !self.halted && !self.session.stop.requested() {
+                    self.try_again(node, Attempt { task, tried }, &error);
+                } else {
+                    self.fail(node, &error, &tried);
+                }
+            }
+        }
+    }
+
+    /// Lets a node rest, then try again. Meanwhile it holds nothing.
+    fn try_again(&mut self, node: NodeIndex, attempt: Attempt, error: &StageError) {
+        let number = attempt.tried.attempts;
+        let pause = self.options.patience.after(number);
+        let of = retries(&self.session.workflow.graph[node]) + 1;
+        let line = format!("attempt {number} of {of} failed: {}; again in {pause:?}", chain(error).join(": "));
+        self.tell(node, &attempt.task, line);
+        self.schedule.rest(node);
+        self.resting.push(Reverse((Instant::now() + pause, node)));
+        self.tasks.insert(node, attempt);
+    }
+
+    fn tell(&self, node: NodeIndex, task: &Task, line: String) {
+        let log = std::fs::File::options().create(true).append(true).open(&task.log);
+        let _ = log.and_then(|mut log| std::io::Write::write_all(&mut log, format!("{line}\n").as_bytes())); // a courtesy
+        self.session.progress.event(&Event::Note { node: self.session.workflow.graph[node].id.clone(), line });
+    }
+
+    /// Has what gave a damaged artifact run again, in another round.
+    fn make_again(&mut self, node: NodeIndex, digest: Digest, tried: &Tried) {
+        let times = self.ledger.damage.entry(node).or_default();
+        *times += 1;
+        if *times > MOST_DAMAGE {
+            return self.fail(node, &StageError::failed(DamagedInput { digest }), tried);
+        }
+        self.damaged = true;
+        let line = format!("its input {digest} is damaged or gone: it is made again");
+        self.session.progress.event(&Event::Note { node: self.session.workflow.graph[node].id.clone(), line });
+    }
+
+    fn fail(&mut self, node: NodeIndex, error: &StageError, tried: &Tried) {
+        self.schedule.failed(node);
+        self.halted |= !self.options.keep_going;
+        let log = super::log_of(self.session.store, self.ledger.run, &self.session.workflow.graph[node]);
+        self.ledger.finished(node, outcome_of(error, &log), tried);
+    }
+
+    /// Tells of every node that had no turn.
+    fn report_left_over(&mut self) {
+        for (node, by) in self.schedule.left_over() {
+            let name = |by: NodeIndex| self.session.workflow.graph[by].id.clone();
+            let outcome = match by {
+                _ if !self.options.may_run(node) => continue,
+                Some(by) if self.left_alone.contains(&by) => Outcome::Held { by: name(by) },
+                Some(by) if !self.session.stop.requested() => Outcome::Blocked { by: name(by) },
+                _ => Outcome::Stopped,
+            };
+            self.ledger.finished(node, outcome, &Tried::default());
+        }
+    }
+
+    fn write_status(&mut self) {
+        let Self { ledger, schedule, tasks, secs, options, .. } = self;
+        ledger.status.write_when_due(options.patience.status, schedule, |node| {
+            (tasks.get(&node).map_or(0, |attempt| attempt.tried.started_ms), secs[node.index()])
+        });
+    }
+}
+
+/// How long each node took when it last ran, by its index; where that is not known, how long others of its stage took.
+fn durations(session: &Session<'_>) -> Result<Vec<Option<f64>>, RunError> {
+    let workflow = session.workflow;
+    let mut secs = vec![None; workflow.graph.node_count()];
+    let times = session.store.durations(&workflow.name)?;
+    if times.is_empty() {
+        return Ok(secs);
+    }
+    let mut stages: HashMap<&str, (f64, f64)> = HashMap::new();
+    for node in &workflow.order {
+        let weight = &workflow.graph[*node];
+        if let Some(found) = times.get(&workflow.key(weight)) {
+            secs[node.index()] = Some(*found);
+            let (sum, count) = stages.entry(&weight.stage).or_default();
+            (*sum, *count) = (*sum + found, *count + 1.0);
+        }
+    }
+    for node in &workflow.order {
+        let mean = || stages.get(&*workflow.graph[*node].stage).map(|(sum, count)| sum / count);
+        secs[node.index()] = secs[node.index()].or_else(mean);
+    }
+    Ok(secs)
+}

@@ -1,0 +1,145 @@
+//! What the sources are now: their trees scanned, their nodes brought up to date, so that a plan knows what changed.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use petgraph::graph::NodeIndex;
+
+use super::node::{End, Task};
+use super::report::{Ledger, failure, outcome_of};
+use super::{NO_RUN, Options, RunError, Session, log_of};
+use crate::event::{Event, Outcome};
+use crate::graph::Node;
+use crate::plan::{SourceDigests, base_manifest};
+use crate::schedule::Grant;
+use crate::source::{Listing, scan};
+use crate::stage::{Inputs, StageError};
+use crate::worker::chain;
+
+/// What the sources are now.
+#[derive(Debug, Default)]
+pub struct Survey {
+    /// Their digests, for planning.
+    pub digests: SourceDigests,
+    pub(super) trees: HashMap<NodeIndex, Trees>,
+    /// What became of source nodes that could not be brought up to date.
+    pub(super) failures: HashMap<NodeIndex, Outcome>,
+}
+
+/// The outside trees of a node, by place.
+pub(super) type Trees = BTreeMap<String, Arc<Listing>>;
+
+impl Session<'_> {
+    /// Looks through the outside trees and brings the source nodes up to date, so that a plan knows what changed. A run does
+    /// this by itself.
+    ///
+    /// # Errors
+    /// [`RunError`]: a place without a folder, a folder that cannot be read, a source node that fails.
+    pub fn survey(&self) -> Result<Survey, RunError> {
+        self.store.logs(NO_RUN)?;
+        let mut survey = Survey::default();
+        for index in self.sources() {
+            self.look_through(index, &mut survey)?;
+            if let Err(error) = self.refresh(index, &survey, NO_RUN)? {
+                let node = self.workflow.graph[index].id.clone();
+                return Err(RunError::Source { node, chain: chain(&error), hint: error.hint() });
+            }
+        }
+        Ok(survey)
+    }
+
+    /// The same inside a run, where a source node that fails is one of the failed nodes of the run.
+    pub(super) fn survey_in_run(&self, options: &Options, ledger: &mut Ledger<'_>) -> Result<Survey, RunError> {
+        let mut survey = Survey::default();
+        for index in self.sources() {
+            let node = &self.workflow.graph[index];
+            let log = log_of(self.store, ledger.run, node);
+            match self.look_through(index, &mut survey) {
+                Ok(()) => {}
+                Err(error @ (RunError::NoPlace { .. } | RunError::Scan { .. })) if options.keep_going => {
+                    survey.failures.insert(index, failure(chain(&error), None, &log));
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
+            if !options.may_run(index) {
+                continue;
+            }
+            ledger.log_folder()?;
+            if let Err(error) = self.refresh(index, &survey, ledger.run)? {
+                if error.is_transient() && super::node::retries(node) > 0 {
+                    continue; // it is tried again when its turn comes
+                }
+                survey.failures.insert(index, outcome_of(&error, &log));
+                if !options.keep_going {
+                    break;
+                }
+            }
+        }
+        Ok(survey)
+    }
+
+    fn sources(&self) -> impl Iterator<Item = NodeIndex> {
+        self.workflow.order.iter().copied().filter(|index| !self.workflow.graph[*index].placed.sources().is_empty())
+    }
+
+    fn look_through(&self, index: NodeIndex, survey: &mut Survey) -> Result<(), RunError> {
+        let node = &self.workflow.graph[index];
+        let mut trees = BTreeMap::new();
+        let mut digests = vec![];
+        for need in node.placed.sources() {
+            let tree = self.scan(node, &need.place, &need.wants)?;
+            digests.push((need.place.clone(), tree.digest()));
+            trees.insert(need.place, Arc::new(tree));
+        }
+        survey.digests.insert(index, digests);
+        survey.trees.insert(index, trees);
+        Ok(())
+    }
+
+    pub(super) fn scan(
+        &self,
+        node: &Node,
+        place: &str,
+        wants: &(dyn Fn(&str) -> bool + Send + Sync),
+    ) -> Result<Listing, RunError> {
+        let root = self
+            .machine
+            .places
+            .0
+            .get(place)
+            .ok_or_else(|| RunError::NoPlace { node: node.id.clone(), place: place.to_owned() })?;
+        let what = format!("{place} {} {}", node.kind.name, node.placed.params());
+        let scanned = scan(root, wants, &self.store.stat_cache(&what, root));
+        let (tree, cost) = scanned.map_err(|source| RunError::Scan { node: node.id.clone(), place: place.to_owned(), source })?;
+        let (files, read, bytes) = (cost.files, cost.read, cost.bytes);
+        self.progress.event(&Event::Scanned { node: node.id.clone(), files, read, bytes });
+        Ok(tree)
+    }
+
+    /// Runs a source node now, unless its artifact is there or it waits for inputs. The inner error is the node's own.
+    fn refresh(&self, index: NodeIndex, survey: &Survey, run: i64) -> Result<Result<(), StageError>, RunError> {
+        let node = &self.workflow.graph[index];
+        if !node.inputs.is_empty() {
+            return Ok(Ok(()));
+        }
+        let manifest = base_manifest(node, survey.digests.get(&index));
+        if self.store.lookup(manifest.fingerprint())?.is_some() {
+            return Ok(Ok(()));
+        }
+        let task = Task {
+            node: index,
+            manifest,
+            inputs: Inputs::default(),
+            artifacts: vec![],
+            sources: survey.trees[&index].clone(),
+            log: log_of(self.store, run, node),
+            forced: false,
+        };
+        let grant = Grant { threads: self.machine.pools.cpu.max(1), gpu: None, memory_mib: 0 };
+        Ok(match self.execute(&task, &grant, 1, &super::Patience::default()) {
+            End::Made(_) | End::Found(..) | End::Damaged(_) => Ok(()),
+            End::Failed(error) => Err(error),
+        })
+    }
+}

@@ -1,0 +1,147 @@
+//! What a machine has to give, and what is given out.
+
+use serde::{Deserialize, Serialize};
+
+use crate::stage::{Claims, CpuClaim, GpuClaim};
+
+/// What a machine has to give.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pools {
+    /// Slots of the `cpu` pool; at least 1.
+    pub cpu: usize,
+    /// Devices of the `gpu` pool.
+    pub gpus: Vec<u32>,
+    /// Memory, in MiB; none when nobody counts it.
+    pub memory_mib: Option<u64>,
+}
+
+/// One of the pools.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pool {
+    /// Slots, one per thread.
+    Cpu,
+    /// Devices.
+    Gpu,
+    /// MiB.
+    Memory,
+}
+
+/// What a running node holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// Slots of the `cpu` pool, which is also the number of threads it may use.
+    pub threads: usize,
+    /// A device of the `gpu` pool.
+    pub gpu: Option<u32>,
+    /// Memory, in MiB.
+    pub memory_mib: u64,
+}
+
+/// What a node needs to start. Nodes that need the same wait in one queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Want {
+    /// Slots of the `cpu` pool, at least 1.
+    pub threads: usize,
+    /// Whether it takes a device.
+    pub gpu: bool,
+    /// Memory, in MiB.
+    pub memory_mib: u64,
+}
+
+impl Want {
+    /// Claims, cut down to what the pools hold, so that no node waits for ever.
+    pub fn new(claims: Claims, pools: &Pools) -> Self {
+        let gpu = claims.gpu == GpuClaim::Prefer && !pools.gpus.is_empty();
+        let threads = match claims.cpu {
+            CpuClaim::One => 1,
+            CpuClaim::All if gpu => 1,
+            CpuClaim::All => pools.cpu,
+            CpuClaim::Threads(number) => number.clamp(1, pools.cpu),
+        };
+        Self { threads, gpu, memory_mib: pools.memory_mib.map_or(0, |size| claims.memory_mib.min(size)) }
+    }
+}
+
+/// What is not given out.
+#[derive(Debug)]
+pub(super) struct Free {
+    cpu: usize,
+    gpus: Vec<u32>,
+    memory_mib: u64,
+}
+
+/// A pool that has too little for a node.
+pub(super) struct Lack {
+    pub(super) pool: Pool,
+    pub(super) wanted: u64,
+    pub(super) free: u64,
+}
+
+impl Free {
+    pub(super) fn of(pools: &Pools) -> Self {
+        Self { cpu: pools.cpu, gpus: pools.gpus.clone(), memory_mib: pools.memory_mib.unwrap_or(0) }
+    }
+
+    pub(super) fn amounts(&self) -> Amounts {
+        Amounts { cpu: self.cpu, gpus: self.gpus.len(), memory_mib: self.memory_mib }
+    }
+
+    /// The first pool that has too little, the scarcest first.
+    pub(super) fn lack(&self, want: &Want) -> Option<Lack> {
+        let free = self.amounts();
+        if free.gpus < usize::from(want.gpu) {
+            return Some(Lack { pool: Pool::Gpu, wanted: 1, free: 0 });
+        }
+        if free.memory_mib < want.memory_mib {
+            return Some(Lack { pool: Pool::Memory, wanted: want.memory_mib, free: free.memory_mib });
+        }
+        let lacks_cpu = free.cpu < want.threads;
+        lacks_cpu.then_some(Lack { pool: Pool::Cpu, wanted: want.threads as u64, free: free.cpu as u64 })
+    }
+
+    /// Gives out what fits.
+    pub(super) fn take(&mut self, want: &Want) -> Grant {
+        debug_assert!(self.lack(want).is_none());
+        self.cpu -= want.threads;
+        self.memory_mib -= want.memory_mib;
+        let gpu = if want.gpu { Some(self.gpus.remove(0)) } else { None };
+        Grant { threads: want.threads, gpu, memory_mib: want.memory_mib }
+    }
+
+    pub(super) fn give_back(&mut self, grant: &Grant) {
+        self.cpu += grant.threads;
+        self.memory_mib += grant.memory_mib;
+        self.gpus.extend(grant.gpu);
+        self.gpus.sort_unstable();
+    }
+}
+
+/// How much of each pool.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Amounts {
+    pub(super) cpu: usize,
+    pub(super) gpus: usize,
+    pub(super) memory_mib: u64,
+}
+
+impl Amounts {
+    pub(super) fn cover(&self, want: &Want) -> bool {
+        self.cpu >= want.threads && self.gpus >= usize::from(want.gpu) && self.memory_mib >= want.memory_mib
+    }
+
+    /// Keeps for a waiting node what must not go to a less urgent one: each pool in which it lacks something, and the scarcer
+    /// ones that it has already. In the order device, memory, threads each is secured before the next, so that the node gets
+    /// all of them in the end; and a node that waits for a device does not keep threads idle meanwhile.
+    pub(super) fn keep_for(&mut self, want: &Want) {
+        let lacks_cpu = self.cpu < want.threads;
+        let lacks_memory = self.memory_mib < want.memory_mib;
+        self.gpus -= usize::from(want.gpu).min(self.gpus);
+        if lacks_cpu || lacks_memory {
+            self.memory_mib -= want.memory_mib.min(self.memory_mib);
+        }
+        if lacks_cpu {
+            self.cpu -= want.threads.min(self.cpu);
+        }
+    }
+}
