@@ -6,21 +6,33 @@
 
 mod corpus;
 mod error;
+pub mod esd;
 mod folder;
 pub mod fsdd;
+mod header;
+mod listing;
+mod place;
 pub mod speech_commands;
 pub mod synthetic;
+mod text;
+mod utterance;
 
-pub use corpus::{Corpus, Listing, Protocol, Skipped, Span, Split, Utterance};
+pub use corpus::{Corpus, Defect, Facts, Protocol};
 pub use error::CorpusError;
+pub use header::Length;
+pub use listing::{Cause, Listing, Skipped};
+pub use utterance::{Phone, Slot, Span, Split, Times, Utterance, Word};
 
 /// Every reader, in order of name.
-pub static ALL: &[&dyn Corpus] = &[&fsdd::Fsdd, &speech_commands::SpeechCommands];
+pub static ALL: &[&dyn Corpus] = &[&esd::Esd, &fsdd::Fsdd, &speech_commands::SpeechCommands];
 
 /// The reader of a name, for example `fsdd`.
 pub fn find(name: &str) -> Option<&'static dyn Corpus> {
     ALL.iter().copied().find(|corpus| corpus.name() == name)
 }
+
+#[cfg(test)]
+mod testing;
 
 #[cfg(test)]
 mod tests {
