@@ -61,6 +61,8 @@ pub struct Protocol {
 pub struct Facts {
     /// Utterances of classes in train, dev and test.
     pub classes: &'static [(&'static str, [u64; 3])],
+    /// By how many a count of a class may differ: rows without a usable recording whose class is not known here.
+    pub class_slack: u64,
     /// Hours of train, dev and test, as the makers state them.
     pub hours: Option<[f64; 3]>,
     /// Speakers of train, dev and test.

@@ -12,6 +12,7 @@ pub mod fsdd;
 mod header;
 mod listing;
 mod place;
+pub mod meld;
 pub mod speech_commands;
 pub mod synthetic;
 mod text;
@@ -24,7 +25,7 @@ pub use listing::{Cause, Listing, Skipped};
 pub use utterance::{Phone, Slot, Span, Split, Times, Utterance, Word};
 
 /// Every reader, in order of name.
-pub static ALL: &[&dyn Corpus] = &[&esd::Esd, &fsdd::Fsdd, &speech_commands::SpeechCommands];
+pub static ALL: &[&dyn Corpus] = &[&esd::Esd, &fsdd::Fsdd, &meld::Meld, &speech_commands::SpeechCommands];
 
 /// The reader of a name, for example `fsdd`.
 pub fn find(name: &str) -> Option<&'static dyn Corpus> {

@@ -136,7 +136,8 @@ pub(crate) struct Recordings(BTreeMap<String, (String, bool)>);
 
 impl Recordings {
     /// Reads the recordings below `inner` (which may not be there) at the given number of folders in between; whatever else
-    /// lies there is skipped with a reason. Keys are relative to `inner`, for example `speaker/name`.
+    /// lies there is skipped with a reason, unless its name ends as one of `known`. Keys are relative to `inner`, for example
+    /// `speaker/name`.
     ///
     /// Errors: a folder that cannot be listed.
     pub(crate) fn read(
@@ -144,6 +145,7 @@ impl Recordings {
         inner: &str,
         depth: u32,
         extensions: &[&str],
+        known: &[&str],
         listing: &mut Listing,
     ) -> Result<Self, CorpusError> {
         let mut found = Self::default();
@@ -157,6 +159,9 @@ impl Recordings {
                 let name = format!("{folder}{}", entry.name);
                 if level < depth && entry.kind == Kind::Folder {
                     folders.push((format!("{name}/"), level + 1));
+                    continue;
+                }
+                if known.iter().any(|ending| name.ends_with(ending)) {
                     continue;
                 }
                 let path = place.path(&format!("{inner}/{name}"));

@@ -7,6 +7,7 @@
 //! Each miniature has a file `MINIATURE.md` in its root. By that a reader knows that published sizes do not apply.
 
 mod esd;
+mod meld;
 
 use std::path::{Path, PathBuf};
 
@@ -27,7 +28,7 @@ pub const MINIATURES: [&str; WRITERS.len()] = {
     names
 };
 
-const WRITERS: [(&str, Write); 1] = [("esd", esd::write)];
+const WRITERS: [(&str, Write); 2] = [("esd", esd::write), ("meld", meld::write)];
 
 /// What to write. Every field moves the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -76,6 +76,7 @@ pub(super) fn sounds(word: &str) -> &'static [&'static str] {
         "me" => &["M", "IY"],
         "more" => &["M", "AO", "R"],
         "music" => &["M", "Y", "UW", "Z", "IH", "K"],
+        "not" => &["N", "AA", "T"],
         "play" => &["P", "L", "EY"],
         "please" => &["P", "L", "IY", "Z"],
         "rock" => &["R", "AA", "K"],
