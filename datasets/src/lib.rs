@@ -7,16 +7,18 @@
 mod corpus;
 mod error;
 pub mod esd;
+pub mod fluent;
 mod folder;
 pub mod fsdd;
 mod header;
 mod listing;
-mod place;
 pub mod meld;
+mod place;
 pub mod speech_commands;
 pub mod synthetic;
 mod text;
 mod utterance;
+pub mod vctk;
 
 pub use corpus::{Corpus, Defect, Facts, Protocol};
 pub use error::CorpusError;
@@ -25,7 +27,8 @@ pub use listing::{Cause, Listing, Skipped};
 pub use utterance::{Phone, Slot, Span, Split, Times, Utterance, Word};
 
 /// Every reader, in order of name.
-pub static ALL: &[&dyn Corpus] = &[&esd::Esd, &fsdd::Fsdd, &meld::Meld, &speech_commands::SpeechCommands];
+pub static ALL: &[&dyn Corpus] =
+    &[&esd::Esd, &fluent::FluentSpeechCommands, &fsdd::Fsdd, &meld::Meld, &speech_commands::SpeechCommands, &vctk::Vctk];
 
 /// The reader of a name, for example `fsdd`.
 pub fn find(name: &str) -> Option<&'static dyn Corpus> {

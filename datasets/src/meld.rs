@@ -73,7 +73,9 @@ impl Corpus for Meld {
         path == MINIATURE
             || Split::ALL.into_iter().any(|split| {
                 tables(split).iter().any(|table| inner == table)
-                    || folders(split).iter().any(|folder| inner.strip_prefix(folder.as_str()).is_some_and(|rest| rest.starts_with('/')))
+                    || folders(split)
+                        .iter()
+                        .any(|folder| inner.strip_prefix(folder.as_str()).is_some_and(|rest| rest.starts_with('/')))
             })
     }
 
@@ -125,13 +127,7 @@ fn folders(split: Split) -> [String; 3] {
     [own.to_owned(), format!("{split}/{own}"), split.name().to_owned()]
 }
 
-fn list_split(
-    place: &Place,
-    split: Split,
-    table: &str,
-    protocol: &Protocol,
-    listing: &mut Listing,
-) -> Result<(), CorpusError> {
+fn list_split(place: &Place, split: Split, table: &str, protocol: &Protocol, listing: &mut Listing) -> Result<(), CorpusError> {
     let Some(folder) = folders(split).into_iter().find(|folder| place.is_dir(folder)) else {
         listing.missing(place.path(&folders(split)[0]), "the clips of a split are not there");
         return Ok(());

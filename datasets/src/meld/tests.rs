@@ -9,7 +9,10 @@ fn rows_and_clips_meet() {
     assert_eq!(Split::ALL.map(|split| listing.count(split)), [8, 7, 8]);
     assert_eq!(listing.labels, EMOTIONS);
     let joy = listing.utterances.iter().find(|u| u.id == "test/dia0_utt1").unwrap();
-    assert_eq!(shown_id(&listing, "test/dia0_utt1"), "test/dia0_utt1 test joy Joey output_repeated_splits_test/dia0_utt1.mp4 It\u{2019}s good\u{2026} \u{201c}more\u{201d}, please!");
+    assert_eq!(
+        shown_id(&listing, "test/dia0_utt1"),
+        "test/dia0_utt1 test joy Joey output_repeated_splits_test/dia0_utt1.mp4 It\u{2019}s good\u{2026} \u{201c}more\u{201d}, please!"
+    );
     assert_eq!((joy.tags["sentiment"].as_str(), joy.tags["season"].as_str(), joy.duration_ms), ("positive", "8", Some(1_250)));
     assert!(shown_id(&listing, "dev/dia0_utt2").contains("/dia0_utt2.MP4 "));
 }

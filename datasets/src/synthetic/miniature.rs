@@ -7,7 +7,9 @@
 //! Each miniature has a file `MINIATURE.md` in its root. By that a reader knows that published sizes do not apply.
 
 mod esd;
+mod fluent;
 mod meld;
+mod vctk;
 
 use std::path::{Path, PathBuf};
 
@@ -28,7 +30,8 @@ pub const MINIATURES: [&str; WRITERS.len()] = {
     names
 };
 
-const WRITERS: [(&str, Write); 2] = [("esd", esd::write), ("meld", meld::write)];
+const WRITERS: [(&str, Write); 4] =
+    [("esd", esd::write), ("fluent_speech_commands", fluent::write), ("meld", meld::write), ("vctk", vctk::write)];
 
 /// What to write. Every field moves the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

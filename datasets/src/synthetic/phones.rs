@@ -81,6 +81,7 @@ pub(super) fn sounds(word: &str) -> &'static [&'static str] {
         "please" => &["P", "L", "IY", "Z"],
         "rock" => &["R", "AA", "K"],
         "table" => &["T", "EY", "B", "AH", "L"],
+        "the" => &["TH", "AH"],
         "turn" => &["T", "ER", "N"],
         "weather" => &["W", "EH", "TH", "ER"],
         "what" => &["W", "AH", "T"],

@@ -37,7 +37,12 @@ pub(super) fn write(studio: &mut Studio) -> Result<(), SynthesisError> {
                     text: SENTENCES[number as usize % 2],
                 };
                 studio.clip(&path, 48_000, line)?;
-                table.push_str(&row(&dialogue.to_string(), number, emotion, if number % 2 == 0 { "0:16:17,000" } else { "00:16:17,250" }));
+                table.push_str(&row(
+                    &dialogue.to_string(),
+                    number,
+                    emotion,
+                    if number % 2 == 0 { "0:16:17,000" } else { "00:16:17,250" },
+                ));
             }
         }
         let neutral = EMOTIONS[0];
