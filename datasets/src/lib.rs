@@ -7,6 +7,7 @@
 mod corpus;
 mod error;
 pub mod esd;
+pub mod fleurs;
 pub mod fluent;
 mod folder;
 pub mod fsdd;
@@ -14,6 +15,7 @@ mod header;
 mod listing;
 pub mod meld;
 mod place;
+pub mod snips;
 pub mod speech_commands;
 pub mod synthetic;
 mod text;
@@ -27,8 +29,16 @@ pub use listing::{Cause, Listing, Skipped};
 pub use utterance::{Phone, Slot, Span, Split, Times, Utterance, Word};
 
 /// Every reader, in order of name.
-pub static ALL: &[&dyn Corpus] =
-    &[&esd::Esd, &fluent::FluentSpeechCommands, &fsdd::Fsdd, &meld::Meld, &speech_commands::SpeechCommands, &vctk::Vctk];
+pub static ALL: &[&dyn Corpus] = &[
+    &snips::AudioSnips,
+    &esd::Esd,
+    &fleurs::Fleurs,
+    &fluent::FluentSpeechCommands,
+    &fsdd::Fsdd,
+    &meld::Meld,
+    &speech_commands::SpeechCommands,
+    &vctk::Vctk,
+];
 
 /// The reader of a name, for example `fsdd`.
 pub fn find(name: &str) -> Option<&'static dyn Corpus> {

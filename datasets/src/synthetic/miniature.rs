@@ -7,8 +7,10 @@
 //! Each miniature has a file `MINIATURE.md` in its root. By that a reader knows that published sizes do not apply.
 
 mod esd;
+mod fleurs;
 mod fluent;
 mod meld;
+mod snips;
 mod vctk;
 
 use std::path::{Path, PathBuf};
@@ -30,8 +32,14 @@ pub const MINIATURES: [&str; WRITERS.len()] = {
     names
 };
 
-const WRITERS: [(&str, Write); 4] =
-    [("esd", esd::write), ("fluent_speech_commands", fluent::write), ("meld", meld::write), ("vctk", vctk::write)];
+const WRITERS: [(&str, Write); 6] = [
+    ("audio_snips", snips::write),
+    ("esd", esd::write),
+    ("fleurs", fleurs::write),
+    ("fluent_speech_commands", fluent::write),
+    ("meld", meld::write),
+    ("vctk", vctk::write),
+];
 
 /// What to write. Every field moves the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,10 +114,10 @@ struct Studio {
 }
 
 impl Studio {
-    /// Says a text in WAV. What is not a letter parts words, but an apostrophe is passed over.
+    /// Says a text in WAV. What is not a letter parts words, but an apostrophe is passed over, and `&` is a word.
     fn clip(&mut self, path: &str, sample_rate: u32, line: Line) -> Result<(), SynthesisError> {
         let voice = Voice::of(self.options.seed, line.speaker).in_mood(mood(line.emotion));
-        let text = line.text.to_lowercase().replace(['\'', '\u{2019}'], "");
+        let text = line.text.to_lowercase().replace(['\'', '\u{2019}'], "").replace('&', "and");
         let mut samples = Vec::new();
         for word in text.split(|letter: char| !letter.is_ascii_alphabetic()).filter(|word| !word.is_empty()) {
             if phones::sounds(word).is_empty() {

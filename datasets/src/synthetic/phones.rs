@@ -62,7 +62,9 @@ pub(super) fn sounds(word: &str) -> &'static [&'static str] {
         "visual" => &["V", "IH", "ZH", "UW", "AH", "L"],
         // For the sentences of the miniatures.
         "a" => &["AH"],
+        "and" => &["AE", "N", "D"],
         "bring" => &["B", "R", "IH", "N", "G"],
+        "for" => &["F", "AO", "R"],
         "good" => &["G", "UW", "D"],
         "heat" => &["HH", "IY", "T"],
         "hello" => &["HH", "EH", "L", "OW"],
