@@ -12,6 +12,8 @@ pub mod fluent;
 mod folder;
 pub mod fsdd;
 mod header;
+pub mod librispeech;
+pub mod libritts;
 mod listing;
 pub mod meld;
 mod place;
@@ -35,6 +37,8 @@ pub static ALL: &[&dyn Corpus] = &[
     &fleurs::Fleurs,
     &fluent::FluentSpeechCommands,
     &fsdd::Fsdd,
+    &librispeech::LibriSpeech,
+    &libritts::LibriTts,
     &meld::Meld,
     &speech_commands::SpeechCommands,
     &vctk::Vctk,

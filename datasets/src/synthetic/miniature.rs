@@ -9,6 +9,8 @@
 mod esd;
 mod fleurs;
 mod fluent;
+mod librispeech;
+mod libritts;
 mod meld;
 mod snips;
 mod vctk;
@@ -32,11 +34,13 @@ pub const MINIATURES: [&str; WRITERS.len()] = {
     names
 };
 
-const WRITERS: [(&str, Write); 6] = [
+const WRITERS: [(&str, Write); 8] = [
     ("audio_snips", snips::write),
     ("esd", esd::write),
     ("fleurs", fleurs::write),
     ("fluent_speech_commands", fluent::write),
+    ("librispeech", librispeech::write),
+    ("libritts", libritts::write),
     ("meld", meld::write),
     ("vctk", vctk::write),
 ];
