@@ -12,6 +12,8 @@ pub mod fluent;
 mod folder;
 pub mod fsdd;
 mod header;
+pub mod iemocap;
+pub mod l2_arctic;
 pub mod librispeech;
 pub mod libritts;
 mod listing;
@@ -21,6 +23,7 @@ pub mod snips;
 pub mod speech_commands;
 pub mod synthetic;
 mod text;
+mod textgrid;
 mod utterance;
 pub mod vctk;
 
@@ -37,6 +40,8 @@ pub static ALL: &[&dyn Corpus] = &[
     &fleurs::Fleurs,
     &fluent::FluentSpeechCommands,
     &fsdd::Fsdd,
+    &iemocap::Iemocap,
+    &l2_arctic::L2Arctic,
     &librispeech::LibriSpeech,
     &libritts::LibriTts,
     &meld::Meld,

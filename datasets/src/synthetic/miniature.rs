@@ -9,6 +9,8 @@
 mod esd;
 mod fleurs;
 mod fluent;
+mod iemocap;
+mod l2_arctic;
 mod librispeech;
 mod libritts;
 mod meld;
@@ -34,11 +36,13 @@ pub const MINIATURES: [&str; WRITERS.len()] = {
     names
 };
 
-const WRITERS: [(&str, Write); 8] = [
+const WRITERS: [(&str, Write); 10] = [
     ("audio_snips", snips::write),
     ("esd", esd::write),
     ("fleurs", fleurs::write),
     ("fluent_speech_commands", fluent::write),
+    ("iemocap", iemocap::write),
+    ("l2_arctic", l2_arctic::write),
     ("librispeech", librispeech::write),
     ("libritts", libritts::write),
     ("meld", meld::write),
