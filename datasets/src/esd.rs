@@ -8,7 +8,7 @@
 //! Version read: the one release there is, in both layouts, alone or inside the folders its archives put around it. Licence:
 //! for research, on a signed form. Published sizes of each language: 15 000 train, 1 000 evaluation, 1 500 test, which is 300,
 //! 20 and 30 of each speaker and emotion.
-//! Source: Zhou et al. 2021, arXiv:2010.14794, and the release's own ReadMe.
+//! Source: Zhou et al. 2021, arXiv:2010.14794, and the release's own `ReadMe.txt`.
 //!
 //! The emotion is the folder's name; the third field of the transcripts is not relied on. Layout A has the splits as folders.
 //! In layout B the number of a clip decides as it does in layout A: of the 350 numbers of an emotion the first 20 are

@@ -12,6 +12,7 @@
 use std::path::Path;
 
 use crate::folder::{entries, wav_stem};
+use crate::place::MINIATURE;
 use crate::{Corpus, CorpusError, Facts, Listing, Protocol, Split, Utterance};
 
 const FOLDER: &str = "recordings";
@@ -44,7 +45,7 @@ impl Corpus for Fsdd {
         PROTOCOLS
     }
     fn wants(&self, _: &Protocol, path: &str) -> bool {
-        path.split_once('/').is_some_and(|(folder, _)| folder == FOLDER)
+        path == MINIATURE || path.split_once('/').is_some_and(|(folder, _)| folder == FOLDER)
     }
 
     fn facts(&self, _: &Protocol) -> Facts {
@@ -74,7 +75,8 @@ impl Corpus for Fsdd {
             return Err(CorpusError::Missing { corpus, root: root_buf, missing: FOLDER.to_owned(), expected });
         }
         let labels = protocol.labels.iter().map(|&label| label.to_owned()).collect();
-        let mut listing = Listing { labels, expected: protocol.expected, ..Listing::default() };
+        let mut listing = Listing { labels, ..Listing::default() };
+        listing.expected = protocol.expected.filter(|_| !root.join(MINIATURE).is_file());
         for entry in entries(&folder)? {
             let path = format!("{FOLDER}/{}", entry.name);
             match wav_stem(&entry).and_then(|stem| utterance(stem, &path)) {

@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn flac_headers_are_read() {
         let mut bytes = b"fLaC\x80\0\0\x22\x10\0\x10\0\0\0\0\0\0\0".to_vec();
-        bytes.extend_from_slice(&((16_000_u64 << 44) | (15 << 36) | 48_000).to_be_bytes());
+        bytes.extend_from_slice(&((16_000_u64 << 44) + (15 << 36) + 48_000).to_be_bytes());
         assert_eq!(parse(&bytes), Some(Length { sample_rate: 16_000, num_samples: 48_000 }));
         assert!((parse(&bytes).unwrap().secs() - 3.0).abs() < 1e-12);
         assert_eq!(parse(&bytes[..20]), None);

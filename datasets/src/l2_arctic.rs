@@ -148,17 +148,13 @@ impl Corpus for L2Arctic {
             let (name, .., split) = speaker;
             let folder =
                 [name.to_owned(), format!("{name}/{name}")].into_iter().find(|inner| place.is_dir(&format!("{inner}/wav")));
-            match folder {
-                Some(folder) => {
-                    list_folder(&place, &folder, protocol, &mut listing, |stem| match stem.strip_prefix("arctic_") {
-                        Some(_) => Ok((format!("{name}/{stem}"), speaker, split)),
-                        None => Err("its name is not `arctic_<name>.wav`".to_owned()),
-                    })?
-                }
-                None if !place.is_miniature => {
-                    listing.missing(place.path(&format!("{name}/wav")), "no recordings of this speaker")
-                }
-                None => {}
+            if let Some(folder) = folder {
+                list_folder(&place, &folder, protocol, &mut listing, |stem| match stem.strip_prefix("arctic_") {
+                    Some(_) => Ok((format!("{name}/{stem}"), speaker, split)),
+                    None => Err("its name is not `arctic_<name>.wav`".to_owned()),
+                })?;
+            } else if !place.is_miniature {
+                listing.missing(place.path(&format!("{name}/wav")), "no recordings of this speaker");
             }
         }
         if protocol.name == SURE {
@@ -202,11 +198,11 @@ fn list_folder(
                 continue;
             };
             if let Some(defect) = DEFECTS.iter().find(|defect| defect.id == utterance.id) {
-                listing.skip_for(Cause::Known, place.path(&grid), defect.problem);
+                listing.skip_for(Cause::Known, path, defect.problem);
                 continue;
             }
             if let Err(problem) = annotate(&mut utterance, &place.text(&grid)?) {
-                listing.skip(place.path(&grid), problem);
+                listing.skip(path, problem);
                 continue;
             }
         }

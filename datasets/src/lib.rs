@@ -55,6 +55,8 @@ pub fn find(name: &str) -> Option<&'static dyn Corpus> {
 }
 
 #[cfg(test)]
+mod contract;
+#[cfg(test)]
 mod testing;
 
 #[cfg(test)]

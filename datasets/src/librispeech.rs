@@ -133,12 +133,11 @@ impl Corpus for LibriSpeech {
                 let trans = format!("{}.trans.txt", chapter.stem('-'));
                 let mut recordings = chapter.recordings(place, &["flac", "wav"], &[&trans], listing)?;
                 for (id, text) in transcripts(place, &format!("{}/{trans}", chapter.folder), listing)? {
-                    match recordings.take(&id) {
-                        Some(path) => listing.utterances.push(chapter.utterance(&id, path, Some(text), &genders)),
-                        None => {
-                            let path = place.path(&format!("{}/{id}.flac", chapter.folder));
-                            listing.missing(path, format!("`{trans}` names it, but there is no such recording"));
-                        }
+                    if let Some(path) = recordings.take(&id) {
+                        listing.utterances.push(chapter.utterance(&id, path, Some(text), &genders));
+                    } else {
+                        let path = place.path(&format!("{}/{id}.flac", chapter.folder));
+                        listing.missing(path, format!("`{trans}` names it, but there is no such recording"));
                     }
                 }
                 recordings.report_left(&format!("`{trans}` does not name it"), listing);

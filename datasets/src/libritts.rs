@@ -1,4 +1,4 @@
-//! `LibriTTS`: audio books cut into sentences, with case and punctuation, 24 kHz.
+//! LibriTTS: audio books cut into sentences, with case and punctuation, 24 kHz.
 //!
 //! ```text
 //! <root>/train-clean-100/103/1241/103_1241_000000_000001.wav

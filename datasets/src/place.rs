@@ -79,12 +79,6 @@ impl Place<'_> {
         entries(&self.full(inner))
     }
 
-    /// The names of the folders in a folder. Errors: it cannot be listed.
-    pub(crate) fn folders(&self, inner: &str) -> Result<Vec<String>, CorpusError> {
-        let folders = self.entries(inner)?.into_iter().filter(|entry| entry.kind == Kind::Folder);
-        Ok(folders.map(|entry| entry.name).collect())
-    }
-
     /// The text of a label file. Errors: it cannot be read.
     pub(crate) fn text(&self, inner: &str) -> Result<String, CorpusError> {
         self.text_as(inner, Fallback::Windows1252)

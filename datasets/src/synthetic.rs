@@ -7,6 +7,7 @@
 //! the random generator and the functions beyond + - * / are our own (`arithmetic`), and samples are whole numbers.
 
 mod arithmetic;
+#[expect(clippy::format_push_string, reason = "label files are short, and writing to a string cannot fail")]
 mod miniature;
 mod phones;
 mod voice;
@@ -17,6 +18,8 @@ use std::path::{Path, PathBuf};
 
 use crate::speech_commands::{BACKGROUND, README, TESTING_LIST, VALIDATION_LIST, WORDS};
 use arithmetic::Random;
+#[cfg(test)]
+pub(crate) use miniature::write_mute;
 pub use miniature::{MINIATURES, Miniature, write_miniature};
 use voice::Voice;
 

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::synthetic::{Miniature, write_miniature};
+use crate::synthetic::write_mute;
 use crate::{Corpus, CorpusError, Listing, Utterance, find};
 
-/// A miniature in a folder of its own.
+/// A mute miniature in a folder of its own.
 pub(crate) struct Copy {
     folder: TempDir,
     corpus: &'static dyn Corpus,
@@ -17,7 +17,7 @@ pub(crate) struct Copy {
 impl Copy {
     pub(crate) fn of(corpus: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        write_miniature(corpus, &folder.path().join("root"), Miniature::default()).unwrap();
+        write_mute(corpus, &folder.path().join("root")).unwrap();
         Self { folder, corpus: find(corpus).unwrap() }
     }
 

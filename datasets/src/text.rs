@@ -57,7 +57,7 @@ pub(crate) fn rows(text: &str, delimiter: u8) -> Vec<Row> {
         // A record's own position is where the last one ended, before the line feed and blank lines.
         let end = record.position().map_or(counted, |position| position.byte() as usize);
         let blank = text.as_bytes()[end..].iter().take_while(|&&byte| byte == b'\r' || byte == b'\n').count();
-        line += text.as_bytes()[counted..end + blank].iter().filter(|&&byte| byte == b'\n').count() as u64;
+        line += text.as_bytes()[counted..end + blank].split(|&byte| byte == b'\n').skip(1).count() as u64;
         counted = end + blank;
         rows.push(Row { line, fields: record.iter().map(str::to_owned).collect() });
     }

@@ -9,7 +9,7 @@
 //!
 //! Versions read: 0.92 and 0.80. Licence: CC BY 4.0 (0.92), ODC-By 1.0 (0.80). Published sizes: SURE logs 35 024 train,
 //! 4 318 validation and 4 318 test from 107 speakers, one microphone.
-//! Source: Yamagishi, Veaux and MacDonald 2019, <https://doi.org/10.7488/ds/2645>; for the speakers, SURE's list.
+//! Source: Yamagishi, Veaux and `MacDonald` 2019, <https://doi.org/10.7488/ds/2645>; for the speakers, SURE's list.
 //!
 //! The 107 speakers are those of version 0.92 without p280 (it has no second microphone), p315 (it has no texts) and s5. The label is the
 //! speaker. Of each speaker's n recordings the first n - 2 floor(n / 10) are train, then come dev and test, floor(n / 10) each.
@@ -99,10 +99,9 @@ impl Corpus for Vctk {
         let mut parts = LAYOUT.inner(path).splitn(3, '/');
         match (parts.next(), parts.next(), parts.next()) {
             (_, Some(speaker), Some(_)) if LEFT_OUT.contains(&speaker) => false,
-            (Some("txt"), Some(_), Some(_)) => true,
             (Some(top), Some(_), Some(name)) if top == folder => microphone.is_none_or(|own| !is_other_microphone(name, own)),
             (Some(top), Some(_), None) if top == folder => true,
-            (Some("speaker-info.txt"), None, None) => true,
+            (Some("txt"), Some(_), Some(_)) | (Some("speaker-info.txt"), None, None) => true,
             _ => path == MINIATURE,
         }
     }

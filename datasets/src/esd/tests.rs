@@ -32,7 +32,7 @@ fn both_layouts_and_every_encoding_are_read() {
         assert!(texts.iter().all(|text| !text.contains(['\u{fffd}', '\u{feff}', '\0'])), "{speaker}: {texts:?}");
     }
     let layout_b = listing.utterances.iter().find(|u| u.id == "0020_000021").unwrap();
-    let row = "0020_000021 test Neutral 0020 0020/Neutral/0020_000021.wav Stop, please.";
+    let row = "0020_000021 test Neutral 0020 0020/Neutral/0020_000021.wav It\u{2019}s good, is it?";
     assert_eq!(shown(layout_b), row);
     let mandarin = copy.list("esd-zh").unwrap();
     let texts = mandarin.names_of(|u| u.transcript.as_deref());

@@ -1,4 +1,4 @@
-//! Folders `<subset>/<speaker>/<chapter>`, as LibriSpeech and `LibriTTS` have them.
+//! Folders `<subset>/<speaker>/<chapter>`, as LibriSpeech and LibriTTS have them.
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::Cause::{Extra, Known, Missing, Unusable};
 use crate::testing::{Copy, reasons, shown_id};
 
 #[test]
@@ -32,7 +33,6 @@ fn what_is_amiss_is_named_and_known_defects_are_told_apart() {
     ];
     assert_eq!(reasons(&listing), expected);
     let causes: Vec<_> = listing.skipped.iter().map(|skipped| skipped.cause).collect();
-    use Cause::{Extra, Known, Missing, Unusable};
     assert_eq!(causes, [Unusable, Unusable, Unusable, Known, Extra, Missing, Extra, Known]);
     let flagged: Vec<_> = listing.utterances.iter().filter(|u| !u.flags.is_empty()).map(|u| u.id.as_str()).collect();
     assert_eq!(flagged, ["test/dia38_utt4", "train/dia241_utt0"]);

@@ -65,7 +65,7 @@ impl Lists {
             match path.split_once('/') {
                 None => listing.skip(path, format!("`{list}` names it, but it is not of the form `<word>/<file>`")),
                 Some((word, _)) if matters(word) => {
-                    listing.missing(path, format!("`{list}` names it, but there is no such file"))
+                    listing.missing(path, format!("`{list}` names it, but there is no such file"));
                 }
                 Some(_) => {}
             }

@@ -1,4 +1,4 @@
-//! `LibriTTS`: two chapters to train on, one each for dev and test.
+//! LibriTTS: two chapters to train on, one each for dev and test.
 
 use super::{Line, Studio};
 use crate::synthetic::SynthesisError;
