@@ -260,8 +260,8 @@ mod tests {
     #[test]
     fn held_out_are_so_many_and_do_not_depend_on_the_order() {
         let list = |ids: &mut dyn Iterator<Item = u32>| {
-            let mut listing = Listing::default();
-            listing.utterances = ids.map(|id| Utterance::new(format!("u{id}"), "", Split::Test)).collect();
+            let utterances = ids.map(|id| Utterance::new(format!("u{id}"), "", Split::Test)).collect();
+            let mut listing = Listing { utterances, ..Listing::default() };
             hold_out(&mut listing, 3);
             listing.seal()
         };
