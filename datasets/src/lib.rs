@@ -22,6 +22,7 @@ mod place;
 pub mod snips;
 pub mod speech_commands;
 pub mod synthetic;
+pub mod table;
 mod text;
 mod textgrid;
 mod utterance;
@@ -46,6 +47,7 @@ pub static ALL: &[&dyn Corpus] = &[
     &libritts::LibriTts,
     &meld::Meld,
     &speech_commands::SpeechCommands,
+    &table::Table,
     &vctk::Vctk,
 ];
 

@@ -29,7 +29,7 @@ fn the_published_sizes_are_those_of_the_table_of_speakers() {
         sizes[split as usize] += clips;
     }
     assert_eq!(Some(sizes), PROTOCOLS[0].expected);
-    assert_eq!(sizes.iter().sum::<u64>(), PROTOCOLS[1].expected.unwrap().iter().sum());
+    assert_eq!(sizes.iter().sum::<u64>(), PROTOCOLS[1].expected.unwrap().iter().sum::<u64>());
 }
 
 #[test]

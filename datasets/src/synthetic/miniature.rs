@@ -17,6 +17,7 @@ mod libritts;
 mod meld;
 mod snips;
 mod speech_commands;
+mod table;
 mod vctk;
 
 use std::path::{Path, PathBuf};
@@ -39,7 +40,7 @@ pub const MINIATURES: [&str; WRITERS.len()] = {
     names
 };
 
-const WRITERS: [(&str, Write); 12] = [
+const WRITERS: [(&str, Write); 13] = [
     ("audio_snips", snips::write),
     ("esd", esd::write),
     ("fleurs", fleurs::write),
@@ -51,6 +52,7 @@ const WRITERS: [(&str, Write); 12] = [
     ("libritts", libritts::write),
     ("meld", meld::write),
     ("speech_commands", speech_commands::write),
+    ("table", table::write),
     ("vctk", vctk::write),
 ];
 
