@@ -1,12 +1,8 @@
-//! What a reader is and what it finds.
+//! What a reader is.
 
-use std::collections::BTreeMap;
-use std::fmt;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-
-use crate::CorpusError;
+use crate::{CorpusError, Listing};
 
 /// Reads one corpus as its makers distribute it.
 ///
@@ -27,6 +23,11 @@ pub trait Corpus: Send + Sync {
     ///
     /// Errors: [`CorpusError`] when nothing of the corpus can be read; single bad files are in [`Listing::skipped`].
     fn list(&self, root: &Path, protocol: &Protocol) -> Result<Listing, CorpusError>;
+
+    /// What is known of the published corpus beyond [`Protocol::expected`]: what a complete copy can be held against.
+    fn facts(&self, _: &Protocol) -> Facts {
+        Facts::default()
+    }
 
     /// The protocol of a name, or the default one.
     ///
@@ -55,116 +56,32 @@ pub struct Protocol {
     pub expected: Option<[u64; 3]>,
 }
 
-/// Which part of the data an utterance belongs to. A corpus's own names for them stay in its reader.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Split {
-    /// To learn from.
-    Train,
-    /// To choose by.
-    Dev,
-    /// To report.
-    Test,
+/// What is known of a published corpus, as one protocol sees it.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Facts {
+    /// Utterances of classes in train, dev and test.
+    pub classes: &'static [(&'static str, [u64; 3])],
+    /// By how many a count of a class may differ: rows without a usable recording whose class is not known here.
+    pub class_slack: u64,
+    /// Hours of train, dev and test, as the makers state them.
+    pub hours: Option<[f64; 3]>,
+    /// Speakers of train, dev and test.
+    pub speakers: Option<[u64; 3]>,
+    /// Recordings known to be bad in every copy.
+    pub defects: &'static [Defect],
+    /// The same speakers are in several splits, and are meant to be.
+    pub shares_speakers: bool,
+    /// Recordings of different utterances may have one file name, in different folders.
+    pub repeats_names: bool,
 }
 
-impl Split {
-    /// All three, in order.
-    pub const ALL: [Self; 3] = [Self::Train, Self::Dev, Self::Test];
-
-    /// `train`, `dev` or `test`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Train => "train",
-            Self::Dev => "dev",
-            Self::Test => "test",
-        }
-    }
-}
-
-impl fmt::Display for Split {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// One labelled stretch of speech.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Utterance {
-    /// Unique in the corpus and stable, for example `yes/0a7c2a8d_nohash_0`.
-    pub id: String,
-    /// The recording: relative to the root, `/` between its parts.
-    pub path: String,
-    /// The stretch of the recording; all of it when absent.
-    pub span: Option<Span>,
-    /// The part it belongs to.
-    pub split: Split,
-    /// The class (for keyword spotting the word), always one of [`Listing::labels`].
-    pub label: Option<String>,
-    /// Who speaks, where known.
-    pub speaker: Option<String>,
-    /// What is said, as distributed.
-    pub transcript: Option<String>,
-}
-
-/// A stretch of a recording, in samples at the recording's own rate.
+/// A recording known to be bad in every copy of a corpus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span {
-    /// The first sample.
-    pub start: u64,
-    /// How many.
-    pub num_samples: u64,
-}
-
-/// A file left out, and why.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Skipped {
-    /// Relative to the root.
-    pub path: String,
-    /// A sentence without a full stop.
-    pub reason: String,
-}
-
-/// What a reader found.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Listing {
-    /// Sorted by id; ids are unique.
-    pub utterances: Vec<Utterance>,
-    /// Sorted by path.
-    pub skipped: Vec<Skipped>,
-    /// Recordings that are sound but that the protocol has no use for: why, and how many.
-    pub unused: BTreeMap<String, u64>,
-    /// The classes, in the order of their indices.
-    pub labels: Vec<String>,
-    /// Utterances of train, dev and test that this should have, where that is known. A difference deserves a warning.
-    pub expected: Option<[u64; 3]>,
-}
-
-impl Listing {
-    /// How many utterances a split has.
-    pub fn count(&self, split: Split) -> u64 {
-        self.utterances.iter().filter(|utterance| utterance.split == split).count() as u64
-    }
-
-    /// Sorts, and moves all but the first of several utterances with one id to the skipped.
-    pub(crate) fn seal(mut self) -> Self {
-        self.utterances.sort_by(|a, b| (&a.id, &a.path).cmp(&(&b.id, &b.path)));
-        let mut unique: Vec<Utterance> = Vec::with_capacity(self.utterances.len());
-        for utterance in self.utterances {
-            match unique.last() {
-                Some(last) if last.id == utterance.id => {
-                    let reason = format!("its id `{}` is that of `{}`", utterance.id, last.path);
-                    self.skipped.push(Skipped { path: utterance.path, reason });
-                }
-                _ => unique.push(utterance),
-            }
-        }
-        self.utterances = unique;
-        self.skipped.sort();
-        self
-    }
-
-    /// Notes a file as left out.
-    pub(crate) fn skip(&mut self, path: impl Into<String>, reason: impl Into<String>) {
-        self.skipped.push(Skipped { path: path.into(), reason: reason.into() });
-    }
+pub struct Defect {
+    /// The id of its utterance.
+    pub id: &'static str,
+    /// What is wrong with it.
+    pub problem: &'static str,
+    /// Whether the reader leaves it out or keeps it with a flag.
+    pub kept: bool,
 }

@@ -81,4 +81,12 @@ pub enum CorpusError {
         #[source]
         source: io::Error,
     },
+    /// A file of labels or lists is not of the kind that the corpus has.
+    #[error("`{path}` cannot be understood: {problem}")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What was expected and what was found.
+        problem: String,
+    },
 }

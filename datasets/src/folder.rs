@@ -57,12 +57,17 @@ fn kind_of(entry: &fs::DirEntry) -> std::io::Result<Kind> {
 }
 
 /// The stem of a recording's name, or why the entry is not a recording.
-pub(crate) fn wav_stem(entry: &Entry) -> Result<&str, &'static str> {
-    let stem = entry.name.strip_suffix(".wav").or_else(|| entry.name.strip_suffix(".WAV"));
-    match (stem, entry.kind) {
-        (_, Kind::Folder) => Err("a folder, not a file"),
-        (_, Kind::Neither) => Err("not a regular file with a name in UTF-8"),
-        (None, Kind::File) => Err("not a .wav file"),
-        (Some(stem), Kind::File) => Ok(stem),
+pub(crate) fn wav_stem(entry: &Entry) -> Result<&str, String> {
+    stem(entry, &["wav"])
+}
+
+/// The stem of the name of a recording with one of some extensions (in lower case, met in any), or why it is not one.
+pub(crate) fn stem<'a>(entry: &'a Entry, extensions: &[&str]) -> Result<&'a str, String> {
+    let is_known = |found: &str| extensions.iter().any(|extension| found.eq_ignore_ascii_case(extension));
+    match (entry.kind, entry.name.rsplit_once('.')) {
+        (Kind::Folder, _) => Err("a folder, not a file".to_owned()),
+        (Kind::Neither, _) => Err("not a regular file with a name in UTF-8".to_owned()),
+        (Kind::File, Some((stem, found))) if is_known(found) => Ok(stem),
+        (Kind::File, _) => Err(format!("not a .{} file", extensions.join(" or ."))),
     }
 }

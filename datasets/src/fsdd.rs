@@ -12,7 +12,8 @@
 use std::path::Path;
 
 use crate::folder::{entries, wav_stem};
-use crate::{Corpus, CorpusError, Listing, Protocol, Split, Utterance};
+use crate::place::MINIATURE;
+use crate::{Corpus, CorpusError, Facts, Listing, Protocol, Split, Utterance};
 
 const FOLDER: &str = "recordings";
 const EXPECTED: &str = "`recordings/<digit>_<speaker>_<index>.wav`";
@@ -44,7 +45,24 @@ impl Corpus for Fsdd {
         PROTOCOLS
     }
     fn wants(&self, _: &Protocol, path: &str) -> bool {
-        path.split_once('/').is_some_and(|(folder, _)| folder == FOLDER)
+        path == MINIATURE || path.split_once('/').is_some_and(|(folder, _)| folder == FOLDER)
+    }
+
+    fn facts(&self, _: &Protocol) -> Facts {
+        const EACH: [u64; 3] = [240, 30, 30];
+        const CLASSES: [(&str, [u64; 3]); 10] = [
+            ("0", EACH),
+            ("1", EACH),
+            ("2", EACH),
+            ("3", EACH),
+            ("4", EACH),
+            ("5", EACH),
+            ("6", EACH),
+            ("7", EACH),
+            ("8", EACH),
+            ("9", EACH),
+        ];
+        Facts { classes: &CLASSES, speakers: Some([6; 3]), shares_speakers: true, ..Facts::default() }
     }
 
     fn list(&self, root: &Path, protocol: &Protocol) -> Result<Listing, CorpusError> {
@@ -57,10 +75,11 @@ impl Corpus for Fsdd {
             return Err(CorpusError::Missing { corpus, root: root_buf, missing: FOLDER.to_owned(), expected });
         }
         let labels = protocol.labels.iter().map(|&label| label.to_owned()).collect();
-        let mut listing = Listing { labels, expected: protocol.expected, ..Listing::default() };
+        let mut listing = Listing { labels, ..Listing::default() };
+        listing.expected = protocol.expected.filter(|_| !root.join(MINIATURE).is_file());
         for entry in entries(&folder)? {
             let path = format!("{FOLDER}/{}", entry.name);
-            match wav_stem(&entry).map_err(str::to_owned).and_then(|stem| utterance(stem, &path)) {
+            match wav_stem(&entry).and_then(|stem| utterance(stem, &path)) {
                 Ok(utterance) => listing.utterances.push(utterance),
                 Err(reason) => listing.skip(path, reason),
             }
@@ -88,13 +107,10 @@ fn utterance(stem: &str, path: &str) -> Result<Utterance, String> {
         Err(_) => return Err(format!("index `{index}` is not a number")),
     };
     Ok(Utterance {
-        id: stem.to_owned(),
-        path: path.to_owned(),
-        span: None,
-        split,
         label: Some(digit.to_owned()),
         speaker: Some(speaker.to_owned()),
         transcript: Some(WORDS[label].to_owned()),
+        ..Utterance::new(stem, path, split)
     })
 }
 

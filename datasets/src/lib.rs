@@ -6,21 +6,60 @@
 
 mod corpus;
 mod error;
+pub mod esd;
+pub mod fleurs;
+pub mod fluent;
 mod folder;
 pub mod fsdd;
+mod header;
+pub mod iemocap;
+pub mod l2_arctic;
+pub mod librispeech;
+pub mod libritts;
+mod listing;
+pub mod meld;
+mod place;
+pub mod snips;
 pub mod speech_commands;
 pub mod synthetic;
+pub mod table;
+mod text;
+mod textgrid;
+mod utterance;
+pub mod vctk;
 
-pub use corpus::{Corpus, Listing, Protocol, Skipped, Span, Split, Utterance};
+pub use corpus::{Corpus, Defect, Facts, Protocol};
 pub use error::CorpusError;
+pub use header::Length;
+pub use listing::{Cause, Listing, Skipped};
+pub use utterance::{Phone, Slot, Span, Split, Times, Utterance, Word};
 
 /// Every reader, in order of name.
-pub static ALL: &[&dyn Corpus] = &[&fsdd::Fsdd, &speech_commands::SpeechCommands];
+pub static ALL: &[&dyn Corpus] = &[
+    &snips::AudioSnips,
+    &esd::Esd,
+    &fleurs::Fleurs,
+    &fluent::FluentSpeechCommands,
+    &fsdd::Fsdd,
+    &iemocap::Iemocap,
+    &l2_arctic::L2Arctic,
+    &librispeech::LibriSpeech,
+    &libritts::LibriTts,
+    &meld::Meld,
+    &speech_commands::SpeechCommands,
+    &table::Table,
+    &vctk::Vctk,
+];
 
 /// The reader of a name, for example `fsdd`.
 pub fn find(name: &str) -> Option<&'static dyn Corpus> {
     ALL.iter().copied().find(|corpus| corpus.name() == name)
 }
+
+#[cfg(test)]
+mod contract;
+#[cfg(test)]
+mod testing;
 
 #[cfg(test)]
 mod tests {

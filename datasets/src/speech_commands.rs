@@ -24,7 +24,7 @@ mod silence;
 use std::path::Path;
 
 use crate::folder::{Entry, Kind, entries, wav_stem};
-use crate::{Corpus, CorpusError, Listing, Protocol, Split, Utterance};
+use crate::{Corpus, CorpusError, Facts, Listing, Protocol, Split, Utterance};
 use lists::Lists;
 
 pub(crate) const TESTING_LIST: &str = "testing_list.txt";
@@ -97,6 +97,11 @@ impl Corpus for SpeechCommands {
             None => [TESTING_LIST, VALIDATION_LIST, README].contains(&path),
             Some((folder, _)) => uses(protocol, folder),
         }
+    }
+
+    /// In different words, a speaker's takes have the same names. The silences of a file share it among the splits.
+    fn facts(&self, _: &Protocol) -> Facts {
+        Facts { repeats_names: true, ..Facts::default() }
     }
 
     fn list(&self, root: &Path, protocol: &Protocol) -> Result<Listing, CorpusError> {
@@ -184,13 +189,10 @@ fn list_word(root: &Path, word: &str, protocol: &Protocol, lists: &mut Lists, li
         match split {
             Err(reason) => listing.skip(path, reason),
             Ok(split) => listing.utterances.push(Utterance {
-                id: format!("{word}/{stem}"),
-                path,
-                span: None,
-                split,
                 label: Some(label.to_owned()),
                 speaker: Some(speaker.to_owned()),
                 transcript: Some(word.to_owned()),
+                ..Utterance::new(format!("{word}/{stem}"), path, split)
             }),
         }
     }
@@ -226,18 +228,15 @@ fn list_test_archive(root: &Path, protocol: &Protocol, listing: &mut Listing) ->
             let path = format!("{archive}/{}/{}", folder.name, entry.name);
             let stem = match (label, wav_stem(&entry)) {
                 (None, _) => Err(format!("label `{}` is not one of the twelve", folder.name)),
-                (Some(_), stem) => stem.map_err(str::to_owned),
+                (Some(_), stem) => stem,
             };
             match stem {
                 Err(reason) => listing.skip(path, reason),
                 Ok(stem) => listing.utterances.push(Utterance {
-                    id: format!("test_set/{}/{stem}", folder.name),
-                    path,
-                    span: None,
-                    split: Split::Test,
                     label: label.map(str::to_owned),
                     speaker: stem_and_speaker(&entry).ok().map(|(_, speaker)| speaker.to_owned()),
                     transcript: label.filter(|label| !label.starts_with('_')).map(str::to_owned),
+                    ..Utterance::new(format!("test_set/{}/{stem}", folder.name), path, Split::Test)
                 }),
             }
         }

@@ -1,4 +1,5 @@
-//! A small corpus of our own in the layout of Speech Commands 0.02, so that everything can be tried without a download.
+//! A small corpus of our own in the layout of Speech Commands 0.02, so that everything can be tried without a download; and
+//! [miniatures](write_miniature) of all other corpora, with the quirks of the real ones.
 //!
 //! A formant synthesiser speaks single words in many voices. What it says is meant to be learnable and not trivial: speakers
 //! differ in pitch, vocal tract and voice quality, takes in tempo, melody, level and background noise. Speakers of the dev and
@@ -6,6 +7,8 @@
 //! the random generator and the functions beyond + - * / are our own (`arithmetic`), and samples are whole numbers.
 
 mod arithmetic;
+#[expect(clippy::format_push_string, reason = "label files are short, and writing to a string cannot fail")]
+mod miniature;
 mod phones;
 mod voice;
 
@@ -15,6 +18,9 @@ use std::path::{Path, PathBuf};
 
 use crate::speech_commands::{BACKGROUND, README, TESTING_LIST, VALIDATION_LIST, WORDS};
 use arithmetic::Random;
+#[cfg(test)]
+pub(crate) use miniature::write_mute;
+pub use miniature::{MINIATURES, Miniature, write_miniature};
 use voice::Voice;
 
 /// What to write. Every field moves the bytes.
@@ -65,6 +71,12 @@ pub enum SynthesisError {
         /// The word.
         word: String,
     },
+    /// A corpus that has no miniature.
+    #[error("no miniature of `{corpus}`, only of {}", MINIATURES.join(", "))]
+    Corpus {
+        /// The name asked for.
+        corpus: String,
+    },
     /// A number that makes no corpus.
     #[error("expected {expected}, found {found}")]
     Number {
@@ -89,6 +101,11 @@ pub enum SynthesisError {
 /// Errors: [`SynthesisError`]; a folder that has anything in it is never touched.
 pub fn write_speech_commands(root: &Path, options: &Options) -> Result<Written, SynthesisError> {
     check(options)?;
+    publish(root, |aside| write_aside(aside, options))
+}
+
+/// Writes a folder aside and renames it into place.
+fn publish(root: &Path, write: impl FnOnce(&Path) -> Result<Written, SynthesisError>) -> Result<Written, SynthesisError> {
     if fs::symlink_metadata(root).is_ok() && !fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_none()) {
         return Err(SynthesisError::Occupied { root: root.to_owned() });
     }
@@ -97,7 +114,7 @@ pub fn write_speech_commands(root: &Path, options: &Options) -> Result<Written, 
     if aside.exists() {
         fs::remove_dir_all(&aside).map_err(write_error(&aside))?;
     }
-    let written = write_aside(&aside, options)?;
+    let written = write(&aside)?;
     // Renaming onto an empty folder replaces it.
     fs::rename(&aside, root).map_err(write_error(root))?;
     Ok(written)

@@ -64,7 +64,9 @@ impl Lists {
             let list = if named.testing { TESTING_LIST } else { VALIDATION_LIST };
             match path.split_once('/') {
                 None => listing.skip(path, format!("`{list}` names it, but it is not of the form `<word>/<file>`")),
-                Some((word, _)) if matters(word) => listing.skip(path, format!("`{list}` names it, but there is no such file")),
+                Some((word, _)) if matters(word) => {
+                    listing.missing(path, format!("`{list}` names it, but there is no such file"));
+                }
                 Some(_) => {}
             }
         }

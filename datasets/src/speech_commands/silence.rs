@@ -37,13 +37,9 @@ pub(super) fn list(root: &Path, label: &str, listing: &mut Listing) -> Result<()
                 _ => Split::Test,
             };
             listing.utterances.push(Utterance {
-                id: format!("{label}/{stem}_{second:04}"),
-                path: path.clone(),
                 span: Some(Span { start: second * length.sample_rate, num_samples: length.sample_rate }),
-                split,
                 label: Some(label.to_owned()),
-                speaker: None,
-                transcript: None,
+                ..Utterance::new(format!("{label}/{stem}_{second:04}"), path.clone(), split)
             });
         }
     }

@@ -22,7 +22,7 @@ pub(super) struct Segment {
     pub(super) secs: f64,
 }
 
-/// The sounds of a word of Speech Commands, in `ARPAbet`. Empty for other words.
+/// The sounds of a word of Speech Commands or of a miniature's sentence, in `ARPAbet`. Empty for other words.
 pub(super) fn sounds(word: &str) -> &'static [&'static str] {
     match word {
         "yes" => &["Y", "EH", "S"],
@@ -39,7 +39,7 @@ pub(super) fn sounds(word: &str) -> &'static [&'static str] {
         "one" => &["W", "AH", "N"],
         "two" => &["T", "UW"],
         "three" => &["TH", "R", "IY"],
-        "four" => &["F", "AO", "R"],
+        "for" | "four" => &["F", "AO", "R"],
         "five" => &["F", "AY", "V"],
         "six" => &["S", "IH", "K", "S"],
         "seven" => &["S", "EH", "V", "AH", "N"],
@@ -60,6 +60,32 @@ pub(super) fn sounds(word: &str) -> &'static [&'static str] {
         "follow" => &["F", "AA", "L", "OW"],
         "learn" => &["L", "ER", "N"],
         "visual" => &["V", "IH", "ZH", "UW", "AH", "L"],
+        // For the sentences of the miniatures.
+        "a" => &["AH"],
+        "and" => &["AE", "N", "D"],
+        "bring" => &["B", "R", "IH", "N", "G"],
+        "good" => &["G", "UW", "D"],
+        "heat" => &["HH", "IY", "T"],
+        "hello" => &["HH", "EH", "L", "OW"],
+        "in" => &["IH", "N"],
+        "is" => &["IH", "Z"],
+        "it" => &["IH", "T"],
+        "its" => &["IH", "T", "S"],
+        "kitchen" => &["K", "IH", "T", "SH", "AH", "N"],
+        "lights" => &["L", "AY", "T", "S"],
+        "louder" => &["L", "AW", "D", "ER"],
+        "me" => &["M", "IY"],
+        "more" => &["M", "AO", "R"],
+        "music" => &["M", "Y", "UW", "Z", "IH", "K"],
+        "not" => &["N", "AA", "T"],
+        "play" => &["P", "L", "EY"],
+        "please" => &["P", "L", "IY", "Z"],
+        "rock" => &["R", "AA", "K"],
+        "table" => &["T", "EY", "B", "AH", "L"],
+        "the" => &["TH", "AH"],
+        "turn" => &["T", "ER", "N"],
+        "weather" => &["W", "EH", "TH", "ER"],
+        "what" => &["W", "AH", "T"],
         _ => &[],
     }
 }
@@ -86,6 +112,7 @@ pub(super) fn segments(sound: &str) -> Vec<Segment> {
         "L" => vec![voiced([340.0, 1050.0, 2850.0], 0.5, 0.07)],
         "M" => vec![voiced([250.0, 950.0, 2150.0], 0.3, 0.08)],
         "N" => vec![voiced([250.0, 1600.0, 2600.0], 0.3, 0.09)],
+        "NG" => vec![voiced([250.0, 1990.0, 2850.0], 0.3, 0.09)],
         "S" => vec![hiss([320.0, 1390.0, 2530.0], 0.35, 6_300.0, 2_000.0, 0.0, 0.12)],
         "Z" => vec![hiss([320.0, 1390.0, 2530.0], 0.2, 6_300.0, 2_000.0, 0.3, 0.09)],
         "SH" => vec![hiss([300.0, 1840.0, 2750.0], 0.35, 3_100.0, 1_000.0, 0.0, 0.13)],

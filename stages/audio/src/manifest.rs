@@ -291,7 +291,7 @@ fn explain(error: CorpusError, place: &str) -> StageError {
 }
 
 fn entry(utterance: Utterance, tree: &Tree) -> Result<Entry, StageError> {
-    let Utterance { id, path, span, split, label, speaker, transcript } = utterance;
+    let Utterance { id, path, span, split, label, speaker, transcript, .. } = utterance;
     let Some(file) = tree.find(&path) else { return Err(StageError::SourceChanged { path: tree.root.join(path) }) };
     let (start, num_samples) = (span.map(|span| span.start), span.map(|span| span.num_samples));
     Ok(Entry { id, path, digest: file.digest, size: file.size, split, label, speaker, transcript, start, num_samples })

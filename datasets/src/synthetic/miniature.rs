@@ -1,0 +1,194 @@
+//! Miniatures: a few dozen clips in the layout of a real corpus, with the quirks that its readers must cope with.
+//!
+//! Labels are true to the sound: speakers have voices of their own, emotions a prosody, transcripts are what is said. Not true
+//! is the format of some recordings: where the real corpus has FLAC, MP3 or MP4, the miniature has **WAV bytes under the
+//! official name**, because nothing here writes those formats. Reading such a file as what its name says fails.
+//!
+//! Each miniature has a file `MINIATURE.md` in its root. By that a reader knows that published sizes do not apply.
+
+mod esd;
+mod fleurs;
+mod fluent;
+mod fsdd;
+mod iemocap;
+mod l2_arctic;
+mod librispeech;
+mod libritts;
+mod meld;
+mod snips;
+mod speech_commands;
+mod table;
+mod vctk;
+
+use std::path::{Path, PathBuf};
+
+use super::voice::{Prosody, Voice};
+use super::{SynthesisError, Written, phones, publish, wav, write};
+use crate::place::MINIATURE;
+
+type Say = fn(&Voice, &str, u32, u32) -> Vec<i16>;
+type Write = fn(&mut Studio) -> Result<(), SynthesisError>;
+
+/// The corpora that there are miniatures of, by the names of their readers, in order.
+pub const MINIATURES: [&str; WRITERS.len()] = {
+    let mut names = [""; WRITERS.len()];
+    let mut index = 0;
+    while index < WRITERS.len() {
+        names[index] = WRITERS[index].0;
+        index += 1;
+    }
+    names
+};
+
+const WRITERS: [(&str, Write); 13] = [
+    ("audio_snips", snips::write),
+    ("esd", esd::write),
+    ("fleurs", fleurs::write),
+    ("fluent_speech_commands", fluent::write),
+    ("fsdd", fsdd::write),
+    ("iemocap", iemocap::write),
+    ("l2_arctic", l2_arctic::write),
+    ("librispeech", librispeech::write),
+    ("libritts", libritts::write),
+    ("meld", meld::write),
+    ("speech_commands", speech_commands::write),
+    ("table", table::write),
+    ("vctk", vctk::write),
+];
+
+/// What to write. Every field moves the bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Miniature {
+    /// How often each speaker says each thing; 1 or more.
+    pub takes: u32,
+    /// Another seed, other voices and other takes.
+    pub seed: u64,
+}
+
+impl Default for Miniature {
+    /// As small as it gets.
+    fn default() -> Self {
+        Self { takes: 1, seed: 1 }
+    }
+}
+
+/// Writes a miniature of a corpus, by the name of its reader. The folder appears whole or not at all.
+///
+/// Errors: [`SynthesisError`]; a folder that has anything in it is never touched.
+pub fn write_miniature(corpus: &str, root: &Path, options: Miniature) -> Result<Written, SynthesisError> {
+    write_with(corpus, root, options, Voice::say)
+}
+
+/// The same files without a sound in them: what tests of layouts need takes no time.
+///
+/// Errors: as [`write_miniature`].
+#[cfg(test)]
+pub(crate) fn write_mute(corpus: &str, root: &Path) -> Result<Written, SynthesisError> {
+    write_with(corpus, root, Miniature::default(), |_, _, _, _| vec![0; 100])
+}
+
+fn write_with(corpus: &str, root: &Path, options: Miniature, say: Say) -> Result<Written, SynthesisError> {
+    let Some((name, body)) = WRITERS.iter().find(|(name, _)| *name == corpus) else {
+        return Err(SynthesisError::Corpus { corpus: corpus.to_owned() });
+    };
+    if options.takes == 0 {
+        return Err(SynthesisError::Number { expected: "1 take or more", found: 0 });
+    }
+    publish(root, |aside| {
+        let mut studio = Studio { folder: aside.to_owned(), options, say, written: Written::default() };
+        studio.text(MINIATURE, &about(name))?;
+        body(&mut studio)?;
+        Ok(studio.written)
+    })
+}
+
+fn about(corpus: &str) -> String {
+    format!(
+        "# A miniature of `{corpus}`\n\n\
+        Nobody spoke this: a formant synthesiser did, in the folder layout of the real corpus. Public domain (CC0).\n\
+        Every recording is 16-bit WAV inside, whatever its name says.\n"
+    )
+}
+
+/// How an emotion sounds.
+fn mood(emotion: &str) -> Prosody {
+    let prosody = |pitch, swing, tempo, breathiness| Prosody { pitch, swing, tempo, breathiness };
+    match emotion.to_lowercase().as_str() {
+        "angry" | "anger" | "ang" => prosody(1.2, 2.0, 1.25, 0.5),
+        "happy" | "joy" | "hap" | "exc" => prosody(1.3, 2.5, 1.1, 1.0),
+        "sad" | "sadness" => prosody(0.85, 0.4, 0.75, 2.0),
+        "surprise" | "sur" => prosody(1.45, -2.0, 1.0, 1.0),
+        "fear" | "fea" => prosody(1.4, 0.3, 1.3, 3.0),
+        "disgust" | "dis" | "fru" => prosody(0.9, 1.5, 0.85, 0.7),
+        _ => prosody(1.0, 1.0, 1.0, 1.0),
+    }
+}
+
+/// What to say, and how.
+#[derive(Debug, Clone, Copy)]
+struct Line<'a> {
+    speaker: u32,
+    take: u32,
+    emotion: &'a str,
+    text: &'a str,
+}
+
+/// Writes the files of one miniature.
+struct Studio {
+    folder: PathBuf,
+    options: Miniature,
+    say: Say,
+    written: Written,
+}
+
+impl Studio {
+    /// Says a text in WAV. What is not a letter parts words, but an apostrophe is passed over, and `&` is a word.
+    fn clip(&mut self, path: &str, sample_rate: u32, line: Line) -> Result<(), SynthesisError> {
+        let voice = Voice::of(self.options.seed, line.speaker).in_mood(mood(line.emotion));
+        let text = line.text.to_lowercase().replace(['\'', '\u{2019}'], "").replace('&', "and");
+        let mut samples = Vec::new();
+        for word in text.split(|letter: char| !letter.is_ascii_alphabetic()).filter(|word| !word.is_empty()) {
+            if phones::sounds(word).is_empty() {
+                return Err(SynthesisError::Word { word: word.to_owned() });
+            }
+            samples.extend((self.say)(&voice, word, line.take, sample_rate));
+        }
+        self.written.clips += 1;
+        self.written.num_samples += samples.len() as u64;
+        self.bytes(path, &wav(&samples, sample_rate))
+    }
+
+    fn text(&self, path: &str, text: &str) -> Result<(), SynthesisError> {
+        self.bytes(path, text.as_bytes())
+    }
+
+    fn bytes(&self, path: &str, bytes: &[u8]) -> Result<(), SynthesisError> {
+        write(&self.folder.join(path), bytes)
+    }
+
+    /// What macOS leaves beside a file when it packs an archive.
+    fn debris(&self, path: &str) -> Result<(), SynthesisError> {
+        let beside = match path.rsplit_once('/') {
+            Some((folder, name)) => format!("{folder}/._{name}"),
+            None => format!("._{path}"),
+        };
+        self.bytes(&beside, b"\0\x05\x16\x07\0\x02\0\0Mac OS X        ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_written_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let check = |corpus: &str, takes, message: &str| {
+            let options = Miniature { takes, ..Miniature::default() };
+            let error = write_miniature(corpus, &folder.path().join("new"), options).unwrap_err().to_string();
+            assert!(error.starts_with(message), "{error}");
+        };
+        check("nonesuch", 1, "no miniature of `nonesuch`, only of ");
+        check("esd", 0, "expected 1 take or more, found 0");
+    }
+}

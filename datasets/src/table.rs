@@ -1,0 +1,256 @@
+//! Anybody's own recordings, listed in a table.
+//!
+//! ```text
+//! <root>/table.csv          path,split,speaker,label,text
+//!                           clips/0001.wav,train,anna,yes,"Yes, of course."
+//! <root>/table.jsonl        {"path": "clips/0001.wav", "start": 1.5, "end": 2.25, "text": "Yes"}
+//! ```
+//!
+//! The table is `table` or `metadata`, or one for each split: `train`, `dev` (or `valid`, `validation`, `val`) and `test`; as
+//! `.csv` (quoted as in RFC 4180), `.tsv` (no quoting: a quotation mark is one) or `.jsonl` (an object a line). Columns, in any
+//! order, are known by these names:
+//!
+//! | column | names |
+//! | --- | --- |
+//! | recording, relative to the table; the only one that must be there | `path`, `file_name`, `filename`, `file`, `audio` |
+//! | name of the utterance; the path without its extension when absent | `id` |
+//! | split | `split` |
+//! | class | `label`, `class`, `emotion`, `keyword`, `intent` |
+//! | speaker | `speaker`, `speaker_id`, `client_id` |
+//! | what is said; and normalised | `text`, `transcript`, `transcription`, `sentence`; `normalised`, `normalized` |
+//! | a stretch of the recording in seconds; the end may be absent | `start`, `end` |
+//! | the same in samples of the recording | `start_sample`, `num_samples` |
+//!
+//! Every other column is a tag. A stretch in seconds needs a WAV or FLAC file, whose header says how long a second is. Without
+//! a split of its own, a row goes to train, dev or test (80, 10, 10 of 100) by a hash of its speaker, or of its id where no
+//! speaker is known: the same on every machine, and a new row moves no other. Classes are those that occur, sorted.
+//! The licence is the owner's, and there are no published sizes.
+
+mod records;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use crate::folder::Kind;
+use crate::place::{Layout, MINIATURE, Place, clean, split_of};
+use crate::{Corpus, CorpusError, Length, Listing, Protocol, Span, Split, Utterance};
+use records::{Record, records};
+
+const LAYOUT: Layout = Layout {
+    corpus: "table",
+    expected: "`table`, `metadata`, or `train`, `dev` and `test`, as .csv, .tsv or .jsonl with a column `path`",
+    outer: &[],
+};
+const EXTENSIONS: [&str; 10] = ["wav", "flac", "mp3", "mp4", "m4a", "aac", "ogg", "oga", "opus", "wave"];
+/// The stems of tables, and the split of those that are of one.
+const TABLES: [(&str, Option<Split>); 8] = [
+    ("table", None),
+    ("metadata", None),
+    ("train", Some(Split::Train)),
+    ("dev", Some(Split::Dev)),
+    ("valid", Some(Split::Dev)),
+    ("validation", Some(Split::Dev)),
+    ("val", Some(Split::Dev)),
+    ("test", Some(Split::Test)),
+];
+const FORMATS: [&str; 3] = ["csv", "tsv", "jsonl"];
+
+static PROTOCOLS: &[Protocol] = &[Protocol {
+    name: "table",
+    about: "splits of the table; without, 80/10/10 by a hash of the speaker",
+    labels: &[],
+    expected: None,
+}];
+
+/// The reader.
+#[derive(Debug, Clone, Copy)]
+pub struct Table;
+
+impl Corpus for Table {
+    fn name(&self) -> &'static str {
+        LAYOUT.corpus
+    }
+    fn about(&self) -> &'static str {
+        "your own recordings, listed in a CSV, TSV or JSON lines table"
+    }
+    fn licence(&self) -> &'static str {
+        "the owner's"
+    }
+    fn protocols(&self) -> &'static [Protocol] {
+        PROTOCOLS
+    }
+
+    /// Every table and every recording, wherever it lies.
+    fn wants(&self, _: &Protocol, path: &str) -> bool {
+        path == MINIATURE || split_of_table(path).is_some() || is_recording(path)
+    }
+
+    fn facts(&self, _: &Protocol) -> crate::Facts {
+        crate::Facts { repeats_names: true, ..crate::Facts::default() }
+    }
+
+    fn list(&self, root: &Path, protocol: &Protocol) -> Result<Listing, CorpusError> {
+        let names: Vec<String> = TABLES.iter().flat_map(|(stem, _)| FORMATS.map(|format| format!("{stem}.{format}"))).collect();
+        let place = LAYOUT.open(root, &names.iter().map(String::as_str).collect::<Vec<_>>())?;
+        let tables: Vec<&String> = names.iter().filter(|name| place.is_file(name)).collect();
+        if let Some(other) = tables.iter().find(|other| !may_stand_together(tables[0], other)) {
+            let problem = format!("`{}` is there too, and only one of them can be meant", tables[0]);
+            return Err(place.malformed(other, problem));
+        }
+        let mut listing = Listing::default();
+        let mut reader = Reader { place: &place, root, lengths: BTreeMap::new(), named: BTreeSet::new() };
+        for table in tables {
+            let split = split_of_table(table).flatten();
+            for record in records(&place, table)? {
+                let found = record.and_then(|record| reader.utterance(&record, split).map_err(|reason| (record.line, reason)));
+                match found {
+                    Ok(utterance) => listing.utterances.push(utterance),
+                    Err((line, reason)) => listing.skip(format!("{table}:{line}"), reason),
+                }
+            }
+        }
+        reader.report_extra(&mut listing)?;
+        listing.labels = listing.names_of(|utterance| utterance.label.as_deref());
+        place.finish(listing, protocol)
+    }
+}
+
+/// The split of a table, if the path is one.
+fn split_of_table(path: &str) -> Option<Option<Split>> {
+    let (stem, format) = path.rsplit_once('.')?;
+    let is_known = FORMATS.contains(&format);
+    TABLES.iter().find(|(known, _)| is_known && *known == stem).map(|(_, split)| *split)
+}
+
+/// Whether two tables can both be meant: they are of two splits.
+fn may_stand_together(first: &str, other: &str) -> bool {
+    let splits = (split_of_table(first).flatten(), split_of_table(other).flatten());
+    first == other || matches!(splits, (Some(first), Some(other)) if first != other)
+}
+
+fn is_recording(path: &str) -> bool {
+    let extension = path.rsplit_once('.').map(|(_, extension)| extension.to_lowercase());
+    extension.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str()))
+}
+
+/// What is remembered from row to row.
+struct Reader<'a> {
+    place: &'a Place<'a>,
+    root: &'a Path,
+    /// Long recordings have many rows: each header is read once.
+    lengths: BTreeMap<String, Option<Length>>,
+    /// Recordings that a row names, also a row that was skipped.
+    named: BTreeSet<String>,
+}
+
+impl Reader<'_> {
+    /// Errors: a reason to skip the row.
+    fn utterance(&mut self, record: &Record, split: Option<Split>) -> Result<Utterance, String> {
+        let mut rest = record.fields.clone();
+        let mut take = |names: &[&str]| names.iter().find_map(|name| rest.remove(*name).filter(|value| !value.is_empty()));
+        let given = take(&["path", "file_name", "filename", "file", "audio"]).ok_or("no `path`")?;
+        let path = clean(&given)?;
+        self.named.insert(path.clone());
+        if !is_recording(&path) {
+            return Err(format!("`{path}` is not a recording: expected one of .{}", EXTENSIONS.join(", .")));
+        }
+        if !self.place.is_file(&path) {
+            return Err(format!("`{path}` is not there"));
+        }
+        let (id, own_split) = (take(&["id"]), take(&["split"]));
+        let (label, speaker) =
+            (take(&["label", "class", "emotion", "keyword", "intent"]), take(&["speaker", "speaker_id", "client_id"]));
+        let (transcript, normalised) =
+            (take(&["text", "transcript", "transcription", "sentence"]), take(&["normalised", "normalized"]));
+        let samples = (take(&["start_sample"]), take(&["num_samples"]));
+        let secs = (take(&["start"]), take(&["end"]));
+
+        let span = match (&samples, &secs) {
+            ((None, None), (None, None)) => None,
+            ((Some(start), Some(count)), (None, None)) => Some(span_in_samples(start, count)?),
+            ((None, None), (start, end)) => Some(span_in_secs(start.as_deref(), end.as_deref(), self.length(&path))?),
+            _ => return Err("a stretch is either `start` and `end` or both `start_sample` and `num_samples`".to_owned()),
+        };
+        let stem = path.rsplit_once('.').map_or(path.as_str(), |(stem, _)| stem);
+        let id = id.unwrap_or_else(|| match span {
+            None => stem.to_owned(),
+            Some(Span { start, num_samples }) => format!("{stem}#{start}+{num_samples}"),
+        });
+        let split = match (own_split.as_deref().map(str::to_lowercase).as_deref(), split) {
+            (None, Some(split)) => split,
+            (None, None) => split_of(speaker.as_deref().unwrap_or(&id), 10, 10),
+            (Some(name), of_table) => match (split_named(name), of_table) {
+                (None, _) => return Err(format!("split `{name}` is not train, dev or test")),
+                (Some(own), Some(other)) if own != other => return Err(format!("split `{name}` in the table of {other}")),
+                (Some(own), _) => own,
+            },
+        };
+        let tags = rest.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+        Ok(Utterance { span, label, speaker, transcript, normalised, tags, ..Utterance::new(id, path, split) })
+    }
+
+    fn length(&mut self, path: &str) -> Option<Length> {
+        if let Some(known) = self.lengths.get(path) {
+            return *known;
+        }
+        let length = Length::read(&self.root.join(path));
+        self.lengths.insert(path.to_owned(), length);
+        length
+    }
+
+    /// Notes recordings that no row names.
+    fn report_extra(&self, listing: &mut Listing) -> Result<(), CorpusError> {
+        let mut folders = vec![String::new()];
+        while let Some(folder) = folders.pop() {
+            for entry in self.place.entries(&folder)? {
+                let path = format!("{folder}{}", entry.name);
+                match entry.kind {
+                    Kind::Folder => folders.push(format!("{path}/")),
+                    _ if is_recording(&path) && !self.named.contains(&path) => listing.extra(path, "no row names it"),
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn split_named(name: &str) -> Option<Split> {
+    match name {
+        "train" => Some(Split::Train),
+        "dev" | "valid" | "validation" | "val" => Some(Split::Dev),
+        "test" => Some(Split::Test),
+        _ => None,
+    }
+}
+
+fn span_in_samples(start: &str, count: &str) -> Result<Span, String> {
+    match (start.parse(), count.parse()) {
+        (Ok(start), Ok(num_samples)) if num_samples > 0 => Ok(Span { start, num_samples }),
+        _ => Err(format!("a stretch of `{count}` samples from `{start}`")),
+    }
+}
+
+/// The nearest samples. An end after the recording's own is the recording's own.
+fn span_in_secs(start: Option<&str>, end: Option<&str>, length: Option<Length>) -> Result<Span, String> {
+    let Some(length) = length else {
+        return Err("a stretch in seconds of a recording whose header is no WAV or FLAC: give `start_sample` and `num_samples`"
+            .to_owned());
+    };
+    let sample = |text: Option<&str>, otherwise: u64| {
+        let Some(text) = text else { return Ok(otherwise) };
+        let secs: f64 = text.parse().map_err(|_| format!("`{text}` is not a time in seconds"))?;
+        if !(0.0..1e9).contains(&secs) {
+            return Err(format!("`{text}` is not a time in seconds"));
+        }
+        Ok((secs * f64::from(length.sample_rate)).round() as u64)
+    };
+    let (start, end) = (sample(start, 0)?, sample(end, length.num_samples)?.min(length.num_samples));
+    match end.checked_sub(start) {
+        Some(num_samples) if num_samples > 0 => Ok(Span { start, num_samples }),
+        _ => Err(format!("a stretch without samples: the recording lasts {:.3} s", length.secs())),
+    }
+}
+
+#[cfg(test)]
+mod tests;

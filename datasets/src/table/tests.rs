@@ -1,0 +1,107 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::testing::{Copy, reasons, shown, shown_id};
+
+/// 16 bit at 8000 Hz, one second.
+fn second() -> Vec<u8> {
+    let mut wav = b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x40\x1f\0\0\x80\x3e\0\0\x02\0\x10\0data\x80\x3e\0\0".to_vec();
+    wav.resize(wav.len() + 16_000, 0);
+    wav
+}
+
+fn list(table: &str, text: &str, recordings: &[&str]) -> Result<Listing, CorpusError> {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::write(root.path().join(table), text).unwrap();
+    for path in recordings {
+        let path = root.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, second()).unwrap();
+    }
+    Table.list(root.path(), &PROTOCOLS[0])
+}
+
+#[test]
+fn columns_are_known_by_name_and_others_are_tags() {
+    let listing = Copy::of("table").list("table").unwrap();
+    assert_eq!(Split::ALL.map(|split| listing.count(split)), [4, 2, 2]);
+    assert_eq!(listing.labels, ["no", "stop", "yes"]);
+    assert_eq!(shown_id(&listing, "first"), "first train yes anna clips/a 0.wav Yes, \u{201c}please\u{201d}");
+    let first = listing.utterances.iter().find(|u| u.id == "first").unwrap();
+    assert_eq!(first.tags.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>(), ["room=kitchen"]);
+    let expected = [
+        "clips/stray.wav: no row names it",
+        "table.csv:10: 2 fields, expected 7",
+        "table.csv:11: `clips/gone.wav` is not there",
+        "table.csv:12: path `../x.wav` leads out of the corpus",
+        "table.csv:13: split `eval` is not train, dev or test",
+        "table.csv:14: no `path`",
+    ];
+    assert_eq!(reasons(&listing), expected);
+}
+
+#[test]
+fn stretches_are_in_samples_or_in_seconds_of_the_recording() {
+    let text = "path,start,end,start_sample,num_samples,split\n\
+        a.wav,0.25,0.5,,,train\na.wav,0.75,,,,train\na.wav,0.5,9,,,train\na.wav,,,100,50,train\n\
+        a.wav,1,2,,,train\na.wav,x,2,,,train\na.wav,1,,100,,train\na.mp3,0,0.5,,,train\n";
+    let listing = list("table.csv", text, &["a.wav"]).unwrap();
+    let spans: Vec<_> =
+        listing.utterances.iter().map(|u| (u.id.as_str(), u.span.unwrap().start, u.span.unwrap().num_samples)).collect();
+    assert_eq!(
+        spans,
+        [("a#100+50", 100, 50), ("a#2000+2000", 2_000, 2_000), ("a#4000+4000", 4_000, 4_000), ("a#6000+2000", 6_000, 2_000)]
+    );
+    let expected = [
+        "table.csv:6: a stretch without samples: the recording lasts 1.000 s",
+        "table.csv:7: `x` is not a time in seconds",
+        "table.csv:8: a stretch is either `start` and `end` or both `start_sample` and `num_samples`",
+        "table.csv:9: `a.mp3` is not there",
+    ];
+    assert_eq!(reasons(&listing), expected);
+    let no_header = span_in_secs(Some("0"), Some("1"), None).unwrap_err();
+    assert!(no_header.ends_with("give `start_sample` and `num_samples`"), "{no_header}");
+}
+
+#[test]
+fn without_a_split_the_speaker_decides_and_new_rows_move_no_other() {
+    let rows = |count: u32| (0..count).map(|n| format!("c{n}.wav\tspeaker{}\n", n / 2)).collect::<String>();
+    let names: Vec<_> = (0..80).map(|n| format!("c{n}.wav")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let all = list("table.tsv", &format!("path\tspeaker\n{}", rows(80)), &names).unwrap();
+    let some = list("table.tsv", &format!("path\tspeaker\n{}", rows(60)), &names[..60]).unwrap();
+    let split = |listing: &Listing, id: &str| listing.utterances.iter().find(|u| u.id == id).unwrap().split;
+    assert!(some.utterances.iter().all(|u| split(&all, &u.id) == u.split));
+    assert!((0..40).all(|n| split(&all, &format!("c{}", 2 * n)) == split(&all, &format!("c{}", 2 * n + 1))));
+    assert!(Split::ALL.iter().all(|split| all.count(*split) > 0));
+}
+
+#[test]
+fn tables_may_be_of_splits_but_not_of_the_same() {
+    let root = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(root.path().join(name), text).unwrap();
+    write("a.wav", "");
+    write("b.WAV", "");
+    write("train.csv", "file\na.wav\n");
+    write(
+        "validation.jsonl",
+        "{\"audio\": {\"path\": \"b.WAV\"}, \"sentence\": \"x\"}\n{\"audio\": \"a.wav\", \"split\": \"test\"}\n",
+    );
+    let listing = Table.list(root.path(), &PROTOCOLS[0]).unwrap();
+    assert_eq!(listing.utterances.iter().map(shown).collect::<Vec<_>>(), ["a train - - a.wav -", "b dev - - b.WAV x"]);
+    assert_eq!(reasons(&listing), ["validation.jsonl:2: split `test` in the table of dev"]);
+    write("train.tsv", "path\na.wav\n");
+    let error = Table.list(root.path(), &PROTOCOLS[0]).unwrap_err().to_string();
+    assert!(error.contains("train.tsv` cannot be understood: `train.csv` is there too"), "{error}");
+}
+
+proptest! {
+    #[test]
+    fn any_times_are_a_stretch_or_a_reason(start in "[0-9.einf-]{0,6}", end in "[0-9.einf-]{0,6}") {
+        let length = Length { sample_rate: 8_000, num_samples: 8_000 };
+        if let Ok(span) = span_in_secs(Some(&start), Some(&end), Some(length)) {
+            prop_assert!(span.num_samples > 0 && span.start + span.num_samples <= 8_000);
+        }
+        let _ = span_in_samples(&start, &end);
+    }
+}
