@@ -51,7 +51,8 @@ pub(crate) fn listing_digest<'a>(files: impl Iterator<Item = (&'a str, u64, Dige
 /// Takes the files of a folder one by one, in order of their paths.
 #[derive(Default)]
 pub(super) struct ListingHasher {
-    hasher: blake3::Hasher,
+    /// Made only for a long listing: to begin one costs as much as to hash a short listing at once.
+    hasher: Option<blake3::Hasher>,
     waiting: Vec<u8>,
 }
 
@@ -60,18 +61,22 @@ impl ListingHasher {
     const RUN: usize = 64 * 1024;
 
     pub(super) fn add(&mut self, path: &str, size: u64, digest: Digest) {
+        self.waiting.reserve(path.len() + 48);
         self.waiting.extend((path.len() as u64).to_le_bytes());
         self.waiting.extend(path.as_bytes());
         self.waiting.extend(size.to_le_bytes());
         self.waiting.extend(digest.0);
         if self.waiting.len() >= Self::RUN {
-            self.hasher.update(&self.waiting);
+            self.hasher.get_or_insert_default().update(&self.waiting);
             self.waiting.clear();
         }
     }
 
-    pub(super) fn finish(mut self) -> Digest {
-        Digest(*self.hasher.update(&self.waiting).finalize().as_bytes())
+    pub(super) fn finish(self) -> Digest {
+        match self.hasher {
+            None => Digest::of(&self.waiting),
+            Some(mut hasher) => Digest(*hasher.update(&self.waiting).finalize().as_bytes()),
+        }
     }
 }
 

@@ -47,6 +47,8 @@ pub struct Store {
     database: Arc<Database>,
     settler: Settler,
     known: Mutex<HashMap<Digest, Arc<Known>>>,
+    /// The traces of fingerprints that were looked up.
+    found: Mutex<HashMap<Digest, TraceId>>,
     session: Session,
     attempts: AtomicU64,
     /// The damaged database that opening set aside.
@@ -167,7 +169,17 @@ impl Store {
         let database = Arc::new(Database { root: root.clone(), traces: Mutex::new(traces) });
         let settler = Settler::new(root.clone(), disk.clone(), Arc::clone(&database));
         let attempts = AtomicU64::new(0);
-        let store = Self { root, disk, database, settler, known: Mutex::default(), session, attempts, set_aside };
+        let store = Self {
+            root,
+            disk,
+            database,
+            settler,
+            known: Mutex::default(),
+            found: Mutex::default(),
+            session,
+            attempts,
+            set_aside,
+        };
         drop(opening); // what follows may find the database damaged, and then opens it again
         store.resolve_doubts()?;
         store.sweep_resume()?;
@@ -429,8 +441,11 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`]
     pub fn lookup(&self, fingerprint: Digest) -> Result<Option<Digest>, StoreError> {
-        let found = self.database.ask(|database| database.artifact_of(fingerprint))?;
-        Ok(found.map(|(_, artifact)| artifact).filter(|artifact| self.has(*artifact)))
+        let found = self.database.ask(|database| database.find(fingerprint))?.filter(|found| self.has(found.artifact));
+        Ok(found.map(|found| {
+            self.found.lock().expect("no holder of this lock panics").insert(fingerprint, found.trace);
+            found.artifact
+        }))
     }
 
     /// Asks what is remembered, as of one moment; for planning.
@@ -458,6 +473,7 @@ impl Store {
         let lost = |artifact: Digest| artifact != trace.artifact && !self.has(artifact);
         let (id, artifact) = self.database.ask(|database| database.commit(trace, &known, lost))?;
         self.settler.add(Pending { trace: Some(id), artifact, paths: vec![] });
+        self.found.lock().expect("no holder of this lock panics").insert(trace.manifest.fingerprint(), id);
         self.hold([artifact])?;
         let resume = self.resume_path(trace.manifest.fingerprint());
         let _ = fs::remove_dir_all(resume); // of no more use; what stays behind only takes room
@@ -477,7 +493,13 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`]
     pub fn note_reused(&self, nodes: &[(String, Digest)]) -> Result<(), StoreError> {
-        if nodes.is_empty() { Ok(()) } else { self.database.ask(|database| database.note_reused(nodes)) }
+        let mut traces = Vec::with_capacity(nodes.len());
+        for (node, fingerprint) in nodes {
+            let found = self.found.lock().expect("no holder of this lock panics").get(fingerprint).copied();
+            let trace = found.map_or_else(|| self.trace_of(*fingerprint), |trace| Ok(Some(trace)))?;
+            traces.extend(trace.map(|trace| (node.clone(), trace)));
+        }
+        self.database.ask(|database| database.note_reused(&traces))
     }
 
     /// The trace a node (`workflow:node`) had last, and the one before.

@@ -66,8 +66,14 @@ impl<'a> Recall<'a> {
 
 impl Memory for Recall<'_> {
     fn lookup(&self, fingerprint: Digest) -> Result<Option<Digest>, StoreError> {
-        let found = self.answer(self.traces.artifact_of(fingerprint))?;
-        Ok(found.map(|(_, artifact)| artifact).filter(|artifact| self.presence.borrow_mut().has(self.store, *artifact)))
+        let Some(found) = self.answer(self.traces.find(fingerprint))? else { return Ok(None) };
+        let artifact = found.artifact;
+        if !self.presence.borrow_mut().has(self.store, artifact) {
+            return Ok(None);
+        }
+        self.known.borrow_mut().insert(artifact, Arc::new(found.known));
+        self.store.found.lock().expect("no holder of this lock panics").insert(fingerprint, found.trace);
+        Ok(Some(artifact))
     }
 
     fn knows_recipe(&self, recipe: Digest) -> Result<bool, StoreError> {

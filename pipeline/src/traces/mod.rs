@@ -71,6 +71,13 @@ pub(crate) struct Known {
     pub(crate) stamp: u32,
 }
 
+/// What a fingerprint gave.
+pub(crate) struct Found {
+    pub(crate) trace: TraceId,
+    pub(crate) artifact: Digest,
+    pub(crate) known: Known,
+}
+
 /// A trace whose artifact may not have reached the disk before the power failed.
 pub(crate) struct Doubt {
     pub(crate) trace: TraceId,
@@ -151,14 +158,18 @@ impl Traces {
         Ok(traces)
     }
 
-    /// The artifact that a fingerprint gave.
-    pub(crate) fn artifact_of(&self, fingerprint: Digest) -> Result<Option<(TraceId, Digest)>, DbError> {
+    /// What a fingerprint gave.
+    pub(crate) fn find(&self, fingerprint: Digest) -> Result<Option<Found>, DbError> {
         let mut query = self.db.prepare_cached(
-            "SELECT trace.id, artifact.rest, artifact.key, artifact.listing FROM trace JOIN artifact ON artifact.id = trace.artifact
-             WHERE trace.key = ?1 AND trace.rest = ?2",
+            "SELECT trace.id, artifact.rest, artifact.key, artifact.listing, artifact.stamp
+             FROM trace JOIN artifact ON artifact.id = trace.artifact WHERE trace.key = ?1 AND trace.rest = ?2",
         )?;
         let (key, rest) = halves(fingerprint);
-        query.query_row([key, rest], |row| Ok((TraceId(row.get(0)?), artifact_digest(row, 1)?))).optional()
+        let read = |row: &Row<'_>| {
+            let (artifact, files) = read_artifact(row, 1)?;
+            Ok(Found { trace: TraceId(row.get(0)?), artifact, known: Known { files, stamp: row.get(4)? } })
+        };
+        query.query_row([key, rest], read).optional()
     }
 
     pub(crate) fn knows_recipe(&self, recipe: Digest) -> Result<bool, DbError> {
@@ -311,17 +322,29 @@ impl Traces {
         query.query_map([low, high], |row| Ok((row.get(0)?, row.get::<_, i64>(1)? as f64 / 1e3)))?.collect()
     }
 
-    /// Notes which fingerprints nodes have now, all at once.
-    pub(crate) fn note_reused(&mut self, nodes: &[(String, Digest)]) -> Result<(), DbError> {
-        self.writing(|writer| {
-            for (node, fingerprint) in nodes {
-                let (key, rest) = halves(*fingerprint);
-                if let Some((id, _)) = writer.first_of(key, rest)? {
-                    writer.note_latest(node, TraceId(id), None)?;
-                }
+    /// Notes which traces nodes have now, all at once.
+    pub(crate) fn note_reused(&mut self, nodes: &[(String, TraceId)]) -> Result<(), DbError> {
+        let known = if nodes.len() < MANY { HashMap::new() } else { self.all_nodes()? };
+        let is_known = |node: &str, trace: TraceId| known.get(&key_of(node)).filter(|(_, now)| *now == Some(trace.0));
+        let mut changed = vec![];
+        for (node, trace) in nodes {
+            if let Some((row, _)) = is_known(node, *trace) {
+                self.members.insert(*row, trace.0 as u64);
+            } else {
+                changed.push((node, *trace));
             }
-            Ok(())
-        })
+        }
+        if changed.is_empty() {
+            return Ok(());
+        }
+        self.writing(|writer| changed.iter().try_for_each(|(node, trace)| writer.note_latest(node, *trace, None)))
+    }
+
+    /// Row and latest trace of every node, by key. Two nodes with the same key would share the entry of one; then the other
+    /// is told apart by its trace.
+    fn all_nodes(&self) -> Result<HashMap<i64, (u64, Option<i64>)>, DbError> {
+        let mut query = self.db.prepare_cached("SELECT key, id, now FROM node")?;
+        query.query_map([], |row| Ok((row.get(0)?, (row.get::<_, i64>(1)? as u64, row.get(2)?))))?.collect()
     }
 
     /// A number that changes whenever a node of the workflow has another trace than before.
@@ -461,6 +484,9 @@ impl Names for Reader<'_> {
     }
 }
 
+/// To look at all nodes at once is cheaper than to ask for so many one by one.
+const MANY: usize = 100;
+
 /// Longer listings are not hashed to learn the digest of their artifact; its row holds it.
 const HASHED_MOST: usize = 4096;
 
@@ -472,9 +498,18 @@ fn artifact_digest(row: &Row<'_>, first: usize) -> Result<Digest, DbError> {
         digest[8..].copy_from_slice(&rest);
         return Ok(Digest(digest));
     }
-    // A damaged listing gives a digest that no artifact has.
+    read_artifact(row, first).map(|(digest, _)| digest)
+}
+
+/// The same with the artifact's files. A damaged listing gives a digest that no artifact has.
+fn read_artifact(row: &Row<'_>, first: usize) -> Result<(Digest, Vec<TreeFile>), DbError> {
     let files = unpack_listing(row.get_ref(first + 2)?.as_blob()?).unwrap_or_default();
-    Ok(listing_digest(files.iter().map(|file| (file.path.as_str(), file.size, file.digest))))
+    let digest = if row.get_ref(first)? == ValueRef::Null {
+        listing_digest(files.iter().map(|file| (file.path.as_str(), file.size, file.digest)))
+    } else {
+        artifact_digest(row, first)?
+    };
+    Ok((digest, files))
 }
 
 /// Half a digest as two numbers: enough to tell all fingerprints of a store apart, and a key of eight bytes.

@@ -8,6 +8,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::house::{House, slow, word};
+use pipeline::traces::TraceId;
 
 /// A small workflow over four books. Few values, so that equal bytes and equal fingerprints are common.
 #[derive(Debug, Clone)]
@@ -129,8 +130,11 @@ impl Model {
     }
 }
 
+type Traces = BTreeSet<TraceId>;
+
 /// Plans, runs and compares; what was made comes back.
-fn step(house: &mut House, model: &Model, change: Option<&Change>) -> BTreeMap<String, pipeline::Digest> {
+/// `seen`: every trace so far.
+fn step(house: &mut House, seen: &mut Traces, model: &Model, change: Option<&Change>) -> BTreeMap<String, pipeline::Digest> {
     let workflow = house.workflow(&model.toml());
     model.furnish(house);
     house.options.forced.clear();
@@ -165,6 +169,15 @@ fn step(house: &mut House, model: &Model, change: Option<&Change>) -> BTreeMap<S
         };
         assert!(honest, "{id}: planned {}, ran {ran:?}\n{}", word(verdict), model.toml());
     }
+    // Neither fewer nor more than needed: what ran is what was never made before, each once.
+    if !matches!(change, Some(Change::Force(_) | Change::Lose(_))) {
+        let ids: Vec<String> = nodes.iter().map(|node| workflow.graph[*node].id.clone()).collect();
+        let all: BTreeSet<_> = ids.iter().map(|id| fingerprint(id)).collect();
+        let needed: BTreeSet<_> = all.iter().copied().filter(|trace| !seen.contains(trace)).collect();
+        assert_eq!(made.iter().copied().collect::<BTreeSet<_>>(), needed, "ran {ran:?}\n{}", model.toml());
+        assert_eq!(made.len(), needed.len(), "something ran twice: {ran:?}\n{}", model.toml());
+    }
+    seen.extend(workflow.order.iter().map(|node| fingerprint(&workflow.graph[*node].id)));
     ended.artifacts
 }
 
@@ -174,15 +187,16 @@ fn plans_are_honest_and_results_are_those_of_a_fresh_build() {
     let config = ProptestConfig { cases, failure_persistence: None, max_shrink_iters: 200, ..ProptestConfig::default() };
     proptest!(config, |(start in model(), changes in vec(change(), 1..5))| {
         let (mut house, mut model) = (House::new(), start);
-        let mut made = step(&mut house, &model, None);
+        let mut seen = Traces::new();
+        let mut made = step(&mut house, &mut seen, &model, None);
         for change in &changes {
             model.apply(change);
-            made = step(&mut house, &model, Some(change));
+            made = step(&mut house, &mut seen, &model, Some(change));
         }
-        let again = step(&mut house, &model, None);
+        let again = step(&mut house, &mut seen, &model, None);
         prop_assert!(!house.ledger().is_empty());
         let mut fresh = House::new();
-        prop_assert_eq!(&made, &step(&mut fresh, &model, None));
+        prop_assert_eq!(&made, &step(&mut fresh, &mut Traces::new(), &model, None));
         prop_assert_eq!(&made, &again);
     });
 }

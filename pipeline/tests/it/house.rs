@@ -13,6 +13,7 @@ use pipeline::schedule::Pools;
 use pipeline::source::scan;
 use pipeline::spec::parse;
 use pipeline::store::Store;
+use pipeline::store::disk::Watch;
 use pipeline::traces::Step;
 use pipeline::{Digest, Places, Stop};
 use tempfile::TempDir;
@@ -158,6 +159,15 @@ impl House {
     pub(crate) fn store(&mut self) -> &Store {
         let path = self.path("store");
         self.store.get_or_insert_with(|| Store::open(&path).unwrap())
+    }
+
+    /// Opens the store with a watch over what it does to the disk.
+    pub(crate) fn watch(&mut self, watch: Arc<dyn Watch>) {
+        self.store = Some(Store::open_watched(&self.path("store"), watch).unwrap());
+    }
+
+    pub(crate) fn use_store(&mut self, store: Store) {
+        self.store = Some(store);
     }
 
     /// Closes the store, as the end of a process does.

@@ -91,7 +91,7 @@ fn killed_drivers_lose_nothing_that_was_finished() {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) as f64 / f64::from(1_u32 << 31)
     };
-    for _ in 0..if slow() { 50 } else { 4 } {
+    for _ in 0..if slow() { 70 } else { 4 } {
         let mut house = furnish();
         let mut done: Vec<String> = vec![];
         for kill in 0..4 {
@@ -112,7 +112,7 @@ fn killed_drivers_lose_nothing_that_was_finished() {
 #[test]
 fn several_drivers_make_each_fingerprint_once() {
     let (expected, _) = undisturbed();
-    for count in [2, 4] {
+    for count in [2, 8] {
         let mut house = furnish();
         let drivers: Vec<Child> = (0..count).map(|_| drive(&house)).collect();
         let ended: Vec<(bool, Vec<String>)> = drivers.into_iter().map(finish).collect();

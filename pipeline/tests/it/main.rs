@@ -14,6 +14,7 @@ mod stages;
 mod house;
 
 mod big;
+mod disk;
 mod failures;
 mod honesty;
 mod housekeeping;

@@ -21,6 +21,7 @@ mod stages;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -31,6 +32,7 @@ use pipeline::schedule::Pools;
 use pipeline::source::scan;
 use pipeline::spec::parse;
 use pipeline::store::Store;
+use pipeline::store::disk::{Act, Watch};
 use pipeline::{Places, Stop};
 
 fn main() -> ExitCode {
@@ -87,12 +89,30 @@ fn graph(text: &str) -> Result<Workflow, Box<dyn Error>> {
 
 fn drive(workflow: &str, store: &str, books: &str, ledger: &str) -> Result<bool, Box<dyn Error>> {
     let workflow = graph(&std::fs::read_to_string(workflow)?)?;
-    let store = Store::open(Path::new(store))?;
+    let store = match std::env::var("TOY_STOP_AT") {
+        Ok(act) => Store::open_watched(Path::new(store), Arc::new(StopAt { act: act.parse()?, seen: AtomicUsize::new(0) }))?,
+        Err(_) => Store::open(Path::new(store))?,
+    };
     let places = [("books", books), ("ledger", ledger)].map(|(name, path)| (name.to_owned(), PathBuf::from(path)));
     let machine = Machine { places: Places(places.into()), pools: Pools { cpu: 2, ..Pools::default() }, host: String::new() };
     let session =
         Session { workflow: &workflow, store: &store, machine: &machine, progress: Arc::new(Lines), stop: Stop::default() };
     Ok(session.run(&Options::default())?.complete)
+}
+
+/// Ends this process as `kill -9` does, right before a change of the disk.
+struct StopAt {
+    act: usize,
+    seen: AtomicUsize,
+}
+
+impl Watch for StopAt {
+    fn before(&self, _: &Act) -> std::io::Result<()> {
+        if self.seen.fetch_add(1, Ordering::SeqCst) + 1 == self.act {
+            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        }
+        Ok(())
+    }
 }
 
 /// Keeps the moment at which the plan was there.
