@@ -48,12 +48,14 @@ use crate::mistake::{Mistake, Mistakes, Sources};
 
 mod axes;
 mod files;
+mod schema;
 mod stages;
 mod term;
 
 pub use axes::{Axis, Combination, Form};
 pub(crate) use axes::{is_plain_name, show};
 pub use files::Load;
+pub use schema::schema;
 pub use stages::StageSpec;
 pub use term::{Located, Pair, Term};
 

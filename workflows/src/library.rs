@@ -33,3 +33,26 @@ pub(crate) fn find(name: &str) -> Result<Spec> {
 pub(crate) fn all() -> Result<Vec<Spec>> {
     BUILT_IN.iter().map(|(_, file, text)| Ok(parse(file, text)?)).collect()
 }
+
+#[cfg(test)]
+#[path = "../../pipeline/tests/it/validator.rs"]
+mod validator;
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::{BUILT_IN, validator};
+    use crate::stages::registry;
+
+    #[test]
+    fn the_schema_for_editors_accepts_our_workflows() {
+        let schema = pipeline::spec::schema(&registry(Path::new("sure-neural")));
+        for (name, _, text) in BUILT_IN {
+            let workflow: serde_json::Value = toml::from_str(text).unwrap();
+            assert_eq!(validator::wrong(&schema, &workflow), [""; 0], "{name}");
+            let slip = text.replace("inputs.labels", "inputs.lables");
+            assert!(!validator::wrong(&schema, &toml::from_str(&slip).unwrap()).is_empty(), "{name}");
+        }
+    }
+}

@@ -23,5 +23,7 @@ mod mistakes;
 mod points;
 mod reruns;
 mod scheduling;
+mod schema;
 mod stores;
+mod validator;
 mod workers;
