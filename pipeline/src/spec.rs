@@ -97,7 +97,7 @@ pub fn parse_with(file: &str, text: &str, load: Load<'_>) -> Result<Spec, Mistak
     if !is_toml {
         return Err(Mistakes::new(&sources, mistakes));
     }
-    let axes::Axes { axes, excluded, included } = axes::Axes::read(&sections.settings, &sections.matrix, &mut mistakes);
+    let axes::Axes { list: axes, excluded, included } = axes::Axes::read(&sections.settings, &sections.matrix, &mut mistakes);
     let stages = stages::read(sections.stages, &mut mistakes);
     let (name, about) = head(&sections.workflow, &mut mistakes);
     if name.is_empty() && mistakes.is_empty() {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use pipeline::mistake::suggest;
-use pipeline::spec::{Spec, parse};
+use pipeline::spec::{Spec, parse, parse_with};
 
 use crate::problem::problem;
 
@@ -17,7 +17,7 @@ const BUILT_IN: &[(&str, &str, &str)] =
 pub(crate) fn find(name: &str) -> Result<Spec> {
     if name.contains('/') || Path::new(name).extension().is_some() {
         let text = fs::read_to_string(name).with_context(|| format!("cannot read the workflow file `{name}`"))?;
-        return Ok(parse(name, &text)?);
+        return Ok(parse_with(name, &text, &|path| fs::read_to_string(path).map_err(|error| error.to_string()))?);
     }
     let Some((_, file, text)) = BUILT_IN.iter().find(|(known, ..)| *known == name) else {
         let hint = suggest(name, BUILT_IN.iter().map(|(known, ..)| *known));

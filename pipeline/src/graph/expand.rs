@@ -28,7 +28,7 @@ pub(super) struct Spot {
     pub(super) placed: Option<Arc<dyn Placed>>,
     pub(super) reads: Rc<[Read]>,
     /// Where its needs are in [`Expansion::needs`].
-    pub(super) needs: Range<usize>,
+    pub(super) needs: Range<u32>,
 }
 
 /// A reference of an input, or `each` (no slot), as it stands at some points.
@@ -48,6 +48,9 @@ pub(super) struct Need {
     pub(super) gathered: u32,
 }
 
+/// What a stage is or has at some points.
+type PerPoint<T> = Numbers<Vec<Pair>, T>;
+
 /// The work in progress.
 pub(super) struct Expansion<'a> {
     pub(super) axes: &'a Axes<'a>,
@@ -58,8 +61,8 @@ pub(super) struct Expansion<'a> {
     pub(super) needs: Vec<Need>,
     numbers: Numbers<(u32, u32), u32>,
     /// Parameters and references are worked out once for all points that agree in the axes they depend on.
-    placed: Vec<Numbers<Vec<Pair>, Option<Arc<dyn Placed>>>>,
-    reads: Vec<Numbers<Vec<Pair>, Rc<[Read]>>>,
+    placed: Vec<PerPoint<Option<Arc<dyn Placed>>>>,
+    reads: Vec<PerPoint<Rc<[Read]>>>,
 }
 
 impl<'a> Expansion<'a> {
@@ -76,6 +79,13 @@ impl<'a> Expansion<'a> {
             placed: (0..count).map(|_| Numbers::default()).collect(),
             reads: (0..count).map(|_| Numbers::default()).collect(),
         }
+    }
+
+    /// Forgets what only finding further spots would need, so that the nodes can have the memory.
+    pub(super) fn forget(&mut self) {
+        self.numbers = Numbers::default();
+        self.reads.iter_mut().for_each(|reads| *reads = Numbers::default());
+        self.placed.iter_mut().for_each(|placed| *placed = Numbers::default());
     }
 
     pub(super) fn stage_of(&self, spot: u32) -> &'a Stage<'a> {
@@ -111,9 +121,8 @@ impl<'a> Expansion<'a> {
                 return false;
             }
         }
-        // Memory that the nodes can have.
-        self.numbers = Numbers::default();
-        self.reads.iter_mut().for_each(|reads| *reads = Numbers::default());
+        self.spots.shrink_to_fit();
+        self.needs.shrink_to_fit();
         true
     }
 
@@ -131,12 +140,12 @@ impl<'a> Expansion<'a> {
         let point = Rc::clone(self.points.get(from));
         let placed = self.place(stage, &point);
         let reads = self.reads(stage, &point);
-        let begin = self.needs.len();
+        let begin = self.needs.len() as u32;
         for (place, read) in (0..).zip(reads.iter()) {
             self.follow(place, read, from, &point, stage);
         }
         let spot = &mut self.spots[number];
-        (spot.placed, spot.reads, spot.needs) = (placed, reads, begin..self.needs.len());
+        (spot.placed, spot.reads, spot.needs) = (placed, reads, begin..self.needs.len() as u32);
     }
 
     /// The spots that a reference names from a point.

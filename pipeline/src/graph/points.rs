@@ -85,13 +85,13 @@ pub(super) fn each_point(
     limit: usize,
     visit: &mut dyn FnMut(&[Pair]),
 ) -> Result<(), u128> {
-    let line = |axis: u32, wanted: &Wanted| -> Vec<u32> {
-        let axis = &axes.list[axis as usize];
+    let line = |number: u32, wanted: &Wanted| -> Vec<u32> {
+        let line = &axes.list[number as usize];
         match wanted {
             // At a value that only `include` names, the matrix has nothing but what `include` says.
-            Wanted::One(value) => Some(*value).filter(|value| axis.is_listed(*value)).into_iter().collect(),
-            Wanted::All => (0..axis.num_wanted).collect(),
-            Wanted::Some(values) => values.iter().copied().filter(|value| *value < axis.num_wanted).collect(),
+            Wanted::One(value) => Some(*value).filter(|value| line.is_listed(*value)).into_iter().collect(),
+            Wanted::All => (0..line.num_wanted).collect(),
+            Wanted::Some(values) => values.iter().copied().filter(|value| *value < line.num_wanted).collect(),
         }
     };
     let lines: Vec<Vec<u32>> = of.iter().zip(wanted).map(|(axis, wanted)| line(*axis, wanted)).collect();
