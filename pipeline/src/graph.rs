@@ -1,7 +1,7 @@
 //! From a description and the known stage kinds to the DAG of nodes, with every mistake reported at once. No I/O.
 //!
-//! The way there: [`axes`] holds the values in force, [`stages`] finds over which of them each stage varies, [`expand`] places
-//! stages at points and finds what each reads, [`nodes`] makes nodes and edges of that, [`order`] says in which order they can be
+//! The way there: `axes` holds the values in force, `stages` finds over which of them each stage varies, `expand` places
+//! stages at points and finds what each reads, `nodes` makes nodes and edges of that, `order` says in which order they can be
 //! made. Axes, values and points are small numbers until the nodes are made.
 
 use std::collections::BTreeMap;

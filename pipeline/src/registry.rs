@@ -144,7 +144,7 @@ impl Registry {
                     |(param, message): (&str, String)| ParamMistake { param: Some(param.to_owned()), message, hint: None };
                 return Err(wrong.into_iter().map(mistake).collect());
             }
-            let params = serde_json::to_value(&stage).expect("parameters hold nothing that JSON cannot");
+            let params = tight(serde_json::to_value(&stage).expect("parameters hold nothing that JSON cannot"));
             Ok(Arc::new(Bound { stage, params, body }))
         };
         let kind = Kind {
@@ -168,6 +168,14 @@ impl Registry {
     /// All kinds, by name.
     pub fn kinds(&self) -> impl Iterator<Item = &Kind> {
         self.kinds.values().map(Arc::as_ref)
+    }
+}
+
+/// Without the room that a growing map keeps for more: with a node per point, there may be a million of them.
+fn tight(params: Value) -> Value {
+    match params {
+        Value::Object(fields) => Value::Object(fields.into_iter().collect()),
+        other => other,
     }
 }
 

@@ -49,12 +49,14 @@ use crate::mistake::{Mistake, Mistakes, Sources};
 
 mod axes;
 mod files;
+mod schema;
 mod stages;
 mod term;
 
 pub use axes::{Axis, Combination, Form};
 pub(crate) use axes::{is_plain_name, show};
 pub use files::Load;
+pub use schema::schema;
 pub use stages::StageSpec;
 pub use term::{Located, Pair, Term};
 
@@ -96,7 +98,7 @@ pub fn parse_with(file: &str, text: &str, load: Load<'_>) -> Result<Spec, Mistak
     if !is_toml {
         return Err(Mistakes::new(&sources, mistakes));
     }
-    let axes::Axes { axes, excluded, included } = axes::Axes::read(&sections.settings, &sections.matrix, &mut mistakes);
+    let axes::Axes { list: axes, excluded, included } = axes::Axes::read(&sections.settings, &sections.matrix, &mut mistakes);
     let stages = stages::read(sections.stages, &mut mistakes);
     let (name, about) = head(&sections.workflow, &mut mistakes);
     if name.is_empty() && mistakes.is_empty() {

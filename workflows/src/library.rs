@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use pipeline::mistake::suggest;
-use pipeline::spec::{Spec, parse};
+use pipeline::spec::{Spec, parse, parse_with};
 
 use crate::problem::problem;
 
@@ -17,7 +17,7 @@ const BUILT_IN: &[(&str, &str, &str)] =
 pub(crate) fn find(name: &str) -> Result<Spec> {
     if name.contains('/') || Path::new(name).extension().is_some() {
         let text = fs::read_to_string(name).with_context(|| format!("cannot read the workflow file `{name}`"))?;
-        return Ok(parse(name, &text)?);
+        return Ok(parse_with(name, &text, &|path| fs::read_to_string(path).map_err(|error| error.to_string()))?);
     }
     let Some((_, file, text)) = BUILT_IN.iter().find(|(known, ..)| *known == name) else {
         let hint = suggest(name, BUILT_IN.iter().map(|(known, ..)| *known));
@@ -32,4 +32,27 @@ pub(crate) fn find(name: &str) -> Result<Spec> {
 /// The workflows that come with the program.
 pub(crate) fn all() -> Result<Vec<Spec>> {
     BUILT_IN.iter().map(|(_, file, text)| Ok(parse(file, text)?)).collect()
+}
+
+#[cfg(test)]
+#[path = "../../pipeline/tests/it/validator.rs"]
+mod validator;
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::{BUILT_IN, validator};
+    use crate::stages::registry;
+
+    #[test]
+    fn the_schema_for_editors_accepts_our_workflows() {
+        let schema = pipeline::spec::schema(&registry(Path::new("sure-neural")));
+        for (name, _, text) in BUILT_IN {
+            let workflow: serde_json::Value = toml::from_str(text).unwrap();
+            assert_eq!(validator::wrong(&schema, &workflow), [""; 0], "{name}");
+            let slip = text.replace("inputs.labels", "inputs.lables");
+            assert!(!validator::wrong(&schema, &toml::from_str(&slip).unwrap()).is_empty(), "{name}");
+        }
+    }
 }

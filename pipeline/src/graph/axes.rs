@@ -52,7 +52,7 @@ impl<'a> Axes<'a> {
         }
         for axis in specs {
             let set = settings.get(&axis.name.value).and_then(|texts| read_set(axis, texts, mistakes));
-            axes.list.push(Axis::new(axis, set));
+            axes.list.push(Axis::new(axis, set.as_ref().unwrap_or(&axis.values)));
         }
         for combination in &spec.included {
             let Some(pairs) = axes.include(combination, mistakes) else { continue };
@@ -133,12 +133,16 @@ impl<'a> Axes<'a> {
 }
 
 impl<'a> Axis<'a> {
-    fn new(spec: &'a spec::Axis, set: Option<Vec<Value>>) -> Self {
+    fn new(spec: &'a spec::Axis, wanted: &[Value]) -> Self {
         let name = Arc::from(spec.name.value.as_str());
         let mut axis = Self { spec, name, values: vec![], num_wanted: 0, num_listed: 0, numbers: HashMap::new() };
-        set.as_ref().unwrap_or(&spec.values).iter().for_each(|value| axis.add(value));
+        for value in wanted {
+            axis.add(value);
+        }
         axis.num_wanted = axis.values.len() as u32;
-        spec.values.iter().chain(&spec.choices).for_each(|value| axis.add(value));
+        for value in spec.values.iter().chain(&spec.choices) {
+            axis.add(value);
+        }
         axis.num_listed = axis.values.len() as u32;
         axis
     }

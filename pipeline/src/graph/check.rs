@@ -44,7 +44,9 @@ impl Check<'_> {
             self.axes_of(stage, term);
         }
         for (_, term) in &spec.inputs {
-            references(term).into_iter().for_each(|(text, at)| self.reference(text, at));
+            for (text, at) in references(term) {
+                self.reference(text, at);
+            }
         }
         if let Some(kind) = &stage.kind {
             self.slots(stage, kind);
@@ -100,7 +102,9 @@ impl Check<'_> {
                 .mistakes
                 .push(Mistake::new(&by.at, "`by` should be the name of a setting or matrix line, or a list of them"));
         };
-        names.iter().for_each(|name| self.axis(stage, name, &by.at));
+        for name in &names {
+            self.axis(stage, name, &by.at);
+        }
         if names.iter().all(|name| self.axes.number(name).is_some()) {
             self.entries(&names, pairs);
         }

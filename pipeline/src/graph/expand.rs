@@ -1,6 +1,5 @@
 //! Places stages at points: which nodes there are, and what each reads.
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -8,7 +7,7 @@ use std::sync::Arc;
 use serde_json::Map;
 
 use super::axes::{Axes, Pair};
-use super::points::{Points, Wanted, each_point, is_dropped};
+use super::points::{Numbers, Points, Wanted, each_point, is_dropped};
 use super::reference::Reference;
 use super::stages::{Stage, Stages};
 use super::terms::Scope;
@@ -29,7 +28,7 @@ pub(super) struct Spot {
     pub(super) placed: Option<Arc<dyn Placed>>,
     pub(super) reads: Rc<[Read]>,
     /// Where its needs are in [`Expansion::needs`].
-    pub(super) needs: Range<usize>,
+    pub(super) needs: Range<u32>,
 }
 
 /// A reference of an input, or `each` (no slot), as it stands at some points.
@@ -49,6 +48,9 @@ pub(super) struct Need {
     pub(super) gathered: u32,
 }
 
+/// What a stage is or has at some points.
+type PerPoint<T> = Numbers<Vec<Pair>, T>;
+
 /// The work in progress.
 pub(super) struct Expansion<'a> {
     pub(super) axes: &'a Axes<'a>,
@@ -57,10 +59,10 @@ pub(super) struct Expansion<'a> {
     pub(super) points: Points,
     pub(super) spots: Vec<Spot>,
     pub(super) needs: Vec<Need>,
-    numbers: HashMap<(u32, u32), u32>,
+    numbers: Numbers<(u32, u32), u32>,
     /// Parameters and references are worked out once for all points that agree in the axes they depend on.
-    placed: Vec<HashMap<Vec<Pair>, Option<Arc<dyn Placed>>>>,
-    reads: Vec<HashMap<Vec<Pair>, Rc<[Read]>>>,
+    placed: Vec<PerPoint<Option<Arc<dyn Placed>>>>,
+    reads: Vec<PerPoint<Rc<[Read]>>>,
 }
 
 impl<'a> Expansion<'a> {
@@ -73,10 +75,17 @@ impl<'a> Expansion<'a> {
             points: Points::new(),
             spots: vec![],
             needs: vec![],
-            numbers: HashMap::new(),
-            placed: (0..count).map(|_| HashMap::new()).collect(),
-            reads: (0..count).map(|_| HashMap::new()).collect(),
+            numbers: Numbers::default(),
+            placed: (0..count).map(|_| Numbers::default()).collect(),
+            reads: (0..count).map(|_| Numbers::default()).collect(),
         }
+    }
+
+    /// Forgets what only finding further spots would need, so that the nodes can have the memory.
+    pub(super) fn forget(&mut self) {
+        self.numbers = Numbers::default();
+        self.reads.iter_mut().for_each(|reads| *reads = Numbers::default());
+        self.placed.iter_mut().for_each(|placed| *placed = Numbers::default());
     }
 
     pub(super) fn stage_of(&self, spot: u32) -> &'a Stage<'a> {
@@ -112,9 +121,8 @@ impl<'a> Expansion<'a> {
                 return false;
             }
         }
-        // Memory that the nodes can have.
-        self.numbers = HashMap::new();
-        self.reads.iter_mut().for_each(|reads| *reads = HashMap::new());
+        self.spots.shrink_to_fit();
+        self.needs.shrink_to_fit();
         true
     }
 
@@ -128,19 +136,20 @@ impl<'a> Expansion<'a> {
 
     /// Places a spot and finds what it reads.
     fn find_needs(&mut self, number: usize) {
-        let (stage, point) = (self.spots[number].stage as usize, Rc::clone(self.points.get(self.spots[number].point)));
+        let (stage, from) = (self.spots[number].stage as usize, self.spots[number].point);
+        let point = Rc::clone(self.points.get(from));
         let placed = self.place(stage, &point);
         let reads = self.reads(stage, &point);
-        let begin = self.needs.len();
+        let begin = self.needs.len() as u32;
         for (place, read) in (0..).zip(reads.iter()) {
-            self.follow(place, read, &point, stage);
+            self.follow(place, read, from, &point, stage);
         }
         let spot = &mut self.spots[number];
-        (spot.placed, spot.reads, spot.needs) = (placed, reads, begin..self.needs.len());
+        (spot.placed, spot.reads, spot.needs) = (placed, reads, begin..self.needs.len() as u32);
     }
 
     /// The spots that a reference names from a point.
-    fn follow(&mut self, place: u32, read: &Read, point: &[Pair], consumer: usize) {
+    fn follow(&mut self, place: u32, read: &Read, from: u32, point: &[Pair], consumer: usize) {
         let of = &self.stages.list[read.source].axes;
         let own = |axis: u32| point.binary_search_by_key(&axis, |pair| pair.0).ok().map(|place| point[place].1);
         let held: Vec<Option<u32>> = of.iter().zip(&read.pinned).map(|(axis, pinned)| pinned.or_else(|| own(*axis))).collect();
@@ -152,7 +161,8 @@ impl<'a> Expansion<'a> {
                 self.mistakes.push(Mistake::new(&read.at, format!("`{id}` is left out by `exclude` of `[matrix]`")));
                 return;
             }
-            let source = self.points.number(&source);
+            // Mostly a stage varies over the same axes as the one it reads: then the point is the same.
+            let source = if *source == *point { from } else { self.points.number(&source) };
             let spot = self.spot(read.source, source);
             self.needs.push(Need { read: place, spot, gathered: Points::NOWHERE });
             return;
@@ -163,7 +173,8 @@ impl<'a> Expansion<'a> {
         let visited = each_point(self.axes, of, &wanted, MAX_NODES, &mut |source| {
             let gathered: Vec<Pair> =
                 source.iter().zip(&held).filter(|(_, held)| held.is_none()).map(|(pair, _)| *pair).collect();
-            found.push((points.number(source), points.number(&gathered)));
+            let number = points.number(source);
+            found.push((number, if *gathered == *source { number } else { points.number(&gathered) }));
         });
         if let Err(count) = visited {
             return self.too_many(read.source, count);

@@ -39,6 +39,7 @@ pub(super) fn graph_of(expansion: &mut Expansion<'_>) -> DiGraph<Node, ()> {
         expansion.mistakes.push(Mistake::new(&at, text));
         return DiGraph::new();
     }
+    expansion.forget();
     let spots = expansion.spots.len();
     let mut nodes = Nodes {
         graph: DiGraph::with_capacity(total, expansion.needs.len()),
@@ -127,7 +128,7 @@ impl Nodes<'_, '_> {
             let needs = self.expansion.spots[number].needs.clone();
             let mut inputs = Vec::with_capacity(needs.len());
             for need in needs {
-                self.join(number, need, partition, consumer, &mut inputs);
+                self.join(number, need as usize, partition, consumer, &mut inputs);
             }
             self.check_arity(number, &inputs);
             self.num_inputs += inputs.len();
@@ -155,12 +156,12 @@ impl Nodes<'_, '_> {
             if self.joined[producer.index()].replace(consumer) != Some(consumer) {
                 self.graph.add_edge(producer, consumer, ());
             }
-            let Some(slot) = &read.slot else { continue };
+            let Some(input) = &read.slot else { continue };
             let own_part = same_root && !split && read.part.is_none();
             let part = if own_part { Some(folder(&mut self.folders, partition)) } else { read.part.clone() };
             let point = self.expansion.points.whole(gathered, self.expansion.axes);
             let shown = (split && !same_root).then_some(place);
-            inputs.push(Edge { slot: Arc::clone(slot), from: producer, part, point, partition: shown });
+            inputs.push(Edge { slot: Arc::clone(input), from: producer, part, point, partition: shown });
         }
     }
 
@@ -169,11 +170,11 @@ impl Nodes<'_, '_> {
         let spot = &self.expansion.spots[number];
         let (stage, reads) = (self.expansion.stage_of(number as u32), Rc::clone(&spot.reads));
         for read in reads.iter() {
-            let Some(slot) = &read.slot else { continue };
-            let alone = reads.iter().filter(|other| other.slot.as_ref() == Some(slot)).count() == 1;
-            let count = inputs.iter().filter(|edge| edge.slot == *slot).count();
+            let Some(input) = &read.slot else { continue };
+            let alone = reads.iter().filter(|other| other.slot.as_ref() == Some(input)).count() == 1;
+            let count = inputs.iter().filter(|edge| edge.slot == *input).count();
             if alone && count > 1 {
-                self.expansion.check_arity(stage, slot, count, &read.at);
+                self.expansion.check_arity(stage, input, count, &read.at);
             }
         }
     }

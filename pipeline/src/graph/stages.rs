@@ -130,7 +130,9 @@ impl<'a> Stages<'a> {
                     (None, None) => break Some(at),
                 }
             };
-            path.into_iter().for_each(|stage| roots[stage] = root);
+            for stage in path {
+                roots[stage] = root;
+            }
         }
         for (stage, root) in self.list.iter_mut().zip(roots) {
             stage.root = root;
@@ -164,6 +166,8 @@ impl<'a> Stages<'a> {
 /// The axes that some terms mention.
 fn moved_by(terms: &[Pair], axes: &Axes<'_>) -> Vec<u32> {
     let mut found = BTreeSet::new();
-    terms.iter().for_each(|(_, term)| mentioned(&term.value, axes, &mut found));
+    for (_, term) in terms {
+        mentioned(&term.value, axes, &mut found);
+    }
     found.into_iter().collect()
 }

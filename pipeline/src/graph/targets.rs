@@ -31,8 +31,8 @@ pub(super) fn read<'a>(texts: &'a [String], workflow: &str, axes: &Axes<'_>, mis
         }
         // A setting has one value for all nodes, so that their ids do not show it; a target may still name it.
         pattern.point.retain(|(name, wanted)| {
-            let Some(axis) = axes.get(name).filter(|axis| !axis.spec.matrix) else { return true };
-            let Some(value) = axis.values.first() else { return false };
+            let Some(setting) = axes.get(name).filter(|axis| !axis.spec.matrix) else { return true };
+            let Some(value) = setting.values.first() else { return false };
             if !glob(wanted, &value.text) {
                 wrong(format!("`{name}` is a setting, and its value here is `{}`", value.text));
             }

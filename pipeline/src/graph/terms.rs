@@ -59,7 +59,7 @@ impl<'a> Scope<'a> {
                 let Some(by) = term.value.get("by") else { return Some(vec![]) };
                 self.references(self.choose(term, pairs, by, mistakes)?, mistakes)
             }
-            scalar => Some(scalar.as_str().map(|text| (show(&self.fill(text)), &term.at)).into_iter().collect()),
+            Term::Scalar(_) => Some(term.value.as_str().map(|text| (show(&self.fill(text)), &term.at)).into_iter().collect()),
         }
     }
 

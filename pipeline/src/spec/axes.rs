@@ -56,7 +56,7 @@ pub struct Combination {
 /// `[settings]` and `[matrix]`.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Axes {
-    pub(super) axes: Vec<Axis>,
+    pub(super) list: Vec<Axis>,
     pub(super) excluded: Vec<Combination>,
     pub(super) included: Vec<Combination>,
 }
@@ -143,7 +143,7 @@ impl Axes {
     pub(super) fn read(settings: &[Pair], matrix: &[Pair], mistakes: &mut Vec<Mistake>) -> Self {
         let mut all = Self::default();
         for (name, value) in settings {
-            all.axes.push(setting(name, value, mistakes));
+            all.list.push(setting(name, value, mistakes));
         }
         let taken: HashSet<&str> = settings.iter().map(|(name, _)| name.value.as_str()).collect();
         for (name, value) in matrix {
@@ -151,10 +151,10 @@ impl Axes {
                 "exclude" => all.excluded = combinations(name, value, mistakes),
                 "include" => all.included = combinations(name, value, mistakes),
                 taken_name if taken.contains(taken_name) => {} // reported already
-                _ => all.axes.push(line(name, value, mistakes)),
+                _ => all.list.push(line(name, value, mistakes)),
             }
         }
-        for axis in &all.axes {
+        for axis in &all.list {
             let name = &axis.name.value;
             if !is_plain_name(name) {
                 let text = format!("the name `{name}` should be letters, digits and `_`, so that `{{{name}}}` can be read");
@@ -212,17 +212,14 @@ fn line(name: &Located<String>, value: &Located<Term>, mistakes: &mut Vec<Mistak
         }
         Term::Scalar(_) => None,
     };
-    match values.map(|values| &values.value) {
-        Some(Term::List(items)) => {
-            axis.values = scalars(name, items, mistakes);
-            if items.is_empty() {
-                mistakes.push(Mistake::new(&value.at, format!("the matrix line `{}` has no value", name.value)));
-            }
+    if let Some(Term::List(items)) = values.map(|values| &values.value) {
+        axis.values = scalars(name, items, mistakes);
+        if items.is_empty() {
+            mistakes.push(Mistake::new(&value.at, format!("the matrix line `{}` has no value", name.value)));
         }
-        _ => {
-            mistakes.push(Mistake::new(&value.at, format!("the matrix line `{}` should be a list of values", name.value)));
-            axis.values = values.or(Some(value)).map(|single| single.value.to_json()).into_iter().collect();
-        }
+    } else {
+        mistakes.push(Mistake::new(&value.at, format!("the matrix line `{}` should be a list of values", name.value)));
+        axis.values = vec![values.unwrap_or(value).value.to_json()];
     }
     settle(&mut axis, value, mistakes);
     axis
@@ -236,7 +233,6 @@ fn read_fields(axis: &mut Axis, fields: &[Pair], known: &[&str], mistakes: &mut 
     };
     for (key, term) in fields {
         match (key.value.as_str(), &term.value) {
-            ("default" | "values", _) => {}
             ("choices", Term::List(items)) => axis.choices = items.iter().map(|item| item.value.to_json()).collect(),
             ("choices", _) => wrong(&term.at, "choices", "a list of values"),
             ("about", value) => match value.as_str() {

@@ -151,12 +151,11 @@ fn overlay(mut under: Vec<Pair>, over: Vec<Pair>) -> Vec<Pair> {
     let mut places: HashMap<String, usize> =
         under.iter().enumerate().map(|(place, (key, _))| (key.value.clone(), place)).collect();
     for pair in over {
-        match places.get(&pair.0.value) {
-            Some(place) => under[*place] = pair,
-            None => {
-                places.insert(pair.0.value.clone(), under.len());
-                under.push(pair);
-            }
+        if let Some(place) = places.get(&pair.0.value) {
+            under[*place] = pair;
+        } else {
+            places.insert(pair.0.value.clone(), under.len());
+            under.push(pair);
         }
     }
     under

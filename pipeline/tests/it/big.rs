@@ -142,3 +142,48 @@ fn a_wide_graph_is_built_and_scheduled_in_linear_time() {
     assert_eq!(workflow.order.len(), 40_002);
     go_through(&workflow);
 }
+
+/// As many shards as asked for, each copied twice, and one node for all of them.
+fn shards(count: usize) -> String {
+    let values: Vec<String> = (0..count).map(|shard| shard.to_string()).collect();
+    format!(
+        "[workflow]\nname = \"shards\"\n[matrix]\nshard = [{}]\n[stages.text]\nrun = \"toy.text\"\ntext = \"text {{shard}}\"\n\
+         [stages.copy]\nrun = \"toy.join\"\ninputs.texts = \"text/text.txt\"\n\
+         [stages.again]\nrun = \"toy.join\"\ninputs.texts = \"copy\"\n\
+         [stages.all]\nrun = \"toy.join\"\ngather = [\"shard\"]\ninputs.texts = \"again\"\n",
+        values.join(", ")
+    )
+}
+
+#[test]
+fn a_target_makes_no_more_nodes_than_it_needs() {
+    let spec = parse("shards.toml", &shards(30_000)).unwrap();
+    let of = |target: &str| build(&spec, &registry(), &Settings::new(), &[target.to_owned()]).unwrap();
+    assert_eq!(of("again[shard=29999]").graph.node_count(), 3);
+    assert_eq!(of("copy[shard=123*]").graph.node_count(), 2 * 111);
+    assert_eq!(of("all").order.len(), 90_001);
+}
+
+#[test]
+fn points_parameters_and_slots_are_shared_by_nodes() {
+    let workflow = build(&parse("shards.toml", &shards(3)).unwrap(), &registry(), &Settings::new(), &[]).unwrap();
+    let node = |id: &str| &workflow.graph[workflow.find(id)[0]];
+    let (copy, again) = (node("copy[shard=1]"), node("again[shard=2]"));
+    assert!(std::sync::Arc::ptr_eq(&copy.placed, &node("copy[shard=2]").placed));
+    assert!(std::sync::Arc::ptr_eq(&again.inputs[0].slot, &node("again[shard=0]").inputs[0].slot));
+    assert_eq!(node("all").inputs[1].point.to_map(), [("shard".to_owned(), "1".to_owned())].into());
+}
+
+#[test]
+fn a_long_chain_of_each_is_no_problem() {
+    with_little_stack(|| {
+        let stage = |place: usize| {
+            let before = if place == 0 { "list".to_owned() } else { format!("s{}", place - 1) };
+            format!("[stages.s{place}]\nrun = \"toy.join\"\neach = \"{before}\"\ninputs.texts = \"{before}\"\n")
+        };
+        let stages: String = (0..20_000).rev().map(stage).collect();
+        let text = format!("[workflow]\nname = \"each\"\n{stages}[stages.list]\nrun = \"toy.list\"\npartitions = 2\n");
+        let workflow = build(&parse("each.toml", &text).unwrap(), &registry(), &Settings::new(), &[]).unwrap();
+        assert_eq!(workflow.order.len(), 40_001);
+    });
+}

@@ -26,5 +26,7 @@ mod points;
 mod reruns;
 mod scheduling;
 mod showing;
+mod schema;
 mod stores;
+mod validator;
 mod workers;

@@ -31,7 +31,6 @@ abuot = "a typo"
 a = 1
 [settings]
 language = ["en", "fr"]
-size = { default = 3, choices = [1, 2] }
 [matrix]
 seed = [1, 2, 1]
 language = ["en"]
@@ -79,50 +78,49 @@ run = "toy.join"
 inputs.texts = ["b", "text/text.txt"]
 "#;
     assert_snapshot!(mistakes(text), @r#"
-    27 mistakes in `toy.toml`
+    26 mistakes in `toy.toml`
       toy.toml:4: unknown key of `[workflow]` `abuot`
           did you mean `about`?
       toy.toml:5: unknown section `setings`
           did you mean `settings`?
       toy.toml:8: the setting `language` should be one value
           several values belong into `[matrix]`
-      toy.toml:9: the default of `size` is not one of its choices
-      toy.toml:11: `seed` has the value 1 twice
-      toy.toml:12: `language` is given in `[settings]` and in `[matrix]`
-      toy.toml:13: the matrix line `empty` has no value
-      toy.toml:15: unknown stage kind `toy.lits`
+      toy.toml:10: `seed` has the value 1 twice
+      toy.toml:11: `language` is given in `[settings]` and in `[matrix]`
+      toy.toml:12: the matrix line `empty` has no value
+      toy.toml:14: unknown stage kind `toy.lits`
           did you mean `toy.list`?
-      toy.toml:17: `toy.text` needs the parameter `text`
+      toy.toml:16: `toy.text` needs the parameter `text`
           text: The text.
-      toy.toml:19: `toy.text` has no parameter `txet`
+      toy.toml:18: `toy.text` has no parameter `txet`
           did you mean `text`?
-      toy.toml:20: `stages.count` lacks `inputs.books`
+      toy.toml:19: `stages.count` lacks `inputs.books`
           books: a part of a list of books
-      toy.toml:22: unknown stage `lisst`
+      toy.toml:21: unknown stage `lisst`
           did you mean `list`?
-      toy.toml:23: unknown input of `toy.count` `bookks`
+      toy.toml:22: unknown input of `toy.count` `bookks`
           did you mean `books`?
-      toy.toml:24: `min_length` should be integer, not "many"
-      toy.toml:27: unknown setting or matrix line `sed`
+      toy.toml:23: `min_length` should be integer, not "many"
+      toy.toml:26: unknown setting or matrix line `sed`
           did you mean `seed`?
-      toy.toml:28: unknown stage `tex`
+      toy.toml:27: unknown stage `tex`
           did you mean `text`?
+      toy.toml:27: unknown setting or matrix line `sede`
+          did you mean `seed`?
+      toy.toml:27: unknown value of `seed` `3`
+          did you mean `1`?
+      toy.toml:27: `text/../x`: the part after `/` should be a relative path
+      toy.toml:27: `text[seed`: a `[` without its `]`
       toy.toml:28: unknown setting or matrix line `sede`
           did you mean `seed`?
-      toy.toml:28: unknown value of `seed` `3`
-          did you mean `1`?
-      toy.toml:28: `text/../x`: the part after `/` should be a relative path
-      toy.toml:28: `text[seed`: a `[` without its `]`
-      toy.toml:29: unknown setting or matrix line `sede`
+      toy.toml:29: unknown setting or matrix line `sead`
           did you mean `seed`?
-      toy.toml:30: unknown setting or matrix line `sead`
-          did you mean `seed`?
-      toy.toml:34: no value for seed = `2`
+      toy.toml:33: no value for seed = `2`
           add `2 = ...` here, or `default = ...`
-      toy.toml:39: `stages.both` gathers `seed`, so that has no single value here
-      toy.toml:43: `inputs.title` of `title` takes one artifact, not 2
-      toy.toml:44: `stages.none` lacks `run = "<stage kind>"`
-      toy.toml:46: these stages wait for each other: a -> b -> c -> a
+      toy.toml:38: `stages.both` gathers `seed`, so that has no single value here
+      toy.toml:42: `inputs.title` of `title` takes one artifact, not 2
+      toy.toml:43: `stages.none` lacks `run = "<stage kind>"`
+      toy.toml:45: these stages wait for each other: a -> b -> c -> a
     "#);
 }
 

@@ -1,10 +1,13 @@
 //! Which points there are: `exclude`, `include`, `by` of several axes, settings beside the matrix, targets.
 
-use insta::assert_snapshot;
-use pipeline::graph::{Settings, Workflow, build};
-use pipeline::spec::parse;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::house::{House, toy};
+use insta::assert_snapshot;
+use pipeline::graph::{Settings, Workflow, build, matches};
+use pipeline::spec::parse;
+use proptest::prelude::*;
+
+use crate::house::{self, House, toy};
 use crate::stages;
 
 fn ids(workflow: &Workflow) -> String {
@@ -227,4 +230,124 @@ fn stages_that_no_target_reaches_are_checked() {
           its kind should take a parameter `partitions`
       toy.toml:41: `each = "parts"`: that stage varies over `seed`, which is gathered here
     "#);
+}
+
+/// A small matrix with combinations left out and added; values from 7 on are those that only `include` may name.
+#[derive(Debug, Clone)]
+struct Matrix {
+    lines: BTreeMap<&'static str, Vec<u32>>,
+    exclude: Vec<BTreeMap<&'static str, u32>>,
+    include: Vec<BTreeMap<&'static str, u32>>,
+}
+
+const NAMES: [&str; 3] = ["a", "b", "c"];
+
+fn matrices() -> impl Strategy<Value = Matrix> {
+    let combination = |greatest: u32| {
+        let value = prop::option::of(1..=greatest);
+        (value.clone(), value.clone(), value).prop_map(|(a, b, c)| {
+            NAMES.into_iter().zip([a, b, c]).filter_map(|(name, value)| Some((name, value?))).collect::<BTreeMap<_, _>>()
+        })
+    };
+    let some = |greatest| prop::collection::vec(combination(greatest).prop_filter("names an axis", |it| !it.is_empty()), 0..4);
+    (1_u32..4, 1_u32..4, 1_u32..3, some(2), some(8)).prop_map(|(a, b, c, exclude, include)| {
+        let lines: BTreeMap<_, Vec<u32>> =
+            NAMES.into_iter().zip([a, b, c]).map(|(name, last)| (name, (1..=last).collect())).collect();
+        let known = |pairs: &BTreeMap<&'static str, u32>| pairs.iter().all(|(name, value)| lines[name].contains(value));
+        let exclude = exclude.into_iter().filter(known).collect();
+        Matrix { lines, exclude, include }
+    })
+}
+
+impl Matrix {
+    fn text(&self) -> String {
+        let table = |pairs: &BTreeMap<&str, u32>| {
+            let pairs: Vec<String> = pairs.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+            format!("{{ {} }}", pairs.join(", "))
+        };
+        let tables = |list: &[BTreeMap<&str, u32>]| list.iter().map(table).collect::<Vec<_>>().join(", ");
+        let lines: String = self.lines.iter().map(|(name, values)| format!("{name} = {values:?}\n")).collect();
+        format!(
+            "[workflow]\nname = \"random\"\n[matrix]\n{lines}exclude = [{}]\ninclude = [{}]\n\
+             [stages.two]\nrun = \"toy.text\"\ntext = \"{{a}} {{b}}\"\n\
+             [stages.three]\nrun = \"toy.join\"\ninputs.texts = \"two\"\nsuffix = \"c{{c}}\"\n\
+             [stages.all]\nrun = \"toy.join\"\ngather = [\"a\", \"c\"]\ninputs.texts = [\"three\", \"two\"]\n",
+            tables(&self.exclude),
+            tables(&self.include)
+        )
+    }
+
+    /// The points of some axes, worked out as the documentation says it.
+    fn points(&self, axes: &[&'static str]) -> BTreeSet<BTreeMap<&'static str, u32>> {
+        let combine = |fixed: &BTreeMap<&'static str, u32>| {
+            let mut points = vec![BTreeMap::new()];
+            for axis in axes {
+                let values = fixed.get(axis).map_or_else(|| self.lines[axis].clone(), |value| vec![*value]);
+                let with = |point: &BTreeMap<&'static str, u32>, value: u32| {
+                    point.iter().map(|(axis, value)| (*axis, *value)).chain([(*axis, value)]).collect::<BTreeMap<_, _>>()
+                };
+                points = points.iter().flat_map(|point| values.iter().map(move |value| with(point, *value))).collect();
+            }
+            points
+        };
+        let has = |point: &BTreeMap<&str, u32>, pairs: &BTreeMap<&str, u32>| pairs.iter().all(|(a, v)| point.get(a) == Some(v));
+        let mut points: BTreeSet<_> = combine(&BTreeMap::new()).into_iter().collect();
+        points.retain(|point| !self.exclude.iter().any(|pairs| has(point, pairs)));
+        for pairs in self.include.iter().filter(|pairs| axes.iter().any(|axis| pairs.contains_key(axis))) {
+            points.extend(combine(pairs));
+        }
+        points
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: if house::slow() { 5_000 } else { 200 }, ..ProptestConfig::default() })]
+    #[test]
+    fn points_are_those_of_the_documentation_and_targets_choose_among_them(matrix in matrices(), value in 1_u32..9) {
+        let spec = parse("random.toml", &matrix.text()).unwrap();
+        let registry = stages::registry(std::path::Path::new("toy"));
+        let build = |target: &str| build(&spec, &registry, &Settings::new(), &[target.to_owned()]);
+        let id = |stage: &str, point: &BTreeMap<&str, u32>| {
+            let pairs: Vec<String> = point.iter().map(|(axis, value)| format!("{axis}={value}")).collect();
+            format!("{stage}[{}]", pairs.join(","))
+        };
+        let all = match build("three") {
+            Ok(all) => all,
+            Err(mistakes) => {
+                prop_assert!(matrix.points(&NAMES).is_empty(), "{mistakes}");
+                return Ok(());
+            }
+        };
+        let found: BTreeSet<&str> = all.find("three").iter().map(|node| all.graph[*node].id.as_str()).collect();
+        let points = matrix.points(&NAMES);
+        let expected: BTreeSet<String> = points.iter().map(|point| id("three", point)).collect();
+        prop_assert_eq!(&found, &expected.iter().map(String::as_str).collect());
+
+        // One value pinned by a target: the same nodes as picked from all of them.
+        let pattern = format!("three[b={value}]");
+        let picked: Vec<&str> = found.iter().copied().filter(|id| matches(&pattern, id)).collect();
+        match build(&pattern) {
+            Ok(some) => {
+                let mut ids: Vec<&str> = some.find("three").iter().map(|node| some.graph[*node].id.as_str()).collect();
+                ids.sort_unstable();
+                prop_assert_eq!(ids, picked);
+            }
+            Err(_) => prop_assert!(picked.is_empty()),
+        }
+
+        // Gathering takes the points that agree in what is not gathered.
+        let Ok(all) = build("all") else { return Ok(()) };
+        for node in all.find("all") {
+            let node = &all.graph[node];
+            let own: u32 = node.point.get("b").unwrap().parse().unwrap();
+            let agreeing = |stage: &str, axes: &[&'static str]| -> Vec<String> {
+                matrix.points(axes).iter().filter(|point| point["b"] == own).map(|point| id(stage, point)).collect()
+            };
+            let expected: BTreeSet<String> =
+                agreeing("three", &NAMES).into_iter().chain(agreeing("two", &["a", "b"])).collect();
+            let found: BTreeSet<String> = node.inputs.iter().map(|edge| all.graph[edge.from].id.clone()).collect();
+            prop_assert_eq!(node.inputs.len(), expected.len());
+            prop_assert_eq!(found, expected);
+        }
+    }
 }

@@ -147,11 +147,11 @@ fn measure_build(nodes: &str, targets: &[&str]) -> Result<bool, Box<dyn Error>> 
     let spec = parse("toy.toml", &text)?;
     let parsed = begun.elapsed().as_secs_f64();
     let workflow = build(&spec, &registry, &Settings::new(), &targets)?;
-    let built = begun.elapsed().as_secs_f64();
+    let total = begun.elapsed().as_secs_f64();
     let status = std::fs::read_to_string("/proc/self/status")?;
     let peak = status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default();
-    let (parse, build, count) = (parsed * 1e3, (built - parsed) * 1e3, workflow.order.len());
-    println!("{count} nodes: parse {parse:.1} ms, build {build:.1} ms; {peak}");
+    let (text, graph, count) = (parsed * 1e3, (total - parsed) * 1e3, workflow.order.len());
+    println!("{count} nodes: parse {text:.1} ms, build {graph:.1} ms; {peak}");
     Ok(true)
 }
 

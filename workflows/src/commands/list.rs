@@ -55,7 +55,8 @@ fn describe_workflow(spec: &Spec) {
     for axis in &spec.axes {
         let (values, choices) = (shown(&axis.values), shown(&axis.choices));
         let choices = if choices.is_empty() { String::new() } else { format!("  (one of {choices})") };
-        println!("  {:<8} {} = {values}{choices}", if axis.matrix { "matrix" } else { "setting" }, axis.name.value);
+        let about = if axis.about.is_empty() { String::new() } else { format!("  # {}", axis.about) };
+        println!("  {:<8} {} = {values}{choices}{about}", if axis.matrix { "matrix" } else { "setting" }, axis.name.value);
     }
     for stage in &spec.stages {
         println!("  {:<8} {} ({})", "stage", stage.name.value, stage.run.value);
