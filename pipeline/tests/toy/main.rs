@@ -6,6 +6,7 @@
 //! toy bench NODES STORE                 # no-op time of a graph of that size
 //! toy scan ROOT CACHE                   # look through a tree of files as a source stage does
 //! toy build NODES [TARGET]              # time and memory of reading and building that graph
+//! toy schedule NODES                    # time to choose who starts, with all of so many nodes queued
 //! ```
 #![allow(clippy::print_stdout, reason = "a program")]
 #![allow(
@@ -28,7 +29,7 @@ use std::time::Instant;
 use pipeline::event::{Event, Outcome, Progress};
 use pipeline::graph::{Settings, Workflow, build};
 use pipeline::run::{Machine, Options, Session};
-use pipeline::schedule::Pools;
+use pipeline::schedule::{Pools, Schedule};
 use pipeline::source::scan;
 use pipeline::spec::parse;
 use pipeline::store::Store;
@@ -44,9 +45,9 @@ fn main() -> ExitCode {
         ["bench", nodes, store] => bench(nodes, store),
         ["scan", root, cache] => look_through(root, cache),
         ["build", nodes, targets @ ..] => measure_build(nodes, targets),
+        ["schedule", nodes] => schedule(nodes),
         _ => {
-            Err("usage: toy run | drive WORKFLOW STORE BOOKS LEDGER | bench NODES STORE | scan ROOT CACHE | build NODES [TARGET]"
-                .into())
+            Err("usage: toy run | drive ... | bench ... | schedule ... | scan ... | build ...; see the head of its source".into())
         }
     };
     match result {
@@ -113,6 +114,48 @@ impl Watch for StopAt {
         }
         Ok(())
     }
+}
+
+/// Independent nodes of four kinds of claims, all queued; then one after the other is started and done.
+fn schedule(nodes: &str) -> Result<bool, Box<dyn Error>> {
+    let count: usize = nodes.parse()?;
+    let values: Vec<String> = (0..count / 4).map(|shard| shard.to_string()).collect();
+    let stage = |name: &str, limits: &str| {
+        format!("[stages.{name}]\nrun = \"toy.text\"\ntext = \"{name} {{shard}}\"\nlimits = {{ {limits} }}\n")
+    };
+    let text = format!(
+        "[workflow]\nname = \"queue\"\n[matrix]\nshard = [{}]\n{}{}{}{}",
+        values.join(", "),
+        stage("a", ""),
+        stage("b", "threads = 2"),
+        stage("c", "memory_mib = 100"),
+        stage("d", "threads = 8, memory_mib = 900"),
+    );
+    let workflow = graph(&text)?;
+    let pools = Pools { cpu: 8, gpus: vec![], memory_mib: Some(1000) };
+    let begun = Instant::now();
+    let mut schedule = Schedule::new(&workflow, pools, |node| Some((node.index() % 97) as f64));
+    while let Some(node) = schedule.next_ready() {
+        schedule.queue(node);
+    }
+    let queued = begun.elapsed().as_secs_f64();
+    let mut running = std::collections::VecDeque::new();
+    let mut starts = 0;
+    loop {
+        while let Some((node, _)) = schedule.next_start() {
+            starts += 1;
+            running.push_back(node);
+        }
+        let Some(node) = running.pop_front() else { break };
+        schedule.done(node);
+    }
+    let all = begun.elapsed().as_secs_f64();
+    println!(
+        "{starts} nodes: queued in {:.1} ms, {:.2} us for each start and end",
+        queued * 1e3,
+        (all - queued) * 1e6 / starts as f64
+    );
+    Ok(starts == workflow.order.len())
 }
 
 /// Keeps the moment at which the plan was there.
