@@ -133,6 +133,8 @@ impl Traces {
         db.pragma_update(None, "synchronous", "NORMAL")?;
         // Folding the log into the database costs several fsyncs; SQLite does it when the log has grown, not at every exit.
         db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        // Without this, a statement whose parameters decide whether a partial index serves is compiled anew each time it is used.
+        db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         db.set_prepared_statement_cache_capacity(64);
         schema::prepare(&db)?;
         let (words, rows, members) = (HashMap::new(), HashMap::new(), BTreeMap::new());
