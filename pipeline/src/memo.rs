@@ -37,7 +37,13 @@ pub struct Question {
 
 impl Question {
     /// `texts`: the workflow file and all it includes; `program`: what changes whenever the stages may (the executable's identity).
-    pub fn new(workflow: &str, texts: &[&str], settings: &BTreeMap<String, Vec<String>>, targets: &[String], program: &str) -> Self {
+    pub fn new(
+        workflow: &str,
+        texts: &[&str],
+        settings: &BTreeMap<String, Vec<String>>,
+        targets: &[String],
+        program: &str,
+    ) -> Self {
         let asked = serde_json::to_vec(&(workflow, texts, settings, targets, program)).expect("plain data");
         Self { workflow: workflow.to_owned(), key: Digest::of(&asked) }
     }
@@ -110,7 +116,13 @@ pub fn ends(workflow: &Workflow, summary: &Summary) -> Vec<End> {
 ///
 /// # Errors
 /// [`StoreError`] when the store does not answer. A memo that cannot be written is left out.
-pub fn keep(question: &Question, workflow: &Workflow, survey: &Survey, summary: &Summary, store: &Store) -> Result<(), StoreError> {
+pub fn keep(
+    question: &Question,
+    workflow: &Workflow,
+    survey: &Survey,
+    summary: &Summary,
+    store: &Store,
+) -> Result<(), StoreError> {
     let mut sources = vec![];
     for index in workflow.order.iter().filter(|index| survey.digests.contains_key(index)) {
         let node = &workflow.graph[*index];

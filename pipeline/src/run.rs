@@ -209,7 +209,7 @@ impl Session<'_> {
 
     /// Survey, plan, then rounds until nothing is left to do.
     fn go_through(&self, options: &Options, ledger: &mut Ledger<'_>) -> Result<(), RunError> {
-        let survey = self.survey_in_run(options, ledger)?;
+        let survey = self.survey_in_run(options, ledger.run)?;
         self.rounds(&survey, options, ledger)?;
         ledger.summary.survey = survey;
         Ok(())

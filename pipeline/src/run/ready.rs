@@ -7,7 +7,7 @@ use super::report::Ledger;
 use super::survey::Survey;
 use super::{Options, RunError, Session, log_name};
 use crate::Digest;
-use crate::plan::{add_inputs, base_manifest};
+use crate::plan::{Verdict, add_inputs, base_manifest};
 use crate::stage::{Input, Inputs, StageError};
 use crate::store::StoreError;
 
@@ -26,9 +26,11 @@ pub(super) enum Ready {
 }
 
 impl Session<'_> {
+    /// `verdict` is the plan's.
     pub(super) fn prepare(
         &self,
         index: NodeIndex,
+        verdict: Option<&Verdict>,
         survey: &Survey,
         options: &Options,
         ledger: &mut Ledger<'_>,
@@ -44,7 +46,8 @@ impl Session<'_> {
         let fingerprint = manifest.fingerprint();
         let forced = options.forced.contains(&index) && !ledger.made.contains(&index);
         let may_run = options.may_run(index);
-        if (!forced || !may_run)
+        // What surely runs is looked up once more anyway, when its turn comes.
+        if (!may_run || !forced && !matches!(verdict, Some(Verdict::Run(_))))
             && let Some(artifact) = self.store.lookup(fingerprint)?
         {
             return Ok(Ready::Known(fingerprint, artifact));

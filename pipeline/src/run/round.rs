@@ -98,7 +98,11 @@ impl<'r, 'l> Round<'r, 'l> {
         let (session, patience) = (self.session, &self.options.patience);
         std::thread::scope(|scope| {
             let mut crew = Crew::new(scope, session, patience, ended);
-            self.until_nothing_runs(&mut crew, &ends)
+            let ended = self.until_nothing_runs(&mut crew, &ends);
+            if ended.is_err() {
+                session.stop.request(); // what still runs could not be recorded
+            }
+            ended
         })?;
         let again = self.damaged && !self.halted;
         if again {
@@ -153,7 +157,7 @@ impl<'r, 'l> Round<'r, 'l> {
             self.schedule.done(node);
             return Ok(());
         }
-        match self.session.prepare(node, self.survey, self.options, self.ledger)? {
+        match self.session.prepare(node, self.verdicts[node.index()], self.survey, self.options, self.ledger)? {
             Ready::Run(task) => {
                 let why = self.verdicts[node.index()].and_then(why);
                 self.tasks.insert(node, Attempt { task: Arc::new(task), tried: Tried { why, ..Tried::default() } });
@@ -197,7 +201,20 @@ impl<'r, 'l> Round<'r, 'l> {
             }
             (tried.threads, tried.gpu) = (grant.threads, grant.gpu);
             let work = Work { task: Arc::clone(&attempt.task), grant, attempt: tried.attempts };
+            self.note_small_memory(node);
             crew.start(work, self.schedule.running());
+        }
+    }
+
+    /// Says that a node runs with less memory than it claims, when that is so.
+    fn note_small_memory(&self, node: NodeIndex) {
+        let Some(size) = self.session.machine.pools.memory_mib else { return };
+        let weight = &self.session.workflow.graph[node];
+        let wanted = weight.limits.over(weight.placed.claims()).memory_mib;
+        if wanted > size {
+            let line =
+                format!("it claims {wanted} MiB of memory and the pool has {size}, so no other that claims any runs beside it");
+            self.session.progress.event(&Event::Note { node: weight.id.clone(), line });
         }
     }
 

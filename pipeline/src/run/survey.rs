@@ -7,7 +7,7 @@ use std::sync::Arc;
 use petgraph::graph::NodeIndex;
 
 use super::node::{End, Task};
-use super::report::{Ledger, failure, outcome_of};
+use super::report::{failure, outcome_of};
 use super::{NO_RUN, Options, RunError, Session, log_of};
 use crate::event::{Event, Outcome};
 use crate::graph::Node;
@@ -37,7 +37,6 @@ impl Session<'_> {
     /// # Errors
     /// [`RunError`]: a place without a folder, a folder that cannot be read, a source node that fails.
     pub fn survey(&self) -> Result<Survey, RunError> {
-        self.store.logs(NO_RUN)?;
         let mut survey = Survey::default();
         for index in self.sources() {
             self.look_through(index, &mut survey)?;
@@ -50,11 +49,11 @@ impl Session<'_> {
     }
 
     /// The same inside a run, where a source node that fails is one of the failed nodes of the run.
-    pub(super) fn survey_in_run(&self, options: &Options, ledger: &mut Ledger<'_>) -> Result<Survey, RunError> {
+    pub(super) fn survey_in_run(&self, options: &Options, run: i64) -> Result<Survey, RunError> {
         let mut survey = Survey::default();
         for index in self.sources() {
             let node = &self.workflow.graph[index];
-            let log = log_of(self.store, ledger.run, node);
+            let log = log_of(self.store, run, node);
             match self.look_through(index, &mut survey) {
                 Ok(()) => {}
                 Err(error @ (RunError::NoPlace { .. } | RunError::Scan { .. })) if options.keep_going => {
@@ -66,8 +65,7 @@ impl Session<'_> {
             if !options.may_run(index) {
                 continue;
             }
-            ledger.log_folder()?;
-            if let Err(error) = self.refresh(index, &survey, ledger.run)? {
+            if let Err(error) = self.refresh(index, &survey, run)? {
                 if error.is_transient() && super::node::retries(node) > 0 {
                     continue; // it is tried again when its turn comes
                 }
@@ -123,6 +121,7 @@ impl Session<'_> {
         if self.store.lookup(manifest.fingerprint())?.is_some() {
             return Ok(Ok(()));
         }
+        self.store.logs(run)?;
         let task = Task {
             node: index,
             manifest,

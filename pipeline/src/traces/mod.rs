@@ -329,8 +329,7 @@ impl Traces {
     /// Writes in one transaction.
     fn writing<T>(&mut self, write: impl FnOnce(&mut Writer<'_>) -> Result<T, DbError>) -> Result<T, DbError> {
         let transaction = rusqlite::Transaction::new_unchecked(&self.db, rusqlite::TransactionBehavior::Immediate)?;
-        let mut writer =
-            Writer { db: &transaction, words: &mut self.words, rows: &mut self.rows, members: &mut self.members };
+        let mut writer = Writer { db: &transaction, words: &mut self.words, rows: &mut self.rows, members: &mut self.members };
         let result = write(&mut writer).and_then(|written| transaction.commit().map(|()| written));
         if result.is_err() {
             self.words.clear(); // numbers given out in vain

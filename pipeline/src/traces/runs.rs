@@ -136,7 +136,8 @@ impl Traces {
 
     /// The nodes that were up to date at the end of a run, by name.
     pub(crate) fn members(&self, run: i64) -> Result<Vec<Member>, DbError> {
-        let mut query = self.db.prepare_cached("SELECT members FROM run WHERE id = (SELECT coalesce(same, id) FROM run WHERE id = ?)")?;
+        let mut query =
+            self.db.prepare_cached("SELECT members FROM run WHERE id = (SELECT coalesce(same, id) FROM run WHERE id = ?)")?;
         let bytes: Option<Vec<u8>> = query.query_row([run], |row| row.get(0)).optional()?.flatten();
         let pairs = bytes.and_then(|bytes| unpack_pairs(&bytes)).unwrap_or_default();
         let mut name = self.db.prepare_cached("SELECT name FROM node WHERE id = ?")?;

@@ -44,7 +44,10 @@ pub(super) fn prepare(db: &Connection) -> Result<(), DbError> {
     let is_new = !db.prepare("SELECT 1 FROM sqlite_master LIMIT 1")?.exists([])?;
     if version > VERSION || !is_new {
         let (code, text) = if version > VERSION {
-            (ffi::SQLITE_MISMATCH, format!("it has format {version}, and this program knows {VERSION} and older: use a newer one"))
+            (
+                ffi::SQLITE_MISMATCH,
+                format!("it has format {version}, and this program knows {VERSION} and older: use a newer one"),
+            )
         } else {
             (ffi::SQLITE_NOTADB, format!("it has format {version}, and this program writes {VERSION}"))
         };

@@ -4,6 +4,7 @@
 //! toy run                               # worker: one request on standard input
 //! toy drive WORKFLOW STORE BOOKS LEDGER # bring a workflow up to date; prints one line per node that ended
 //! toy bench NODES STORE                 # no-op time of a graph of that size
+//! toy schedule NODES                    # time to choose who starts, with all of so many nodes queued
 //! ```
 #![allow(clippy::print_stdout, reason = "a program")]
 #![allow(
@@ -25,7 +26,7 @@ use std::time::Instant;
 use pipeline::event::{Event, Outcome, Progress};
 use pipeline::graph::{Settings, Workflow, build};
 use pipeline::run::{Machine, Options, Session};
-use pipeline::schedule::Pools;
+use pipeline::schedule::{Pools, Schedule};
 use pipeline::spec::parse;
 use pipeline::store::Store;
 use pipeline::{Places, Stop};
@@ -37,7 +38,8 @@ fn main() -> ExitCode {
         ["run"] => return pipeline::worker::serve(&far::bodies()),
         ["drive", workflow, store, books, ledger] => drive(workflow, store, books, ledger),
         ["bench", nodes, store] => bench(nodes, store),
-        _ => Err("usage: toy run | drive WORKFLOW STORE BOOKS LEDGER | bench NODES STORE".into()),
+        ["schedule", nodes] => schedule(nodes),
+        _ => Err("usage: toy run | drive WORKFLOW STORE BOOKS LEDGER | bench NODES STORE | schedule NODES".into()),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,
@@ -85,6 +87,48 @@ fn drive(workflow: &str, store: &str, books: &str, ledger: &str) -> Result<bool,
     let session =
         Session { workflow: &workflow, store: &store, machine: &machine, progress: Arc::new(Lines), stop: Stop::default() };
     Ok(session.run(&Options::default())?.complete)
+}
+
+/// Independent nodes of four kinds of claims, all queued; then one after the other is started and done.
+fn schedule(nodes: &str) -> Result<bool, Box<dyn Error>> {
+    let count: usize = nodes.parse()?;
+    let values: Vec<String> = (0..count / 4).map(|shard| shard.to_string()).collect();
+    let stage = |name: &str, limits: &str| {
+        format!("[stages.{name}]\nrun = \"toy.text\"\ntext = \"{name} {{shard}}\"\nlimits = {{ {limits} }}\n")
+    };
+    let text = format!(
+        "[workflow]\nname = \"queue\"\n[matrix]\nshard = [{}]\n{}{}{}{}",
+        values.join(", "),
+        stage("a", ""),
+        stage("b", "threads = 2"),
+        stage("c", "memory_mib = 100"),
+        stage("d", "threads = 8, memory_mib = 900"),
+    );
+    let workflow = graph(&text)?;
+    let pools = Pools { cpu: 8, gpus: vec![], memory_mib: Some(1000) };
+    let begun = Instant::now();
+    let mut schedule = Schedule::new(&workflow, pools, |node| Some((node.index() % 97) as f64));
+    while let Some(node) = schedule.next_ready() {
+        schedule.queue(node);
+    }
+    let queued = begun.elapsed().as_secs_f64();
+    let mut running = std::collections::VecDeque::new();
+    let mut starts = 0;
+    loop {
+        while let Some((node, _)) = schedule.next_start() {
+            starts += 1;
+            running.push_back(node);
+        }
+        let Some(node) = running.pop_front() else { break };
+        schedule.done(node);
+    }
+    let all = begun.elapsed().as_secs_f64();
+    println!(
+        "{starts} nodes: queued in {:.1} ms, {:.2} us for each start and end",
+        queued * 1e3,
+        (all - queued) * 1e6 / starts as f64
+    );
+    Ok(starts == workflow.order.len())
 }
 
 /// Keeps the moment at which the plan was there.
