@@ -1,11 +1,12 @@
 //! From a description and the known stage kinds to the DAG of nodes, with every mistake reported at once. No I/O.
+//!
+//! The way there: [`axes`] holds the values in force, [`stages`] finds over which of them each stage varies, [`expand`] places
+//! stages at points and finds what each reads, [`nodes`] makes nodes and edges of that, [`order`] says in which order they can be
+//! made. Axes, values and points are small numbers until the nodes are made.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::ops::Range;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use petgraph::Direction;
-use petgraph::algo::{kosaraju_scc, toposort};
 use petgraph::graph::{DiGraph, NodeIndex};
 
 use crate::limits::Limits;
@@ -13,17 +14,21 @@ use crate::mistake::{Mistake, Mistakes};
 use crate::registry::{Kind, Placed, Registry};
 use crate::spec::Spec;
 
-mod builder;
-mod names;
+mod axes;
+mod check;
+mod expand;
+mod nodes;
+mod order;
+mod pattern;
+mod point;
+mod points;
+mod reference;
+mod stages;
+mod targets;
 mod terms;
 
-use builder::Builder;
-pub use names::matches;
-use names::{Suffix, glob, split};
-use terms::texts;
-
-/// A matrix point: axis -> value as text.
-pub type Point = BTreeMap<String, String>;
+pub use pattern::matches;
+pub use point::Point;
 
 /// A workflow that cannot be wrong in form: all names resolved, no cycle.
 #[derive(Debug)]
@@ -49,7 +54,7 @@ pub struct Node {
     pub stage: Arc<str>,
     /// Its stage kind.
     pub kind: Arc<Kind>,
-    /// Its matrix point.
+    /// Its matrix point. Settings are no part of it: they have one value for all nodes.
     pub point: Point,
     /// Its partition.
     pub partition: Option<u32>,
@@ -65,12 +70,12 @@ pub struct Node {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Edge {
     /// The slot it fills.
-    pub slot: String,
+    pub slot: Arc<str>,
     /// The node that makes it.
     pub from: NodeIndex,
     /// The part of the artifact that is meant; all of it when none.
-    pub part: Option<String>,
-    /// The values of the gathered axes.
+    pub part: Option<Arc<str>>,
+    /// The values of the gathered axes, settings included.
     pub point: Point,
     /// The partition, where several are gathered.
     pub partition: Option<u32>,
@@ -79,7 +84,8 @@ pub struct Edge {
 impl Edge {
     /// The name of this input in a [`crate::manifest::Manifest`].
     pub fn field(&self) -> String {
-        format!("{}{}", self.slot, Suffix(&self.point, self.partition))
+        let partition = self.partition.map_or_else(String::new, |number| format!("#{number}"));
+        format!("{}{}{partition}", self.slot, self.point)
     }
 }
 
@@ -91,128 +97,69 @@ pub fn part_folder(partition: u32) -> String {
     format!("parts/{partition:05}")
 }
 
-/// Builds the DAG. `targets` are patterns over node ids (see [`matches()`]); with none, the stages that no other one uses are
-/// wanted, at every point of the matrix.
+/// Builds the DAG. `targets` are patterns over nodes (see [`matches()`]); with none, the stages that no other one uses are
+/// wanted, at every point of the matrix. Only what the targets need is made, but all of the file is checked.
 ///
 /// # Errors
 /// Every mistake at once: unknown names, wrong parameters, unfilled inputs, cycles.
 pub fn build(spec: &Spec, registry: &Registry, settings: &Settings, targets: &[String]) -> Result<Workflow, Mistakes> {
-    let mut builder = Builder::new(spec, registry);
-    builder.apply(settings);
-    builder.check_names();
-    builder.find_axes();
-    builder.expand(targets);
-    let Builder { graph, mut mistakes, active, .. } = builder;
-    if toposort(&graph, None).is_err() {
-        mistakes.extend(cycles(&graph, spec));
+    let mut mistakes = spec.mistakes.clone();
+    let axes = axes::Axes::new(spec, settings, &mut mistakes);
+    let stages = stages::Stages::new(spec, registry, &axes);
+    check::Check { axes: &axes, stages: &stages, registry, mistakes: &mut mistakes }.all();
+    let wants_all = targets.is_empty();
+    let targets = targets::read(targets, &spec.name, &axes, &mut mistakes);
+
+    let mut expansion = expand::Expansion::new(&axes, &stages);
+    let mut pointless = vec![];
+    if wants_all {
+        for (number, stage) in stages.finals() {
+            let before = expansion.spots.len();
+            expansion.want(number, &vec![points::Wanted::All; stage.axes.len()]);
+            if expansion.spots.len() == before {
+                let text = format!("`stages.{}`: the matrix leaves no point for it", stage.name);
+                pointless.push(Mistake::new(&stage.spec.name.at, text));
+            }
+        }
+    }
+    for target in &targets {
+        for (number, stage) in stages.list.iter().enumerate() {
+            if let Some(wanted) = target.wanted(stage, &axes) {
+                expansion.want(number, &wanted);
+            }
+        }
+    }
+    let graph = if expansion.close() { nodes::graph_of(&mut expansion) } else { DiGraph::new() };
+    if !wants_all {
+        expansion.check_rest();
+    }
+    mistakes.append(&mut expansion.mistakes);
+    let order = order::reading_order(&graph);
+    if order.is_none() {
+        mistakes.extend(order::cycles(&graph, spec));
     }
     if mistakes.is_empty() {
-        let lost = targets.iter().filter(|target| !graph.node_weights().any(|node| matches(target, &node.id)));
-        let known = || spec.stages.iter().map(|stage| stage.name.value.as_str());
-        mistakes.extend(lost.map(|target| unknown_target(target, known())));
+        mistakes.append(&mut pointless); // of a line that is wrong already, this is no news
+        let lost = targets.iter().filter(|target| !graph.node_weights().any(|node| target.matches(node)));
+        mistakes.extend(lost.map(|target| target.unknown(&stages, &axes)));
     }
-    if !mistakes.is_empty() {
-        return Err(Mistakes::new(&spec.file, &spec.text, mistakes));
+    let Some(mut order) = order.filter(|_| mistakes.is_empty()) else {
+        return Err(Mistakes::new(&spec.sources, mistakes));
+    };
+    if !wants_all {
+        order::only_needed(&graph, &mut order, |node| targets.iter().any(|target| target.matches(node)));
     }
-    let order = only_needed(&graph, in_reading_order(&graph, spec), targets);
-    let axes = spec.axes.iter().map(|axis| (axis.name.value.clone(), texts(&active[&axis.name.value]))).collect();
+    let axes = spec.axes.iter().filter_map(|axis| axes.get(&axis.name.value)).map(axes::Axis::in_force).collect();
     Ok(Workflow { name: spec.name.clone(), about: spec.about.clone(), graph, order, axes })
 }
 
-/// A target that names no node: its stage may be right and its point or partition wrong.
-fn unknown_target<'a>(target: &str, known: impl Iterator<Item = &'a str> + Clone) -> Mistake {
-    let stage = split(target).0;
-    if known.clone().any(|name| glob(stage, name)) {
-        return Mistake::new(&(0..0), format!("target `{target}`: `{stage}` has no such point or partition"));
-    }
-    Mistake::unknown(&(0..0), "target", target, known)
-}
-
-/// Every node after all it depends on; among those that could come next, the first in the file, at the first point.
-fn in_reading_order(graph: &DiGraph<Node, ()>, spec: &Spec) -> Vec<NodeIndex> {
-    let places: HashMap<&str, usize> =
-        spec.stages.iter().enumerate().map(|(place, stage)| (stage.name.value.as_str(), place)).collect();
-    let key = |node: NodeIndex| {
-        let weight = &graph[node];
-        (places[&*weight.stage], &weight.point, weight.partition, node)
-    };
-    let mut waiting: Vec<usize> =
-        graph.node_indices().map(|node| graph.neighbors_directed(node, Direction::Incoming).count()).collect();
-    let mut next: BTreeSet<_> = graph.node_indices().filter(|node| waiting[node.index()] == 0).map(key).collect();
-    let mut order = Vec::with_capacity(graph.node_count());
-    while let Some((.., node)) = next.pop_first() {
-        order.push(node);
-        for consumer in graph.neighbors(node) {
-            waiting[consumer.index()] -= 1;
-            if waiting[consumer.index()] == 0 {
-                next.insert(key(consumer));
-            }
-        }
-    }
-    order
-}
-
-/// Drops what no target needs, down to single partitions.
-fn only_needed(graph: &DiGraph<Node, ()>, mut order: Vec<NodeIndex>, targets: &[String]) -> Vec<NodeIndex> {
-    if targets.is_empty() {
-        return order;
-    }
-    let mut needed = vec![false; graph.node_count()];
-    for node in order.iter().rev() {
-        let wanted = targets.iter().any(|target| matches(target, &graph[*node].id));
-        let used = graph.neighbors(*node).any(|consumer| needed[consumer.index()]);
-        needed[node.index()] = wanted || used;
-    }
-    order.retain(|node| needed[node.index()]);
-    order
-}
-
 impl Workflow {
-    /// The nodes whose ids match a pattern (see [`matches()`]), in order.
+    /// The nodes that a pattern names (see [`matches()`]), in order.
     pub fn find(&self, pattern: &str) -> Vec<NodeIndex> {
-        self.order.iter().copied().filter(|node| matches(pattern, &self.graph[*node].id)).collect()
-    }
-}
-
-/// Every cycle as `a -> b -> a`, at the place of its first stage; one that recurs at several points or partitions once.
-fn cycles(graph: &DiGraph<Node, ()>, spec: &Spec) -> Vec<Mistake> {
-    let places: HashMap<&str, &Range<usize>> = spec.stages.iter().map(|stage| (&*stage.name.value, &stage.name.at)).collect();
-    let place = |node: &NodeIndex| places[&*graph[*node].stage];
-    let mut seen = BTreeSet::new();
-    let mut found = vec![];
-    // Not `tarjan_scc`, which recurses: a long cycle would overflow the stack.
-    for nodes in kosaraju_scc(graph).into_iter().rev() {
-        let first = nodes.iter().copied().min_by_key(|node| place(node).start).expect("components are not empty");
-        let Some(cycle) = shortest_cycle(graph, first) else { continue };
-        let stages: Vec<&str> = cycle.iter().map(|node| &*graph[*node].stage).collect();
-        if seen.insert(stages) {
-            let names: Vec<&str> = cycle.iter().map(|node| graph[*node].id.as_str()).collect();
-            let text = format!("these stages wait for each other: {}", names.join(" -> "));
-            found.push(Mistake::new(place(&first), text));
+        let Ok(pattern) = pattern::Pattern::parse(pattern) else { return vec![] };
+        if pattern.workflow.is_some_and(|name| name != self.name) {
+            return vec![];
         }
+        self.order.iter().copied().filter(|node| pattern.matches(&self.graph[*node])).collect()
     }
-    found
-}
-
-/// The shortest way from a node back to itself, which stands at both ends.
-fn shortest_cycle(graph: &DiGraph<Node, ()>, start: NodeIndex) -> Option<Vec<NodeIndex>> {
-    let mut from: HashMap<NodeIndex, NodeIndex> = HashMap::new();
-    let mut todo = VecDeque::from([start]);
-    while let Some(at) = todo.pop_front() {
-        for next in graph.neighbors(at) {
-            if next == start {
-                let mut path = vec![start, at];
-                while let Some(before) = from.get(path.last().expect("a path is never empty")) {
-                    path.push(*before);
-                }
-                path.reverse();
-                return Some(path);
-            }
-            from.entry(next).or_insert_with(|| {
-                todo.push_back(next);
-                at
-            });
-        }
-    }
-    None
 }

@@ -204,10 +204,10 @@ pub fn stand_still(
 /// Scans an outside tree. Whatever goes wrong is left to the plan, which says what it is.
 fn still_the_same(source: &SourceMemo, store: &Store, registry: &Registry, places: &Places, progress: &dyn Progress) -> bool {
     let Value::Object(params) = source.params.clone() else { return false };
-    let Some(Ok(placed)) = registry.get(&source.kind).map(|kind| kind.place(params)) else { return false };
-    let Some(need) = placed.sources().into_iter().find(|need| need.place == source.place) else { return false };
+    let Some(Ok(stage)) = registry.get(&source.kind).map(|kind| kind.place(params)) else { return false };
+    let Some(need) = stage.sources().into_iter().find(|need| need.place == source.place) else { return false };
     let Some(root) = places.0.get(&source.place) else { return false };
-    let cache = store.stat_cache(&format!("{} {} {}", source.place, source.kind, placed.params()), root);
+    let cache = store.stat_cache(&format!("{} {} {}", source.place, source.kind, stage.params()), root);
     let Ok((tree, cost)) = scan(root, &need.wants, &cache) else { return false };
     let (files, read, bytes) = (cost.files, cost.read, cost.bytes);
     progress.event(&Event::Scanned { node: source.node.clone(), files, read, bytes });
@@ -264,7 +264,7 @@ fn write(path: &Path, head: &Head, artifacts: &[Digest]) {
     let head = serde_json::to_vec(head).expect("plain data");
     let mut bytes = (head.len() as u64).to_le_bytes().to_vec();
     bytes.extend(head);
-    artifacts.iter().for_each(|artifact| bytes.extend(artifact.0));
+    bytes.extend(artifacts.iter().flat_map(|artifact| artifact.0));
     let sum = Digest::of(&bytes);
     bytes.extend(sum.0);
     let folder = path.parent().expect("memos lie in a folder");

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// One mistake, with its place and the nearest right name where there is one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,7 +11,7 @@ pub struct Mistake {
     pub message: String,
     /// What to do about it.
     pub hint: Option<String>,
-    /// Bytes of the file it stands at.
+    /// Its place (see [`Sources`]).
     pub at: Range<usize>,
 }
 
@@ -50,22 +51,75 @@ fn join(names: &[&str]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// All mistakes of one workflow file.
+/// The files that a workflow is read from. They share one space of places, so that a place alone tells file and line.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    files: Vec<Source>,
+}
+
+#[derive(Debug, Clone)]
+struct Source {
+    name: Arc<str>,
+    /// The place of its first byte.
+    base: usize,
+    /// The places at which its lines begin.
+    lines: Vec<usize>,
+}
+
+impl Sources {
+    /// Adds a file; returns the place of its first byte.
+    pub(crate) fn add(&mut self, name: &str, text: &str) -> usize {
+        let base = self.files.last().map_or(0, |file| file.lines.last().map_or(0, |end| end + 1));
+        let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| base + at + 1);
+        let mut lines: Vec<usize> = std::iter::once(base).chain(breaks).collect();
+        lines.push(base + text.len() + 1); // the end, past every place of this file
+        self.files.push(Source { name: name.into(), base, lines });
+        base
+    }
+
+    /// The file and line, counted from 1, of a place.
+    pub fn line(&self, place: usize) -> (Arc<str>, usize) {
+        let after = self.files.partition_point(|file| file.base <= place);
+        let Some(file) = after.checked_sub(1).map(|last| &self.files[last]) else { return ("".into(), 1) };
+        (Arc::clone(&file.name), file.lines.partition_point(|begin| *begin <= place).max(1))
+    }
+
+    /// The name of the file that everything began with.
+    pub fn main(&self) -> &str {
+        self.files.first().map_or("", |file| &file.name)
+    }
+}
+
+/// A mistake with its file and line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The file's name, for people.
+    pub file: Arc<str>,
+    /// The line, counted from 1.
+    pub line: usize,
+    /// The mistake.
+    pub mistake: Mistake,
+}
+
+/// All mistakes of one workflow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistakes {
-    /// The file's name, for people.
+    /// The name of the workflow's file, for people.
     pub file: String,
-    /// The mistakes with their lines, counted from 1, in the order of the file.
-    pub list: Vec<(usize, Mistake)>,
+    /// The mistakes in the order of the text.
+    pub list: Vec<Found>,
 }
 
 impl Mistakes {
     /// Orders mistakes by place and drops repetitions (one per matrix point, say).
-    pub fn new(file: &str, text: &str, mut list: Vec<Mistake>) -> Self {
+    pub fn new(sources: &Sources, mut list: Vec<Mistake>) -> Self {
         list.sort_by(|a, b| a.at.start.cmp(&b.at.start).then_with(|| a.message.cmp(&b.message)));
         list.dedup();
-        let line = |mistake: &Mistake| 1 + text.as_bytes().iter().take(mistake.at.start).filter(|byte| **byte == b'\n').count();
-        Self { file: file.to_owned(), list: list.into_iter().map(|mistake| (line(&mistake), mistake)).collect() }
+        let found = |mistake: Mistake| {
+            let (file, line) = sources.line(mistake.at.start);
+            Found { file, line, mistake }
+        };
+        Self { file: sources.main().to_owned(), list: list.into_iter().map(found).collect() }
     }
 }
 
@@ -73,8 +127,8 @@ impl fmt::Display for Mistakes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.list.len();
         write!(f, "{count} {} in `{}`", if count == 1 { "mistake" } else { "mistakes" }, self.file)?;
-        for (line, mistake) in &self.list {
-            write!(f, "\n  {}:{line}: {}", self.file, mistake.message)?;
+        for Found { file, line, mistake } in &self.list {
+            write!(f, "\n  {file}:{line}: {}", mistake.message)?;
             if let Some(hint) = &mistake.hint {
                 write!(f, "\n      {hint}")?;
             }

@@ -119,7 +119,7 @@ impl Kind {
 /// Stage kinds by name.
 #[derive(Clone, Default)]
 pub struct Registry {
-    kinds: BTreeMap<&'static str, Kind>,
+    kinds: BTreeMap<&'static str, Arc<Kind>>,
 }
 
 impl Registry {
@@ -156,18 +156,18 @@ impl Registry {
             worker,
             parse: Arc::new(parse),
         };
-        let before = self.kinds.insert(S::KIND, kind);
+        let before = self.kinds.insert(S::KIND, Arc::new(kind));
         assert!(before.is_none(), "stage kind `{}` is registered twice", S::KIND);
         self
     }
 
     /// The kind of a name.
-    pub fn get(&self, name: &str) -> Option<&Kind> {
+    pub fn get(&self, name: &str) -> Option<&Arc<Kind>> {
         self.kinds.get(name)
     }
     /// All kinds, by name.
     pub fn kinds(&self) -> impl Iterator<Item = &Kind> {
-        self.kinds.values()
+        self.kinds.values().map(Arc::as_ref)
     }
 }
 

@@ -13,7 +13,7 @@ use petgraph::graph::NodeIndex;
 use crate::Digest;
 use crate::event::{Event, Outcome, Progress};
 use crate::graph::{Node, Workflow};
-use crate::plan::{Plan, plan};
+use crate::plan::{Plan, Verdict, plan};
 use crate::schedule::Pools;
 use crate::source::ScanError;
 use crate::stage::{Places, Stop};
@@ -225,6 +225,11 @@ impl Session<'_> {
                 ledger.all_reused(&plan);
                 false
             } else {
+                // What is gone by now is made again when a node is about to read it.
+                self.store.hold(plan.verdicts.iter().filter_map(|(_, verdict)| match verdict {
+                    Verdict::Reuse { artifact, .. } => Some(*artifact),
+                    _ => None,
+                }))?;
                 Round::new(self, survey, &plan, options, ledger)?.go()?
             };
             if !again {

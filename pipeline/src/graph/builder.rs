@@ -342,7 +342,6 @@ impl<'a> Builder<'a> {
                     partition: None,
                     placed,
                     inputs: vec![],
-                    limits: stage.limits,
                 };
                 self.spots.insert(spot.clone(), vec![self.graph.add_node(node)]);
             }
@@ -383,7 +382,6 @@ impl<'a> Builder<'a> {
                     partition: Some(partition),
                     placed: Arc::clone(&model.placed),
                     inputs: vec![],
-                    limits: model.limits,
                 };
                 if partition == 0 {
                     self.graph[first] = node;

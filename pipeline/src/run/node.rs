@@ -169,7 +169,8 @@ impl Session<'_> {
     ) -> Result<(), StageError> {
         let node = &self.workflow.graph[task.node];
         let (out, partition, places) = (out.to_owned(), node.partition, self.machine.places.clone());
-        let (inputs, sources) = (task.inputs.clone(), task.sources.clone());
+        let sources = task.sources.iter().map(|(place, found)| (place.clone(), found.tree())).collect();
+        let inputs = task.inputs.clone();
         let (threads, gpu) = (grant.threads, grant.gpu);
         if let Some(worker) = &node.kind.worker {
             let (kind, params) = (node.kind.name.to_owned(), node.placed.params().clone());
@@ -188,7 +189,7 @@ impl Session<'_> {
             let folder = self.store.attempt().map_err(store_trouble)?;
             let cleaner = Cleaner(&folder);
             let path = folder.join("tree.txt");
-            let lines: Vec<String> = tree.files.iter().map(|file| format!("{} {}\n", file.digest, file.path)).collect();
+            let lines: Vec<String> = tree.tree().files.iter().map(|file| format!("{} {}\n", file.digest, file.path)).collect();
             fs::write(&path, lines.concat()).map_err(StageError::io("write", &path))?;
             let digest = self.store.publish(&folder).map_err(store_trouble)?;
             drop(cleaner);

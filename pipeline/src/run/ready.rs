@@ -60,9 +60,9 @@ impl Session<'_> {
         for edge in &node.inputs {
             let artifact = ledger.summary.artifacts[&edge.from];
             let folder = self.store.path(artifact);
-            let path = if let Some(part) = &edge.part { folder.join(part) } else { folder };
-            let input = Input { path, point: edge.point.clone(), partition: edge.partition };
-            inputs.0.entry(edge.slot.clone()).or_default().push(input);
+            let path = if let Some(part) = &edge.part { folder.join(&**part) } else { folder };
+            let input = Input { path, point: edge.point.to_map(), partition: edge.partition };
+            inputs.0.entry(edge.slot.to_string()).or_default().push(input);
             artifacts.push(artifact);
         }
         artifacts.sort_unstable_by_key(|artifact| artifact.0);

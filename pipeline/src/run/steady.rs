@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::Session;
 use super::node::Task;
-use super::survey::{Trees, first_difference};
+use super::survey::Trees;
 use crate::stage::StageError;
 
 /// What the file system says of every file of some trees, in order. It tells also of an edit that was taken back, which the
@@ -22,7 +22,8 @@ impl Stamps {
             let meta = fs::metadata(path).ok()?;
             Some((meta.dev(), meta.ino(), meta.len(), [meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()]))
         };
-        let paths = trees.values().flat_map(|tree| tree.files.iter().map(|file| tree.root.join(&file.path)));
+        let trees = trees.values().map(|found| found.tree());
+        let paths = trees.flat_map(|tree| tree.files.iter().map(|file| tree.root.join(&file.path)).collect::<Vec<_>>());
         Self(paths.map(|path| (path.clone(), stamp(&path))).collect())
     }
 
@@ -40,7 +41,7 @@ impl Session<'_> {
         for need in node.placed.sources() {
             let seen = &task.sources[&need.place];
             let now = self.scan(node, &need.place, &need.wants).map_err(StageError::failed)?;
-            if let Some(path) = first_difference(seen, &now) {
+            if let Some(path) = seen.first_difference(&now) {
                 return Err(StageError::SourceChanged { path });
             }
         }

@@ -1,7 +1,6 @@
 //! What the sources are now: their trees scanned, their nodes brought up to date, so that a plan knows what changed.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
 use std::sync::Arc;
 
 use petgraph::graph::NodeIndex;
@@ -13,7 +12,7 @@ use crate::event::{Event, Outcome};
 use crate::graph::Node;
 use crate::plan::{SourceDigests, base_manifest};
 use crate::schedule::Grant;
-use crate::source::{Tree, scan};
+use crate::source::{Listing, scan};
 use crate::stage::{Inputs, StageError};
 use crate::worker::chain;
 
@@ -28,7 +27,7 @@ pub struct Survey {
 }
 
 /// The outside trees of a node, by place.
-pub(super) type Trees = BTreeMap<String, Arc<Tree>>;
+pub(super) type Trees = BTreeMap<String, Arc<Listing>>;
 
 impl Session<'_> {
     /// Looks through the outside trees and brings the source nodes up to date, so that a plan knows what changed. A run does
@@ -96,7 +95,12 @@ impl Session<'_> {
         Ok(())
     }
 
-    pub(super) fn scan(&self, node: &Node, place: &str, wants: &(dyn Fn(&str) -> bool + Send + Sync)) -> Result<Tree, RunError> {
+    pub(super) fn scan(
+        &self,
+        node: &Node,
+        place: &str,
+        wants: &(dyn Fn(&str) -> bool + Send + Sync),
+    ) -> Result<Listing, RunError> {
         let root = self
             .machine
             .places
@@ -137,11 +141,4 @@ impl Session<'_> {
             End::Failed(error) => Err(error),
         })
     }
-}
-
-/// The first file that is not the same in two scans of a tree.
-pub(super) fn first_difference(before: &Tree, after: &Tree) -> Option<std::path::PathBuf> {
-    let changed = before.files.iter().find(|file| after.find(&file.path) != Some(file));
-    let added = || after.files.iter().find(|file| before.find(&file.path).is_none());
-    changed.or_else(added).map(|file| Path::new(&before.root).join(&file.path))
 }

@@ -458,6 +458,7 @@ impl Store {
         let lost = |artifact: Digest| artifact != trace.artifact && !self.has(artifact);
         let (id, artifact) = self.database.ask(|database| database.commit(trace, &known, lost))?;
         self.settler.add(Pending { trace: Some(id), artifact, paths: vec![] });
+        self.hold([artifact])?;
         let resume = self.resume_path(trace.manifest.fingerprint());
         let _ = fs::remove_dir_all(resume); // of no more use; what stays behind only takes room
         Ok(artifact)

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::disk::Disk;
 use super::{StoreError, io_error};
 use crate::Digest;
-use crate::source::{TreeFile, hash_reader, listing_digest};
+use crate::source::{TreeFile, hash_file, listing_digest};
 use crate::traces::Known;
 
 /// A folder whose files are hashed and read-only.
@@ -25,8 +25,8 @@ pub(super) fn seal(root: &Path, disk: &Disk) -> Result<Sealed, StoreError> {
     let (paths, folders) = list(root)?;
     let files = each(paths, |path| {
         let full = root.join(&path);
-        let mut file = File::open(&full).map_err(io_error("read", &full))?;
-        let digest = hash_reader(&mut file).map_err(io_error("read", &full))?;
+        let file = File::open(&full).map_err(io_error("read", &full))?;
+        let digest = hash_file(&file).map_err(io_error("read", &full))?;
         let size = file.metadata().map_err(io_error("read", &full))?.len();
         disk.protect(&full, &file).map_err(io_error("protect", &full))?;
         Ok(TreeFile { path, size, digest })
@@ -93,10 +93,22 @@ pub(super) fn stamp(root: &Path, files: &[TreeFile]) -> Option<u32> {
 /// Whether all files have the content they should have.
 pub(super) fn is_sound(root: &Path, files: &[TreeFile]) -> bool {
     let sound = |file: &TreeFile| {
-        let digest = File::open(root.join(&file.path)).and_then(|mut open| hash_reader(&mut open));
+        let digest = File::open(root.join(&file.path)).and_then(|open| hash_file(&open));
         digest.ok() == Some(file.digest)
     };
     root.is_dir() && files.par_iter().all(sound)
+}
+
+/// The first thing that is wrong with an artifact: a file that differs, is missing or was added.
+pub(super) fn first_damage(root: &Path, files: &[TreeFile]) -> Option<String> {
+    let Ok((paths, _)) = list(root) else { return Some("it cannot be listed".to_owned()) };
+    if let Some(extra) = paths.iter().find(|path| files.binary_search_by(|file| file.path.cmp(path)).is_err()) {
+        return Some(format!("`{extra}` was added"));
+    }
+    if let Some(missing) = files.iter().find(|file| paths.binary_search(&file.path).is_err()) {
+        return Some(format!("`{}` is missing", missing.path));
+    }
+    files.iter().find(|file| !is_sound(root, std::slice::from_ref(file))).map(|file| format!("`{}` differs", file.path))
 }
 
 pub(super) fn digest_of(files: &[TreeFile]) -> Digest {

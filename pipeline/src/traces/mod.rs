@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -18,10 +19,12 @@ use crate::Digest;
 use crate::manifest::Manifest;
 use crate::source::{TreeFile, listing_digest};
 
+mod inventory;
 mod pack;
 mod runs;
 mod schema;
 
+pub(crate) use inventory::Stored;
 use pack::{Names, Numbers, pack_listing, pack_manifest, unpack_listing, unpack_manifest};
 pub use runs::{Member, RunRow, Step};
 
@@ -133,7 +136,7 @@ impl Traces {
         db.pragma_update(None, "synchronous", "NORMAL")?;
         // Folding the log into the database costs several fsyncs; SQLite does it when the log has grown, not at every exit.
         db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-        // Without this, a statement whose parameters decide whether a partial index serves is compiled anew each time it is used.
+        // Without this guarantee SQLite prepares a statement again for each value bound to it, which costs more than the answer.
         db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         db.set_prepared_statement_cache_capacity(64);
         schema::prepare(&db)?;
@@ -284,8 +287,9 @@ impl Traces {
         let mut rows = query.query([halves(digest).0])?;
         while let Some(row) = rows.next()? {
             if artifact_digest(row, 0)? == digest {
-                let files = unpack_listing(row.get_ref(2)?.as_blob()?);
-                let stamp = row.get(3)?;
+                let (listing, stamp) = (row.get_ref(2)?.as_blob()?, row.get(3)?);
+                let collected = listing.is_empty() && row.get_ref(0)? != ValueRef::Null;
+                let files = unpack_listing(listing).filter(|_| !collected);
                 return Ok(files.map(|files| Known { files, stamp }));
             }
         }
@@ -357,11 +361,15 @@ impl Writer<'_> {
     }
 
     fn add_artifact(&mut self, digest: Digest, known: &Known) -> Result<u64, DbError> {
-        if let Some(row) = self.artifact(digest)? {
-            return Ok(row);
-        }
+        let row = self.artifact(digest)?;
         let bytes: u64 = known.files.iter().map(|file| file.size).sum();
         let listing = pack_listing(&known.files);
+        if let Some(row) = row {
+            let back =
+                "UPDATE artifact SET bytes = ?, stamp = ?, listing = ? WHERE id = ? AND rest IS NOT NULL AND listing = x''";
+            self.db.prepare_cached(back)?.execute(params![bytes as i64, known.stamp, listing, row as i64])?;
+            return Ok(row);
+        }
         let rest = (listing.len() > HASHED_MOST).then(|| &digest.0[8..]);
         self.db
             .prepare_cached("INSERT INTO artifact(key, rest, bytes, stamp, listing) VALUES (?, ?, ?, ?, ?)")?
@@ -409,12 +417,11 @@ impl Numbers for Writer<'_> {
             return Ok(*number);
         }
         let mut query = self.db.prepare_cached("SELECT id FROM word WHERE text = ?")?;
-        let number = match query.query_row([text], |row| row.get::<_, i64>(0)).optional()? {
-            Some(number) => number,
-            None => {
-                self.db.prepare_cached("INSERT INTO word(text) VALUES (?)")?.execute([text])?;
-                self.db.last_insert_rowid()
-            }
+        let number = if let Some(number) = query.query_row([text], |row| row.get::<_, i64>(0)).optional()? {
+            number
+        } else {
+            self.db.prepare_cached("INSERT INTO word(text) VALUES (?)")?.execute([text])?;
+            self.db.last_insert_rowid()
         };
         self.words.insert(text.to_owned(), number as u64);
         Ok(number as u64)

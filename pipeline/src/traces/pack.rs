@@ -38,15 +38,12 @@ pub(super) fn pack_manifest<N: Numbers>(manifest: &Manifest, numbers: &mut N) ->
     for (name, value) in &manifest.0 {
         put(&mut out, numbers.word(name)?);
         if let Some(digest) = Digest::parse(value) {
-            match numbers.artifact(digest)? {
-                Some(row) => {
-                    out.push(ARTIFACT);
-                    put(&mut out, row);
-                }
-                None => {
-                    out.push(DIGEST);
-                    out.extend(digest.0);
-                }
+            if let Some(row) = numbers.artifact(digest)? {
+                out.push(ARTIFACT);
+                put(&mut out, row);
+            } else {
+                out.push(DIGEST);
+                out.extend(digest.0);
             }
         } else if value.len() <= INLINE_MOST {
             out.push(INLINE + value.len() as u8);

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use pipeline::Digest;
-use pipeline::graph::{Node, Point, Settings, Workflow, build};
+use pipeline::graph::{Node, Settings, Workflow, build};
 use pipeline::manifest::Manifest;
 use pipeline::plan::{Memory, Parts, plan};
 use pipeline::registry::Registry;
@@ -107,7 +107,7 @@ fn a_chain_of_a_million_stages_is_scheduled() {
             id: format!("s{place}"),
             stage: Arc::clone(&model.stage),
             kind: Arc::clone(&model.kind),
-            point: Point::new(),
+            point: model.point.clone(),
             partition: None,
             placed: Arc::clone(&model.placed),
             inputs: vec![],
@@ -126,7 +126,7 @@ fn a_cycle_of_20_000_stages_is_shown() {
         let spec = parse("deep.toml", &chain(20_000, "s19999")).unwrap();
         let mistakes = build(&spec, &registry(), &Settings::new(), &[]).unwrap_err();
         assert_eq!(mistakes.list.len(), 1);
-        let path = &mistakes.list[0].1.message;
+        let path = &mistakes.list[0].mistake.message;
         assert!(path.starts_with("these stages wait for each other: s19999") && path.ends_with("-> s19999"), "{}", &path[..90]);
         assert_eq!(path.matches(" -> ").count(), 20_000);
     });

@@ -48,16 +48,16 @@ inputs.texts = "train/text.txt"
 #[test]
 fn matrix_by_braces_gather_and_pins() {
     assert_snapshot!(show(&House::new().workflow(TRAINING)), @r#"
-    random[language=en,seed=1] {"text":"random 1 in en;"}:
-    random[language=en,seed=2] {"text":"random 2 in en;"}:
-    table[seed=1] {"suffix":""}: texts[language=en,method=finetune]=train[language=en,method=finetune,seed=1]/text.txt texts[language=en,method=lora]=train[language=en,method=lora,seed=1]/text.txt texts[language=en,method=probe]=train[language=en,method=probe,seed=1]/text.txt
-    table[seed=2] {"suffix":""}: texts[language=en,method=finetune]=train[language=en,method=finetune,seed=2]/text.txt texts[language=en,method=lora]=train[language=en,method=lora,seed=2]/text.txt texts[language=en,method=probe]=train[language=en,method=probe,seed=2]/text.txt
-    train[language=en,method=finetune,seed=1] {"suffix":"finetune;","keep":99}: texts=random[language=en,seed=1]
-    train[language=en,method=finetune,seed=2] {"suffix":"finetune;","keep":99}: texts=random[language=en,seed=2]
-    train[language=en,method=lora,seed=1] {"suffix":"lora;","keep":99}: texts=train[language=en,method=finetune,seed=1]/text.txt
-    train[language=en,method=lora,seed=2] {"suffix":"lora;","keep":99}: texts=train[language=en,method=finetune,seed=2]/text.txt
-    train[language=en,method=probe,seed=1] {"suffix":"probe;","keep":99}: texts=train[language=en,method=lora,seed=1]/text.txt
-    train[language=en,method=probe,seed=2] {"suffix":"probe;","keep":99}: texts=train[language=en,method=lora,seed=2]/text.txt
+    random[seed=1] {"text":"random 1 in en;"}:
+    random[seed=2] {"text":"random 2 in en;"}:
+    table[seed=1] {"suffix":""}: texts[language=en,method=finetune]=train[method=finetune,seed=1]/text.txt texts[language=en,method=lora]=train[method=lora,seed=1]/text.txt texts[language=en,method=probe]=train[method=probe,seed=1]/text.txt
+    table[seed=2] {"suffix":""}: texts[language=en,method=finetune]=train[method=finetune,seed=2]/text.txt texts[language=en,method=lora]=train[method=lora,seed=2]/text.txt texts[language=en,method=probe]=train[method=probe,seed=2]/text.txt
+    train[method=finetune,seed=1] {"suffix":"finetune;","keep":99}: texts=random[seed=1]
+    train[method=finetune,seed=2] {"suffix":"finetune;","keep":99}: texts=random[seed=2]
+    train[method=lora,seed=1] {"suffix":"lora;","keep":99}: texts=train[method=finetune,seed=1]/text.txt
+    train[method=lora,seed=2] {"suffix":"lora;","keep":99}: texts=train[method=finetune,seed=2]/text.txt
+    train[method=probe,seed=1] {"suffix":"probe;","keep":99}: texts=train[method=lora,seed=1]/text.txt
+    train[method=probe,seed=2] {"suffix":"probe;","keep":99}: texts=train[method=lora,seed=2]/text.txt
     "#);
 }
 
@@ -73,7 +73,7 @@ fn a_stage_may_read_itself_at_another_point() {
 fn set_restricts_the_matrix_and_pinned_dependencies_are_still_built() {
     let mut house = House::new().set("method", &["probe"]).set("seed", &["2"]).set("language", &["fr"]);
     let ended = house.run(TRAINING);
-    assert_snapshot!(ended.ran(), @"random[language=fr,seed=2] table[seed=2] train[language=fr,method=finetune,seed=2] train[language=fr,method=lora,seed=2] train[language=fr,method=probe,seed=2]");
+    assert_snapshot!(ended.ran(), @"random[seed=2] table[seed=2] train[method=finetune,seed=2] train[method=lora,seed=2] train[method=probe,seed=2]");
     assert_snapshot!(house.text(&ended, "table[seed=2]", "text.txt"), @"language=fr: method=probe: 15random");
 }
 
@@ -117,9 +117,9 @@ fn targets_are_points() {
     let mut house = House::new();
     house.targets = vec!["train[method=lora,seed=1]".to_owned()];
     let ended = house.run(TRAINING);
-    assert_snapshot!(ended.ran(), @"random[language=en,seed=1] train[language=en,method=finetune,seed=1] train[language=en,method=lora,seed=1]");
+    assert_snapshot!(ended.ran(), @"random[seed=1] train[method=finetune,seed=1] train[method=lora,seed=1]");
     house.targets = vec!["train[method=lora]".to_owned()];
-    assert_snapshot!(house.run(TRAINING).ran(), @"random[language=en,seed=2] train[language=en,method=finetune,seed=2] train[language=en,method=lora,seed=2]");
+    assert_snapshot!(house.run(TRAINING).ran(), @"random[seed=2] train[method=finetune,seed=2] train[method=lora,seed=2]");
 }
 
 #[track_caller]

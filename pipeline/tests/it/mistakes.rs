@@ -79,7 +79,7 @@ run = "toy.join"
 inputs.texts = ["b", "text/text.txt"]
 "#;
     assert_snapshot!(mistakes(text), @r#"
-    26 mistakes in `toy.toml`
+    27 mistakes in `toy.toml`
       toy.toml:4: unknown key of `[workflow]` `abuot`
           did you mean `about`?
       toy.toml:5: unknown section `setings`
@@ -118,8 +118,9 @@ inputs.texts = ["b", "text/text.txt"]
       toy.toml:30: unknown setting or matrix line `sead`
           did you mean `seed`?
       toy.toml:34: no value for seed = `2`
-          add `2 = ...` here
+          add `2 = ...` here, or `default = ...`
       toy.toml:39: `stages.both` gathers `seed`, so that has no single value here
+      toy.toml:43: `inputs.title` of `title` takes one artifact, not 2
       toy.toml:44: `stages.none` lacks `run = "<stage kind>"`
       toy.toml:46: these stages wait for each other: a -> b -> c -> a
     "#);

@@ -5,6 +5,8 @@
 //! toy drive WORKFLOW STORE BOOKS LEDGER # bring a workflow up to date; prints one line per node that ended
 //! toy bench NODES STORE                 # no-op time of a graph of that size
 //! toy schedule NODES                    # time to choose who starts, with all of so many nodes queued
+//! toy scan ROOT CACHE                   # look through a tree of files as a source stage does
+//! toy build NODES [TARGET]              # time and memory of reading and building that graph
 //! ```
 #![allow(clippy::print_stdout, reason = "a program")]
 #![allow(
@@ -27,9 +29,13 @@ use pipeline::event::{Event, Outcome, Progress};
 use pipeline::graph::{Settings, Workflow, build};
 use pipeline::run::{Machine, Options, Session};
 use pipeline::schedule::{Pools, Schedule};
+use pipeline::source::scan;
 use pipeline::spec::parse;
 use pipeline::store::Store;
 use pipeline::{Places, Stop};
+
+const USAGE: &str = "usage: toy run | drive WORKFLOW STORE BOOKS LEDGER | bench NODES STORE | schedule NODES | scan ROOT CACHE \
+                     | build NODES [TARGET]";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -39,7 +45,9 @@ fn main() -> ExitCode {
         ["drive", workflow, store, books, ledger] => drive(workflow, store, books, ledger),
         ["bench", nodes, store] => bench(nodes, store),
         ["schedule", nodes] => schedule(nodes),
-        _ => Err("usage: toy run | drive WORKFLOW STORE BOOKS LEDGER | bench NODES STORE | schedule NODES".into()),
+        ["scan", root, cache] => look_through(root, cache),
+        ["build", nodes, targets @ ..] => measure_build(nodes, targets),
+        _ => Err(USAGE.into()),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,
@@ -144,16 +152,35 @@ impl Progress for PlanClock {
 }
 
 /// N / 4 shards of 3 chained copies, and one that joins them: the graph of the figures in other engines' comparisons.
-fn bench(nodes: &str, store: &str) -> Result<bool, Box<dyn Error>> {
+fn shards(nodes: &str) -> Result<String, Box<dyn Error>> {
     let shards: usize = nodes.parse::<usize>()? / 4;
     let values: Vec<String> = (0..shards).map(|shard| shard.to_string()).collect();
-    let text = format!(
+    Ok(format!(
         "[workflow]\nname = \"bench\"\n[matrix]\nshard = [{}]\n[stages.a]\nrun = \"toy.text\"\ntext = \"text {{shard}}\"\n\
          [stages.b]\nrun = \"toy.join\"\ninputs.texts = \"a/text.txt\"\n[stages.c]\nrun = \"toy.join\"\ninputs.texts = \"b\"\n\
          [stages.d]\nrun = \"toy.join\"\ninputs.texts = \"c\"\n\
          [stages.all]\nrun = \"toy.join\"\ngather = [\"shard\"]\ninputs.texts = \"d\"\n",
         values.join(", ")
-    );
+    ))
+}
+
+fn measure_build(nodes: &str, targets: &[&str]) -> Result<bool, Box<dyn Error>> {
+    let (text, registry) = (shards(nodes)?, stages::registry(Path::new("toy")));
+    let targets: Vec<String> = targets.iter().map(ToString::to_string).collect();
+    let begun = Instant::now();
+    let spec = parse("toy.toml", &text)?;
+    let parsed = begun.elapsed().as_secs_f64();
+    let workflow = build(&spec, &registry, &Settings::new(), &targets)?;
+    let built = begun.elapsed().as_secs_f64();
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let peak = status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default();
+    let (parse, build, count) = (parsed * 1e3, (built - parsed) * 1e3, workflow.order.len());
+    println!("{count} nodes: parse {parse:.1} ms, build {build:.1} ms; {peak}");
+    Ok(true)
+}
+
+fn bench(nodes: &str, store: &str) -> Result<bool, Box<dyn Error>> {
+    let text = shards(nodes)?;
     for round in ["first", "second", "third"] {
         let begun = Instant::now();
         let workflow = graph(&text)?;
@@ -178,5 +205,13 @@ fn bench(nodes: &str, store: &str) -> Result<bool, Box<dyn Error>> {
             ran * 1e3,
         );
     }
+    Ok(true)
+}
+
+fn look_through(root: &str, cache: &str) -> Result<bool, Box<dyn Error>> {
+    let begun = Instant::now();
+    let (found, cost) = scan(Path::new(root), &|_| true, Path::new(cache))?;
+    let (secs, digest) = (begun.elapsed().as_secs_f64(), found.digest());
+    println!("{} files, {} read, {} bytes, {:.1} ms, {digest}", cost.files, cost.read, cost.bytes, secs * 1e3);
     Ok(true)
 }

@@ -1,0 +1,187 @@
+//! From placed stages to nodes and edges.
+
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use petgraph::graph::{DiGraph, NodeIndex};
+
+use super::expand::{Expansion, MAX_EDGES, MAX_NODES, Need};
+use super::{Edge, Node, part_folder};
+use crate::mistake::Mistake;
+
+/// The nodes of a finished expansion, in reading order: stage by stage as in the file, point by point, part by part.
+pub(super) struct Nodes<'e, 'a> {
+    expansion: &'e mut Expansion<'a>,
+    graph: DiGraph<Node, ()>,
+    /// The nodes of each spot, by partition.
+    of_spot: Vec<Range<u32>>,
+    /// The folders of partitions, shared by all edges.
+    folders: Vec<Arc<str>>,
+    /// The consumer to which each node was joined last, so that two inputs from one node make one edge of the graph.
+    joined: Vec<Option<NodeIndex>>,
+    num_inputs: usize,
+}
+
+/// Makes the graph; mistakes are left in the expansion.
+pub(super) fn graph_of(expansion: &mut Expansion<'_>) -> DiGraph<Node, ()> {
+    let mut order: Vec<u32> = (0..expansion.spots.len() as u32).collect();
+    order.sort_by_key(|spot| {
+        let spot = &expansion.spots[*spot as usize];
+        (spot.stage, expansion.points.get(spot.point))
+    });
+    let parts: Vec<Parts> = order.iter().map(|spot| parts(expansion, *spot as usize)).collect();
+    let total: usize = parts.iter().map(|parts| parts.count() as usize).sum();
+    if total > MAX_NODES {
+        let largest = order.iter().zip(&parts).max_by_key(|(_, parts)| parts.count()).map(|(spot, _)| *spot);
+        let at = largest.map_or(0..0, |spot| expansion.stage_of(spot).spec.name.at.clone());
+        let text = format!("the workflow would have {total} nodes, most of them here, and can have at most {MAX_NODES}");
+        expansion.mistakes.push(Mistake::new(&at, text));
+        return DiGraph::new();
+    }
+    let spots = expansion.spots.len();
+    let mut nodes = Nodes {
+        graph: DiGraph::with_capacity(total, expansion.needs.len()),
+        of_spot: vec![0..0; spots],
+        folders: vec![],
+        joined: vec![None; total],
+        num_inputs: 0,
+        expansion,
+    };
+    for (spot, parts) in order.iter().zip(parts) {
+        nodes.add(*spot as usize, parts);
+    }
+    for spot in order {
+        nodes.connect(spot as usize);
+        if nodes.num_inputs > MAX_EDGES {
+            let text = format!("the nodes of the workflow would read more than {MAX_EDGES} artifacts");
+            nodes.expansion.mistakes.push(Mistake::new(&(0..0), text));
+            break;
+        }
+    }
+    nodes.graph
+}
+
+/// What becomes of a spot.
+#[derive(Clone, Copy)]
+enum Parts {
+    /// No node, after a mistake.
+    Lost,
+    /// One node.
+    Whole,
+    /// One node for each part.
+    Split(u32),
+}
+
+impl Parts {
+    fn count(self) -> u32 {
+        match self {
+            Self::Lost => 0,
+            Self::Whole => 1,
+            Self::Split(count) => count,
+        }
+    }
+}
+
+fn parts(expansion: &mut Expansion<'_>, spot: usize) -> Parts {
+    let (stage, point) = (expansion.spots[spot].stage as usize, expansion.spots[spot].point);
+    match (&expansion.spots[spot].placed, &expansion.stages.list[stage].spec.each) {
+        (None, _) => Parts::Lost,
+        (Some(_), None) => Parts::Whole,
+        (Some(_), Some(_)) => {
+            let point = Rc::clone(expansion.points.get(point));
+            // After a mistake one node stands for all, so that a cycle through it still shows.
+            expansion.partitions(stage, &point).map_or(Parts::Whole, Parts::Split)
+        }
+    }
+}
+
+impl Nodes<'_, '_> {
+    fn add(&mut self, number: usize, parts: Parts) {
+        let spot = &self.expansion.spots[number];
+        let stage = self.expansion.stage_of(number as u32);
+        let (Some(kind), Some(placed)) = (&stage.kind, &spot.placed) else { return };
+        let point = self.expansion.points.of_matrix(spot.point, self.expansion.axes);
+        let split = matches!(parts, Parts::Split(_));
+        let name = format!("{}{point}", stage.name);
+        let first = self.graph.node_count() as u32;
+        for partition in 0..parts.count() {
+            let node = Node {
+                id: if split { format!("{name}#{partition}") } else { name.clone() },
+                stage: Arc::clone(&stage.name),
+                kind: Arc::clone(kind),
+                point: point.clone(),
+                partition: split.then_some(partition),
+                placed: Arc::clone(placed),
+                inputs: vec![],
+                limits: stage.spec.limits,
+            };
+            self.graph.add_node(node);
+        }
+        self.of_spot[number] = first..first + parts.count();
+    }
+
+    fn connect(&mut self, number: usize) {
+        for (partition, consumer) in self.of_spot[number].clone().enumerate() {
+            let consumer = NodeIndex::new(consumer as usize);
+            let needs = self.expansion.spots[number].needs.clone();
+            let mut inputs = Vec::with_capacity(needs.len());
+            for need in needs {
+                self.join(number, need, partition, consumer, &mut inputs);
+            }
+            self.check_arity(number, &inputs);
+            self.num_inputs += inputs.len();
+            self.graph[consumer].inputs = inputs;
+        }
+    }
+
+    /// Joins one node to those of one need. Partitions of one root go side by side; elsewhere all are read.
+    fn join(&mut self, number: usize, need: usize, partition: usize, consumer: NodeIndex, inputs: &mut Vec<Edge>) {
+        let spot = &self.expansion.spots[number];
+        let Need { read, spot: source, gathered } = self.expansion.needs[need];
+        let read = &spot.reads[read as usize];
+        let producers = self.of_spot[source as usize].clone();
+        let (own, other) = (self.expansion.stage_of(number as u32), &self.expansion.stages.list[read.source]);
+        let split = other.spec.each.is_some();
+        let same_root = own.spec.each.is_some() && own.root == other.root;
+        let producers = if split && same_root {
+            let only = producers.start + partition as u32;
+            only.min(producers.end)..(only + 1).min(producers.end)
+        } else {
+            producers
+        };
+        for (place, producer) in (0..).zip(producers) {
+            let producer = NodeIndex::new(producer as usize);
+            if self.joined[producer.index()].replace(consumer) != Some(consumer) {
+                self.graph.add_edge(producer, consumer, ());
+            }
+            let Some(slot) = &read.slot else { continue };
+            let own_part = same_root && !split && read.part.is_none();
+            let part = if own_part { Some(folder(&mut self.folders, partition)) } else { read.part.clone() };
+            let point = self.expansion.points.whole(gathered, self.expansion.axes);
+            let shown = (split && !same_root).then_some(place);
+            inputs.push(Edge { slot: Arc::clone(slot), from: producer, part, point, partition: shown });
+        }
+    }
+
+    /// One reference may stand for several artifacts, at several points or partitions.
+    fn check_arity(&mut self, number: usize, inputs: &[Edge]) {
+        let spot = &self.expansion.spots[number];
+        let (stage, reads) = (self.expansion.stage_of(number as u32), Rc::clone(&spot.reads));
+        for read in reads.iter() {
+            let Some(slot) = &read.slot else { continue };
+            let alone = reads.iter().filter(|other| other.slot.as_ref() == Some(slot)).count() == 1;
+            let count = inputs.iter().filter(|edge| edge.slot == *slot).count();
+            if alone && count > 1 {
+                self.expansion.check_arity(stage, slot, count, &read.at);
+            }
+        }
+    }
+}
+
+fn folder(folders: &mut Vec<Arc<str>>, partition: usize) -> Arc<str> {
+    for next in folders.len()..=partition {
+        folders.push(part_folder(next as u32).into());
+    }
+    Arc::clone(&folders[partition])
+}

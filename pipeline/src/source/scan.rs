@@ -1,0 +1,161 @@
+//! Scanning a tree: list it, hash what the last scan does not know, keep what was found for the next.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use super::hash::hash_file;
+use super::index::{Entry, Index, Known};
+use super::listing::Listing;
+use super::stat::{Stat, clock};
+use super::walk::{Content, Listed, Wants, list};
+
+/// How much a scan had to do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ScanCost {
+    /// Files found.
+    pub files: usize,
+    /// Files that had to be read.
+    pub read: usize,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// A tree that cannot be scanned.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ScanError {
+    /// The root is not there.
+    #[error("no folder `{root}`")]
+    Missing {
+        /// The root.
+        root: PathBuf,
+    },
+    /// A folder or file cannot be read.
+    #[error("cannot read `{path}`")]
+    Read {
+        /// The folder or file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// A name that is not Unicode cannot be written down.
+    #[error("the name `{path}` is not valid Unicode")]
+    Name {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file was written to while it was hashed, again and again.
+    #[error("`{path}` changes while it is read")]
+    Unsteady {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The stat cache cannot be written.
+    #[error("cannot write the stat cache `{path}`")]
+    Cache {
+        /// The cache file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Lists a tree and hashes what the cache file does not know. `cache` is rewritten when anything changed.
+///
+/// Links are followed, but for those to a folder that they lie in. Hidden files and what is neither file nor folder (pipes,
+/// sockets, devices) never count.
+///
+/// # Errors
+/// A folder that cannot be listed or a file that cannot be read, by name.
+pub fn scan(root: &Path, wants: &(dyn Fn(&str) -> bool + Send + Sync), cache: &Path) -> Result<(Listing, ScanCost), ScanError> {
+    scan_at(root, wants, cache, &clock)
+}
+
+/// [`scan`] by another clock.
+pub(super) fn scan_at(
+    root: &Path,
+    wants: Wants<'_>,
+    cache: &Path,
+    clock: &(dyn Fn() -> i64 + Sync),
+) -> Result<(Listing, ScanCost), ScanError> {
+    let last = Index::load(cache, root);
+    let mut folders = list(root, wants, last.as_ref())?;
+    let hashed = folders.par_iter_mut().map(|folder| hash_unread(root, folder, clock));
+    let (read, bytes) = hashed.try_reduce(|| (0, 0), |a, b| Ok((a.0 + b.0, a.1 + b.1)))?;
+    let index = match last {
+        Some(last) if is_same(&folders, &last) => last,
+        last => {
+            let index = Index::build(root, with_bytes(folders, last.as_ref()));
+            if !last.is_some_and(|last| last.is_same(&index)) {
+                index.save(cache).map_err(|source| ScanError::Cache { path: cache.to_owned(), source })?;
+            }
+            index
+        }
+    };
+    let cost = ScanCost { files: index.num_files(), read, bytes };
+    Ok((Listing::new(root.to_owned(), index), cost))
+}
+
+fn is_same(folders: &[Listed], last: &Index) -> bool {
+    folders.len() == last.num_folders() && folders.iter().all(|folder| matches!(folder.content, Content::Same(_)))
+}
+
+/// The entries of every folder, and the number of its subfolders.
+fn with_bytes(folders: Vec<Listed>, last: Option<&Index>) -> Vec<(Entries<'_>, usize)> {
+    let bytes = |content| match content {
+        Content::New { entries, .. } => Entries::New(entries),
+        Content::Same(number) => Entries::Old(last.and_then(|last| last.folder(number)).map_or(&[], |folder| folder.bytes)),
+    };
+    folders.into_iter().map(|folder| (bytes(folder.content), folder.num_subfolders)).collect()
+}
+
+enum Entries<'a> {
+    Old(&'a [u8]),
+    New(Vec<u8>),
+}
+
+impl AsRef<[u8]> for Entries<'_> {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Self::Old(bytes) => bytes,
+            Self::New(bytes) => bytes,
+        }
+    }
+}
+
+/// Hashes the files of a folder whose content is not known; returns how many there were, and their bytes.
+fn hash_unread(root: &Path, folder: &mut Listed, clock: &(dyn Fn() -> i64 + Sync)) -> Result<(usize, u64), ScanError> {
+    let Content::New { entries, unread } = &mut folder.content else { return Ok((0, 0)) };
+    let path = root.join(&folder.path);
+    let hashed = unread.par_iter().map(|place| {
+        let entry = Entry::at(entries, *place).expect("the walk noted where entries stand");
+        hash_one(&path.join(entry.name), clock)
+    });
+    let hashed = hashed.collect::<Result<Vec<Known>, ScanError>>()?;
+    for (place, known) in unread.iter().zip(&hashed) {
+        Entry::replace(entries, *place, known);
+    }
+    Ok((hashed.len(), hashed.iter().map(|known| known.stat.size).sum()))
+}
+
+fn hash_one(path: &Path, clock: &(dyn Fn() -> i64 + Sync)) -> Result<Known, ScanError> {
+    let failed = |source| ScanError::Read { path: path.to_owned(), source };
+    for _ in 0..3 {
+        let now = clock();
+        let file = File::open(path).map_err(failed)?;
+        let stat = Stat::of(&file.metadata().map_err(failed)?);
+        let digest = match hash_file(&file) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => continue, // cut off meanwhile
+            digest => digest.map_err(failed)?,
+        };
+        if Stat::of(&fs::metadata(path).map_err(failed)?) == stat {
+            return Ok(Known { stat, digest, racy: stat.is_racy(now) });
+        }
+    }
+    Err(ScanError::Unsteady { path: path.to_owned() })
+}

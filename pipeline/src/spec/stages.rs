@@ -1,0 +1,96 @@
+//! `[stages.*]`: what a stage is called, what it runs, and what it reads.
+
+use std::ops::Range;
+
+use super::term::{Located, Pair, Term};
+use crate::limits::{self, Limits};
+use crate::mistake::Mistake;
+
+/// A stage of a workflow file.
+#[derive(Debug, Clone)]
+pub struct StageSpec {
+    /// Its name in this workflow.
+    pub name: Located<String>,
+    /// The stage kind.
+    pub run: Located<String>,
+    /// `inputs.<slot>`.
+    pub inputs: Vec<Pair>,
+    /// The partitioned stage of which each part gets a node.
+    pub each: Option<Located<String>>,
+    /// The axes over which it takes everything at once.
+    pub gather: Vec<Located<String>>,
+    /// How it may run; never part of a fingerprint.
+    pub limits: Limits,
+    /// Everything else.
+    pub params: Vec<Pair>,
+}
+
+/// The keys of a stage that are no parameters of its kind.
+pub(super) const RESERVED: [(&str, &str); 5] = [
+    ("run", "the stage kind"),
+    ("inputs", "what it reads: inputs.<slot> = \"<stage>\""),
+    ("each", "a partitioned stage: one node for each of its parts"),
+    ("gather", "settings and matrix lines over which it takes everything at once"),
+    ("limits", "how it may run: limits = { time = \"2h\", retries = 2, memory_mib = 4000, threads = 2 }"),
+];
+
+pub(super) fn read(stages: Vec<Pair>, mistakes: &mut Vec<Mistake>) -> Vec<StageSpec> {
+    let mut found = Vec::with_capacity(stages.len());
+    for (name, body) in stages {
+        if !is_stage_name(&name.value) {
+            let text = format!("the name of the stage `{}` should be letters, digits, `_`, `-` and `.`", name.value);
+            mistakes.push(Mistake::new(&name.at, text));
+        }
+        match body.value {
+            Term::Table(fields) => found.push(stage(name, fields, mistakes)),
+            _ => mistakes.push(Mistake::new(&body.at, format!("`stages.{}` should be a table", name.value))),
+        }
+    }
+    found
+}
+
+/// Whether ids, targets and references with this name can be read back.
+fn is_stage_name(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.'))
+}
+
+fn stage(name: Located<String>, fields: Vec<Pair>, mistakes: &mut Vec<Mistake>) -> StageSpec {
+    let run = Located { value: String::new(), at: name.at.clone() };
+    let mut stage =
+        StageSpec { name, run, inputs: vec![], each: None, gather: vec![], limits: Limits::default(), params: vec![] };
+    let text = |term: &Term, at: &Range<usize>| term.as_str().map(|text| Located { value: text.to_owned(), at: at.clone() });
+    for (key, value) in fields {
+        match (key.value.as_str(), value.value) {
+            ("run", term) => match text(&term, &value.at) {
+                Some(kind) => stage.run = kind,
+                None => mistakes.push(Mistake::new(&value.at, "`run` should name a stage kind")),
+            },
+            ("inputs", Term::Table(slots)) => stage.inputs = slots,
+            ("inputs", _) => {
+                mistakes.push(Mistake::new(&value.at, "`inputs` should be a table: `inputs.<slot> = \"<stage>\"`"));
+            }
+            ("each", term) => match text(&term, &value.at) {
+                Some(each) => stage.each = Some(each),
+                None => mistakes.push(Mistake::new(&value.at, "`each` should name a partitioned stage")),
+            },
+            ("gather", Term::List(items)) => {
+                for item in items {
+                    match text(&item.value, &item.at) {
+                        Some(axis) => stage.gather.push(axis),
+                        None => mistakes.push(Mistake::new(&item.at, "`gather` should list names of settings or matrix lines")),
+                    }
+                }
+            }
+            ("gather", _) => mistakes.push(Mistake::new(&value.at, "`gather` should be a list of names")),
+            ("limits", term) => {
+                stage.limits = limits::read(&Located { value: term, at: value.at }, mistakes);
+            }
+            (_, term) => stage.params.push((key, Located { value: term, at: value.at })),
+        }
+    }
+    if stage.run.value.is_empty() {
+        let text = format!("`stages.{}` lacks `run = \"<stage kind>\"`", stage.name.value);
+        mistakes.push(Mistake::new(&stage.name.at, text));
+    }
+    stage
+}

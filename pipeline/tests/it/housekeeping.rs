@@ -1,0 +1,177 @@
+//! What takes room, what may go, and what is no longer what it was.
+
+use std::collections::HashSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use pipeline::Digest;
+use pipeline::store::Store;
+use pipeline::store::house::{Keep, Victim};
+use pipeline::traces::TraceId;
+
+use crate::house::{BOOKS, Ended, House};
+
+/// Keeps what the last run ended with, and nothing because of its age.
+fn last_run() -> Keep {
+    Keep { last_runs: 1, ..Keep::default() }
+}
+
+fn nodes(victims: &[Victim]) -> Vec<String> {
+    let mut names: Vec<String> =
+        victims.iter().map(|victim| victim.node.clone().unwrap_or_default().replace("books:", "")).collect();
+    names.sort();
+    names
+}
+
+/// Overwrites a file of a node's artifact, which is read-only, by force.
+fn spoil(house: &mut House, ended: &Ended, node: &str, file: &str) {
+    let path = house.store().path(ended.artifacts[node]).join(file);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::write(&path, "spoilt").unwrap();
+}
+
+#[test]
+fn what_a_later_run_left_behind_goes_and_the_rest_is_reused() {
+    let mut house = House::with_books();
+    let first = house.run(BOOKS);
+    let book = fs::read_dir(house.path("books")).unwrap().next().unwrap().unwrap().path();
+    let original = fs::read(&book).unwrap();
+    fs::write(&book, "other words").unwrap();
+    let second = house.run(BOOKS);
+    house.close(); // a living process keeps what it has made
+    let victims = house.store().collectable(&last_run()).unwrap();
+    let changed: Vec<&String> =
+        first.artifacts.iter().filter(|(node, old)| second.artifacts[*node] != **old).map(|(node, _)| node).collect();
+    assert!(!changed.is_empty());
+    assert!(changed.iter().all(|node| nodes(&victims).contains(node)), "{victims:?} {changed:?}");
+
+    let before = house.store().usage().unwrap().artifacts;
+    let freed = house.store().collect(&victims, 1).unwrap();
+    let after = house.store().usage().unwrap().artifacts;
+    assert_eq!((freed.count, before.bytes - freed.bytes), (victims.len(), after.bytes));
+    assert_eq!(house.run(BOOKS).ran(), "");
+
+    // Back to the first state: what was collected runs again and gives the same.
+    fs::write(&book, original).unwrap();
+    assert_eq!(house.run(BOOKS).artifacts, first.artifacts);
+}
+
+#[test]
+fn collected_artifacts_come_back_when_they_are_wanted_again() {
+    let mut house = House::with_books().set("min", &["1"]);
+    let text =
+        BOOKS.replace("min_length = 1", "min_length = \"{min}\"").replace("[stages.list]", "[settings]\nmin = 1\n[stages.list]");
+    let first = house.run(&text);
+    let mut house = house.set("min", &["40"]);
+    house.run(&text);
+    house.close();
+    let victims = house.store().collectable(&last_run()).unwrap();
+    assert!(nodes(&victims).iter().any(|node| node.starts_with("sum")), "{victims:?}");
+    house.store().collect(&victims, 1).unwrap();
+    let mut house = house.set("min", &["1"]);
+    let again = house.run(&text);
+    assert!(again.summary.complete);
+    assert_eq!(again.artifacts, first.artifacts);
+    assert!(again.artifacts.values().all(|artifact| house.store().is_sound(*artifact).unwrap()));
+}
+
+#[test]
+fn age_size_last_runs_and_wishes_each_keep_what_they_name() {
+    let mut house = House::with_books();
+    house.run(BOOKS);
+    let sum = house.store().latest("books:sum").unwrap().unwrap().0;
+    house.close();
+    let store = house.store();
+    let none = |keep: &Keep| store.collectable(keep).unwrap().len();
+    let all = none(&Keep::default());
+    assert!(all >= 7, "{all}");
+    assert_eq!(none(&last_run()), 0);
+    assert_eq!(none(&Keep { younger_than: Duration::from_secs(60), ..Keep::default() }), 0);
+    assert_eq!(none(&Keep { max_bytes: Some(1 << 30), ..Keep::default() }), 0);
+    let wanted: HashSet<TraceId> = [sum].into();
+    assert_eq!(none(&Keep { wanted, ..Keep::default() }), all - 1);
+    let total = store.usage().unwrap().artifacts.bytes;
+    let some = store.collectable(&Keep { max_bytes: Some(total / 2), ..Keep::default() }).unwrap();
+    let freed: u64 = some.iter().map(|victim| victim.bytes).sum();
+    assert!(total - freed <= total / 2, "{total} {freed}");
+    let last = some.last().map_or(0, |victim| victim.bytes);
+    assert!(total - freed + last > total / 2, "no more than needed goes");
+}
+
+#[test]
+fn what_a_living_process_uses_stays() {
+    let mut house = House::with_books();
+    let ended = house.run(BOOKS);
+    house.close();
+    let other = Store::open(&house.path("store")).unwrap();
+    other.hold(ended.artifacts.values().copied()).unwrap();
+    assert!(
+        house
+            .store()
+            .collectable(&Keep::default())
+            .unwrap()
+            .iter()
+            .all(|victim| !ended.artifacts.values().any(|a| *a == victim.artifact))
+    );
+    drop(other);
+    assert!(house.store().collectable(&Keep::default()).unwrap().len() >= ended.artifacts.len() - 1);
+}
+
+#[test]
+fn verify_names_every_damage_and_the_producers_run_again() {
+    let mut house = House::with_books();
+    let first = house.run(BOOKS);
+    spoil(&mut house, &first, "sum", "text.txt");
+    fs::remove_file(house.store().path(first.artifacts["count#1"]).join("count.txt")).unwrap();
+    fs::write(house.store().path(first.artifacts["names"]).join("extra"), "x").unwrap();
+    house.close();
+    let found = house.store().verify(true, &|_| {}).unwrap();
+    let told: Vec<String> =
+        found.iter().map(|damage| format!("{} {}", damage.node.as_deref().unwrap_or(""), damage.what)).collect();
+    assert_eq!(told, ["books:count#1 `count.txt` is missing", "books:names `extra` was added", "books:sum `text.txt` differs"]);
+    assert_eq!(house.store().verify(false, &|_| {}).unwrap().len(), 3, "looking changes nothing");
+    assert_eq!(house.store().verify(false, &|_| {}).unwrap(), []);
+    let again = house.run(BOOKS);
+    assert_eq!(again.ran(), "count#1 names sum");
+    assert_eq!(again.artifacts, first.artifacts);
+}
+
+#[test]
+fn damage_is_noticed_on_use() {
+    let mut house = House::with_books();
+    let first = house.run(BOOKS);
+    spoil(&mut house, &first, "sum", "text.txt");
+    let (sum, names): (Digest, Digest) = (first.artifacts["sum"], first.artifacts["names"]);
+    house.close();
+    assert!(house.store().usable(names).unwrap());
+    assert!(!house.store().usable(sum).unwrap());
+    assert!(!house.store().has(sum));
+    assert_eq!(fs::read_dir(house.path("store/aside")).unwrap().count(), 1);
+}
+
+#[test]
+fn touched_artifacts_are_read_once_and_stay() {
+    let mut house = House::with_books();
+    let first = house.run(BOOKS);
+    let path = house.store().path(first.artifacts["sum"]).join("text.txt");
+    let text = fs::read(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, text).unwrap(); // another file with the same content, as a copy of the store would have
+    house.close();
+    assert!(house.store().usable(first.artifacts["sum"]).unwrap());
+    house.close();
+    assert!(house.store().usable(first.artifacts["sum"]).unwrap());
+}
+
+#[test]
+fn usage_counts_everything() {
+    let mut house = House::with_books();
+    let ended = house.run(BOOKS);
+    let usage = house.store().usage().unwrap();
+    let distinct: HashSet<Digest> = ended.artifacts.values().copied().collect();
+    assert_eq!(usage.artifacts.count, distinct.len() + 1, "and the list of what the source saw");
+    assert_eq!(usage.unknown.count, 1);
+    assert_eq!(usage.stages["books:count"].count, 4);
+    assert!(usage.others["traces.db"].bytes > 0);
+}
