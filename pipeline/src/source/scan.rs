@@ -1,6 +1,6 @@
 //! Scanning a tree: list it, hash what the last scan does not know, keep what was found for the next.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -153,7 +153,8 @@ fn hash_one(path: &Path, clock: &(dyn Fn() -> i64 + Sync)) -> Result<Known, Scan
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => continue, // cut off meanwhile
             digest => digest.map_err(failed)?,
         };
-        if Stat::of(&fs::metadata(path).map_err(failed)?) == stat {
+        // If another file stands at the path by now, the next scan meets another inode.
+        if Stat::of(&file.metadata().map_err(failed)?) == stat {
             return Ok(Known { stat, digest, racy: stat.is_racy(now) });
         }
     }

@@ -4,6 +4,9 @@
 //! toy run                               # worker: one request on standard input
 //! toy drive WORKFLOW STORE BOOKS LEDGER # bring a workflow up to date; prints one line per node that ended
 //! toy bench NODES STORE                 # no-op time of a graph of that size
+//! toy up WORKFLOW STORE BOOKS           # as `drive`, but as short as it gets: for measuring, as are those that follow
+//! toy plan WORKFLOW STORE BOOKS
+//! toy why WORKFLOW STORE BOOKS NODE
 //! toy scan ROOT CACHE                   # look through a tree of files as a source stage does
 //! toy build NODES [TARGET]              # time and memory of reading and building that graph
 //! toy schedule NODES                    # time to choose who starts, with all of so many nodes queued
@@ -16,8 +19,10 @@
     reason = "small texts of our own making"
 )]
 
+mod copies;
 mod far;
 mod stages;
+mod whole;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -30,7 +35,6 @@ use pipeline::event::{Event, Outcome, Progress};
 use pipeline::graph::{Settings, Workflow, build};
 use pipeline::run::{Machine, Options, Session};
 use pipeline::schedule::{Pools, Schedule};
-use pipeline::source::scan;
 use pipeline::spec::parse;
 use pipeline::store::Store;
 use pipeline::store::disk::{Act, Watch};
@@ -43,11 +47,15 @@ fn main() -> ExitCode {
         ["run"] => return pipeline::worker::serve(&far::bodies()),
         ["drive", workflow, store, books, ledger] => drive(workflow, store, books, ledger),
         ["bench", nodes, store] => bench(nodes, store),
-        ["scan", root, cache] => look_through(root, cache),
+        ["up", workflow, store, books] => whole::with_peak(|| whole::up(workflow, store, books)),
+        ["plan", workflow, store, books] => whole::with_peak(|| whole::plan(workflow, store, books)),
+        ["why", workflow, store, books, node] => whole::with_peak(|| whole::why(workflow, store, books, node)),
+        ["scan", root, cache] => whole::with_peak(|| whole::look_through(root, cache)),
         ["build", nodes, targets @ ..] => measure_build(nodes, targets),
         ["schedule", nodes] => schedule(nodes),
         _ => {
-            Err("usage: toy run | drive ... | bench ... | schedule ... | scan ... | build ...; see the head of its source".into())
+            Err("usage: toy run | drive | bench | up | plan | why | scan | build | schedule ...; see the head of its source"
+                .into())
         }
     };
     match result {
@@ -224,13 +232,5 @@ fn bench(nodes: &str, store: &str) -> Result<bool, Box<dyn Error>> {
             ran * 1e3,
         );
     }
-    Ok(true)
-}
-
-fn look_through(root: &str, cache: &str) -> Result<bool, Box<dyn Error>> {
-    let begun = Instant::now();
-    let (found, cost) = scan(Path::new(root), &|_| true, Path::new(cache))?;
-    let (secs, digest) = (begun.elapsed().as_secs_f64(), found.digest());
-    println!("{} files, {} read, {} bytes, {:.1} ms, {digest}", cost.files, cost.read, cost.bytes, secs * 1e3);
     Ok(true)
 }

@@ -1,0 +1,111 @@
+//! Commands that do what a command of a program built on the engine does, as a whole process: for measuring from outside.
+
+use std::error::Error;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use pipeline::event::Deaf;
+use pipeline::explain::explain;
+use pipeline::graph::{Settings, Workflow, build};
+use pipeline::memo::{self, Question};
+use pipeline::registry::Registry;
+use pipeline::run::{Machine, Options, Session};
+use pipeline::schedule::Pools;
+use pipeline::source::scan;
+use pipeline::spec::{Spec, parse};
+use pipeline::store::Store;
+use pipeline::{Places, Stop};
+
+use crate::{copies, stages};
+
+type Answer = Result<bool, Box<dyn Error>>;
+
+/// A workflow file, the store and the machine.
+struct Setting {
+    spec: Spec,
+    registry: Registry,
+    store: Store,
+    machine: Machine,
+}
+
+impl Setting {
+    fn new(workflow: &str, store: &str, books: &str) -> Result<Self, Box<dyn Error>> {
+        let registry = copies::with_copies(stages::registry(&std::env::current_exe()?));
+        let places = Places([("books".to_owned(), books.into())].into());
+        let machine = Machine { places, pools: Pools { cpu: 2, ..Pools::default() }, host: String::new() };
+        let spec = parse(workflow, &fs::read_to_string(workflow)?)?;
+        Ok(Self { spec, registry, store: Store::open(Path::new(store))?, machine })
+    }
+    fn workflow(&self, targets: &[String]) -> Result<Workflow, Box<dyn Error>> {
+        Ok(build(&self.spec, &self.registry, &Settings::new(), targets)?)
+    }
+    fn session<'a>(&'a self, workflow: &'a Workflow) -> Session<'a> {
+        let (store, machine) = (&self.store, &self.machine);
+        Session { workflow, store, machine, progress: Arc::new(Deaf), stop: Stop::default() }
+    }
+}
+
+/// Brings a workflow up to date.
+pub(crate) fn up(workflow: &str, store: &str, books: &str) -> Answer {
+    let setting = Setting::new(workflow, store, books)?;
+    let question = Question::new(&setting.spec.name, setting.spec.sources.digest(), &Settings::new(), &[], "toy");
+    let Setting { store, registry, machine, .. } = &setting;
+    if let Some(standing) = memo::stand_still(&question, "", store, registry, machine, &Deaf)? {
+        println!("{} nodes, none ran", standing.nodes);
+        return Ok(true);
+    }
+    let workflow = setting.workflow(&[])?;
+    let session = setting.session(&workflow);
+    let summary = session.run(&Options::default())?;
+    let ran = summary.steps.iter().filter(|step| step.state == "ran").count();
+    println!("{} nodes, {ran} ran", workflow.order.len());
+    if summary.complete {
+        memo::keep(&question, &workflow, &summary.survey, &summary, store)?;
+    }
+    Ok(summary.complete)
+}
+
+/// Plans a workflow in full, without the shortcut of a kept answer.
+pub(crate) fn plan(workflow: &str, store: &str, books: &str) -> Answer {
+    let setting = Setting::new(workflow, store, books)?;
+    let workflow = setting.workflow(&[])?;
+    let session = setting.session(&workflow);
+    let survey = session.survey()?;
+    let (reuse, run, maybe) = session.plan(&survey, &Options::default().forced)?.counts();
+    println!("reuse {reuse}, run {run}, maybe {maybe}");
+    Ok(true)
+}
+
+/// Explains a node; only what it depends on is planned.
+pub(crate) fn why(workflow: &str, store: &str, books: &str, node: &str) -> Answer {
+    let setting = Setting::new(workflow, store, books)?;
+    let workflow = setting.workflow(&[node.to_owned()])?;
+    let session = setting.session(&workflow);
+    let survey = session.survey()?;
+    let plan = session.plan(&survey, &Options::default().forced)?;
+    for node in workflow.find(node) {
+        println!("{}", serde_json::to_string(&explain(&workflow, &plan, node, &setting.store)?)?);
+    }
+    Ok(true)
+}
+
+/// Looks through a tree of files as a source stage does.
+pub(crate) fn look_through(root: &str, cache: &str) -> Answer {
+    let begun = Instant::now();
+    let (found, cost) = scan(Path::new(root), &|_| true, Path::new(cache))?;
+    let (secs, digest) = (begun.elapsed().as_secs_f64(), found.digest());
+    println!("{} files, {} read, {} bytes, {:.1} ms, {digest}", cost.files, cost.read, cost.bytes, secs * 1e3);
+    Ok(true)
+}
+
+/// Does a command, then tells how much memory this process has taken at most.
+pub(crate) fn with_peak(command: impl FnOnce() -> Answer) -> Answer {
+    let answer = command()?;
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    if let Some(peak) = status.lines().find_map(|line| line.strip_prefix("VmHWM:")) {
+        println!("peak {}", peak.trim());
+    }
+    Ok(answer)
+}
