@@ -4,6 +4,7 @@
 //! stages: what becomes of an utterance is for others to say. [`synthetic`] writes a corpus of its own in the layout of a
 //! real one, so that everything can be tried without a download.
 
+pub mod check;
 mod corpus;
 mod error;
 pub mod esd;

@@ -179,6 +179,69 @@ impl Studio {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::files;
+
+    /// Path, bytes, and bytes that are not 0, of the recordings in a folder.
+    fn recordings(root: &Path) -> Vec<(String, usize, u64)> {
+        let is_recording = |path: &String| [".wav", ".flac", ".mp4"].iter().any(|ending| path.to_lowercase().ends_with(ending));
+        let read = |path: String| {
+            let bytes = std::fs::read(root.join(&path)).unwrap();
+            let loud = bytes.iter().skip(44).filter(|byte| **byte != 0).count() as u64;
+            (path, bytes.len(), loud)
+        };
+        let clips = files(root).into_iter().filter(|path| is_recording(path) && !path.contains("._"));
+        clips.map(read).filter(|(_, len, _)| *len > 0).collect()
+    }
+
+    #[test]
+    fn every_miniature_can_be_spoken() {
+        let folder = tempfile::tempdir().unwrap();
+        for corpus in MINIATURES {
+            let root = folder.path().join(corpus);
+            let written = write_miniature(corpus, &root, Miniature::default()).unwrap();
+            let clips = recordings(&root);
+            assert!(clips.len() as u64 >= written.clips && written.clips > 0, "{corpus}: {} of {}", clips.len(), written.clips);
+            for (path, len, loud) in clips {
+                assert!(len > 2_000 && loud as usize > len / 2, "{corpus}/{path}: {len} bytes, {loud} not 0");
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_options_give_the_same_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, seed: u64| {
+            let root = folder.path().join(name);
+            write_miniature("table", &root, Miniature { seed, ..Miniature::default() }).unwrap();
+            let mut hasher = blake3::Hasher::new();
+            for path in files(&root) {
+                hasher.update(path.as_bytes()).update(&std::fs::read(root.join(path)).unwrap());
+            }
+            hasher.finalize()
+        };
+        assert_eq!(write("first", 1), write("second", 1));
+        assert_ne!(write("third", 1), write("fourth", 2));
+    }
+
+    #[test]
+    fn emotions_sound_different() {
+        let voice = Voice::of(1, 0);
+        let said = |emotion: &str| voice.in_mood(mood(emotion)).say("no", 0, 16_000);
+        let len = |emotion: &str| said(emotion).len();
+        assert!(
+            len("Sad") > len("Neutral") && len("Neutral") > len("Angry"),
+            "{} {} {}",
+            len("Sad"),
+            len("Neutral"),
+            len("Angry")
+        );
+        let emotions = ["neutral", "anger", "joy", "sadness", "surprise", "fear", "disgust"];
+        let mut clips: Vec<_> = emotions.iter().map(|emotion| said(emotion)).collect();
+        clips.sort();
+        clips.dedup();
+        assert_eq!(clips.len(), emotions.len());
+        assert_eq!(said("neutral"), voice.say("no", 0, 16_000));
+    }
 
     #[test]
     fn what_cannot_be_written_is_refused() {
