@@ -43,6 +43,18 @@ fn what_is_amiss_is_named() {
 }
 
 #[test]
+fn texts_may_have_any_case_and_be_unreadable() {
+    let copy = Copy::of("vctk");
+    copy.remove("txt/p225/p225_001.txt");
+    copy.write("txt/p225/p225_001.TXT", "\n Again. \nmore\n");
+    copy.remove("txt/p225/p225_002.txt");
+    copy.write("txt/p225/p225_002.txt", "");
+    let listing = copy.list("vctk-0.80").unwrap();
+    assert!(shown_id(&listing, "p225_001").ends_with(" Again."));
+    assert_eq!(listing.utterances.iter().find(|u| u.id == "p225_002").unwrap().flags, ["no transcript"]);
+}
+
+#[test]
 fn two_recordings_of_one_sentence_are_not_both_taken() {
     let copy = Copy::of("vctk");
     copy.write("wav48/p225/p225_001_mic2.wav", "");
