@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::place::MINIATURE;
-use crate::synthetic::{MINIATURES, write_mute};
+use crate::synthetic::{MINIATURES, Miniature, write_mute};
 use crate::testing::files;
 use crate::{ALL, Corpus, CorpusError, Listing, Protocol};
 
@@ -23,7 +23,7 @@ fn every_reader_keeps_the_contract() {
     for &corpus in ALL {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("root");
-        write_mute(corpus.name(), &root).unwrap();
+        write_mute(corpus.name(), &root, Miniature::default()).unwrap();
         for protocol in corpus.protocols().iter().filter(|protocol| !ELSEWHERE.contains(&protocol.name)) {
             let listing = corpus.list(&root, protocol).unwrap();
             ids_are_unique_and_sorted_and_labels_known(protocol, &listing);

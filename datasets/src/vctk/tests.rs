@@ -33,7 +33,7 @@ fn what_is_amiss_is_named() {
     let listing = Copy::of("vctk").list("vctk-0.92-mic1").unwrap();
     let expected = [
         "wav48_silence_trimmed/log.txt: not the folder of a speaker of VCTK",
-        "wav48_silence_trimmed/p225/p225_099: `txt/p225` has its text, but there is no recording",
+        "wav48_silence_trimmed/p225/p225_999: `txt/p225` has its text, but there is no recording",
         "wav48_silence_trimmed/p226/p226_hello_mic1.flac: its name is not `p226_<number>_mic1`",
         "wav48_silence_trimmed/p226/p999_001_mic1.flac: its name is not `p226_<number>_mic1`",
     ];
