@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::place::MINIATURE;
-use crate::synthetic::{MINIATURES, write_mute};
+use crate::synthetic::{MINIATURES, Miniature, write_mute};
 use crate::testing::files;
 use crate::{ALL, Corpus, CorpusError, Listing, Protocol};
 
@@ -23,7 +23,7 @@ fn every_reader_keeps_the_contract() {
     for &corpus in ALL {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("root");
-        write_mute(corpus.name(), &root).unwrap();
+        write_mute(corpus.name(), &root, Miniature::default()).unwrap();
         for protocol in corpus.protocols().iter().filter(|protocol| !ELSEWHERE.contains(&protocol.name)) {
             let listing = corpus.list(&root, protocol).unwrap();
             ids_are_unique_and_sorted_and_labels_known(protocol, &listing);
@@ -32,6 +32,7 @@ fn every_reader_keeps_the_contract() {
             neither_what_is_not_wanted_nor_the_order_on_disk_matters(&root, corpus, protocol, &listing);
             published_sizes_apply_to_what_is_no_miniature(&root, corpus, protocol, &listing);
         }
+        damaged_label_files_are_read_or_refused(&root, corpus);
     }
 }
 
@@ -86,6 +87,36 @@ fn published_sizes_apply_to_what_is_no_miniature(root: &Path, corpus: &dyn Corpu
     fs::rename(root.join(MINIATURE), &aside).unwrap();
     assert_eq!(corpus.list(root, protocol).unwrap().expected, protocol.expected, "{}", protocol.name);
     fs::rename(aside, root.join(MINIATURE)).unwrap();
+}
+
+/// A reader may refuse or skip, but neither panic nor run for ever.
+fn damaged_label_files_are_read_or_refused(root: &Path, corpus: &dyn Corpus) {
+    let is_label = |path: &String| {
+        let endings = [".txt", ".csv", ".tsv", ".textgrid", ".md"];
+        !path.contains("._") && endings.iter().any(|ending| path.to_lowercase().ends_with(ending))
+    };
+    let labels: Vec<String> = files(root).into_iter().filter(is_label).collect();
+    let protocols: Vec<_> = corpus.protocols().iter().filter(|protocol| !ELSEWHERE.contains(&protocol.name)).collect();
+    // Not all of the many files that hold one sentence each.
+    for (number, path) in labels.iter().step_by(labels.len().div_ceil(12)).enumerate() {
+        let (path, protocol) = (root.join(path), protocols[number % protocols.len()]);
+        let whole = fs::read(&path).unwrap();
+        for round in 0..8 {
+            let at = whole.len() * (round * 5 % 8 + number % 3) / 11;
+            let mut damaged = whole.clone();
+            match round % 4 {
+                0 => damaged.truncate(at),
+                1 => drop(damaged.splice(at..at, *b"\t\"\xff\0,\n\"|[")),
+                2 => damaged.iter_mut().skip(at).step_by(7).for_each(|byte| *byte = byte.wrapping_mul(31) ^ 0x95),
+                _ => drop(damaged.drain(at..(at + whole.len() / 5).min(whole.len()))),
+            }
+            fs::write(&path, damaged).unwrap();
+            if let Ok(listing) = corpus.list(root, protocol) {
+                ids_are_unique_and_sorted_and_labels_known(protocol, &listing);
+            }
+        }
+        fs::write(&path, whole).unwrap();
+    }
 }
 
 #[test]

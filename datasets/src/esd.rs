@@ -12,7 +12,8 @@
 //!
 //! The emotion is the folder's name; the third field of the transcripts is not relied on. Layout A has the splits as folders.
 //! In layout B the number of a clip decides as it does in layout A: of the 350 numbers of an emotion the first 20 are
-//! evaluation, the next 30 test. Transcripts come in four encodings, and about fifteen English lines lack a tab.
+//! evaluation, the next 30 test. Transcripts come in four encodings, and about fifteen English lines lack a tab; what they say
+//! is kept as it is, curly quotes included.
 //!
 //! `esd-en-sure-asr` is what the code published with SURE reads for speech recognition: it takes UTF-16 for 8-bit text, so that
 //! the first utterance of each such file is lost (five of evaluation). Its log has one training utterance less besides, for a

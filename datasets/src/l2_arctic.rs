@@ -188,9 +188,9 @@ fn list_folder(
         let mut utterance = Utterance { speaker: Some(speaker.to_owned()), ..Utterance::new(id, path, split) };
         utterance.tag("first_language", language);
         utterance.tag("gender", gender);
-        match texts.remove(stem) {
-            None => utterance.flags.push("no transcript".to_owned()),
-            Some(inner) => utterance.transcript = Some(place.text(&inner)?.trim().to_owned()).filter(|text| !text.is_empty()),
+        utterance.transcript = texts.remove(stem).and_then(|inner| place.clip_text(&inner));
+        if utterance.transcript.is_none() {
+            utterance.flags.push("no transcript".to_owned());
         }
         if protocol.name == ANNOTATED {
             let Some(grid) = grids.remove(stem) else {
@@ -201,7 +201,8 @@ fn list_folder(
                 listing.skip_for(Cause::Known, path, defect.problem);
                 continue;
             }
-            if let Err(problem) = annotate(&mut utterance, &place.text(&grid)?) {
+            let text = place.clip_text(&grid).unwrap_or_default();
+            if let Err(problem) = annotate(&mut utterance, &text) {
                 listing.skip(path, problem);
                 continue;
             }

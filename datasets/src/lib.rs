@@ -1,9 +1,13 @@
 //! Reads speech corpora as their makers distribute them.
 //!
-//! A reader lists utterances with their labels and splits. It decodes no audio, hashes nothing and knows nothing of
-//! stages: what becomes of an utterance is for others to say. [`synthetic`] writes a corpus of its own in the layout of a
-//! real one, so that everything can be tried without a download.
+//! A reader lists utterances with their labels and splits. It decodes no audio, hashes no recording and knows nothing of
+//! stages: what becomes of an utterance is for others to say. [`check`] says whether a copy is complete. [`synthetic`] writes
+//! miniatures in the layout of every corpus, so that everything can be tried without a download.
+//!
+//! Where the code published with SURE did something that a sound experiment would not, there are two protocols: the sound
+//! one, which is the default, and one that repeats SURE, with a name of its own that shows in every result.
 
+pub mod check;
 mod corpus;
 mod error;
 pub mod esd;

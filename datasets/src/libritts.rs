@@ -117,10 +117,8 @@ impl Corpus for LibriTts {
                 let known = [".trans.tsv", ".book.tsv", ".original.txt", ".normalized.txt"];
                 let recordings = chapter.recordings(place, &["wav", "flac"], &known, listing)?;
                 for (id, path) in recordings.all() {
-                    let (original, normalised) = match texts.remove(id) {
-                        Some(texts) => texts,
-                        None => own_texts(place, &format!("{}/{id}", chapter.folder))?,
-                    };
+                    let own = || own_texts(place, &format!("{}/{id}", chapter.folder));
+                    let (original, normalised) = texts.remove(id).unwrap_or_else(own);
                     let mut utterance = chapter.utterance(id, path.to_owned(), original, &genders);
                     utterance.normalised = normalised;
                     let problems = DEFECTS.iter().filter(|defect| defect.id == id).map(|defect| defect.problem.to_owned());
@@ -170,12 +168,9 @@ fn parse(line: &str) -> Option<(&str, Texts)> {
 }
 
 /// The texts in the two files of an utterance.
-fn own_texts(place: &Place, inner: &str) -> Result<Texts, CorpusError> {
-    let read = |ending: &str| {
-        let file = format!("{inner}.{ending}.txt");
-        if place.is_file(&file) { Ok(some(place.text(&file)?.trim())) } else { Ok(None) }
-    };
-    Ok((read("original")?, read("normalized")?))
+fn own_texts(place: &Place, inner: &str) -> Texts {
+    let read = |ending: &str| place.clip_text(&format!("{inner}.{ending}.txt"));
+    (read("original"), read("normalized"))
 }
 
 fn some(text: &str) -> Option<String> {

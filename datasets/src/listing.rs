@@ -58,17 +58,15 @@ impl Listing {
     /// Sorts, and moves all but the first of several utterances with one id to the skipped.
     pub(crate) fn seal(mut self) -> Self {
         self.utterances.sort_by(|a, b| (&a.id, &a.path).cmp(&(&b.id, &b.path)));
-        let mut unique: Vec<Utterance> = Vec::with_capacity(self.utterances.len());
-        for utterance in std::mem::take(&mut self.utterances) {
-            match unique.last() {
-                Some(last) if last.id == utterance.id => {
-                    let reason = format!("its id `{}` is that of `{}`", utterance.id, last.path);
-                    self.skip(utterance.path, reason);
-                }
-                _ => unique.push(utterance),
+        let mut utterances = std::mem::take(&mut self.utterances);
+        utterances.dedup_by(|next, first| {
+            let is_second = next.id == first.id;
+            if is_second {
+                self.skip(std::mem::take(&mut next.path), format!("its id `{}` is that of `{}`", next.id, first.path));
             }
-        }
-        self.utterances = unique;
+            is_second
+        });
+        self.utterances = utterances;
         self.skipped.sort();
         self
     }

@@ -89,6 +89,12 @@ impl Place<'_> {
         self.bytes(inner).map(|bytes| decode(&bytes, fallback))
     }
 
+    /// The text of one clip, trimmed: a file that cannot be read or is empty is no reason to give up a corpus.
+    pub(crate) fn clip_text(&self, inner: &str) -> Option<String> {
+        let text = self.text(inner).ok()?;
+        Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+    }
+
     /// The content of a label file. Errors: it cannot be read.
     pub(crate) fn bytes(&self, inner: &str) -> Result<Vec<u8>, CorpusError> {
         let path = self.full(inner);

@@ -188,6 +188,7 @@ fn parse(line: &str) -> Result<(Split, Utterance), String> {
         label: Some((*intent).to_owned()),
         speaker: Some(voice.to_owned()),
         transcript: Some(words.join(" ")),
+        words: Vec::with_capacity(words.len()),
         ..Utterance::new(id, "", split)
     };
     let mut last = "O";

@@ -33,7 +33,7 @@ use std::path::Path;
 
 use crate::folder::Kind;
 use crate::place::{Layout, MINIATURE, Place, clean, split_of};
-use crate::{Corpus, CorpusError, Length, Listing, Protocol, Span, Split, Utterance};
+use crate::{Corpus, CorpusError, Facts, Length, Listing, Protocol, Span, Split, Utterance};
 use records::{Record, records};
 
 const LAYOUT: Layout = Layout {
@@ -53,6 +53,8 @@ const TABLES: [(&str, Option<Split>); 8] = [
     ("val", Some(Split::Dev)),
     ("test", Some(Split::Test)),
 ];
+/// Recordings without a row are looked for this many folders deep: a link may lead back to where it is.
+const DEEPEST: u32 = 8;
 const FORMATS: [&str; 3] = ["csv", "tsv", "jsonl"];
 
 static PROTOCOLS: &[Protocol] = &[Protocol {
@@ -82,25 +84,26 @@ impl Corpus for Table {
 
     /// Every table and every recording, wherever it lies.
     fn wants(&self, _: &Protocol, path: &str) -> bool {
-        path == MINIATURE || split_of_table(path).is_some() || is_recording(path)
+        path == MINIATURE || is_table(path) || is_recording(path)
     }
 
-    fn facts(&self, _: &Protocol) -> crate::Facts {
-        crate::Facts { repeats_names: true, ..crate::Facts::default() }
+    fn facts(&self, _: &Protocol) -> Facts {
+        Facts { repeats_names: true, ..Facts::default() }
     }
 
     fn list(&self, root: &Path, protocol: &Protocol) -> Result<Listing, CorpusError> {
         let names: Vec<String> = TABLES.iter().flat_map(|(stem, _)| FORMATS.map(|format| format!("{stem}.{format}"))).collect();
         let place = LAYOUT.open(root, &names.iter().map(String::as_str).collect::<Vec<_>>())?;
         let tables: Vec<&String> = names.iter().filter(|name| place.is_file(name)).collect();
-        if let Some(other) = tables.iter().find(|other| !may_stand_together(tables[0], other)) {
-            let problem = format!("`{}` is there too, and only one of them can be meant", tables[0]);
-            return Err(place.malformed(other, problem));
+        for (at, table) in tables.iter().enumerate() {
+            if let Some(first) = tables[..at].iter().find(|first| !may_stand_together(first, table)) {
+                return Err(place.malformed(table, format!("`{first}` is there too, and only one of them can be meant")));
+            }
         }
         let mut listing = Listing::default();
         let mut reader = Reader { place: &place, root, lengths: BTreeMap::new(), named: BTreeSet::new() };
         for table in tables {
-            let split = split_of_table(table).flatten();
+            let split = split_of_table(table);
             for record in records(&place, table)? {
                 let found = record.and_then(|record| reader.utterance(&record, split).map_err(|reason| (record.line, reason)));
                 match found {
@@ -115,17 +118,22 @@ impl Corpus for Table {
     }
 }
 
-/// The split of a table, if the path is one.
-fn split_of_table(path: &str) -> Option<Option<Split>> {
-    let (stem, format) = path.rsplit_once('.')?;
-    let is_known = FORMATS.contains(&format);
-    TABLES.iter().find(|(known, _)| is_known && *known == stem).map(|(_, split)| *split)
+/// Whether a path is that of a table.
+fn is_table(path: &str) -> bool {
+    path.rsplit_once('.')
+        .is_some_and(|(stem, format)| FORMATS.contains(&format) && TABLES.iter().any(|(known, _)| *known == stem))
 }
 
-/// Whether two tables can both be meant: they are of two splits.
+/// The split of a table that is of one.
+fn split_of_table(table: &str) -> Option<Split> {
+    let (stem, _) = table.rsplit_once('.')?;
+    TABLES.iter().find(|(known, _)| *known == stem)?.1
+}
+
+/// Whether two tables can both be meant: each is of a split of its own.
 fn may_stand_together(first: &str, other: &str) -> bool {
-    let splits = (split_of_table(first).flatten(), split_of_table(other).flatten());
-    first == other || matches!(splits, (Some(first), Some(other)) if first != other)
+    let splits = (split_of_table(first), split_of_table(other));
+    matches!(splits, (Some(first), Some(other)) if first != other)
 }
 
 fn is_recording(path: &str) -> bool {
@@ -200,12 +208,12 @@ impl Reader<'_> {
 
     /// Notes recordings that no row names.
     fn report_extra(&self, listing: &mut Listing) -> Result<(), CorpusError> {
-        let mut folders = vec![String::new()];
-        while let Some(folder) = folders.pop() {
+        let mut folders = vec![(String::new(), 0)];
+        while let Some((folder, depth)) = folders.pop() {
             for entry in self.place.entries(&folder)? {
                 let path = format!("{folder}{}", entry.name);
                 match entry.kind {
-                    Kind::Folder => folders.push(format!("{path}/")),
+                    Kind::Folder if depth < DEEPEST => folders.push((format!("{path}/"), depth + 1)),
                     _ if is_recording(&path) && !self.named.contains(&path) => listing.extra(path, "no row names it"),
                     _ => {}
                 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::synthetic::write_mute;
+use crate::synthetic::{Miniature, write_mute};
 use crate::{Corpus, CorpusError, Listing, Utterance, find};
 
 /// A mute miniature in a folder of its own.
@@ -17,7 +17,7 @@ pub(crate) struct Copy {
 impl Copy {
     pub(crate) fn of(corpus: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        write_mute(corpus, &folder.path().join("root")).unwrap();
+        write_mute(corpus, &folder.path().join("root"), Miniature::default()).unwrap();
         Self { folder, corpus: find(corpus).unwrap() }
     }
 

@@ -18,10 +18,10 @@
 //! microphone it took. Here the order is that of the names, so the sizes are SURE's and the members are not; the microphone is
 //! the protocol's. A sentence recorded by both microphones is in no protocol twice.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::folder::stem;
+use crate::folder::{Kind, stem};
 use crate::place::{Layout, MINIATURE, Place};
 use crate::{Corpus, CorpusError, Facts, Listing, Protocol, Split, Utterance};
 
@@ -118,7 +118,7 @@ impl Corpus for Vctk {
         let mut listing = Listing::default();
         for entry in place.entries(folder)? {
             let speaker = entry.name.as_str();
-            if SPEAKERS.contains(&speaker) {
+            if entry.kind == Kind::Folder && SPEAKERS.contains(&speaker) {
                 list_speaker(&place, folder, speaker, microphone, info.get(speaker), &mut listing)?;
             } else if !LEFT_OUT.contains(&speaker) {
                 listing.skip(place.path(&format!("{folder}/{speaker}")), "not the folder of a speaker of VCTK");
@@ -148,12 +148,13 @@ fn list_speaker(
     listing: &mut Listing,
 ) -> Result<(), CorpusError> {
     let texts_folder = format!("txt/{speaker}");
-    let mut texts = BTreeSet::new();
+    let mut texts = BTreeMap::new();
     if place.is_dir(&texts_folder) {
         for entry in place.entries(&texts_folder)? {
+            let inner = format!("{texts_folder}/{}", entry.name);
             match stem(&entry, &["txt"]) {
-                Ok(stem) => drop(texts.insert(stem.to_owned())),
-                Err(reason) => listing.skip(place.path(&format!("{texts_folder}/{}", entry.name)), reason),
+                Ok(stem) => drop(texts.insert(stem.to_owned(), inner)),
+                Err(reason) => listing.skip(place.path(&inner), reason),
             }
         }
     }
@@ -187,10 +188,9 @@ fn list_speaker(
         };
         let mut utterance =
             Utterance { label: Some(speaker.to_owned()), speaker: Some(speaker.to_owned()), ..Utterance::new(id, path, split) };
-        if texts.remove(&prompt) {
-            let text = place.text(&format!("{texts_folder}/{prompt}.txt"))?;
-            utterance.transcript = text.lines().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned);
-        }
+        let text = texts.remove(&prompt).and_then(|inner| place.clip_text(&inner));
+        // Should there be more lines, the first is the prompt.
+        utterance.transcript = text.and_then(|text| text.lines().next().map(|line| line.trim().to_owned()));
         if utterance.transcript.is_none() {
             utterance.flags.push("no transcript".to_owned());
         }
@@ -199,7 +199,7 @@ fn list_speaker(
         }
         listing.utterances.push(utterance);
     }
-    for prompt in texts {
+    for prompt in texts.into_keys() {
         listing.missing(
             place.path(&format!("{folder}/{speaker}/{prompt}")),
             format!("`{texts_folder}` has its text, but there is no recording"),

@@ -24,9 +24,9 @@ fn what_is_amiss_is_named() {
     let expected = [
         format!("{base}/dialog/EmoEvaluation/Ses02F_impro01.txt:14: 2 fields, expected 4"),
         format!(
-            "{base}/sentences/wav/Ses02F_impro01/Ses02F_impro01_F098.wav: line 15 of `Ses02F_impro01.txt` names it, but there is no such recording"
+            "{base}/sentences/wav/Ses02F_impro01/Ses02F_impro01_F998.wav: line 15 of `Ses02F_impro01.txt` names it, but there is no such recording"
         ),
-        format!("{base}/sentences/wav/Ses02F_impro01/Ses02F_impro01_F099.wav: no line of the labels names it"),
+        format!("{base}/sentences/wav/Ses02F_impro01/Ses02F_impro01_F999.wav: no line of the labels names it"),
     ];
     assert_eq!(reasons(&listing), expected);
     let flagged: Vec<_> = listing.utterances.iter().filter(|u| !u.flags.is_empty()).map(|u| u.id.as_str()).collect();

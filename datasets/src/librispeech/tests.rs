@@ -21,8 +21,8 @@ fn what_is_amiss_is_named() {
     let copy = Copy::of(CORPUS);
     let base = "LibriSpeech/train-clean-100/103";
     let expected = [
-        format!("{base}/1240/103-1240-0009.flac: `103-1240.trans.txt` names it, but there is no such recording"),
-        format!("{base}/1240/103-1240-0010.flac: `103-1240.trans.txt` does not name it"),
+        format!("{base}/1240/103-1240-9998.flac: `103-1240.trans.txt` names it, but there is no such recording"),
+        format!("{base}/1240/103-1240-9999.flac: `103-1240.trans.txt` does not name it"),
         format!("{base}/1240/103-1240.trans.txt:5: not an id, a space and a text"),
         format!("{base}/1240/cover.jpg: not a .flac or .wav file"),
         format!("{base}/notes: not the folder of a chapter"),

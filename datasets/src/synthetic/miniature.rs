@@ -59,7 +59,7 @@ const WRITERS: [(&str, Write); 13] = [
 /// What to write. Every field moves the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Miniature {
-    /// How often each speaker says each thing; 1 or more.
+    /// How often each speaker says each thing: 1 to 20.
     pub takes: u32,
     /// Another seed, other voices and other takes.
     pub seed: u64,
@@ -72,6 +72,9 @@ impl Default for Miniature {
     }
 }
 
+/// More would use up the numbers that clips have in some of the corpora.
+const MOST_TAKES: u32 = 20;
+
 /// Writes a miniature of a corpus, by the name of its reader. The folder appears whole or not at all.
 ///
 /// Errors: [`SynthesisError`]; a folder that has anything in it is never touched.
@@ -83,16 +86,16 @@ pub fn write_miniature(corpus: &str, root: &Path, options: Miniature) -> Result<
 ///
 /// Errors: as [`write_miniature`].
 #[cfg(test)]
-pub(crate) fn write_mute(corpus: &str, root: &Path) -> Result<Written, SynthesisError> {
-    write_with(corpus, root, Miniature::default(), |_, _, _, _| vec![0; 100])
+pub(crate) fn write_mute(corpus: &str, root: &Path, options: Miniature) -> Result<Written, SynthesisError> {
+    write_with(corpus, root, options, |_, _, _, _| vec![0; 100])
 }
 
 fn write_with(corpus: &str, root: &Path, options: Miniature, say: Say) -> Result<Written, SynthesisError> {
     let Some((name, body)) = WRITERS.iter().find(|(name, _)| *name == corpus) else {
         return Err(SynthesisError::Corpus { corpus: corpus.to_owned() });
     };
-    if options.takes == 0 {
-        return Err(SynthesisError::Number { expected: "1 take or more", found: 0 });
+    if !(1..=MOST_TAKES).contains(&options.takes) {
+        return Err(SynthesisError::Number { expected: "1 to 20 takes", found: u64::from(options.takes) });
     }
     publish(root, |aside| {
         let mut studio = Studio { folder: aside.to_owned(), options, say, written: Written::default() };
@@ -179,6 +182,88 @@ impl Studio {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::find;
+    use crate::testing::files;
+
+    /// Path, bytes, and bytes that are not 0, of the recordings in a folder.
+    fn recordings(root: &Path) -> Vec<(String, usize, u64)> {
+        let is_recording = |path: &String| [".wav", ".flac", ".mp4"].iter().any(|ending| path.to_lowercase().ends_with(ending));
+        let read = |path: String| {
+            let bytes = std::fs::read(root.join(&path)).unwrap();
+            let loud = bytes.iter().skip(44).filter(|byte| **byte != 0).count() as u64;
+            (path, bytes.len(), loud)
+        };
+        let clips = files(root).into_iter().filter(|path| is_recording(path) && !path.contains("._"));
+        clips.map(read).filter(|(_, len, _)| *len > 0).collect()
+    }
+
+    #[test]
+    fn every_miniature_can_be_spoken() {
+        let folder = tempfile::tempdir().unwrap();
+        for corpus in MINIATURES {
+            let root = folder.path().join(corpus);
+            let written = write_miniature(corpus, &root, Miniature::default()).unwrap();
+            let clips = recordings(&root);
+            assert!(clips.len() as u64 >= written.clips && written.clips > 0, "{corpus}: {} of {}", clips.len(), written.clips);
+            for (path, len, loud) in clips {
+                assert!(len > 2_000 && loud as usize > len / 2, "{corpus}/{path}: {len} bytes, {loud} not 0");
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_options_give_the_same_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, seed: u64| {
+            let root = folder.path().join(name);
+            write_miniature("table", &root, Miniature { seed, ..Miniature::default() }).unwrap();
+            let mut hasher = blake3::Hasher::new();
+            for path in files(&root) {
+                hasher.update(path.as_bytes()).update(&std::fs::read(root.join(path)).unwrap());
+            }
+            hasher.finalize()
+        };
+        assert_eq!(write("first", 1), write("second", 1));
+        assert_ne!(write("third", 1), write("fourth", 2));
+    }
+
+    #[test]
+    fn more_takes_are_more_utterances_and_the_same_quirks() {
+        let folder = tempfile::tempdir().unwrap();
+        for corpus in MINIATURES {
+            let list = |takes| {
+                let root = folder.path().join(format!("{corpus}{takes}"));
+                write_mute(corpus, &root, Miniature { takes, ..Miniature::default() }).unwrap();
+                let corpus = find(corpus).unwrap();
+                let listing = corpus.list(&root, &corpus.protocols()[0]).unwrap();
+                let flagged = listing.utterances.iter().filter(|utterance| !utterance.flags.is_empty()).count();
+                (listing.utterances.len(), listing.skipped.len(), flagged)
+            };
+            let ((few, skipped, flagged), (many, skipped_of_many, flagged_of_many)) = (list(1), list(3));
+            assert!(many >= 2 * few && skipped == skipped_of_many, "{corpus}: {few} {skipped}, {many} {skipped_of_many}");
+            assert!(flagged <= flagged_of_many, "{corpus}: {flagged}, {flagged_of_many}");
+        }
+    }
+
+    #[test]
+    fn emotions_sound_different() {
+        let voice = Voice::of(1, 0);
+        let said = |emotion: &str| voice.in_mood(mood(emotion)).say("no", 0, 16_000);
+        let len = |emotion: &str| said(emotion).len();
+        assert!(
+            len("Sad") > len("Neutral") && len("Neutral") > len("Angry"),
+            "{} {} {}",
+            len("Sad"),
+            len("Neutral"),
+            len("Angry")
+        );
+        let emotions = ["neutral", "anger", "joy", "sadness", "surprise", "fear", "disgust"];
+        let mut clips: Vec<_> = emotions.iter().map(|emotion| said(emotion)).collect();
+        clips.sort();
+        clips.dedup();
+        assert_eq!(clips.len(), emotions.len());
+        assert_eq!(said("neutral"), voice.say("no", 0, 16_000));
+    }
 
     #[test]
     fn what_cannot_be_written_is_refused() {
@@ -189,6 +274,7 @@ mod tests {
             assert!(error.starts_with(message), "{error}");
         };
         check("nonesuch", 1, "no miniature of `nonesuch`, only of ");
-        check("esd", 0, "expected 1 take or more, found 0");
+        check("esd", 0, "expected 1 to 20 takes, found 0");
+        check("esd", 21, "expected 1 to 20 takes, found 21");
     }
 }

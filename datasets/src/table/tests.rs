@@ -65,7 +65,7 @@ fn stretches_are_in_samples_or_in_seconds_of_the_recording() {
 
 #[test]
 fn without_a_split_the_speaker_decides_and_new_rows_move_no_other() {
-    let rows = |count: u32| (0..count).map(|n| format!("c{n}.wav\tspeaker{}\n", n / 2)).collect::<String>();
+    let rows = |count: u32| (0..count).map(|n| format!("c{n}.wav\tspeaker{}", n / 2)).collect::<Vec<_>>().join("\n");
     let names: Vec<_> = (0..80).map(|n| format!("c{n}.wav")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let all = list("table.tsv", &format!("path\tspeaker\n{}", rows(80)), &names).unwrap();
@@ -90,9 +90,12 @@ fn tables_may_be_of_splits_but_not_of_the_same() {
     let listing = Table.list(root.path(), &PROTOCOLS[0]).unwrap();
     assert_eq!(listing.utterances.iter().map(shown).collect::<Vec<_>>(), ["a train - - a.wav -", "b dev - - b.WAV x"]);
     assert_eq!(reasons(&listing), ["validation.jsonl:2: split `test` in the table of dev"]);
-    write("train.tsv", "path\na.wav\n");
+    std::os::unix::fs::symlink(root.path(), root.path().join("loop")).unwrap();
+    let looped = Table.list(root.path(), &PROTOCOLS[0]).unwrap();
+    assert_eq!((looped.utterances, looped.skipped[0].path.starts_with("loop/a.wav")), (listing.utterances, true));
+    write("valid.tsv", "path\na.wav\n");
     let error = Table.list(root.path(), &PROTOCOLS[0]).unwrap_err().to_string();
-    assert!(error.contains("train.tsv` cannot be understood: `train.csv` is there too"), "{error}");
+    assert!(error.contains("validation.jsonl` cannot be understood: `valid.tsv` is there too"), "{error}");
 }
 
 proptest! {

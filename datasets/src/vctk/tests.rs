@@ -33,13 +33,25 @@ fn what_is_amiss_is_named() {
     let listing = Copy::of("vctk").list("vctk-0.92-mic1").unwrap();
     let expected = [
         "wav48_silence_trimmed/log.txt: not the folder of a speaker of VCTK",
-        "wav48_silence_trimmed/p225/p225_099: `txt/p225` has its text, but there is no recording",
+        "wav48_silence_trimmed/p225/p225_999: `txt/p225` has its text, but there is no recording",
         "wav48_silence_trimmed/p226/p226_hello_mic1.flac: its name is not `p226_<number>_mic1`",
         "wav48_silence_trimmed/p226/p999_001_mic1.flac: its name is not `p226_<number>_mic1`",
     ];
     assert_eq!(reasons(&listing), expected);
     let flagged: Vec<_> = listing.utterances.iter().filter(|u| !u.flags.is_empty()).map(|u| u.id.as_str()).collect();
     assert_eq!(flagged, ["p376_011_mic1"]);
+}
+
+#[test]
+fn texts_may_have_any_case_and_be_unreadable() {
+    let copy = Copy::of("vctk");
+    copy.remove("txt/p225/p225_001.txt");
+    copy.write("txt/p225/p225_001.TXT", "\n Again. \nmore\n");
+    copy.remove("txt/p225/p225_002.txt");
+    copy.write("txt/p225/p225_002.txt", "");
+    let listing = copy.list("vctk-0.80").unwrap();
+    assert!(shown_id(&listing, "p225_001").ends_with(" Again."));
+    assert_eq!(listing.utterances.iter().find(|u| u.id == "p225_002").unwrap().flags, ["no transcript"]);
 }
 
 #[test]

@@ -26,8 +26,8 @@ pub(super) fn write(studio: &mut Studio) -> Result<(), SynthesisError> {
         if session == 2 {
             labels = labels.trim_end_matches("C-E1:\tNeutral;\t()\r\n").to_owned();
             labels.push_str("[1.0 - 2.0]\ttoo few\r\n");
-            labels.push_str(&format!("[1.0 - 2.0]\t{dialog}_F098\tneu\t[2.5000, 2.5000, 3.0000]\r\n\r\n"));
-            studio.text(&format!("{base}/sentences/wav/{dialog}/{dialog}_F099.wav"), "")?;
+            labels.push_str(&format!("[1.0 - 2.0]\t{dialog}_F998\tneu\t[2.5000, 2.5000, 3.0000]\r\n\r\n"));
+            studio.text(&format!("{base}/sentences/wav/{dialog}/{dialog}_F999.wav"), "")?;
         }
         transcripts.push_str("M: an aside without a turn\r\n");
         studio.text(&format!("{base}/dialog/EmoEvaluation/{dialog}.txt"), &labels)?;

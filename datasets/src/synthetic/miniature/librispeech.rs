@@ -27,8 +27,8 @@ pub(super) fn write(studio: &mut Studio) -> Result<(), SynthesisError> {
             transcripts.push_str(&format!("{id} {text}\n"));
         }
         if speaker == 0 {
-            transcripts.push_str("NO ID\r\n\r\n103-1240-0009 NOT THERE\r\n");
-            studio.text(&format!("{folder}/103-1240-0010.flac"), "")?;
+            transcripts.push_str("NO ID\r\n\r\n103-1240-9998 NOT THERE\r\n");
+            studio.text(&format!("{folder}/103-1240-9999.flac"), "")?;
             studio.text(&format!("{folder}/cover.jpg"), "")?;
             studio.debris(&format!("{folder}/103-1240-0000.flac"))?;
         }

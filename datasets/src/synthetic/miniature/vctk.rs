@@ -47,7 +47,7 @@ pub(super) fn write(studio: &mut Studio) -> Result<(), SynthesisError> {
     }
     studio.text("speaker-info.txt", INFO)?;
     studio.text("wav48_silence_trimmed/log.txt", "")?;
-    studio.text("txt/p225/p225_099.txt", "Nobody says this.\n")?;
+    studio.text("txt/p225/p225_999.txt", "Nobody says this.\n")?;
     for name in ["p226_hello_mic1", "p999_001_mic1"] {
         studio.text(&format!("wav48_silence_trimmed/p226/{name}.flac"), "")?;
     }
