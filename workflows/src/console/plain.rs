@@ -46,7 +46,7 @@ impl Plain {
             Outcome::Stopped => {}
             Outcome::Blocked { by } => self.say(&format!("{node}: not run, since {by} failed")),
             Outcome::Held { by } => {
-                self.say(&format!("{node}: not run, since {by} is not up to date and --only leaves it alone"))
+                self.say(&format!("{node}: not run, since {by} is not up to date and --only leaves it alone"));
             }
         }
     }
