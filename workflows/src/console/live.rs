@@ -90,7 +90,7 @@ impl Live {
             Outcome::Failed { .. } => self.say(&failure(node, outcome).unwrap_or_default()),
             Outcome::Blocked { by } => self.say(&format!("{node}: not run, since {by} failed")),
             Outcome::Held { by } => {
-                self.say(&format!("{node}: not run, since {by} is not up to date and --only leaves it alone"))
+                self.say(&format!("{node}: not run, since {by} is not up to date and --only leaves it alone"));
             }
             _ => {}
         }
