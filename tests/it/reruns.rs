@@ -60,7 +60,7 @@ fn second_run_reuses_everything_and_edits_rerun_only_what_they_touch() {
     let why = project.sure(&["why", &format!("./tiny.toml:{}", planned[0])]);
     assert!(why.out.contains(&format!("changed {test} (")), "{}{}", why.out, why.err);
     let log = project.sure(&["run", "./tiny.toml"]);
-    assert!(log.ok && log.err.contains("shards[") && log.err.contains("evaluate["), "{}", log.err);
+    assert!(log.ok && log.err.contains("shards#") && log.err.contains("evaluate["), "{}", log.err);
     assert!(!log.err.contains("train["), "a test recording must not cause training: {}", log.err);
     let why = project.sure(&["why", "evaluate[method=lora]"]);
     assert!(why.out.contains(&test), "{}{}", why.out, why.err);

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Publishing: hash and protect every file of the attempt, rename it into place, record it; then, many at a time, bring it all
-//! to the disk and settle it (see [`settle`]). Killed anywhere in between, the store holds only whole artifacts, and a power
+//! to the disk and settle it (see `settle`). Killed anywhere in between, the store holds only whole artifacts, and a power
 //! failure loses at most what was not settled.
 
 use std::collections::HashMap;
