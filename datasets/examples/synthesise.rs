@@ -19,7 +19,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    println!("{} clips, {:.0} s", written.clips, written.num_samples as f64 / 16_000.0);
+    println!("{} clips, {:.0} s", written.clips, written.secs());
     match SpeechCommands.protocol(None).and_then(|protocol| SpeechCommands.list(&root, protocol)) {
         Ok(listing) => {
             for split in Split::ALL {

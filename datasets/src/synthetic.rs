@@ -53,6 +53,15 @@ pub struct Written {
     pub clips: u64,
     /// Their samples.
     pub num_samples: u64,
+    /// How long they last, in microseconds.
+    pub micros: u64,
+}
+
+impl Written {
+    /// How long the clips last, in seconds.
+    pub fn secs(&self) -> f64 {
+        self.micros as f64 / 1e6
+    }
 }
 
 /// Why no corpus was written.
@@ -148,6 +157,7 @@ fn write_aside(aside: &Path, options: &Options) -> Result<Written, SynthesisErro
                 let samples = voice.say(word, take, options.sample_rate);
                 written.clips += 1;
                 written.num_samples += samples.len() as u64;
+                written.micros += samples.len() as u64 * 1_000_000 / u64::from(options.sample_rate);
                 let name = format!("{word}/{}_nohash_{take}.wav", voice.name());
                 write(&aside.join(&name), &wav(&samples, options.sample_rate))?;
                 match speaker / held_out {

@@ -187,16 +187,23 @@ pub(crate) struct DoctorArgs {
 #[derive(Args)]
 pub(crate) struct SynthArgs {
     /// The corpus whose layout it has
-    #[arg(value_parser = ["speech_commands"])]
+    #[arg(value_parser = datasets::synthetic::MINIATURES)]
     pub(crate) corpus: String,
     /// The folder to make; it must not exist or be empty
     pub(crate) folder: PathBuf,
-    /// Number of speakers
-    #[arg(long, default_value_t = 16)]
-    pub(crate) speakers: u32,
-    /// Recordings of each word by each speaker
-    #[arg(long, default_value_t = 5)]
-    pub(crate) takes: u32,
+    /// Number of speakers, of `speech_commands` [default: 16]
+    #[arg(long)]
+    pub(crate) speakers: Option<u32>,
+    /// Speakers besides those that every miniature of the corpus has, of all others [default: enough to learn from]
+    #[arg(long, value_name = "N", conflicts_with = "speakers")]
+    pub(crate) more_speakers: Option<u32>,
+    /// How often each speaker says each thing [default: enough to learn from]
+    #[arg(long)]
+    pub(crate) takes: Option<u32>,
+    /// With everything that is odd about real copies: damaged names, stray files, rows without recordings. The others have that
+    /// always; `speech_commands` is clean without
+    #[arg(long)]
+    pub(crate) quirks: bool,
     /// Seed; the same seed gives the same bytes everywhere
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,

@@ -1,4 +1,5 @@
-//! Miniatures: a few dozen clips in the layout of a real corpus, with the quirks that its readers must cope with.
+//! Miniatures: a few dozen clips in the layout of a real corpus, with the quirks that its readers must cope with; or a few
+//! hundred, with more speakers and sentences, so that a small model can learn from them ([`Miniature::to_learn_from`]).
 //!
 //! Labels are true to the sound: speakers have voices of their own, emotions a prosody, transcripts are what is said. Not true
 //! is the format of some recordings: where the real corpus has FLAC, MP3 or MP4, the miniature has **WAV bytes under the
@@ -22,6 +23,7 @@ mod vctk;
 
 use std::path::{Path, PathBuf};
 
+use super::arithmetic::Random;
 use super::voice::{Prosody, Voice};
 use super::{SynthesisError, Written, phones, publish, wav, write};
 use crate::place::MINIATURE;
@@ -59,8 +61,12 @@ const WRITERS: [(&str, Write); 13] = [
 /// What to write. Every field moves the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Miniature {
-    /// How often each speaker says each thing: 1 to 20.
+    /// How often each speaker says each thing: 1 to 20. Where splits have speakers of their own, those of dev and test say it
+    /// half as often.
     pub takes: u32,
+    /// Speakers besides the few that show the layout, 0 to 12 and at most as many as the corpus has names for. With any, what
+    /// is said varies too: sentences of known words in ever other order.
+    pub more_speakers: u32,
     /// Another seed, other voices and other takes.
     pub seed: u64,
 }
@@ -68,12 +74,37 @@ pub struct Miniature {
 impl Default for Miniature {
     /// As small as it gets.
     fn default() -> Self {
-        Self { takes: 1, seed: 1 }
+        Self { takes: 1, more_speakers: 0, seed: 1 }
+    }
+}
+
+impl Miniature {
+    /// Enough of a corpus for a small model to learn its task from, in minutes of audio; nothing for other corpora than
+    /// [`MINIATURES`].
+    pub fn to_learn_from(corpus: &str) -> Self {
+        let (takes, more_speakers) = match corpus {
+            "audio_snips" => (8, 12),
+            "esd" => (4, 1),
+            "fleurs" => (12, 12),
+            "fluent_speech_commands" => (4, 8),
+            "fsdd" => (10, 4),
+            "iemocap" => (10, 1),
+            "l2_arctic" => (8, 4),
+            "librispeech" => (12, 8),
+            "libritts" => (12, 4),
+            "meld" => (20, 4),
+            "speech_commands" => (5, 12),
+            "table" => (20, 2),
+            "vctk" => (4, 6),
+            _ => (1, 0),
+        };
+        Self { takes, more_speakers, ..Self::default() }
     }
 }
 
 /// More would use up the numbers that clips have in some of the corpora.
 const MOST_TAKES: u32 = 20;
+const MOST_SPEAKERS: u32 = 12;
 
 /// Writes a miniature of a corpus, by the name of its reader. The folder appears whole or not at all.
 ///
@@ -97,6 +128,9 @@ fn write_with(corpus: &str, root: &Path, options: Miniature, say: Say) -> Result
     if !(1..=MOST_TAKES).contains(&options.takes) {
         return Err(SynthesisError::Number { expected: "1 to 20 takes", found: u64::from(options.takes) });
     }
+    if options.more_speakers > MOST_SPEAKERS {
+        return Err(SynthesisError::Number { expected: "0 to 12 more speakers", found: u64::from(options.more_speakers) });
+    }
     publish(root, |aside| {
         let mut studio = Studio { folder: aside.to_owned(), options, say, written: Written::default() };
         studio.text(MINIATURE, &about(name))?;
@@ -113,16 +147,35 @@ fn about(corpus: &str) -> String {
     )
 }
 
+/// How every word is pronounced, in the form of the `LibriSpeech` lexicon: capitals, `ARPAbet`, the first vowel stressed.
+fn lexicon() -> String {
+    let mut lines: Vec<String> = phones::words()
+        .map(|word| {
+            let mut stress = 1;
+            let phones = phones::sounds(word).iter().map(|phone| {
+                let is_vowel = phone.starts_with(['A', 'E', 'I', 'O', 'U']);
+                let shown = if is_vowel { format!("{phone}{stress}") } else { (*phone).to_owned() };
+                stress = if is_vowel { 0 } else { stress };
+                shown
+            });
+            let phones = phones.collect::<Vec<_>>().join(" ");
+            format!("{}\t{phones}\n", if word == "its" { "IT'S".to_owned() } else { word.to_uppercase() })
+        })
+        .collect();
+    lines.sort();
+    lines.concat()
+}
+
 /// How an emotion sounds.
 fn mood(emotion: &str) -> Prosody {
     let prosody = |pitch, swing, tempo, breathiness| Prosody { pitch, swing, tempo, breathiness };
     match emotion.to_lowercase().as_str() {
-        "angry" | "anger" | "ang" => prosody(1.2, 2.0, 1.25, 0.5),
-        "happy" | "joy" | "hap" | "exc" => prosody(1.3, 2.5, 1.1, 1.0),
-        "sad" | "sadness" => prosody(0.85, 0.4, 0.75, 2.0),
-        "surprise" | "sur" => prosody(1.45, -2.0, 1.0, 1.0),
-        "fear" | "fea" => prosody(1.4, 0.3, 1.3, 3.0),
-        "disgust" | "dis" | "fru" => prosody(0.9, 1.5, 0.85, 0.7),
+        "angry" | "anger" | "ang" => prosody(1.05, 1.5, 1.5, 0.3),
+        "happy" | "joy" | "hap" | "exc" => prosody(1.45, 4.0, 1.15, 1.0),
+        "sad" | "sadness" => prosody(0.8, 0.3, 0.65, 3.0),
+        "surprise" | "sur" => prosody(1.5, -4.0, 1.0, 1.0),
+        "fear" | "fea" => prosody(1.4, 0.1, 1.5, 6.0),
+        "disgust" | "dis" | "fru" => prosody(0.75, 3.0, 0.75, 0.5),
         _ => prosody(1.0, 1.0, 1.0, 1.0),
     }
 }
@@ -144,7 +197,36 @@ struct Studio {
     written: Written,
 }
 
+/// What sentences beyond the fixed ones are made of: few words, and as different as can be.
+const VOCABULARY: [&str; 20] = [
+    "one", "two", "three", "four", "five", "six", "seven", "yes", "no", "left", "right", "stop", "go", "happy", "dog", "cat",
+    "house", "tree", "music", "please",
+];
+
 impl Studio {
+    /// Whether there is more than the layout to be seen.
+    fn is_varied(&self) -> bool {
+        self.options.more_speakers > 0
+    }
+
+    /// How often something is said in a split whose speakers are its own.
+    fn takes_of(&self, split: &str) -> u32 {
+        if split.starts_with("train") { self.options.takes } else { self.options.takes.div_ceil(2) }
+    }
+
+    /// The sentence of a number: two to four words of the vocabulary.
+    fn sentence(&self, number: u32) -> String {
+        let mut random = Random::of(&[self.options.seed, 0x5e47, u64::from(number)]);
+        let words = (0..2 + random.next() % 3).map(|_| VOCABULARY[(random.next() % VOCABULARY.len() as u64) as usize]);
+        words.collect::<Vec<_>>().join(" ")
+    }
+
+    /// The same as written: with a capital and a full stop.
+    fn written_sentence(&self, number: u32) -> String {
+        let sentence = self.sentence(number);
+        format!("{}{}.", sentence[..1].to_uppercase(), &sentence[1..])
+    }
+
     /// Says a text in WAV. What is not a letter parts words, but an apostrophe is passed over, and `&` is a word.
     fn clip(&mut self, path: &str, sample_rate: u32, line: Line) -> Result<(), SynthesisError> {
         let voice = Voice::of(self.options.seed, line.speaker).in_mood(mood(line.emotion));
@@ -158,6 +240,7 @@ impl Studio {
         }
         self.written.clips += 1;
         self.written.num_samples += samples.len() as u64;
+        self.written.micros += samples.len() as u64 * 1_000_000 / u64::from(sample_rate);
         self.bytes(path, &wav(&samples, sample_rate))
     }
 
@@ -182,8 +265,8 @@ impl Studio {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::find;
     use crate::testing::files;
+    use crate::{Split, find};
 
     /// Path, bytes, and bytes that are not 0, of the recordings in a folder.
     fn recordings(root: &Path) -> Vec<(String, usize, u64)> {
@@ -246,6 +329,22 @@ mod tests {
     }
 
     #[test]
+    fn there_is_enough_to_learn_from_in_every_split() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in MINIATURES {
+            let root = folder.path().join(name);
+            let written = write_mute(name, &root, Miniature::to_learn_from(name)).unwrap();
+            let corpus = find(name).unwrap();
+            let listing = corpus.list(&root, &corpus.protocols()[0]).unwrap();
+            let [train, dev, test] = Split::ALL.map(|split| listing.count(split));
+            // IEMOCAP's splits are sessions, FSDD and a table hold out what their names and rows say.
+            assert!(train >= 80 && dev >= 20 && test >= 20, "{name}: {train} {dev} {test} of {} clips", written.clips);
+            let speakers = listing.names_of(|utterance| utterance.speaker.as_deref()).len();
+            assert!(speakers >= 4 || name == "fleurs", "{name}: {speakers} speakers");
+        }
+    }
+
+    #[test]
     fn emotions_sound_different() {
         let voice = Voice::of(1, 0);
         let said = |emotion: &str| voice.in_mood(mood(emotion)).say("no", 0, 16_000);
@@ -276,5 +375,8 @@ mod tests {
         check("nonesuch", 1, "no miniature of `nonesuch`, only of ");
         check("esd", 0, "expected 1 to 20 takes, found 0");
         check("esd", 21, "expected 1 to 20 takes, found 21");
+        let options = Miniature { more_speakers: 13, ..Miniature::default() };
+        let error = write_miniature("esd", &folder.path().join("new"), options).unwrap_err().to_string();
+        assert_eq!(error, "expected 0 to 12 more speakers, found 13");
     }
 }

@@ -21,7 +21,9 @@ pub(super) fn write(studio: &mut Studio) -> Result<(), SynthesisError> {
             for (split, first, share) in FIRST {
                 for index in 0..takes * share {
                     let number = block * 350 + first + index;
-                    let (english, chinese) = SENTENCES[(number / 2 % 2) as usize];
+                    let (fixed, chinese) = SENTENCES[(number / 2 % 2) as usize];
+                    let varied = studio.written_sentence(first + index);
+                    let english = if studio.is_varied() && index >= share { varied.as_str() } else { fixed };
                     let path = path_of(&name, emotion, split, number);
                     studio.clip(&path, 16_000, Line { speaker, take: number, emotion, text: english })?;
                     let (sentence, emotion) = if speaker <= 10 { (chinese, mandarin) } else { (english, emotion) };

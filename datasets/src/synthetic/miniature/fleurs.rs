@@ -13,10 +13,16 @@ const SENTENCES: [(&str, &str); 3] = [
 pub(super) fn write(studio: &mut Studio) -> Result<(), SynthesisError> {
     for (split, first) in [("train", 1_001), ("dev", 2_001), ("test", 3_001)] {
         let mut table = String::new();
-        for index in 0..4 * studio.options.takes {
-            let (raw, normalised) = SENTENCES[if index % 4 == 2 { 0 } else { index as usize % 4 % 3 }];
+        let readers = if split == "train" { 4 + studio.options.more_speakers } else { 4 };
+        for index in 0..readers * studio.takes_of(split) {
+            let varied = studio.written_sentence(first + index);
+            let plain = studio.sentence(first + index);
+            let (raw, normalised) = match SENTENCES.get(if index % 4 == 2 { 0 } else { index as usize % 4 % 3 }) {
+                Some(texts) if !studio.is_varied() || index < 4 => *texts,
+                _ => (varied.as_str(), plain.as_str()),
+            };
             let (sentence, name) = (if index % 4 == 2 { index - 1 } else { index + 1 }, first + index);
-            let line = Line { speaker: first / 1_000 * 4 + index % 4, take: index, emotion: "neutral", text: raw };
+            let line = Line { speaker: first / 1_000 * 20 + index % readers, take: index, emotion: "neutral", text: raw };
             studio.clip(&format!("data/en_us/audio/{split}/{name}.wav"), 16_000, line)?;
             let letters = normalised.replace(' ', "|").chars().map(String::from).collect::<Vec<_>>().join(" ");
             let num_samples = if (split, index) == ("test", 3) { 320_000 } else { 24_000 };
@@ -24,7 +30,7 @@ pub(super) fn write(studio: &mut Studio) -> Result<(), SynthesisError> {
             table.push_str(&format!("{sentence}\t{name}.wav\t{raw}\t{normalised}\t{letters} |\t{num_samples}\t{gender}\r\n"));
         }
         if split == "train" {
-            let name = first + 4 * studio.options.takes;
+            let name = first + readers * studio.takes_of(split);
             studio.clip(
                 &format!("data/en_us/audio/train/{name}.WAV"),
                 16_000,

@@ -1,4 +1,4 @@
-//! Fluent Speech Commands: two speakers in each split give six commands.
+//! Fluent Speech Commands: two speakers in each split, and more to train on, give six commands.
 
 use super::{Line, Studio};
 use crate::synthetic::SynthesisError;
@@ -15,12 +15,15 @@ const SPLITS: [(&str, [&str; 2]); 3] = [("train", ["kLr0", "V4ej"]), ("valid", [
 
 pub(super) fn write(studio: &mut Studio) -> Result<(), SynthesisError> {
     for ((split, speakers), which) in SPLITS.into_iter().zip(0..) {
+        let more = if split == "train" { studio.options.more_speakers } else { 0 };
+        let speakers = speakers.map(str::to_owned).into_iter().chain((0..more).map(|number| format!("more{number:02}")));
         let mut table = ",path,speakerId,transcription,action,object,location\r\n".to_owned();
-        for (name, speaker) in speakers.into_iter().zip(which * 2..) {
+        for (name, index) in speakers.zip(0..) {
+            let speaker = if index < 2 { which * 2 + index } else { 4 + index };
             for ((text, intent), command) in COMMANDS.into_iter().zip(0..) {
-                for take in 0..studio.options.takes {
+                for take in 0..studio.takes_of(split) {
                     let path = format!("wavs/speakers/{name}/u{command:03}-{take}");
-                    let extension = if (name, command) == ("V4ej", 2) { "WAV" } else { "wav" };
+                    let extension = if (name.as_str(), command) == ("V4ej", 2) { "WAV" } else { "wav" };
                     studio.clip(&format!("{path}.{extension}"), 16_000, Line { speaker, take, emotion: "neutral", text })?;
                     table.push_str(&format!("{command},{path}.wav,{name},\"{text}\",{intent}\r\n"));
                 }

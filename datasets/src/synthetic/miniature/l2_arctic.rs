@@ -6,16 +6,22 @@ use crate::synthetic::SynthesisError;
 const SENTENCES: [&str; 2] = ["Turn left, please.", "It\u{2019}s good, is it?"];
 /// The folder of a speaker: the last is nested, as unpacking its own archive leaves it.
 const SPEAKERS: [&str; 3] = ["ABA", "YDCK", "NJS/NJS"];
+const MORE: [&str; 4] = ["EBVS", "THV", "TLV", "HKK"];
 
 pub(super) fn write(studio: &mut Studio) -> Result<(), SynthesisError> {
-    for (folder, speaker) in SPEAKERS.into_iter().zip(0..) {
+    for (folder, speaker) in SPEAKERS.into_iter().chain(MORE).zip(0..3 + studio.options.more_speakers) {
         for index in 0..4 * studio.options.takes {
             let name = match (folder, index) {
                 ("YDCK", 3) => "arctic_a0209".to_owned(),
                 _ => format!("arctic_a{:04}", index + 1),
             };
-            let text = SENTENCES[index as usize % 2];
-            studio.clip(&format!("{folder}/wav/{name}.wav"), 44_100, Line { speaker, take: index, emotion: "neutral", text })?;
+            let text = if studio.is_varied() && index >= 4 {
+                studio.written_sentence(index)
+            } else {
+                SENTENCES[index as usize % 2].to_owned()
+            };
+            let line = Line { speaker, take: index, emotion: "neutral", text: &text };
+            studio.clip(&format!("{folder}/wav/{name}.wav"), 44_100, line)?;
             studio.text(&format!("{folder}/transcript/{name}.txt"), &format!("{text}\r\n"))?;
         }
     }

@@ -1,4 +1,5 @@
-//! LibriSpeech: two chapters to train on, one each for dev and test. The `.flac` files are WAV inside.
+//! LibriSpeech: two chapters or more to train on, one each for dev and test, and a lexicon of every word that is said. The
+//! `.flac` files are WAV inside.
 
 use super::{Line, Studio};
 use crate::synthetic::SynthesisError;
@@ -18,12 +19,20 @@ const SPEAKERS: &str = "; Some comments\n;ID  |SEX| SUBSET           |MINUTES| N
     1034 | M | train-clean-100  | 25.11 | Kevin O'Coin\n";
 
 pub(super) fn write(studio: &mut Studio) -> Result<(), SynthesisError> {
-    for ((subset, name, chapter), speaker) in CHAPTERS.into_iter().zip(0..) {
+    let mut chapters = CHAPTERS.map(|(subset, name, chapter)| (subset, name.to_owned(), chapter)).to_vec();
+    chapters.extend((0..studio.options.more_speakers).map(|number| ("train-clean-100", format!("{}", 2_001 + number), "7")));
+    for ((subset, name, chapter), speaker) in chapters.into_iter().zip(0..) {
         let folder = format!("LibriSpeech/{subset}/{name}/{chapter}");
         let mut transcripts = String::new();
-        for index in 0..4 * studio.options.takes {
-            let (id, text) = (format!("{name}-{chapter}-{index:04}"), SENTENCES[index as usize % 2]);
-            studio.clip(&format!("{folder}/{id}.flac"), 16_000, Line { speaker, take: index, emotion: "neutral", text })?;
+        for index in 0..4 * studio.takes_of(subset) {
+            let id = format!("{name}-{chapter}-{index:04}");
+            let text = if studio.is_varied() && index >= 4 {
+                studio.sentence(speaker * 100 + index).to_uppercase()
+            } else {
+                SENTENCES[index as usize % 2].to_owned()
+            };
+            let line = Line { speaker, take: index, emotion: "neutral", text: &text };
+            studio.clip(&format!("{folder}/{id}.flac"), 16_000, line)?;
             transcripts.push_str(&format!("{id} {text}\n"));
         }
         if speaker == 0 {
@@ -36,5 +45,6 @@ pub(super) fn write(studio: &mut Studio) -> Result<(), SynthesisError> {
     }
     studio.text("LibriSpeech/train-clean-100/103/notes", "")?;
     studio.text("LibriSpeech/SPEAKERS.TXT", SPEAKERS)?;
+    studio.text("lexicon.txt", &super::lexicon())?;
     studio.text("LibriSpeech/README.TXT", "A stand-in for the README of the real corpus.\n")
 }

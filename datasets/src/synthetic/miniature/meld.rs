@@ -13,7 +13,7 @@ const EMOTIONS: [(&str, &str); 7] = [
     ("fear", "negative"),
     ("disgust", "negative"),
 ];
-const SPEAKERS: [&str; 2] = ["Chandler", "Joey"];
+const SPEAKERS: [&str; 6] = ["Chandler", "Joey", "Monica", "Phoebe", "Rachel", "Ross"];
 const SENTENCES: [&str; 2] = ["No, not \u{2014} no.", "It\u{2019}s good\u{2026} \u{201c}more\u{201d}, please!"];
 const SPLITS: [(&str, &str); 3] =
     [("train", "train_splits"), ("dev", "dev_splits_complete"), ("test", "output_repeated_splits_test")];
@@ -21,17 +21,21 @@ const SPLITS: [(&str, &str); 3] =
 pub(super) fn write(studio: &mut Studio) -> Result<(), SynthesisError> {
     for ((split, folder), which) in SPLITS.into_iter().zip(0..) {
         let mut table = format!("{HEADER}\r\n");
+        let num_speakers = SPEAKERS.len().min(2 + studio.options.more_speakers as usize) as u32;
+        let speaker_of =
+            |dialogue: &str, number: u32| (dialogue.parse::<u32>().unwrap_or(0) * (num_speakers - 2) + number) % num_speakers;
         let row = |dialogue: &str, number: u32, (emotion, sentiment): (&str, &str), end: &str| {
-            let (speaker, text) = (SPEAKERS[number as usize % 2], SENTENCES[number as usize % 2].replace('"', "\"\""));
+            let (speaker, text) =
+                (SPEAKERS[speaker_of(dialogue, number) as usize], SENTENCES[number as usize % 2].replace('"', "\"\""));
             let times = format!("\"00:16:16,000\",\"{end}\"");
             format!("1,\"{text}\",{speaker},{emotion},{sentiment},{dialogue},{number},8,21,{times}\r\n")
         };
-        for dialogue in 0..studio.options.takes {
+        for dialogue in 0..studio.takes_of(split) {
             for (number, emotion) in (0..).zip(EMOTIONS) {
                 let extension = if (split, number) == ("dev", 2) { "MP4" } else { "mp4" };
                 let path = format!("{folder}/dia{dialogue}_utt{number}.{extension}");
                 let line = Line {
-                    speaker: number % 2,
+                    speaker: speaker_of(&dialogue.to_string(), number),
                     take: which * 1_000 + dialogue * 10 + number,
                     emotion: emotion.0,
                     text: SENTENCES[number as usize % 2],

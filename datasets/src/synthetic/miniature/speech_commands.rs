@@ -4,8 +4,12 @@ use super::Studio;
 use crate::synthetic::{Options, SynthesisError, write_aside};
 
 pub(super) fn write(studio: &mut Studio) -> Result<(), SynthesisError> {
-    let words = ["yes", "no", "stop", "cat"].map(str::to_owned).to_vec();
-    let options = Options { speakers: 3, takes: studio.options.takes, seed: studio.options.seed, words, ..Options::quickstart() };
+    let mut words = ["yes", "no", "stop", "cat"].map(str::to_owned).to_vec();
+    if studio.is_varied() {
+        words.extend(Options::quickstart().words);
+    }
+    let (speakers, takes, seed) = (3 + studio.options.more_speakers, studio.options.takes, studio.options.seed);
+    let options = Options { speakers, takes, seed, words, ..Options::quickstart() };
     studio.written = write_aside(&studio.folder, &options)?;
     studio.text("yes/hello.wav", "")?;
     studio.text("bananas/0a7c2a8d_nohash_0.wav", "")?;

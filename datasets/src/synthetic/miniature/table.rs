@@ -15,11 +15,11 @@ pub(super) fn write(studio: &mut Studio) -> Result<(), SynthesisError> {
     let mut table = "\u{feff}Path,Id,Split,Label,Speaker,Text,Room\r\n".to_owned();
     for take in 0..2 * studio.options.takes {
         for ((text, label, split), index) in TEXTS.into_iter().zip(0..) {
-            let (number, speaker) = (take * 4 + index, take % 2);
+            let (number, speaker) = (take * 4 + index, take % (2 + studio.options.more_speakers.min(2)));
             let path = format!("clips/a {number}.wav");
             studio.clip(&path, 22_050, Line { speaker, take, emotion: "neutral", text })?;
             let id = if number == 0 { "first" } else { "" };
-            let name = ["anna", "bob"][speaker as usize];
+            let name = ["anna", "bob", "carl", "dora"][speaker as usize];
             table.push_str(&format!("{path},{id},{split},{label},{name},\"{text}\",kitchen\r\n"));
         }
     }

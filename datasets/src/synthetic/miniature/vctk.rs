@@ -24,12 +24,18 @@ const INFO: &str = "ID  AGE  GENDER  ACCENTS  REGION COMMENTS \n\
 
 pub(super) fn write(studio: &mut Studio) -> Result<(), SynthesisError> {
     let takes = studio.options.takes;
-    for ((name, count, has_texts, has_second, in_old), speaker) in SPEAKERS.into_iter().zip(0..) {
+    let more = (227..).take(studio.options.more_speakers as usize).map(|number| (format!("p{number}"), 10, true, true, false));
+    let speakers = SPEAKERS.map(|(name, count, texts, second, old)| (name.to_owned(), count, texts, second, old));
+    for ((name, count, has_texts, has_second, in_old), speaker) in speakers.into_iter().chain(more).zip(0..) {
         let count = if count > 2 { count + 10 * (takes - 1) } else { count };
         for number in 1..=count {
             let stem = format!("{name}_{number:03}");
-            let text = SENTENCES[(number as usize - 1) % 2];
-            let line = Line { speaker, take: number, emotion: "neutral", text };
+            let text = if studio.is_varied() && number > 11 {
+                studio.written_sentence(number)
+            } else {
+                SENTENCES[(number as usize - 1) % 2].to_owned()
+            };
+            let line = Line { speaker, take: number, emotion: "neutral", text: &text };
             let mut paths = vec![format!("wav48_silence_trimmed/{name}/{stem}_mic1.flac")];
             if has_second && number != 11 {
                 paths.push(format!("wav48_silence_trimmed/{name}/{stem}_mic2.flac"));
