@@ -13,7 +13,10 @@ mod train;
 pub use checkpoint::EncoderCheckpoint;
 pub use encoder::{ConvNorm, EncoderShape, RandomEncoder};
 pub use evaluate::Evaluate;
-pub use method::{HeadSpec, LoraTarget, Method, Scope};
+pub use method::{
+    AdapterActivation, Added, BitFit, Bottleneck, ConvAdapter, Dims, Finetune, HeadOnly, HeadSpec, Ia3, Layers, LinearLayer,
+    Lora, Method, Misfit, Place, Prefix, Scope, Start,
+};
 pub use train::{Metric, Precision, Schedule, Train};
 
 /// The libtorch release that every neural stage is built against. It enters their fingerprints: another release may

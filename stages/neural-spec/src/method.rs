@@ -1,35 +1,86 @@
 //! What is trained: all of the encoder, or a few parameters beside it; and the head on top.
 
+mod block;
+mod layers;
+mod linear;
+mod tensors;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Mistakes, require, require_positive, require_probability};
+pub use self::block::{AdapterActivation, Bottleneck, ConvAdapter, Place, Prefix};
+pub use self::layers::Layers;
+pub use self::linear::{Ia3, LinearLayer, Lora};
+pub use self::tensors::{Added, Dims, Misfit, Start};
+use crate::{Mistakes, require_positive};
 
 /// A way of adapting an encoder to a task. The head is trained in every one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "name", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(tag = "name", rename_all = "snake_case")]
 pub enum Method {
     /// Trains the encoder's own weights.
-    Finetune {
-        /// Which of them.
-        scope: Scope,
-    },
-    /// Trains a low-rank update beside frozen linear layers: `y = Wx + b + s * up(down(dropout(x)))` (Hu et al. 2021, arXiv:2106.09685).
-    Lora {
-        /// Rank of the update.
-        rank: u32,
-        /// Numerator of its scale: `s = alpha / rank`.
-        alpha: f64,
-        /// Dropout in front of it, in training.
-        dropout: f64,
-        /// The linear layers that get one, in every transformer layer.
-        targets: Vec<LoraTarget>,
-        /// Whether the scale is `alpha / sqrt(rank)` instead (Kalajdzievski 2023, arXiv:2312.03732).
-        rslora: bool,
-    },
+    Finetune(Finetune),
+    /// Trains the head alone: the baseline that the benchmark left out.
+    HeadOnly(HeadOnly),
+    /// Trains small feed-forward blocks inside the transformer layers.
+    Bottleneck(Bottleneck),
+    /// Trains keys and values in front of those of every attention.
+    Prefix(Prefix),
+    /// Trains low-rank updates beside linear layers; also rsLoRA and `DoRA`.
+    Lora(Lora),
+    /// Trains small convolutional blocks inside the transformer layers, as the benchmark proposes.
+    #[serde(rename = "convadapter")]
+    ConvAdapter(ConvAdapter),
+    /// Trains factors of the outputs, or inputs, of linear layers.
+    Ia3(Ia3),
+    /// Trains the encoder's biases.
+    #[serde(rename = "bitfit")]
+    BitFit(BitFit),
 }
 
-/// Which of the encoder's own weights are trained.
+/// Trains the encoder's own weights.
+///
+/// The benchmark's speaker recognition trains all but the lower 20 of 24 layers: `{ scope = "all", layers = { last = 4 } }`.
+/// Its speech recognition, phonemes and slots: `{ scope = "all_but_conv" }`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Finetune {
+    /// Which parts. Default `all`, as in the benchmark's emotions, keywords and intents.
+    pub scope: Scope,
+    /// The transformer layers that are trained: a list, `{ from, to }` or `{ last }`. The others are frozen. Default all.
+    pub layers: Option<Layers>,
+}
+
+impl Default for Finetune {
+    fn default() -> Self {
+        Self { scope: Scope::All, layers: None }
+    }
+}
+
+/// Trains nothing of the encoder and adds nothing to it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HeadOnly {}
+
+/// Trains the encoder's biases.
+///
+/// Source: Ben Zaken et al. 2022, arXiv:2106.10199.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct BitFit {
+    /// In which parts. Default `all`, as in the paper. Without those of the convolutions a training step is much cheaper.
+    pub scope: Scope,
+    /// The transformer layers whose biases are trained: a list, `{ from, to }` or `{ last }`. Default all.
+    pub layers: Option<Layers>,
+}
+
+impl Default for BitFit {
+    fn default() -> Self {
+        Self { scope: Scope::All, layers: None }
+    }
+}
+
+/// Which parts of the encoder are trained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
@@ -37,38 +88,8 @@ pub enum Scope {
     All,
     /// All but the convolutions over the waveform.
     AllButConv,
-}
-
-/// A linear layer of a transformer layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum LoraTarget {
-    /// Queries of the attention.
-    QProj,
-    /// Keys of the attention.
-    KProj,
-    /// Values of the attention.
-    VProj,
-    /// Output of the attention.
-    OutProj,
-    /// First layer of the feed-forward block.
-    IntermediateDense,
-    /// Second layer of the feed-forward block.
-    OutputDense,
-}
-
-impl LoraTarget {
-    /// The last part of the layer's name in a checkpoint.
-    pub fn module(self) -> &'static str {
-        match self {
-            Self::QProj => "q_proj",
-            Self::KProj => "k_proj",
-            Self::VProj => "v_proj",
-            Self::OutProj => "out_proj",
-            Self::IntermediateDense => "intermediate_dense",
-            Self::OutputDense => "output_dense",
-        }
-    }
+    /// The transformer layers alone.
+    LayersOnly,
 }
 
 /// The task layer on top of the encoder.
@@ -94,24 +115,46 @@ impl Method {
     /// The name that workflow files and tables use.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Finetune { .. } => "finetune",
-            Self::Lora { .. } => "lora",
+            Self::Finetune(_) => "finetune",
+            Self::HeadOnly(_) => "head_only",
+            Self::Bottleneck(_) => "bottleneck",
+            Self::Prefix(_) => "prefix",
+            Self::Lora(_) => "lora",
+            Self::ConvAdapter(_) => "convadapter",
+            Self::Ia3(_) => "ia3",
+            Self::BitFit(_) => "bitfit",
+        }
+    }
+
+    /// The transformer layers that it is limited to; none when it may touch all.
+    pub fn layers(&self) -> Option<&Layers> {
+        match self {
+            Self::HeadOnly(_) => None,
+            Self::Finetune(Finetune { layers, .. })
+            | Self::BitFit(BitFit { layers, .. })
+            | Self::Bottleneck(Bottleneck { layers, .. })
+            | Self::Prefix(Prefix { layers, .. })
+            | Self::Lora(Lora { layers, .. })
+            | Self::ConvAdapter(ConvAdapter { layers, .. })
+            | Self::Ia3(Ia3 { layers, .. }) => layers.as_ref(),
         }
     }
 
     pub(crate) fn check(&self, mistakes: &mut Mistakes) {
+        // Not selectable before the worker can train them.
+        if !matches!(self, Self::Finetune(_) | Self::Lora(Lora { dora: false, .. })) {
+            mistakes.push(("method", format!("`{}` cannot be trained yet", self.name())));
+        }
         match self {
-            Self::Finetune { .. } => {}
-            Self::Lora { rank, alpha, dropout, targets, .. } => {
-                require_positive(mistakes, "method.rank", (*rank).into());
-                require_positive(mistakes, "method.alpha", *alpha);
-                require_probability(mistakes, "method.dropout", *dropout);
-                require(mistakes, !targets.is_empty(), "method.targets", "a list of one or more layers", "empty");
-                for (at, target) in targets.iter().enumerate() {
-                    let first = !targets[..at].contains(target);
-                    require(mistakes, first, "method.targets", "without repeats", format!("`{}` twice", target.module()));
-                }
+            Self::HeadOnly(_) => {}
+            Self::Finetune(Finetune { layers, .. }) | Self::BitFit(BitFit { layers, .. }) => {
+                Layers::check(layers.as_ref(), mistakes);
             }
+            Self::Bottleneck(bottleneck) => bottleneck.check(mistakes),
+            Self::Prefix(prefix) => prefix.check(mistakes),
+            Self::Lora(lora) => lora.check(mistakes),
+            Self::ConvAdapter(conv) => conv.check(mistakes),
+            Self::Ia3(ia3) => ia3.check(mistakes),
         }
     }
 }
@@ -132,18 +175,63 @@ mod tests {
         let lora = r#"{"name":"lora","rank":8,"alpha":16,"dropout":0,"targets":["q_proj","output_dense"],"rslora":false}"#;
         let method: Method = serde_json::from_str(lora).unwrap();
         assert_eq!(method.name(), "lora");
-        let error = serde_json::from_str::<Method>(r#"{"name":"finetune","scope":"all","rank":8}"#).unwrap_err();
-        assert!(error.to_string().contains("unknown field `rank`"), "{error}");
+        for (text, field) in [
+            (r#"{"name":"finetune","scope":"all","rank":8}"#, "rank"),
+            (r#"{"name":"head_only","rank":8}"#, "rank"),
+            (r#"{"name":"convadapter","layers":{"last":2},"kernel":3}"#, "kernel"),
+        ] {
+            let error = serde_json::from_str::<Method>(text).unwrap_err().to_string();
+            assert!(error.contains(&format!("unknown field `{field}`")), "{error}");
+        }
         let error = serde_json::from_str::<HeadSpec>(r#"{"name":"classification","projector":8}"#).unwrap_err();
         assert!(error.to_string().contains("unknown field `projector`"), "{error}");
     }
 
+    /// The numbers of the benchmark's reference code.
     #[test]
-    fn a_useless_lora_is_refused() {
-        let targets = vec![LoraTarget::QProj, LoraTarget::QProj];
-        let mut mistakes = Vec::new();
-        Method::Lora { rank: 0, alpha: -1.0, dropout: 1.0, targets, rslora: false }.check(&mut mistakes);
-        let names: Vec<_> = mistakes.iter().map(|(name, _)| *name).collect();
-        assert_eq!(names, ["method.rank", "method.alpha", "method.dropout", "method.targets"]);
+    fn a_name_alone_is_the_published_method() {
+        for (name, expected) in [
+            ("finetune", Method::Finetune(Finetune { scope: Scope::All, layers: None })),
+            ("head_only", Method::HeadOnly(HeadOnly {})),
+            ("bottleneck", Method::Bottleneck(Bottleneck::default())),
+            ("prefix", Method::Prefix(Prefix { prefix_len: 30, projection: None, dropout: 0.1, init_std: 1.0, layers: None })),
+            ("lora", Method::Lora(Lora { rank: 8, alpha: 1.0, ..Lora::default() })),
+            (
+                "convadapter",
+                Method::ConvAdapter(ConvAdapter { kernel_sizes: [3, 5, 3], reduction: 16, ..ConvAdapter::default() }),
+            ),
+            ("ia3", Method::Ia3(Ia3::default())),
+            ("bitfit", Method::BitFit(BitFit::default())),
+        ] {
+            let method: Method = serde_json::from_str(&format!(r#"{{"name":"{name}"}}"#)).unwrap();
+            assert_eq!(method, expected);
+            assert_eq!(method.name(), name);
+            let written = serde_json::to_string(&method).unwrap();
+            assert_eq!(serde_json::from_str::<Method>(&written).unwrap(), method, "{written}");
+        }
+    }
+
+    #[test]
+    fn every_mistake_of_a_method_is_named() {
+        for (text, mistaken) in [
+            (
+                r#"{"name":"bottleneck","bottleneck_dim":0,"places":[],"init_std":-1,"layers":[]}"#,
+                &["method.bottleneck_dim", "method.places", "method.init_std", "method.layers"][..],
+            ),
+            (
+                r#"{"name":"convadapter","kernel_sizes":[3,4,3],"reduction":0,"places":["attention","attention"]}"#,
+                &["method.kernel_sizes", "method.reduction", "method.places"],
+            ),
+            (
+                r#"{"name":"prefix","prefix_len":0,"projection":0,"dropout":1,"layers":{"from":4,"to":2}}"#,
+                &["method.prefix_len", "method.projection", "method.dropout", "method.layers"],
+            ),
+            (r#"{"name":"bitfit","layers":{"last":0}}"#, &["method.layers"]),
+        ] {
+            let mut mistakes = Vec::new();
+            serde_json::from_str::<Method>(text).unwrap().check(&mut mistakes);
+            let names: Vec<_> = mistakes.iter().map(|(name, _)| *name).filter(|&name| name != "method").collect();
+            assert_eq!(names, mistaken);
+        }
     }
 }

@@ -10,7 +10,7 @@ use neural::device::use_threads;
 use neural::encoder::random;
 use neural::heads::classification::loss;
 use neural::model::{Batch, Mode, Model};
-use neural_spec::{ConvNorm, EncoderShape, HeadSpec, LoraTarget, Method, RandomEncoder, Scope};
+use neural_spec::{ConvNorm, EncoderShape, Finetune, HeadSpec, LinearLayer, Lora, Method, RandomEncoder, Scope};
 use tch::{Device, Kind, Tensor};
 
 const CLIPS: i64 = 32;
@@ -25,11 +25,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
     random::write(&RandomEncoder { shape: shape(norm), seed: 1 }, folder.path())?;
     println!("{CLIPS} clips of {SAMPLES} samples, {threads} threads, {norm:?} norm");
-    let targets = vec![LoraTarget::QProj, LoraTarget::VProj];
+    let targets = vec![LinearLayer::QProj, LinearLayer::VProj];
     for (name, method) in [
-        ("finetune", Method::Finetune { scope: Scope::All }),
-        ("finetune, convolutions frozen", Method::Finetune { scope: Scope::AllButConv }),
-        ("lora on q and v", Method::Lora { rank: 8, alpha: 8.0, dropout: 0.0, targets, rslora: false }),
+        ("finetune", Method::Finetune(Finetune::default())),
+        ("finetune, convolutions frozen", Method::Finetune(Finetune { scope: Scope::AllButConv, layers: None })),
+        ("lora on q and v", Method::Lora(Lora { alpha: 8.0, targets, ..Lora::default() })),
     ] {
         let head = HeadSpec::Classification { projector_size: 256, layer_sum: false };
         let model = Model::new(folder.path(), &method, &head, 10, 1, Device::Cpu)?;

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use neural_spec::{HeadSpec, Method, Scope};
+use neural_spec::{Finetune, HeadSpec, Method, Misfit, Scope};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tch::{Device, TchError, Tensor};
 
-use crate::adapters::{Adapter, Adapters, LoraOptions, files};
+use crate::adapters::{self, Adapter, Adapters, files};
 use crate::checkpoint::weights::{MASK_EMBEDDING, PREFIX};
 use crate::checkpoint::{CheckpointError, EncoderConfig, Preprocessor, WEIGHTS, Weights, safetensors, weights};
 pub use crate::encoder::Mode;
@@ -26,22 +26,9 @@ pub enum ModelError {
     /// libtorch refused: out of memory, or a batch of another shape than the model takes.
     #[error("libtorch: {}", first_line(.0))]
     Torch(#[from] TchError),
-    /// An adapter of this rank does not fit.
-    #[error("rank {rank} does not fit `{module}`: it must be between 1 and {limit}")]
-    Rank {
-        /// The layer.
-        module: String,
-        /// What was asked for.
-        rank: i64,
-        /// The smaller side of its weight.
-        limit: i64,
-    },
-    /// No layer of the encoder is called so.
-    #[error("no layer of the encoder ends in {targets:?}")]
-    NoTarget {
-        /// What was looked for.
-        targets: Vec<String>,
-    },
+    /// The method does not fit the encoder.
+    #[error(transparent)]
+    Method(#[from] Misfit),
     /// Values do not fit what is trained.
     #[error("the trained values do not fit the model: {}", mistakes.join("; "))]
     Values {
@@ -106,7 +93,7 @@ pub struct ParameterCounts {
 pub struct Model {
     config: EncoderConfig,
     preprocessor: Preprocessor,
-    adaptation: Adaptation,
+    method: Method,
     /// Relative to the encoder, without prefix.
     encoder_weights: Weights,
     adapters: Adapters,
@@ -127,35 +114,10 @@ pub enum LastState {
     BeforeNorm,
 }
 
-/// How an encoder is adapted.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Adaptation {
-    /// Its own weights are trained, as far as the scope goes.
-    Finetune(Scope),
-    /// Low-rank updates beside its frozen layers.
-    Lora(LoraOptions),
-}
-
-impl Adaptation {
-    fn of(method: &Method) -> Self {
-        match method {
-            Method::Finetune { scope } => Self::Finetune(*scope),
-            Method::Lora { rank, alpha, dropout, targets, rslora } => {
-                Self::Lora(LoraOptions::uniform(*rank, *alpha, *dropout, targets, *rslora))
-            }
-        }
-    }
-
-    /// Whether a tensor of the encoder is trained.
-    fn trains(&self, name: &str, config: &EncoderConfig) -> bool {
-        match self {
-            Self::Finetune(Scope::All) => name != MASK_EMBEDDING || config.apply_spec_augment,
-            Self::Finetune(Scope::AllButConv) => {
-                !name.starts_with("feature_extractor.") && (name != MASK_EMBEDDING || config.apply_spec_augment)
-            }
-            Self::Lora(_) => false,
-        }
-    }
+/// Whether a tensor of the encoder is trained.
+fn trains(method: &Method, name: &str, config: &EncoderConfig) -> Result<bool, Misfit> {
+    let used = name != MASK_EMBEDDING || config.apply_spec_augment;
+    Ok(used && method.trains(name, config.num_hidden_layers as u32)?)
 }
 
 impl Model {
@@ -168,31 +130,13 @@ impl Model {
         seed: u64,
         device: Device,
     ) -> Result<Self, ModelError> {
-        Self::adapt(encoder, Adaptation::of(method), head, num_labels, seed, device)
-    }
-
-    /// As [`Self::new`], with options that no [`Method`] offers.
-    pub fn adapt(
-        encoder: &Path,
-        adaptation: Adaptation,
-        head: &HeadSpec,
-        num_labels: usize,
-        seed: u64,
-        device: Device,
-    ) -> Result<Self, ModelError> {
         let config = EncoderConfig::read(encoder)?;
         let preprocessor = Preprocessor::read(encoder, &config)?;
         let mut encoder_weights = weights::read(encoder, &config, device)?;
         for (name, tensor) in &mut encoder_weights {
-            *tensor = tensor.f_set_requires_grad(adaptation.trains(name, &config))?;
+            *tensor = tensor.f_set_requires_grad(trains(method, name, &config)?)?;
         }
-        let mut adapters = match &adaptation {
-            Adaptation::Lora(options) => options.build(&config, seed)?,
-            Adaptation::Finetune(_) => Adapters::new(),
-        };
-        for Adapter::Lora(lora) in adapters.values_mut() {
-            lora.place(device)?;
-        }
+        let adapters = adapters::build(method, &config, seed, device)?;
         let mut head_weights = Classification::start(head, config.hidden_size, config.num_hidden_layers, num_labels, seed)?;
         for tensor in head_weights.values_mut() {
             *tensor = tensor.f_to_device(device)?.f_set_requires_grad(true)?;
@@ -202,7 +146,7 @@ impl Model {
             head: Classification::new(&head_weights),
             config,
             preprocessor,
-            adaptation,
+            method: method.clone(),
             encoder_weights,
             adapters,
             head_weights,
@@ -310,21 +254,21 @@ impl Model {
     pub fn save(&self, folder: &Path, labels: &[String]) -> Result<(), ModelError> {
         let folder = self.saved_folder(folder);
         fs::create_dir_all(&folder).map_err(CheckpointError::io("create", &folder))?;
-        match &self.adaptation {
-            Adaptation::Finetune(_) => self.save_whole(&folder, labels),
-            Adaptation::Lora(options) => {
-                let origin = files::Origin { base: weights::digest(&self.encoder_weights)?, labels: labels.to_vec() };
-                let trained = self.trainable().into_iter().collect();
-                Ok(files::write(&folder, options, &trained, &origin)?)
-            }
+        if self.saves_whole() {
+            return self.save_whole(&folder, labels);
         }
+        let origin = files::Origin { base: weights::digest(&self.encoder_weights)?, labels: labels.to_vec() };
+        let trained = self.trainable().into_iter().collect();
+        Ok(files::write(&folder, &self.method, &trained, &origin)?)
     }
 
     fn saved_folder(&self, folder: &Path) -> PathBuf {
-        folder.join(match self.adaptation {
-            Adaptation::Finetune(_) => "checkpoint",
-            Adaptation::Lora(_) => "adapter",
-        })
+        folder.join(if self.saves_whole() { "checkpoint" } else { "adapter" })
+    }
+
+    /// Whether what was trained is a model of its own, rather than something beside a frozen encoder.
+    fn saves_whole(&self) -> bool {
+        matches!(self.method, Method::Finetune(_))
     }
 
     fn save_whole(&self, folder: &Path, labels: &[String]) -> Result<(), ModelError> {
@@ -352,13 +296,12 @@ impl Model {
     /// Errors: [`ModelError::OtherBase`] for an adapter of another encoder, [`ModelError::Values`] for one of another shape.
     pub fn load_trained(&mut self, folder: &Path) -> Result<(), ModelError> {
         let folder = self.saved_folder(folder);
-        let (stored, expected) = match &self.adaptation {
+        let (stored, expected) = if self.saves_whole() {
             // Everything is in the checkpoint, so everything is taken from it.
-            Adaptation::Finetune(_) => (safetensors::read(&folder.join(WEIGHTS), |_| true)?, self.tensors()),
-            Adaptation::Lora(_) => {
-                self.require_base(&folder)?;
-                (files::read_weights(&folder)?, self.trainable().into_iter().collect())
-            }
+            (safetensors::read(&folder.join(WEIGHTS), |_| true)?, self.tensors())
+        } else {
+            self.require_base(&folder)?;
+            (files::read_weights(&folder)?, self.trainable().into_iter().collect())
         };
         assign(&expected, &stored)?;
         // A frozen positional convolution was folded when the encoder was built.
@@ -395,7 +338,7 @@ impl Model {
             head: Classification::new(&self.head_weights),
             config: self.config.clone(),
             preprocessor: self.preprocessor.clone(),
-            adaptation: Adaptation::Finetune(Scope::All),
+            method: Method::Finetune(Finetune { scope: Scope::All, layers: None }),
             encoder_weights,
             adapters: Adapters::new(),
             head_weights: self.head_weights.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect(),

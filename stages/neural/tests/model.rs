@@ -9,7 +9,7 @@ use neural::adapters::Adapters;
 use neural::checkpoint::{EncoderConfig, safetensors, weights};
 use neural::encoder::{Encoder, Input, Pass, random};
 use neural::model::{Batch, Mode, Model, ModelError};
-use neural_spec::{ConvNorm, EncoderShape, HeadSpec, LoraTarget, Method, RandomEncoder, Scope};
+use neural_spec::{ConvNorm, EncoderShape, Finetune, HeadSpec, LinearLayer, Lora, Method, RandomEncoder, Scope};
 use tch::{Device, Kind, Tensor};
 
 /// libtorch's seed belongs to the whole process, so tests that draw from it take turns.
@@ -52,12 +52,12 @@ fn encoder(norm: ConvNorm, seed: u64) -> tempfile::TempDir {
 }
 
 fn lora() -> Method {
-    let targets = vec![LoraTarget::QProj, LoraTarget::VProj, LoraTarget::OutputDense];
-    Method::Lora { rank: 4, alpha: 8.0, dropout: 0.1, targets, rslora: false }
+    let targets = vec![LinearLayer::QProj, LinearLayer::VProj, LinearLayer::OutputDense];
+    Method::Lora(Lora { rank: 4, alpha: 8.0, dropout: 0.1, targets, ..Lora::default() })
 }
 
 fn finetune() -> Method {
-    Method::Finetune { scope: Scope::All }
+    Method::Finetune(Finetune::default())
 }
 
 fn model(encoder: &Path, method: &Method) -> Model {
@@ -140,7 +140,9 @@ fn published_sizes_have_the_published_counts() {
 #[test]
 fn training_changes_what_is_trained_and_nothing_else() {
     let _turn = take_turn();
-    for (norm, method) in [(ConvNorm::Layer, lora()), (ConvNorm::Group, Method::Finetune { scope: Scope::AllButConv })] {
+    for (norm, method) in
+        [(ConvNorm::Layer, lora()), (ConvNorm::Group, Method::Finetune(Finetune { scope: Scope::AllButConv, layers: None }))]
+    {
         let folder = encoder(norm, 1);
         let model = model(folder.path(), &method);
         let before: Vec<_> = model.tensors().into_iter().map(|(name, tensor)| (name, tensor.detach().copy())).collect();
@@ -242,7 +244,7 @@ fn an_adapter_is_refused_on_another_encoder() {
     model(first.path(), &lora()).save(saved.path(), &labels()).unwrap();
     let error = model(second.path(), &lora()).load_trained(saved.path()).unwrap_err();
     assert!(matches!(error, ModelError::OtherBase { .. }), "{error}");
-    let wider = Method::Lora { rank: 8, alpha: 8.0, dropout: 0.0, targets: vec![LoraTarget::QProj], rslora: false };
+    let wider = Method::Lora(Lora { alpha: 8.0, targets: vec![LinearLayer::QProj], ..Lora::default() });
     let error = model(first.path(), &wider).load_trained(saved.path()).unwrap_err().to_string();
     assert!(
         error.contains("q_proj.lora_A.weight` has shape [4, 32], expected [8, 32]") && error.contains("unexpected"),
@@ -255,7 +257,7 @@ fn impossible_requests_are_named() {
     let _turn = take_turn();
     let folder = encoder(ConvNorm::Layer, 1);
     let head = HeadSpec::Classification { projector_size: 12, layer_sum: true };
-    let wide = Method::Lora { rank: 33, alpha: 8.0, dropout: 0.0, targets: vec![LoraTarget::QProj], rslora: true };
+    let wide = Method::Lora(Lora { rank: 33, targets: vec![LinearLayer::QProj], rslora: true, ..Lora::default() });
     let error = Model::new(folder.path(), &wide, &head, 5, 7, Device::Cpu).unwrap_err().to_string();
     assert!(error.contains("rank 33") && error.contains("q_proj"), "{error}");
     let model = Model::new(folder.path(), &lora(), &head, 5, 7, Device::Cpu).unwrap();

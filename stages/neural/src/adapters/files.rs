@@ -2,13 +2,13 @@
 //!
 //! A third file of our own, `sure.json`, says which base and which classes the adapter belongs to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use neural_spec::{Layers, LinearLayer, Lora, Method};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::LoraOptions;
 use crate::checkpoint::{CheckpointError, Weights, read_json, safetensors, write_json};
 
 const CONFIG: &str = "adapter_config.json";
@@ -30,7 +30,7 @@ pub struct Origin {
 #[derive(Debug, Deserialize)]
 struct LoraConfig {
     peft_type: String,
-    r: i64,
+    r: u32,
     lora_alpha: f64,
     #[serde(default)]
     lora_dropout: f64,
@@ -40,49 +40,58 @@ struct LoraConfig {
     #[serde(default)]
     use_dora: bool,
     #[serde(default)]
-    layers_to_transform: Option<Vec<usize>>,
+    layers_to_transform: Option<Vec<u32>>,
     #[serde(default)]
-    rank_pattern: BTreeMap<String, i64>,
+    rank_pattern: BTreeMap<String, u32>,
     #[serde(default)]
     alpha_pattern: BTreeMap<String, f64>,
     #[serde(default)]
     bias: Option<String>,
 }
 
-/// Reads the options of a LoRA folder.
+/// Reads the method of a LoRA folder.
 ///
 /// Errors: [`CheckpointError::Config`] for another method, or a variant that this project does not compute.
-pub fn read_options(folder: &Path) -> Result<LoraOptions, CheckpointError> {
+pub fn read_method(folder: &Path) -> Result<Method, CheckpointError> {
     let path = folder.join(CONFIG);
     let config: LoraConfig = read_json(&path)?;
     let mut mistakes = Vec::new();
     if config.peft_type != "LORA" {
         mistakes.push(format!("peft_type must be `LORA`, not `{}`", config.peft_type));
     }
-    if config.use_dora {
-        mistakes.push("use_dora is not supported".to_owned());
+    let mut targets = Vec::new();
+    for name in &config.target_modules {
+        match LinearLayer::of_module(name) {
+            Some(layer) => targets.push(layer),
+            None => mistakes.push(format!("target_modules has `{name}`, which is no linear layer of the transformer")),
+        }
     }
+    targets.sort_unstable();
     if config.bias.as_deref().is_some_and(|bias| bias != "none") {
         mistakes.push("bias must be `none`".to_owned());
     }
     if !mistakes.is_empty() {
         return Err(CheckpointError::Config { path, mistakes });
     }
-    Ok(LoraOptions {
+    Ok(Method::Lora(Lora {
         rank: config.r,
         alpha: config.lora_alpha,
         dropout: config.lora_dropout,
-        targets: config.target_modules,
+        targets,
         rslora: config.use_rslora,
-        layers: config.layers_to_transform,
+        dora: config.use_dora,
         rank_pattern: config.rank_pattern,
         alpha_pattern: config.alpha_pattern,
-    })
+        layers: config.layers_to_transform.map(Layers::Listed),
+    }))
 }
 
 /// Writes a LoRA folder. `weights` are named as in a full model; the head's among them become `modules_to_save`.
-pub fn write(folder: &Path, options: &LoraOptions, weights: &Weights, origin: &Origin) -> Result<(), CheckpointError> {
-    let mut targets = options.targets.clone();
+pub fn write(folder: &Path, method: &Method, weights: &Weights, origin: &Origin) -> Result<(), CheckpointError> {
+    let Method::Lora(options) = method else { unreachable!("no other method writes an adapter yet") };
+    let mut targets: Vec<&str> = options.targets.iter().map(|layer| layer.module()).collect();
+    let layers: Option<BTreeSet<usize>> =
+        options.layers.as_ref().map(|_| weights.keys().filter_map(|name| layer_of(name)).collect());
     targets.sort_unstable();
     // peft trains the head's modules whole; it finds them by name.
     let mut modules: Vec<&str> =
@@ -103,8 +112,8 @@ pub fn write(folder: &Path, options: &LoraOptions, weights: &Weights, origin: &O
         "fan_in_fan_out": false,
         "init_lora_weights": true,
         "use_rslora": options.rslora,
-        "use_dora": false,
-        "layers_to_transform": options.layers,
+        "use_dora": options.dora,
+        "layers_to_transform": layers,
         "rank_pattern": options.rank_pattern,
         "alpha_pattern": options.alpha_pattern,
     });
@@ -112,6 +121,11 @@ pub fn write(folder: &Path, options: &LoraOptions, weights: &Weights, origin: &O
     let named = weights.iter().map(|(name, tensor)| (format!("{PREFIX}{name}"), tensor.shallow_clone())).collect();
     safetensors::write(&folder.join(WEIGHTS), &named)?;
     write_json(&folder.join(ORIGIN), origin)
+}
+
+/// The transformer layer that a tensor is part of.
+fn layer_of(name: &str) -> Option<usize> {
+    name.split_once(".layers.")?.1.split('.').next()?.parse().ok()
 }
 
 /// `8` rather than `8.0`: peft declares the field an integer.

@@ -1,6 +1,6 @@
 //! A whole training, update by update, against reference numbers.
 
-use neural_spec::{HeadSpec, LoraTarget, Method, Schedule};
+use neural_spec::{HeadSpec, LinearLayer, Lora, Method, Schedule};
 
 use super::*;
 use crate::model::Batch;
@@ -16,13 +16,12 @@ fn a_run_of_lora_is_that_of_the_reference() {
     let init: Vec<(String, Tensor)> =
         golden.names().filter_map(|name| Some((name.strip_prefix(prefix)?.to_owned(), golden.get(name)?))).collect();
     let size = |end: &str| init.iter().find(|(name, _)| name.ends_with(end)).unwrap().1.size()[0];
-    let method = Method::Lora {
+    let method = Method::Lora(Lora {
         rank: size("lora_A.weight") as u32,
         alpha: word_after("alpha"),
-        dropout: 0.0,
-        targets: vec![LoraTarget::QProj, LoraTarget::VProj],
-        rslora: false,
-    };
+        targets: vec![LinearLayer::QProj, LinearLayer::VProj],
+        ..Lora::default()
+    });
     let head = HeadSpec::Classification { projector_size: size("projector.weight") as u32, layer_sum: false };
     let labels = size("classifier.bias") as usize;
     let mut model = Model::new(golden.base.as_deref().unwrap(), &method, &head, labels, 0, Device::Cpu).unwrap();

@@ -10,8 +10,8 @@ use std::path::Path;
 use neural::adapters::{Adapters, files};
 use neural::checkpoint::{EncoderConfig, weights};
 use neural::encoder::{Encoder, Frames, Input, Mode, Pass, Point};
-use neural::model::{Adaptation, LastState, Model};
-use neural_spec::{HeadSpec, Scope};
+use neural::model::{LastState, Model};
+use neural_spec::{Finetune, HeadSpec, Lora, Method};
 use support::{Case, cases, is_wav2vec2};
 use tch::{Device, Kind, Tensor};
 
@@ -88,14 +88,14 @@ fn classification_heads_match() {
 fn lora_adapters_match() {
     let wanted = |case: &serde_json::Value, base: &Path| {
         let folder = base.join("../..").join(case["dir"].as_str().unwrap());
-        is_wav2vec2(base) && files::read_options(&folder.join("adapter")).is_ok()
+        is_wav2vec2(base) && matches!(files::read_method(&folder.join("adapter")), Ok(Method::Lora(Lora { dora: false, .. })))
     };
     for case in cases("peft", wanted) {
         let folder = case.folder.join("adapter");
-        let adaptation = Adaptation::Lora(files::read_options(&folder).unwrap());
+        let method = files::read_method(&folder).unwrap();
         let stored: Vec<(String, Tensor)> = files::read_weights(&folder).unwrap().into_iter().collect();
         let (spec, num_labels) = head_of(&stored);
-        let mut model = Model::adapt(&case.base, adaptation, &spec, num_labels, 1, Device::Cpu).unwrap();
+        let mut model = Model::new(&case.base, &method, &spec, num_labels, 1, Device::Cpu).unwrap();
 
         // Before anything is loaded, the update is zero: adapter on and off agree bit for bit.
         let fresh = model.forward(&case.batch(), Mode::Eval).unwrap();
@@ -123,7 +123,7 @@ fn lora_adapters_match() {
 /// A model whose encoder is the case's base, all of it trained, with a given head.
 fn finetuned(case: &Case, head: &[(String, Tensor)]) -> Model {
     let (spec, num_labels) = head_of(head);
-    let model = Model::adapt(&case.base, Adaptation::Finetune(Scope::All), &spec, num_labels, 1, Device::Cpu).unwrap();
+    let model = Model::new(&case.base, &Method::Finetune(Finetune::default()), &spec, num_labels, 1, Device::Cpu).unwrap();
     let mut tensors = model.tensors();
     for (name, value) in head {
         tch::no_grad(|| tensors.get_mut(name).unwrap().copy_(value));

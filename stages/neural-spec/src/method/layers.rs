@@ -1,0 +1,120 @@
+//! Which transformer layers a method is limited to.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Misfit;
+use crate::Mistakes;
+
+/// Some transformer layers, counted from 0 at the bottom: `[0, 5, 11]`, `{ from = 12, to = 23 }` or `{ last = 4 }`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(
+    untagged,
+    deny_unknown_fields,
+    expecting = "layers are a list as in `[0, 5, 11]`, a range as in `{ from = 12, to = 23 }` (both included) or `{ last = 4 }`"
+)]
+pub enum Layers {
+    /// These.
+    Listed(Vec<u32>),
+    /// All from one to another.
+    Range {
+        /// The lowest.
+        from: u32,
+        /// The highest, included.
+        to: u32,
+    },
+    /// The topmost ones.
+    Last {
+        /// How many.
+        last: u32,
+    },
+}
+
+impl Layers {
+    /// The layers in ascending order, of an encoder that has `num_layers`.
+    ///
+    /// Errors: [`Misfit::Layer`] for one that the encoder does not have.
+    pub fn of(&self, num_layers: u32) -> Result<Vec<u32>, Misfit> {
+        let outside = |layer: u32| Misfit::Layer { layer, num_layers };
+        let mut found = match self {
+            Self::Listed(layers) => layers.clone(),
+            // Before the range is made: it may be as long as a typing error.
+            Self::Range { to, .. } if *to >= num_layers => return Err(outside(*to)),
+            Self::Range { from, to } => (*from..=*to).collect(),
+            Self::Last { last } => {
+                let first = num_layers.checked_sub(*last).ok_or(Misfit::TooManyLayers { last: *last, num_layers })?;
+                (first..num_layers).collect()
+            }
+        };
+        found.sort_unstable();
+        match found.last() {
+            Some(&layer) if layer >= num_layers => Err(outside(layer)),
+            _ => Ok(found),
+        }
+    }
+
+    /// The layers that `some` names, all of them where it names none.
+    pub(crate) fn or_all(some: Option<&Self>, num_layers: u32) -> Result<Vec<u32>, Misfit> {
+        some.map_or_else(|| Ok((0..num_layers).collect()), |layers| layers.of(num_layers))
+    }
+
+    /// What is wrong with it, whatever the encoder.
+    pub(crate) fn check(some: Option<&Self>, mistakes: &mut Mistakes) {
+        let mut note = |sentence: String| mistakes.push(("method.layers", sentence));
+        match some {
+            None => {}
+            Some(Self::Listed(layers)) if layers.is_empty() => {
+                note("must name one or more layers; leave it out for all of them".to_owned());
+            }
+            Some(Self::Listed(layers)) => {
+                if let Some((_, layer)) = layers.iter().enumerate().find(|(at, layer)| layers[..*at].contains(layer)) {
+                    note(format!("must be without repeats, but {layer} is there twice"));
+                }
+            }
+            Some(Self::Range { from, to }) if from > to => note(format!("must go upwards, not from {from} to {to}")),
+            Some(Self::Last { last: 0 }) => note("must keep one or more layers, not the last 0".to_owned()),
+            Some(Self::Range { .. } | Self::Last { .. }) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, num_layers: u32, expected: &[u32]) {
+        let layers: Layers = serde_json::from_str(text).unwrap();
+        assert_eq!(layers.of(num_layers).unwrap(), expected);
+    }
+
+    #[test]
+    fn lists_ranges_and_the_last_ones_are_read() {
+        check("[5, 0]", 6, &[0, 5]);
+        check("[2, 5]", 6, &[2, 5]);
+        check(r#"{"from": 2, "to": 5}"#, 6, &[2, 3, 4, 5]);
+        check(r#"{"last": 2}"#, 6, &[4, 5]);
+        let error = serde_json::from_str::<Layers>(r#""top""#).unwrap_err().to_string();
+        assert!(error.contains("{ from = 12, to = 23 }"), "{error}");
+    }
+
+    #[test]
+    fn layers_that_are_not_there_are_named() {
+        let error = |layers: Layers| layers.of(12).unwrap_err().to_string();
+        let expected = "layer 12 is out of bounds: the encoder has 12, counted from 0";
+        assert_eq!(error(Layers::Listed(vec![3, 12])), expected);
+        assert_eq!(error(Layers::Range { from: 3, to: u32::MAX }), expected.replace("12 is", "4294967295 is"));
+        assert_eq!(error(Layers::Last { last: 13 }), "the last 13 layers are out of bounds: the encoder has 12");
+    }
+
+    #[test]
+    fn senseless_ones_are_refused() {
+        for layers in
+            [Layers::Listed(vec![]), Layers::Listed(vec![1, 2, 1]), Layers::Range { from: 3, to: 2 }, Layers::Last { last: 0 }]
+        {
+            let mut mistakes = Vec::new();
+            Layers::check(Some(&layers), &mut mistakes);
+            assert_eq!(mistakes.len(), 1, "{layers:?}");
+        }
+    }
+}
