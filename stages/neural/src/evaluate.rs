@@ -56,6 +56,7 @@ fn prediction(test: &Utterances, row: usize, answer: &Answer, labels: &[String])
         prediction_text: labels[answer.prediction as usize].clone(),
         num_samples: test.lengths()[row] as i64,
         loss: answer.loss,
+        speaker: test.speaker(row).map(str::to_owned),
     }
 }
 

@@ -57,6 +57,7 @@ fn answers(one_in: u64) -> Vec<Prediction> {
             prediction_text: DIGITS[prediction as usize].to_owned(),
             num_samples: 8000,
             loss: if label == prediction { 0.05 } else { 2.5 },
+            speaker: None,
         }
     };
     (0..300).map(answer).collect()

@@ -15,6 +15,6 @@ pub mod significance;
 
 pub use classification::{ClassScore, Confusion};
 pub use metric::{Direction, Metric};
-pub use predictions::{Prediction, PredictionsError};
+pub use predictions::{Intents, Prediction, Predictions, PredictionsError, SlotAnswer, Transcription, Trial};
 pub use report::ReportTable;
 pub use score::{ScoreClassification, Scores};

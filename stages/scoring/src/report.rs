@@ -207,6 +207,7 @@ mod tests {
                 prediction_text: words[prediction].to_owned(),
                 num_samples: 16_000,
                 loss: 0.5,
+                speaker: None,
             }
         };
         let params = ScoreClassification { confidence: 0.95, resamples: 200, seed: 1 };

@@ -35,6 +35,7 @@ fn answers() -> Vec<Prediction> {
         prediction_text: words[prediction].to_owned(),
         num_samples: 16_000,
         loss: 0.25,
+        speaker: None,
     };
     [(0, 0), (1, 1), (1, 0), (0, 0)].into_iter().enumerate().map(answer).collect()
 }

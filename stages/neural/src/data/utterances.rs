@@ -119,6 +119,10 @@ impl Utterances {
     pub fn id(&self, row: usize) -> &str {
         &self.shards.rows()[row].id
     }
+    /// The speaker of a row, where the corpus names one.
+    pub fn speaker(&self, row: usize) -> Option<&str> {
+        self.shards.rows()[row].speaker.as_deref()
+    }
 
     /// The samples of a row, as the encoder wants them.
     ///
