@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tch::{Device, TchError, Tensor};
 
 use crate::adapters::{self, Adapter, Adapters, files};
-use crate::checkpoint::weights::{MASK_EMBEDDING, PREFIX};
+use crate::checkpoint::weights::{MASK_EMBEDDING, is_statistic};
 use crate::checkpoint::{CheckpointError, EncoderConfig, Preprocessor, WEIGHTS, Weights, safetensors, weights};
 pub use crate::encoder::Mode;
 use crate::encoder::{Encoder, Input, Pass, Point};
@@ -116,7 +116,7 @@ pub enum LastState {
 
 /// Whether a tensor of the encoder is trained.
 fn trains(method: &Method, name: &str, config: &EncoderConfig) -> Result<bool, Misfit> {
-    let used = name != MASK_EMBEDDING || config.apply_spec_augment;
+    let used = !is_statistic(name) && (name != MASK_EMBEDDING || config.apply_spec_augment);
     Ok(used && method.trains(name, config.num_hidden_layers as u32)?)
 }
 
@@ -182,12 +182,13 @@ impl Model {
 
     /// Every tensor by its name in a full model, without peft's prefix. The tensors are handles.
     pub fn tensors(&self) -> Weights {
-        let encoder = self.encoder_weights.iter().map(|(name, tensor)| (format!("{PREFIX}{name}"), tensor.shallow_clone()));
+        let prefix = self.config.model_type.prefix();
+        let encoder = self.encoder_weights.iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor.shallow_clone()));
         let head = self.head_weights.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone()));
         let mut all: Weights = encoder.chain(head).collect();
         for (module, adapter) in &self.adapters {
             for (part, tensor) in adapter.tensors() {
-                all.insert(format!("{PREFIX}{module}.{part}"), tensor.shallow_clone());
+                all.insert(format!("{prefix}{module}.{part}"), tensor.shallow_clone());
             }
         }
         all
@@ -278,7 +279,7 @@ impl Model {
         let by_label: serde_json::Map<String, Value> =
             labels.iter().enumerate().map(|(id, label)| (label.clone(), id.into())).collect();
         for (name, value) in [
-            ("architectures", json!(["Wav2Vec2ForSequenceClassification"])),
+            ("architectures", json!([format!("{}ForSequenceClassification", self.config.model_type.class())])),
             ("id2label", by_id.into()),
             ("label2id", by_label.into()),
             ("classifier_proj_size", self.head_weights["projector.weight"].size()[0].into()),

@@ -1,4 +1,4 @@
-//! `config.json` of a wav2vec 2.0 checkpoint: what of it changes the result, checked; all else is kept and written back.
+//! `config.json` of a checkpoint: what of it changes the result, checked; all else is kept and written back.
 
 use std::path::Path;
 
@@ -6,14 +6,14 @@ use neural_spec::{ConvNorm, EncoderShape};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{CONFIG, CheckpointError, read_json, write_json};
+use super::{CONFIG, CheckpointError, fields, read_json, write_json};
 
 /// The shape and the training noise of an encoder. Fields are named as in the file; defaults are those of transformers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 #[expect(missing_docs, reason = "the fields are named and described by the file format")]
 pub struct EncoderConfig {
-    pub model_type: String,
+    pub model_type: ModelType,
     pub hidden_size: i64,
     pub num_hidden_layers: usize,
     pub num_attention_heads: i64,
@@ -25,9 +25,20 @@ pub struct EncoderConfig {
     pub conv_bias: bool,
     pub feat_extract_norm: FeatureNorm,
     pub feat_extract_activation: Activation,
+    /// HuBERT alone knows this field: whether the features are normalised before their projection.
+    #[serde(skip_serializing_if = "is_true")]
+    pub feat_proj_layer_norm: bool,
     pub do_stable_layer_norm: bool,
     pub num_conv_pos_embeddings: i64,
     pub num_conv_pos_embedding_groups: i64,
+    /// HuBERT alone knows this field: batch norm before the positional convolution in the place of weight norm.
+    #[serde(skip_serializing_if = "is_false")]
+    pub conv_pos_batch_norm: bool,
+    /// WavLM alone knows these two: how distances between frames share their bias.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub num_buckets: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_bucket_distance: Option<i64>,
     pub layer_norm_eps: f64,
     pub initializer_range: f64,
     pub adapter_attn_dim: Option<i64>,
@@ -46,6 +57,47 @@ pub struct EncoderConfig {
     /// Every other field, as read.
     #[serde(flatten)]
     pub other: Map<String, Value>,
+}
+
+/// A family of encoders. They share their convolutions and their transformer; WavLM adds a bias to the attention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ModelType {
+    /// Baevski et al. 2020, arXiv:2006.11477; also XLSR, XLS-R and MMS.
+    Wav2vec2,
+    /// Hsu et al. 2021, arXiv:2106.07447; also `DistilHuBERT`, arXiv:2110.01900.
+    Hubert,
+    /// Chen et al. 2021, arXiv:2110.13900.
+    Wavlm,
+}
+
+impl ModelType {
+    /// What models with a head put in front of the encoder's names.
+    pub fn prefix(self) -> &'static str {
+        match self {
+            Self::Wav2vec2 => "wav2vec2.",
+            Self::Hubert => "hubert.",
+            Self::Wavlm => "wavlm.",
+        }
+    }
+
+    /// The name of its classes in transformers: `Wav2Vec2` of `Wav2Vec2Model`.
+    pub fn class(self) -> &'static str {
+        match self {
+            Self::Wav2vec2 => "Wav2Vec2",
+            Self::Hubert => "Hubert",
+            Self::Wavlm => "WavLM",
+        }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_true(value: &bool) -> bool {
+    *value
+}
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// See `feat_extract_norm`.
@@ -78,7 +130,7 @@ pub enum Activation {
 impl Default for EncoderConfig {
     fn default() -> Self {
         Self {
-            model_type: "wav2vec2".to_owned(),
+            model_type: ModelType::Wav2vec2,
             hidden_size: 768,
             num_hidden_layers: 12,
             num_attention_heads: 12,
@@ -90,9 +142,13 @@ impl Default for EncoderConfig {
             conv_bias: false,
             feat_extract_norm: FeatureNorm::Group,
             feat_extract_activation: Activation::Gelu,
+            feat_proj_layer_norm: true,
             do_stable_layer_norm: false,
             num_conv_pos_embeddings: 128,
             num_conv_pos_embedding_groups: 16,
+            conv_pos_batch_norm: false,
+            num_buckets: None,
+            max_bucket_distance: None,
             layer_norm_eps: 1e-5,
             initializer_range: 0.02,
             adapter_attn_dim: None,
@@ -193,7 +249,6 @@ impl EncoderConfig {
                 mistakes.push(sentence);
             }
         };
-        require(self.model_type == "wav2vec2", format!("model_type must be `wav2vec2`, not `{}`", self.model_type));
         for (name, value) in [
             ("hidden_size", self.hidden_size),
             ("num_attention_heads", self.num_attention_heads),
@@ -202,6 +257,8 @@ impl EncoderConfig {
             ("num_conv_pos_embedding_groups", self.num_conv_pos_embedding_groups),
             ("num_hidden_layers", self.num_hidden_layers as i64),
             ("adapter_attn_dim", self.adapter_attn_dim.unwrap_or(1)),
+            ("mask_time_length", self.mask_time_length as i64),
+            ("mask_feature_length", self.mask_feature_length as i64),
         ] {
             require(value > 0, format!("{name} must be above 0, not {value}"));
         }
@@ -228,19 +285,42 @@ impl EncoderConfig {
         ] {
             require((0.0..=1.0).contains(&value), format!("{name} must be between 0 and 1, not {value}"));
         }
-        let mms_fits = self.adapter_attn_dim.is_none() || self.do_stable_layer_norm;
-        require(mms_fits, "adapter_attn_dim needs do_stable_layer_norm".to_owned());
-        for (name, expected) in UNSUPPORTED {
-            let found = self.other.get(name).filter(|value| !value.is_null());
-            let harmless = found.is_none_or(|value| value.as_bool() == Some(expected));
-            require(harmless, format!("{name} is not supported unless {expected}"));
-        }
+        mistakes.append(&mut self.family_mistakes());
+        mistakes.extend(fields::mistakes(&self.other, self.conv_dim.len()));
         mistakes
+    }
+
+    /// Fields of one family in a checkpoint of another, and what a family asks of its fields.
+    fn family_mistakes(&self) -> Vec<String> {
+        let (hubert, wavlm) = (self.model_type == ModelType::Hubert, self.model_type == ModelType::Wavlm);
+        let buckets = self.buckets();
+        let checks = [
+            (self.adapter_attn_dim.is_none() || self.do_stable_layer_norm, "adapter_attn_dim needs do_stable_layer_norm"),
+            (self.adapter_attn_dim.is_none() || !wavlm, "adapter_attn_dim is not a field of WavLM"),
+            (self.feat_proj_layer_norm || hubert, "feat_proj_layer_norm is a field of HuBERT alone: it must be true"),
+            (!self.conv_pos_batch_norm || hubert, "conv_pos_batch_norm is a field of HuBERT alone: it must be false"),
+            (self.num_buckets.is_none() || wavlm, "num_buckets is a field of WavLM alone"),
+            (self.max_bucket_distance.is_none() || wavlm, "max_bucket_distance is a field of WavLM alone"),
+            (!wavlm || buckets.count >= 4, "num_buckets must be 4 or more"),
+            (!wavlm || buckets.max_distance > buckets.count / 4, "max_bucket_distance must be above a quarter of num_buckets"),
+        ];
+        checks.into_iter().filter(|(ok, _)| !ok).map(|(_, sentence)| sentence.to_owned()).collect()
+    }
+
+    /// How WavLM's position bias shares its values.
+    pub fn buckets(&self) -> Buckets {
+        Buckets { count: self.num_buckets.unwrap_or(320), max_distance: self.max_bucket_distance.unwrap_or(800) }
     }
 }
 
-/// Fields of other encoders of the family that would change the result, with the only value that does not.
-const UNSUPPORTED: [(&str, bool); 3] = [("add_adapter", false), ("feat_proj_layer_norm", true), ("conv_pos_batch_norm", false)];
+/// See `num_buckets` and `max_bucket_distance`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Buckets {
+    /// Values of the bias per head, for both directions.
+    pub count: i64,
+    /// Frames from which on all distances share one value.
+    pub max_distance: i64,
+}
 
 #[cfg(test)]
 mod tests {
@@ -267,13 +347,15 @@ mod tests {
 
     #[test]
     fn every_mistake_is_listed_at_once() {
-        let text = r#"{"model_type":"hubert","hidden_size":50,"num_attention_heads":4,"conv_kernel":[3],"layerdrop":2,"add_adapter":true}"#;
+        let text = r#"{"hidden_size":50,"conv_pos_batch_norm":true,"num_buckets":320,"num_attention_heads":4,"conv_kernel":[3],"layerdrop":2,"add_adapter":true}"#;
         let config: EncoderConfig = serde_json::from_str(text).unwrap();
         let all = config.mistakes().join("\n");
-        for part in ["`hubert`", "num_attention_heads (4)", "conv_kernel", "layerdrop", "add_adapter"] {
+        for part in ["conv_pos_batch_norm", "num_buckets", "num_attention_heads (4)", "conv_kernel", "layerdrop", "add_adapter"] {
             assert!(all.contains(part), "{part} is not in {all}");
         }
         let error = serde_json::from_str::<EncoderConfig>(r#"{"hidden_act":"mish"}"#).unwrap_err();
         assert!(error.to_string().contains("mish"), "{error}");
+        let error = serde_json::from_str::<EncoderConfig>(r#"{"model_type":"whisper"}"#).unwrap_err();
+        assert!(error.to_string().contains("whisper") && error.to_string().contains("wavlm"), "{error}");
     }
 }

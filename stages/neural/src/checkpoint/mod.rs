@@ -3,6 +3,7 @@
 //! Reads `model.safetensors`, a sharded list of such files, and `pytorch_model.bin`; writes the first.
 
 pub mod config;
+mod fields;
 pub mod pickle;
 pub mod preprocessor;
 pub mod safetensors;
@@ -14,7 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tch::TchError;
 
-pub use self::config::{Activation, EncoderConfig, FeatureNorm};
+pub use self::config::{Activation, EncoderConfig, FeatureNorm, ModelType};
 pub use self::preprocessor::Preprocessor;
 pub use self::weights::{Parameter, Weights};
 

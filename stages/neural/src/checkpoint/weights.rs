@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tch::{Device, Kind, TchError, Tensor};
 
-use super::{CheckpointError, EncoderConfig, FeatureNorm, INDEX, PICKLE, WEIGHTS, pickle, read_json, safetensors};
+use super::{CheckpointError, EncoderConfig, FeatureNorm, INDEX, ModelType, PICKLE, WEIGHTS, pickle, read_json, safetensors};
 use crate::random::Rng;
 
 /// Tensors by name, in order of name.
@@ -17,10 +17,12 @@ pub(crate) const MASK_EMBEDDING: &str = "masked_spec_embed";
 pub(crate) const POSITION_GAIN: &str = "encoder.pos_conv_embed.conv.parametrizations.weight.original0";
 /// The positional convolution's direction, (H, H / groups, K).
 pub(crate) const POSITION_DIRECTION: &str = "encoder.pos_conv_embed.conv.parametrizations.weight.original1";
-/// The positional convolution's folded weight, as some exports have it.
-const POSITION_FOLDED: &str = "encoder.pos_conv_embed.conv.weight";
-/// What models with a head put in front of the encoder's names.
-pub(crate) const PREFIX: &str = "wav2vec2.";
+/// The positional convolution's weight where it is stored whole: with batch norm, and in some exports.
+pub(crate) const POSITION_FOLDED: &str = "encoder.pos_conv_embed.conv.weight";
+/// The batch norm in front of the positional convolution.
+pub(crate) const POSITION_NORM: &str = "encoder.pos_conv_embed.batch_norm";
+/// WavLM's values of the position bias, (buckets, A).
+pub(crate) const POSITION_BIAS: &str = "encoder.layers.0.attention.rel_attn_embed.weight";
 
 /// One tensor that an encoder has.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,6 +64,11 @@ impl Start {
     }
 }
 
+/// Whether a tensor is a statistic that training neither needs a gradient for nor changes.
+pub fn is_statistic(name: &str) -> bool {
+    name.ends_with(".running_mean") || name.ends_with(".running_var")
+}
+
 /// Every tensor of an encoder, in the order of its forward pass.
 pub fn parameters(config: &EncoderConfig) -> Vec<Parameter> {
     let mut list = List(Vec::new());
@@ -80,7 +87,9 @@ pub fn parameters(config: &EncoderConfig) -> Vec<Parameter> {
         }
         channels_in = channels;
     }
-    list.norm("feature_projection.layer_norm", channels_in);
+    if config.feat_proj_layer_norm {
+        list.norm("feature_projection.layer_norm", channels_in);
+    }
     let bound = (channels_in as f64).sqrt().recip();
     list.add("feature_projection.projection.weight", &[hidden, channels_in], Start::symmetric(bound));
     list.add("feature_projection.projection.bias", &[hidden], Start::symmetric(bound));
@@ -88,15 +97,30 @@ pub fn parameters(config: &EncoderConfig) -> Vec<Parameter> {
     let (taps, groups) = (config.num_conv_pos_embeddings, config.num_conv_pos_embedding_groups);
     let std = 2.0 / ((taps * hidden) as f64).sqrt();
     list.add("encoder.pos_conv_embed.conv.bias", &[hidden], Start::Zeros);
-    list.add(POSITION_GAIN, &[1, 1, taps], Start::DirectionNorm);
-    list.add(POSITION_DIRECTION, &[hidden, hidden / groups, taps], Start::Normal { std });
+    if config.conv_pos_batch_norm {
+        list.norm(POSITION_NORM, hidden);
+        list.add(format!("{POSITION_NORM}.running_mean"), &[hidden], Start::Zeros);
+        list.add(format!("{POSITION_NORM}.running_var"), &[hidden], Start::Ones);
+        list.add(POSITION_FOLDED, &[hidden, hidden / groups, taps], Start::Normal { std });
+    } else {
+        list.add(POSITION_GAIN, &[1, 1, taps], Start::DirectionNorm);
+        list.add(POSITION_DIRECTION, &[hidden, hidden / groups, taps], Start::Normal { std });
+    }
     list.norm("encoder.layer_norm", hidden);
 
     let std = config.initializer_range;
+    let heads = config.num_attention_heads;
+    if config.model_type == ModelType::Wavlm {
+        list.add(POSITION_BIAS, &[config.buckets().count, heads], Start::Normal { std });
+    }
     for layer in 0..config.num_hidden_layers {
         let name = format!("encoder.layers.{layer}");
         for projection in ["q_proj", "k_proj", "v_proj", "out_proj"] {
             list.linear(&format!("{name}.attention.{projection}"), hidden, hidden, std);
+        }
+        if config.model_type == ModelType::Wavlm {
+            list.add(format!("{name}.attention.gru_rel_pos_const"), &[1, heads, 1, 1], Start::Ones);
+            list.linear(&format!("{name}.attention.gru_rel_pos_linear"), hidden / heads, 8, std);
         }
         list.norm(&format!("{name}.layer_norm"), hidden);
         list.linear(&format!("{name}.feed_forward.intermediate_dense"), hidden, inner, std);
@@ -134,8 +158,10 @@ pub fn random(config: &EncoderConfig, seed: u64) -> Result<Weights, TchError> {
         let tensor = started(&parameter.name, &parameter.shape, parameter.start, seed)?;
         weights.insert(parameter.name.clone(), tensor);
     }
-    let gain = direction_norm(&weights[POSITION_DIRECTION])?;
-    weights.insert(POSITION_GAIN.to_owned(), gain);
+    if let Some(direction) = weights.get(POSITION_DIRECTION) {
+        let gain = direction_norm(direction)?;
+        weights.insert(POSITION_GAIN.to_owned(), gain);
+    }
     Ok(weights)
 }
 
@@ -160,13 +186,13 @@ pub(crate) fn direction_norm(direction: &Tensor) -> Result<Tensor, TchError> {
 
 /// Reads the encoder's weights from a checkpoint folder to `device`, all of them checked.
 ///
-/// Accepts names with and without the prefix `wav2vec2.`, and the older names of weight normalisation. Steps over what belongs
+/// Accepts names with and without the family's prefix (`wav2vec2.`), and the older names of weight normalisation. Steps over what belongs
 /// to a head or to pre-training.
 ///
 /// Errors: [`CheckpointError::Weights`] lists every tensor that is missing, unexpected, of another shape or not finite.
 pub fn read(folder: &Path, config: &EncoderConfig, device: Device) -> Result<Weights, CheckpointError> {
     let (path, stored) = read_files(folder, |_| true)?;
-    let mut weights = relative_names(stored, folder)?;
+    let mut weights = relative_names(stored, config.model_type, folder)?;
     let mut mistakes = complete(&mut weights, config).map_err(CheckpointError::torch(&path))?;
     let expected = parameters(config);
     let names: BTreeSet<&str> = expected.iter().map(|parameter| parameter.name.as_str()).collect();
@@ -224,7 +250,7 @@ pub(crate) fn read_files(folder: &Path, wanted: impl Fn(&str) -> bool) -> Result
 }
 
 /// Parts of other models that may lie beside the encoder's tensors.
-const BESIDE: [&str; 10] = [
+const BESIDE: [&str; 14] = [
     "quantizer.",
     "project_hid.",
     "project_q.",
@@ -234,16 +260,27 @@ const BESIDE: [&str; 10] = [
     "layer_weights",
     "tdnn.",
     "feature_extractor.weight",
+    "feature_extractor.bias",
+    "final_proj.",
+    "label_embs_concat",
+    "label_embeddings_concat",
     "objective.",
 ];
 
 /// Strips the prefix, drops what is not the encoder's.
-fn relative_names(stored: Weights, folder: &Path) -> Result<Weights, CheckpointError> {
-    let prefixed = stored.keys().any(|name| name.starts_with(PREFIX));
-    let mut weights = Weights::new();
+fn relative_names(stored: Weights, family: ModelType, folder: &Path) -> Result<Weights, CheckpointError> {
+    let prefix = family.prefix();
+    let has = |prefix: &str| stored.keys().any(|name| name.starts_with(prefix));
+    let prefixed = has(prefix);
     let mut mistakes = Vec::new();
+    for other in [ModelType::Wav2vec2, ModelType::Hubert, ModelType::Wavlm] {
+        if other != family && has(other.prefix()) {
+            mistakes.push(format!("its tensors begin with `{}`: they belong to model_type {other:?}", other.prefix()));
+        }
+    }
+    let mut weights = Weights::new();
     for (name, tensor) in stored {
-        match name.strip_prefix(PREFIX) {
+        match name.strip_prefix(prefix) {
             Some(relative) => {
                 weights.insert(relative.to_owned(), tensor);
             }
@@ -254,8 +291,10 @@ fn relative_names(stored: Weights, folder: &Path) -> Result<Weights, CheckpointE
             }
         }
     }
-    if weights.is_empty() {
+    if weights.is_empty() && mistakes.is_empty() {
         mistakes.push("no tensor of an encoder is among them".to_owned());
+    }
+    if !mistakes.is_empty() {
         return Err(CheckpointError::Weights { folder: folder.to_owned(), mistakes });
     }
     Ok(weights)
@@ -272,8 +311,10 @@ fn complete(weights: &mut Weights, config: &EncoderConfig) -> Result<Vec<String>
             mistakes.push(format!("both `{old}` and `{new}` are there"));
         }
     }
-    let folded = weights.remove(POSITION_FOLDED).filter(|tensor| tensor.dim() == 3);
-    if let Some(folded) = folded.filter(|_| !weights.contains_key(POSITION_DIRECTION)) {
+    // How many batches the statistics come from; nothing reads it.
+    weights.remove(&format!("{POSITION_NORM}.num_batches_tracked"));
+    let fold = !config.conv_pos_batch_norm && !weights.contains_key(POSITION_DIRECTION);
+    if let Some(folded) = fold.then(|| weights.remove(POSITION_FOLDED)).flatten().filter(|tensor| tensor.dim() == 3) {
         weights.insert(POSITION_GAIN.to_owned(), direction_norm(&folded)?);
         weights.insert(POSITION_DIRECTION.to_owned(), folded);
     }

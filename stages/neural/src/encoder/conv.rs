@@ -100,7 +100,8 @@ impl ConvLayer {
 /// Features (B, T, C) -> (B, T, H).
 #[derive(Debug)]
 pub(crate) struct Projection {
-    norm: LayerNorm,
+    /// `DistilHuBERT` has none.
+    norm: Option<LayerNorm>,
     linear: Linear,
     dropout: f64,
 }
@@ -108,13 +109,16 @@ pub(crate) struct Projection {
 impl Projection {
     pub(crate) fn new(config: &EncoderConfig, weights: &Weights) -> Self {
         Self {
-            norm: LayerNorm::new(weights, "feature_projection.layer_norm", config.layer_norm_eps),
+            norm: config
+                .feat_proj_layer_norm
+                .then(|| LayerNorm::new(weights, "feature_projection.layer_norm", config.layer_norm_eps)),
             linear: Linear::new(weights, "feature_projection.projection", &Adapters::new()),
             dropout: config.feat_proj_dropout,
         }
     }
 
     pub(crate) fn forward(&self, features: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
-        pass.dropout(&self.linear.forward(&self.norm.forward(features)?, pass)?, self.dropout)
+        let normed = self.norm.as_ref().map(|norm| norm.forward(features)).transpose()?;
+        pass.dropout(&self.linear.forward(normed.as_ref().unwrap_or(features), pass)?, self.dropout)
     }
 }

@@ -3,9 +3,20 @@
 use tch::{TchError, Tensor};
 
 use super::Pass;
+use super::bias::BiasGate;
 use super::modules::{LayerNorm, Linear};
 use crate::adapters::Adapters;
-use crate::checkpoint::{Activation, EncoderConfig, Weights};
+use crate::checkpoint::{Activation, EncoderConfig, ModelType, Weights};
+
+/// What every layer of one pass sees beside its input.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Surroundings<'a> {
+    /// True where a frame may be attended to, (B, 1, 1, T); none when all may.
+    pub(crate) keys: Option<&'a Tensor>,
+    /// What distances add to the scores of the attention, (A, T, T); WavLM alone has it.
+    pub(crate) bias: Option<&'a Tensor>,
+    pub(crate) pass: &'a Pass,
+}
 
 /// Attention and a feed-forward block, each with a residual around it: (B, T, H) -> (B, T, H).
 #[derive(Debug)]
@@ -46,16 +57,17 @@ impl Layer {
         }
     }
 
-    /// `keys`: true where a frame may be attended to, (B, 1, 1, T); none when all may.
-    pub(crate) fn forward(&self, x: &Tensor, keys: Option<&Tensor>, pass: &Pass) -> Result<Tensor, TchError> {
+    /// (B, T, H) -> (B, T, H).
+    pub(crate) fn forward(&self, x: &Tensor, around: &Surroundings) -> Result<Tensor, TchError> {
+        let pass = around.pass;
         match &self.style {
             Style::PostNorm => {
-                let attended = pass.dropout(&self.attention.forward(x, keys, pass)?, self.dropout)?;
+                let attended = pass.dropout(&self.attention.forward(x, around)?, self.dropout)?;
                 let x = self.attention_norm.forward(&x.f_add(&attended)?)?;
                 self.feed_forward_norm.forward(&x.f_add(&self.feed_forward.forward(&x, pass)?)?)
             }
             Style::PreNorm { mms } => {
-                let attended = self.attention.forward(&self.attention_norm.forward(x)?, keys, pass)?;
+                let attended = self.attention.forward(&self.attention_norm.forward(x)?, around)?;
                 let x = x.f_add(&pass.dropout(&attended, self.dropout)?)?;
                 let x = x.f_add(&self.feed_forward.forward(&self.feed_forward_norm.forward(&x)?, pass)?)?;
                 match mms {
@@ -75,6 +87,8 @@ struct Attention {
     value: Linear,
     out: Linear,
     num_heads: i64,
+    /// WavLM alone has one.
+    gate: Option<BiasGate>,
     dropout: f64,
 }
 
@@ -87,21 +101,34 @@ impl Attention {
             value: linear("v_proj"),
             out: linear("out_proj"),
             num_heads: config.num_attention_heads,
+            gate: (config.model_type == ModelType::Wavlm).then(|| BiasGate::new(weights, name)),
             dropout: config.attention_dropout,
         }
     }
 
-    fn forward(&self, x: &Tensor, keys: Option<&Tensor>, pass: &Pass) -> Result<Tensor, TchError> {
+    fn forward(&self, x: &Tensor, around: &Surroundings) -> Result<Tensor, TchError> {
+        let pass = around.pass;
         let &[batch, frames, hidden] = x.size().as_slice() else { return Err(TchError::Shape("expected (B, T, H)".to_owned())) };
         let heads = |linear: &Linear| {
             let split = [batch, frames, self.num_heads, hidden / self.num_heads];
             linear.forward(x, pass)?.f_view(split)?.f_transpose(1, 2) // (B, A, T, D)
         };
         let (query, key, value) = (heads(&self.query)?, heads(&self.key)?, heads(&self.value)?);
+        let mask = self.mask(x, around)?;
         let dropout = pass.probability(self.dropout);
-        let mixed = Tensor::f_scaled_dot_product_attention(&query, &key, &value, keys, dropout, false, None, false)?;
+        let mixed = Tensor::f_scaled_dot_product_attention(&query, &key, &value, mask.as_ref(), dropout, false, None, false)?;
         let merged = mixed.f_transpose(1, 2)?.f_reshape([batch, frames, hidden])?;
         self.out.forward(&merged, pass)
+    }
+
+    /// Which keys count (true or false), or what is added to the scores: minus infinity at keys that do not.
+    fn mask(&self, x: &Tensor, around: &Surroundings) -> Result<Option<Tensor>, TchError> {
+        let (Some(gate), Some(bias)) = (&self.gate, around.bias) else { return Ok(around.keys.map(Tensor::shallow_clone)) };
+        let added = gate.forward(x, bias)?; // (B, A, T, T)
+        match around.keys {
+            Some(keys) => Ok(Some(added.f_masked_fill(&keys.f_logical_not()?, f64::NEG_INFINITY)?)),
+            None => Ok(Some(added)),
+        }
     }
 }
 

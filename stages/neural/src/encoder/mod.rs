@@ -1,7 +1,8 @@
-//! The wav2vec 2.0 encoder: waveform -> frames, in the base (post-norm) and the large (pre-norm) style.
+//! Encoders over waveforms: wav2vec 2.0, `HuBERT` and WavLM, in the base (post-norm) and the large (pre-norm) style.
 //!
 //! Source: Baevski et al. 2020, arXiv:2006.11477; where the published models differ from the paper, they are followed.
 
+mod bias;
 mod conv;
 mod frames;
 mod layer;
@@ -13,15 +14,16 @@ pub mod spec_augment;
 
 use tch::{TchError, Tensor};
 
+use self::bias::PositionBias;
 use self::conv::{ConvStack, Projection};
 pub use self::frames::Frames;
-use self::layer::Layer;
+use self::layer::{Layer, Surroundings};
 use self::modules::{LayerNorm, tensor};
 pub use self::pass::{Mode, Pass};
 use self::position::PositionalConv;
 use crate::adapters::Adapters;
 use crate::checkpoint::weights::MASK_EMBEDDING;
-use crate::checkpoint::{EncoderConfig, Weights};
+use crate::checkpoint::{EncoderConfig, ModelType, Weights};
 
 /// An encoder on one device. It shares its tensors with the weights it was made from.
 ///
@@ -34,6 +36,8 @@ pub struct Encoder {
     mask_embedding: Tensor,
     position: PositionalConv,
     norm: LayerNorm,
+    /// WavLM alone has one.
+    bias: Option<PositionBias>,
     layers: Vec<Layer>,
 }
 
@@ -66,6 +70,8 @@ pub enum Point {
     Projected,
     /// What the positional convolution adds, (B, T, H).
     Position,
+    /// What distances add to the scores of the attention, before a layer's gate, (A, T, T); WavLM alone has it.
+    PositionBias,
     /// Input of a transformer layer, (B, T, H).
     LayerInput(usize),
     /// Output of the last layer, before the final norm of a pre-norm encoder, (B, T, H).
@@ -82,6 +88,7 @@ impl Encoder {
             mask_embedding: tensor(weights, MASK_EMBEDDING),
             position: PositionalConv::new(config, weights)?,
             norm: LayerNorm::new(weights, "encoder.layer_norm", config.layer_norm_eps),
+            bias: (config.model_type == ModelType::Wavlm).then(|| PositionBias::new(config, weights)),
             layers: (0..config.num_hidden_layers).map(|index| Layer::new(config, weights, adapters, index)).collect(),
             config: config.clone(),
         })
@@ -117,10 +124,17 @@ impl Encoder {
             x = self.norm.forward(&x)?;
         }
         x = pass.dropout(&x, config.hidden_dropout)?;
+        let bias = self.bias.as_ref().map(|bias| bias.forward(num_frames)).transpose()?;
+        if let Some(bias) = &bias {
+            watch(Point::PositionBias, bias);
+        }
+        let around = Surroundings { keys: keys.as_ref(), bias: bias.as_ref(), pass };
         for (index, layer) in self.layers.iter().enumerate() {
             watch(Point::LayerInput(index), &x);
-            if !pass.happens(config.layerdrop) {
-                x = layer.forward(&x, keys.as_ref(), pass)?;
+            // The published WavLM makes its position bias in layer 0 and never skips it.
+            let always = index == 0 && self.bias.is_some();
+            if always || !pass.happens(config.layerdrop) {
+                x = layer.forward(&x, &around)?;
             }
         }
         watch(Point::LastLayer, &x);
