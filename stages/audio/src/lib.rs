@@ -6,6 +6,7 @@
 //! ```
 
 pub mod decode;
+pub mod features;
 pub mod manifest;
 pub mod reader;
 pub mod resample;

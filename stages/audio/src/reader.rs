@@ -20,6 +20,7 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 use parquet::file::serialized_reader::SerializedPageReader;
 
+use crate::features::{FEATURES, FeatureInfo};
 use crate::schema::HUGGING_FACE;
 use crate::wav::{self, WavError};
 
@@ -116,6 +117,10 @@ impl ShardReader {
                 Some(first) if labels != names => {
                     return Err(ReadError::Labels { path: shard.path, first: first.path.clone() });
                 }
+                Some(first) if first.features != shard.features => {
+                    let problem = format!("expected the features of `{}`", first.path.display());
+                    return Err(shard.layout(problem));
+                }
                 Some(_) => {}
             }
             shards.push(shard);
@@ -132,6 +137,22 @@ impl ShardReader {
     /// The classes, in the order of their indices.
     pub fn labels(&self) -> &[String] {
         &self.labels
+    }
+
+    /// What takes the place of the audio; none in shards of audio. Those that were opened together have the same.
+    pub fn features(&self) -> Option<&FeatureInfo> {
+        self.shards.first().and_then(|shard| shard.features.as_ref())
+    }
+
+    /// The features of a row, frame after frame; none in shards of audio.
+    ///
+    /// Errors: [`ReadError`] naming the shard.
+    ///
+    /// # Panics
+    /// When there is no row `row`.
+    pub fn load_features(&self, row: usize) -> Result<Option<Vec<f32>>, ReadError> {
+        let Some(info) = self.features() else { return Ok(None) };
+        Ok(Some(info.format.decode(&self.load_wav(row)?)))
     }
 
     /// The samples of a row: [`RowInfo::num_samples`] values in [-1, 1).
@@ -197,8 +218,10 @@ struct Shard {
     path: PathBuf,
     file: Arc<File>,
     metadata: Arc<ParquetMetaData>,
-    /// Which leaf column `audio.bytes` is.
+    /// Which leaf column `audio.bytes` is, or `features`.
     audio_column: usize,
+    /// What is in the place of the audio.
+    features: Option<FeatureInfo>,
     /// Per row group, once known.
     ranges: Vec<OnceLock<Vec<Range>>>,
     /// Held while pages are read: parquet's reader of files moves the file's one cursor.
@@ -217,8 +240,10 @@ impl Shard {
         let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(own_cursor, options).map_err(parquet)?;
         let metadata = Arc::clone(builder.metadata());
         let columns = builder.parquet_schema().columns();
-        let audio_column = columns.iter().position(|column| column.path().string() == "audio.bytes");
-        let audio_column = audio_column.ok_or_else(|| layout("expected a column `audio.bytes`, found none".to_owned()))?;
+        let features = features_of(&metadata).map_err(layout)?;
+        let wanted = if features.is_some() { crate::features::shard::COLUMN } else { "audio.bytes" };
+        let audio_column = columns.iter().position(|column| column.path().string() == wanted);
+        let audio_column = audio_column.ok_or_else(|| layout(format!("expected a column `{wanted}`, found none")))?;
         let labels = labels_of(&metadata).map_err(layout)?;
 
         let mask = ProjectionMask::columns(builder.parquet_schema(), INDEX_COLUMNS);
@@ -232,7 +257,7 @@ impl Shard {
             read_index(&batch, number, &mut places, rows).map_err(layout)?;
         }
         let ranges = metadata.row_groups().iter().map(|_| OnceLock::new()).collect();
-        Ok((Self { path: path.to_owned(), file, metadata, audio_column, ranges, cursor: Mutex::new(()) }, labels))
+        Ok((Self { path: path.to_owned(), file, metadata, audio_column, features, ranges, cursor: Mutex::new(()) }, labels))
     }
 
     /// Where the clips of a row group lie.
@@ -299,6 +324,13 @@ impl Shard {
     fn layout(&self, problem: String) -> ReadError {
         ReadError::Layout { path: self.path.clone(), problem }
     }
+}
+
+/// What takes the place of the audio; none in a shard of audio.
+fn features_of(metadata: &ParquetMetaData) -> Result<Option<FeatureInfo>, String> {
+    let pairs = metadata.file_metadata().key_value_metadata();
+    let text = pairs.and_then(|pairs| pairs.iter().find(|pair| pair.key == FEATURES)).and_then(|pair| pair.value.as_deref());
+    text.map(|text| serde_json::from_str(text).map_err(|error| format!("metadata `{FEATURES}`: {error}"))).transpose()
 }
 
 /// The class names in the Hugging Face metadata; none when the label is no class.

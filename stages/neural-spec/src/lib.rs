@@ -7,12 +7,14 @@
 pub mod checkpoint;
 mod encoder;
 mod evaluate;
+mod front;
 mod method;
 mod train;
 
 pub use checkpoint::EncoderCheckpoint;
 pub use encoder::{ConvNorm, EncoderShape, RandomEncoder};
 pub use evaluate::Evaluate;
+pub use front::{FeatureFormat, Front};
 pub use method::{
     AdapterActivation, Added, BitFit, Bottleneck, ConvAdapter, Dims, Finetune, HeadOnly, HeadSpec, Ia3, Layers, LinearLayer,
     Lora, Method, Misfit, Place, Prefix, Scope, Start,

@@ -9,6 +9,7 @@ use tch::{Kind, Tensor};
 
 use crate::data::{BatchLimit, Loader, Prepared, Utterances, by_length, read_labels};
 use crate::device;
+use crate::encoder::front;
 use crate::model::{Mode, Model, ModelError};
 use crate::train::Summary;
 
@@ -36,6 +37,7 @@ pub fn run(params: &Evaluate, job: &Job) -> Result<(), StageError> {
     job.progress.fact("device", device_name(model.device()).into());
 
     let test = Arc::new(Utterances::open("test", job.inputs.many("test"), &labels, model.preprocessor().clone())?);
+    front::require(&model, test.features())?;
     let limit = BatchLimit::new(params.batch_secs, None, model.preprocessor().sampling_rate);
     let answers = answers(&model, &test, limit, job, &mut |done| {
         job.progress.tick(done as u64, test.lengths().len() as u64, "utterances", "");

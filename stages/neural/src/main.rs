@@ -18,9 +18,12 @@ fn main() -> ExitCode {
     tch::set_num_interop_threads(1);
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["run"] => {
-            serve(&[Body::of(neural::encoder::random::run), Body::of(neural::train::run), Body::of(neural::evaluate::run)])
-        }
+        ["run"] => serve(&[
+            Body::of(neural::encoder::random::run),
+            Body::of(neural::encoder::front::run),
+            Body::of(neural::train::run),
+            Body::of(neural::evaluate::run),
+        ]),
         ["probe"] => say(&mut std::io::stdout(), &probe(&cuda).to_string(), ExitCode::SUCCESS),
         _ => say(&mut std::io::stderr(), "usage: sure-neural run | sure-neural probe", ExitCode::from(2)),
     }

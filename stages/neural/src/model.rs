@@ -65,7 +65,7 @@ fn first_line(error: &TchError) -> String {
 /// Some utterances, padded to one length.
 #[derive(Debug)]
 pub struct Batch {
-    /// (B, S) float32, normalised, zero padded on the right.
+    /// (B, S) float32, normalised, zero padded on the right; or (B, T, C), what the frozen convolutions made of each utterance.
     pub audio: Tensor,
     /// Samples of each utterance.
     pub num_samples: Vec<i64>,
@@ -219,13 +219,18 @@ impl Model {
     }
 
     fn logits(&self, batch: &Batch, mode: Mode) -> Result<Tensor, ModelError> {
-        let (rows, samples) = batch.audio.size2()?;
-        let fits = |&length: &i64| length > 0 && length <= samples;
+        let shape = batch.audio.size();
+        let (rows, samples) = (shape.first().copied().unwrap_or(0), shape.get(1).copied().unwrap_or(0));
+        // What the convolutions made of each utterance alone says nothing of padding: its length alone tells it from sound.
+        let features = shape.len() == 3;
+        let needed = |length: i64| if features { self.config.num_frames(length).max(1) } else { length };
+        let fits = |&length: &i64| length > 0 && needed(length) <= samples;
         if rows == 0 || batch.num_samples.len() as i64 != rows || !batch.num_samples.iter().all(fits) {
             return Err(ModelError::Batch { rows, samples, lengths: batch.num_samples.clone() });
         }
         let audio = batch.audio.f_to_device(self.device)?;
-        let num_samples = self.preprocessor.return_attention_mask.then_some(batch.num_samples.as_slice());
+        let tells = features || self.preprocessor.return_attention_mask;
+        let num_samples = tells.then_some(batch.num_samples.as_slice());
         let mut states = Vec::new();
         let mut last_layer = None;
         let mut keep = |point: Point, tensor: &Tensor| match point {

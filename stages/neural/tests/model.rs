@@ -335,7 +335,7 @@ fn broken_checkpoints_say_what_is_broken() {
         }
     };
     check_broken(pickle(b"\x80\x02}q"), &["pytorch_model.bin", "no zip archive"]);
-    check_broken(pickle(b"PK\x03\x04 and no more"), &["pytorch_model.bin", "not a flat state dict"]);
+    check_broken(pickle(b"PK\x03\x04 and no more"), &["pytorch_model.bin", "not a flat state dict", "damaged"]);
 }
 
 #[test]

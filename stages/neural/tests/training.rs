@@ -280,7 +280,7 @@ fn evaluation_answers_each_utterance_with_the_parameters_that_were_kept() {
         let shards = job.inputs.many(slot).to_vec();
         job.inputs.0.insert("test".to_owned(), shards);
         neural::evaluate::run(&Evaluate { batch_secs }, &job).unwrap();
-        scoring::predictions::read(&bench.path("answers").join(scoring::predictions::FILE_NAME)).unwrap()
+        scoring::predictions::read::<scoring::Prediction>(&bench.path("answers").join(scoring::predictions::FILE_NAME)).unwrap()
     };
     for change in [json!({}), lora()] {
         let summary = bench.train(&params(change), "trained");
@@ -326,4 +326,62 @@ fn a_set_without_utterances_is_refused() {
     ShardWriter::create(&bench.path("dev.parquet"), &names, RATE).unwrap().finish().unwrap();
     let error = run(&params(json!({})), &bench.job("out", "resume", u64::MAX)).unwrap_err();
     assert!(error.to_string().contains("dev set has no utterances"), "{error}");
+}
+
+/// Runs the convolutions over all shards; returns the folder with what they made.
+fn front(bench: &Bench, format: &str) -> PathBuf {
+    let mut job = bench.job("front", "none", u64::MAX);
+    job.inputs.0.insert("shards".to_owned(), vec![Input { path: bench.path(""), point: BTreeMap::new(), partition: None }]);
+    neural::encoder::front::run(&serde_json::from_value(json!({ "format": format })).unwrap(), &job).unwrap();
+    bench.path("front")
+}
+
+/// Trains on what the convolutions made of the audio.
+fn train_on_front(bench: &Bench, params: &Train, out: &str) -> Result<Summary, StageError> {
+    let mut job = bench.job(out, &format!("{out}.resume"), u64::MAX);
+    for split in ["train", "dev"] {
+        let path = bench.path(&format!("front/{split}.parquet"));
+        job.inputs.0.insert(split.to_owned(), vec![Input { path, point: BTreeMap::new(), partition: None }]);
+    }
+    run(params, &job)?;
+    Summary::read(&bench.path(out))
+}
+
+fn losses(summary: &Summary) -> Vec<f64> {
+    summary.curve.iter().flat_map(|point| [f64::from(point.train_loss), point.dev_loss]).collect()
+}
+
+#[test]
+fn training_on_stored_convolutions_gives_the_same_losses() {
+    let mut change = lora();
+    change["eval_every"] = json!(1);
+    let params = params(change);
+    let bench = Bench::with_clip(|row| tone(row % 3, if row == 3 { 30 } else { 900 + 137 * row }));
+    let from_audio = losses(&bench.train(&params, "audio"));
+    let compare = |format: &str, allowed: f64| {
+        front(&bench, format);
+        let from_front = losses(&train_on_front(&bench, &params, &format!("from_{format}")).unwrap());
+        assert_eq!(from_audio.len(), from_front.len());
+        let worst = from_audio.iter().zip(&from_front).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        assert!(worst <= allowed, "{format}: losses differ by {worst:e}");
+        worst
+    };
+    compare("f32", 2e-5);
+    assert!(compare("bf16", 2e-2) > 0.0);
+    assert!(from_audio.len() > 10);
+    let first = files(&front(&bench, "f32"));
+    assert!(first == files(&front(&bench, "f32")), "the same audio gives other bytes");
+}
+
+#[test]
+fn stored_convolutions_are_refused_where_they_do_not_belong() {
+    let bench = Bench::new();
+    front(&bench, "f32");
+    let error = train_on_front(&bench, &params(json!({})), "out").unwrap_err().to_string();
+    assert!(error.contains("trains `feature_extractor."), "{error}");
+    fs::remove_dir_all(bench.path("encoder")).unwrap();
+    fs::create_dir(bench.path("encoder")).unwrap();
+    random::write(&RandomEncoder { shape: shape(), seed: 6 }, &bench.path("encoder")).unwrap();
+    let error = train_on_front(&bench, &params(lora()), "out").unwrap_err().to_string();
+    assert!(error.contains("digest"), "{error}");
 }

@@ -11,7 +11,7 @@ use super::{CONFIG, CheckpointError, fields, read_json, write_json};
 /// The shape and the training noise of an encoder. Fields are named as in the file; defaults are those of transformers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-#[expect(missing_docs, reason = "the fields are named and described by the file format")]
+#[expect(missing_docs, clippy::struct_excessive_bools, reason = "the fields are named and described by the file format")]
 pub struct EncoderConfig {
     pub model_type: ModelType,
     pub hidden_size: i64,
@@ -65,7 +65,7 @@ pub struct EncoderConfig {
 pub enum ModelType {
     /// Baevski et al. 2020, arXiv:2006.11477; also XLSR, XLS-R and MMS.
     Wav2vec2,
-    /// Hsu et al. 2021, arXiv:2106.07447; also `DistilHuBERT`, arXiv:2110.01900.
+    /// Hsu et al. 2021, arXiv:2106.07447; also DistilHuBERT, arXiv:2110.01900.
     Hubert,
     /// Chen et al. 2021, arXiv:2110.13900.
     Wavlm,

@@ -191,10 +191,22 @@ pub(crate) fn direction_norm(direction: &Tensor) -> Result<Tensor, TchError> {
 ///
 /// Errors: [`CheckpointError::Weights`] lists every tensor that is missing, unexpected, of another shape or not finite.
 pub fn read(folder: &Path, config: &EncoderConfig, device: Device) -> Result<Weights, CheckpointError> {
-    let (path, stored) = read_files(folder, |_| true)?;
+    read_part(folder, config, device, |_| true)
+}
+
+/// As [`read`], but only the tensors whose names, relative to the encoder, `wanted` accepts.
+pub(crate) fn read_part(
+    folder: &Path,
+    config: &EncoderConfig,
+    device: Device,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<Weights, CheckpointError> {
+    let prefix = config.model_type.prefix();
+    let (path, stored) = read_files(folder, |name| wanted(name.strip_prefix(prefix).unwrap_or(name)))?;
     let mut weights = relative_names(stored, config.model_type, folder)?;
     let mut mistakes = complete(&mut weights, config).map_err(CheckpointError::torch(&path))?;
-    let expected = parameters(config);
+    let expected: Vec<Parameter> = parameters(config).into_iter().filter(|parameter| wanted(&parameter.name)).collect();
+    weights.retain(|name, _| wanted(name));
     let names: BTreeSet<&str> = expected.iter().map(|parameter| parameter.name.as_str()).collect();
     mistakes.extend(weights.keys().filter(|name| !names.contains(name.as_str())).map(|name| format!("`{name}` is unexpected")));
     for Parameter { name, shape, .. } in &expected {

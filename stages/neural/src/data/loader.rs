@@ -70,14 +70,18 @@ impl Drop for Loader {
 
 fn prepare(utterances: &Utterances, rows: Vec<usize>) -> Result<Prepared, DataError> {
     let clips = rows.iter().map(|&row| utterances.samples(row)).collect::<Result<Vec<_>, _>>()?;
-    let num_samples: Vec<i64> = clips.iter().map(|clip| clip.len().max(1) as i64).collect();
-    let longest = num_samples.iter().copied().max().unwrap_or(0) as usize;
+    let num_samples: Vec<i64> = rows.iter().map(|&row| utterances.lengths()[row].max(1) as i64).collect();
+    let longest = clips.iter().map(Vec::len).max().unwrap_or(0).max(1);
     let mut audio = vec![0.0_f32; rows.len() * longest];
-    for (clip, place) in clips.iter().zip(audio.chunks_exact_mut(longest.max(1))) {
+    for (clip, place) in clips.iter().zip(audio.chunks_exact_mut(longest)) {
         place[..clip.len()].copy_from_slice(clip);
     }
     let labels: Vec<i64> = rows.iter().map(|&row| utterances.labels()[row]).collect();
-    let audio = Tensor::from_slice(&audio).view([rows.len() as i64, longest as i64]);
+    let audio = Tensor::from_slice(&audio);
+    let audio = match utterances.features() {
+        Some(features) => audio.view([rows.len() as i64, -1, features.width as i64]), // (B, T, C)
+        None => audio.view([rows.len() as i64, -1]),                                  // (B, S)
+    };
     let batch = Batch { audio, num_samples, labels: None };
     Ok(Prepared { rows, batch, labels: Tensor::from_slice(&labels) })
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use audio::features::FeatureInfo;
 use audio::reader::{ReadError, ShardReader};
 use pipeline::{Input, StageError};
 
@@ -124,10 +125,18 @@ impl Utterances {
         self.shards.rows()[row].speaker.as_deref()
     }
 
-    /// The samples of a row, as the encoder wants them.
+    /// What the shards hold in the place of audio; none when they hold audio.
+    pub fn features(&self) -> Option<&FeatureInfo> {
+        self.shards.features()
+    }
+
+    /// The samples of a row, as the encoder wants them; or its features, frame after frame, where the shards hold those.
     ///
     /// Errors: [`DataError::Read`].
     pub fn samples(&self, row: usize) -> Result<Vec<f32>, DataError> {
+        if let Some(features) = self.shards.load_features(row)? {
+            return Ok(features);
+        }
         let mut samples = self.shards.load(row)?;
         self.preprocessor.prepare(&mut samples);
         Ok(samples)

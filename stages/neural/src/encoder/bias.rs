@@ -25,9 +25,9 @@ impl PositionBias {
     /// The bias of every pair of query and key, (A, T, T).
     pub(crate) fn forward(&self, num_frames: i64) -> Result<Tensor, TchError> {
         // All distances key - query that occur, one look-up each; row q of the result is a window of them.
-        let buckets: Vec<i64> = (1 - num_frames..num_frames).map(|distance| self.buckets.of(distance)).collect();
-        let buckets = Tensor::f_from_slice(&buckets)?.f_to_device(self.values.device())?;
-        let by_distance = self.values.f_index_select(0, &buckets)?.f_transpose(0, 1)?; // (A, 2T - 1)
+        let wanted: Vec<i64> = (1 - num_frames..num_frames).map(|distance| self.buckets.of(distance)).collect();
+        let wanted = Tensor::f_from_slice(&wanted)?.f_to_device(self.values.device())?;
+        let by_distance = self.values.f_index_select(0, &wanted)?.f_transpose(0, 1)?; // (A, 2T - 1)
         by_distance.f_unfold(1, num_frames, 1)?.f_flip([1])
     }
 }
@@ -38,11 +38,11 @@ impl Buckets {
         let half = self.count / 2;
         let exact = half / 2;
         let side = if distance > 0 { half } else { 0 };
-        let size = distance.abs();
-        if size < exact {
-            return side + size;
+        let span = distance.abs();
+        if span < exact {
+            return side + span;
         }
-        let octaves = (size as f32 / exact as f32).ln() / (self.max_distance as f64 / exact as f64).ln() as f32;
+        let octaves = (span as f32 / exact as f32).ln() / (self.max_distance as f64 / exact as f64).ln() as f32;
         let far = exact + (octaves * (half - exact) as f32) as i64;
         side + far.min(half - 1)
     }

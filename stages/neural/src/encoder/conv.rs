@@ -100,7 +100,7 @@ impl ConvLayer {
 /// Features (B, T, C) -> (B, T, H).
 #[derive(Debug)]
 pub(crate) struct Projection {
-    /// `DistilHuBERT` has none.
+    /// DistilHuBERT has none.
     norm: Option<LayerNorm>,
     linear: Linear,
     dropout: f64,

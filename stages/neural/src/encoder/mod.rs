@@ -1,10 +1,11 @@
-//! Encoders over waveforms: wav2vec 2.0, `HuBERT` and WavLM, in the base (post-norm) and the large (pre-norm) style.
+//! Encoders over waveforms: wav2vec 2.0, HuBERT and WavLM, in the base (post-norm) and the large (pre-norm) style.
 //!
 //! Source: Baevski et al. 2020, arXiv:2006.11477; where the published models differ from the paper, they are followed.
 
 mod bias;
 mod conv;
 mod frames;
+pub mod front;
 mod layer;
 pub(crate) mod modules;
 mod pass;
@@ -44,7 +45,7 @@ pub struct Encoder {
 /// What goes in.
 #[derive(Debug, Clone, Copy)]
 pub struct Input<'a> {
-    /// (B, S), zero padded on the right.
+    /// (B, S), zero padded on the right; or (B, T, C), what [`front::Front`] made of each utterance, likewise padded.
     pub audio: &'a Tensor,
     /// Samples of each utterance; none to treat padding as sound, as checkpoints without attention mask do.
     pub num_samples: Option<&'a [i64]>,
@@ -99,7 +100,10 @@ impl Encoder {
     /// Audio shorter than [`EncoderConfig::receptive_field`] is zero padded to one frame.
     pub fn forward(&self, input: Input, pass: &Pass, watch: &mut dyn FnMut(Point, &Tensor)) -> Result<Output, TchError> {
         let config = &self.config;
-        let features = self.conv.forward(&self.long_enough(input.audio)?)?; // (B, T, C)
+        let features = match input.audio.dim() {
+            3 => input.audio.shallow_clone(),
+            _ => self.conv.forward(&self.long_enough(input.audio)?)?,
+        }; // (B, T, C)
         watch(Point::ConvFeatures, &features);
         let num_frames = features.size()[1];
         let frames =

@@ -26,7 +26,7 @@ enum Weight {
     Normed { gain: Tensor, direction: Tensor },
 }
 
-/// Some `HuBERT` checkpoints normalise each feature here, in the place of weight normalisation.
+/// Some HuBERT checkpoints normalise each feature here, in the place of weight normalisation.
 ///
 /// Always by the stored statistics, in training too: those of a few padded utterances would make the result depend on the batch.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ struct BatchNorm {
     variance: Tensor,
 }
 
-/// `PyTorch`'s guard against division by zero, which the checkpoints were trained with.
+/// PyTorch's guard against division by zero, which the checkpoints were trained with.
 const BATCH_NORM_EPS: f64 = 1e-5;
 
 impl BatchNorm {

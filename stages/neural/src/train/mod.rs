@@ -27,6 +27,7 @@ use self::state::StateFolder;
 pub use self::summary::Summary;
 use crate::data::{BatchLimit, Loader, Utterances, read_labels, shuffled};
 use crate::device;
+use crate::encoder::front;
 use crate::evaluate::{answers, cross_entropy, device_name};
 use crate::model::{Mode, Model, ModelError};
 use crate::random::Rng;
@@ -83,6 +84,9 @@ pub fn run(params: &Train, job: &Job) -> Result<(), StageError> {
     let model = Model::new(job.inputs.one("encoder"), &params.method, &params.head, labels.len(), params.seed, device)?;
     let open = |split| Utterances::open(split, job.inputs.many(split), &labels, model.preprocessor().clone()).map(Arc::new);
     let (train, dev) = (open("train")?, open("dev")?);
+    for utterances in [&train, &dev] {
+        front::require(&model, utterances.features())?;
+    }
 
     let progress = fit(params, job, &folder, &model, &train, &dev)?;
 

@@ -1,0 +1,146 @@
+//! Mel spectrograms as synthesis and Whisper-like models take them.
+//!
+//! Bands on Slaney's mel scale (linear below 1000 Hz, logarithmic above), each of unit area; Slaney 1998, "Auditory Toolbox",
+//! Interval Research technical report 1998-010.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::spectrum::{Spectrum, hann};
+
+/// How a spectrum becomes numbers. The recipes differ in padding, in what is summed over a band, and in the logarithm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Recipe {
+    /// Magnitudes; frames centred on their samples, the signal mirrored at its ends; natural logarithm of at least 1e-5 (Shen et al. 2018, arXiv:1712.05884).
+    Tacotron,
+    /// `sqrt(power + 1e-9)`; mirrored at both ends for half of `n_fft - hop_length`; natural logarithm of at least 1e-5
+    /// (Kong et al. 2020, arXiv:2010.05646, reference code).
+    Hifigan,
+    /// Power; frames centred on their samples, silence before and after the signal; decibels of at least 1e-10.
+    PowerDb,
+}
+
+/// The transform and its bands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MelSpectrogram {
+    /// In Hz.
+    pub sample_rate: u32,
+    /// Samples of a transform.
+    pub n_fft: usize,
+    /// Samples from one frame to the next.
+    pub hop_length: usize,
+    /// Samples of the window, in the middle of the transform.
+    pub win_length: usize,
+    /// Bands.
+    pub num_mel_bins: usize,
+    /// Lower edge of the lowest band, in Hz.
+    pub low_hz: f64,
+    /// Upper edge of the highest band, in Hz.
+    pub high_hz: f64,
+    /// What becomes of the spectrum.
+    pub recipe: Recipe,
+}
+
+impl MelSpectrogram {
+    /// The spectrogram, frame by frame; none without samples.
+    pub fn apply(&self, samples: &[f32]) -> Vec<Vec<f64>> {
+        if samples.is_empty() {
+            return Vec::new();
+        }
+        let padding = match self.recipe {
+            Recipe::Tacotron | Recipe::PowerDb => self.n_fft / 2,
+            Recipe::Hifigan => self.n_fft.saturating_sub(self.hop_length) / 2,
+        };
+        let padded = (samples.len() + 2 * padding).max(self.n_fft);
+        let sample = |at: usize| {
+            let at = at as i64 - padding as i64;
+            match self.recipe {
+                Recipe::PowerDb => usize::try_from(at).ok().and_then(|at| samples.get(at)).copied().map_or(0.0, f64::from),
+                Recipe::Tacotron | Recipe::Hifigan => f64::from(samples[mirrored(at, samples.len())]),
+            }
+        };
+        let margin = (self.n_fft - self.win_length) / 2;
+        let mut window = vec![0.0; self.n_fft];
+        window[margin..margin + self.win_length].copy_from_slice(&hann(self.win_length, self.win_length));
+
+        let basis = self.basis();
+        let mut spectrum = Spectrum::new(self.n_fft);
+        let mut bins = vec![0.0; self.n_fft / 2 + 1];
+        let frame = |start: usize| {
+            spectrum.power((0..self.n_fft).map(|at| sample(start + at) * window[at]), &mut bins);
+            match self.recipe {
+                Recipe::Tacotron => bins.iter_mut().for_each(|bin| *bin = bin.sqrt()),
+                Recipe::Hifigan => bins.iter_mut().for_each(|bin| *bin = (*bin + 1e-9).sqrt()),
+                Recipe::PowerDb => {}
+            }
+            let sums = basis.iter().map(|weights| weights.iter().zip(&bins).map(|(weight, bin)| weight * bin).sum::<f64>());
+            match self.recipe {
+                Recipe::Tacotron | Recipe::Hifigan => sums.map(|sum| sum.max(1e-5).ln()).collect(),
+                Recipe::PowerDb => sums.map(|sum| 10.0 * sum.max(1e-10).log10()).collect(),
+            }
+        };
+        (0..=padded - self.n_fft).step_by(self.hop_length).map(frame).collect()
+    }
+
+    /// The weights of every band, one for each of the `n_fft / 2 + 1` bins.
+    pub fn basis(&self) -> Vec<Vec<f64>> {
+        let (low, high) = (to_mel(self.low_hz), to_mel(self.high_hz));
+        let step = (high - low) / (self.num_mel_bins + 1) as f64;
+        let edges: Vec<f64> = (0..self.num_mel_bins + 2).map(|at| to_hz(low + step * at as f64)).collect();
+        let bin_width = f64::from(self.sample_rate) / self.n_fft as f64;
+        let triangle = |edge: &[f64]| {
+            let area = 2.0 / (edge[2] - edge[0]);
+            let weight = |bin: usize| {
+                let hz = bin as f64 * bin_width;
+                area * ((hz - edge[0]) / (edge[1] - edge[0])).min((edge[2] - hz) / (edge[2] - edge[1])).max(0.0)
+            };
+            (0..=self.n_fft / 2).map(weight).collect()
+        };
+        edges.windows(3).map(triangle).collect()
+    }
+}
+
+/// The sample at `at` of a signal that goes on mirrored at both ends, its end samples not repeated.
+fn mirrored(at: i64, length: usize) -> usize {
+    let last = length as i64 - 1;
+    if last == 0 {
+        return 0;
+    }
+    let folded = at.rem_euclid(2 * last);
+    (if folded > last { 2 * last - folded } else { folded }) as usize
+}
+
+const LINEAR_HZ: f64 = 200.0 / 3.0;
+const KNEE_HZ: f64 = 1000.0;
+/// 6.4 times the frequency in 27 steps.
+fn log_step() -> f64 {
+    6.4_f64.ln() / 27.0
+}
+
+fn to_mel(hz: f64) -> f64 {
+    if hz < KNEE_HZ { hz / LINEAR_HZ } else { KNEE_HZ / LINEAR_HZ + (hz / KNEE_HZ).ln() / log_step() }
+}
+
+fn to_hz(mel: f64) -> f64 {
+    let knee = KNEE_HZ / LINEAR_HZ;
+    if mel < knee { mel * LINEAR_HZ } else { KNEE_HZ * ((mel - knee) * log_step()).exp() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_shorter_than_their_padding_are_mirrored_again_and_again() {
+        assert_eq!([mirrored(-1, 3), mirrored(-2, 3), mirrored(-3, 3), mirrored(3, 3), mirrored(4, 3)], [1, 2, 1, 1, 0]);
+        assert_eq!(mirrored(-7, 1), 0);
+    }
+
+    #[test]
+    fn the_scale_is_its_own_inverse_and_meets_at_the_knee() {
+        for hz in [0.0, 333.0, 999.9, 1000.0, 1000.1, 8000.0] {
+            assert!((to_hz(to_mel(hz)) - hz).abs() < 1e-9, "{hz}");
+        }
+    }
+}

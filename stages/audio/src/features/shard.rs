@@ -1,0 +1,230 @@
+//! The file format of features: a shard whose audio has been replaced.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow_array::{Array, ArrayRef, BinaryArray, Int32Array, RecordBatch, StringArray};
+use arrow_schema::{DataType, Field, Schema};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
+use pipeline::{Job, StageError};
+
+use super::{FEATURES, FeatureInfo};
+use crate::reader::{ReadError, ShardReader};
+use crate::schema::HUGGING_FACE;
+
+/// The column that holds the numbers.
+pub const COLUMN: &str = "features";
+/// The files of a folder of shards.
+pub const FILES: [&str; 3] = ["train.parquet", "dev.parquet", "test.parquet"];
+/// A row group is closed once its features reach this many bytes.
+const MAX_GROUP_BYTES: usize = 16 << 20;
+/// The most rows of a row group.
+const MAX_GROUP_ROWS: usize = 500;
+
+/// Features that cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FeatureError {
+    /// The shards are at another rate.
+    #[error("`{path}` has recordings at {found} Hz, `{id}` for one; expected {expected} Hz")]
+    Rate {
+        /// The shard.
+        path: PathBuf,
+        /// An utterance.
+        id: String,
+        /// In Hz.
+        found: u32,
+        /// In Hz.
+        expected: u32,
+    },
+    /// Frames of different widths, or rows that do not come in the order of the file.
+    #[error("`{path}` cannot be given features: {problem}")]
+    Layout {
+        /// The shard.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+/// The id and the samples of an utterance -> its frames, one after the other.
+pub type Compute<'a> = dyn FnMut(&str, &[f32]) -> Result<Vec<f32>, StageError> + 'a;
+
+/// Computes the features of every utterance of a folder of shards and writes the three files again, with features in the
+/// place of the audio. `compute` gets samples in [-1, 1) at `sample_rate` Hz and gives frames, one after the other.
+///
+/// Errors: shards that cannot be read or are at another rate, files that cannot be written, what `compute` reports.
+pub fn convert(folder: &Path, sample_rate: u32, info: &FeatureInfo, job: &Job, compute: &mut Compute) -> Result<(), StageError> {
+    let mut sources = Vec::new();
+    for file in FILES {
+        let path = folder.join(file);
+        let reader = ShardReader::open(&[&path]).map_err(StageError::failed)?;
+        sources.push((path, reader));
+    }
+    let total: usize = sources.iter().map(|(_, reader)| reader.rows().len()).sum();
+    let mut done = 0;
+    for ((path, reader), file) in sources.iter().zip(FILES) {
+        let mut writer = Writer::create(path, &job.out.join(file), info)?;
+        writer.require_rate(sample_rate)?;
+        for row in 0..reader.rows().len() {
+            if job.stop.requested() {
+                return Err(StageError::Stopped);
+            }
+            let id = &reader.rows()[row].id;
+            let samples = reader.load(row).map_err(StageError::failed)?;
+            writer.push(id, &compute(id, &samples)?)?;
+            done += 1;
+            job.progress.tick(done, total as u64, "utterances", id);
+        }
+        writer.finish()?;
+    }
+    Ok(())
+}
+
+/// Copies a shard row group by row group, without its audio and with features.
+struct Writer {
+    source: PathBuf,
+    target: PathBuf,
+    /// All rows of the source but their audio, in the file's order, which is that of the ids.
+    rest: RecordBatch,
+    schema: Arc<Schema>,
+    parquet: ArrowWriter<File>,
+    info: FeatureInfo,
+    /// Features of rows not yet written.
+    group: Vec<Vec<u8>>,
+    written: usize,
+}
+
+impl Writer {
+    fn create(source: &Path, target: &Path, info: &FeatureInfo) -> Result<Self, StageError> {
+        let rest = read_rest(source).map_err(StageError::failed)?;
+        let mut fields = vec![Field::new(COLUMN, DataType::Binary, false), Field::new("num_frames", DataType::Int32, false)];
+        fields.extend(rest.schema().fields().iter().map(|field| field.as_ref().clone()));
+        let text = serde_json::to_string(info).expect("plain fields become JSON");
+        let mut metadata = rest.schema().metadata().clone();
+        metadata.insert(FEATURES.to_owned(), text);
+        if let Some(features) = metadata.get(HUGGING_FACE).map(|text| without_audio(text)) {
+            metadata.insert(HUGGING_FACE.to_owned(), features);
+        }
+        let mut pairs: Vec<KeyValue> = metadata.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone())).collect();
+        pairs.sort_by(|a, b| a.key.cmp(&b.key));
+        let schema = Arc::new(Schema::new_with_metadata(fields, metadata));
+        let column = ColumnPath::from(COLUMN);
+        let properties = WriterProperties::builder()
+            .set_created_by("sure".to_owned())
+            .set_key_value_metadata(Some(pairs))
+            .set_write_batch_size(16)
+            .set_max_row_group_row_count(Some(MAX_GROUP_ROWS))
+            .set_statistics_enabled(EnabledStatistics::Page)
+            .set_compression(Compression::ZSTD(ZstdLevel::try_new(3).expect("zstd has a level 3")))
+            // As the audio of a shard: every utterance is one range of bytes.
+            .set_column_compression(column.clone(), Compression::UNCOMPRESSED)
+            .set_column_encoding(column.clone(), Encoding::PLAIN)
+            .set_column_dictionary_enabled(column.clone(), false)
+            .set_column_statistics_enabled(column, EnabledStatistics::None)
+            .build();
+        let file = File::create(target).map_err(StageError::io("create", target))?;
+        let parquet = ArrowWriter::try_new(file, Arc::clone(&schema), Some(properties)).map_err(write_error(target))?;
+        let (source, target) = (source.to_owned(), target.to_owned());
+        Ok(Self { source, target, rest, schema, parquet, info: info.clone(), group: Vec::new(), written: 0 })
+    }
+
+    /// Errors: a row at another rate.
+    fn require_rate(&self, expected: u32) -> Result<(), StageError> {
+        let column = |name: &str| self.rest.column_by_name(name).cloned();
+        let (Some(rates), Some(ids)) = (column("sample_rate"), column("id")) else { return Ok(()) };
+        let Some(rates) = rates.as_any().downcast_ref::<Int32Array>() else { return Ok(()) };
+        let Some(at) = rates.values().iter().position(|&rate| rate as u32 != expected) else { return Ok(()) };
+        let id = ids.as_any().downcast_ref::<StringArray>().map_or_else(String::new, |ids| ids.value(at).to_owned());
+        let error = FeatureError::Rate { path: self.source.clone(), id, found: rates.value(at) as u32, expected };
+        Err(StageError::failed(error).with_hint("`sample_rate` of audio.shards and of the features must be the same"))
+    }
+
+    /// Adds the features of the next row, which is the utterance `id`.
+    fn push(&mut self, id: &str, values: &[f32]) -> Result<(), StageError> {
+        let problem = |problem: String| FeatureError::Layout { path: self.source.clone(), problem };
+        let at = self.written + self.group.len();
+        let ids = self.rest.column_by_name("id").and_then(|column| column.as_any().downcast_ref::<StringArray>());
+        if ids.is_none_or(|ids| at >= ids.len() || ids.value(at) != id) {
+            return Err(StageError::failed(problem(format!("its rows are not in order of id at `{id}`"))));
+        }
+        if !values.len().is_multiple_of(self.info.width) {
+            let error = problem(format!("`{id}` has {} numbers, which are no frames of {}", values.len(), self.info.width));
+            return Err(StageError::failed(error));
+        }
+        self.group.push(self.info.format.encode(values));
+        let bytes: usize = self.group.iter().map(Vec::len).sum();
+        if bytes >= MAX_GROUP_BYTES || self.group.len() == MAX_GROUP_ROWS { self.write_group() } else { Ok(()) }
+    }
+
+    fn finish(mut self) -> Result<(), StageError> {
+        self.write_group()?;
+        self.parquet.close().map_err(write_error(&self.target))?;
+        Ok(())
+    }
+
+    fn write_group(&mut self) -> Result<(), StageError> {
+        let group = std::mem::take(&mut self.group);
+        if group.is_empty() {
+            return Ok(());
+        }
+        let frame = self.info.width * self.info.format.size();
+        let frames = Int32Array::from_iter_values(group.iter().map(|bytes| (bytes.len() / frame) as i32));
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(BinaryArray::from_iter_values(&group)), Arc::new(frames)];
+        columns.extend(self.rest.slice(self.written, group.len()).columns().iter().cloned());
+        self.written += group.len();
+        let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns).expect("the columns are those of the schema");
+        let written = self.parquet.write(&batch).and_then(|()| self.parquet.flush());
+        written.map_err(write_error(&self.target))
+    }
+}
+
+/// Every column but the audio, all rows.
+fn read_rest(path: &Path) -> Result<RecordBatch, ReadError> {
+    let parquet = |source| ReadError::Parquet { path: path.to_owned(), source };
+    let file = File::open(path).map_err(|source| ReadError::Io { path: path.to_owned(), source })?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(parquet)?;
+    let kept: Vec<usize> =
+        builder.schema().fields().iter().enumerate().filter(|(_, f)| f.name() != "audio").map(|(at, _)| at).collect();
+    let mask = ProjectionMask::roots(builder.parquet_schema(), kept.iter().copied());
+    let schema = Arc::new(builder.schema().project(&kept).map_err(|error| parquet(error.into()))?);
+    let rows = builder.metadata().file_metadata().num_rows().max(1) as usize;
+    let reader = builder.with_projection(mask).with_batch_size(rows).build().map_err(parquet)?;
+    let batches: Vec<RecordBatch> = reader.collect::<Result<_, _>>().map_err(|error| parquet(error.into()))?;
+    let columns = match &batches[..] {
+        [] => return Ok(RecordBatch::new_empty(schema)),
+        [batch] => batch.columns().to_vec(),
+        _ => {
+            let problem = format!("expected its rows in one batch, found {}", batches.len());
+            return Err(ReadError::Layout { path: path.to_owned(), problem });
+        }
+    };
+    // The batch alone has lost the file's metadata.
+    RecordBatch::try_new(schema, columns).map_err(|error| parquet(error.into()))
+}
+
+/// Hugging Face's list of columns with the audio replaced.
+fn without_audio(text: &str) -> String {
+    let Ok(mut value) = serde_json::from_str::<serde_json::Value>(text) else { return text.to_owned() };
+    if let Some(columns) = value["info"]["features"].as_object_mut() {
+        let mut changed = serde_json::Map::new();
+        changed.insert(COLUMN.to_owned(), serde_json::json!({"dtype": "binary", "_type": "Value"}));
+        changed.insert("num_frames".to_owned(), serde_json::json!({"dtype": "int32", "_type": "Value"}));
+        changed.extend(std::mem::take(columns).into_iter().filter(|(name, _)| name != "audio"));
+        *columns = changed;
+    }
+    value.to_string()
+}
+
+fn write_error(path: &Path) -> impl FnOnce(ParquetError) -> StageError {
+    let path = path.to_owned();
+    |error| StageError::io("write", path)(std::io::Error::other(error))
+}

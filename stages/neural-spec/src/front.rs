@@ -1,0 +1,48 @@
+//! What an encoder's frozen convolutions make of every utterance.
+
+use pipeline::{Claims, CpuClaim, GpuClaim, Slot, Stage};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::environment;
+
+/// Runs the convolutions of an encoder over every utterance of a shard. Training and evaluation take the result in the place of
+/// the audio, when the method leaves the convolutions frozen: everything else (masks, dropout, adapters) comes after them.
+///
+/// Each utterance is computed alone, without padding. Encoders of the large style see no difference; those of the base style
+/// normalise over time, and so see here what they see in inference, not what a padded batch would show them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Front {
+    /// How a number is stored.
+    pub format: FeatureFormat,
+}
+
+/// How a number of a feature is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FeatureFormat {
+    /// 32 bits: exact.
+    F32,
+    /// bfloat16: half the disk, three significant digits.
+    Bf16,
+}
+
+impl Stage for Front {
+    const KIND: &'static str = "features.front";
+    const VERSION: u32 = 1;
+    const ABOUT: &'static str = "Runs an encoder's frozen convolutions over every utterance, once";
+
+    fn slots() -> Vec<Slot> {
+        vec![
+            Slot::one("shards", "what an audio.shards node left: train.parquet, dev.parquet and test.parquet"),
+            Slot::one("encoder", "a Hugging Face checkpoint folder"),
+        ]
+    }
+    fn environment(&self) -> Vec<(&'static str, String)> {
+        environment()
+    }
+    fn claims(&self) -> Claims {
+        Claims { cpu: CpuClaim::All, gpu: GpuClaim::Prefer, ..Claims::default() }
+    }
+}
