@@ -26,6 +26,10 @@ pub(crate) fn registry(worker: &Path) -> Registry {
         .in_worker::<neural_spec::RandomEncoder>(worker.clone())
         .in_worker::<neural_spec::Train>(worker.clone())
         .in_worker::<neural_spec::Evaluate>(worker)
-        .here::<scoring::score::ScoreClassification>(scoring::score::run)
+        .here::<scoring::ScoreClassification>(scoring::score::run_classification)
+        .here::<scoring::ScoreText>(scoring::score::run_text)
+        .here::<scoring::ScoreSlots>(scoring::score::run_slots)
+        .here::<scoring::ScoreIntent>(scoring::score::run_intent)
+        .here::<scoring::ScoreVerification>(scoring::score::run_verification)
         .here::<scoring::report::ReportTable>(scoring::report::run)
 }

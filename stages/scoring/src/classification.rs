@@ -51,6 +51,16 @@ impl Confusion {
     pub fn rows(&self) -> &[Vec<u64>] {
         &self.0
     }
+    /// The counts of each class, which is all that the scores need.
+    pub fn counts(&self) -> ClassCounts {
+        let mut counts = ClassCounts::new(self.0.len());
+        for (label, row) in self.0.iter().enumerate() {
+            for (prediction, &times) in row.iter().enumerate() {
+                counts.add(label, prediction, times);
+            }
+        }
+        counts
+    }
     /// How many utterances were counted.
     pub fn total(&self) -> u64 {
         self.0.iter().flatten().sum()
@@ -59,38 +69,110 @@ impl Confusion {
     pub fn right(&self) -> u64 {
         (0..self.0.len()).map(|class| self.0[class][class]).sum()
     }
-    fn support(&self, class: usize) -> u64 {
-        self.0[class].iter().sum()
+    /// See [`ClassCounts::accuracy`].
+    pub fn accuracy(&self) -> f64 {
+        self.counts().accuracy()
     }
-    fn answered(&self, class: usize) -> u64 {
-        self.0.iter().map(|row| row[class]).sum()
+    /// See [`ClassCounts::classes`].
+    pub fn classes(&self) -> Vec<ClassScore> {
+        self.counts().classes().collect()
+    }
+    /// See [`ClassCounts::macro_f1`].
+    pub fn macro_f1(&self) -> f64 {
+        self.counts().macro_f1()
+    }
+    /// See [`ClassCounts::unweighted_average_recall`].
+    pub fn unweighted_average_recall(&self) -> f64 {
+        self.counts().unweighted_average_recall()
+    }
+    /// See [`ClassCounts::weighted_f1`].
+    pub fn weighted_f1(&self) -> f64 {
+        self.counts().weighted_f1()
+    }
+    /// See [`ClassCounts::micro_f1`].
+    pub fn micro_f1(&self) -> f64 {
+        self.counts().micro_f1()
+    }
+    /// See [`ClassCounts::matthews`].
+    pub fn matthews(&self) -> f64 {
+        self.counts().matthews()
+    }
+
+    /// The pairs of different classes that were taken for each other most often: right class, answered class, times. Equally
+    /// frequent ones are in order of class.
+    pub fn confused(&self) -> Vec<(usize, usize, u64)> {
+        let cells = self.0.iter().enumerate().flat_map(|(label, row)| {
+            row.iter()
+                .enumerate()
+                .filter(move |(prediction, times)| **times > 0 && *prediction != label)
+                .map(move |(k, n)| (label, k, *n))
+        });
+        let mut cells: Vec<_> = cells.collect();
+        cells.sort_by_key(|&(label, prediction, times)| (std::cmp::Reverse(times), label, prediction));
+        cells
+    }
+}
+
+/// What the scores of a classifier need of its answers: three counts of each class.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClassCounts {
+    /// Right answers that name the class.
+    right: Vec<u64>,
+    /// Utterances of the class.
+    support: Vec<u64>,
+    /// Answers that name the class.
+    answered: Vec<u64>,
+}
+
+impl ClassCounts {
+    /// Of so many classes, nothing counted.
+    pub fn new(classes: usize) -> Self {
+        Self { right: vec![0; classes], support: vec![0; classes], answered: vec![0; classes] }
+    }
+
+    /// Counts an answer so many times.
+    pub fn add(&mut self, label: usize, prediction: usize, times: u64) {
+        self.support[label] += times;
+        self.answered[prediction] += times;
+        if label == prediction {
+            self.right[label] += times;
+        }
+    }
+
+    fn total(&self) -> u64 {
+        self.support.iter().sum()
+    }
+    fn all_right(&self) -> u64 {
+        self.right.iter().sum()
     }
 
     /// Share of right answers; 0 when there are none.
     pub fn accuracy(&self) -> f64 {
-        ratio(self.right(), self.total())
+        ratio(self.all_right(), self.total())
     }
 
     /// Scores of every class, in order.
-    pub fn classes(&self) -> Vec<ClassScore> {
-        let score = |class: usize| {
-            let (right, support, answered) = (self.0[class][class], self.support(class), self.answered(class));
+    pub fn classes(&self) -> impl Iterator<Item = ClassScore> {
+        (0..self.right.len()).map(|class| {
+            let (right, support, answered) = (self.right[class], self.support[class], self.answered[class]);
             ClassScore {
                 precision: ratio(right, answered),
                 recall: ratio(right, support),
                 f1: ratio(2 * right, answered + support),
                 support,
             }
-        };
-        (0..self.0.len()).map(score).collect()
+        })
     }
 
     /// Mean over the classes that occur as a right or an answered class; 0 when none does.
     fn macro_mean(&self, of: fn(&ClassScore) -> f64) -> f64 {
-        let scores = self.classes();
-        let occurring: Vec<f64> =
-            (0..scores.len()).filter(|&k| self.support(k) + self.answered(k) > 0).map(|k| of(&scores[k])).collect();
-        if occurring.is_empty() { 0.0 } else { occurring.iter().sum::<f64>() / occurring.len() as f64 }
+        let (mut sum, mut occurring) = (0.0, 0_u32);
+        for (class, score) in self.classes().enumerate() {
+            if self.support[class] + self.answered[class] > 0 {
+                (sum, occurring) = (sum + of(&score), occurring + 1);
+            }
+        }
+        if occurring == 0 { 0.0 } else { sum / f64::from(occurring) }
     }
 
     /// F1 averaged over the classes that occur as a right or an answered class.
@@ -105,29 +187,26 @@ impl Confusion {
 
     /// F1 averaged by support.
     pub fn weighted_f1(&self) -> f64 {
-        let sum: f64 = self.classes().iter().map(|score| score.f1 * score.support as f64).sum();
+        let sum: f64 = self.classes().map(|score| score.f1 * score.support as f64).sum();
         if self.total() == 0 { 0.0 } else { sum / self.total() as f64 }
     }
 
     /// F1 of the pooled decisions. With one class per utterance each mistake is one false positive and one false negative,
     /// so it equals accuracy; computed by its own definition all the same.
     pub fn micro_f1(&self) -> f64 {
-        let mistakes = self.total() - self.right();
-        ratio(2 * self.right(), 2 * self.right() + mistakes + mistakes)
+        let mistakes = self.total() - self.all_right();
+        ratio(2 * self.all_right(), 2 * self.all_right() + mistakes + mistakes)
     }
 
     /// Matthews correlation for several classes; 0 when either side names one class only.
     ///
     /// Source: Gorodkin 2004, "Comparing two K-category assignments by a K-category correlation coefficient", equation 8.
     pub fn matthews(&self) -> f64 {
-        let classes = 0..self.0.len();
         let total = self.total() as f64;
-        let product = |a: fn(&Self, usize) -> u64, b: fn(&Self, usize) -> u64| -> f64 {
-            classes.clone().map(|k| a(self, k) as f64 * b(self, k) as f64).sum()
-        };
-        let covariance = self.right() as f64 * total - product(Self::support, Self::answered);
-        let variance_of_truth = total * total - product(Self::support, Self::support);
-        let variance_of_answers = total * total - product(Self::answered, Self::answered);
+        let product = |a: &[u64], b: &[u64]| -> f64 { a.iter().zip(b).map(|(a, b)| *a as f64 * *b as f64).sum() };
+        let covariance = self.all_right() as f64 * total - product(&self.support, &self.answered);
+        let variance_of_truth = total * total - product(&self.support, &self.support);
+        let variance_of_answers = total * total - product(&self.answered, &self.answered);
         let scale = (variance_of_truth * variance_of_answers).sqrt();
         if scale > 0.0 { covariance / scale } else { 0.0 }
     }

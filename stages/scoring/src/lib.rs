@@ -1,20 +1,34 @@
 //! Metrics, result tables and plots.
 //!
-//! Two stages: [`ScoreClassification`] turns predictions into scores, [`ReportTable`] gathers scores into a table, a picture
-//! and a page. Beneath them the metrics ([`classification`]), how far to trust them ([`significance`]), and pictures that
-//! need nothing from the machine ([`picture`], [`plot`]). Knows nothing of audio or tensors.
+//! Stages `score.*` turn predictions into scores, [`ReportTable`] gathers scores into tables, pictures and a page. Beneath them
+//! the metrics ([`classification`], [`text`], [`slots`], [`verification`]), what every utterance contributes to them
+//! ([`evidence`]), how far to trust them ([`significance`]), and pictures that need nothing from the machine ([`picture`],
+//! [`plot`]). Knows nothing of audio or tensors.
 
-pub mod classification;
-pub mod metric;
-pub mod picture;
-pub mod plot;
 pub mod predictions;
-pub mod report;
-pub mod score;
+
+pub mod alignment;
+pub mod classification;
+pub mod edit;
+pub mod iob;
+pub mod metric;
+pub mod slots;
+pub mod text;
+pub mod verification;
+
+pub mod evidence;
 pub mod significance;
 
+pub mod report;
+pub mod score;
+
+pub mod picture;
+pub mod plot;
+
 pub use classification::{ClassScore, Confusion};
+pub use edit::Edits;
 pub use metric::{Direction, Metric};
 pub use predictions::{Intents, Prediction, Predictions, PredictionsError, SlotAnswer, Transcription, Trial};
 pub use report::ReportTable;
-pub use score::{ScoreClassification, Scores};
+pub use score::{ScoreClassification, ScoreIntent, ScoreSlots, ScoreText, ScoreVerification, Scores};
+pub use text::Unit;

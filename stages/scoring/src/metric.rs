@@ -1,14 +1,16 @@
-//! The metrics by name, each knowing whether more of it is better. Computes nothing.
+//! The metrics by name, each knowing whether more of it is better and how it is printed. Computes nothing.
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What is measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Metric {
-    /// Share of right answers.
+    /// Share of right answers; of intents, the share of utterances with every slot right.
     Accuracy,
     /// F1 of each class, averaged over the classes that occur.
     MacroF1,
@@ -20,12 +22,31 @@ pub enum Metric {
     UnweightedAverageRecall,
     /// Correlation of answers and truth, from -1 to 1, 0 for guessing.
     Matthews,
-    /// Mean cross entropy of the right class, natural log.
+    /// Share of slots with the right value, over all slots of all utterances.
+    SlotAccuracy,
+    /// All word errors over all reference words.
+    Wer,
+    /// All character errors over all reference characters, spaces counted.
+    Cer,
+    /// All phone errors over all reference phones.
+    Per,
+    /// Share of utterances with any error.
+    SentenceErrorRate,
+    /// F1 between the sets of slot names of an utterance, averaged over utterances.
+    SlotTypeF1,
+    /// Character errors of the values of slots over all characters of reference values.
+    SlotValueCer,
+    /// The rate at which false acceptances and false rejections are equally frequent.
+    Eer,
+    /// The least cost of errors over all thresholds, over that of answering without looking.
+    MinDcf,
+    /// Mean loss of the right answer, natural log.
     Loss,
 }
 
 /// Which way a metric improves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Direction {
     /// More is better.
     HigherIsBetter,
@@ -35,17 +56,26 @@ pub enum Direction {
 
 impl Metric {
     /// All of them, in the order of printing.
-    pub const ALL: [Metric; 7] = [
+    pub const ALL: [Metric; 16] = [
         Metric::Accuracy,
         Metric::MacroF1,
         Metric::WeightedF1,
         Metric::MicroF1,
         Metric::UnweightedAverageRecall,
         Metric::Matthews,
+        Metric::SlotAccuracy,
+        Metric::Wer,
+        Metric::Cer,
+        Metric::Per,
+        Metric::SentenceErrorRate,
+        Metric::SlotTypeF1,
+        Metric::SlotValueCer,
+        Metric::Eer,
+        Metric::MinDcf,
         Metric::Loss,
     ];
 
-    /// For people.
+    /// For people, in running text.
     pub fn title(self) -> &'static str {
         match self {
             Metric::Accuracy => "accuracy",
@@ -54,6 +84,37 @@ impl Metric {
             Metric::MicroF1 => "micro F1",
             Metric::UnweightedAverageRecall => "unweighted average recall",
             Metric::Matthews => "Matthews correlation",
+            Metric::SlotAccuracy => "slot accuracy",
+            Metric::Wer => "WER",
+            Metric::Cer => "CER",
+            Metric::Per => "PER",
+            Metric::SentenceErrorRate => "sentence error rate",
+            Metric::SlotTypeF1 => "slot type F1",
+            Metric::SlotValueCer => "slot value CER",
+            Metric::Eer => "EER",
+            Metric::MinDcf => "minDCF",
+            Metric::Loss => "loss",
+        }
+    }
+
+    /// As files and settings spell it: `slot_type_f1`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Metric::Accuracy => "accuracy",
+            Metric::MacroF1 => "macro_f1",
+            Metric::WeightedF1 => "weighted_f1",
+            Metric::MicroF1 => "micro_f1",
+            Metric::UnweightedAverageRecall => "unweighted_average_recall",
+            Metric::Matthews => "matthews",
+            Metric::SlotAccuracy => "slot_accuracy",
+            Metric::Wer => "wer",
+            Metric::Cer => "cer",
+            Metric::Per => "per",
+            Metric::SentenceErrorRate => "sentence_error_rate",
+            Metric::SlotTypeF1 => "slot_type_f1",
+            Metric::SlotValueCer => "slot_value_cer",
+            Metric::Eer => "eer",
+            Metric::MinDcf => "min_dcf",
             Metric::Loss => "loss",
         }
     }
@@ -61,9 +122,41 @@ impl Metric {
     /// Which way it improves.
     pub fn direction(self) -> Direction {
         match self {
-            Metric::Loss => Direction::LowerIsBetter,
+            Metric::Wer
+            | Metric::Cer
+            | Metric::Per
+            | Metric::SentenceErrorRate
+            | Metric::SlotValueCer
+            | Metric::Eer
+            | Metric::MinDcf
+            | Metric::Loss => Direction::LowerIsBetter,
             _ => Direction::HigherIsBetter,
         }
+    }
+
+    /// Whether it is a ratio that people read in percent.
+    pub fn is_percent(self) -> bool {
+        !matches!(self, Metric::Matthews | Metric::MinDcf | Metric::Loss)
+    }
+
+    /// What a value is multiplied by for people: 100 for percent.
+    pub fn scale(self) -> f64 {
+        if self.is_percent() { 100.0 } else { 1.0 }
+    }
+
+    /// Decimals of a scaled value in print.
+    pub fn decimals(self) -> usize {
+        if self.is_percent() { 2 } else { 4 }
+    }
+
+    /// A value as people read it: `93.33`, without the sign of percent; `–` when it is not a number.
+    pub fn print(self, value: f64) -> String {
+        if value.is_finite() { format!("{:.*}", self.decimals(), value * self.scale()) } else { "–".to_owned() }
+    }
+
+    /// `accuracy (%)`, `loss`
+    pub fn title_with_unit(self) -> String {
+        if self.is_percent() { format!("{} (%)", self.title()) } else { self.title().to_owned() }
     }
 
     /// Whether `value` improves on `other`. Nothing improves on itself, and what is not a number improves on nothing.
@@ -88,6 +181,7 @@ mod tests {
     #[test]
     fn a_lower_loss_and_a_higher_accuracy_improve() {
         assert!(Metric::Loss.improves(0.1, 0.2) && !Metric::Loss.improves(0.2, 0.1));
+        assert!(Metric::Wer.improves(0.1, 0.2) && !Metric::Eer.improves(0.2, 0.1));
         assert!(Metric::Accuracy.improves(0.2, 0.1) && !Metric::Accuracy.improves(0.1, 0.2));
         for metric in Metric::ALL {
             assert!(!metric.improves(0.5, 0.5) && !metric.improves(f64::NAN, 0.5));
@@ -95,8 +189,18 @@ mod tests {
     }
 
     #[test]
-    fn names_in_files_are_snake_case() {
-        assert_eq!(serde_json::to_string(&Metric::UnweightedAverageRecall).unwrap(), "\"unweighted_average_recall\"");
-        assert_eq!(serde_json::to_string(&Metric::MacroF1).unwrap(), "\"macro_f1\"");
+    fn files_spell_every_metric_by_its_name() {
+        for metric in Metric::ALL {
+            assert_eq!(serde_json::to_string(&metric).unwrap(), format!("\"{}\"", metric.name()));
+        }
+        assert!(Metric::ALL.is_sorted(), "all of them, in the order of their definition");
+    }
+
+    #[test]
+    fn ratios_are_printed_in_percent() {
+        assert_eq!(Metric::Wer.print(0.0903), "9.03");
+        assert_eq!(Metric::Loss.print(0.25), "0.2500");
+        assert_eq!(Metric::Accuracy.print(f64::NAN), "–");
+        assert_eq!(Metric::Wer.title_with_unit(), "WER (%)");
     }
 }

@@ -4,7 +4,9 @@
 
 use std::path::{Path, PathBuf};
 
-use scoring::Confusion;
+use scoring::iob::{Entities, EntityScore, Reading};
+use scoring::verification::Trials;
+use scoring::{Confusion, Edits, Unit, slots};
 use serde_json::Value;
 
 /// The folder of golden files; none when it is absent, which is said loudly.
@@ -86,4 +88,136 @@ fn check(case: &Value, atol: f64, rtol: f64, place: &str) {
             assert!((ours - expected).abs() <= bound, "{place}: `{field}` is {ours}, expected {expected} within {bound}");
         }
     }
+}
+
+/// The files of one subject, with their tolerance; none when the golden files are absent.
+fn each(subject: &str, mut check: impl FnMut(&Value, Tolerance)) {
+    let Some(folder) = golden() else { return };
+    let files = cases(&folder, subject);
+    assert!(!files.is_empty(), "the manifest lists no `{subject}`");
+    for (file, atol, rtol) in files {
+        check(&read(&file), Tolerance { atol, rtol });
+    }
+}
+
+/// How far a value may be from the reference.
+#[derive(Clone, Copy)]
+struct Tolerance {
+    atol: f64,
+    rtol: f64,
+}
+
+impl Tolerance {
+    #[track_caller]
+    fn check(self, ours: f64, expected: &Value, what: &str) {
+        let expected = expected.as_f64().unwrap();
+        let bound = self.atol + self.rtol * expected.abs();
+        assert!((ours - expected).abs() <= bound, "{what} is {ours}, expected {expected} within {bound}");
+    }
+}
+
+fn text<'a>(value: &'a Value, name: &str) -> &'a str {
+    value[name].as_str().unwrap()
+}
+
+#[test]
+fn error_rates_agree_with_the_reference() {
+    each("wer_cer", |file, tolerance| {
+        for (unit, rate, kinds) in [(Unit::Word, "wer", "words"), (Unit::Character, "cer", "characters")] {
+            let mut all = Edits::default();
+            for pair in file["pairs"].as_array().unwrap() {
+                let edits = unit.count(text(pair, "reference"), text(pair, "hypothesis"));
+                tolerance.check(edits.rate(), &pair[rate], &format!("{rate} of {pair}"));
+                all += edits;
+            }
+            let corpus = &file["corpus"];
+            tolerance.check(all.rate(), &corpus[rate], rate);
+            let of = |kind: &str| corpus[kinds][kind].as_u64().unwrap();
+            assert_eq!(all.errors(), of("substitutions") + of("deletions") + of("insertions"), "{kinds}");
+            if unit == Unit::Word {
+                assert_eq!(all.hits(), of("hits"), "the same alignments are chosen");
+                tolerance.check(all.match_error_rate(), &corpus["mer"], "mer");
+                tolerance.check(all.word_information_preserved(), &corpus["wip"], "wip");
+                tolerance.check(1.0 - all.word_information_preserved(), &corpus["wil"], "wil");
+            }
+        }
+    });
+}
+
+#[test]
+fn slots_agree_with_the_reference() {
+    each("slots", |file, tolerance| {
+        let (mut sum, mut values, mut found) = (0.0, Edits::default(), Vec::new());
+        let pairs = file["pairs"].as_array().unwrap();
+        for pair in pairs {
+            let score = slots::score(text(pair, "reference"), text(pair, "hypothesis"));
+            tolerance.check(score.type_f1, &pair["type_f1"], &pair.to_string());
+            sum += score.type_f1;
+            values += score.edits();
+            found.extend(score.values.into_iter().map(|found| (found.reference.value, found.hypothesis)));
+        }
+        tolerance.check(sum / pairs.len() as f64, &file["slot_type_f1"], "slot_type_f1");
+        tolerance.check(values.rate(), &file["slot_value_cer"], "slot_value_cer");
+        let expected = file["values"].as_array().unwrap().iter();
+        let expected: Vec<_> =
+            expected.map(|value| (text(value, "reference").to_owned(), text(value, "hypothesis").to_owned())).collect();
+        assert_eq!(found, expected);
+    });
+}
+
+#[test]
+fn intents_agree_with_the_reference() {
+    each("intent", |file, tolerance| {
+        let rows = file["rows"].as_array().unwrap();
+        let row = |(at, row): (usize, &Value)| {
+            let slots = ["action", "object", "location"].iter().enumerate();
+            let slot = |(k, name): (usize, &&str)| scoring::SlotAnswer {
+                slot: (*name).to_owned(),
+                label: row["label"][k].to_string(),
+                prediction: row["prediction"][k].to_string(),
+            };
+            scoring::Intents {
+                id: format!("u{at:03}"),
+                slots: slots.map(slot).collect(),
+                num_samples: 1,
+                loss: 0.0,
+                speaker: None,
+            }
+        };
+        let rows: Vec<scoring::Intents> = rows.iter().enumerate().map(row).collect();
+        let right = rows.iter().filter(|row| row.is_right()).count();
+        tolerance.check(right as f64 / rows.len() as f64, &file["accuracy"], "accuracy");
+    });
+}
+
+#[test]
+fn verification_agrees_with_the_reference() {
+    each("verification", |file, tolerance| {
+        let scores = numbers(&file["scores"]);
+        let trials = Trials::new(scores.into_iter().zip(classes(&file["labels"]).map(|label| label == 1)));
+        tolerance.check(trials.eer(), &file["eer"], "eer");
+        tolerance.check(trials.min_dcf(0.01), &file["min_dcf_p0.01"], "min_dcf_p0.01");
+        tolerance.check(trials.min_dcf(0.05), &file["min_dcf_p0.05"], "min_dcf_p0.05");
+    });
+}
+
+#[test]
+fn entities_agree_with_the_reference() {
+    each("iob", |file, tolerance| {
+        let tags = |name: &str| -> Vec<Vec<String>> { serde_json::from_value(file[name].clone()).unwrap() };
+        let (labels, predictions) = (tags("labels"), tags("predictions"));
+        let sentences = || labels.iter().map(Vec::as_slice).zip(predictions.iter().map(Vec::as_slice));
+        let check = |found: EntityScore, name: &str| {
+            for (part, value) in [("precision", found.precision), ("recall", found.recall), ("f1", found.f1)] {
+                tolerance.check(value, &file[name][part], &format!("{name} {part}"));
+            }
+        };
+        let lenient = Entities::count(sentences(), Reading::Lenient);
+        check(lenient.micro(), "default_micro");
+        check(lenient.macro_average(), "default_macro");
+        check(Entities::count(sentences(), Reading::Strict).micro(), "strict_micro");
+        let all = || labels.iter().flatten().zip(predictions.iter().flatten());
+        let right = all().filter(|(label, prediction)| label == prediction).count();
+        tolerance.check(right as f64 / all().count() as f64, &file["token_accuracy"], "token_accuracy");
+    });
 }

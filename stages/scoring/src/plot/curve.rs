@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::axis::Axis;
 use super::{LABEL, TITLE};
+use crate::metric::Metric;
 use crate::picture::{Anchor, Paint, Picture, Text, text_width};
 
 /// A named line: pairs of step and value.
@@ -12,15 +13,17 @@ struct Line {
     points: Vec<(f64, f64)>,
 }
 
-/// Draws the curve of a `training.json`: losses on the left, shares such as accuracy on the right.
+/// Draws the curve of a `training.json`: losses on the left, shares such as accuracy and rates of errors on the right.
 ///
-/// The curve is a list of objects with a `step` and any numbers; those with `loss` in their name go left, those with
-/// `accuracy`, `f1` or `recall` in it go right, anything else (the learning rate) is not drawn. Returns none when there is
+/// The curve is a list of objects with a `step` and any numbers; those with `loss` in their name go left, `dev_` with the name of a
+/// metric that people read in percent goes right, anything else (the learning rate) is not drawn. Returns none when there is
 /// nothing to draw. The best step is marked when the file names one.
 pub fn training_curve(title: &str, training: &Value) -> Option<Picture> {
     let curve = training.get("curve")?.as_array()?;
     let losses = lines(curve, |name| name.contains("loss"), 1.0);
-    let shares = lines(curve, |name| ["accuracy", "f1", "recall"].iter().any(|word| name.contains(word)), 100.0);
+    let percent = Metric::ALL.into_iter().filter(|metric| metric.is_percent()).map(|metric| format!("dev_{}", metric.name()));
+    let percent: Vec<String> = percent.collect();
+    let shares = lines(curve, |name| percent.iter().any(|known| known == name), 100.0);
     let panels: Vec<(&str, Vec<Line>)> =
         [("loss", losses), ("score (%)", shares)].into_iter().filter(|(_, lines)| !lines.is_empty()).collect();
     if panels.is_empty() {
@@ -58,7 +61,8 @@ fn panel(picture: &mut Picture, offset: f32, unit: &str, lines: &[Line], best: O
     let (low, high) = if unit == "loss" {
         (0.0, all().map(|point| point.1).fold(0.0, f64::max) * 1.05)
     } else {
-        (all().map(|point| point.1).fold(100.0, f64::min), 100.0)
+        // Rates of errors may pass 100 percent while nothing is learned; what matters lies below.
+        (all().map(|point| point.1).fold(100.0, f64::min), all().map(|point| point.1).fold(100.0, f64::max).min(120.0))
     };
     let x = Axis::linear(0.0, last, (left, right));
     let y = Axis::linear(low, high, (bottom, top));
@@ -71,7 +75,8 @@ fn panel(picture: &mut Picture, offset: f32, unit: &str, lines: &[Line], best: O
     }
     let mut legend = left;
     for (k, line) in lines.iter().enumerate() {
-        let points: Vec<(f32, f32)> = line.points.iter().map(|&(step, value)| (x.place(step), y.place(value))).collect();
+        let points: Vec<(f32, f32)> =
+            line.points.iter().map(|&(step, value)| (x.place(step), y.place(value.min(high)))).collect();
         if points.len() < 60 {
             for &point in &points {
                 picture.circle(point, 2.6, Paint::Series(k), "");

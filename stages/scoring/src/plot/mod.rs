@@ -1,13 +1,18 @@
-//! The pictures: a confusion matrix, accuracy against trainable parameters, a training curve.
+//! The pictures: a confusion matrix, scores against trainable parameters, curves of training, tasks by methods.
 
+mod area;
 mod axis;
 mod confusion;
 mod curve;
+mod heat;
+mod learning;
 mod scatter;
 
 pub use confusion::confusion_matrix;
 pub use curve::training_curve;
-pub use scatter::{ScatterPoint, accuracy_vs_parameters};
+pub use heat::{HeatCell, HeatRow, heat_table};
+pub use learning::{Curve, CurvePanel, dev_curve, learning_curves};
+pub use scatter::{ScatterPanel, ScatterPoint, score_vs_parameters};
 
 /// Height of the type of labels, in pixels.
 const LABEL: f32 = 12.0;

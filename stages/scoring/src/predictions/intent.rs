@@ -36,6 +36,17 @@ pub struct SlotAnswer {
     pub prediction: String,
 }
 
+impl Intents {
+    /// How many slots have the right value.
+    pub fn num_right(&self) -> usize {
+        self.slots.iter().filter(|answer| answer.label == answer.prediction).count()
+    }
+    /// Whether every slot has.
+    pub fn is_right(&self) -> bool {
+        self.num_right() == self.slots.len()
+    }
+}
+
 fn parts() -> Fields {
     Fields::from(["slot", "label", "prediction"].map(|name| field(name, DataType::Utf8)).to_vec())
 }

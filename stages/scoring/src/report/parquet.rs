@@ -12,7 +12,8 @@ use super::Run;
 use crate::metric::Metric;
 use crate::score::Parameters;
 
-/// Columns: corpus, method, seed and the other axes as text; every metric, the ends of the interval, parameter counts
+/// Columns: task, corpus, method, seed and the other axes as text; the name of the metric that methods are compared by; every
+/// metric that a run measured with the ends of its interval (`wer`, `wer_low`, `wer_high`; null where it was not), parameter counts
 /// (null when no training stated them) and the number of utterances.
 pub(super) fn encode(runs: &[Run]) -> Result<Vec<u8>, ParquetError> {
     let mut others: Vec<&String> = runs.iter().flat_map(|run| run.others.keys()).collect();
@@ -21,19 +22,21 @@ pub(super) fn encode(runs: &[Run]) -> Result<Vec<u8>, ParquetError> {
 
     let mut columns: Vec<(String, ArrayRef)> = Vec::new();
     let mut add = |name: &str, array: ArrayRef| columns.push((name.to_owned(), array));
+    add("task", text(runs, |run| Some(&run.task)));
     add("corpus", text(runs, |run| Some(&run.corpus)));
     add("method", text(runs, |run| Some(&run.method)));
     add("seed", text(runs, |run| Some(&run.seed)));
     for axis in others {
         add(axis, text(runs, |run| run.others.get(axis).map(String::as_str)));
     }
+    add("metric", text(runs, |run| Some(run.scores.primary.name())));
     for metric in Metric::ALL {
-        let name = serde_json::to_value(metric).ok();
-        let name = name.as_ref().and_then(serde_json::Value::as_str).unwrap_or(metric.title());
-        add(name, ratio(runs, |run| run.scores.metrics.get(&metric).copied()));
+        if runs.iter().any(|run| run.scores.metrics.contains_key(&metric)) {
+            add(metric.name(), ratio(runs, |run| Some(run.scores.value(metric)).filter(|value| value.is_finite())));
+            add(&format!("{}_low", metric.name()), ratio(runs, |run| run.scores.interval(metric).map(|ends| ends.low)));
+            add(&format!("{}_high", metric.name()), ratio(runs, |run| run.scores.interval(metric).map(|ends| ends.high)));
+        }
     }
-    add("accuracy_low", ratio(runs, |run| Some(run.scores.accuracy_interval.low)));
-    add("accuracy_high", ratio(runs, |run| Some(run.scores.accuracy_interval.high)));
     let parameters = |of: fn(&Parameters) -> u64| count(runs, move |run| run.scores.parameters.as_ref().map(of));
     add("trainable_parameters", parameters(|counts| counts.trainable));
     add("total_parameters", parameters(|counts| counts.total));

@@ -1,0 +1,190 @@
+//! The file `utterances.parquet`.
+//!
+//! Columns: `id`, `speaker` (null where unknown); of a classifier `label` and `prediction` as numbers of classes; of a verifier
+//! `score` and `target`; and for every metric that is a ratio of sums, `wer` say, `wer_part` and `wer_whole`.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float64Type, UInt32Type};
+use arrow_array::{Array, ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray, UInt32Array};
+use arrow_schema::DataType;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::properties::WriterProperties;
+
+use super::{Classes, Evidence, Likeness, Ratio};
+use crate::metric::Metric;
+
+/// The name of the file within the artifact of a score.
+pub const FILE_NAME: &str = "utterances.parquet";
+
+/// Why evidence cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EvidenceError {
+    /// The file cannot be made or opened.
+    #[error("cannot {action} `{path}`")]
+    Io {
+        /// The verb: `write`, `read`.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It is not Parquet, or it is damaged.
+    #[error("cannot {action} `{path}` as parquet")]
+    Parquet {
+        /// The verb: `write`, `read`.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: ParquetError,
+    },
+    /// Another schema.
+    #[error("`{path}` is not what scoring writes: column `{column}` should be {expected} without nulls")]
+    Column {
+        /// The file.
+        path: PathBuf,
+        /// The column.
+        column: String,
+        /// Its type here.
+        expected: DataType,
+    },
+}
+
+/// Writes evidence; the same evidence gives the same bytes.
+///
+/// Errors: [`EvidenceError::Io`], [`EvidenceError::Parquet`].
+pub fn write(path: &Path, evidence: &Evidence) -> Result<(), EvidenceError> {
+    let file = File::create(path).map_err(|source| EvidenceError::Io { action: "write", path: path.to_owned(), source })?;
+    write_rows(file, evidence).map_err(|source| EvidenceError::Parquet { action: "write", path: path.to_owned(), source })
+}
+
+fn write_rows(file: File, evidence: &Evidence) -> Result<(), ParquetError> {
+    let mut columns: Vec<(String, ArrayRef, bool)> = Vec::new();
+    let mut add = |name: &str, array: ArrayRef| columns.push((name.to_owned(), array, name == "speaker"));
+    add("id", Arc::new(StringArray::from_iter_values(&evidence.ids)));
+    let speaker = |at: usize| evidence.speakers.as_ref().map(|speakers| speakers[at].as_str());
+    add("speaker", Arc::new((0..evidence.ids.len()).map(speaker).collect::<StringArray>()));
+    if let Some(classes) = &evidence.classes {
+        add("label", Arc::new(UInt32Array::from_iter_values(classes.labels.iter().copied())));
+        add("prediction", Arc::new(UInt32Array::from_iter_values(classes.predictions.iter().copied())));
+    }
+    if let Some(trials) = &evidence.trials {
+        add("score", Arc::new(Float64Array::from_iter_values(trials.scores.iter().copied())));
+        add("target", Arc::new(trials.targets.iter().map(|target| Some(*target)).collect::<BooleanArray>()));
+    }
+    for (metric, shares) in &evidence.ratios {
+        let numbers = |of: fn(&Ratio) -> f64| Arc::new(Float64Array::from_iter_values(shares.iter().map(of)));
+        add(&format!("{}_part", metric.name()), numbers(|share| share.part));
+        add(&format!("{}_whole", metric.name()), numbers(|share| share.whole));
+    }
+    let batch = RecordBatch::try_from_iter_with_nullable(columns)?;
+    let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
+    let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties))?;
+    writer.write(&batch)?;
+    writer.close()?;
+    Ok(())
+}
+
+/// Reads evidence.
+///
+/// Errors: [`EvidenceError`].
+pub fn read(path: &Path) -> Result<Evidence, EvidenceError> {
+    let parquet = |source| EvidenceError::Parquet { action: "read", path: path.to_owned(), source };
+    let file = File::open(path).map_err(|source| EvidenceError::Io { action: "read", path: path.to_owned(), source })?;
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file).and_then(ParquetRecordBatchReaderBuilder::build);
+    let mut evidence = Evidence::default();
+    let mut speakers: Vec<Option<String>> = Vec::new();
+    for batch in reader.map_err(parquet)? {
+        append(&mut evidence, &mut speakers, &batch.map_err(|source| parquet(source.into()))?, path)?;
+    }
+    evidence.speakers = speakers.into_iter().collect();
+    if let Some(classes) = &mut evidence.classes {
+        let largest = classes.labels.iter().chain(&classes.predictions).max();
+        classes.count = largest.map_or(0, |largest| *largest as usize + 1);
+    }
+    Ok(evidence)
+}
+
+fn append(
+    evidence: &mut Evidence,
+    speakers: &mut Vec<Option<String>>,
+    batch: &RecordBatch,
+    path: &Path,
+) -> Result<(), EvidenceError> {
+    let column = |name: &str, expected: DataType| {
+        let found = batch.column_by_name(name).filter(|column| *column.data_type() == expected);
+        let found = found.filter(|column| name == "speaker" || column.null_count() == 0);
+        found.ok_or_else(|| EvidenceError::Column { path: path.to_owned(), column: name.to_owned(), expected })
+    };
+    let has = |name: &str| batch.column_by_name(name).is_some();
+    let numbers = |name: &str| Ok(column(name, DataType::Float64)?.as_primitive::<Float64Type>().values().to_vec());
+    let classes = |name: &str| Ok(column(name, DataType::UInt32)?.as_primitive::<UInt32Type>().values().to_vec());
+    evidence.ids.extend(column("id", DataType::Utf8)?.as_string::<i32>().iter().flatten().map(str::to_owned));
+    speakers.extend(column("speaker", DataType::Utf8)?.as_string::<i32>().iter().map(|name| name.map(str::to_owned)));
+    if has("label") {
+        let all = evidence.classes.get_or_insert(Classes { count: 0, labels: Vec::new(), predictions: Vec::new() });
+        all.labels.extend(classes("label")?);
+        all.predictions.extend(classes("prediction")?);
+    }
+    if has("score") {
+        let all = evidence.trials.get_or_insert(Likeness { scores: Vec::new(), targets: Vec::new() });
+        all.scores.extend(numbers("score")?);
+        all.targets.extend(column("target", DataType::Boolean)?.as_boolean().values().iter());
+    }
+    for metric in Metric::ALL {
+        let (part, whole) = (format!("{}_part", metric.name()), format!("{}_whole", metric.name()));
+        if has(&part) {
+            let shares = numbers(&part)?.into_iter().zip(numbers(&whole)?).map(|(part, whole)| Ratio { part, whole });
+            evidence.ratios.entry(metric).or_default().extend(shares);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(evidence: &Evidence) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE_NAME);
+        write(&path, evidence).unwrap();
+        assert_eq!(read(&path).unwrap(), *evidence);
+    }
+
+    #[test]
+    fn evidence_comes_back() {
+        let ids = || ["a", "b"].map(str::to_owned).to_vec();
+        let shares = vec![Ratio { part: 1.0, whole: 3.0 }, Ratio { part: 0.0, whole: 0.0 }];
+        let ratios = BTreeMap::from([(Metric::Wer, shares.clone()), (Metric::Loss, shares)]);
+        check(&Evidence { ids: ids(), speakers: Some(ids()), ratios, ..Evidence::default() });
+        let classes = Classes { count: 3, labels: vec![0, 2], predictions: vec![1, 2] };
+        check(&Evidence { ids: ids(), classes: Some(classes), ..Evidence::default() });
+        let trials = Likeness { scores: vec![0.5, -1.0], targets: vec![true, false] };
+        check(&Evidence { ids: ids(), trials: Some(trials), ..Evidence::default() });
+    }
+
+    #[test]
+    fn another_table_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.parquet");
+        let rows = [crate::Trial { enrol_id: "a".to_owned(), test_id: "b".to_owned(), score: 1.0, target: true }];
+        crate::predictions::write(&path, &rows).unwrap();
+        let message = read(&path).unwrap_err().to_string();
+        assert!(message.ends_with("column `id` should be Utf8 without nulls"), "{message}");
+    }
+}

@@ -1,0 +1,200 @@
+//! Tasks by methods: one number for each, the best of a row marked, and whether it is better than the next.
+
+use super::group::Group;
+use super::published::{self, Certainty};
+use super::{NONE, ReportTable, Run, spaced, units};
+use crate::metric::{Direction, Metric};
+use crate::plot::{HeatCell, HeatRow};
+use crate::significance::{CompareError, Paired, compare};
+
+/// Differences with a smaller probability count as shown.
+pub(super) const LEVEL: f64 = 0.05;
+
+/// Tasks by methods.
+#[derive(Debug)]
+pub(super) struct Board<'a> {
+    pub(super) methods: Vec<String>,
+    pub(super) rows: Vec<Row<'a>>,
+}
+
+/// A task on a corpus.
+#[derive(Debug)]
+pub(super) struct Row<'a> {
+    pub(super) task: String,
+    pub(super) corpus: String,
+    /// The axes of the matrix beside task, corpus, method and seed: `backbone scratch`.
+    pub(super) others: String,
+    pub(super) metric: Metric,
+    /// By method.
+    pub(super) cells: Vec<Option<&'a Group<'a>>>,
+    /// The methods from best to worst.
+    ranking: Vec<usize>,
+    /// The best against each of the others, in order of the ranking.
+    pub(super) contests: Vec<Contest>,
+    /// By method: what is known of the published benchmark.
+    pub(super) published: Vec<Option<(f64, Certainty)>>,
+}
+
+/// The best method of a row against another.
+#[derive(Debug)]
+pub(super) struct Contest {
+    pub(super) best: String,
+    pub(super) other: String,
+    pub(super) outcome: Result<Paired, CompareError>,
+}
+
+impl<'a> Board<'a> {
+    pub(super) fn new(groups: &'a [Group<'a>], params: &ReportTable) -> Self {
+        let mut methods: Vec<String> = Vec::new();
+        for group in groups {
+            if !methods.contains(&group.runs[0].method) {
+                methods.push(group.runs[0].method.clone());
+            }
+        }
+        let mut rows: Vec<Row> = Vec::new();
+        for group in groups {
+            let first = group.runs[0];
+            let column = methods.iter().position(|method| *method == first.method).expect("every method was listed");
+            let (task, corpus, others) = (&first.task, &first.corpus, others(first));
+            for metric in [first.scores.primary].into_iter().chain(second_metric(first.scores.primary)) {
+                let key = |row: &Row| row.task == *task && row.corpus == *corpus && row.others == others && row.metric == metric;
+                if let Some(row) = rows.iter_mut().find(|row| key(row)) {
+                    row.cells[column] = Some(group);
+                    continue;
+                }
+                let mut cells = vec![None; methods.len()];
+                cells[column] = Some(group);
+                let known = |method: &String| published::find(task, corpus, method, metric).filter(|_| params.published);
+                rows.push(Row {
+                    task: task.clone(),
+                    corpus: corpus.clone(),
+                    others: others.clone(),
+                    metric,
+                    cells,
+                    ranking: Vec::new(),
+                    contests: Vec::new(),
+                    published: methods.iter().map(known).collect(),
+                });
+            }
+        }
+        let mut tasks: Vec<&String> = Vec::new();
+        for group in groups {
+            if !tasks.contains(&&group.runs[0].task) {
+                tasks.push(&group.runs[0].task);
+            }
+        }
+        rows.sort_by_key(|row| tasks.iter().position(|task| **task == row.task));
+        for row in &mut rows {
+            row.rank(&methods, params.rounds);
+        }
+        Self { methods, rows }
+    }
+
+    /// Whether there is anything to set against each other.
+    pub(super) fn is_worth_showing(&self) -> bool {
+        self.methods.len() > 1
+    }
+
+    pub(super) fn has_published(&self) -> bool {
+        self.rows.iter().any(|row| row.published.iter().any(Option::is_some))
+    }
+
+    /// Whether no other method is better than this group on its task and corpus.
+    pub(super) fn is_best(&self, group: &Group) -> bool {
+        let at = |row: &Row| row.cells.iter().position(|cell| cell.is_some_and(|cell| std::ptr::eq(cell, group)));
+        let mut rows = self.rows.iter().filter(|row| row.metric == group.runs[0].scores.primary);
+        rows.any(|row| at(row).is_some_and(|method| row.is_best(method)))
+    }
+
+    /// For the picture.
+    pub(super) fn heat(&self) -> Vec<HeatRow> {
+        let row = |row: &Row| {
+            let cell = |(at, cell): (usize, Option<&Group>)| {
+                cell.map(|group| HeatCell {
+                    text: group.print(row.metric),
+                    value: group.mean(row.metric),
+                    best: row.is_best(at),
+                    clear: row.is_clear(),
+                })
+            };
+            HeatRow { name: row.name(), metric: row.metric, cells: row.cells.iter().copied().enumerate().map(cell).collect() }
+        };
+        self.rows.iter().map(row).collect()
+    }
+}
+
+/// What a task is also reported by.
+fn second_metric(primary: Metric) -> Option<Metric> {
+    (primary == Metric::SlotTypeF1).then_some(Metric::SlotValueCer)
+}
+
+/// The axes beside those that have a column of their own.
+fn others(run: &Run) -> String {
+    run.others.iter().map(|(axis, value)| format!("{axis} {value}")).collect::<Vec<_>>().join(", ")
+}
+
+impl Row<'_> {
+    fn rank(&mut self, methods: &[String], rounds: u32) {
+        let mean = |cells: &[Option<&Group>], at: usize| cells[at].map_or(f64::NAN, |group| group.mean(self.metric));
+        let mut ranking: Vec<usize> = (0..self.cells.len()).filter(|at| mean(&self.cells, *at).is_finite()).collect();
+        ranking.sort_by(|&a, &b| {
+            let order = mean(&self.cells, a).total_cmp(&mean(&self.cells, b));
+            let best_first = if self.metric.direction() == Direction::HigherIsBetter { order.reverse() } else { order };
+            best_first.then(a.cmp(&b))
+        });
+        self.ranking = ranking;
+        let Some((&best, others)) = self.ranking.split_first() else { return };
+        let contest = |&other: &usize| {
+            let groups = (self.cells[best].expect("it was ranked"), self.cells[other].expect("it was ranked"));
+            let (best, other) = (methods[best].clone(), methods[other].clone());
+            Contest { best, other, outcome: contest(groups.0, groups.1, self.metric, rounds) }
+        };
+        self.contests = others.iter().map(contest).collect();
+    }
+
+    /// Whether no other method is better.
+    pub(super) fn is_best(&self, method: usize) -> bool {
+        let value = |method: usize| self.cells[method].map(|group| group.mean(self.metric));
+        let best = self.ranking.first().and_then(|best| value(*best));
+        let mine = value(method);
+        self.ranking.len() > 1 && best.zip(mine).is_some_and(|(best, mine)| mine.is_finite() && !self.metric.improves(best, mine))
+    }
+
+    /// Whether the best is better than the runner-up beyond chance.
+    pub(super) fn is_clear(&self) -> bool {
+        let outcome = self.contests.first().and_then(|contest| contest.outcome.as_ref().ok());
+        outcome.is_some_and(|paired| paired.p < LEVEL)
+    }
+
+    /// `keyword spotting, fsdd`
+    pub(super) fn name(&self) -> String {
+        let parts = [spaced(&self.task), self.corpus.clone(), self.others.clone()];
+        let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty() && part != NONE).collect();
+        let name = if parts.is_empty() { self.metric.title().to_owned() } else { parts.join(", ") };
+        if self.metric == Metric::SlotValueCer { format!("{name}, values") } else { name }
+    }
+}
+
+/// Seeds that both have are compared together.
+fn contest(first: &Group, second: &Group, metric: Metric, rounds: u32) -> Result<Paired, CompareError> {
+    let partner = |run: &&Run| second.runs.iter().find(|other| other.seed == run.seed);
+    let pairs = first.runs.iter().filter_map(|run| Some((run.evidence.as_ref()?, partner(run)?.evidence.as_ref()?)));
+    compare(&pairs.collect::<Vec<_>>(), metric, units(first), rounds, 0)
+}
+
+impl Contest {
+    /// One sentence, without the row's name.
+    pub(super) fn sentence(&self) -> String {
+        let Self { best, other, outcome } = self;
+        let paired = match outcome {
+            Ok(paired) => paired,
+            Err(CompareError::Empty) => return format!("{best} against {other}: not compared, no seed in common"),
+            Err(error) => return format!("{best} against {other}: not compared, {error}"),
+        };
+        let verdict = if paired.p < LEVEL { "better" } else { "no difference shown" };
+        let p = if paired.p < 0.001 { "p < 0.001".to_owned() } else { format!("p = {:.3}", paired.p) };
+        let counts = paired.better_on.map(|(more, less)| format!("ahead on {more}, behind on {less} of {}, ", paired.utterances));
+        let seeds = if paired.seeds > 1 { format!(", {} seeds", paired.seeds) } else { String::new() };
+        format!("{best} against {other}: {verdict} ({}{p}, {}{seeds})", counts.unwrap_or_default(), paired.test.title())
+    }
+}

@@ -1,0 +1,208 @@
+//! The stage `report.table`: the scores of many runs to tables, pictures and one page that shows it all.
+//!
+//! Runs that differ by seed only share a row. The board sets tasks against methods; the tables below it give the details of each
+//! task. How long things took is no part of it: an artifact does not depend on time (`sure results` prints that beside it).
+
+mod board;
+mod group;
+mod html;
+mod parquet;
+mod published;
+mod table;
+mod text;
+
+use std::collections::BTreeMap;
+
+use pipeline::{Input, Job, Slot, Stage, StageError};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::evidence::{self, Evidence};
+use crate::plot::{self, Curve, CurvePanel, ScatterPanel, ScatterPoint};
+use crate::score::{self, Scores, read_scores, write};
+use crate::significance::Units;
+use board::Board;
+use group::Group;
+
+pub use published::{Certainty, PUBLISHED, Published};
+
+/// Gathers the scores of many runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReportTable {
+    /// Stands above the table and the page.
+    pub title: String,
+    /// Whether the values that are known of the published benchmark (wav2vec 2.0 large) stand beside those of the same task,
+    /// corpus and method. Default false: they say nothing about a small encoder or a synthetic corpus.
+    #[serde(default)]
+    pub published: bool,
+    /// Rounds of the tests of significance. Default 10000.
+    #[serde(default = "default_rounds")]
+    pub rounds: u32,
+}
+
+fn default_rounds() -> u32 {
+    10_000
+}
+
+impl Stage for ReportTable {
+    const KIND: &'static str = "report.table";
+    const VERSION: u32 = 2;
+    const ABOUT: &'static str = "tables of all scores, tasks by methods and in detail, with pictures and a page";
+
+    fn slots() -> Vec<Slot> {
+        vec![Slot::many("scores", "artifacts of score.*; the axes task, corpus, method and seed of the matrix name them")]
+    }
+
+    fn check(&self) -> Vec<(&'static str, String)> {
+        if (100..=10_000_000).contains(&self.rounds) {
+            return Vec::new();
+        }
+        vec![("rounds", format!("expected 100 to 10000000, found {}", self.rounds))]
+    }
+}
+
+/// The scores at one point of the matrix.
+#[derive(Debug)]
+struct Run {
+    task: String,
+    corpus: String,
+    method: String,
+    seed: String,
+    /// The other axes.
+    others: BTreeMap<String, String>,
+    scores: Scores,
+    /// What the scores were computed from; none when only the file of scores was given.
+    evidence: Option<Evidence>,
+}
+
+/// What is written for a name that nothing gives.
+const NONE: &str = "-";
+
+/// Writes `table.txt`, `table.md`, `table.parquet`, `index.html` and the pictures `score_vs_parameters`, `learning_curves` (when
+/// trainings were given) and `benchmark` (of several tasks or corpora and methods), each as `.svg` and `.png`.
+///
+/// Errors: [`StageError::Failed`] when a file of scores is not one, [`StageError::Io`] when files cannot be read or written.
+pub fn run(params: &ReportTable, job: &Job) -> Result<(), StageError> {
+    let runs = job.inputs.many("scores").iter().map(read_run).collect::<Result<Vec<_>, _>>()?;
+    let groups = group::groups(&runs);
+    let board = Board::new(&groups, params);
+    let tables = table::details(&groups, &board);
+    let pictures = pictures(&groups, &board);
+    let out = |name: &str| job.out.join(name);
+    write(&out("table.txt"), text::plain(&params.title, &board, &tables).as_bytes())?;
+    write(&out("table.md"), text::markdown(&params.title, &board, &tables).as_bytes())?;
+    write(&out("table.parquet"), &parquet::encode(&runs).map_err(StageError::failed)?)?;
+    for (name, picture) in &pictures {
+        write(&out(&format!("{name}.svg")), picture.svg().as_bytes())?;
+        write(&out(&format!("{name}.png")), &picture.png(2.0))?;
+    }
+    write(&out("index.html"), html::page(&params.title, &board, &tables, &pictures, &runs).as_bytes())
+}
+
+fn read_run(input: &Input) -> Result<Run, StageError> {
+    let scores = read_scores(&input.path)?;
+    let evidence = match input.path.is_dir().then(|| input.path.join(evidence::FILE_NAME)).filter(|path| path.is_file()) {
+        Some(path) => Some(evidence::read(&path).map_err(StageError::failed)?),
+        None => None,
+    };
+    let mut others = input.point.clone();
+    let mut axis =
+        |name: &str, else_: &Option<String>| others.remove(name).or_else(|| else_.clone()).unwrap_or_else(|| NONE.to_owned());
+    let (task, corpus) = (axis("task", &scores.task), axis("corpus", &scores.corpus));
+    let (method, seed) = (axis("method", &None), axis("seed", &None));
+    Ok(Run { task, corpus, method, seed, others, scores, evidence })
+}
+
+impl Run {
+    /// For headings: the axes that say something.
+    fn name(&self) -> String {
+        let seed = if self.seed == NONE { String::new() } else { format!("seed {}", self.seed) };
+        let others = self.others.iter().map(|(axis, value)| format!("{axis} {value}"));
+        let parts = [spaced(&self.task), self.corpus.clone(), self.method.clone()].into_iter().chain(others).chain([seed]);
+        let parts: Vec<String> = parts.filter(|part| !part.is_empty() && part != NONE).collect();
+        if parts.is_empty() { "run".to_owned() } else { parts.join(", ") }
+    }
+}
+
+/// `speech_recognition` as `speech recognition`.
+fn spaced(name: &str) -> String {
+    name.replace('_', " ")
+}
+
+/// Name and picture, in the order of the page.
+fn pictures(groups: &[Group], board: &Board) -> Vec<(&'static str, crate::picture::Picture)> {
+    let mut pictures = Vec::new();
+    if board.rows.len() > 1 && board.methods.len() > 1 {
+        pictures.push(("benchmark", plot::heat_table("Tasks by methods", &board.methods, &board.heat())));
+    }
+    pictures.push(("score_vs_parameters", plot::score_vs_parameters("Scores against trainable parameters", &scatter(groups))));
+    let curves = curves(groups);
+    if !curves.is_empty() {
+        pictures.push(("learning_curves", plot::learning_curves("Learning curves on the dev set", &curves)));
+    }
+    pictures
+}
+
+/// One panel per task and metric, one colour per corpus.
+fn scatter(groups: &[Group]) -> Vec<ScatterPanel> {
+    let mut panels: Vec<ScatterPanel> = Vec::new();
+    for group in groups {
+        let first = group.runs[0];
+        let (metric, task) = (first.scores.primary, spaced(&first.task));
+        let title = if task == NONE { String::new() } else { task };
+        let known = panels.iter().position(|panel| panel.title == title && panel.metric == metric);
+        let at = known.unwrap_or(panels.len());
+        if known.is_none() {
+            panels.push(ScatterPanel { title, metric, points: Vec::new() });
+        }
+        let panel = &mut panels[at];
+        let Some(parameters) = group.parameters().filter(|parameters| parameters.trainable > 0) else { continue };
+        let others = first.others.values().cloned();
+        panel.points.push(ScatterPoint {
+            group: first.corpus.clone(),
+            label: [first.method.clone()].into_iter().chain(others).collect::<Vec<_>>().join(", "),
+            parameters: parameters.trainable as f64,
+            value: group.mean(metric),
+            interval: group.interval(metric),
+        });
+    }
+    panels
+}
+
+/// One panel per task and corpus, one line per run.
+fn curves(groups: &[Group]) -> Vec<CurvePanel> {
+    let mut panels: Vec<CurvePanel> = Vec::new();
+    for group in groups {
+        for run in &group.runs {
+            let metric = run.scores.primary;
+            let Some(points) = run.scores.training.as_ref().and_then(|training| plot::dev_curve(training, metric)) else {
+                continue;
+            };
+            let title = [spaced(&run.task), run.corpus.clone()].into_iter().filter(|part| part != NONE).collect::<Vec<_>>();
+            let (title, others) = (title.join(", "), run.others.values().cloned());
+            let label = [run.method.clone()].into_iter().chain(others).collect::<Vec<_>>().join(", ");
+            let known = panels.iter().position(|panel| panel.title == title && panel.metric == metric);
+            let at = known.unwrap_or(panels.len());
+            if known.is_none() {
+                panels.push(CurvePanel { title, metric, curves: Vec::new() });
+            }
+            let panel = &mut panels[at];
+            panel.curves.push(Curve { label, points });
+        }
+    }
+    panels
+}
+
+/// By what utterances are swapped in tests: as the intervals were drawn.
+fn units(group: &Group) -> Units {
+    group.runs[0].scores.interval.by
+}
+
+/// What the intervals are, of all runs alike or of the first.
+fn interval_note(groups: &[Group]) -> String {
+    groups.first().map(|group| score::describe(&group.runs[0].scores.interval)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

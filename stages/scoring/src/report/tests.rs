@@ -1,0 +1,160 @@
+use super::*;
+use crate::evidence::{Classes, Evidence, Ratio};
+use crate::metric::{Direction, Metric};
+use crate::score::{Detail, Parameters, Score};
+use crate::significance::{Interval, Resampling};
+
+const PARAMS: ReportTable = ReportTable { title: String::new(), published: false, rounds: 1000 };
+
+fn run(task: &str, corpus: &str, method: &str, seed: &str, metric: Metric, evidence: Evidence) -> Run {
+    let score = |(metric, value): (Metric, f64)| {
+        (metric, Score { value, direction: metric.direction(), interval: Some(Interval { low: value - 0.1, high: value + 0.1 }) })
+    };
+    let scores = Scores {
+        task: None,
+        corpus: None,
+        primary: metric,
+        metrics: evidence.values().into_iter().map(score).collect(),
+        utterances: evidence.ids.len() as u64,
+        interval: Resampling::default(),
+        utterance_set: pipeline::Digest::of(evidence.ids.join("\n").as_bytes()),
+        notes: Vec::new(),
+        parameters: Some(Parameters { trainable: 10, total: 1000 }),
+        detail: Detail::Text { edits: Vec::new(), empty_references: 0, worst: Vec::new() },
+        training: None,
+    };
+    let own = str::to_owned;
+    Run {
+        task: own(task),
+        corpus: own(corpus),
+        method: own(method),
+        seed: own(seed),
+        others: BTreeMap::new(),
+        scores,
+        evidence: Some(evidence),
+    }
+}
+
+/// Runs of spaces as one.
+fn narrow(text: &str) -> String {
+    text.split(' ').filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+fn ids(count: usize) -> Vec<String> {
+    (0..count).map(|at| format!("u{at:03}")).collect()
+}
+
+/// Twenty utterances of two classes.
+fn keywords(method: &str, seed: &str, wrong: &[usize]) -> Run {
+    let labels: Vec<u32> = (0..20).map(|at| at % 2).collect();
+    let predictions = (0..20).map(|at| (at as u32 + u32::from(wrong.contains(&at))) % 2).collect();
+    let classes = Some(Classes { count: 2, labels, predictions });
+    run("keywords", "tones", method, seed, Metric::Accuracy, Evidence { ids: ids(20), classes, ..Evidence::default() })
+}
+
+/// Forty utterances of ten words, of which every `one_in` has three errors.
+fn words(corpus: &str, method: &str, one_in: usize) -> Run {
+    let share = |at: usize| Ratio { part: if at.is_multiple_of(one_in) { 3.0 } else { 0.0 }, whole: 10.0 };
+    let ratios = BTreeMap::from([(Metric::Wer, (0..40).map(share).collect())]);
+    run("recognition", corpus, method, "1", Metric::Wer, Evidence { ids: ids(40), ratios, ..Evidence::default() })
+}
+
+#[test]
+fn runs_that_differ_by_seed_share_a_row() {
+    let runs = [keywords("lora", "1", &[0, 1]), keywords("full", "1", &[0]), keywords("lora", "2", &[0, 1, 2, 3])];
+    let groups = group::groups(&runs);
+    assert_eq!(groups.iter().map(|group| group.runs.len()).collect::<Vec<_>>(), [2, 1]);
+    assert!((groups[0].mean(Metric::Accuracy) - 0.85).abs() < 1e-12);
+    assert!((groups[0].deviation(Metric::Accuracy).unwrap() - 0.1 / 2f64.sqrt()).abs() < 1e-12);
+    assert_eq!(groups[0].print(Metric::Accuracy), "85.00 ± 7.07");
+    assert!(groups[1].deviation(Metric::Accuracy).is_none());
+    let board = Board::new(&groups, &PARAMS);
+    assert_eq!((board.is_best(&groups[0]), board.is_best(&groups[1])), (false, true));
+}
+
+#[test]
+fn only_seeds_in_common_are_compared() {
+    let runs = [keywords("lora", "1", &[0, 1]), keywords("full", "1", &[1, 2, 3]), keywords("lora", "2", &[0])];
+    let groups = group::groups(&runs);
+    let board = Board::new(&groups, &PARAMS);
+    assert_eq!(
+        board.rows[0].contests[0].sentence(),
+        "lora against full: no difference shown (ahead on 2, behind on 1 of 20, p = 1.000, McNemar's exact test)"
+    );
+    let runs = [keywords("lora", "1", &[0]), keywords("full", "2", &[0, 1])];
+    let groups = group::groups(&runs);
+    let sentence = Board::new(&groups, &PARAMS).rows[0].contests[0].sentence();
+    assert_eq!(sentence, "lora against full: not compared, no seed in common");
+}
+
+#[test]
+fn the_lowest_error_rate_is_the_best_and_marked_when_clear() {
+    let runs = [words("a", "lora", 2), words("a", "full", 40), words("b", "lora", 8), words("b", "full", 7)];
+    let groups = group::groups(&runs);
+    let board = Board::new(&groups, &PARAMS);
+    assert_eq!(board.methods, ["lora", "full"]);
+    assert!(board.rows[0].is_best(1) && board.rows[0].is_clear());
+    assert!(board.rows[1].is_best(0) && !board.rows[1].is_clear());
+    let text = text::plain("A title", &board, &table::details(&groups, &board));
+    assert!(narrow(&text).contains("WER ↓ 15.00 0.75**"), "{text}");
+    assert!(narrow(&text).contains("WER ↓ 3.75* 4.50"), "{text}");
+    assert!(text.contains("recognition, b: lora against full"), "{text}");
+    let markdown = text::markdown("A title", &board, &table::details(&groups, &board));
+    assert!(markdown.contains("| 15.00 | **0.75** \\* |") && markdown.contains("| **3.75** | 4.50 |"), "{markdown}");
+}
+
+#[test]
+fn other_utterances_are_not_compared() {
+    let mut runs = [words("a", "lora", 2), words("a", "full", 40)];
+    let evidence = runs[1].evidence.as_mut().unwrap();
+    evidence.ids[39] = "elsewhere".to_owned();
+    let groups = group::groups(&runs);
+    let board = Board::new(&groups, &PARAMS);
+    let sentence = board.rows[0].contests[0].sentence();
+    assert!(sentence.contains("not compared, the two were tested on other utterances"), "{sentence}");
+    assert!(!board.rows[0].is_clear());
+    runs[1].evidence = None;
+    let groups = group::groups(&runs);
+    assert!(!Board::new(&groups, &PARAMS).rows[0].is_clear());
+}
+
+#[test]
+fn published_cells_stand_beside_ours_when_asked_for() {
+    let evidence = || Evidence { ratios: words("x", "y", 2).evidence.unwrap().ratios, ids: ids(40), ..Evidence::default() };
+    let runs = ["finetune", "convadapter", "lora"]
+        .map(|method| run("speech_recognition", "librispeech", method, "1", Metric::Wer, evidence()));
+    let groups = group::groups(&runs);
+    let shown = Board::new(&groups, &ReportTable { published: true, ..PARAMS });
+    let text = text::plain("A title", &shown, &[]);
+    assert!(narrow(&text).contains("published 9.03 P 10.14 L"), "{text}");
+    assert!(narrow(&text).contains("15.00* 15.00* 15.00*"), "none is better than an equal: {text}");
+    assert!(text.contains("arXiv:2303.03267"));
+    let hidden = text::plain("A title", &Board::new(&groups, &PARAMS), &[]);
+    assert!(!hidden.contains("9.03") && !hidden.contains("arXiv"), "{hidden}");
+}
+
+#[test]
+fn tables_name_every_column_in_text_and_markdown() {
+    let runs = [keywords("lora", "1", &[0, 1]), keywords("full|x", "1", &[0]), keywords("lora", "2", &[0, 1, 2, 3])];
+    let groups = group::groups(&runs);
+    let board = Board::new(&groups, &PARAMS);
+    let tables = table::details(&groups, &board);
+    let alone = Board { methods: Vec::new(), rows: Vec::new() };
+    let text = text::plain("A title", &alone, &tables);
+    let lines: Vec<&str> = text.lines().skip(2).take(5).collect();
+    assert!(lines.iter().all(|line| line.chars().count() == lines[0].chars().count()), "{text}");
+    assert!(text.contains("85.00 ± 7.07") && text.contains("2 seeds") && text.contains("1.00 %"), "{text}");
+    let markdown = text::markdown("A title", &alone, &tables);
+    assert!(markdown.contains("**95.00**") && markdown.contains("full\\|x"), "{markdown}");
+}
+
+#[test]
+fn tasks_of_several_kinds_get_a_table_each() {
+    let runs = [keywords("lora", "1", &[0]), words("a", "lora", 2), words("b", "lora", 4)];
+    let groups = group::groups(&runs);
+    let board = Board::new(&groups, &PARAMS);
+    let tables = table::details(&groups, &board);
+    assert_eq!(tables.iter().map(|table| table.title.as_str()).collect::<Vec<_>>(), ["keywords", "recognition"]);
+    assert_eq!(tables[1].rows.len(), 2);
+    assert_eq!(Metric::Wer.direction(), Direction::LowerIsBetter);
+}
