@@ -42,6 +42,8 @@ pub(crate) enum Command {
     Log(LogArgs),
     /// List workflows, stage kinds and corpora, or describe one of them
     List(ListArgs),
+    /// Show how many parameters each method trains, task by task, and what share of the encoder that is
+    Methods(MethodsArgs),
     /// Show what this machine has: worker, libtorch, GPUs, cores, store, corpora; and how to get what is missing
     Doctor(DoctorArgs),
     /// Make a small synthetic corpus in the layout of a real one
@@ -176,6 +178,22 @@ pub(crate) struct LogArgs {
 pub(crate) struct ListArgs {
     /// A workflow, stage kind or corpus to describe
     pub(crate) name: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct MethodsArgs {
+    /// Width of the transformer
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    pub(crate) hidden: u32,
+    /// Transformer layers
+    #[arg(long, value_name = "N", default_value_t = 24)]
+    pub(crate) layers: u32,
+    /// Inner width of the feed-forward blocks [default: four times the width of the transformer]
+    #[arg(long, value_name = "N")]
+    pub(crate) inner: Option<u32>,
+    /// Print it as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Args)]

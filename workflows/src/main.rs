@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         Command::Runs(args) => commands::runs::runs(args),
         Command::Log(args) => commands::runs::log(args),
         Command::List(args) => commands::list::list(args),
+        Command::Methods(args) => commands::methods::methods(args),
         Command::Doctor(args) => commands::doctor::doctor(args),
         Command::Synth(args) => commands::synth::synth(args),
     };

@@ -4,6 +4,7 @@
 //! a default, the default is a constant of the published benchmark (Li et al. 2023, arXiv:2303.03267, and its reference
 //! code) and says so; every other value must be stated.
 
+pub mod benchmark;
 pub mod checkpoint;
 mod encoder;
 mod evaluate;
@@ -16,8 +17,8 @@ pub use encoder::{ConvNorm, EncoderShape, RandomEncoder};
 pub use evaluate::Evaluate;
 pub use front::{FeatureFormat, Front};
 pub use method::{
-    AdapterActivation, Added, BitFit, Bottleneck, ConvAdapter, Dims, Finetune, HeadOnly, HeadSpec, Ia3, Layers, LinearLayer,
-    Lora, Method, Misfit, Place, Prefix, Scope, Start,
+    AdapterActivation, Added, BitFit, Bottleneck, ConvAdapter, Counts, Dims, Finetune, HeadOnly, HeadSpec, Ia3, Layers,
+    LinearLayer, Lora, Method, Misfit, Place, Prefix, Scope, Start,
 };
 pub use train::{Metric, Precision, Schedule, Train};
 

@@ -1,6 +1,7 @@
 //! What is trained: all of the encoder, or a few parameters beside it; and the head on top.
 
 mod block;
+mod count;
 mod layers;
 mod linear;
 mod tensors;
@@ -9,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::block::{AdapterActivation, Bottleneck, ConvAdapter, Place, Prefix};
+pub use self::count::Counts;
 pub use self::layers::Layers;
 pub use self::linear::{Ia3, LinearLayer, Lora};
 pub use self::tensors::{Added, Dims, Misfit, Start};
@@ -26,7 +28,7 @@ pub enum Method {
     Bottleneck(Bottleneck),
     /// Trains keys and values in front of those of every attention.
     Prefix(Prefix),
-    /// Trains low-rank updates beside linear layers; also rsLoRA and `DoRA`.
+    /// Trains low-rank updates beside linear layers; also rsLoRA and DoRA.
     Lora(Lora),
     /// Trains small convolutional blocks inside the transformer layers, as the benchmark proposes.
     #[serde(rename = "convadapter")]
@@ -140,11 +142,14 @@ impl Method {
         }
     }
 
+    /// What is wrong with its numbers, whatever the encoder, as sentences.
+    pub fn mistakes(&self) -> Vec<String> {
+        let mut mistakes = Vec::new();
+        self.check(&mut mistakes);
+        mistakes.into_iter().map(|(name, sentence)| format!("{} {sentence}", name.trim_start_matches("method."))).collect()
+    }
+
     pub(crate) fn check(&self, mistakes: &mut Mistakes) {
-        // Not selectable before the worker can train them.
-        if !matches!(self, Self::Finetune(_) | Self::Lora(Lora { dora: false, .. })) {
-            mistakes.push(("method", format!("`{}` cannot be trained yet", self.name())));
-        }
         match self {
             Self::HeadOnly(_) => {}
             Self::Finetune(Finetune { layers, .. }) | Self::BitFit(BitFit { layers, .. }) => {
@@ -206,6 +211,7 @@ mod tests {
             let method: Method = serde_json::from_str(&format!(r#"{{"name":"{name}"}}"#)).unwrap();
             assert_eq!(method, expected);
             assert_eq!(method.name(), name);
+            assert_eq!(method.mistakes(), [""; 0]);
             let written = serde_json::to_string(&method).unwrap();
             assert_eq!(serde_json::from_str::<Method>(&written).unwrap(), method, "{written}");
         }
@@ -230,7 +236,7 @@ mod tests {
         ] {
             let mut mistakes = Vec::new();
             serde_json::from_str::<Method>(text).unwrap().check(&mut mistakes);
-            let names: Vec<_> = mistakes.iter().map(|(name, _)| *name).filter(|&name| name != "method").collect();
+            let names: Vec<_> = mistakes.iter().map(|(name, _)| *name).collect();
             assert_eq!(names, mistaken);
         }
     }

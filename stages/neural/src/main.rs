@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! sure-neural run      one request on standard input, messages on standard output (see pipeline::worker)
+//! sure-neural merge    ADAPTER ENCODER OUT: folds an adapter into its encoder, as a checkpoint folder of its own
 //! sure-neural probe    what libtorch this is and what it can compute on, as JSON
 //! ```
 
@@ -24,8 +25,29 @@ fn main() -> ExitCode {
             Body::of(neural::train::run),
             Body::of(neural::evaluate::run),
         ]),
+        ["merge", adapter, encoder, out] => merge(adapter, encoder, out),
         ["probe"] => say(&mut std::io::stdout(), &probe(&cuda).to_string(), ExitCode::SUCCESS),
-        _ => say(&mut std::io::stderr(), "usage: sure-neural run | sure-neural probe", ExitCode::from(2)),
+        _ => say(
+            &mut std::io::stderr(),
+            "usage: sure-neural run | sure-neural merge ADAPTER ENCODER OUT | sure-neural probe",
+            ExitCode::from(2),
+        ),
+    }
+}
+
+/// Merges, and says how large the outcome is, or why there is none.
+fn merge(adapter: &str, encoder: &str, out: &str) -> ExitCode {
+    match neural::model::merge(adapter.as_ref(), encoder.as_ref(), out.as_ref()) {
+        Ok(counts) => say(&mut std::io::stdout(), &format!("{out}: {} parameters", counts.total), ExitCode::SUCCESS),
+        Err(error) => {
+            let mut text = format!("error: {error}");
+            let mut cause = std::error::Error::source(&error);
+            while let Some(inner) = cause {
+                text = format!("{text}: {inner}");
+                cause = inner.source();
+            }
+            say(&mut std::io::stderr(), &text, ExitCode::FAILURE)
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! An encoder with its adapters and a head, on one device: what is trained, saved and evaluated.
 
+mod merge;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tch::{Device, TchError, Tensor};
 
-use crate::adapters::{self, Adapter, Adapters, files};
+pub use self::merge::merge;
+use crate::adapters::Adapters;
+use crate::adapters::files::{self, Base, Origin};
 use crate::checkpoint::weights::{MASK_EMBEDDING, is_statistic};
 use crate::checkpoint::{CheckpointError, EncoderConfig, Preprocessor, WEIGHTS, Weights, safetensors, weights};
 pub use crate::encoder::Mode;
@@ -36,14 +40,34 @@ pub enum ModelError {
         mistakes: Vec<String>,
     },
     /// An adapter was trained on another encoder.
-    #[error("the adapter in `{folder}` belongs to another encoder: its base has digest {expected}, this one {found}")]
+    #[error("the adapter in `{folder}` was made for another encoder: {}", difference(expected, found))]
     OtherBase {
         /// The adapter.
         folder: PathBuf,
         /// What it was trained on.
-        expected: String,
+        expected: Box<Base>,
         /// What it was put on.
-        found: String,
+        found: Box<Base>,
+    },
+    /// The method is more than a change of the encoder's weights.
+    #[error("`{method}` adds to what the encoder computes, which no change of its weights does: it cannot be merged")]
+    CannotMerge {
+        /// Its name.
+        method: &'static str,
+    },
+    /// Something is in the place of what would be written.
+    #[error("`{path}` exists already")]
+    Exists {
+        /// The place.
+        path: PathBuf,
+    },
+    /// An adapter of another program has a head that is not known here.
+    #[error(
+        "the adapter in `{folder}` has no classification head (`projector`, `classifier`) and no `sure.json` that describes another"
+    )]
+    NoHead {
+        /// The adapter.
+        folder: PathBuf,
     },
     /// A batch with no utterance, or one whose lengths do not fit.
     #[error("a batch of {rows} rows of {samples} samples came with lengths {lengths:?}")]
@@ -55,6 +79,13 @@ pub enum ModelError {
         /// Samples of each utterance, as given.
         lengths: Vec<i64>,
     },
+}
+
+/// How two encoders differ.
+fn difference(expected: &Base, found: &Base) -> String {
+    let same_shape = Base { digest: found.digest.clone(), ..expected.clone() } == *found;
+    let shape = if same_shape { "of the same shape, but other weights: " } else { "" };
+    format!("{shape}it belongs to {expected}, this one is {found}")
 }
 
 /// libtorch puts a C++ stack trace behind its message.
@@ -96,9 +127,12 @@ pub struct Model {
     method: Method,
     /// Relative to the encoder, without prefix.
     encoder_weights: Weights,
+    /// Digest of the encoder as it was read, where training changes its weights and an adapter has to name it all the same.
+    base_digest: Option<String>,
     adapters: Adapters,
     head_weights: Weights,
     encoder: Encoder,
+    head_spec: HeadSpec,
     head: Classification,
     last_state: LastState,
     device: Device,
@@ -136,18 +170,21 @@ impl Model {
         for (name, tensor) in &mut encoder_weights {
             *tensor = tensor.f_set_requires_grad(trains(method, name, &config)?)?;
         }
-        let adapters = adapters::build(method, &config, seed, device)?;
+        let base_digest = matches!(method, Method::BitFit(_)).then(|| weights::digest(&encoder_weights)).transpose()?;
+        let adapters = Adapters::start(method, &config, &encoder_weights, seed, device)?;
         let mut head_weights = Classification::start(head, config.hidden_size, config.num_hidden_layers, num_labels, seed)?;
         for tensor in head_weights.values_mut() {
             *tensor = tensor.f_to_device(device)?.f_set_requires_grad(true)?;
         }
         Ok(Self {
             encoder: Encoder::new(&config, &encoder_weights, &adapters)?,
+            head_spec: head.clone(),
             head: Classification::new(&head_weights),
             config,
             preprocessor,
             method: method.clone(),
             encoder_weights,
+            base_digest,
             adapters,
             head_weights,
             last_state: LastState::default(),
@@ -163,6 +200,11 @@ impl Model {
     /// The shape of its encoder.
     pub fn config(&self) -> &EncoderConfig {
         &self.config
+    }
+
+    /// What is trained of its encoder, or beside it.
+    pub fn method(&self) -> &Method {
+        &self.method
     }
 
     /// Where its tensors are.
@@ -186,10 +228,10 @@ impl Model {
         let encoder = self.encoder_weights.iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor.shallow_clone()));
         let head = self.head_weights.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone()));
         let mut all: Weights = encoder.chain(head).collect();
-        for (module, adapter) in &self.adapters {
-            for (part, tensor) in adapter.tensors() {
-                all.insert(format!("{prefix}{module}.{part}"), tensor.shallow_clone());
-            }
+        for (name, tensor) in self.adapters.tensors() {
+            // A prefix is beside the encoder, not in it.
+            let prefix = if name.starts_with("encoder.") { prefix } else { "" };
+            all.insert(format!("{prefix}{name}"), tensor.shallow_clone());
         }
         all
     }
@@ -256,16 +298,16 @@ impl Model {
     }
 
     /// Writes what was trained under `folder`: for fine-tuning `checkpoint/`, a whole model in the Hugging Face layout, which
-    /// may serve as an encoder again; for LoRA `adapter/`, in the layout of peft.
+    /// may serve as an encoder again; for other methods `adapter/`, see [`files`].
     pub fn save(&self, folder: &Path, labels: &[String]) -> Result<(), ModelError> {
         let folder = self.saved_folder(folder);
         fs::create_dir_all(&folder).map_err(CheckpointError::io("create", &folder))?;
         if self.saves_whole() {
             return self.save_whole(&folder, labels);
         }
-        let origin = files::Origin { base: weights::digest(&self.encoder_weights)?, labels: labels.to_vec() };
+        let origin = Origin { base: self.base()?, labels: labels.to_vec(), head: self.head_spec.clone() };
         let trained = self.trainable().into_iter().collect();
-        Ok(files::write(&folder, &self.method, &trained, &origin)?)
+        Ok(files::write(&folder, &self.method, &self.config, &trained, &self.head_weights, &origin)?)
     }
 
     fn saved_folder(&self, folder: &Path) -> PathBuf {
@@ -323,29 +365,33 @@ impl Model {
 
     fn require_base(&self, folder: &Path) -> Result<(), ModelError> {
         let Some(origin) = files::read_origin(folder)? else { return Ok(()) };
-        let found = weights::digest(&self.encoder_weights)?;
+        let found = self.base()?;
         if origin.base == found {
             return Ok(());
         }
-        Err(ModelError::OtherBase { folder: folder.to_owned(), expected: origin.base, found })
+        Err(ModelError::OtherBase { folder: folder.to_owned(), expected: Box::new(origin.base), found: Box::new(found) })
     }
 
-    /// The same model without adapters, their updates added to the weights. This one keeps its own weights, bit for bit.
+    /// The encoder as it was read.
+    fn base(&self) -> Result<Base, ModelError> {
+        let digest = self.base_digest.clone().map_or_else(|| weights::digest(&self.encoder_weights), Ok)?;
+        Ok(Base::new(&self.config, digest))
+    }
+
+    /// The same model without adapters, which are merged into its weights. This one keeps its own weights, bit for bit.
+    ///
+    /// Errors: [`ModelError::CannotMerge`] for a method that is more than a change of weights.
     pub fn merged(&self) -> Result<Self, ModelError> {
-        let mut encoder_weights: Weights =
-            self.encoder_weights.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect();
-        for (module, Adapter::Lora(lora)) in &self.adapters {
-            let weight =
-                encoder_weights.get_mut(&format!("{module}.weight")).expect("adapters are built from the weights' names");
-            *weight = tch::no_grad(|| weight.f_add(&lora.delta()?))?;
-        }
+        let encoder_weights = self.adapters.merge_into(&self.encoder_weights)?;
         Ok(Self {
             encoder: Encoder::new(&self.config, &encoder_weights, &Adapters::new())?,
+            head_spec: self.head_spec.clone(),
             head: Classification::new(&self.head_weights),
             config: self.config.clone(),
             preprocessor: self.preprocessor.clone(),
             method: Method::Finetune(Finetune { scope: Scope::All, layers: None }),
             encoder_weights,
+            base_digest: None,
             adapters: Adapters::new(),
             head_weights: self.head_weights.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect(),
             last_state: self.last_state,

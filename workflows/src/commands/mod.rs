@@ -3,6 +3,7 @@
 pub(crate) mod doctor;
 pub(crate) mod graph;
 pub(crate) mod list;
+pub(crate) mod methods;
 pub(crate) mod plan;
 pub(crate) mod results;
 pub(crate) mod run;

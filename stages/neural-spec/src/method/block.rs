@@ -69,7 +69,7 @@ impl Bottleneck {
     }
 }
 
-/// Three grouped convolutions over time and a gate over channels, with a residual: `ConvAdapter`.
+/// Three grouped convolutions over time and a gate over channels, with a residual: ConvAdapter.
 ///
 /// Source: Li et al. 2023, arXiv:2303.03267, section 2.2, and its reference code, whose numbers are the defaults.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -53,8 +53,10 @@ impl Layers {
         }
     }
 
-    /// The layers that `some` names, all of them where it names none.
-    pub(crate) fn or_all(some: Option<&Self>, num_layers: u32) -> Result<Vec<u32>, Misfit> {
+    /// The layers that `some` names, in ascending order; all of the encoder's when there are none.
+    ///
+    /// Errors: [`Misfit::Layer`] for one that the encoder does not have.
+    pub fn or_all(some: Option<&Self>, num_layers: u32) -> Result<Vec<u32>, Misfit> {
         some.map_or_else(|| Ok((0..num_layers).collect()), |layers| layers.of(num_layers))
     }
 
@@ -62,7 +64,6 @@ impl Layers {
     pub(crate) fn check(some: Option<&Self>, mistakes: &mut Mistakes) {
         let mut note = |sentence: String| mistakes.push(("method.layers", sentence));
         match some {
-            None => {}
             Some(Self::Listed(layers)) if layers.is_empty() => {
                 note("must name one or more layers; leave it out for all of them".to_owned());
             }
@@ -73,7 +74,7 @@ impl Layers {
             }
             Some(Self::Range { from, to }) if from > to => note(format!("must go upwards, not from {from} to {to}")),
             Some(Self::Last { last: 0 }) => note("must keep one or more layers, not the last 0".to_owned()),
-            Some(Self::Range { .. } | Self::Last { .. }) => {}
+            None | Some(Self::Range { .. } | Self::Last { .. }) => {}
         }
     }
 }

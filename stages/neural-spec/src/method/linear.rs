@@ -47,8 +47,13 @@ impl LinearLayer {
         Self::ALL.into_iter().find(|layer| layer.module() == module)
     }
 
+    /// Its name in a transformer layer, relative to the encoder.
+    pub fn in_layer(self, layer: u32) -> String {
+        format!("encoder.layers.{layer}.{}.{}", self.block(), self.module())
+    }
+
     /// The name of the part of a transformer layer that it belongs to.
-    pub(crate) fn block(self) -> &'static str {
+    fn block(self) -> &'static str {
         match self {
             Self::QProj | Self::KProj | Self::VProj | Self::OutProj => "attention",
             Self::IntermediateDense | Self::OutputDense => "feed_forward",
@@ -73,7 +78,7 @@ pub struct Lora {
     pub targets: Vec<LinearLayer>,
     /// Whether the scale is `alpha / sqrt(rank)` instead (Kalajdzievski 2023, arXiv:2312.03732). Default false.
     pub rslora: bool,
-    /// Whether the length of each row of the updated weight is a trained number of its own (`DoRA`; Liu et al. 2024,
+    /// Whether the length of each row of the updated weight is a trained number of its own (DoRA; Liu et al. 2024,
     /// arXiv:2402.09353). Default false.
     pub dora: bool,
     /// Other ranks, by the end of a layer's name: `{ output_dense = 4, "layers.11.attention.q_proj" = 16 }`. Default none.
@@ -172,10 +177,10 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(lora: &Lora, mistaken: &[&str]) {
+    fn check(lora: &Lora, names: &[&str]) {
         let mut mistakes = Vec::new();
         lora.check(&mut mistakes);
-        assert_eq!(mistakes.iter().map(|(name, _)| *name).collect::<Vec<_>>(), mistaken);
+        assert_eq!(mistakes.iter().map(|(name, _)| *name).collect::<Vec<_>>(), names);
     }
 
     #[test]

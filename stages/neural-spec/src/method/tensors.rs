@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use super::LinearLayer::{self, IntermediateDense, OutputDense};
 use super::{BitFit, Bottleneck, ConvAdapter, Finetune, Ia3, Layers, Lora, Method, Place, Prefix, Scope};
 
 /// What a method has to know of an encoder.
@@ -139,7 +140,7 @@ impl Method {
     pub fn trains(&self, tensor: &str, num_layers: u32) -> Result<bool, Misfit> {
         let (scope, layers) = match self {
             Self::Finetune(Finetune { scope, layers }) => (*scope, layers),
-            Self::BitFit(BitFit { scope, layers }) if tensor.ends_with(".bias") => (*scope, layers),
+            Self::BitFit(BitFit { scope, layers }) if last_part(tensor) == "bias" => (*scope, layers),
             _ => return Ok(false),
         };
         Ok(match layer_of(tensor) {
@@ -151,6 +152,10 @@ impl Method {
             },
         })
     }
+}
+
+fn last_part(name: &str) -> &str {
+    name.rsplit('.').next().unwrap_or(name)
 }
 
 /// The transformer layer that a tensor or module of the encoder is part of.
@@ -166,19 +171,17 @@ struct Module {
 }
 
 /// The linear layers that are targeted.
-fn modules(targets: &[super::LinearLayer], layers: Option<&Layers>, dims: Dims) -> Result<Vec<Module>, Misfit> {
-    use super::LinearLayer::{IntermediateDense, OutputDense};
+fn modules(targets: &[LinearLayer], layers: Option<&Layers>, dims: Dims) -> Result<Vec<Module>, Misfit> {
     let (hidden, inner) = (dims.hidden_size, dims.intermediate_size);
     let mut found = Vec::new();
     for layer in Layers::or_all(layers, dims.num_layers)? {
-        for linear in super::LinearLayer::ALL.into_iter().filter(|linear| targets.contains(linear)) {
+        for linear in LinearLayer::ALL.into_iter().filter(|linear| targets.contains(linear)) {
             let (size_out, size_in) = match linear {
                 IntermediateDense => (inner, hidden),
                 OutputDense => (hidden, inner),
                 _ => (hidden, hidden),
             };
-            let name = format!("encoder.layers.{layer}.{}.{}", linear.block(), linear.module());
-            found.push(Module { name, size_out, size_in });
+            found.push(Module { name: linear.in_layer(layer), size_out, size_in });
         }
     }
     Ok(found)

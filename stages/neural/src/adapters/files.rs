@@ -1,15 +1,22 @@
-//! Adapter folders in the layout of the Python library peft: `adapter_config.json` and `adapter_model.safetensors`.
+//! Adapter folders.
 //!
-//! A third file of our own, `sure.json`, says which base and which classes the adapter belongs to.
+//! ```text
+//! adapter_config.json          the method; for LoRA, rsLoRA, DoRA and IA3 as the Python library peft writes and reads it
+//! adapter_model.safetensors    what was trained, the head included, and nothing else
+//! sure.json                    what it belongs to: encoder, classes, head
+//! ```
+//!
+//! The other methods name a `peft_type` of our own, and have their tensors under the names that full models use.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use neural_spec::{Layers, LinearLayer, Lora, Method};
+use neural_spec::{HeadSpec, Method};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::checkpoint::{CheckpointError, Weights, read_json, safetensors, write_json};
+use super::{dims, peft};
+use crate::checkpoint::{CheckpointError, EncoderConfig, Weights, read_json, safetensors, write_json};
 
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
@@ -18,119 +25,114 @@ const ORIGIN: &str = "sure.json";
 const PREFIX: &str = "base_model.model.";
 
 /// What an adapter belongs to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Origin {
-    /// BLAKE3 of the base encoder's tensors.
-    pub base: String,
+    /// The encoder.
+    pub base: Base,
     /// The classes, in the order of the logits.
     pub labels: Vec<String>,
+    /// The task layer.
+    pub head: HeadSpec,
 }
 
-/// The fields of `adapter_config.json` that change the result; unknown ones are stepped over.
-#[derive(Debug, Deserialize)]
-struct LoraConfig {
-    peft_type: String,
-    r: u32,
-    lora_alpha: f64,
-    #[serde(default)]
-    lora_dropout: f64,
-    target_modules: Vec<String>,
-    #[serde(default)]
-    use_rslora: bool,
-    #[serde(default)]
-    use_dora: bool,
-    #[serde(default)]
-    layers_to_transform: Option<Vec<u32>>,
-    #[serde(default)]
-    rank_pattern: BTreeMap<String, u32>,
-    #[serde(default)]
-    alpha_pattern: BTreeMap<String, f64>,
-    #[serde(default)]
-    bias: Option<String>,
+/// An encoder, as far as an adapter has to know it again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Base {
+    /// BLAKE3 of its tensors.
+    pub digest: String,
+    /// As in its configuration.
+    pub model_type: String,
+    /// As in its configuration.
+    pub hidden_size: i64,
+    /// As in its configuration.
+    pub num_hidden_layers: usize,
+    /// As in its configuration.
+    pub intermediate_size: i64,
 }
 
-/// Reads the method of a LoRA folder.
-///
-/// Errors: [`CheckpointError::Config`] for another method, or a variant that this project does not compute.
-pub fn read_method(folder: &Path) -> Result<Method, CheckpointError> {
-    let path = folder.join(CONFIG);
-    let config: LoraConfig = read_json(&path)?;
-    let mut mistakes = Vec::new();
-    if config.peft_type != "LORA" {
-        mistakes.push(format!("peft_type must be `LORA`, not `{}`", config.peft_type));
+impl std::fmt::Display for Base {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        let Self { digest, model_type, hidden_size, num_hidden_layers, intermediate_size } = self;
+        let short = &digest[..digest.len().min(12)];
+        write!(f, "{model_type} with {num_hidden_layers} layers of {hidden_size} and {intermediate_size} (digest {short}…)")
     }
-    let mut targets = Vec::new();
-    for name in &config.target_modules {
-        match LinearLayer::of_module(name) {
-            Some(layer) => targets.push(layer),
-            None => mistakes.push(format!("target_modules has `{name}`, which is no linear layer of the transformer")),
+}
+
+impl Base {
+    /// The encoder of this configuration, whose tensors have this digest.
+    pub fn new(config: &EncoderConfig, digest: String) -> Self {
+        let model_type = serde_json::to_value(config.model_type).ok();
+        Self {
+            digest,
+            model_type: model_type.and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default(),
+            hidden_size: config.hidden_size,
+            num_hidden_layers: config.num_hidden_layers,
+            intermediate_size: config.intermediate_size,
         }
     }
-    targets.sort_unstable();
-    if config.bias.as_deref().is_some_and(|bias| bias != "none") {
-        mistakes.push("bias must be `none`".to_owned());
-    }
-    if !mistakes.is_empty() {
-        return Err(CheckpointError::Config { path, mistakes });
-    }
-    Ok(Method::Lora(Lora {
-        rank: config.r,
-        alpha: config.lora_alpha,
-        dropout: config.lora_dropout,
-        targets,
-        rslora: config.use_rslora,
-        dora: config.use_dora,
-        rank_pattern: config.rank_pattern,
-        alpha_pattern: config.alpha_pattern,
-        layers: config.layers_to_transform.map(Layers::Listed),
-    }))
 }
 
-/// Writes a LoRA folder. `weights` are named as in a full model; the head's among them become `modules_to_save`.
-pub fn write(folder: &Path, method: &Method, weights: &Weights, origin: &Origin) -> Result<(), CheckpointError> {
-    let Method::Lora(options) = method else { unreachable!("no other method writes an adapter yet") };
-    let mut targets: Vec<&str> = options.targets.iter().map(|layer| layer.module()).collect();
-    let layers: Option<BTreeSet<usize>> =
-        options.layers.as_ref().map(|_| weights.keys().filter_map(|name| layer_of(name)).collect());
-    targets.sort_unstable();
-    // peft trains the head's modules whole; it finds them by name.
-    let mut modules: Vec<&str> =
-        weights.keys().filter(|name| !name.contains(".lora_")).filter_map(|name| name.split('.').next()).collect();
-    modules.sort_unstable();
-    modules.dedup();
-    let config = json!({
-        "peft_type": "LORA",
-        "task_type": null,
-        "base_model_name_or_path": null,
-        "inference_mode": true,
-        "r": options.rank,
-        "lora_alpha": whole_number(options.alpha),
-        "lora_dropout": options.dropout,
-        "target_modules": targets,
-        "modules_to_save": modules,
-        "bias": "none",
-        "fan_in_fan_out": false,
-        "init_lora_weights": true,
-        "use_rslora": options.rslora,
-        "use_dora": options.dora,
-        "layers_to_transform": layers,
-        "rank_pattern": options.rank_pattern,
-        "alpha_pattern": options.alpha_pattern,
-    });
-    write_json(&folder.join(CONFIG), &config)?;
-    let named = weights.iter().map(|(name, tensor)| (format!("{PREFIX}{name}"), tensor.shallow_clone())).collect();
+/// The `peft_type` of a method that peft does not know.
+fn own_type(method: &Method) -> Option<&'static str> {
+    match method {
+        Method::HeadOnly(_) => Some("HEAD_ONLY"),
+        Method::Bottleneck(_) => Some("BOTTLENECK"),
+        Method::Prefix(_) => Some("PREFIX_KV"),
+        Method::ConvAdapter(_) => Some("CONV_ADAPTER"),
+        Method::BitFit(_) => Some("BITFIT"),
+        Method::Lora(_) | Method::Ia3(_) | Method::Finetune(_) => None,
+    }
+}
+
+/// Reads the method of an adapter folder.
+///
+/// Errors: [`CheckpointError::Adapter`] for one that this project does not compute.
+pub fn read_method(folder: &Path) -> Result<Method, CheckpointError> {
+    let path = folder.join(CONFIG);
+    let config: Value = read_json(&path)?;
+    let read = match config["peft_type"].as_str() {
+        Some(known @ ("LORA" | "IA3")) => peft::read(known, &config),
+        Some(name) => match serde_json::from_value::<Method>(config["method"].clone()) {
+            Ok(method) if own_type(&method) == Some(name) => match method.mistakes() {
+                mistakes if mistakes.is_empty() => Ok(method),
+                mistakes => Err(mistakes),
+            },
+            _ => Err(vec![format!("peft_type `{name}` is not supported")]),
+        },
+        None => Err(vec!["peft_type is missing".to_owned()]),
+    };
+    read.map_err(|mistakes| CheckpointError::Adapter { path, mistakes })
+}
+
+/// Writes an adapter folder.
+///
+/// `trained`: what was trained, named as in a full model; `head`: the names among them that are the head's.
+pub fn write(
+    folder: &Path,
+    method: &Method,
+    config: &EncoderConfig,
+    trained: &Weights,
+    head: &Weights,
+    origin: &Origin,
+) -> Result<(), CheckpointError> {
+    // peft trains the head's modules whole and finds them by name; a lone tensor of the head it finds by itself.
+    let modules: BTreeSet<String> = head.keys().filter_map(|name| Some(name.split_once('.')?.0.to_owned())).collect();
+    let ours = || {
+        json!({
+            "peft_type": own_type(method),
+            "task_type": null,
+            "base_model_name_or_path": null,
+            "inference_mode": true,
+            "modules_to_save": modules,
+            "method": method,
+        })
+    };
+    let peft = peft::write(method, dims(config).num_layers, &modules);
+    let prefix = if peft.is_some() { PREFIX } else { "" };
+    write_json(&folder.join(CONFIG), &peft.unwrap_or_else(ours))?;
+    let named = trained.iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor.shallow_clone())).collect();
     safetensors::write(&folder.join(WEIGHTS), &named)?;
     write_json(&folder.join(ORIGIN), origin)
-}
-
-/// The transformer layer that a tensor is part of.
-fn layer_of(name: &str) -> Option<usize> {
-    name.split_once(".layers.")?.1.split('.').next()?.parse().ok()
-}
-
-/// `8` rather than `8.0`: peft declares the field an integer.
-fn whole_number(alpha: f64) -> Value {
-    if alpha.fract().abs() < f64::EPSILON { Value::from(alpha as i64) } else { Value::from(alpha) }
 }
 
 /// Reads the tensors of an adapter folder, named as in a full model.

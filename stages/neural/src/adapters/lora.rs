@@ -1,42 +1,138 @@
 //! Low-rank adaptation of linear layers.
 
 use neural_spec::Misfit;
-use tch::{TchError, Tensor};
+use tch::{TchError, Tensor, no_grad};
 
+use crate::checkpoint::Weights;
 use crate::encoder::Pass;
+use crate::encoder::modules::tensor;
 
 /// Adds a trainable low-rank update to a frozen linear layer: `y = Wx + b + scale * up(down(dropout(x)))`.
 ///
-/// Shapes: `down` (rank, in), `up` (out, rank).
-/// Start: `up` is zero, so the first forward pass equals the frozen layer's, bit for bit.
+/// Shapes: `x` (.., in) -> (.., out); `down` (rank, in), `up` (out, rank).
+/// Start: `up` is zero, so the first forward pass equals the frozen layer's, bit for bit; `down` is uniform in ±1/sqrt(in).
 /// Source: Hu et al. 2021, arXiv:2106.09685, section 4.1; `alpha / sqrt(rank)` from Kalajdzievski 2023, arXiv:2312.03732.
 #[derive(Debug)]
-pub struct Lora {
-    pub(crate) down: Tensor,
-    pub(crate) up: Tensor,
+pub(crate) struct Lora {
+    down: Tensor,
+    up: Tensor,
     scale: f64,
     dropout: f64,
 }
 
 impl Lora {
-    pub(super) fn new(spec: &neural_spec::Lora, module: &str, down: &Tensor, up: &Tensor) -> Result<Self, Misfit> {
+    pub(super) fn new(spec: &neural_spec::Lora, tensors: &Weights, module: &str) -> Result<Self, Misfit> {
+        let part = |name: &str| tensor(tensors, &format!("{module}.{name}"));
         let scale = spec.scale_of(module)?;
-        Ok(Self { down: down.shallow_clone(), up: up.shallow_clone(), scale, dropout: spec.dropout })
+        Ok(Self { down: part("lora_A.weight"), up: part("lora_B.weight"), scale, dropout: spec.dropout })
     }
 
-    pub(super) fn apply(&self, input: &Tensor, output: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
-        let narrow = pass.dropout(input, self.dropout)?.f_linear(&self.down, None::<Tensor>)?; // (.., rank)
-        // Scaling the narrow side costs rank / out of scaling the result.
-        let update = narrow.f_mul_scalar(self.scale)?.f_linear(&self.up, None::<Tensor>)?;
-        output.f_add(&update)
+    pub(super) fn forward(&self, x: &Tensor, weight: &Tensor, bias: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
+        let rows = Rows::of(x)?;
+        let output = rows.flat.f_linear(weight, Some(bias))?;
+        let narrow = self.narrow(&pass.dropout(&rows.flat, self.dropout)?)?;
+        rows.restore(&self.add_to(output, &narrow)?)
     }
 
-    /// What the update adds to the layer's weight: (out, in).
-    pub(crate) fn delta(&self) -> Result<Tensor, TchError> {
-        self.up.f_matmul(&self.down)?.f_mul_scalar(self.scale)
+    /// `scale * down(x)`: (N, in) -> (N, rank). Scaling here costs rank / out of scaling the result.
+    fn narrow(&self, x: &Tensor) -> Result<Tensor, TchError> {
+        x.f_linear(&self.down, None::<Tensor>)?.f_mul_scalar_(self.scale)
     }
 
-    pub(super) fn share(&self) -> Self {
-        Self { down: self.down.shallow_clone(), up: self.up.shallow_clone(), ..*self }
+    /// `output + up(narrow)`: (N, out). In place, since nobody else has seen `output`: no tensor of its size is made.
+    fn add_to(&self, mut output: Tensor, narrow: &Tensor) -> Result<Tensor, TchError> {
+        output.f_addmm_(narrow, &self.up.f_transpose(0, 1)?)
+    }
+
+    /// The weight with the update added: (out, in).
+    fn merged(&self, weight: &Tensor) -> Result<Tensor, TchError> {
+        weight.f_add(&self.up.f_matmul(&self.down)?.f_mul_scalar(self.scale)?)
+    }
+
+    pub(super) fn merge(&self, weight: &Tensor, bias: &Tensor) -> Result<[Tensor; 2], TchError> {
+        Ok([self.merged(weight)?, bias.shallow_clone()])
+    }
+}
+
+/// LoRA whose rows have trained lengths: `y = m / |V| * Vx + b` with `V = W + scale * up down`, row by row.
+///
+/// Shapes: as [`Lora`]; `magnitude` (out).
+/// Start: `magnitude` is the length of the rows of W, so that the first pass equals the frozen layer's.
+/// Source: Liu et al. 2024, arXiv:2402.09353; |V| is a constant for the gradient (section 4.3). With dropout the frozen part is
+/// computed from the whole input and the rest from the thinned one, as in peft.
+#[derive(Debug)]
+pub(crate) struct Dora {
+    lora: Lora,
+    magnitude: Tensor,
+    /// Squared lengths of the rows of the frozen weight, (out).
+    squares: Tensor,
+}
+
+impl Dora {
+    pub(super) fn new(lora: Lora, tensors: &Weights, module: &str, weight: &Tensor) -> Result<Self, TchError> {
+        let magnitude = tensor(tensors, &format!("{module}.lora_magnitude_vector"));
+        Ok(Self { lora, magnitude, squares: no_grad(|| squares(weight))? })
+    }
+
+    pub(super) fn forward(&self, x: &Tensor, weight: &Tensor, bias: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
+        let rows = Rows::of(x)?;
+        let stretch = self.magnitude.f_div(&self.lengths(weight)?)?; // (out)
+        let thinned = pass.dropout(&rows.flat, self.lora.dropout)?;
+        let frozen = thinned.f_linear(weight, None::<Tensor>)?;
+        let narrow = self.lora.narrow(&thinned)?;
+        if pass.probability(self.lora.dropout) > 0.0 {
+            let whole = rows.flat.f_linear(weight, Some(bias))?.f_sub(&frozen)?;
+            return rows.restore(&whole.f_addcmul(&self.lora.add_to(frozen, &narrow)?, &stretch)?);
+        }
+        rows.restore(&bias.f_addcmul(&self.lora.add_to(frozen, &narrow)?, &stretch)?)
+    }
+
+    /// Lengths of the rows of `W + scale * up down`, without making that matrix: (out).
+    ///
+    /// `|w + s B a|^2 = |w|^2 + 2 s B (A w) + s^2 B (A A') B'`, where the products with A have but `rank` columns.
+    fn lengths(&self, weight: &Tensor) -> Result<Tensor, TchError> {
+        let Lora { down, up, scale, .. } = &self.lora;
+        no_grad(|| {
+            let along = |by: &Tensor| up.f_mul(by)?.f_sum_dim_intlist(1, false, None);
+            let cross = along(&weight.f_matmul(&down.f_transpose(0, 1)?)?)?;
+            let own = along(&up.f_matmul(&down.f_matmul(&down.f_transpose(0, 1)?)?)?)?;
+            let square = self.squares.f_add(&cross.f_mul_scalar(2.0 * scale)?)?.f_add(&own.f_mul_scalar(scale * scale)?)?;
+            square.f_clamp_min(f64::from(f32::MIN_POSITIVE))?.f_sqrt()
+        })
+    }
+
+    pub(super) fn merge(&self, weight: &Tensor, bias: &Tensor) -> Result<[Tensor; 2], TchError> {
+        let stretch = self.magnitude.f_div(&self.lengths(weight)?)?.f_unsqueeze(1)?;
+        Ok([self.lora.merged(weight)?.f_mul(&stretch)?, bias.shallow_clone()])
+    }
+}
+
+/// Squared lengths of the rows of a matrix.
+fn squares(weight: &Tensor) -> Result<Tensor, TchError> {
+    weight.f_square()?.f_sum_dim_intlist(1, false, None)
+}
+
+/// What [`neural_spec::Start::RowNorms`] asks for.
+pub(super) fn row_norms(weight: &Tensor) -> Result<Tensor, TchError> {
+    no_grad(|| squares(weight)?.f_sqrt())
+}
+
+/// A tensor as a matrix of rows, so that a product can be added to in place: a view could not be, without copies in the backward pass.
+struct Rows {
+    flat: Tensor,
+    shape: Vec<i64>,
+}
+
+impl Rows {
+    fn of(x: &Tensor) -> Result<Self, TchError> {
+        let shape = x.size();
+        Ok(Self { flat: x.f_flatten(0, -2)?, shape })
+    }
+
+    fn restore(mut self, output: &Tensor) -> Result<Tensor, TchError> {
+        if let (Some(last), Some(&width)) = (self.shape.last_mut(), output.size().last()) {
+            *last = width;
+        }
+        output.f_view(self.shape.as_slice())
     }
 }

@@ -1,52 +1,140 @@
-//! Parameter-efficient modules beside frozen layers, and the files that hold them.
+//! Parameter-efficient modules in and beside frozen layers, and the files that hold them.
+//!
+//! [`neural_spec::Method::added`] lists the tensors of a method; here they are made, and the encoder asks for the parts built around
+//! them: something beside a linear layer, a block inside a transformer layer, a prefix.
 
+mod bottleneck;
+mod conv;
 pub mod files;
-pub mod lora;
+mod ia3;
+mod lora;
+mod peft;
+mod prefix;
 
-use std::collections::BTreeMap;
-
-use neural_spec::{Dims, Method};
+use neural_spec::{Dims, LinearLayer, Method, Start};
 use tch::{Device, TchError, Tensor};
 
-pub use self::lora::Lora;
-use crate::checkpoint::EncoderConfig;
-use crate::checkpoint::weights::{Start, started};
-use crate::encoder::Pass;
+use self::bottleneck::Bottleneck;
+use self::conv::ConvAdapter;
+use self::ia3::Ia3;
+use self::lora::{Dora, Lora};
+pub(crate) use self::prefix::{KeysAndValues, Prefix};
+use crate::checkpoint::{EncoderConfig, Weights, weights};
+use crate::encoder::{Frames, Pass};
 use crate::model::ModelError;
 
-/// Adapters by the module they belong to, named relative to the encoder: `encoder.layers.0.attention.q_proj`.
-pub type Adapters = BTreeMap<String, Adapter>;
+/// What a method adds to one encoder. Without a method, nothing.
+#[derive(Debug, Default)]
+pub struct Adapters {
+    method: Option<Method>,
+    /// Named as [`neural_spec::Added`] are.
+    tensors: Weights,
+    num_layers: u32,
+}
 
-/// The adapters of a method, seeded, on `device`, all of them trained.
-///
-/// Errors: [`ModelError::Method`] when the method does not fit the encoder.
-pub fn build(method: &Method, config: &EncoderConfig, seed: u64, device: Device) -> Result<Adapters, ModelError> {
-    let mut tensors = BTreeMap::new();
-    for added in method.added(dims(config))? {
-        let start = match added.start {
-            neural_spec::Start::Zeros => Start::Zeros,
-            neural_spec::Start::Ones => Start::Ones,
-            neural_spec::Start::Normal { std } => Start::Normal { std },
-            neural_spec::Start::Uniform { bound } => Start::Uniform { low: -bound, high: bound },
-            neural_spec::Start::RowNorms => Start::Ones,
-        };
-        let shape: Vec<i64> = added.shape.iter().copied().map(i64::from).collect();
-        let tensor = started(&added.name, &shape, start, seed)?.f_to_device(device)?.f_set_requires_grad(true)?;
-        tensors.insert(added.name, tensor);
+impl Adapters {
+    /// No adapters.
+    pub fn new() -> Self {
+        Self::default()
     }
-    let mut adapters = Adapters::new();
-    if let Method::Lora(lora) = method {
-        for (name, down) in &tensors {
-            let Some(module) = name.strip_suffix(".lora_A.weight") else { continue };
-            let up = &tensors[&format!("{module}.lora_B.weight")];
-            adapters.insert(module.to_owned(), Adapter::Lora(Lora::new(lora, module, down, up)?));
+
+    /// The adapters of a method for an encoder of these weights, seeded, all of them trained.
+    ///
+    /// Errors: [`ModelError::Method`] when the method does not fit the encoder.
+    pub fn start(
+        method: &Method,
+        config: &EncoderConfig,
+        encoder: &Weights,
+        seed: u64,
+        device: Device,
+    ) -> Result<Self, ModelError> {
+        let dims = dims(config);
+        let mut tensors = Weights::new();
+        for added in method.added(dims)? {
+            let shape: Vec<i64> = added.shape.iter().copied().map(i64::from).collect();
+            let started = |start| weights::started(&added.name, &shape, start, seed);
+            let tensor = match added.start {
+                Start::Zeros => started(weights::Start::Zeros)?,
+                Start::Ones => started(weights::Start::Ones)?,
+                Start::Normal { std } => started(weights::Start::Normal { std })?,
+                Start::Uniform { bound } => started(weights::Start::Uniform { low: -bound, high: bound })?,
+                Start::RowNorms => {
+                    let module = added.name.rsplit_once('.').map_or("", |(module, _)| module);
+                    lora::row_norms(&encoder[&format!("{module}.weight")])?
+                }
+            };
+            tensors.insert(added.name, tensor.f_to_device(device)?.f_set_requires_grad(true)?);
+        }
+        Ok(Self { method: Some(method.clone()), tensors, num_layers: dims.num_layers })
+    }
+
+    /// All their tensors, named relative to the encoder, but for a prefix, which sits outside of it.
+    pub fn tensors(&self) -> &Weights {
+        &self.tensors
+    }
+
+    /// What sits beside a linear layer of this name and weight.
+    pub(crate) fn beside(&self, module: &str, weight: &Tensor) -> Result<Option<Beside>, TchError> {
+        let has = |part: &str| self.tensors.contains_key(&format!("{module}.{part}"));
+        Ok(match &self.method {
+            Some(Method::Lora(spec)) if has("lora_A.weight") => {
+                let lora = Lora::new(spec, &self.tensors, module).expect("patterns were checked when the tensors were listed");
+                Some(if spec.dora { Beside::Dora(Dora::new(lora, &self.tensors, module, weight)?) } else { Beside::Lora(lora) })
+            }
+            Some(Method::Ia3(spec)) if has("ia3_l") => {
+                let layer = module.rsplit('.').next().and_then(LinearLayer::of_module);
+                let at_input = layer.is_some_and(|layer| spec.feedforward.contains(&layer));
+                Some(Beside::Ia3(Ia3::new(&self.tensors, module, at_input)))
+            }
+            _ => None,
+        })
+    }
+
+    /// The block at the end of a part of the encoder: a transformer layer, or its attention.
+    pub(crate) fn block(&self, part: &str) -> Option<Block> {
+        let name = format!("{part}.adapterblock");
+        let has = |part: &str| self.tensors.contains_key(&format!("{name}.{part}"));
+        match &self.method {
+            Some(Method::Bottleneck(spec)) if has("bottleneck_adapter.adapter_up.weight") => {
+                Some(Block::Bottleneck(Bottleneck::new(spec, &self.tensors, &name)))
+            }
+            Some(Method::ConvAdapter(spec)) if has("conv1.weight") => {
+                Some(Block::Conv(ConvAdapter::new(spec, &self.tensors, &name)))
+            }
+            _ => None,
         }
     }
-    Ok(adapters)
+
+    /// The keys and values in front of the attentions.
+    pub(crate) fn prefix(&self) -> Option<Prefix> {
+        let Some(Method::Prefix(spec)) = &self.method else { return None };
+        let layers = neural_spec::Layers::or_all(spec.layers.as_ref(), self.num_layers);
+        let layers = layers.expect("layers were checked when the tensors were listed");
+        Some(Prefix::new(spec, layers.into_iter().map(|layer| layer as usize).collect(), &self.tensors))
+    }
+
+    /// Weights of the encoder that do without the adapters: copies where one was merged, the same tensors elsewhere.
+    ///
+    /// Errors: [`ModelError::CannotMerge`] for a method that is more than a change of weights.
+    pub(crate) fn merge_into(&self, encoder: &Weights) -> Result<Weights, ModelError> {
+        if let Some(method @ (Method::Bottleneck(_) | Method::ConvAdapter(_) | Method::Prefix(_))) = &self.method {
+            return Err(ModelError::CannotMerge { method: method.name() });
+        }
+        let mut merged: Weights = encoder.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect();
+        for (name, weight) in encoder {
+            let Some(module) = name.strip_suffix(".weight") else { continue };
+            let Some(beside) = self.beside(module, weight)? else { continue };
+            let bias = format!("{module}.bias");
+            let [weight, shifted] = tch::no_grad(|| beside.merge(weight, &encoder[&bias]))?;
+            merged.insert(name.clone(), weight);
+            merged.insert(bias, shifted);
+        }
+        Ok(merged)
+    }
 }
 
 /// What a method has to know of an encoder.
-fn dims(config: &EncoderConfig) -> Dims {
+pub(crate) fn dims(config: &EncoderConfig) -> Dims {
     Dims {
         hidden_size: config.hidden_size as u32,
         num_layers: config.num_hidden_layers as u32,
@@ -56,30 +144,45 @@ fn dims(config: &EncoderConfig) -> Dims {
 
 /// What may sit beside a linear layer.
 #[derive(Debug)]
-pub enum Adapter {
-    /// A low-rank update.
+pub(crate) enum Beside {
     Lora(Lora),
+    Dora(Dora),
+    Ia3(Ia3),
 }
 
-impl Adapter {
-    /// The layer's output with this adapter's share: `input` (.., in) and the frozen layer's `output` (.., out) -> (.., out).
-    pub(crate) fn apply(&self, input: &Tensor, output: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
+impl Beside {
+    /// The layer's output with the adapter's share: (.., in) -> (.., out).
+    pub(crate) fn forward(&self, x: &Tensor, weight: &Tensor, bias: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
         match self {
-            Self::Lora(lora) => lora.apply(input, output, pass),
+            Self::Lora(lora) => lora.forward(x, weight, bias, pass),
+            Self::Dora(dora) => dora.forward(x, weight, bias, pass),
+            Self::Ia3(ia3) => ia3.forward(x, weight, bias),
         }
     }
 
-    /// Another handle on the same tensors.
-    pub(crate) fn share(&self) -> Self {
+    /// Weight and bias of a linear layer that gives the same without the adapter.
+    fn merge(&self, weight: &Tensor, bias: &Tensor) -> Result<[Tensor; 2], TchError> {
         match self {
-            Self::Lora(lora) => Self::Lora(lora.share()),
+            Self::Lora(lora) => lora.merge(weight, bias),
+            Self::Dora(dora) => dora.merge(weight, bias),
+            Self::Ia3(ia3) => ia3.merge(weight, bias),
         }
     }
+}
 
-    /// Its trainable tensors, by the names that follow the module's.
-    pub fn tensors(&self) -> Vec<(&'static str, &Tensor)> {
+/// What may sit inside a transformer layer.
+#[derive(Debug)]
+pub(crate) enum Block {
+    Bottleneck(Bottleneck),
+    Conv(ConvAdapter),
+}
+
+impl Block {
+    /// (B, T, H) -> (B, T, H); `frames` says which are real, none that all count.
+    pub(crate) fn forward(&self, x: &Tensor, frames: Option<&Frames>) -> Result<Tensor, TchError> {
         match self {
-            Self::Lora(lora) => vec![("lora_A.weight", &lora.down), ("lora_B.weight", &lora.up)],
+            Self::Bottleneck(bottleneck) => bottleneck.forward(x),
+            Self::Conv(conv) => conv.forward(x, frames),
         }
     }
 }

@@ -51,6 +51,14 @@ pub enum CheckpointError {
         /// Every mistake, as a sentence.
         mistakes: Vec<String>,
     },
+    /// The description of an adapter asks for what is not supported, or contradicts itself.
+    #[error("`{path}` describes an adapter that cannot be built: {}", mistakes.join("; "))]
+    Adapter {
+        /// The file.
+        path: PathBuf,
+        /// Every mistake, as a sentence.
+        mistakes: Vec<String>,
+    },
     /// The folder holds no weights in a layout we read.
     #[error("no weights in `{folder}`: expected `model.safetensors`, `model.safetensors.index.json` or `pytorch_model.bin`")]
     NoWeights {

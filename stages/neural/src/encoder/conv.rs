@@ -107,14 +107,15 @@ pub(crate) struct Projection {
 }
 
 impl Projection {
-    pub(crate) fn new(config: &EncoderConfig, weights: &Weights) -> Self {
-        Self {
+    /// Errors: libtorch's, out of memory.
+    pub(crate) fn new(config: &EncoderConfig, weights: &Weights) -> Result<Self, TchError> {
+        Ok(Self {
             norm: config
                 .feat_proj_layer_norm
                 .then(|| LayerNorm::new(weights, "feature_projection.layer_norm", config.layer_norm_eps)),
-            linear: Linear::new(weights, "feature_projection.projection", &Adapters::new()),
+            linear: Linear::new(weights, "feature_projection.projection", &Adapters::new())?,
             dropout: config.feat_proj_dropout,
-        }
+        })
     }
 
     pub(crate) fn forward(&self, features: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {

@@ -2,10 +2,10 @@
 
 use tch::{TchError, Tensor};
 
-use super::Pass;
 use super::bias::BiasGate;
 use super::modules::{LayerNorm, Linear};
-use crate::adapters::Adapters;
+use super::{Frames, Pass};
+use crate::adapters::{Adapters, Block, KeysAndValues};
 use crate::checkpoint::{Activation, EncoderConfig, ModelType, Weights};
 
 /// What every layer of one pass sees beside its input.
@@ -15,6 +15,10 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) keys: Option<&'a Tensor>,
     /// What distances add to the scores of the attention, (A, T, T); WavLM alone has it.
     pub(crate) bias: Option<&'a Tensor>,
+    /// Which frames are real; none when all count.
+    pub(crate) frames: Option<&'a Frames>,
+    /// What this layer's attention has in front of its keys and values.
+    pub(crate) prefix: Option<&'a KeysAndValues>,
     pub(crate) pass: &'a Pass,
 }
 
@@ -26,6 +30,8 @@ pub(crate) struct Layer {
     feed_forward: FeedForward,
     feed_forward_norm: LayerNorm,
     style: Style,
+    /// An adapter behind the whole layer.
+    block: Option<Block>,
     dropout: f64,
 }
 
@@ -39,26 +45,36 @@ enum Style {
 }
 
 impl Layer {
-    pub(crate) fn new(config: &EncoderConfig, weights: &Weights, adapters: &Adapters, index: usize) -> Self {
+    /// Errors: libtorch's, out of memory.
+    pub(crate) fn new(config: &EncoderConfig, weights: &Weights, adapters: &Adapters, index: usize) -> Result<Self, TchError> {
         let name = format!("encoder.layers.{index}");
         let norm = |part: &str| LayerNorm::new(weights, &format!("{name}.{part}"), config.layer_norm_eps);
         let style = if config.do_stable_layer_norm {
-            Style::PreNorm { mms: config.adapter_attn_dim.map(|_| MmsAdapter::new(config, weights, &name)) }
+            Style::PreNorm { mms: config.adapter_attn_dim.map(|_| MmsAdapter::new(config, weights, &name)).transpose()? }
         } else {
             Style::PostNorm
         };
-        Self {
-            attention: Attention::new(config, weights, adapters, &format!("{name}.attention")),
+        Ok(Self {
+            attention: Attention::new(config, weights, adapters, &format!("{name}.attention"))?,
             attention_norm: norm("layer_norm"),
-            feed_forward: FeedForward::new(config, weights, adapters, &format!("{name}.feed_forward")),
+            feed_forward: FeedForward::new(config, weights, adapters, &format!("{name}.feed_forward"))?,
             feed_forward_norm: norm("final_layer_norm"),
             style,
+            block: adapters.block(&name),
             dropout: config.hidden_dropout,
-        }
+        })
     }
 
     /// (B, T, H) -> (B, T, H).
     pub(crate) fn forward(&self, x: &Tensor, around: &Surroundings) -> Result<Tensor, TchError> {
+        let x = self.without_block(x, around)?;
+        match &self.block {
+            Some(block) => block.forward(&x, around.frames),
+            None => Ok(x),
+        }
+    }
+
+    fn without_block(&self, x: &Tensor, around: &Surroundings) -> Result<Tensor, TchError> {
         let pass = around.pass;
         match &self.style {
             Style::PostNorm => {
@@ -86,6 +102,8 @@ struct Attention {
     key: Linear,
     value: Linear,
     out: Linear,
+    /// An adapter behind the output.
+    block: Option<Block>,
     num_heads: i64,
     /// WavLM alone has one.
     gate: Option<BiasGate>,
@@ -93,17 +111,18 @@ struct Attention {
 }
 
 impl Attention {
-    fn new(config: &EncoderConfig, weights: &Weights, adapters: &Adapters, name: &str) -> Self {
+    fn new(config: &EncoderConfig, weights: &Weights, adapters: &Adapters, name: &str) -> Result<Self, TchError> {
         let linear = |part: &str| Linear::new(weights, &format!("{name}.{part}"), adapters);
-        Self {
-            query: linear("q_proj"),
-            key: linear("k_proj"),
-            value: linear("v_proj"),
-            out: linear("out_proj"),
+        Ok(Self {
+            query: linear("q_proj")?,
+            key: linear("k_proj")?,
+            value: linear("v_proj")?,
+            out: linear("out_proj")?,
+            block: adapters.block(name),
             num_heads: config.num_attention_heads,
             gate: (config.model_type == ModelType::Wavlm).then(|| BiasGate::new(weights, name)),
             dropout: config.attention_dropout,
-        }
+        })
     }
 
     fn forward(&self, x: &Tensor, around: &Surroundings) -> Result<Tensor, TchError> {
@@ -113,12 +132,20 @@ impl Attention {
             let split = [batch, frames, self.num_heads, hidden / self.num_heads];
             linear.forward(x, pass)?.f_view(split)?.f_transpose(1, 2) // (B, A, T, D)
         };
-        let (query, key, value) = (heads(&self.query)?, heads(&self.key)?, heads(&self.value)?);
-        let mask = self.mask(x, around)?;
+        let (query, mut key, mut value) = (heads(&self.query)?, heads(&self.key)?, heads(&self.value)?);
+        let mut mask = self.mask(x, around)?;
+        if let Some(prefix) = around.prefix {
+            (key, value) = prefix.extend(&key, &value, pass)?;
+            mask = mask.map(|mask| prefix.extend_mask(&mask)).transpose()?;
+        }
         let dropout = pass.probability(self.dropout);
         let mixed = Tensor::f_scaled_dot_product_attention(&query, &key, &value, mask.as_ref(), dropout, false, None, false)?;
         let merged = mixed.f_transpose(1, 2)?.f_reshape([batch, frames, hidden])?;
-        self.out.forward(&merged, pass)
+        let output = self.out.forward(&merged, pass)?;
+        match &self.block {
+            Some(block) => block.forward(&output, around.frames),
+            None => Ok(output),
+        }
     }
 
     /// Which keys count (true or false), or what is added to the scores: minus infinity at keys that do not.
@@ -143,14 +170,14 @@ struct FeedForward {
 }
 
 impl FeedForward {
-    fn new(config: &EncoderConfig, weights: &Weights, adapters: &Adapters, name: &str) -> Self {
-        Self {
-            inner: Linear::new(weights, &format!("{name}.intermediate_dense"), adapters),
-            outer: Linear::new(weights, &format!("{name}.output_dense"), adapters),
+    fn new(config: &EncoderConfig, weights: &Weights, adapters: &Adapters, name: &str) -> Result<Self, TchError> {
+        Ok(Self {
+            inner: Linear::new(weights, &format!("{name}.intermediate_dense"), adapters)?,
+            outer: Linear::new(weights, &format!("{name}.output_dense"), adapters)?,
             activation: config.hidden_act,
             inner_dropout: config.activation_dropout,
             outer_dropout: config.hidden_dropout,
-        }
+        })
     }
 
     fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
@@ -169,14 +196,14 @@ struct MmsAdapter {
 }
 
 impl MmsAdapter {
-    fn new(config: &EncoderConfig, weights: &Weights, layer: &str) -> Self {
+    fn new(config: &EncoderConfig, weights: &Weights, layer: &str) -> Result<Self, TchError> {
         let name = format!("{layer}.adapter_layer");
         let linear = |part: &str| Linear::new(weights, &format!("{name}.{part}"), &Adapters::new());
-        Self {
+        Ok(Self {
             norm: LayerNorm::new(weights, &format!("{name}.norm"), config.layer_norm_eps),
-            down: linear("linear_1"),
-            up: linear("linear_2"),
-        }
+            down: linear("linear_1")?,
+            up: linear("linear_2")?,
+        })
     }
 
     fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {

@@ -22,7 +22,7 @@ use self::layer::{Layer, Surroundings};
 use self::modules::{LayerNorm, tensor};
 pub use self::pass::{Mode, Pass};
 use self::position::PositionalConv;
-use crate::adapters::Adapters;
+use crate::adapters::{Adapters, Prefix};
 use crate::checkpoint::weights::MASK_EMBEDDING;
 use crate::checkpoint::{EncoderConfig, ModelType, Weights};
 
@@ -40,6 +40,7 @@ pub struct Encoder {
     /// WavLM alone has one.
     bias: Option<PositionBias>,
     layers: Vec<Layer>,
+    prefix: Option<Prefix>,
 }
 
 /// What goes in.
@@ -85,12 +86,15 @@ impl Encoder {
     pub fn new(config: &EncoderConfig, weights: &Weights, adapters: &Adapters) -> Result<Self, TchError> {
         Ok(Self {
             conv: ConvStack::new(config, weights),
-            projection: Projection::new(config, weights),
+            projection: Projection::new(config, weights)?,
             mask_embedding: tensor(weights, MASK_EMBEDDING),
             position: PositionalConv::new(config, weights)?,
             norm: LayerNorm::new(weights, "encoder.layer_norm", config.layer_norm_eps),
             bias: (config.model_type == ModelType::Wavlm).then(|| PositionBias::new(config, weights)),
-            layers: (0..config.num_hidden_layers).map(|index| Layer::new(config, weights, adapters, index)).collect(),
+            layers: (0..config.num_hidden_layers)
+                .map(|index| Layer::new(config, weights, adapters, index))
+                .collect::<Result<_, _>>()?,
+            prefix: adapters.prefix(),
             config: config.clone(),
         })
     }
@@ -132,13 +136,14 @@ impl Encoder {
         if let Some(bias) = &bias {
             watch(Point::PositionBias, bias);
         }
-        let around = Surroundings { keys: keys.as_ref(), bias: bias.as_ref(), pass };
+        let prefix = self.prefix.as_ref().map(Prefix::unroll).transpose()?.unwrap_or_default();
+        let around = Surroundings { keys: keys.as_ref(), bias: bias.as_ref(), frames: frames.as_ref(), prefix: None, pass };
         for (index, layer) in self.layers.iter().enumerate() {
             watch(Point::LayerInput(index), &x);
             // The published WavLM makes its position bias in layer 0 and never skips it.
             let always = index == 0 && self.bias.is_some();
             if always || !pass.happens(config.layerdrop) {
-                x = layer.forward(&x, &around)?;
+                x = layer.forward(&x, &Surroundings { prefix: prefix.get(&index), ..around })?;
             }
         }
         watch(Point::LastLayer, &x);

@@ -3,7 +3,7 @@
 use tch::{TchError, Tensor};
 
 use super::Pass;
-use crate::adapters::{Adapter, Adapters};
+use crate::adapters::{Adapters, Beside};
 use crate::checkpoint::{Activation, Weights};
 
 /// A tensor by name. Weights are complete by construction: [`crate::checkpoint::weights::read`] checks them.
@@ -16,24 +16,22 @@ pub(crate) fn tensor(weights: &Weights, name: &str) -> Tensor {
 pub(crate) struct Linear {
     weight: Tensor,
     bias: Tensor,
-    adapter: Option<Adapter>,
+    adapter: Option<Beside>,
 }
 
 impl Linear {
-    pub(crate) fn new(weights: &Weights, name: &str, adapters: &Adapters) -> Self {
-        Self {
-            weight: tensor(weights, &format!("{name}.weight")),
-            bias: tensor(weights, &format!("{name}.bias")),
-            adapter: adapters.get(name).map(Adapter::share),
-        }
+    /// Errors: libtorch's, out of memory.
+    pub(crate) fn new(weights: &Weights, name: &str, adapters: &Adapters) -> Result<Self, TchError> {
+        let weight = tensor(weights, &format!("{name}.weight"));
+        let adapter = adapters.beside(name, &weight)?;
+        Ok(Self { weight, bias: tensor(weights, &format!("{name}.bias")), adapter })
     }
 
     /// (.., in) -> (.., out).
     pub(crate) fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
-        let output = x.f_linear(&self.weight, Some(&self.bias))?;
         match &self.adapter {
-            Some(adapter) => adapter.apply(x, &output, pass),
-            None => Ok(output),
+            Some(adapter) => adapter.forward(x, &self.weight, &self.bias, pass),
+            None => x.f_linear(&self.weight, Some(&self.bias)),
         }
     }
 }

@@ -3,15 +3,16 @@
 //! The numbers lie in the folder that `SURE_GOLDEN` names, `../shared/golden` beside the repository when unset.
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test stops at the first surprise and says aloud what it skips")]
 
+mod peft;
 mod support;
 
 use std::path::Path;
 
-use neural::adapters::{Adapters, files};
+use neural::adapters::Adapters;
 use neural::checkpoint::{EncoderConfig, ModelType, weights};
 use neural::encoder::{Encoder, Frames, Input, Mode, Pass, Point};
 use neural::model::{LastState, Model};
-use neural_spec::{Finetune, HeadSpec, Lora, Method};
+use neural_spec::{Finetune, HeadSpec, Method};
 use support::{Case, cases, is_wav2vec2};
 use tch::{Device, Kind, Tensor};
 
@@ -91,46 +92,8 @@ fn classification_heads_match() {
     }
 }
 
-#[test]
-fn lora_adapters_match() {
-    let wanted = |case: &serde_json::Value, base: &Path| {
-        let folder = base.join("../..").join(case["dir"].as_str().unwrap());
-        is_wav2vec2(base) && matches!(files::read_method(&folder.join("adapter")), Ok(Method::Lora(Lora { dora: false, .. })))
-    };
-    for case in cases("peft", wanted) {
-        let folder = case.folder.join("adapter");
-        let method = files::read_method(&folder).unwrap();
-        let stored: Vec<(String, Tensor)> = files::read_weights(&folder).unwrap().into_iter().collect();
-        let (spec, num_labels) = head_of(&stored);
-        let mut model = Model::new(&case.base, &method, &spec, num_labels, 1, Device::Cpu).unwrap();
-
-        // Before anything is loaded, the update is zero: adapter on and off agree bit for bit.
-        let fresh = model.forward(&case.batch(), Mode::Eval).unwrap();
-        assert_eq!(fresh, model.merged().unwrap().forward(&case.batch(), Mode::Eval).unwrap(), "{}", case.name);
-
-        model.load_adapter(&folder).unwrap();
-        assert_eq!(model.num_parameters().trainable, case.options["trainable"].as_u64().unwrap(), "{}", case.name);
-        check_logits(&case, &mut model);
-        let mut merged = model.merged().unwrap();
-        merged.use_attention_mask(true);
-        if case.names().any(|name| name == "merged.logits") {
-            case.check("merged.logits", &merged.forward(&case.batch(), Mode::Eval).unwrap());
-        }
-        for (name, tensor) in merged.tensors() {
-            if case.names().any(|known| known == format!("merged.{name}")) {
-                case.check(&format!("merged.{name}"), &tensor);
-            }
-        }
-        let head: Vec<_> = stored.into_iter().filter(|(name, _)| !name.contains("lora_")).collect();
-        let mut base = finetuned(&case, &head);
-        base.use_attention_mask(true);
-        case.check("base.logits", &base.forward(&case.batch(), Mode::Eval).unwrap());
-        case.check_training(&model, f64::INFINITY, |name| format!("base_model.model.{name}"));
-    }
-}
-
 /// A model whose encoder is the case's base, all of it trained, with a given head.
-fn finetuned(case: &Case, head: &[(String, Tensor)]) -> Model {
+pub(crate) fn finetuned(case: &Case, head: &[(String, Tensor)]) -> Model {
     let (spec, num_labels) = head_of(head);
     let model = Model::new(&case.base, &Method::Finetune(Finetune::default()), &spec, num_labels, 1, Device::Cpu).unwrap();
     let mut tensors = model.tensors();
@@ -140,14 +103,14 @@ fn finetuned(case: &Case, head: &[(String, Tensor)]) -> Model {
     model
 }
 
-fn head_of(tensors: &[(String, Tensor)]) -> (HeadSpec, usize) {
+pub(crate) fn head_of(tensors: &[(String, Tensor)]) -> (HeadSpec, usize) {
     let rows = |name: &str| tensors.iter().find(|(known, _)| known == name).unwrap().1.size()[0];
     let layer_sum = tensors.iter().any(|(name, _)| name == "layer_weights");
     (HeadSpec::Classification { projector_size: rows("projector.weight") as u32, layer_sum }, rows("classifier.weight") as usize)
 }
 
 /// Logits without and with an attention mask; leaves it on.
-fn check_logits(case: &Case, model: &mut Model) {
+pub(crate) fn check_logits(case: &Case, model: &mut Model) {
     for (name, mask) in [("nomask.logits", false), ("mask.logits", true)] {
         model.use_attention_mask(mask);
         case.check(name, &model.forward(&case.batch(), Mode::Eval).unwrap());

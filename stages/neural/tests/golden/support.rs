@@ -60,6 +60,10 @@ impl Case {
         self.tensors.keys().map(String::as_str)
     }
 
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
     /// Compares shape and values within the case's tolerance, which is relative to the largest value.
     #[track_caller]
     pub(crate) fn check(&self, name: &str, found: &Tensor) {

@@ -1,0 +1,269 @@
+//! `adapter_config.json` as the Python library peft (0.21) writes and reads it, for LoRA, rsLoRA, DoRA and IA3.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use neural_spec::{Ia3, Layers, LinearLayer, Lora, Method};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// The fields of a LoRA that change the result. What can only be off here is in [`MUST_BE_OFF`]; the rest is stepped over.
+#[derive(Deserialize)]
+struct LoraConfig {
+    r: u32,
+    lora_alpha: f64,
+    #[serde(default)]
+    lora_dropout: f64,
+    target_modules: Names,
+    #[serde(default)]
+    use_rslora: bool,
+    #[serde(default)]
+    use_dora: bool,
+    #[serde(default)]
+    layers_to_transform: Option<OneOrMany>,
+    #[serde(default)]
+    rank_pattern: BTreeMap<String, u32>,
+    #[serde(default)]
+    alpha_pattern: BTreeMap<String, f64>,
+    #[serde(default)]
+    init_lora_weights: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct Ia3Config {
+    target_modules: Names,
+    #[serde(default)]
+    feedforward_modules: Option<Names>,
+}
+
+/// peft takes a list of names' ends, or one regular expression.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Names {
+    Listed(Vec<String>),
+    Expression(String),
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(u32),
+    Many(Vec<u32>),
+}
+
+/// Variants of LoRA and ways of choosing modules that this project does not compute: absent, null, false or empty, or refused.
+const MUST_BE_OFF: [&str; 14] = [
+    "alora_invocation_tokens",
+    "arrow_config",
+    "exclude_modules",
+    "fan_in_fan_out",
+    "layer_replication",
+    "lora_bias",
+    "monteclora_config",
+    "target_parameters",
+    "trainable_token_indices",
+    "use_bdlora",
+    "use_qalora",
+    "use_kasa",
+    "kasa_config",
+    "velora_config",
+];
+
+/// The method that a configuration of peft describes.
+///
+/// Errors: every mistake, as sentences.
+pub(super) fn read(peft_type: &str, config: &Value) -> Result<Method, Vec<String>> {
+    let mut mistakes = Vec::new();
+    let off = |value: &Value| match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        _ => false,
+    };
+    for name in MUST_BE_OFF {
+        if config.get(name).is_some_and(|value| !off(value)) {
+            mistakes.push(format!("{name} is not supported"));
+        }
+    }
+    if config.get("bias").is_some_and(|bias| bias != "none") {
+        mistakes.push(format!("bias must be \"none\", not {}", config["bias"]));
+    }
+    let method = match peft_type {
+        "LORA" => serde_json::from_value(config.clone()).map(|config| lora(config, &mut mistakes)),
+        _ => serde_json::from_value(config.clone()).map(|config| ia3(config, &mut mistakes)),
+    };
+    match method {
+        Ok(method) => {
+            mistakes.extend(method.mistakes());
+            if mistakes.is_empty() { Ok(method) } else { Err(mistakes) }
+        }
+        Err(error) => {
+            mistakes.push(error.to_string());
+            Err(mistakes)
+        }
+    }
+}
+
+fn lora(config: LoraConfig, mistakes: &mut Vec<String>) -> Method {
+    // The others that peft knows change the frozen weights at the start, which the adapter alone does not tell.
+    let start = config.init_lora_weights.unwrap_or(Value::Bool(true));
+    if !start.is_boolean() && !["gaussian", "orthogonal", "eva"].iter().any(|&known| start == known) {
+        mistakes.push(format!("init_lora_weights {start} changes the frozen weights, which is not supported"));
+    }
+    let (targets, named_layers) = linear_layers("target_modules", &config.target_modules, mistakes);
+    let listed = config.layers_to_transform.map(|layers| match layers {
+        OneOrMany::One(layer) => vec![layer],
+        OneOrMany::Many(layers) => layers,
+    });
+    if named_layers.is_some() && listed.is_some() {
+        mistakes.push("layers are named both in target_modules and in layers_to_transform".to_owned());
+    }
+    Method::Lora(Lora {
+        rank: config.r,
+        alpha: config.lora_alpha,
+        dropout: config.lora_dropout,
+        targets,
+        rslora: config.use_rslora,
+        dora: config.use_dora,
+        rank_pattern: config.rank_pattern,
+        alpha_pattern: config.alpha_pattern,
+        layers: listed.or(named_layers).map(Layers::Listed),
+    })
+}
+
+fn ia3(config: Ia3Config, mistakes: &mut Vec<String>) -> Method {
+    let (targets, layers) = linear_layers("target_modules", &config.target_modules, mistakes);
+    let (feedforward, _) =
+        config.feedforward_modules.map_or_else(Default::default, |names| linear_layers("feedforward_modules", &names, mistakes));
+    Method::Ia3(Ia3 { targets, feedforward, layers: layers.map(Layers::Listed) })
+}
+
+/// The linear layers that names end in, and the transformer layers when the names say which.
+fn linear_layers(field: &str, names: &Names, mistakes: &mut Vec<String>) -> (Vec<LinearLayer>, Option<Vec<u32>>) {
+    let names = match names {
+        Names::Listed(names) => names,
+        Names::Expression(text) => {
+            mistakes.push(format!("{field} must be a list of modules, not the expression `{text}`"));
+            return (LinearLayer::ALL.to_vec(), None);
+        }
+    };
+    let mut found = BTreeSet::new();
+    for name in names {
+        let mut parts = name.split('.');
+        let layer = parts.by_ref().find(|&part| part == "layers").and_then(|_| parts.next()?.parse::<u32>().ok());
+        match name.rsplit('.').next().and_then(LinearLayer::of_module) {
+            Some(linear) if name.contains('.') == layer.is_some() => {
+                found.insert((layer, linear));
+            }
+            _ => mistakes.push(format!("{field} has `{name}`, which is no linear layer of a transformer layer")),
+        }
+    }
+    let linears: BTreeSet<LinearLayer> = found.iter().map(|&(_, linear)| linear).collect();
+    let layers: BTreeSet<Option<u32>> = found.iter().map(|&(layer, _)| layer).collect();
+    if found.len() != linears.len() * layers.len() || (layers.contains(&None) && layers.len() > 1) {
+        mistakes.push(format!("{field} names other modules in one transformer layer than in another"));
+    }
+    (linears.into_iter().collect(), layers.into_iter().collect::<Option<Vec<u32>>>().filter(|layers| !layers.is_empty()))
+}
+
+/// The configuration of a method that peft knows, for an encoder of `num_layers`; none for other methods.
+///
+/// `head`: the modules that are trained whole.
+pub(super) fn write(method: &Method, num_layers: u32, head: &BTreeSet<String>) -> Option<Value> {
+    let layers = method.layers().map(|layers| layers.of(num_layers).expect("the model was built with these layers"));
+    let names = |linears: &[LinearLayer]| linears.iter().map(|linear| linear.module().to_owned()).collect::<BTreeSet<_>>();
+    match method {
+        Method::Lora(lora) => Some(json!({
+            "peft_type": "LORA",
+            "task_type": null,
+            "base_model_name_or_path": null,
+            "inference_mode": true,
+            "r": lora.rank,
+            "lora_alpha": whole_number(lora.alpha),
+            "lora_dropout": lora.dropout,
+            "target_modules": names(&lora.targets),
+            "modules_to_save": head,
+            "bias": "none",
+            "fan_in_fan_out": false,
+            "init_lora_weights": true,
+            "use_rslora": lora.rslora,
+            "use_dora": lora.dora,
+            "layers_to_transform": layers,
+            "rank_pattern": lora.rank_pattern,
+            "alpha_pattern": lora.alpha_pattern.iter().map(|(name, &alpha)| (name, whole_number(alpha))).collect::<BTreeMap<_, _>>(),
+        })),
+        Method::Ia3(ia3) => {
+            // There is no list of layers in it, so that limited modules have to be named one by one.
+            let in_layers = |linears: &[LinearLayer]| match &layers {
+                None => names(linears),
+                Some(layers) => {
+                    let of = |layer| linears.iter().map(move |linear| linear.in_layer(layer));
+                    layers.iter().copied().flat_map(of).collect()
+                }
+            };
+            Some(json!({
+                "peft_type": "IA3",
+                "task_type": null,
+                "base_model_name_or_path": null,
+                "inference_mode": true,
+                "target_modules": in_layers(&ia3.targets),
+                "feedforward_modules": in_layers(&ia3.feedforward),
+                "modules_to_save": head,
+                "fan_in_fan_out": false,
+                "init_ia3_weights": true,
+            }))
+        }
+        _ => None,
+    }
+}
+
+/// `8` rather than `8.0`: peft declares the field an integer.
+fn whole_number(alpha: f64) -> Value {
+    if alpha.fract().abs() < f64::EPSILON { Value::from(alpha as i64) } else { Value::from(alpha) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn method(text: &str) -> Method {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        for text in [
+            r#"{"name":"lora","rank":4,"alpha":8.5,"dropout":0.1,"targets":["q_proj","output_dense"],"rslora":true,"dora":true,
+                "rank_pattern":{"q_proj":2},"alpha_pattern":{"layers.1.attention.q_proj":3},"layers":[0,1]}"#,
+            r#"{"name":"ia3"}"#,
+            r#"{"name":"ia3","targets":["q_proj","intermediate_dense"],"feedforward":[],"layers":[1,2]}"#,
+            r#"{"name":"ia3","layers":[3]}"#,
+        ] {
+            let method = method(text);
+            let written = write(&method, 4, &BTreeSet::new()).unwrap();
+            assert_eq!(read(written["peft_type"].as_str().unwrap(), &written), Ok(method));
+        }
+        assert_eq!(write(&method(r#"{"name":"prefix"}"#), 4, &BTreeSet::new()), None);
+    }
+
+    #[track_caller]
+    fn check(change: &str, expected: &str) {
+        let mut config = json!({"r": 4, "lora_alpha": 8, "target_modules": ["q_proj"]});
+        let change: serde_json::Map<String, Value> = serde_json::from_str(change).unwrap();
+        config.as_object_mut().unwrap().extend(change);
+        let mistakes = read("LORA", &config).unwrap_err();
+        assert!(mistakes.len() == 1 && mistakes[0].contains(expected), "{mistakes:?}");
+    }
+
+    #[test]
+    fn what_is_not_computed_here_is_refused() {
+        check(r#"{"lora_bias":true}"#, "lora_bias is not supported");
+        check(r#"{"bias":"all"}"#, "bias must be \"none\", not \"all\"");
+        check(r#"{"init_lora_weights":"pissa"}"#, "\"pissa\" changes the frozen weights");
+        check(r#"{"target_modules":"all-linear"}"#, "not the expression `all-linear`");
+        check(r#"{"target_modules":["q_proj","projector"]}"#, "`projector`, which is no linear layer");
+        check(r#"{"target_modules":["layers.0.attention.q_proj","v_proj"]}"#, "other modules in one transformer layer");
+        check(r#"{"rank_pattern":{"q_.*":3}}"#, "rank_pattern must be the ends of layers' names");
+        check(r#"{"r":0}"#, "rank must be above 0, not 0");
+        check(r#"{"r":-1}"#, "invalid value");
+    }
+}

@@ -1,0 +1,373 @@
+//! What every method promises beyond its numbers: frozen weights stay, nothing below is differentiated, files come back, merging
+//! changes nothing, parameters are those counted without libtorch, and what does not fit is named.
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use neural::adapters::{Adapters, files};
+use neural::checkpoint::{EncoderConfig, weights};
+use neural::encoder::{Encoder, Input, Pass, Point, random};
+use neural::model::{Batch, Mode, Model, ModelError};
+use neural_spec::{ConvNorm, EncoderShape, HeadSpec, Method, RandomEncoder};
+use serde_json::json;
+use tch::{Device, Kind, Tensor};
+
+/// libtorch's seed belongs to the whole process, so tests that draw from it take turns.
+fn take_turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn shape(norm: ConvNorm) -> EncoderShape {
+    EncoderShape {
+        hidden_size: 32,
+        num_hidden_layers: 3,
+        num_attention_heads: 4,
+        intermediate_size: 48,
+        conv_dim: vec![16, 16],
+        conv_kernel: vec![10, 3],
+        conv_stride: vec![5, 2],
+        conv_bias: norm == ConvNorm::Layer,
+        feat_extract_norm: norm,
+        do_stable_layer_norm: norm == ConvNorm::Layer,
+        num_conv_pos_embeddings: 8,
+        num_conv_pos_embedding_groups: 4,
+        hidden_dropout: 0.1,
+        attention_dropout: 0.1,
+        activation_dropout: 0.1,
+        feat_proj_dropout: 0.1,
+        layerdrop: 0.0,
+        mask_time_prob: 0.2,
+        mask_time_length: 4,
+        mask_time_min_masks: 1,
+        mask_feature_prob: 0.1,
+        mask_feature_length: 4,
+    }
+}
+
+fn encoder(norm: ConvNorm, seed: u64) -> tempfile::TempDir {
+    written(shape(norm), seed)
+}
+
+fn written(shape: EncoderShape, seed: u64) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    random::write(&RandomEncoder { shape, seed }, folder.path()).unwrap();
+    folder
+}
+
+/// Every method at its defaults, and the variants that are computed differently.
+fn methods() -> Vec<Method> {
+    [
+        json!({"name": "finetune"}),
+        json!({"name": "finetune", "scope": "all_but_conv"}),
+        json!({"name": "finetune", "layers": {"last": 1}}),
+        json!({"name": "finetune", "scope": "layers_only", "layers": {"last": 2}}),
+        json!({"name": "head_only"}),
+        json!({"name": "bottleneck"}),
+        json!({"name": "bottleneck", "bottleneck_dim": 4, "activation": "gelu", "places": ["attention", "feed_forward"], "layers": [1]}),
+        json!({"name": "prefix"}),
+        json!({"name": "prefix", "prefix_len": 3, "projection": 5, "dropout": 0.3, "layers": {"from": 1, "to": 2}}),
+        json!({"name": "lora"}),
+        json!({"name": "lora", "rank": 2, "dropout": 0.2, "rslora": true, "targets": ["q_proj", "output_dense"],
+            "rank_pattern": {"output_dense": 3}, "alpha_pattern": {"layers.2.attention.q_proj": 5.0}, "layers": [0, 2]}),
+        json!({"name": "lora", "rank": 2, "alpha": 4.0, "dora": true, "layers": [2]}),
+        json!({"name": "lora", "rank": 2, "alpha": 4.0, "dropout": 0.2, "dora": true}),
+        json!({"name": "convadapter", "reduction": 2}), // at this width 16 would leave but two units, and neither may be alive
+        json!({"name": "convadapter", "bottleneck_dim": 8, "kernel_sizes": [5, 3, 1], "reduction": 4, "masked": true,
+            "places": ["attention"], "layers": [2]}),
+        json!({"name": "ia3"}),
+        json!({"name": "ia3", "targets": ["q_proj", "intermediate_dense"], "feedforward": ["intermediate_dense"], "layers": [1]}),
+        json!({"name": "bitfit"}),
+        json!({"name": "bitfit", "scope": "layers_only", "layers": {"last": 1}}),
+    ]
+    .map(|text| serde_json::from_value(text).unwrap())
+    .into()
+}
+
+fn method(text: serde_json::Value) -> Method {
+    serde_json::from_value(text).unwrap()
+}
+
+fn head() -> HeadSpec {
+    serde_json::from_value(json!({"name": "classification", "projector_size": 12})).unwrap()
+}
+
+fn try_model(encoder: &Path, method: &Method) -> Result<Model, ModelError> {
+    Model::new(encoder, method, &head(), 5, 7, Device::Cpu)
+}
+
+fn model(encoder: &Path, method: &Method) -> Model {
+    try_model(encoder, method).unwrap()
+}
+
+fn batch() -> Batch {
+    tch::manual_seed(1);
+    let audio = Tensor::randn([3, 700], (Kind::Float, Device::Cpu));
+    let num_samples = vec![700, 512, 90];
+    for (row, &length) in num_samples.iter().enumerate() {
+        let _ = audio.get(row as i64).narrow(0, length, 700 - length).zero_();
+    }
+    Batch { audio, num_samples, labels: Some(Tensor::from_slice(&[0_i64, 3, 4])) }
+}
+
+fn backward(model: &Model, seed: u64) {
+    let batch = batch();
+    let logits = model.forward(&batch, Mode::Train { seed }).unwrap();
+    logits.cross_entropy_for_logits(batch.labels.as_ref().unwrap()).backward();
+}
+
+/// A step of sign descent, which moves every tensor that has a gradient, however small.
+fn step(model: &Model, seed: u64) {
+    backward(model, seed);
+    tch::no_grad(|| {
+        for (_, mut tensor) in model.trainable() {
+            let gradient = tensor.grad();
+            if gradient.defined() {
+                let _ = tensor.f_sub_(&(gradient.sign() * 0.01)).unwrap();
+                tensor.zero_grad();
+            }
+        }
+    });
+}
+
+fn logits(model: &Model) -> Tensor {
+    model.forward(&batch(), Mode::Eval).unwrap()
+}
+
+fn labels() -> Vec<String> {
+    ["a", "b", "c", "d", "e"].map(str::to_owned).to_vec()
+}
+
+#[track_caller]
+fn assert_close(a: &Tensor, b: &Tensor, what: &str) {
+    let error = (a - b).abs().max().double_value(&[]);
+    assert!(error < 1e-5, "{what}: off by {error:e}");
+}
+
+#[test]
+fn training_changes_what_is_trained_and_nothing_else() {
+    let _turn = take_turn();
+    let folder = encoder(ConvNorm::Layer, 1);
+    for method in methods() {
+        let model = model(folder.path(), &method);
+        let before: Vec<_> = model.tensors().into_iter().map(|(name, tensor)| (name, tensor.detach().copy())).collect();
+        for seed in 0..3 {
+            step(&model, seed);
+        }
+        let trained: BTreeSet<String> = model.trainable().into_iter().map(|(name, _)| name).collect();
+        for ((name, before), (_, after)) in before.iter().zip(model.tensors()) {
+            // A bias of keys shifts all scores of a query alike: its gradient is zero, or the rounding of it.
+            if !(name.ends_with("k_proj.bias") && trained.contains(name)) {
+                assert_eq!(trained.contains(name), *before != after.detach(), "{method:?}: {name}");
+            }
+            assert!(trained.contains(name) || !after.grad().defined(), "{method:?}: {name} has a gradient");
+        }
+    }
+}
+
+/// The lowest transformer layer whose output depends on what is trained; none when the front is trained too.
+fn lowest(method: &Method) -> Option<usize> {
+    let Ok(text) = serde_json::to_value(method) else { panic!("a method is JSON") };
+    let in_front = matches!(method, Method::Finetune(_) | Method::BitFit(_)) && text["scope"] != "layers_only";
+    if in_front {
+        return None;
+    }
+    if matches!(method, Method::HeadOnly(_)) {
+        return Some(3);
+    }
+    Some(method.layers().map_or(0, |layers| layers.of(3).unwrap()[0] as usize))
+}
+
+#[test]
+fn nothing_below_the_lowest_trained_layer_has_a_graph() {
+    let _turn = take_turn();
+    for norm in [ConvNorm::Layer, ConvNorm::Group] {
+        let folder = encoder(norm, 1);
+        let config = EncoderConfig::read(folder.path()).unwrap();
+        for method in methods() {
+            let Some(lowest) = lowest(&method) else { continue };
+            let mut weights = weights::read(folder.path(), &config, Device::Cpu).unwrap();
+            for (name, tensor) in &mut weights {
+                *tensor = tensor.set_requires_grad(method.trains(name, 3).unwrap());
+            }
+            let adapters = Adapters::start(&method, &config, &weights, 1, Device::Cpu).unwrap();
+            let encoder = Encoder::new(&config, &weights, &adapters).unwrap();
+            let batch = batch();
+            let input = Input { audio: &batch.audio, num_samples: Some(&batch.num_samples), masked: None };
+            let mut watch = |point: Point, x: &Tensor| {
+                let expected = match point {
+                    Point::LayerInput(layer) => layer > lowest,
+                    Point::LastLayer => lowest < 3,
+                    _ => false,
+                };
+                assert_eq!(x.requires_grad(), expected, "{method:?} at {point:?}");
+            };
+            encoder.forward(input, &Pass::begin(Mode::Train { seed: 1 }), &mut watch).unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_was_trained_comes_back_from_its_files() {
+    let _turn = take_turn();
+    let folder = encoder(ConvNorm::Layer, 1);
+    for method in methods() {
+        let trained = model(folder.path(), &method);
+        step(&trained, 1);
+        let saved = tempfile::tempdir().unwrap();
+        trained.save(saved.path(), &labels()).unwrap();
+        let mut fresh = model(folder.path(), &method);
+        assert_ne!(logits(&fresh), logits(&trained), "{method:?}");
+        fresh.load_trained(saved.path()).unwrap();
+        assert_eq!(logits(&fresh), logits(&trained), "{method:?}");
+        if !matches!(method, Method::Finetune(_)) {
+            check_adapter_folder(&saved.path().join("adapter"), &trained);
+        }
+    }
+}
+
+/// The folder tells its method, and holds what was trained and little more.
+fn check_adapter_folder(folder: &Path, trained: &Model) {
+    let read = files::read_method(folder).unwrap();
+    assert_eq!(read.added(dims()).unwrap(), trained.method().added(dims()).unwrap());
+    let size = fs::metadata(folder.join("adapter_model.safetensors")).unwrap().len();
+    let parameters = 4 * trained.num_parameters().trainable;
+    let names = 200 * trained.trainable().len() as u64;
+    assert!((parameters..parameters + names + 200).contains(&size), "{size} bytes for {parameters} of parameters");
+}
+
+fn dims() -> neural_spec::Dims {
+    neural_spec::Dims { hidden_size: 32, num_layers: 3, intermediate_size: 48 }
+}
+
+#[test]
+fn merging_changes_no_answer() {
+    let _turn = take_turn();
+    for norm in [ConvNorm::Layer, ConvNorm::Group] {
+        let folder = encoder(norm, 1);
+        for method in methods() {
+            let model = model(folder.path(), &method);
+            for seed in 0..3 {
+                step(&model, seed);
+            }
+            let (before, kept) = (logits(&model), model.tensors()["wav2vec2.encoder.layers.2.attention.q_proj.weight"].copy());
+            match model.merged() {
+                Ok(merged) => {
+                    assert_close(&logits(&merged), &before, method.name());
+                    let saved = tempfile::tempdir().unwrap();
+                    merged.save(saved.path(), &labels()).unwrap();
+                    let whole = saved.path().join("checkpoint");
+                    let mut loaded = crate::model(&whole, &Method::Finetune(neural_spec::Finetune::default()));
+                    loaded.load_trained(saved.path()).unwrap();
+                    assert_eq!(logits(&loaded), logits(&merged), "{method:?}");
+                }
+                Err(error) => {
+                    assert!(matches!(method.name(), "bottleneck" | "prefix" | "convadapter"), "{method:?}: {error}");
+                    assert!(error.to_string().contains(method.name()), "{error}");
+                }
+            }
+            assert_eq!(model.tensors()["wav2vec2.encoder.layers.2.attention.q_proj.weight"], kept, "{method:?}");
+            assert_eq!(logits(&model), before, "{method:?}");
+        }
+    }
+}
+
+#[test]
+fn parameters_are_those_counted_without_libtorch() {
+    for norm in [ConvNorm::Layer, ConvNorm::Group] {
+        let (folder, shape) = (encoder(norm, 1), shape(norm));
+        for method in methods() {
+            let found = model(folder.path(), &method).num_parameters();
+            let counted = method.count(&shape).unwrap();
+            assert_eq!((found.encoder, found.adapters), (counted.encoder, counted.added), "{method:?}");
+            assert_eq!(found.trainable - found.head, counted.trained, "{method:?}");
+        }
+    }
+}
+
+#[test]
+fn only_the_masked_convolutions_do_without_looking_at_padding() {
+    let _turn = take_turn();
+    let folder = encoder(ConvNorm::Layer, 1);
+    let last = |batch: &Batch| {
+        let length = batch.num_samples[2];
+        let audio = batch.audio.narrow(0, 2, 1).narrow(1, 0, length);
+        Batch { audio, num_samples: vec![length], labels: None }
+    };
+    for method in methods() {
+        let model = model(folder.path(), &method);
+        let alone = model.forward(&last(&batch()), Mode::Eval).unwrap();
+        let error = (alone - logits(&model).narrow(0, 2, 1)).abs().max().double_value(&[]);
+        let sees_padding = matches!(&method, Method::ConvAdapter(conv) if !conv.masked);
+        assert_eq!(error > 1e-5, sees_padding, "{method:?}: {error:e}");
+    }
+}
+
+#[test]
+fn an_adapter_is_refused_on_another_encoder() {
+    let (first, second) = (encoder(ConvNorm::Layer, 1), encoder(ConvNorm::Layer, 2));
+    let wider = written(EncoderShape { hidden_size: 64, num_hidden_layers: 4, ..shape(ConvNorm::Layer) }, 1);
+    for method in methods().into_iter().filter(|method| !matches!(method, Method::Finetune(_))) {
+        let saved = tempfile::tempdir().unwrap();
+        model(first.path(), &method).save(saved.path(), &labels()).unwrap();
+        let error = model(second.path(), &method).load_trained(saved.path()).unwrap_err();
+        assert!(matches!(error, ModelError::OtherBase { .. }), "{error}");
+        assert!(error.to_string().contains("same shape, but other weights"), "{error}");
+        let error = model(wider.path(), &method).load_trained(saved.path()).unwrap_err().to_string();
+        assert!(error.contains("wav2vec2 with 3 layers of 32") && error.contains("wav2vec2 with 4 layers of 64"), "{error}");
+    }
+}
+
+#[test]
+fn what_does_not_fit_the_encoder_is_named() {
+    let folder = encoder(ConvNorm::Layer, 1);
+    for (text, expected) in [
+        (
+            json!({"name": "lora", "rank": 33}),
+            "rank 33 does not fit `encoder.layers.0.attention.q_proj`: it must be between 1 and 32",
+        ),
+        (json!({"name": "lora", "rank_pattern": {"q_proj": 40}}), "rank 40"),
+        (json!({"name": "lora", "rank_pattern": {"q_porj": 4}}), "pattern `q_porj` matches none"),
+        (json!({"name": "lora", "alpha_pattern": {"q_proj": 4, "attention.q_proj": 2}}), "both match"),
+        (json!({"name": "lora", "layers": [0, 3]}), "layer 3 is out of bounds: the encoder has 3"),
+        (json!({"name": "ia3", "layers": {"from": 1, "to": 7}}), "layer 7 is out of bounds"),
+        (json!({"name": "prefix", "layers": {"last": 4}}), "the last 4 layers are out of bounds: the encoder has 3"),
+        (json!({"name": "finetune", "layers": [5]}), "layer 5 is out of bounds"),
+        (json!({"name": "bitfit", "layers": [5]}), "layer 5 is out of bounds"),
+        (json!({"name": "convadapter", "bottleneck_dim": 5}), "bottleneck_dim 5 does not divide the encoder's hidden size 32"),
+        (json!({"name": "convadapter", "reduction": 64}), "reduction 64 leaves nothing"),
+    ] {
+        let error = try_model(folder.path(), &method(text)).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn damaged_adapter_folders_say_what_is_wrong() {
+    let folder = encoder(ConvNorm::Layer, 1);
+    let method = method(json!({"name": "prefix", "prefix_len": 3}));
+    let check = |spoil: &dyn Fn(&Path), expected: &str| {
+        let saved = tempfile::tempdir().unwrap();
+        let mut model = model(folder.path(), &method);
+        model.save(saved.path(), &labels()).unwrap();
+        let adapter = saved.path().join("adapter");
+        spoil(&adapter);
+        let error =
+            files::read_method(&adapter).map_err(ModelError::from).and_then(|_| model.load_adapter(&adapter)).unwrap_err();
+        let text = format!("{:#}", anyhow_chain(&error));
+        assert!(text.contains(expected), "{text}");
+    };
+    let config = "adapter_config.json";
+    check(&|adapter| fs::remove_file(adapter.join(config)).unwrap(), "cannot read");
+    check(&|adapter| fs::write(adapter.join(config), "{}").unwrap(), "peft_type is missing");
+    check(&|adapter| fs::write(adapter.join(config), r#"{"peft_type":"VERA"}"#).unwrap(), "peft_type `VERA` is not supported");
+    check(&|adapter| fs::remove_file(adapter.join("adapter_model.safetensors")).unwrap(), "cannot read");
+    check(&|adapter| fs::write(adapter.join("sure.json"), "[]").unwrap(), "sure.json");
+}
+
+fn anyhow_chain(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {}", anyhow_chain(cause)))
+}
