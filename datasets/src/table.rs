@@ -64,9 +64,14 @@ static PROTOCOLS: &[Protocol] = &[Protocol {
     expected: None,
 }];
 
-/// The reader.
+/// The reader of tables by their usual names.
 #[derive(Debug, Clone, Copy)]
 pub struct Table;
+
+/// The reader of tables that are named: relative to the root, and of any name. Those named `train`, `dev` or `test` (or as else
+/// splits are called) are of that split.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tables(pub Vec<String>);
 
 impl Corpus for Table {
     fn name(&self) -> &'static str {
@@ -92,30 +97,65 @@ impl Corpus for Table {
     }
 
     fn list(&self, root: &Path, protocol: &Protocol) -> Result<Listing, CorpusError> {
-        let names: Vec<String> = TABLES.iter().flat_map(|(stem, _)| FORMATS.map(|format| format!("{stem}.{format}"))).collect();
-        let place = LAYOUT.open(root, &names.iter().map(String::as_str).collect::<Vec<_>>())?;
-        let tables: Vec<&String> = names.iter().filter(|name| place.is_file(name)).collect();
+        let usual: Vec<String> = TABLES.iter().flat_map(|(stem, _)| FORMATS.map(|format| format!("{stem}.{format}"))).collect();
+        let place = LAYOUT.open(root, &usual.iter().map(String::as_str).collect::<Vec<_>>())?;
+        let tables: Vec<&String> = usual.iter().filter(|name| place.is_file(name)).collect();
         for (at, table) in tables.iter().enumerate() {
             if let Some(first) = tables[..at].iter().find(|first| !may_stand_together(first, table)) {
                 return Err(place.malformed(table, format!("`{first}` is there too, and only one of them can be meant")));
             }
         }
-        let mut listing = Listing::default();
-        let mut reader = Reader { place: &place, root, lengths: BTreeMap::new(), named: BTreeSet::new() };
-        for table in tables {
-            let split = split_of_table(table);
-            for record in records(&place, table)? {
-                let found = record.and_then(|record| reader.utterance(&record, split).map_err(|reason| (record.line, reason)));
-                match found {
-                    Ok(utterance) => listing.utterances.push(utterance),
-                    Err((line, reason)) => listing.skip(format!("{table}:{line}"), reason),
-                }
+        read_tables(&place, root, tables, protocol)
+    }
+}
+
+impl Corpus for Tables {
+    fn name(&self) -> &'static str {
+        LAYOUT.corpus
+    }
+    fn about(&self) -> &'static str {
+        Table.about()
+    }
+    fn licence(&self) -> &'static str {
+        Table.licence()
+    }
+    fn protocols(&self) -> &'static [Protocol] {
+        PROTOCOLS
+    }
+    fn wants(&self, _: &Protocol, path: &str) -> bool {
+        path == MINIATURE || is_recording(path) || self.0.iter().any(|table| table == path)
+    }
+    fn facts(&self, protocol: &Protocol) -> Facts {
+        Table.facts(protocol)
+    }
+
+    fn list(&self, root: &Path, protocol: &Protocol) -> Result<Listing, CorpusError> {
+        let marks: Vec<&str> = self.0.iter().map(String::as_str).collect();
+        let place = LAYOUT.open(root, &marks)?;
+        if let Some(missing) = self.0.iter().find(|table| !place.is_file(table)) {
+            return Err(place.missing(missing));
+        }
+        read_tables(&place, root, self.0.iter().collect(), protocol)
+    }
+}
+
+/// Reads tables one after the other.
+fn read_tables(place: &Place, root: &Path, tables: Vec<&String>, protocol: &Protocol) -> Result<Listing, CorpusError> {
+    let mut listing = Listing::default();
+    let mut reader = Reader { place, root, lengths: BTreeMap::new(), named: BTreeSet::new() };
+    for table in tables {
+        let split = split_of_table(table.rsplit('/').next().unwrap_or(table));
+        for record in records(place, table)? {
+            let found = record.and_then(|record| reader.utterance(&record, split).map_err(|reason| (record.line, reason)));
+            match found {
+                Ok(utterance) => listing.utterances.push(utterance),
+                Err((line, reason)) => listing.skip(format!("{table}:{line}"), reason),
             }
         }
-        reader.report_extra(&mut listing)?;
-        listing.labels = listing.names_of(|utterance| utterance.label.as_deref());
-        place.finish(listing, protocol)
     }
+    reader.report_extra(&mut listing)?;
+    listing.labels = listing.names_of(|utterance| utterance.label.as_deref());
+    place.finish(listing, protocol)
 }
 
 /// Whether a path is that of a table.

@@ -110,18 +110,22 @@ pub struct Span {
 }
 
 /// A word of an utterance.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Word {
     /// As distributed.
     pub text: String,
     /// The slot whose value it is part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slot: Option<String>,
     /// When it is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub times: Option<Times>,
 }
 
 /// A phone of an utterance.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Phone {
     /// As distributed: `AH0`, `sil`; in hand annotations of errors `correct,said,kind`.
     pub symbol: String,
@@ -130,7 +134,8 @@ pub struct Phone {
 }
 
 /// From when to when, in microseconds from the beginning of the utterance: finer than any sample, and whole numbers compare.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Times {
     /// The beginning.
     pub start_us: u64,
@@ -139,7 +144,8 @@ pub struct Times {
 }
 
 /// A slot and what fills it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Slot {
     /// For example `object`.
     pub name: String,

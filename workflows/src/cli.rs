@@ -48,6 +48,10 @@ pub(crate) enum Command {
     Doctor(DoctorArgs),
     /// Make a small synthetic corpus in the layout of a real one
     Synth(SynthArgs),
+    /// Turn a corpus, or a table of your own recordings, into Parquet shards that Python opens, with statistics
+    Prepare(PrepareArgs),
+    /// List the corpora that can be read, or check whether a copy of one is complete
+    Corpus(CorpusArgs),
 }
 
 /// Which workflow, on what.
@@ -225,6 +229,92 @@ pub(crate) struct SynthArgs {
     /// Seed; the same seed gives the same bytes everywhere
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
+}
+
+#[derive(Args)]
+pub(crate) struct PrepareArgs {
+    /// The corpus, by the name of its reader (`sure corpus list`); `table` for recordings of your own
+    pub(crate) corpus: String,
+    /// The folder that holds the corpus
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) root: PathBuf,
+    /// The folder to make the shards in; what is up to date there is left alone
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) out: PathBuf,
+    /// How the corpus is split and labelled [default: the first that `sure corpus list NAME` names]
+    #[arg(long)]
+    pub(crate) protocol: Option<String>,
+    /// A table of `table`: CSV, TSV, JSON lines or Parquet with a column `path`, below --root; may be given for each split
+    #[arg(long = "table", value_name = "FILE")]
+    pub(crate) tables: Vec<PathBuf>,
+    /// Sample rate of the clips, in Hz
+    #[arg(long, default_value_t = 16_000, value_name = "HZ")]
+    pub(crate) rate: u32,
+    /// How the clips are written
+    #[arg(long, default_value = "wav", value_parser = ["wav", "flac"])]
+    pub(crate) format: String,
+    /// Shards of each split; a changed recording rebuilds one
+    #[arg(long, default_value_t = 16, value_name = "N")]
+    pub(crate) shards: u32,
+    /// The largest share of recordings that may turn out broken, 0 to 1; more of them are an error
+    #[arg(long, default_value_t = 0.01, value_name = "SHARE")]
+    pub(crate) max_rejects: f64,
+    /// How many shards are made at once [default: number of cores]
+    #[arg(long, value_name = "N")]
+    pub(crate) jobs: Option<usize>,
+    /// Print nothing but errors
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+    /// Print events as JSON lines on standard output instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct CorpusArgs {
+    #[command(subcommand)]
+    pub(crate) command: CorpusCommand,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum CorpusCommand {
+    /// List the corpora that can be read, with protocols and published sizes
+    List(CorpusListArgs),
+    /// Hold a copy of a corpus against what is published: counts, hours, missing and extra files, known defects, duplicates and
+    /// speakers across splits. Exit code 0: complete; 1: not complete; 2: cannot be read
+    Check(CorpusCheckArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct CorpusListArgs {
+    /// Only this one
+    pub(crate) corpus: Option<String>,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct CorpusCheckArgs {
+    /// The corpus, by the name of its reader
+    pub(crate) corpus: String,
+    /// The folder that holds it [default: that of `[corpora]` in sure.toml]
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) root: Option<PathBuf>,
+    /// How the corpus is split and labelled [default: the first that `sure corpus list NAME` names]
+    #[arg(long)]
+    pub(crate) protocol: Option<String>,
+    /// Do not read the recordings: duplicates by content are not found
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Show every name, not the first ten of each finding
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) all: bool,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
 }
 
 /// `name=value`

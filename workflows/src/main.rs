@@ -29,6 +29,8 @@ fn main() -> ExitCode {
         Command::Methods(args) => commands::methods::methods(args),
         Command::Doctor(args) => commands::doctor::doctor(args),
         Command::Synth(args) => commands::synth::synth(args),
+        Command::Prepare(args) => commands::prepare::prepare(args),
+        Command::Corpus(args) => commands::corpus::corpus(args),
     };
     outcome.unwrap_or_else(|error| {
         problem::show(&error);

@@ -21,6 +21,7 @@ pub(crate) fn registry(worker: &Path) -> Registry {
         .here::<audio::features::stages::Fbank>(audio::features::stages::run_fbank)
         .here::<audio::features::stages::Mfcc>(audio::features::stages::run_mfcc)
         .here::<audio::features::stages::LogMel>(audio::features::stages::run_log_mel)
+        .here::<audio::summary::Summary>(audio::summary::run)
         .here::<neural_spec::EncoderCheckpoint>(neural_spec::checkpoint::run)
         .in_worker::<neural_spec::Front>(worker.clone())
         .in_worker::<neural_spec::RandomEncoder>(worker.clone())
@@ -32,4 +33,5 @@ pub(crate) fn registry(worker: &Path) -> Registry {
         .here::<scoring::ScoreIntent>(scoring::score::run_intent)
         .here::<scoring::ScoreVerification>(scoring::score::run_verification)
         .here::<scoring::report::ReportTable>(scoring::report::run)
+        .here::<scoring::corpus::ReportCorpus>(scoring::corpus::run)
 }

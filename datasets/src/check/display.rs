@@ -7,8 +7,19 @@ use super::{Report, Severity};
 /// How many names of a finding are shown.
 const MOST_NAMES: usize = 10;
 
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Report {
+    /// The whole of it, with every name.
+    pub fn in_full(&self) -> String {
+        self.text(usize::MAX)
+    }
+
+    fn text(&self, most_names: usize) -> String {
+        let mut text = String::new();
+        let _ = self.write(&mut text, most_names); // writing to a string cannot fail
+        text
+    }
+
+    fn write(&self, f: &mut impl fmt::Write, most_names: usize) -> fmt::Result {
         writeln!(f, "{} as {} (licence: {})", self.corpus, self.protocol, self.licence)?;
         for report in &self.splits {
             let published = report.expected.map_or_else(String::new, |expected| format!(" of {expected}"));
@@ -30,14 +41,20 @@ impl fmt::Display for Report {
                 Severity::Note => "note",
             };
             writeln!(f, "{severity}: {}", finding.what)?;
-            for name in finding.names.iter().take(MOST_NAMES) {
+            for name in finding.names.iter().take(most_names) {
                 writeln!(f, "  {name}")?;
             }
-            match finding.names.len().saturating_sub(MOST_NAMES) {
+            match finding.names.len().saturating_sub(most_names) {
                 0 => {}
                 more => writeln!(f, "  and {more} more")?,
             }
         }
         writeln!(f, "{}", if self.passes() { "complete" } else { "not complete" })
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text(MOST_NAMES))
     }
 }

@@ -108,3 +108,17 @@ proptest! {
         let _ = span_in_samples(&start, &end);
     }
 }
+
+#[test]
+fn tables_of_any_name_are_read_when_they_are_named() {
+    let copy = Copy::of("table");
+    copy.write("lists/of mine.tsv", "path\tsplit\nclips/a 0.wav\ttest\n");
+    copy.write("lists/train.csv", "path\nclips/a 1.wav\n");
+    let tables = Tables(vec!["lists/of mine.tsv".to_owned(), "lists/train.csv".to_owned()]);
+    let listing = tables.list(&copy.root(), &PROTOCOLS[0]).unwrap();
+    let shown: Vec<_> = listing.utterances.iter().map(|utterance| format!("{} {}", utterance.id, utterance.split)).collect();
+    assert_eq!(shown, ["clips/a 0 test", "clips/a 1 train"]);
+    assert!(tables.wants(&PROTOCOLS[0], "lists/train.csv") && !tables.wants(&PROTOCOLS[0], "table.csv"));
+    let error = Tables(vec!["lists/train.csv".to_owned(), "gone.csv".to_owned()]).list(&copy.root(), &PROTOCOLS[0]);
+    assert!(error.unwrap_err().to_string().contains("`gone.csv` is not there"));
+}

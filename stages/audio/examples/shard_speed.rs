@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use audio::manifest::{self, Manifest, Task};
+use audio::manifest::{self, Manifest};
 use audio::reader::ShardReader;
 use audio::shards::{self, Shards};
 use datasets::synthetic::{Options, write_speech_commands};
@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let job = |name: &str, inputs: &[(&str, PathBuf)]| job(scratch.path(), name, inputs, (&place, &tree));
 
     let listing = job("manifest", &[])?;
-    manifest::run(&Manifest { corpus, protocol: None, task: Task::Keyword, partitions: 1 }, &listing)?;
+    manifest::run(&Manifest { corpus, protocol: None, tables: Vec::new(), partitions: 1 }, &listing)?;
     let inputs = [("manifest", listing.out.join("parts/00000")), ("labels", listing.out.join("labels.json"))];
     let mut fastest = f64::INFINITY;
     for run in 0..3 {

@@ -5,10 +5,11 @@
 //!
 //! ```text
 //! labels.json                        the classes, in the order of their indices: ["off","up",...]
+//! classes.json                       the same for whatever else can be told apart: {"speaker":[...],"action":[...]}
 //! corpus.json                        name, protocol, licence, utterances per split and label, skipped, unused
 //! skipped.jsonl                      {"path":...,"reason":...}
 //! parts/00000/utterances.jsonl       one Entry per line, sorted by id; every part is there, some may be empty
-//! parts/00000/place.json             the place the recordings are in: {"place":"corpora.fsdd"}
+//! parts/00000/place.json             what the part is of: {"place":"corpora.fsdd","corpus":"fsdd","protocol":...,"licence":...}
 //! ```
 
 use std::collections::BTreeMap;
@@ -16,7 +17,8 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use datasets::{Corpus, CorpusError, Listing, Protocol, Split, Utterance};
+use datasets::table::Tables;
+use datasets::{Corpus, CorpusError, Listing, Phone, Protocol, Split, Utterance, Word};
 use pipeline::source::{SourceNeed, Tree};
 use pipeline::{Digest, Job, Slot, Stage, StageError};
 use schemars::JsonSchema;
@@ -33,19 +35,11 @@ pub struct Manifest {
     /// How the corpus is split and labelled, for example `gsc-v2-11`. The reader's first protocol when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<String>,
-    /// What the label of an utterance is.
-    pub task: Task,
+    /// Tables of the corpus `table` that are not named `table`, `metadata` or as a split: relative to its folder.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tables: Vec<String>,
     /// Into how many parts the list is split. Each part is decoded by a node of its own; one changed recording reruns one.
     pub partitions: u32,
-}
-
-/// What the label of an utterance is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Task {
-    /// The word that is said.
-    Keyword,
 }
 
 /// The most parts a list may be split into.
@@ -53,7 +47,7 @@ const MAX_PARTITIONS: u32 = 100_000;
 
 impl Stage for Manifest {
     const KIND: &'static str = "corpus.manifest";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const ABOUT: &'static str = "lists a corpus: utterances with splits, labels and the digest of each recording";
 
     fn slots() -> Vec<Slot> {
@@ -73,6 +67,9 @@ impl Stage for Manifest {
                 }
             }
         }
+        if !self.tables.is_empty() && self.corpus != "table" {
+            mistakes.push(("tables", format!("only the corpus `table` has tables to be named, not `{}`", self.corpus)));
+        }
         if !(1..=MAX_PARTITIONS).contains(&self.partitions) {
             mistakes.push(("partitions", format!("expected 1 to {MAX_PARTITIONS}, found {}", self.partitions)));
         }
@@ -81,7 +78,7 @@ impl Stage for Manifest {
 
     fn sources(&self) -> Vec<SourceNeed> {
         let Ok((corpus, protocol)) = self.reader() else { return Vec::new() };
-        vec![SourceNeed { place: self.place(), wants: Box::new(move |path| corpus.wants(protocol, path)) }]
+        vec![SourceNeed { place: self.place(), wants: Box::new(move |path| corpus.get().wants(protocol, path)) }]
     }
 
     fn partitions(&self) -> Option<u32> {
@@ -94,9 +91,26 @@ impl Manifest {
         format!("corpora.{}", self.corpus)
     }
 
-    fn reader(&self) -> Result<(&'static dyn Corpus, &'static Protocol), ManifestError> {
+    fn reader(&self) -> Result<(Reader, &'static Protocol), ManifestError> {
         let corpus = datasets::find(&self.corpus).ok_or_else(|| ManifestError::NoReader { corpus: self.corpus.clone() })?;
-        Ok((corpus, corpus.protocol(self.protocol.as_deref())?))
+        let protocol = corpus.protocol(self.protocol.as_deref())?;
+        let reader = if self.tables.is_empty() { Reader::Known(corpus) } else { Reader::Tables(Tables(self.tables.clone())) };
+        Ok((reader, protocol))
+    }
+}
+
+/// What lists the corpus.
+enum Reader {
+    Known(&'static dyn Corpus),
+    Tables(Tables),
+}
+
+impl Reader {
+    fn get(&self) -> &dyn Corpus {
+        match self {
+            Self::Known(corpus) => *corpus,
+            Self::Tables(tables) => tables,
+        }
     }
 }
 
@@ -158,6 +172,24 @@ pub struct Entry {
     pub speaker: Option<String>,
     /// What is said, as distributed.
     pub transcript: Option<String>,
+    /// What is said, as the corpus normalises it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub normalised: Option<String>,
+    /// The words one by one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub words: Vec<Word>,
+    /// The phones one by one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub phones: Vec<Phone>,
+    /// What is to be understood.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub slots: Vec<datasets::Slot>,
+    /// Anything else, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+    /// Known problems that are no reason to leave it out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flags: Vec<String>,
     /// The first sample of the utterance in the recording, at the recording's rate. With `num_samples`, or all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<u64>,
@@ -169,8 +201,15 @@ pub struct Entry {
 /// What `place.json` of a part says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct PlaceName {
-    place: String,
+pub struct Origin {
+    /// The place that the recordings are in.
+    pub place: String,
+    /// The reader.
+    pub corpus: String,
+    /// The protocol, never absent here.
+    pub protocol: String,
+    /// The licence of the recordings.
+    pub licence: String,
 }
 
 /// What `corpus.json` says.
@@ -182,8 +221,6 @@ pub struct Summary {
     pub about: String,
     /// The protocol, never absent here.
     pub protocol: String,
-    /// What the label is.
-    pub task: Task,
     /// The licence of the recordings.
     pub licence: String,
     /// Split -> utterances.
@@ -213,7 +250,8 @@ pub fn part_folder(partition: u32) -> String {
 /// Errors: a corpus that cannot be read or has no utterance; [`StageError::SourceChanged`] when the reader lists a recording
 /// that the engine has not hashed.
 pub fn run(params: &Manifest, job: &Job) -> Result<(), StageError> {
-    let (corpus, protocol) = params.reader().map_err(StageError::failed)?;
+    let (reader, protocol) = params.reader().map_err(StageError::failed)?;
+    let corpus = reader.get();
     let place = params.place();
     let tree = job.sources.get(&place).ok_or(StageError::NoPlace { place })?;
     let listing = corpus.list(&tree.root, protocol).map_err(|error| explain(error, &params.place()))?;
@@ -222,10 +260,11 @@ pub fn run(params: &Manifest, job: &Job) -> Result<(), StageError> {
         let (corpus, protocol, skipped) = (corpus.name(), protocol.name, listing.skipped.len());
         return Err(StageError::failed(ManifestError::Empty { corpus, protocol, skipped, first }));
     }
-    let summary = summarise(corpus, protocol, params.task, &listing);
+    let summary = summarise(corpus, protocol, &listing);
     warn(&summary, &listing, job);
 
     write_json(&job.out.join("labels.json"), &listing.labels)?;
+    write_json(&job.out.join("classes.json"), &listing.classes)?;
     write_json(&job.out.join("corpus.json"), &summary)?;
     write_lines(&job.out.join("skipped.jsonl"), &listing.skipped)?;
     let total = listing.utterances.len() as u64;
@@ -234,11 +273,13 @@ pub fn run(params: &Manifest, job: &Job) -> Result<(), StageError> {
         let part = partition_of(&utterance.id, params.partitions);
         parts[part as usize].push(entry(utterance, tree)?);
     }
+    let (corpus, protocol, licence) = (corpus.name().to_owned(), protocol.name.to_owned(), corpus.licence().to_owned());
+    let origin = Origin { place: params.place(), corpus, protocol, licence };
     for (part, entries) in (0..).zip(&parts) {
         let folder = job.out.join(part_folder(part));
         fs::create_dir_all(&folder).map_err(StageError::io("create", &folder))?;
         write_lines(&folder.join("utterances.jsonl"), entries)?;
-        write_json(&folder.join("place.json"), &PlaceName { place: params.place() })?;
+        write_json(&folder.join("place.json"), &origin)?;
     }
     job.progress.tick(total, total, "utterances", "");
     Ok(())
@@ -264,14 +305,21 @@ pub fn read_labels(path: &Path) -> Result<Vec<String>, StageError> {
     read_json(path)
 }
 
-/// Reads the name of the place that the recordings of a part are in.
+/// Reads what a part is of.
 ///
 /// Errors: a file that cannot be read or is not as expected.
-pub fn read_place(part: &Path) -> Result<String, StageError> {
-    read_json(&part.join("place.json")).map(|name: PlaceName| name.place)
+pub fn read_origin(part: &Path) -> Result<Origin, StageError> {
+    read_json(&part.join("place.json"))
 }
 
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, StageError> {
+/// Reads `corpus.json`.
+///
+/// Errors: a file that cannot be read or is not as expected.
+pub fn read_summary(path: &Path) -> Result<Summary, StageError> {
+    read_json(path)
+}
+
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, StageError> {
     let bytes = fs::read(path).map_err(StageError::io("read", path))?;
     serde_json::from_slice(&bytes).map_err(|source| {
         let line = source.line();
@@ -291,13 +339,30 @@ fn explain(error: CorpusError, place: &str) -> StageError {
 }
 
 fn entry(utterance: Utterance, tree: &Tree) -> Result<Entry, StageError> {
-    let Utterance { id, path, span, split, label, speaker, transcript, .. } = utterance;
-    let Some(file) = tree.find(&path) else { return Err(StageError::SourceChanged { path: tree.root.join(path) }) };
-    let (start, num_samples) = (span.map(|span| span.start), span.map(|span| span.num_samples));
-    Ok(Entry { id, path, digest: file.digest, size: file.size, split, label, speaker, transcript, start, num_samples })
+    let Some(file) = tree.find(&utterance.path) else {
+        return Err(StageError::SourceChanged { path: tree.root.join(utterance.path) });
+    };
+    Ok(Entry {
+        id: utterance.id,
+        path: utterance.path,
+        digest: file.digest,
+        size: file.size,
+        split: utterance.split,
+        label: utterance.label,
+        speaker: utterance.speaker,
+        transcript: utterance.transcript,
+        normalised: utterance.normalised,
+        words: utterance.words,
+        phones: utterance.phones,
+        slots: utterance.slots,
+        tags: utterance.tags,
+        flags: utterance.flags,
+        start: utterance.span.map(|span| span.start),
+        num_samples: utterance.span.map(|span| span.num_samples),
+    })
 }
 
-fn summarise(corpus: &dyn Corpus, protocol: &Protocol, task: Task, listing: &Listing) -> Summary {
+fn summarise(corpus: &dyn Corpus, protocol: &Protocol, listing: &Listing) -> Summary {
     let splits = Split::ALL.map(|split| (split.name().to_owned(), listing.count(split)));
     let mut labels: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
     for name in &listing.labels {
@@ -313,7 +378,6 @@ fn summarise(corpus: &dyn Corpus, protocol: &Protocol, task: Task, listing: &Lis
         corpus: corpus.name().to_owned(),
         about: corpus.about().to_owned(),
         protocol: protocol.name.to_owned(),
-        task,
         licence: corpus.licence().to_owned(),
         splits: splits.into(),
         labels,

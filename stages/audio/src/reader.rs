@@ -20,8 +20,9 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 use parquet::file::serialized_reader::SerializedPageReader;
 
+use crate::clips;
 use crate::features::{FEATURES, FeatureInfo};
-use crate::schema::HUGGING_FACE;
+use crate::schema::{Annotation, HUGGING_FACE, annotations, optional_text};
 use crate::wav::{self, WavError};
 
 /// Shards that were opened together. Safe to use from many threads.
@@ -129,6 +130,27 @@ impl ShardReader {
         Ok(Self { shards, rows, labels })
     }
 
+    /// What a shard says of every utterance besides the audio, which is not read: for what is learned from them. In order of id.
+    ///
+    /// Errors: [`ReadError`] naming the file.
+    pub fn annotations<P: AsRef<Path>>(paths: &[P]) -> Result<Vec<Annotation>, ReadError> {
+        let mut all = Vec::new();
+        for path in paths {
+            let path = path.as_ref();
+            let parquet = |source| ReadError::Parquet { path: path.to_owned(), source };
+            let layout = |problem: String| ReadError::Layout { path: path.to_owned(), problem };
+            let file = File::open(path).map_err(|source| ReadError::Io { path: path.to_owned(), source })?;
+            let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(parquet)?;
+            let mask = ProjectionMask::columns(builder.parquet_schema(), ANNOTATION_COLUMNS);
+            for batch in builder.with_projection(mask).build().map_err(parquet)? {
+                let batch = batch.map_err(|error| parquet(error.into()))?;
+                all.extend(annotations(&batch).map_err(layout)?);
+            }
+        }
+        all.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(all)
+    }
+
     /// All rows in order of id, so that the order depends neither on how many shards there are nor on that of the paths.
     pub fn rows(&self) -> &[RowInfo] {
         &self.rows
@@ -228,6 +250,8 @@ struct Shard {
     cursor: Mutex<()>,
 }
 
+const ANNOTATION_COLUMNS: [&str; 12] =
+    ["id", "speaker", "split", "num_samples", "label", "keyword", "transcript", "normalised", "words", "phones", "slots", "tags"];
 const INDEX_COLUMNS: [&str; 6] = ["id", "speaker", "num_samples", "label", "keyword", "transcript"];
 
 impl Shard {
@@ -256,7 +280,10 @@ impl Shard {
             let batch = batch.map_err(|error| parquet(error.into()))?;
             read_index(&batch, number, &mut places, rows).map_err(layout)?;
         }
-        let ranges = metadata.row_groups().iter().map(|_| OnceLock::new()).collect();
+        let mut ranges: Vec<OnceLock<Vec<Range>>> = metadata.row_groups().iter().map(|_| OnceLock::new()).collect();
+        if let Some(known) = from_index(path, &metadata) {
+            ranges = known;
+        }
         Ok((Self { path: path.to_owned(), file, metadata, audio_column, features, ranges, cursor: Mutex::new(()) }, labels))
     }
 
@@ -333,6 +360,19 @@ fn features_of(metadata: &ParquetMetaData) -> Result<Option<FeatureInfo>, String
     text.map(|text| serde_json::from_str(text).map_err(|error| format!("metadata `{FEATURES}`: {error}"))).transpose()
 }
 
+/// The places of all clips by the index beside the shard; none when it is not there or not of this file.
+fn from_index(path: &Path, metadata: &ParquetMetaData) -> Option<Vec<OnceLock<Vec<Range>>>> {
+    let clips = clips::read(path)?;
+    let num_rows: usize = metadata.row_groups().iter().map(|group| group.num_rows() as usize).sum();
+    let end = std::fs::metadata(path).ok()?.len();
+    if clips.len() != num_rows || clips.iter().any(|clip| clip.offset.saturating_add(u64::from(clip.len)) > end) {
+        return None;
+    }
+    let mut clips = clips.iter().map(|clip| Range { offset: clip.offset, len: clip.len });
+    let groups = metadata.row_groups().iter().map(|group| clips.by_ref().take(group.num_rows() as usize).collect::<Vec<_>>());
+    Some(groups.map(OnceLock::from).collect())
+}
+
 /// The class names in the Hugging Face metadata; none when the label is no class.
 fn labels_of(metadata: &ParquetMetaData) -> Result<Vec<String>, String> {
     let pairs = metadata.file_metadata().key_value_metadata();
@@ -361,7 +401,7 @@ fn read_index(
     };
     let (id, speaker, keyword, transcript) = (text("id")?, text("speaker")?, text("keyword")?, text("transcript")?);
     let (num_samples, label) = (number("num_samples")?, number("label")?);
-    let optional = |column: &arrow_array::StringArray, at: usize| column.is_valid(at).then(|| column.value(at).to_owned());
+    let optional = |column, at| optional_text(Some(column), at);
     for at in 0..batch.num_rows() {
         let (row_group, row) = places.next().ok_or("more rows than its row groups count")?;
         let samples = num_samples.value(at);

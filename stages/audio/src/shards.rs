@@ -2,14 +2,14 @@
 //!
 //! ```text
 //! train.parquet dev.parquet test.parquet     always all three, see `schema`; rows sorted by id
-//! rejects.parquet                            id, path, reason: recordings that gave no row
-//! report.json                                counts, for people
+//! train.clips dev.clips test.clips           where each clip lies in them, see `clips`
+//! rejects.parquet                            id, path, reason, offset: recordings that gave no row
+//! report.json                                counts, lengths and labels, see `report`
 //! ```
 //!
 //! Every file is read whole once, and its hash compared with the manifest's: a recording that was edited while the run used it
 //! fails the node instead of ending up under the wrong fingerprint.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -21,10 +21,13 @@ use pipeline::{Digest, Job, Slot, Stage, StageError};
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
+use crate::clips;
 use crate::decode::{Clip, Decoder};
-use crate::manifest::{self, Entry};
-use crate::schema::{Row, ShardWriter, write_text_table};
+use crate::manifest::{self, Entry, Origin};
+use crate::report::{Left, Report};
+use crate::schema::{Column, Row, ShardWriter, write_table};
 use crate::wav::SAMPLE_RATES;
 
 /// Decodes the recordings of a manifest's part, resamples them to mono 16-bit WAV and writes Parquet shards.
@@ -45,7 +48,7 @@ pub struct Shards {
 
 impl Stage for Shards {
     const KIND: &'static str = "audio.shards";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const ABOUT: &'static str = "decodes and resamples recordings into Parquet shards, one node per part of the manifest";
 
     fn slots() -> Vec<Slot> {
@@ -93,6 +96,8 @@ pub enum ShardsError {
     },
 }
 
+/// The unit of this stage's progress.
+pub const AUDIO_UNIT: &str = "s of audio";
 /// How many files are decoded between two looks at progress and at [`Job::stop`], per thread.
 const FILES_PER_BATCH: usize = 32;
 /// A batch ends early once its files have this many bytes, so that memory stays bounded.
@@ -100,28 +105,13 @@ const BYTES_PER_BATCH: u64 = 64 << 20;
 /// Larger files are rejected unread: a shard holds clips.
 const MAX_FILE_BYTES: u64 = 1 << 30;
 
-/// What `report.json` says.
-#[derive(Debug, Default, Serialize)]
-struct Report {
-    utterances: u64,
-    /// Split -> rows.
-    rows: BTreeMap<&'static str, u64>,
-    /// Split -> samples at the rate of the shards.
-    samples: BTreeMap<&'static str, u64>,
-    rejected: u64,
-    /// Left out for their duration.
-    filtered: u64,
-    /// Rows whose bytes are those of the source.
-    kept_as_is: u64,
-    /// Rate and channels of the sources -> how many.
-    sources: BTreeMap<String, u64>,
-}
-
 /// An utterance that gives no row.
 struct Reject {
     reason: String,
     /// Whether it is broken, and not only too short or too long.
     broken: bool,
+    /// Where in the file the trouble is, in bytes.
+    offset: Option<u64>,
 }
 
 /// The body of the stage.
@@ -132,21 +122,17 @@ pub fn run(params: &Shards, job: &Job) -> Result<(), StageError> {
     let part = job.inputs.one("manifest");
     let entries = manifest::read_entries(part)?;
     let labels = manifest::read_labels(job.inputs.one("labels"))?;
-    let root = job.places.get(&manifest::read_place(part)?)?.to_owned();
+    let origin = manifest::read_origin(part)?;
+    let root = job.places.get(&origin.place)?.to_owned();
     let threads = job.threads.max(1);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(StageError::failed)?;
     let decoders: Vec<_> = (0..threads).map(|_| Mutex::new(Decoder::new(params.sample_rate))).collect();
     let source = SourceFiles { root, labels: &labels, params, decoders: &decoders };
 
-    let mut report = Report { utterances: entries.len() as u64, ..Report::default() };
-    let mut shards = BTreeMap::new();
-    for split in Split::ALL {
-        let path = job.out.join(format!("{split}.parquet"));
-        shards.insert(split, ShardWriter::create(&path, &labels, params.sample_rate)?);
-        report.rows.insert(split.name(), 0);
-        report.samples.insert(split.name(), 0);
-    }
-    let (mut rejects, mut done, started) = (Vec::new(), 0, Instant::now());
+    let mut report = Report::new(entries.len() as u64, params.sample_rate);
+    let mut shards =
+        Split::ALL.iter().map(|&split| Part::create(job, split, &labels, params, &origin)).collect::<Result<Vec<_>, _>>()?;
+    let (mut rejects, mut done, started) = (Vec::new(), Done::of(&entries), Instant::now());
     for batch in batches(&entries, threads) {
         if job.stop.requested() {
             return Err(StageError::Stopped);
@@ -156,35 +142,22 @@ pub fn run(params: &Shards, job: &Job) -> Result<(), StageError> {
             match decoded {
                 Err(reject) => rejects.push((entry, reject)),
                 Ok((clip, label)) => {
-                    report.count(entry.split, &clip);
-                    let shard = shards.get_mut(&entry.split).expect("every split has its shard");
-                    shard.push(row(entry, clip, label, params.sample_rate))?;
+                    report.count(entry, &clip);
+                    shards[entry.split as usize].push(row(entry, clip, label, params.sample_rate))?;
                 }
             }
         }
-        done += batch.len() as u64;
-        job.progress.tick(done, report.utterances, "files", "");
+        done.tell(batch, report.samples(), params.sample_rate, job);
     }
-    for (_, shard) in shards {
+    for shard in shards {
         shard.finish()?;
     }
-    report.rejected = rejects.iter().filter(|(_, reject)| reject.broken).count() as u64;
-    report.filtered = rejects.len() as u64 - report.rejected;
+    report.leave(rejects.iter().map(|(entry, reject)| Left { path: &entry.path, reason: &reject.reason, broken: reject.broken }));
     check_share(params, &report, &rejects)?;
     write_rejects(&job.out.join("rejects.parquet"), &rejects)?;
     manifest::write_json(&job.out.join("report.json"), &report)?;
     tell(job, params, &report, &rejects, started.elapsed().as_secs_f64());
     Ok(())
-}
-
-impl Report {
-    fn count(&mut self, split: Split, clip: &Clip) {
-        *self.rows.entry(split.name()).or_default() += 1;
-        *self.samples.entry(split.name()).or_default() += clip.num_samples;
-        self.kept_as_is += u64::from(clip.source.kept);
-        let source = format!("{} Hz, {} channels", clip.source.sample_rate, clip.source.num_channels);
-        *self.sources.entry(source).or_default() += 1;
-    }
 }
 
 /// Cuts the list into stretches of bounded number and size.
@@ -217,7 +190,7 @@ impl SourceFiles<'_> {
     /// The clip and the index of its class, or why there is none. Errors: a recording that changed since the plan
     /// or cannot be read.
     fn decode(&self, entry: &Entry) -> Result<Result<(Clip, Option<u32>), Reject>, StageError> {
-        let broken = |reason: String| Ok(Err(Reject { reason, broken: true }));
+        let broken = |reason: String| Ok(Err(Reject { reason, broken: true, offset: None }));
         let label = match &entry.label {
             None => None,
             Some(name) => match self.labels.iter().position(|label| label == name) {
@@ -242,7 +215,7 @@ impl SourceFiles<'_> {
             (_, Some(max)) if duration > max => format!("{duration:.3} s, longer than the {max} s asked for"),
             _ => return Ok(Ok((clip, label))),
         };
-        Ok(Err(Reject { reason: problem, broken: false }))
+        Ok(Err(Reject { reason: problem, broken: false, offset: None }))
     }
 }
 
@@ -258,6 +231,61 @@ fn read(path: &Path, entry: &Entry) -> Result<Vec<u8>, StageError> {
     }
 }
 
+/// The shard of one split, and what its side index will say.
+struct Part {
+    path: PathBuf,
+    writer: ShardWriter,
+    rows: Vec<(u64, u64)>,
+}
+
+impl Part {
+    fn create(job: &Job, split: Split, labels: &[String], params: &Shards, origin: &Origin) -> Result<Self, StageError> {
+        let path = job.out.join(format!("{split}.parquet"));
+        let Origin { corpus, protocol, licence, .. } = origin;
+        let origin = json!({"corpus": corpus, "protocol": protocol, "licence": licence, "split": split.name()}).to_string();
+        let writer = ShardWriter::create_of(&path, labels, params.sample_rate, Some(origin))?;
+        Ok(Self { path, writer, rows: Vec::new() })
+    }
+
+    fn push(&mut self, row: Row) -> Result<(), StageError> {
+        self.rows.push((clips::hash_of(&row.id), row.num_samples));
+        self.writer.push(row)
+    }
+
+    fn finish(self) -> Result<(), StageError> {
+        let places = self.writer.finish()?;
+        clips::write(&self.path, &places, &self.rows)
+    }
+}
+
+/// How far it has come, in seconds of audio. How many there are in all is only known at the end; until then it follows from how
+/// many bytes are done.
+struct Done {
+    bytes: u64,
+    total_bytes: u64,
+    files: usize,
+    total_files: usize,
+}
+
+impl Done {
+    fn of(entries: &[Entry]) -> Self {
+        Self { bytes: 0, total_bytes: entries.iter().map(|entry| entry.size).sum(), files: 0, total_files: entries.len() }
+    }
+
+    fn tell(&mut self, batch: &[Entry], num_samples: u64, sample_rate: u32, job: &Job) {
+        self.bytes += batch.iter().map(|entry| entry.size).sum::<u64>();
+        self.files += batch.len();
+        let secs = num_samples as f64 / f64::from(sample_rate);
+        let total = secs * self.total_bytes.max(1) as f64 / self.bytes.max(1) as f64;
+        job.progress.tick(
+            secs as u64,
+            (total as u64).max(secs as u64),
+            AUDIO_UNIT,
+            &format!("{} of {} files", self.files, self.total_files),
+        );
+    }
+}
+
 fn row(entry: &Entry, clip: Clip, label: Option<u32>, sample_rate: u32) -> Row {
     Row {
         bytes: clip.bytes,
@@ -270,6 +298,15 @@ fn row(entry: &Entry, clip: Clip, label: Option<u32>, sample_rate: u32) -> Row {
         label,
         keyword: entry.label.clone(),
         transcript: entry.transcript.clone(),
+        normalised: entry.normalised.clone(),
+        words: entry.words.clone(),
+        phones: entry.phones.clone(),
+        slots: entry.slots.clone(),
+        tags: entry.tags.iter().map(|(name, value)| datasets::Slot { name: name.clone(), value: value.clone() }).collect(),
+        flags: entry.flags.clone(),
+        source_path: entry.path.clone(),
+        source_sample_rate: clip.source.sample_rate,
+        source_channels: clip.source.num_channels,
     }
 }
 
@@ -288,12 +325,17 @@ fn write_rejects(path: &Path, rejects: &[(&Entry, Reject)]) -> Result<(), StageE
     let ids = rejects.iter().map(|(entry, _)| entry.id.as_str()).collect();
     let paths = rejects.iter().map(|(entry, _)| entry.path.as_str()).collect();
     let reasons = rejects.iter().map(|(_, reject)| reject.reason.as_str()).collect();
-    write_text_table(path, &[("id", ids), ("path", paths), ("reason", reasons)])
+    let offsets = rejects.iter().map(|(_, reject)| reject.offset).collect();
+    let broken = rejects.iter().map(|(_, reject)| if reject.broken { "broken" } else { "filtered" }).collect();
+    let columns = [("id", ids), ("path", paths), ("reason", reasons), ("kind", broken)];
+    let mut columns: Vec<_> = columns.into_iter().map(|(name, values)| (name, Column::Text(values))).collect();
+    columns.push(("offset", Column::Number(offsets)));
+    write_table(path, columns)
 }
 
 /// Facts for the run's record, and a line when something was left out.
 fn tell(job: &Job, params: &Shards, report: &Report, rejects: &[(&Entry, Reject)], elapsed_secs: f64) {
-    let audio_secs = report.samples.values().sum::<u64>() as f64 / f64::from(params.sample_rate);
+    let audio_secs = report.samples() as f64 / f64::from(params.sample_rate);
     job.progress.fact("audio_secs", audio_secs.into());
     job.progress.fact("audio_secs_per_sec", (audio_secs / elapsed_secs.max(1e-9)).into());
     job.progress.fact("rejected", report.rejected.into());

@@ -9,7 +9,7 @@ use pipeline::source::{Tree, TreeFile};
 use pipeline::{Digest, Input, Inputs, Job, Places, Silent, StageError, Stop};
 use tempfile::TempDir;
 
-use crate::manifest::{self, Manifest, Task};
+use crate::manifest::{self, Manifest};
 use crate::shards::{self, Shards};
 use crate::wav::write_pcm16;
 
@@ -81,7 +81,7 @@ impl Bench {
 
     /// Runs the manifest stage into `out`.
     pub(crate) fn manifest(&self, out: &str, partitions: u32) -> Result<PathBuf, StageError> {
-        let params = Manifest { corpus: "fsdd".to_owned(), protocol: None, task: Task::Keyword, partitions };
+        let params = Manifest { corpus: "fsdd".to_owned(), protocol: None, tables: Vec::new(), partitions };
         let job = self.job(out, &[], Some(self.tree()));
         manifest::run(&params, &job)?;
         Ok(job.out)

@@ -71,7 +71,7 @@ impl Bench {
                         num_samples: samples.len() as u64,
                         label: Some(row as u32 % 3),
                         keyword: Some(names[row % 3].clone()),
-                        transcript: None,
+                        ..Row::default()
                     })
                     .unwrap();
             }

@@ -19,6 +19,7 @@ pub mod verification;
 pub mod evidence;
 pub mod significance;
 
+pub mod corpus;
 pub mod report;
 pub mod score;
 

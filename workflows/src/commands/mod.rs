@@ -1,10 +1,12 @@
 //! One module per command.
 
+pub(crate) mod corpus;
 pub(crate) mod doctor;
 pub(crate) mod graph;
 pub(crate) mod list;
 pub(crate) mod methods;
 pub(crate) mod plan;
+pub(crate) mod prepare;
 pub(crate) mod results;
 pub(crate) mod run;
 pub(crate) mod runs;

@@ -22,7 +22,7 @@ use crate::problem::problem;
 use crate::settings::Settings;
 
 /// Exit code of a run that was stopped by a signal, as shells report SIGINT.
-const STOPPED: u8 = 130;
+pub(crate) const STOPPED: u8 = 130;
 
 pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     let asking = Asking::new(&args.target)?;
@@ -80,7 +80,7 @@ fn show_results(args: &RunArgs, workflow: &str, ends: &[End], settings: &Setting
 }
 
 /// The first signal ends the run cleanly, the second at once. Workers notice the end of this process by themselves.
-fn listen_for_signals(stop: &Stop) -> Result<()> {
+pub(crate) fn listen_for_signals(stop: &Stop) -> Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot listen for signals")?;
     let stop = stop.clone();
     std::thread::spawn(move || {

@@ -1,5 +1,6 @@
 //! Shows what happens during a run: bars on a terminal, plain lines elsewhere, JSON lines for programs.
 
+mod hours;
 mod live;
 mod plain;
 
@@ -16,6 +17,14 @@ pub(crate) fn pick(quiet: bool, json: bool) -> Arc<dyn Progress> {
         (false, false, true) => Arc::new(live::Live::new()),
         (false, false, false) => Arc::new(plain::Plain::new()),
     }
+}
+
+/// The same for the making of shards alone: one bar, in hours of audio.
+pub(crate) fn pick_hours(quiet: bool, json: bool) -> Arc<dyn Progress> {
+    if json {
+        return Arc::new(Json);
+    }
+    Arc::new(hours::Hours::new(!quiet && io::stderr().is_terminal(), quiet))
 }
 
 /// Events as JSON lines on standard output.

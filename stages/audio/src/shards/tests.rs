@@ -5,6 +5,7 @@ use arrow_array::cast::AsArray;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::*;
+use crate::clips::ClipReader;
 use crate::reader::{ReadError, ShardReader};
 use crate::testing::{Bench, params};
 use crate::wav::write_pcm16;
@@ -188,6 +189,12 @@ fn batches_cover_everything_once_and_stay_small() {
         label: None,
         speaker: None,
         transcript: None,
+        normalised: None,
+        words: Vec::new(),
+        phones: Vec::new(),
+        slots: Vec::new(),
+        tags: std::collections::BTreeMap::new(),
+        flags: Vec::new(),
         start: None,
         num_samples: None,
     };
@@ -215,13 +222,10 @@ fn row_groups_stay_small_and_audio_is_plain_and_uncompressed() {
         bytes: write_pcm16(16_000, &vec![n as i16; len]),
         path: format!("{n}.wav"),
         id: format!("{n:05}"),
-        speaker: None,
         split: "train",
         sample_rate: 16_000,
         num_samples: len as u64,
-        label: None,
-        keyword: None,
-        transcript: None,
+        ..Row::default()
     };
     let short = 1_100;
     for n in 0..short {
@@ -247,6 +251,93 @@ fn row_groups_stay_small_and_audio_is_plain_and_uncompressed() {
         assert!(samples.iter().all(|&sample| (sample * 32_768.0) as usize == at));
     });
     assert_eq!((reader.rows()[0].label, reader.rows()[0].speaker.as_ref()), (None, None));
+}
+
+#[test]
+fn everything_that_a_corpus_says_comes_back() {
+    use datasets::{Phone, Slot, Times, Word};
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("train.parquet");
+    let text = |text: &str| Some(text.to_owned());
+    let times = |start_us, end_us| Times { start_us, end_us };
+    let slot = |name: &str, value: &str| Slot { name: name.to_owned(), value: value.to_owned() };
+    let full = Row {
+        bytes: write_pcm16(16_000, &[1; 40]),
+        id: "a".to_owned(),
+        speaker: text("ann"),
+        split: "train",
+        num_samples: 40,
+        label: Some(1),
+        keyword: text("yes"),
+        transcript: text("Yes, \u{201c}please\u{201d}\u{0}"),
+        normalised: text("yes please"),
+        words: vec![
+            Word { text: "Yes".to_owned(), slot: None, times: Some(times(0, 333_333)) },
+            Word { text: "please".to_owned(), slot: text("manner"), times: None },
+        ],
+        phones: vec![Phone { symbol: "Y".to_owned(), times: times(10, 123_457) }],
+        slots: vec![slot("manner", "please"), slot("manner", "")],
+        tags: vec![slot("gender", "female")],
+        flags: vec!["too short".to_owned()],
+        ..Row::default()
+    };
+    let bare = Row { bytes: write_pcm16(16_000, &[1; 40]), id: "b".to_owned(), num_samples: 40, ..Row::default() };
+    let mut writer = ShardWriter::create(&path, &["no".to_owned(), "yes".to_owned()], 16_000).unwrap();
+    writer.push(full.clone()).unwrap();
+    writer.push(bare).unwrap();
+    writer.finish().unwrap();
+    let [first, second] = ShardReader::annotations(&[&path]).unwrap().try_into().unwrap();
+    assert_eq!((first.words, first.phones, first.slots, first.tags), (full.words, full.phones, full.slots, full.tags));
+    assert_eq!((first.transcript, first.normalised, first.speaker), (full.transcript, full.normalised, full.speaker));
+    assert_eq!((first.split.as_str(), first.num_samples, first.label, first.keyword), ("train", 40, Some(1), full.keyword));
+    assert_eq!((second.id.as_str(), second.transcript, second.words.len(), second.label), ("b", None, 0, None));
+}
+
+#[test]
+fn one_clip_is_had_by_the_side_index() {
+    let bench = Bench::new(2);
+    let out = bench.shards("shards", &bench.manifest("manifest", 1).unwrap(), 0, 1).unwrap();
+    let shard = out.join("dev.parquet");
+    let (clips, reader) = (ClipReader::open(&shard).unwrap(), ShardReader::open(&[&shard]).unwrap());
+    assert_eq!(clips.clips().len(), reader.rows().len());
+    for (at, row) in reader.rows().iter().enumerate() {
+        let found = clips.find(&row.id).unwrap();
+        assert_eq!(clips.clips()[found].num_samples as usize, row.num_samples);
+        assert_eq!(clips.load(found).unwrap(), reader.load_wav(at).unwrap());
+    }
+    assert_eq!(clips.find("nobody"), None);
+    // Without it, or with one that does not fit, the pages say the same.
+    let before: Vec<_> = (0..reader.rows().len()).map(|at| reader.load_wav(at).unwrap()).collect();
+    for damage in [None, Some(&b"SURECLIP\x01\0\0\0\x09\0\0\0"[..])] {
+        match damage {
+            None => fs::remove_file(clips::path_of(&shard)).unwrap(),
+            Some(bytes) => fs::write(clips::path_of(&shard), bytes).unwrap(),
+        }
+        assert!(ClipReader::open(&shard).is_err());
+        let reader = ShardReader::open(&[&shard]).unwrap();
+        assert!((0..reader.rows().len()).all(|at| reader.load_wav(at).unwrap() == before[at]));
+    }
+}
+
+#[test]
+fn a_summary_is_the_same_however_many_parts_there_are() {
+    let bench = Bench::new(3);
+    bench.record("1_ann_3", b"RIFF");
+    let summary = |parts: u32| {
+        let manifest = bench.manifest(&format!("manifest{parts}"), parts).unwrap();
+        let shards: Vec<_> =
+            (0..parts).map(|part| bench.shards(&format!("shards{parts}-{part}"), &manifest, part, 1).unwrap()).collect();
+        let mut job = bench.job(&format!("summary{parts}"), &[("corpus", manifest.join("corpus.json"))], None);
+        let input = |path: &PathBuf| pipeline::Input { path: path.clone(), point: [].into(), partition: None };
+        job.inputs.0.insert("shards".to_owned(), shards.iter().map(input).collect());
+        crate::summary::run(&crate::summary::Summary {}, &job).unwrap();
+        ["statistics.json", "rejects.parquet"].map(|name| fs::read(job.out.join(name)).unwrap())
+    };
+    let (one, three) = (summary(1), summary(3));
+    assert!(one == three);
+    let statistics: crate::summary::Statistics = serde_json::from_slice(&one[0]).unwrap();
+    assert_eq!((statistics.shards.rejected, statistics.shards.utterances), (1, 72));
+    assert_eq!(statistics.shards.splits["train"].labels["2"], 4);
 }
 
 #[test]

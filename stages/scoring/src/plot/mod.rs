@@ -1,13 +1,15 @@
-//! The pictures: a confusion matrix, scores against trainable parameters, curves of training, tasks by methods.
+//! The pictures: a confusion matrix, scores against trainable parameters, curves of training, tasks by methods, bars.
 
 mod area;
 mod axis;
+mod bars;
 mod confusion;
 mod curve;
 mod heat;
 mod learning;
 mod scatter;
 
+pub use bars::{Series, classes, histogram};
 pub use confusion::confusion_matrix;
 pub use curve::training_curve;
 pub use heat::{HeatCell, HeatRow, heat_table};

@@ -1,0 +1,127 @@
+//! `sure corpus`
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use datasets::check::{Report, check};
+use datasets::{Corpus, Protocol, Split};
+use pipeline::mistake::suggest;
+use pipeline::source::{Listing, scan};
+use serde_json::json;
+
+use crate::cli::{CorpusArgs, CorpusCheckArgs, CorpusCommand, CorpusListArgs};
+use crate::problem::problem;
+use crate::settings::Settings;
+
+pub(crate) fn corpus(args: &CorpusArgs) -> Result<ExitCode> {
+    match &args.command {
+        CorpusCommand::List(args) => list(args),
+        CorpusCommand::Check(args) => check_copy(args),
+    }
+}
+
+/// The reader of a name.
+pub(crate) fn find(name: &str) -> Result<&'static dyn Corpus> {
+    datasets::find(name).ok_or_else(|| {
+        let hint = suggest(name, datasets::ALL.iter().map(|corpus| corpus.name()));
+        problem(format!("no reader for a corpus `{name}`"), format!("{hint} `sure corpus list` shows all"))
+    })
+}
+
+fn list(args: &CorpusListArgs) -> Result<ExitCode> {
+    let corpora: Vec<&'static dyn Corpus> = match &args.corpus {
+        Some(name) => vec![find(name)?],
+        None => datasets::ALL.to_vec(),
+    };
+    if args.json {
+        let shown: Vec<_> = corpora.iter().map(|corpus| as_json(*corpus)).collect();
+        println!("{}", serde_json::to_string_pretty(&shown)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    for corpus in corpora {
+        println!("{}: {}", corpus.name(), corpus.about());
+        println!("  licence: {}", corpus.licence());
+        for (protocol, at) in corpus.protocols().iter().zip(0..) {
+            let first = if at == 0 { " (the default)" } else { "" };
+            println!("  {:<22} {}{first}", protocol.name, protocol.about);
+            if let Some([train, dev, test]) = protocol.expected {
+                println!("  {:<22} as published {train} train, {dev} dev, {test} test", "");
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn as_json(corpus: &dyn Corpus) -> serde_json::Value {
+    let protocol = |protocol: &Protocol| json!({"name": protocol.name, "about": protocol.about, "labels": protocol.labels, "expected": protocol.expected});
+    json!({
+        "name": corpus.name(),
+        "about": corpus.about(),
+        "licence": corpus.licence(),
+        "protocols": corpus.protocols().iter().map(protocol).collect::<Vec<_>>(),
+    })
+}
+
+fn check_copy(args: &CorpusCheckArgs) -> Result<ExitCode> {
+    let corpus = find(&args.corpus)?;
+    let protocol = corpus.protocol(args.protocol.as_deref())?;
+    let settings = Settings::load(&args.machine, &[])?;
+    let root = match &args.root {
+        Some(root) => root.clone(),
+        None => settings.machine.places.0.get(&format!("corpora.{}", corpus.name())).cloned().ok_or_else(|| {
+            let hint = format!("give `--root FOLDER`, or add `{0} = \"FOLDER\"` to `[corpora]` in sure.toml", corpus.name());
+            problem(format!("where is `{}` on this machine?", corpus.name()), hint)
+        })?,
+    };
+    let contents = if args.quick { None } else { Some(hashed(corpus, protocol, &root)?) };
+    let tree = contents.as_ref().map(Listing::tree);
+    let digest = |path: &str| Some(tree.as_ref()?.find(path)?.digest.to_string());
+    let report = check(corpus, protocol, &root, &digest)?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        show(&report, args.all, contents.is_some());
+    }
+    Ok(if report.passes() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The digests of all recordings. Where nothing of the corpus is, the reader says it better.
+fn hashed(corpus: &'static dyn Corpus, protocol: &'static Protocol, root: &Path) -> Result<Listing> {
+    let scratch = Scratch::new()?;
+    if !root.is_dir() {
+        corpus.list(root, protocol)?;
+    }
+    let root = root.canonicalize().with_context(|| format!("cannot open `{}`", root.display()))?;
+    let (listing, _) = scan(&root, &|path: &str| corpus.wants(protocol, path), &scratch.0.join("stat"))?;
+    Ok(listing)
+}
+
+/// A folder that goes with us.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Result<Self> {
+        let folder = std::env::temp_dir().join(format!("sure-check-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
+        Ok(Self(folder))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0); // a temporary folder that stays is no loss
+    }
+}
+
+fn show(report: &Report, all: bool, compared: bool) {
+    print!("{}", if all { report.in_full() } else { report.to_string() });
+    if !compared {
+        println!("(contents were not compared: --quick)");
+    }
+    let unknown: u64 = report.splits.iter().map(|split| split.unknown_lengths).sum();
+    if unknown > 0 {
+        let total: u64 = Split::ALL.iter().map(|split| report.splits[*split as usize].utterances).sum();
+        println!("hours leave out {unknown} of {total} recordings, whose headers do not say how long they are");
+    }
+}

@@ -1,0 +1,134 @@
+//! `sure prepare`: a corpus becomes a folder of shards, without a workflow file.
+//!
+//! ```text
+//! OUT/train-00000-of-00016.parquet ...     the shards, and `.clips` beside each: where every clip lies in it
+//! OUT/README.md                            what it is; by its head `datasets.load_dataset(OUT)` knows the splits
+//! OUT/statistics.json rejects.parquet      hours, lengths, classes; recordings that gave no row
+//! OUT/index.html *.png                     the same as a page
+//! OUT/.sure                                the store: what lies in OUT are links to it, so nothing is there twice
+//! ```
+
+mod publish;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use pipeline::Stop;
+use pipeline::event::Progress;
+use pipeline::memo;
+use pipeline::run::Options;
+use pipeline::store::Store;
+use pipeline::store::house::Keep;
+
+use crate::cli::{MachineArgs, Place, PrepareArgs, Target};
+use crate::commands::corpus::find;
+use crate::commands::run::{STOPPED, listen_for_signals};
+use crate::console;
+use crate::opening::{Asking, with_hint};
+use crate::problem::problem;
+
+pub(crate) fn prepare(args: &PrepareArgs) -> Result<ExitCode> {
+    let corpus = find(&args.corpus)?;
+    let protocol = corpus.protocol(args.protocol.as_deref())?;
+    if !args.root.is_dir() {
+        let hint = format!("--root names the folder that holds `{}`: {}", corpus.name(), corpus.about());
+        return Err(problem(format!("no folder `{}`", args.root.display()), hint));
+    }
+    let out = folder_for(&args.out)?;
+    let store = out.join(".sure");
+    fs::create_dir_all(&store).with_context(|| format!("cannot create `{}`", store.display()))?;
+    let workflow = store.join("prepare.toml");
+    write_if_other(&workflow, &workflow_text(args, protocol.name)?)?;
+
+    let machine = MachineArgs { store: Some(store), jobs: args.jobs, ..MachineArgs::default() };
+    let root = args.root.display().to_string();
+    let place = Place { corpus: vec![(corpus.name().to_owned(), root)], machine, ..Place::default() };
+    let target = Target { workflow: workflow.display().to_string(), place, ..Target::default() };
+    let asking = Asking::new(&target)?;
+    let stop = Stop::default();
+    listen_for_signals(&stop)?;
+    let progress: Arc<dyn Progress> = console::pick_hours(args.quiet, args.json);
+
+    let request = serde_json::to_string(&asking.request)?;
+    let still =
+        memo::stand_still(&asking.question(), &request, &asking.store, &asking.registry, &asking.settings.machine, &*progress)?;
+    if still.is_some() && publish::again(&out, &asking.store)? {
+        drop(progress);
+        return tell(args, &out);
+    }
+    let opening = asking.open()?;
+    let session = opening.session(Arc::clone(&progress), stop);
+    let options = Options { keep_going: true, request, ..Options::default() };
+    let summary = session.run(&options).map_err(with_hint)?;
+    drop(progress);
+    if !summary.complete {
+        return Ok(if summary.stopped { ExitCode::from(STOPPED) } else { ExitCode::FAILURE });
+    }
+    publish::publish(&out, &opening.workflow, &summary, &opening.store, args.shards)?;
+    memo::keep(&opening.question, &opening.workflow, &summary.survey, &summary, &opening.store)?;
+    forget_older(&opening.store)?;
+    tell(args, &out)
+}
+
+/// The folder of the shards, by its full path; made when it is not there.
+fn folder_for(out: &Path) -> Result<PathBuf> {
+    if out.exists() && !out.is_dir() {
+        return Err(problem(format!("`{}` is not a folder", out.display()), "--out names the folder to make the shards in"));
+    }
+    fs::create_dir_all(out).with_context(|| format!("cannot create `{}`", out.display()))?;
+    out.canonicalize().with_context(|| format!("cannot open `{}`", out.display()))
+}
+
+/// The workflow as a file: so that `sure why` and `sure log` find it again.
+fn workflow_text(args: &PrepareArgs, protocol: &str) -> Result<String> {
+    let tables = args.tables.iter().map(|table| below(&args.root, table)).collect::<Result<Vec<_>>>()?;
+    let tables = if tables.is_empty() { String::new() } else { format!("tables = {}\n", serde_json::to_string(&tables)?) };
+    Ok(format!(
+        include_str!("prepare/workflow.toml"),
+        corpus = serde_json::to_string(&args.corpus)?,
+        protocol = serde_json::to_string(protocol)?,
+        tables = tables,
+        shards = args.shards,
+        rate = args.rate,
+        // A share of 1 is a whole number in Rust's words and a fraction in TOML's.
+        max_rejects = format_args!("{:?}", args.max_rejects),
+    ))
+}
+
+/// A table by its path in the corpus.
+fn below(root: &Path, table: &Path) -> Result<String> {
+    let open = |path: &Path| path.canonicalize().with_context(|| format!("cannot open `{}`", path.display()));
+    let (full_root, full) = (open(root)?, open(&root.join(table)).or_else(|_| open(table))?);
+    let inner = full.strip_prefix(&full_root).ok().and_then(|inner| inner.to_str()).map(str::to_owned);
+    inner.ok_or_else(|| {
+        let message = format!("the table `{}` is not below `{}`", table.display(), root.display());
+        problem(message, "paths in a table are relative to --root, and the table should lie there too")
+    })
+}
+
+fn write_if_other(path: &Path, text: &str) -> Result<()> {
+    if fs::read_to_string(path).ok().as_deref() == Some(text) {
+        return Ok(());
+    }
+    fs::write(path, text).with_context(|| format!("cannot write `{}`", path.display()))
+}
+
+/// Removes what earlier runs made and this one does not use: nothing of audio should take its room twice.
+fn forget_older(store: &Store) -> Result<()> {
+    let victims = store.collectable(&Keep { last_runs: 1, ..Keep::default() })?;
+    if !victims.is_empty() {
+        store.collect(&victims, 20)?;
+    }
+    Ok(())
+}
+
+fn tell(args: &PrepareArgs, out: &Path) -> Result<ExitCode> {
+    if !args.quiet && !args.json {
+        let shown = std::env::current_dir().ok().and_then(|here| out.strip_prefix(here).ok().map(Path::to_owned));
+        println!("{}", publish::sentence(out, shown.as_deref().unwrap_or(out))?);
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,165 @@
+//! The folder that people see: links to what the store holds, under names that Python expects.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use audio::report::Report;
+use audio::summary::Statistics;
+use datasets::Split;
+use pipeline::graph::Workflow;
+use pipeline::run::Summary;
+use pipeline::store::Store;
+use serde::{Deserialize, Serialize};
+
+/// What was put into the folder: name -> file of the store, relative to it.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Published {
+    links: BTreeMap<String, PathBuf>,
+}
+
+const RECORD: &str = "published.json";
+const STATISTICS: &str = "statistics.json";
+const CARD: &str = "README.md";
+
+/// Makes the folder show what a run made; removes what an earlier run put there and this one did not.
+pub(super) fn publish(out: &Path, workflow: &Workflow, summary: &Summary, store: &Store, shards: u32) -> Result<()> {
+    let mut now = Published::default();
+    for index in &workflow.order {
+        let Some(&artifact) = summary.artifacts.get(index) else { continue };
+        let node = &workflow.graph[*index];
+        let from = store.path(artifact);
+        let from = from.strip_prefix(store.root()).unwrap_or(&from);
+        let mut link = |name: String, file: &str| now.links.insert(name, from.join(file));
+        match (&*node.stage, node.partition) {
+            ("shards", Some(part)) => {
+                let report: Report = read_json(&store.path(artifact).join("report.json"))?;
+                let filled = |split: &Split| report.splits.get(split.name()).is_some_and(|split| split.rows > 0);
+                for split in Split::ALL.iter().filter(|split| filled(split)) {
+                    for ending in ["parquet", "clips"] {
+                        link(format!("{split}-{part:05}-of-{shards:05}.{ending}"), &format!("{split}.{ending}"));
+                    }
+                }
+            }
+            ("statistics", _) => {
+                for name in [STATISTICS, "rejects.parquet"] {
+                    link(name.to_owned(), name);
+                }
+            }
+            ("page", _) => {
+                for entry in fs::read_dir(store.path(artifact))?.flatten() {
+                    let name = entry.file_name().to_string_lossy().into_owned();
+                    link(name.clone(), &name);
+                }
+            }
+            _ => {}
+        }
+    }
+    let before: Published = read_json(&store.root().join(RECORD)).unwrap_or_default();
+    let gone: BTreeSet<&String> = before.links.keys().filter(|name| !now.links.contains_key(*name)).collect();
+    // Both are in the record while links change, so that a run that is killed here leaves nothing behind for good.
+    let both = before.links.iter().chain(&now.links).map(|(name, file)| (name.clone(), file.clone())).collect();
+    write_json(&store.root().join(RECORD), &Published { links: both })?;
+    for name in gone {
+        let _ = fs::remove_file(out.join(name)); // it may be gone already
+    }
+    for (name, file) in &now.links {
+        link(&store.root().join(file), &out.join(name))?;
+    }
+    fs::write(out.join(CARD), card(out)?).with_context(|| format!("cannot write `{CARD}`"))?;
+    write_json(&store.root().join(RECORD), &now)
+}
+
+/// Makes the folder show again what it showed; false when what it showed is not known.
+pub(super) fn again(out: &Path, store: &Store) -> Result<bool> {
+    let Ok(published) = read_json::<Published>(&store.root().join(RECORD)) else { return Ok(false) };
+    if published.links.is_empty() || !published.links.values().all(|file| store.root().join(file).is_file()) {
+        return Ok(false);
+    }
+    for (name, file) in &published.links {
+        link(&store.root().join(file), &out.join(name))?;
+    }
+    if !out.join(CARD).is_file() {
+        fs::write(out.join(CARD), card(out)?).with_context(|| format!("cannot write `{CARD}`"))?;
+    }
+    Ok(true)
+}
+
+/// A second name for a file, which replaces whatever has that name. Where the file system has no second names, a copy.
+fn link(from: &Path, to: &Path) -> Result<()> {
+    let id = |path: &Path| fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
+    if id(from).is_some() && id(from) == id(to) {
+        return Ok(());
+    }
+    let name = to.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let aside = to.with_file_name(format!(".{name}.{}", std::process::id()));
+    let _ = fs::remove_file(&aside); // of a run that was killed right here
+    fs::hard_link(from, &aside)
+        .or_else(|_| fs::copy(from, &aside).map(drop))
+        .and_then(|()| fs::rename(&aside, to))
+        .with_context(|| format!("cannot write `{}`", to.display()))
+}
+
+/// One sentence on what the folder holds.
+pub(super) fn sentence(out: &Path, shown: &Path) -> Result<String> {
+    let Statistics { corpus, shards } = read_json(&out.join(STATISTICS))?;
+    let rows = Split::ALL.map(|split| format!("{} {split}", shards.splits.get(split.name()).map_or(0, |split| split.rows)));
+    let hours = shards.samples() as f64 / f64::from(shards.sample_rate.max(1)) / 3_600.0;
+    let mut text = format!("{} as {}: {}; {hours:.2} h", corpus.corpus, corpus.protocol, rows.join(", "));
+    let mut left = Vec::new();
+    if shards.rejected > 0 {
+        left.push(format!("{} broken, see rejects.parquet", shards.rejected));
+    }
+    if corpus.skipped > 0 {
+        left.push(format!("{} skipped, see `sure corpus check {}`", corpus.skipped, corpus.corpus));
+    }
+    if !left.is_empty() {
+        let _ = write!(text, "; {}", left.join("; ")); // writing to a string cannot fail
+    }
+    let _ = write!(text, "\n{}", shown.join("index.html").display());
+    Ok(text)
+}
+
+/// The card of the folder. Its head tells Hugging Face which files make which split.
+fn card(out: &Path) -> Result<String> {
+    let Statistics { corpus, shards } = read_json(&out.join(STATISTICS))?;
+    let mut text = "---\nconfigs:\n- config_name: default\n  data_files:\n".to_owned();
+    let filled = || Split::ALL.iter().filter(|split| shards.splits.get(split.name()).is_some_and(|split| split.rows > 0));
+    for split in filled() {
+        let _ = write!(text, "  - split: {split}\n    path: {split}-*.parquet\n");
+    }
+    let _ = write!(
+        text,
+        "---\n\n# {}\n\n{}\n\nProtocol `{}`. Licence: {}.\n\n",
+        corpus.corpus, corpus.about, corpus.protocol, corpus.licence
+    );
+    let rate = f64::from(shards.sample_rate.max(1));
+    text.push_str("| split | utterances | hours |\n| --- | --- | --- |\n");
+    for split in filled() {
+        let of_split = &shards.splits[split.name()];
+        let _ = writeln!(text, "| {split} | {} | {:.2} |", of_split.rows, of_split.samples as f64 / rate / 3_600.0);
+    }
+    let folder = out.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let _ = write!(
+        text,
+        "\n```python\nimport datasets\ncorpus = datasets.load_dataset(\"{folder}\")\n\
+        import polars\ntable = polars.read_parquet(\"{folder}/train-*.parquet\")\n```\n\n\
+        `statistics.json` and `index.html` say what is in it, `rejects.parquet` what could not be decoded and why.\n"
+    );
+    Ok(text)
+}
+
+fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T> {
+    let bytes = fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+    serde_json::from_slice(&bytes).with_context(|| format!("`{}` is not as expected", path.display()))
+}
+
+fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let aside = path.with_extension("new");
+    fs::write(&aside, serde_json::to_vec_pretty(value)?)
+        .and_then(|()| fs::rename(&aside, path))
+        .with_context(|| format!("cannot write `{}`", path.display()))
+}
