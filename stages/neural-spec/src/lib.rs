@@ -20,7 +20,7 @@ pub use method::{
     AdapterActivation, Added, BitFit, Bottleneck, ConvAdapter, Counts, Dims, Finetune, HeadOnly, HeadSpec, Ia3, Layers,
     LinearLayer, Lora, Method, Misfit, Place, Prefix, Scope, Start,
 };
-pub use train::{Metric, Precision, Schedule, Train};
+pub use train::{Metric, Optimizer, Precision, Schedule, Train};
 
 /// The libtorch release that every neural stage is built against. It enters their fingerprints: another release may
 /// round differently.

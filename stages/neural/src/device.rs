@@ -56,6 +56,30 @@ pub fn choose(gpu: Option<u32>) -> Device {
     }
 }
 
+/// Bytes in use: on the GPU by everybody, libtorch's reserve counted, which is what must fit; on a CPU by this process.
+pub fn memory_used(device: Device) -> Option<u64> {
+    if device.is_cuda() {
+        return gpu_memory_used();
+    }
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib << 10)
+}
+
+/// Asks the CUDA runtime that libtorch has loaded, about the device in use.
+fn gpu_memory_used() -> Option<u64> {
+    type MemGetInfo = unsafe extern "C" fn(*mut usize, *mut usize) -> i32;
+    let (mut free, mut total) = (0_usize, 0_usize);
+    // SAFETY: the library is already in this process, so opening it runs nothing; the function has had this signature since
+    // CUDA 2.0 (CUDA Runtime API, "cudaMemGetInfo") and writes one size through each pointer.
+    let status = unsafe {
+        let library = Library::open(Some("libcudart.so.13"), RTLD_NOW).ok()?;
+        let ask = library.get::<MemGetInfo>(b"cudaMemGetInfo\0").ok()?;
+        ask(&raw mut free, &raw mut total)
+    };
+    (status == 0).then_some(total.saturating_sub(free) as u64)
+}
+
 /// Lets libtorch use `threads` threads for one operation.
 pub fn use_threads(threads: usize) {
     tch::set_num_threads(threads.clamp(1, 1024) as i32);
@@ -64,6 +88,14 @@ pub fn use_threads(threads: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_in_use_follows_what_is_allocated() {
+        let before = memory_used(Device::Cpu).unwrap();
+        let big = tch::Tensor::ones([64 << 20], (tch::Kind::Uint8, Device::Cpu));
+        let after = memory_used(Device::Cpu).unwrap();
+        assert!(after >= before + (60 << 20), "{before} {after} {big:?}");
+    }
 
     #[test]
     fn without_a_gpu_the_cpu_computes() {

@@ -114,7 +114,7 @@ pub(crate) fn device_name(device: tch::Device) -> String {
 
 impl From<ModelError> for StageError {
     fn from(error: ModelError) -> Self {
-        let memory = error.to_string().contains("memory");
+        let memory = error.is_out_of_memory();
         let failed = Self::failed(error);
         if memory { failed.with_hint("smaller batches need less memory: lower `batch_secs`") } else { failed }
     }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use neural_spec::{Finetune, HeadSpec, Method, Misfit, Scope};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tch::{Device, TchError, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 pub use self::merge::merge;
 use crate::adapters::Adapters;
@@ -88,6 +88,16 @@ fn difference(expected: &Base, found: &Base) -> String {
     format!("{shape}it belongs to {expected}, this one is {found}")
 }
 
+impl ModelError {
+    /// Whether memory ran out.
+    pub fn is_out_of_memory(&self) -> bool {
+        let Self::Torch(error) = self else { return false };
+        // The words of libtorch's allocators, on a GPU and on a CPU.
+        let text = first_line(error);
+        ["out of memory", "can't allocate memory", "not enough memory"].iter().any(|words| text.contains(words))
+    }
+}
+
 /// libtorch puts a C++ stack trace behind its message.
 fn first_line(error: &TchError) -> String {
     error.to_string().lines().next().unwrap_or_default().to_owned()
@@ -136,6 +146,8 @@ pub struct Model {
     head: Classification,
     last_state: LastState,
     device: Device,
+    /// What its weights are in.
+    kind: Kind,
 }
 
 /// The last entry of a mix of layers. The two agree for post-norm encoders.
@@ -189,6 +201,7 @@ impl Model {
             head_weights,
             last_state: LastState::default(),
             device,
+            kind: Kind::Float,
         })
     }
 
@@ -220,6 +233,25 @@ impl Model {
     /// Which state of a pre-norm encoder closes the mix of layers. Only heads that mix layers ask.
     pub fn close_mix_with(&mut self, last: LastState) {
         self.last_state = last;
+    }
+
+    /// Rounds every weight to `kind`, and with it what is computed from now on. For training and answers in 16 bits; what is
+    /// to be saved is set in a model in 32 bits.
+    pub fn compute_in(&mut self, kind: Kind) -> Result<(), ModelError> {
+        if kind == Kind::Float {
+            return Ok(());
+        }
+        tch::no_grad(|| {
+            for tensor in self.tensors().values_mut() {
+                let rounded = tensor.f_to_kind(kind)?;
+                tensor.f_set_data(&rounded)?;
+            }
+            Ok::<_, TchError>(())
+        })?;
+        self.kind = kind;
+        // What it had made of the weights beforehand is made again.
+        self.encoder = Encoder::new(&self.config, &self.encoder_weights, &self.adapters)?;
+        Ok(())
     }
 
     /// Every tensor by its name in a full model, without peft's prefix. The tensors are handles.
@@ -270,7 +302,7 @@ impl Model {
         if rows == 0 || batch.num_samples.len() as i64 != rows || !batch.num_samples.iter().all(fits) {
             return Err(ModelError::Batch { rows, samples, lengths: batch.num_samples.clone() });
         }
-        let audio = batch.audio.f_to_device(self.device)?;
+        let audio = batch.audio.f_to_device(self.device)?.f_to_kind(self.kind)?;
         let tells = features || self.preprocessor.return_attention_mask;
         let num_samples = tells.then_some(batch.num_samples.as_slice());
         let mut states = Vec::new();
@@ -396,6 +428,7 @@ impl Model {
             head_weights: self.head_weights.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect(),
             last_state: self.last_state,
             device: self.device,
+            kind: self.kind,
         })
     }
 }

@@ -44,6 +44,11 @@ impl<W: Write> EventWriter<W> {
         self.record(&timed(step as f64, &event))
     }
 
+    /// Hands on what was buffered.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
     /// Gives the output back, flushed.
     pub fn finish(mut self) -> io::Result<W> {
         self.out.flush()?;

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use audio::schema::{Row, ShardWriter};
@@ -111,6 +113,31 @@ impl Bench {
             progress: Box::new(StopAt { stop: stop.clone(), step: stop_at }),
             stop,
         }
+    }
+
+    /// Trains in a worker process of its own and kills it at the first report from step `kill_at` on. True when it ended by itself.
+    fn train_in_worker(&self, params: &Train, out: &str, kill_at: u64) -> bool {
+        let job = self.job(out, &format!("{out}.resume"), u64::MAX);
+        let request = json!({
+            "kind": Train::KIND, "params": params, "inputs": job.inputs, "sources": {}, "places": {}, "partition": null,
+            "out": job.out, "resume": job.resume, "threads": 1, "gpu": null,
+        });
+        let program = env!("CARGO_BIN_EXE_sure-neural");
+        let mut worker = Command::new(program).arg("run").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut input = worker.stdin.take().unwrap();
+        writeln!(input, "{request}").unwrap();
+        let mut last = serde_json::Value::Null;
+        for line in BufReader::new(worker.stdout.take().unwrap()).lines() {
+            last = serde_json::from_str(&line.unwrap()).unwrap();
+            if last["event"] == "tick" && last["done"].as_u64().unwrap() >= kill_at {
+                worker.kill().unwrap(); // SIGKILL
+                worker.wait().unwrap();
+                return false;
+            }
+        }
+        worker.wait().unwrap();
+        assert_eq!(last["event"], "done", "{last}");
+        true
     }
 
     fn train(&self, params: &Train, out: &str) -> Summary {
@@ -232,6 +259,88 @@ fn stopped_and_resumed_equals_never_stopped() {
 }
 
 #[test]
+fn killed_at_random_steps_and_resumed_equals_never_killed() {
+    let kills = if std::env::var_os("RUN_SLOW_TESTS").is_some() { 10 } else { 2 };
+    eprintln!("{kills} kills; RUN_SLOW_TESTS=1 for ten");
+    let bench = Bench::new();
+    let params = params(json!({"epochs": null, "max_steps": 400, "eval_every": 50, "keep_checkpoints": 3}));
+    assert!(bench.train_in_worker(&params, "whole", u64::MAX));
+    let mut rng = neural::random::Rng::new(7);
+    let mut steps: Vec<u64> = (0..kills).map(|_| 1 + rng.below(390) as u64).collect();
+    steps.sort_unstable();
+    for step in steps {
+        bench.train_in_worker(&params, "parts", step);
+    }
+    assert!(bench.train_in_worker(&params, "parts", u64::MAX));
+    same_files(&bench.path("whole"), &bench.path("parts"));
+    assert_eq!(fs::read_dir(bench.path("parts/checkpoints")).unwrap().count(), 3);
+}
+
+#[test]
+fn sixteen_bits_learn_too_and_leave_what_is_frozen_as_it_was() {
+    let bench = Bench::new();
+    let change = json!({"epochs": 12, "learning_rate": 5e-3, "weight_decay": 0});
+    let mut losses = vec![];
+    for precision in ["fp32", "bf16"] {
+        let mut params = params(change.clone());
+        params.precision = serde_json::from_value(precision.into()).unwrap();
+        losses.push(bench.train(&params, precision).best_value.unwrap());
+    }
+    assert!((losses[0] - losses[1]).abs() < 0.15, "{losses:?}");
+    // Frozen convolutions and, with an adapter, the whole encoder are as they came.
+    let start = files(&bench.path("encoder"));
+    let mut frozen = params(json!({"method": {"name": "finetune", "scope": "all_but_conv"}, "epochs": 2}));
+    frozen.precision = neural_spec::Precision::Bf16;
+    bench.train(&frozen, "frozen");
+    let read = |bytes: &[u8]| -> BTreeMap<String, Vec<u8>> {
+        let tensors = safetensors::SafeTensors::deserialize(bytes).unwrap();
+        let conv = tensors.tensors().into_iter().filter(|(name, _)| name.contains("feature_extractor"));
+        conv.map(|(name, view)| (name.trim_start_matches("wav2vec2.").to_owned(), view.data().to_vec())).collect()
+    };
+    let trained = fs::read(bench.path("frozen/checkpoint/model.safetensors")).unwrap();
+    let before = read(&start[Path::new("model.safetensors")]);
+    assert!(!before.is_empty());
+    assert_eq!(read(&trained), before);
+}
+
+#[test]
+fn sixteen_bits_resume_too() {
+    let bench = Bench::new();
+    let params = params(json!({"precision": "bf16"}));
+    bench.train(&params, "whole");
+    assert!(matches!(run(&params, &bench.job("parts", "resume", 1)), Err(StageError::Stopped)));
+    run(&params, &bench.job("parts", "resume", u64::MAX)).unwrap();
+    same_files(&bench.path("whole"), &bench.path("parts"));
+}
+
+#[test]
+fn one_batch_is_learned_by_heart() {
+    let bench = Bench::new();
+    let change = json!({"overfit_batch": true, "epochs": null, "max_steps": 150, "learning_rate": 5e-3, "accumulation": 1, "eval_every": 75});
+    let summary = bench.train(&params(change), "trained");
+    assert_eq!(summary.steps, 150);
+    let events = fs::read(bench.path("trained/events").join(neural::tensorboard::FILE_NAME)).unwrap();
+    assert!(!events.is_empty());
+    assert!(summary.curve[1].train_loss < 0.2, "{:?}", summary.curve);
+}
+
+#[test]
+fn with_rare_saves_the_best_is_a_saved_point() {
+    let bench = Bench::new();
+    let change = json!({"epochs": null, "max_steps": 20, "eval_every": 2, "save_every": 8});
+    let summary = bench.train(&params(change), "trained");
+    assert!([8, 16].contains(&summary.best_step), "{}", summary.best_step);
+    assert_eq!(summary.curve.len(), 10);
+}
+
+#[test]
+fn a_metric_of_another_task_is_refused() {
+    let bench = Bench::new();
+    let error = run(&params(json!({"metric": "wer"})), &bench.job("out", "resume", u64::MAX)).unwrap_err();
+    assert!(error.to_string().contains("`wer` is not measured") && error.to_string().contains("accuracy"), "{error}");
+}
+
+#[test]
 fn a_torn_state_is_set_aside_and_the_end_is_the_same() {
     let bench = Bench::new();
     let params = params(json!({}));
@@ -311,6 +420,18 @@ fn a_run_away_training_names_its_utterances() {
     let change = json!({"learning_rate": 1e30, "warmup_ratio": 0, "max_grad_norm": 1e30, "epochs": 50});
     let error = run(&params(change), &bench.job("out", "resume", u64::MAX)).unwrap_err();
     assert!(error.to_string().contains("clip-"), "{error}");
+    assert_eq!(files(&bench.path("out")).len(), 0);
+}
+
+#[test]
+fn absurd_learning_rates_are_refused_or_end_without_harm() {
+    let bench = Bench::new();
+    assert_eq!(params(json!({"learning_rate": 0})).check()[0].0, "learning_rate");
+    // It either runs away, which is an error that names the clips, or ends with a point that was measured.
+    match run(&params(json!({"learning_rate": 1e9})), &bench.job("out", "resume", u64::MAX)) {
+        Ok(()) => assert!(Summary::read(&bench.path("out")).unwrap().best_value.is_none_or(f64::is_finite)),
+        Err(error) => assert!(error.to_string().contains("clip-"), "{error}"),
+    }
 }
 
 #[test]
@@ -348,7 +469,7 @@ fn train_on_front(bench: &Bench, params: &Train, out: &str) -> Result<Summary, S
 }
 
 fn losses(summary: &Summary) -> Vec<f64> {
-    summary.curve.iter().flat_map(|point| [f64::from(point.train_loss), point.dev_loss]).collect()
+    summary.curve.iter().flat_map(|point| [f64::from(point.train_loss), point.value(neural_spec::Metric::Loss)]).collect()
 }
 
 #[test]

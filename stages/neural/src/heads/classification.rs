@@ -84,6 +84,7 @@ impl Classification {
             None => mean(&states[states.len() - 1])?,
         }; // (B, H)
         let [weight, bias] = &self.projector;
+        let pooled = pooled.f_to_kind(weight.kind())?;
         let projected = pooled.f_linear(weight, Some(bias))?;
         let [weight, bias] = &self.classifier;
         projected.f_linear(weight, Some(bias))

@@ -1,9 +1,11 @@
 //! What happened during training: every update and every evaluation.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter};
 use std::path::Path;
 
+use neural_spec::Metric;
 use serde::{Deserialize, Serialize};
 
 use crate::tensorboard::{EventWriter, FILE_NAME};
@@ -20,7 +22,7 @@ pub struct History {
 /// One update.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Update {
-    /// Mean cross entropy of its utterances, before the update, in nats.
+    /// Mean loss of its utterances, before the update, in nats.
     pub loss: f32,
     /// Norm of the gradient before clipping.
     pub gradient_norm: f32,
@@ -29,7 +31,7 @@ pub struct Update {
 }
 
 /// One evaluation on the dev set.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// Updates before it.
     pub step: u64,
@@ -37,45 +39,61 @@ pub struct Evaluation {
     pub epoch: f64,
     /// Mean loss of the updates since the evaluation before.
     pub train_loss: f32,
-    /// Mean cross entropy on the dev set, in nats.
-    pub dev_loss: f64,
-    /// Share of utterances with the right class.
-    pub dev_accuracy: f64,
-    /// Mean of the classes' F1.
-    pub dev_macro_f1: f64,
-    /// The same weighted by the classes' utterances.
-    pub dev_weighted_f1: f64,
+    /// What was measured, by the metric's name behind `dev_`; none where it was not a number.
+    #[serde(flatten)]
+    pub dev: BTreeMap<String, Option<f64>>,
+}
+
+impl Evaluation {
+    /// Puts measured values under their names.
+    pub fn name(metrics: &[Metric], values: &[f64]) -> BTreeMap<String, Option<f64>> {
+        let named = metrics.iter().zip(values);
+        named.map(|(metric, &value)| (format!("dev_{}", metric.name()), value.is_finite().then_some(value))).collect()
+    }
+
+    /// A measured value; not a number when it was none, or not measured.
+    pub fn value(&self, metric: Metric) -> f64 {
+        self.dev.get(&format!("dev_{}", metric.name())).copied().flatten().unwrap_or(f64::NAN)
+    }
+}
+
+impl Update {
+    /// What TensorBoard shows of it.
+    pub(crate) fn scalars(&self) -> [(&'static str, f32); 3] {
+        [
+            ("train/loss", self.loss),
+            ("train/gradient_norm", self.gradient_norm),
+            ("train/learning_rate", self.learning_rate as f32),
+        ]
+    }
 }
 
 impl History {
-    /// Mean loss of the updates since the last evaluation; not a number when there were none.
+    /// Mean loss of the updates since the last evaluation; 0 when there were none.
     pub fn recent_loss(&self) -> f32 {
         let since = self.evaluations.last().map_or(0, |last| last.step as usize).min(self.updates.len());
         let recent = &self.updates[since..];
-        recent.iter().map(|update| update.loss).sum::<f32>() / recent.len() as f32
+        recent.iter().map(|update| update.loss).sum::<f32>() / recent.len().max(1) as f32
     }
 
-    /// Writes an event file for TensorBoard into `folder`.
+    /// Writes an event file for TensorBoard into `folder`. The same history gives the same bytes.
     pub fn write_events(&self, folder: &Path) -> io::Result<()> {
         let mut events = EventWriter::new(BufWriter::new(File::create(folder.join(FILE_NAME))?))?;
         let mut evaluations = self.evaluations.iter().peekable();
         for (update, step) in self.updates.iter().zip(1..) {
-            let values = [
-                ("train/loss", update.loss),
-                ("train/gradient_norm", update.gradient_norm),
-                ("train/learning_rate", update.learning_rate as f32),
-            ];
-            events.scalars(step, &values)?;
-            while let Some(dev) = evaluations.next_if(|dev| dev.step <= step) {
-                let values = [
-                    ("dev/loss", dev.dev_loss),
-                    ("dev/accuracy", dev.dev_accuracy),
-                    ("dev/macro_f1", dev.dev_macro_f1),
-                    ("dev/weighted_f1", dev.dev_weighted_f1),
-                ];
-                events.scalars(dev.step, &values.map(|(tag, value)| (tag, value as f32)))?;
+            events.scalars(step, &update.scalars())?;
+            while let Some(evaluation) = evaluations.next_if(|evaluation| evaluation.step <= step) {
+                write_evaluation(&mut events, evaluation)?;
             }
         }
         events.finish().map(drop)
     }
+}
+
+/// Adds an evaluation's values to an event file.
+pub(crate) fn write_evaluation<W: io::Write>(events: &mut EventWriter<W>, evaluation: &Evaluation) -> io::Result<()> {
+    let values = evaluation.dev.iter().filter_map(|(name, value)| Some((name.replacen('_', "/", 1), (*value)? as f32)));
+    let values: Vec<(String, f32)> = values.collect(); // dev_macro_f1 -> dev/macro_f1
+    let borrowed: Vec<(&str, f32)> = values.iter().map(|(tag, value)| (tag.as_str(), *value)).collect();
+    events.scalars(evaluation.step, &borrowed)
 }

@@ -1,25 +1,31 @@
-//! AdamW over one flat tensor.
+//! Updates of one flat tensor: AdamW and its relatives.
 //!
-//! All trained tensors are made views of one long vector, so that an update is a dozen operations however many tensors there
-//! are, and the state of training is four vectors.
+//! All trained tensors are made views of one long vector, and their gradients of another, so that an update is a dozen
+//! operations however many tensors there are, and the state of training is four vectors.
+//!
+//! With 16-bit numbers the tensors are views of a rounded copy, which is made anew after every update of the 32-bit one. No part
+//! of a model needs to know: it computes in the format of its weights.
 
+use neural_spec::Optimizer;
 use tch::{Kind, TchError, Tensor, no_grad};
 
-/// The constants of AdamW.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct AdamW {
-    /// Decay rates of the first and second moment.
+/// A rule and its constants.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Constants {
+    /// How a gradient becomes an update.
+    pub rule: Optimizer,
+    /// Decay rates of Adam's first and second moment.
     pub betas: [f64; 2],
-    /// Guard against division by zero.
+    /// Adam's guard against division by zero.
     pub epsilon: f64,
-    /// Decoupled weight decay.
+    /// Weight decay.
     pub weight_decay: f64,
 }
 
 /// The trained tensors as one vector, and the moments of their gradients.
 #[derive(Debug)]
 pub struct Parameters {
-    tensors: Vec<Tensor>,
+    named: Vec<(String, Tensor)>,
     /// All values, in order of the tensors. (P)
     pub values: Tensor,
     /// Decaying mean of the gradient. (P)
@@ -28,71 +34,156 @@ pub struct Parameters {
     pub second: Tensor,
     /// 1 where weight decay applies, 0 where not. (P)
     decays: Tensor,
+    /// What the tensors' gradients are views of, in the tensors' format. (P)
+    gradient: Tensor,
+    /// Tensors of fewer than 32 bits, and what adds up their gradients.
+    rounded: Option<Rounded>,
+}
+
+#[derive(Debug)]
+struct Rounded {
+    /// The values as the tensors see them. (P)
+    values: Tensor,
+    /// Sum of the gradients of an update's micro batches. (P)
+    sum: Tensor,
 }
 
 impl Parameters {
-    /// Makes the tensors views of one vector; they keep their values and must not be given other storage afterwards.
-    /// `decays` says by name which are pulled towards zero.
+    /// Makes the tensors views of one vector of `kind`; they must not be given other storage afterwards. In 32 bits they keep
+    /// their values. `decays` says by name which are pulled towards zero.
     ///
     /// Errors: what libtorch reports, for example that memory ran out.
-    pub fn new(named: Vec<(String, Tensor)>, decays: impl Fn(&str) -> bool) -> Result<Self, TchError> {
-        let kept: Vec<Tensor> =
-            named.iter().map(|(name, tensor)| tensor.ones_like().detach() * f64::from(decays(name))).collect();
-        let mut tensors: Vec<Tensor> = named.into_iter().map(|(_, tensor)| tensor).collect();
-        no_grad(|| {
-            let values = flatten(&tensors)?;
-            let mut start = 0;
-            for tensor in &mut tensors {
+    pub fn new(mut named: Vec<(String, Tensor)>, kind: Kind, decays: impl Fn(&str) -> bool) -> Result<Self, TchError> {
+        if named.is_empty() {
+            return Err(TchError::Shape("nothing is trained".to_owned()));
+        }
+        let device = named[0].1.device();
+        let (values, decays) = no_grad(|| {
+            let flat = |(_, tensor): &(String, Tensor)| tensor.f_to_kind(Kind::Float)?.f_reshape(-1);
+            let values = Tensor::f_cat(&named.iter().map(flat).collect::<Result<Vec<_>, TchError>>()?, 0)?;
+            let decay = |(name, tensor): &(String, Tensor)| {
+                Tensor::f_full([tensor.numel() as i64], f64::from(u8::from(decays(name))), (Kind::Float, device))
+            };
+            let decays = Tensor::f_cat(&named.iter().map(decay).collect::<Result<Vec<_>, TchError>>()?, 0)?;
+            Ok::<_, TchError>((values, decays))
+        })?;
+        let gradient = values.f_to_kind(kind)?.f_zeros_like()?;
+        let rounded = (kind != Kind::Float)
+            .then(|| Ok::<_, TchError>(Rounded { values: values.f_to_kind(kind)?, sum: values.f_zeros_like()? }))
+            .transpose()?;
+        let storage = rounded.as_ref().map_or(&values, |rounded| &rounded.values);
+        let mut start = 0;
+        for (_, tensor) in &mut named {
+            let (shape, count) = (tensor.size(), tensor.numel() as i64);
+            let view = |whole: &Tensor| whole.f_narrow(0, start, count)?.f_view(shape.as_slice());
+            no_grad(|| tensor.f_set_data(&view(storage)?))?;
+            // libtorch makes a gradient at the first backward pass; from then on it adds to what it finds.
+            tensor.f_sum(kind)?.f_backward()?;
+            tensor.grad().f_set_data(&view(&gradient)?)?;
+            start += count;
+        }
+        let (first, second) = (values.f_zeros_like()?, values.f_zeros_like()?);
+        Ok(Self { named, values, first, second, decays, gradient, rounded })
+    }
+
+    /// The trained tensors by name, in 32 bits, as they are now.
+    ///
+    /// Errors: what libtorch reports.
+    pub fn named_values(&self, values: &Tensor) -> Result<Vec<(String, Tensor)>, TchError> {
+        let mut start = 0;
+        self.named
+            .iter()
+            .map(|(name, tensor)| {
                 let count = tensor.numel() as i64;
-                let view = values.f_narrow(0, start, count)?.f_view(tensor.size().as_slice())?;
-                tensor.f_set_data(&view)?;
+                let part = values.f_narrow(0, start, count)?.f_view(tensor.size().as_slice())?;
                 start += count;
-            }
-            let (first, second) = (values.f_zeros_like()?, values.f_zeros_like()?);
-            Ok(Self { tensors, values, first, second, decays: flatten(&kept)? })
-        })
+                Ok((name.clone(), part))
+            })
+            .collect()
     }
 
-    /// The gradient since the last call as one vector (P), which the tensors then forget. Zero where a tensor got none.
+    /// Sets all values.
     ///
     /// Errors: what libtorch reports.
-    pub fn take_gradient(&mut self) -> Result<Tensor, TchError> {
+    pub fn set(&mut self, values: &Tensor) -> Result<(), TchError> {
         no_grad(|| {
-            let grads: Vec<Tensor> = self
-                .tensors
-                .iter()
-                .map(|tensor| {
-                    let grad = tensor.grad();
-                    if grad.defined() { grad } else { tensor.zeros_like() }
-                })
-                .collect();
-            let flat = flatten(&grads)?;
-            for tensor in &mut self.tensors {
-                tensor.zero_grad();
-            }
-            Ok(flat)
+            self.values.f_copy_(values)?;
+            self.round()
         })
     }
 
-    /// One update. `step` counts from 1; `rate` is the learning rate.
+    fn round(&mut self) -> Result<(), TchError> {
+        match &mut self.rounded {
+            Some(rounded) => rounded.values.f_copy_(&self.values),
+            None => Ok(()),
+        }
+    }
+
+    /// To be called after the backward pass of each micro batch: sums of many gradients need 32 bits.
     ///
-    /// Source: Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2, in the order of operations of PyTorch's AdamW.
     /// Errors: what libtorch reports.
-    pub fn update(&mut self, gradient: &Tensor, optimizer: &AdamW, rate: f64, step: u64) -> Result<(), TchError> {
-        let [beta1, beta2] = optimizer.betas;
+    pub fn collect_gradient(&mut self) -> Result<(), TchError> {
+        let Some(rounded) = &mut self.rounded else { return Ok(()) };
+        no_grad(|| {
+            let _ = rounded.sum.f_add_(&self.gradient)?;
+            let _ = self.gradient.f_zero_()?;
+            Ok(())
+        })
+    }
+
+    /// The gradient of an update as one vector (P), to be scaled and used in place. Zero where a tensor got none.
+    pub fn gradient(&mut self) -> &mut Tensor {
+        self.rounded.as_mut().map_or(&mut self.gradient, |rounded| &mut rounded.sum)
+    }
+
+    /// Sets the gradient to zero, for the next update.
+    ///
+    /// Errors: what libtorch reports.
+    pub fn forget_gradient(&mut self) -> Result<(), TchError> {
+        let _ = self.gradient.f_zero_()?;
+        if let Some(rounded) = &mut self.rounded {
+            let _ = rounded.sum.f_zero_()?;
+        }
+        Ok(())
+    }
+
+    /// One update with [`Self::gradient`], which is zero afterwards. `step` counts from 1; `rate` is the learning rate.
+    ///
+    /// The operations and their order are those of PyTorch's optimizers.
+    /// Errors: what libtorch reports.
+    pub fn update(&mut self, constants: &Constants, rate: f64, step: u64) -> Result<(), TchError> {
+        let Constants { rule, betas: [beta1, beta2], epsilon, weight_decay } = constants;
         let step = step as f64;
         no_grad(|| {
-            if optimizer.weight_decay > 0.0 {
-                let shrink = self.decays.f_mul_scalar(-rate * optimizer.weight_decay)?.f_add_scalar_(1.0)?;
-                let _ = self.values.f_mul_(&shrink)?;
+            let gradient = self.rounded.as_mut().map_or(&mut self.gradient, |rounded| &mut rounded.sum);
+            if *weight_decay > 0.0 {
+                if matches!(rule, Optimizer::Adamw {}) {
+                    let shrink = self.decays.f_mul_scalar(-rate * weight_decay)?.f_add_scalar_(1.0)?;
+                    let _ = self.values.f_mul_(&shrink)?;
+                } else {
+                    let pull = self.decays.f_mul(&self.values)?.f_mul_scalar_(*weight_decay)?;
+                    let _ = gradient.f_add_(&pull)?;
+                }
             }
-            let _ = self.first.f_lerp_(gradient, 1.0 - beta1)?;
-            let square = gradient.f_mul(gradient)?.f_mul_scalar_(1.0 - beta2)?;
-            let _ = self.second.f_mul_scalar_(beta2)?.f_add_(&square)?;
-            let root = self.second.f_sqrt()?.f_div_scalar_((1.0 - beta2.powf(step)).sqrt())?.f_add_scalar_(optimizer.epsilon)?;
-            let change = self.first.f_div(&root)?.f_mul_scalar_(-rate / (1.0 - beta1.powf(step)))?;
-            let _ = self.values.f_add_(&change)?;
-            Ok(())
+            match rule {
+                Optimizer::Adamw {} | Optimizer::Adam {} => {
+                    let _ = self.first.f_lerp_(gradient, 1.0 - beta1)?;
+                    let square = gradient.f_mul(gradient)?.f_mul_scalar_(1.0 - beta2)?;
+                    let _ = self.second.f_mul_scalar_(*beta2)?.f_add_(&square)?;
+                    let root = (1.0 - beta2.powf(step)).sqrt();
+                    let root = self.second.f_sqrt()?.f_div_scalar_(root)?.f_add_scalar_(*epsilon)?;
+                    let change = self.first.f_div(&root)?.f_mul_scalar_(-rate / (1.0 - beta1.powf(step)))?;
+                    let _ = self.values.f_add_(&change)?;
+                }
+                Optimizer::Sgd { momentum, nesterov } => {
+                    let _ = self.first.f_mul_scalar_(*momentum)?.f_add_(gradient)?;
+                    let ahead = nesterov.then(|| self.first.f_mul_scalar(*momentum)?.f_add(gradient)).transpose()?;
+                    let change = ahead.as_ref().unwrap_or(&self.first).f_mul_scalar(-rate)?;
+                    let _ = self.values.f_add_(&change)?;
+                }
+            }
+            self.round()?;
+            self.forget_gradient()
         })
     }
 }
@@ -108,27 +199,32 @@ pub fn clip(gradient: &mut Tensor, max_norm: f64) -> Result<Tensor, TchError> {
     Ok(norm)
 }
 
-fn flatten(tensors: &[Tensor]) -> Result<Tensor, TchError> {
-    let flat: Vec<Tensor> = tensors.iter().map(|tensor| tensor.f_reshape(-1)).collect::<Result<_, _>>()?;
-    Tensor::f_cat(&flat, 0)?.f_to_kind(Kind::Float)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::train::golden::{self, Golden};
 
+    fn flatten(tensors: &[Tensor]) -> Tensor {
+        Tensor::cat(&tensors.iter().map(|tensor| tensor.reshape(-1)).collect::<Vec<_>>(), 0)
+    }
+
     /// The constants of an optimiser in the manifest's words: `adamw: lr 3e-3, betas 0.9 0.98, eps 1e-6, decay 0.05; ...`.
-    fn constants(what: &str, name: &str) -> (f64, AdamW) {
+    fn constants(what: &str, name: &str) -> (f64, Constants) {
         let part = what.split(';').find_map(|part| part.trim().strip_prefix(&format!("{name}: "))).unwrap();
         let words: Vec<&str> = part.split([' ', ',']).filter(|word| !word.is_empty()).collect();
         let after = |name: &str, offset: usize| {
             let at = words.iter().position(|word| *word == name)?;
             words.get(at + offset)?.parse::<f64>().ok()
         };
-        let betas = [after("betas", 1).unwrap(), after("betas", 2).unwrap()];
-        let optimizer = AdamW { betas, epsilon: after("eps", 1).unwrap(), weight_decay: after("decay", 1).unwrap_or(0.0) };
-        (after("lr", 1).unwrap(), optimizer)
+        let rule = match name {
+            "adamw" => Optimizer::Adamw {},
+            "sgd" => Optimizer::Sgd { momentum: after("momentum", 1).unwrap(), nesterov: words.contains(&"nesterov") },
+            _ => Optimizer::Adam {},
+        };
+        // Where nothing is said, PyTorch's own.
+        let betas = [after("betas", 1).unwrap_or(0.9), after("betas", 2).unwrap_or(0.999)];
+        let weight_decay = after("decay", 1).or(after("L2", 1)).unwrap_or(0.0);
+        (after("lr", 1).unwrap(), Constants { rule, betas, epsilon: after("eps", 1).unwrap_or(1e-8), weight_decay })
     }
 
     fn check(golden: &Golden, name: &str) {
@@ -138,16 +234,16 @@ mod tests {
             .collect();
         assert!(!tensors.is_empty());
         let count = tensors.len();
-        let mut parameters = Parameters::new(tensors, |_| true).unwrap();
+        let mut parameters = Parameters::new(tensors, Kind::Float, |_| true).unwrap();
         for step in 0.. {
             let grads: Option<Vec<Tensor>> = (0..count).map(|i| golden.get(&format!("{name}.grad.{step}.{i}"))).collect();
             let Some(grads) = grads else {
                 assert!(step > 0);
                 return;
             };
-            let gradient = flatten(&grads).unwrap();
-            parameters.update(&gradient, &optimizer, rate, step + 1).unwrap();
-            for (i, tensor) in parameters.tensors.iter().enumerate() {
+            parameters.gradient().copy_(&flatten(&grads));
+            parameters.update(&optimizer, rate, step + 1).unwrap();
+            for (i, (_, tensor)) in parameters.named.iter().enumerate() {
                 golden.check(&format!("{name}.after.{step}.{i}"), tensor);
             }
         }
@@ -156,8 +252,9 @@ mod tests {
     #[test]
     fn updates_are_those_of_the_reference() {
         let Some(golden) = golden::open("train", "optimizers") else { return };
-        check(&golden, "adamw");
-        check(&golden, "adam");
+        for name in ["adamw", "adam", "adam_l2", "sgd"] {
+            check(&golden, name);
+        }
     }
 
     #[test]
@@ -165,7 +262,7 @@ mod tests {
         let Some(golden) = golden::open("train", "optimizers") else { return };
         let max_norm: f64 = golden.what.rsplit("global norm to ").next().unwrap().trim().parse().unwrap();
         let grads: Vec<Tensor> = (0..).map_while(|i| golden.get(&format!("clip.grad.{i}"))).collect();
-        let mut flat = flatten(&grads).unwrap();
+        let mut flat = flatten(&grads);
         let norm = clip(&mut flat, max_norm).unwrap();
         golden.check("clip.total_norm", &norm.view(1));
         let mut start = 0;
@@ -176,21 +273,46 @@ mod tests {
         }
     }
 
+    fn leaf(values: &[f32]) -> Tensor {
+        Tensor::from_slice(values).set_requires_grad(true)
+    }
+
     #[test]
     fn tensors_stay_views_of_the_vector() {
-        let named = vec![
-            ("a".to_owned(), Tensor::from_slice(&[1.0_f32, 2.0]).set_requires_grad(true)),
-            ("b".to_owned(), Tensor::from_slice(&[3.0_f32]).set_requires_grad(true)),
-        ];
+        let named = vec![("a".to_owned(), leaf(&[1.0, 2.0])), ("b".to_owned(), leaf(&[3.0]))];
         let [a, b] = [named[0].1.shallow_clone(), named[1].1.shallow_clone()];
-        let mut parameters = Parameters::new(named, |name| name == "a").unwrap();
-        (&a * &a).sum(Kind::Float).backward();
-        let gradient = parameters.take_gradient().unwrap();
-        assert_eq!(Vec::<f32>::try_from(&gradient).unwrap(), [2.0, 4.0, 0.0]);
-        assert_eq!(Vec::<f32>::try_from(&parameters.take_gradient().unwrap()).unwrap(), [0.0; 3]);
-        let still = AdamW { betas: [0.9, 0.999], epsilon: 1e-8, weight_decay: 1.0 };
-        parameters.update(&Tensor::zeros([3], (Kind::Float, tch::Device::Cpu)), &still, 0.5, 1).unwrap();
-        assert_eq!(Vec::<f32>::try_from(&a).unwrap(), [0.5, 1.0]);
-        assert_eq!(Vec::<f32>::try_from(&b).unwrap(), [3.0], "exempt from decay");
+        let mut parameters = Parameters::new(named, Kind::Float, |name| name == "a").unwrap();
+        let floats = |tensor: &Tensor| Vec::<f32>::try_from(tensor).unwrap();
+        assert_eq!(floats(parameters.gradient()), [0.0; 3]);
+        for _ in 0..2 {
+            (&a * &a).sum(Kind::Float).backward();
+            parameters.collect_gradient().unwrap();
+        }
+        assert_eq!(floats(parameters.gradient()), [4.0, 8.0, 0.0], "of two micro batches, and none where there is none");
+        parameters.forget_gradient().unwrap();
+        assert_eq!(floats(&a.grad()), [0.0; 2], "gradients are views too");
+        let still = Constants { rule: Optimizer::Adamw {}, betas: [0.9, 0.999], epsilon: 1e-8, weight_decay: 1.0 };
+        parameters.update(&still, 0.5, 1).unwrap();
+        assert_eq!(floats(&a), [0.5, 1.0]);
+        assert_eq!(floats(&b), [3.0], "exempt from decay");
+    }
+
+    #[test]
+    fn sixteen_bits_lose_no_small_update() {
+        // Half a rounding step of a 16-bit 1 is 2^-9: updates of a hundredth of that would never move it.
+        let named = vec![("a".to_owned(), leaf(&[1.0]))];
+        let a = named[0].1.shallow_clone();
+        let mut parameters = Parameters::new(named, Kind::BFloat16, |_| false).unwrap();
+        assert_eq!(a.kind(), Kind::BFloat16);
+        let optimizer = Constants { rule: Optimizer::Adamw {}, betas: [0.0, 0.0], epsilon: 0.0, weight_decay: 0.0 };
+        // With these constants a step is the rate, whatever the gradient.
+        for step in 1..=1000 {
+            (&a * 3.0).sum(Kind::Float).backward();
+            parameters.collect_gradient().unwrap();
+            assert!((parameters.gradient().double_value(&[0]) - 3.0).abs() < 1e-6);
+            parameters.update(&optimizer, 1e-5, step).unwrap();
+        }
+        assert!((parameters.values.double_value(&[0]) - 0.99).abs() < 1e-4);
+        assert!((a.double_value(&[0]) - 0.99).abs() < 4e-3, "and the tensor follows");
     }
 }

@@ -29,16 +29,17 @@ impl Patience {
         Self { limit, higher_is_better, threshold, best: None, without: 0 }
     }
 
-    /// Takes the next evaluation. An improvement of at most the threshold is the new best, and still counts as none: this is how
-    /// transformers keeps the best checkpoint and stops. What is not a number never improves.
-    pub fn observe(&mut self, value: f64) -> Verdict {
+    /// Takes the next evaluation, and whether its point is saved: only a saved one can be the best, and before the first of
+    /// them every evaluation counts as an improvement. An improvement of at most the threshold is the new best, and still counts
+    /// as none: this is how transformers keeps the best checkpoint and stops. What is not a number never improves.
+    pub fn observe(&mut self, value: f64, saved: bool) -> Verdict {
         let gain = match self.best {
             None if value.is_nan() => f64::NAN,
             None => f64::INFINITY,
             Some(best) if self.higher_is_better => value - best,
             Some(best) => best - value,
         };
-        let best = gain > 0.0;
+        let best = saved && gain > 0.0;
         self.without = if gain > self.threshold { 0 } else { self.without + 1 };
         if best {
             self.best = Some(value);
@@ -65,7 +66,7 @@ mod tests {
             let higher = case["greater_is_better"].as_bool().unwrap();
             let mut patience = Patience::new(limit, higher, case["threshold"].as_f64().unwrap());
             let values: Vec<f64> = serde_json::from_value(case["values"].clone()).unwrap();
-            let stopped = values.iter().position(|&value| patience.observe(value).stop);
+            let stopped = values.iter().position(|&value| patience.observe(value, true).stop);
             assert_eq!(stopped.map(|at| at as u64), case["stops_after_evaluation"].as_u64(), "{case}");
             assert_eq!(patience.best(), case["best"].as_f64(), "{case}");
         }
@@ -74,8 +75,22 @@ mod tests {
     #[test]
     fn a_tie_is_no_improvement_and_the_first_value_is() {
         let mut patience = Patience::new(Some(2), true, 0.0);
-        assert_eq!(patience.observe(0.5), Verdict { best: true, stop: false });
-        assert_eq!(patience.observe(0.5), Verdict { best: false, stop: false });
-        assert_eq!(patience.observe(f64::NAN), Verdict { best: false, stop: true });
+        assert_eq!(patience.observe(0.5, true), Verdict { best: true, stop: false });
+        assert_eq!(patience.observe(0.5, true), Verdict { best: false, stop: false });
+        assert_eq!(patience.observe(f64::NAN, true), Verdict { best: false, stop: true });
+    }
+    #[test]
+    fn with_rare_saves_the_earliest_stop_is_that_of_the_reference() {
+        // Saves every 500 steps, evaluations every 25, patience 5: the published runs stopped at step 625 at the earliest.
+        let mut patience = Patience::new(Some(5), true, 0.0);
+        let stopped = (1..100).map(|k| 25 * k).find(|step| patience.observe(0.5, step % 500 == 0).stop);
+        assert_eq!(stopped, Some(625));
+        // A better evaluation between two saves resets the count, and is not the best.
+        let mut patience = Patience::new(Some(2), true, 0.0);
+        let verdicts: Vec<_> = [(0.5, true), (0.4, false), (0.9, false), (0.4, false), (0.6, true)]
+            .map(|(value, saved)| patience.observe(value, saved))
+            .into();
+        assert!(verdicts.iter().all(|verdict| !verdict.stop));
+        assert_eq!(patience.best(), Some(0.6));
     }
 }

@@ -31,6 +31,7 @@ pub fn factor(schedule: &Schedule, step: u64, warmup: u64, total: u64) -> f64 {
             half_cosine(if step < start { 0.0 } else { share_of(step - start, total - start).min(1.0) })
         }
         Schedule::TriStage { hold_ratio } => tri_stage(step, (warmup + part(hold_ratio, total)).min(total), total),
+        Schedule::TriStageUntil { until } => tri_stage(step, part(until, total), total),
     }
 }
 
@@ -102,6 +103,12 @@ mod tests {
                     Schedule::WarmupStableDecay { decay_ratio: int("num_decay_steps") as f64 / total as f64 }
                 }
                 "warmup_constant_linear" => {
+                    let published = Schedule::TriStageUntil { until: int("constant_until") as f64 / total as f64 };
+                    close(
+                        kind,
+                        &(0..count).map(|step| factor(&published, step, warmup, total)).collect::<Vec<_>>(),
+                        &case["factors"],
+                    );
                     let hold = int("constant_until") - warmup;
                     Schedule::TriStage { hold_ratio: hold as f64 / total as f64 }
                 }
@@ -119,6 +126,16 @@ mod tests {
             let found: Vec<f64> = (0..count).map(|step| factor(&schedule, step, warmup, total)).collect();
             close(kind, &found, &case["factors"]);
         }
+    }
+
+    #[test]
+    fn the_published_plateau_may_end_before_the_warm_up() {
+        // FLEURS as published: 1000 steps of warm-up in about 2050, and a line that begins at 40 % of them.
+        let rate = |step| factor(&Schedule::TriStageUntil { until: 0.4 }, step, 1000, 2050);
+        assert!((rate(999) - 0.999).abs() < 1e-12);
+        assert!((rate(1000) - 1050.0 / 1230.0).abs() < 1e-12); // 0.854
+        let sound = |step| factor(&Schedule::TriStage { hold_ratio: 0.4 }, step, 1000, 2050);
+        assert!((sound(1000) - 1.0).abs() < 1e-12 && (sound(1819) - 1.0).abs() < 1e-12 && sound(1821) < 1.0);
     }
 
     #[test]

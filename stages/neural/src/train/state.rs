@@ -4,6 +4,7 @@
 //! state            8 bytes: length of the head; the head: JSON; vectors of 32-bit floats; 32 bytes: BLAKE3 of all before
 //! state.previous   the one before
 //! state.damaged    one that could not be read, set aside
+//! point-STEP       the trained values at a step, in the same form
 //! lock             held while a process works here
 //! ```
 //!
@@ -48,6 +49,7 @@ const FORMAT: u32 = 1;
 const STATE: &str = "state";
 const PREVIOUS: &str = "state.previous";
 const DAMAGED: &str = "state.damaged";
+const POINT: &str = "point-";
 const LOCK_POLL: Duration = Duration::from_millis(100);
 
 impl StateFolder {
@@ -105,6 +107,42 @@ impl StateFolder {
             }
         }
         None
+    }
+}
+
+/// Points of a training that are kept, by step.
+impl StateFolder {
+    /// Keeps the trained values of a step.
+    ///
+    /// Errors: a folder that cannot be written.
+    pub fn keep_point(&self, step: u64, values: &[f32]) -> Result<(), StageError> {
+        let (new, point) = (self.folder.join("point.new"), self.point_path(step));
+        write(&new, &step, &[values]).map_err(StageError::io("write", &new))?;
+        fs::rename(&new, &point).map_err(StageError::io("rename", &new))
+    }
+
+    /// The trained values of a step that was kept.
+    ///
+    /// Errors: a file that cannot be read or is damaged.
+    pub fn point(&self, step: u64) -> Result<Vec<f32>, StageError> {
+        let path = self.point_path(step);
+        let mut found = read::<u64>(&path).map_err(StageError::io("read", &path))?;
+        found.vectors.pop().ok_or_else(|| StageError::io("read", &path)(damaged("it holds no values")))
+    }
+
+    /// Removes all points but those of some steps. To be called when no saved state names the others any longer.
+    pub fn drop_points(&self, kept: &[u64]) {
+        for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let step = name.to_str().and_then(|name| name.strip_prefix(POINT)?.parse().ok());
+            if step.is_some_and(|step: u64| !kept.contains(&step)) {
+                let _ = fs::remove_file(entry.path()); // one that stays takes room, and goes with the folder
+            }
+        }
+    }
+
+    fn point_path(&self, step: u64) -> PathBuf {
+        self.folder.join(format!("{POINT}{step}"))
     }
 }
 
@@ -241,6 +279,18 @@ mod tests {
             fs::write(&path, &whole[..length]).unwrap();
             assert_eq!(load(&state).0, Some(1), "cut to {length} bytes");
         }
+    }
+
+    #[test]
+    fn points_are_kept_until_they_are_dropped() {
+        let (_folder, state) = folder();
+        for step in [5, 10, 15] {
+            state.keep_point(step, &[step as f32, 0.5]).unwrap();
+        }
+        state.drop_points(&[5, 15]);
+        assert_eq!(state.point(15).unwrap(), [15.0, 0.5]);
+        assert!(state.point(10).is_err());
+        assert_eq!(state.point(5).unwrap(), [5.0, 0.5]);
     }
 
     #[test]

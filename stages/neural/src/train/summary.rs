@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use neural_spec::{HeadSpec, Method, Metric};
+use neural_spec::{HeadSpec, Method, Metric, Precision};
 use pipeline::StageError;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,8 @@ pub struct Summary {
     pub parameters: ParameterCounts,
     /// What was compared on the dev set.
     pub metric: Metric,
+    /// What it was computed in.
+    pub precision: Precision,
     /// Its best value; none when it never was a number.
     pub best_value: Option<f64>,
     /// The update after which it was reached, whose parameters these are.
