@@ -68,9 +68,15 @@ pub(crate) struct Target {
 /// How the workflow and the machine are set.
 #[derive(Args, Clone, Default)]
 pub(crate) struct Place {
-    /// Change a setting or restrict the matrix of the workflow: `--set corpus=fsdd --set method=lora,finetune`
+    /// Change a setting, restrict the matrix, or set a parameter of a stage: `--set method=lora,bitfit --set train.patience=3`
     #[arg(long = "set", value_name = "NAME=VALUE[,VALUE]", value_parser = pair)]
     pub(crate) set: Vec<(String, String)>,
+    /// End every training after so many updates, to see whether all works: short for `--set peft.train.max_steps=N`
+    #[arg(long, value_name = "N")]
+    pub(crate) max_steps: Option<u32>,
+    /// Let every update of a training see the first one's batches, to see whether it can learn: `--set peft.train.overfit_batch=true`
+    #[arg(long)]
+    pub(crate) overfit_batch: bool,
     /// Where a corpus is on this machine: `--corpus fsdd=/data/fsdd`
     #[arg(long, value_name = "NAME=FOLDER", value_parser = pair)]
     pub(crate) corpus: Vec<(String, String)>,

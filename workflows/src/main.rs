@@ -6,6 +6,7 @@ mod commands;
 mod console;
 mod library;
 mod opening;
+mod overrides;
 mod problem;
 mod settings;
 mod stages;

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli::{Place, Target};
 use crate::library;
+use crate::overrides;
 use crate::problem::problem;
 use crate::settings::Settings;
 use crate::stages::registry;
@@ -57,7 +58,7 @@ pub(crate) struct Request {
 impl Asking {
     pub(crate) fn new(target: &Target) -> Result<Self> {
         let settings = Settings::load(&target.place.machine, &target.place.corpus)?;
-        let mut set: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let mut set = overrides::for_training(target.place.max_steps, target.place.overfit_batch);
         for (name, values) in &target.place.set {
             set.insert(name.clone(), values.split(',').map(|value| value.trim().to_owned()).collect());
         }
@@ -88,8 +89,9 @@ impl Asking {
     /// Builds the graph.
     pub(crate) fn open(self) -> Result<Opening> {
         let question = self.question();
-        let workflow = build(&self.spec, &self.registry, &self.request.set, &self.request.targets)?;
-        let Self { settings, store, request, .. } = self;
+        let Self { settings, registry, store, request, mut spec } = self;
+        let axes = overrides::apply(&mut spec, &request.set)?;
+        let workflow = build(&spec, &registry, &axes, &request.targets)?;
         Ok(Opening { settings, workflow, store, request, question })
     }
 }
