@@ -41,6 +41,19 @@ pub enum Event {
         /// How long it took last time.
         expected_secs: Option<f64>,
     },
+    /// How far the run is; about once a second while something runs (see [`crate::run::Patience`]).
+    Progress {
+        /// Nodes that are up to date by now, reused ones included.
+        done: usize,
+        /// Nodes that run.
+        running: usize,
+        /// Nodes that will run.
+        to_run: usize,
+        /// Nodes of which is not known yet whether they are needed.
+        unsure: usize,
+        /// How long the rest takes at most, going by earlier executions; none when nothing is known.
+        secs_left: Option<f64>,
+    },
     /// See [`crate::JobProgress::tick`].
     Tick {
         /// The node.

@@ -1,5 +1,6 @@
 //! Why a node runs, or ran: the difference of two records, followed upstream to the file or parameter that began it.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 
@@ -11,7 +12,7 @@ use crate::graph::Workflow;
 use crate::manifest::{Change, INPUT, Manifest};
 use crate::plan::{Plan, Reason, Verdict};
 use crate::store::{Store, StoreError};
-use crate::traces::TraceId;
+use crate::traces::{RunRow, TraceId};
 
 /// Why a node is, was or will be run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -40,6 +41,17 @@ pub enum Fate {
     LastRan,
     /// It is up to date and ran only once.
     FirstRun,
+    /// How it ended in an earlier run, because of what follows.
+    InRun {
+        /// The run's number.
+        run: i64,
+        /// See [`crate::traces::Step::state`]; `reused` also for a node that simply stayed as it was.
+        state: String,
+        /// The error, or what kept it from running.
+        message: Option<String>,
+        /// Why it ran, in few words.
+        why: Option<String>,
+    },
 }
 
 /// An outside file that differs.
@@ -62,7 +74,86 @@ const DEPTH: usize = 100;
 /// [`StoreError`]
 pub fn explain(workflow: &Workflow, plan: &Plan, node: NodeIndex, store: &Store) -> Result<Explanation, StoreError> {
     let verdicts = plan.verdicts.iter().map(|(node, verdict)| (*node, verdict)).collect();
-    Walk { workflow, verdicts, store, seen: HashSet::new() }.explain(node, DEPTH)
+    Walk { workflow, verdicts, store, past: &Latest(store), seen: HashSet::new() }.explain(node, DEPTH)
+}
+
+/// Explains what became of a node in an earlier run, by the difference to the run before in which it was another. None when
+/// that run knows nothing of the node.
+///
+/// # Errors
+/// [`StoreError`]
+pub fn explain_past(
+    workflow: &Workflow,
+    run: &RunRow,
+    node: NodeIndex,
+    store: &Store,
+) -> Result<Option<Explanation>, StoreError> {
+    let key = workflow.key(&workflow.graph[node]);
+    let past = Past::new(store, run)?;
+    let step = store.steps(run.id)?.into_iter().find(|step| step.node == key);
+    let pair = past.pair(&key)?;
+    if step.is_none() && pair.is_none() {
+        return Ok(None);
+    }
+    let mut explanation = match pair {
+        Some(_) => Walk { workflow, verdicts: HashMap::new(), store, past: &past, seen: HashSet::new() }.last_run(node, DEPTH)?,
+        None => bare(workflow, node),
+    };
+    let (state, message, why) =
+        step.map_or_else(|| ("reused".to_owned(), None, None), |step| (step.state, step.message, step.why));
+    explanation.fate = Fate::InRun { run: run.id, state, message, why };
+    Ok(Some(explanation))
+}
+
+/// What a node was made by, and what had made it before.
+trait Traced {
+    fn pair(&self, node: &str) -> Result<Option<(TraceId, Option<TraceId>)>, StoreError>;
+}
+
+/// As of now.
+struct Latest<'a>(&'a Store);
+
+impl Traced for Latest<'_> {
+    fn pair(&self, node: &str) -> Result<Option<(TraceId, Option<TraceId>)>, StoreError> {
+        self.0.latest(node)
+    }
+}
+
+/// As of an earlier run: what its nodes were made by, and those of the runs before it, which are looked at as they are needed.
+struct Past<'a> {
+    store: &'a Store,
+    now: HashMap<String, TraceId>,
+    /// The runs before of the same workflow, newest first.
+    earlier: Vec<i64>,
+    looked_at: RefCell<Vec<HashMap<String, TraceId>>>,
+}
+
+impl<'a> Past<'a> {
+    fn new(store: &'a Store, run: &RunRow) -> Result<Self, StoreError> {
+        let all = store.runs(usize::MAX >> 1)?.into_iter();
+        let earlier = all.filter(|row| row.id < run.id && row.workflow == run.workflow).map(|row| row.id).collect();
+        Ok(Self { store, now: members(store, run.id)?, earlier, looked_at: RefCell::default() })
+    }
+}
+
+fn members(store: &Store, run: i64) -> Result<HashMap<String, TraceId>, StoreError> {
+    Ok(store.members(run)?.into_iter().map(|member| (member.node, member.trace)).collect())
+}
+
+impl Traced for Past<'_> {
+    fn pair(&self, node: &str) -> Result<Option<(TraceId, Option<TraceId>)>, StoreError> {
+        let Some(now) = self.now.get(node).copied() else { return Ok(None) };
+        let mut looked_at = self.looked_at.borrow_mut();
+        for (number, run) in self.earlier.iter().enumerate() {
+            if number == looked_at.len() {
+                looked_at.push(members(self.store, *run)?);
+            }
+            if let Some(before) = looked_at[number].get(node).filter(|before| **before != now) {
+                return Ok(Some((now, Some(*before))));
+            }
+        }
+        Ok(Some((now, None)))
+    }
 }
 
 /// The way upstream.
@@ -70,6 +161,7 @@ struct Walk<'a> {
     workflow: &'a Workflow,
     verdicts: HashMap<NodeIndex, &'a Verdict>,
     store: &'a Store,
+    past: &'a dyn Traced,
     /// What was explained already: without this, every diamond of the graph would double the explanation.
     seen: HashSet<NodeIndex>,
 }
@@ -102,7 +194,9 @@ impl Walk<'_> {
 
     /// Why an up-to-date node ran the last time.
     fn last_run(&mut self, node: NodeIndex, depth: usize) -> Result<Explanation, StoreError> {
-        let Some((now, before)) = manifests(self.workflow, node, self.store)? else { return Ok(bare(self.workflow, node)) };
+        let Some((now, before)) = manifests(self.workflow, node, self.store, self.past)? else {
+            return Ok(bare(self.workflow, node));
+        };
         let mut explanation = Explanation { fate: Fate::LastRan, ..bare(self.workflow, node) };
         if depth > 0 && self.seen.insert(node) {
             explanation.changes = now.since(&before);
@@ -126,7 +220,7 @@ impl Walk<'_> {
     }
 
     fn files(&self, node: NodeIndex, changes: &[Change]) -> Result<Vec<FileChange>, StoreError> {
-        if changes.iter().any(is_source) { source_files(self.workflow, node, self.store) } else { Ok(vec![]) }
+        if changes.iter().any(is_source) { source_files(self.workflow, node, self.store, self.past) } else { Ok(vec![]) }
     }
 }
 
@@ -137,20 +231,30 @@ fn bare(workflow: &Workflow, node: NodeIndex) -> Explanation {
 }
 
 /// The manifests a node had last and before.
-fn manifests(workflow: &Workflow, node: NodeIndex, store: &Store) -> Result<Option<(Manifest, Manifest)>, StoreError> {
+fn manifests(
+    workflow: &Workflow,
+    node: NodeIndex,
+    store: &Store,
+    past: &dyn Traced,
+) -> Result<Option<(Manifest, Manifest)>, StoreError> {
     let key = workflow.key(&workflow.graph[node]);
-    let Some((now, Some(before))) = store.latest(&key)? else { return Ok(None) };
+    let Some((now, Some(before))) = past.pair(&key)? else { return Ok(None) };
     Ok(store.trace(now)?.zip(store.trace(before)?).map(|(now, before)| (now.manifest, before.manifest)))
 }
 
-fn is_source(change: &Change) -> bool {
+pub(crate) fn is_source(change: &Change) -> bool {
     change.field.starts_with("input.source ")
 }
 
 /// The files that differ between the trees a source node saw last and before.
-fn source_files(workflow: &Workflow, node: NodeIndex, store: &Store) -> Result<Vec<FileChange>, StoreError> {
+fn source_files(workflow: &Workflow, node: NodeIndex, store: &Store, past: &dyn Traced) -> Result<Vec<FileChange>, StoreError> {
     let key = workflow.key(&workflow.graph[node]);
-    let Some((now, Some(before))) = store.latest(&key)? else { return Ok(vec![]) };
+    let Some((now, Some(before))) = past.pair(&key)? else { return Ok(vec![]) };
+    files_between(now, before, store)
+}
+
+/// The outside files that differ between what two executions saw.
+pub(crate) fn files_between(now: TraceId, before: TraceId, store: &Store) -> Result<Vec<FileChange>, StoreError> {
     let (new, old) = (kept_files(now, store)?, kept_files(before, store)?);
     let names: std::collections::BTreeSet<&String> = new.keys().chain(old.keys()).collect();
     let change = |path: &String| FileChange { path: path.clone(), old: old.get(path).cloned(), new: new.get(path).cloned() };

@@ -1,5 +1,6 @@
 //! Plans and runs a graph of cached stages; knows nothing of what the stages do.
 
+pub mod compare;
 mod digest;
 pub mod draw;
 pub mod event;

@@ -68,8 +68,8 @@ pub(crate) fn read(term: &Located<Term>, mistakes: &mut Vec<Mistake>) -> Limits 
     limits
 }
 
-/// `90s`, `30m`, `2h`, `1d`
-fn duration(text: &str) -> Option<Duration> {
+/// Reads a duration: `250ms`, `90s`, `30m`, `2h`, `1d`. None when it is something else, or no time at all.
+pub fn duration(text: &str) -> Option<Duration> {
     let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match &text[number.len()..] {
         "ms" => return number.parse().ok().filter(|millis| *millis > 0).map(Duration::from_millis),

@@ -25,6 +25,7 @@ mod survey;
 mod round;
 
 mod crew;
+mod forecast;
 mod ready;
 
 mod node;
@@ -82,7 +83,7 @@ pub struct Patience {
     pub pause: Duration,
     /// The longest pause between two attempts.
     pub longest_pause: Duration,
-    /// Between two writes of the status file (see [`status()`]).
+    /// Between two writes of the status file (see [`status()`]), and between two tellings of [`Event::Progress`].
     pub status: Duration,
 }
 
@@ -236,11 +237,11 @@ impl Session<'_> {
 }
 
 /// The file name of a node's log.
-pub fn log_name(node: &Node) -> String {
+pub fn log_name(id: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.,=#[]".contains(c) { c } else { '_' };
-    let mut name: String = node.id.chars().map(plain).collect();
+    let mut name: String = id.chars().map(plain).collect();
     if name.len() > 180 {
-        name = format!("{}-{}", &name[..160], Digest::of(node.id.as_bytes()).short());
+        name = format!("{}-{}", &name[..160], Digest::of(id.as_bytes()).short());
     }
     name + ".log"
 }
@@ -248,12 +249,13 @@ pub fn log_name(node: &Node) -> String {
 /// The folder for the logs of what runs while planning, outside any run.
 const NO_RUN: i64 = 0;
 
+/// The time, in milliseconds since 1970.
 #[expect(clippy::disallowed_methods, reason = "the time of a run goes into the record, never into an output")]
-pub(crate) fn now_ms() -> i64 {
+pub fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
 
 /// Where a node's log lies.
 fn log_of(store: &Store, run: i64, node: &Node) -> PathBuf {
-    store.root().join("logs").join(run.to_string()).join(log_name(node))
+    store.root().join("logs").join(run.to_string()).join(log_name(&node.id))
 }

@@ -190,6 +190,21 @@ impl<'a> Schedule<'a> {
         }
     }
 
+    /// Whether a node is up to date.
+    pub fn is_done(&self, node: NodeIndex) -> bool {
+        self.states[node.index()] == State::Done
+    }
+
+    /// Whether a node runs now.
+    pub fn is_running(&self, node: NodeIndex) -> bool {
+        self.states[node.index()] == State::Running
+    }
+
+    /// Whether a node has still to come, or runs.
+    pub fn is_open(&self, node: NodeIndex) -> bool {
+        !matches!(self.states[node.index()], State::Done | State::Failed | State::Blocked(_) | State::Absent)
+    }
+
     /// Number of nodes that run now.
     pub fn running(&self) -> usize {
         self.running.len()

@@ -200,9 +200,10 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// The same request with a deadline of its own.
+    /// The same request with a deadline; of several, the earliest counts.
     #[must_use]
     pub fn until(&self, deadline: Instant) -> Self {
+        let deadline = self.deadline.map_or(deadline, |earlier| earlier.min(deadline));
         Self { asked: Arc::clone(&self.asked), deadline: Some(deadline) }
     }
     /// Asks for the end.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
+mod history;
 mod mistakes;
 mod reruns;
 mod survival;

@@ -1,8 +1,11 @@
 //! The commands and their options.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::commands::{diff::DiffArgs, store::StoreCommand};
 
 /// Runs speech benchmarks as reproducible workflows.
 ///
@@ -36,10 +39,17 @@ pub(crate) enum Command {
     Why(WhyArgs),
     /// Draw a workflow as DOT, SVG or Mermaid
     Graph(GraphArgs),
-    /// List earlier runs, newest first
+    /// List earlier runs, newest first, or the nodes of one
     Runs(RunsArgs),
+    /// Compare two runs: settings, parameters, inputs and scores
+    Diff(DiffArgs),
     /// Show the log of a node's last execution
     Log(LogArgs),
+    /// See what the store holds, free room in it, check it
+    #[command(subcommand)]
+    Store(StoreCommand),
+    /// Print the JSON Schema of workflow files, for editors
+    Schema,
     /// List workflows, stage kinds and corpora, or describe one of them
     List(ListArgs),
     /// Show how many parameters each method trains, task by task, and what share of the encoder that is
@@ -57,7 +67,7 @@ pub(crate) enum Command {
 /// Which workflow, on what.
 #[derive(Args, Clone, Default)]
 pub(crate) struct Target {
-    /// A workflow by name (see `sure list`) or a workflow file
+    /// A workflow by name (see `sure list`) or a workflow file; `WORKFLOW:TARGET` is a target of it
     pub(crate) workflow: String,
     /// Only these nodes and what they need: `train`, `train[method=lora]`, `shards#3`, `s*`
     pub(crate) targets: Vec<String>,
@@ -106,12 +116,17 @@ pub(crate) struct RunArgs {
     /// Go on with what does not depend on a failed node
     #[arg(long, short = 'k')]
     pub(crate) keep_going: bool,
-    /// Run these nodes even if nothing changed
-    #[arg(long, value_name = "NODE")]
-    pub(crate) force: Vec<String>,
+    #[command(flatten)]
+    pub(crate) choice: Choice,
     /// Only show the plan
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Stop cleanly after this time, as Ctrl-C does: `90s`, `30m`, `2h`
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) time_limit: Option<Duration>,
+    /// Write a timeline of the run for `chrome://tracing` or Perfetto
+    #[arg(long, value_name = "FILE")]
+    pub(crate) timeline: Option<PathBuf>,
     /// Print nothing but errors and results
     #[arg(long, short)]
     pub(crate) quiet: bool,
@@ -120,10 +135,23 @@ pub(crate) struct RunArgs {
     pub(crate) json: bool,
 }
 
+/// Which nodes are treated otherwise than the plan says.
+#[derive(Args, Clone, Default)]
+pub(crate) struct Choice {
+    /// Run these nodes even if nothing changed
+    #[arg(long, value_name = "NODE")]
+    pub(crate) force: Vec<String>,
+    /// Let only these nodes run, and take all others as they are
+    #[arg(long, value_name = "NODE")]
+    pub(crate) only: Vec<String>,
+}
+
 #[derive(Args)]
 pub(crate) struct PlanArgs {
     #[command(flatten)]
     pub(crate) target: Target,
+    #[command(flatten)]
+    pub(crate) choice: Choice,
     /// List reused nodes too
     #[arg(long, short)]
     pub(crate) all: bool,
@@ -138,6 +166,9 @@ pub(crate) struct WhyArgs {
     pub(crate) node: String,
     #[command(flatten)]
     pub(crate) place: Place,
+    /// Explain what became of it in an earlier run (see `sure runs`)
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) run: Option<i64>,
     /// Print the explanation as JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -156,6 +187,9 @@ pub(crate) struct GraphArgs {
     /// Draw every partition, not one box for all of them
     #[arg(long)]
     pub(crate) partitions: bool,
+    /// Draw one box for each stage, whatever its matrix [default: when there would be more than 60 boxes]
+    #[arg(long, conflicts_with = "partitions")]
+    pub(crate) stages: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -172,14 +206,29 @@ pub(crate) struct RunsArgs {
     /// How many
     #[arg(long, default_value_t = 20)]
     pub(crate) limit: usize,
+    /// Write a timeline of that run for `chrome://tracing` or Perfetto
+    #[arg(long, value_name = "FILE", requires = "run")]
+    pub(crate) timeline: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
 }
 
 #[derive(Args)]
 pub(crate) struct LogArgs {
-    /// A node, or the beginning of its name
+    /// A node, a pattern (`train[method=lora]`), or the beginning of a node's name
     pub(crate) node: String,
+    /// The log of this run [default: the last one in which the node was executed]
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) run: Option<i64>,
+    /// Only the last lines
+    #[arg(long, value_name = "LINES")]
+    pub(crate) tail: Option<usize>,
+    /// Only print where the log lies
+    #[arg(long)]
+    pub(crate) path: bool,
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
 }
@@ -321,6 +370,11 @@ pub(crate) struct CorpusCheckArgs {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
+}
+
+/// `90s`, `30m`, `2h`, `7d`
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    pipeline::limits::duration(text).ok_or_else(|| "expected a time such as 90s, 30m, 2h or 7d".to_owned())
 }
 
 /// `name=value`

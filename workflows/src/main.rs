@@ -25,7 +25,10 @@ fn main() -> ExitCode {
         Command::Why(args) => commands::why::why(args),
         Command::Graph(args) => commands::graph::graph(args),
         Command::Runs(args) => commands::runs::runs(args),
-        Command::Log(args) => commands::runs::log(args),
+        Command::Diff(args) => commands::diff::diff(args),
+        Command::Log(args) => commands::log::log(args),
+        Command::Store(command) => commands::store::store(command),
+        Command::Schema => commands::schema::schema(),
         Command::List(args) => commands::list::list(args),
         Command::Methods(args) => commands::methods::methods(args),
         Command::Doctor(args) => commands::doctor::doctor(args),
@@ -34,6 +37,12 @@ fn main() -> ExitCode {
         Command::Corpus(args) => commands::corpus::corpus(args),
     };
     outcome.unwrap_or_else(|error| {
+        let is_closed = |cause: &(dyn std::error::Error + 'static)| {
+            cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+        };
+        if error.chain().any(is_closed) {
+            return ExitCode::SUCCESS; // whoever reads our output has seen enough: `sure plan ... | head`
+        }
         problem::show(&error);
         ExitCode::from(2)
     })

@@ -1,18 +1,21 @@
 //! What most commands begin with: the workflow, the store and the machine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use petgraph::graph::NodeIndex;
 use pipeline::event::Progress;
 use pipeline::graph::{Workflow, build};
 use pipeline::memo::Question;
+use pipeline::mistake::suggest;
 use pipeline::registry::Registry;
 use pipeline::run::{RunError, Session, Survey};
 use pipeline::spec::Spec;
 use pipeline::store::Store;
+use pipeline::traces::RunRow;
 use pipeline::{Places, Stop};
 use serde::{Deserialize, Serialize};
 
@@ -64,11 +67,13 @@ impl Asking {
         }
         let here = std::env::current_dir().context("cannot find the current folder")?;
         let corpora = Places(target.place.corpus.iter().map(|(name, path)| (name.clone(), here.join(path))).collect());
-        let request = Request { workflow: target.workflow.clone(), set, targets: target.targets.clone(), corpora };
+        let (workflow, first) = workflow_and_target(&target.workflow);
+        let targets = first.into_iter().chain(target.targets.iter().map(String::as_str)).map(str::to_owned).collect();
+        let request = Request { workflow: workflow.to_owned(), set, targets, corpora };
         Self::with(settings, request)
     }
 
-    fn with(settings: Settings, request: Request) -> Result<Self> {
+    pub(crate) fn with(settings: Settings, request: Request) -> Result<Self> {
         let spec = library::find(&request.workflow)?;
         let registry = registry(&settings.worker);
         let store = Store::open(&settings.store)?;
@@ -96,6 +101,12 @@ impl Asking {
     }
 }
 
+/// `keyword_spotting:train[seed=1]` as workflow and target. A colon inside brackets is part of a value.
+pub(crate) fn workflow_and_target(text: &str) -> (&str, Option<&str>) {
+    let head = text.find('[').unwrap_or(text.len());
+    text[..head].rfind(':').map_or((text, None), |at| (&text[..at], Some(&text[at + 1..])))
+}
+
 /// What changes with every build of this program.
 fn program() -> String {
     let meta = std::env::current_exe().and_then(fs::metadata);
@@ -110,7 +121,7 @@ impl Opening {
 
     /// Opens the workflow of a node: the one it names, else that of the last run, set as it was then.
     pub(crate) fn of_node(node: &str, place: &Place) -> Result<(Self, String)> {
-        if let Some((workflow, node)) = node.split_once(':') {
+        if let (workflow, Some(node)) = workflow_and_target(node) {
             let target = Target { workflow: workflow.to_owned(), targets: vec![], place: place.clone() };
             return Ok((Self::new(&target)?, node.to_owned()));
         }
@@ -122,7 +133,14 @@ impl Opening {
                 format!("name the workflow too: `sure why keyword_spotting:{node}`"),
             ));
         };
-        let last: Request = serde_json::from_str(&last.request).context("the record of the last run cannot be read")?;
+        drop(store);
+        Self::as_in(&last, place).map(|opening| (opening, node.to_owned()))
+    }
+
+    /// Opens the workflow of an earlier run, all of it, set as it was then.
+    pub(crate) fn as_in(run: &RunRow, place: &Place) -> Result<Self> {
+        let last: Request =
+            serde_json::from_str(&run.request).with_context(|| format!("the record of run {} cannot be read", run.id))?;
         let mut place = place.clone();
         for (name, path) in &last.corpora.0 {
             if !place.corpus.iter().any(|(given, _)| given == name) {
@@ -135,7 +153,21 @@ impl Opening {
             }
         }
         let target = Target { workflow: last.workflow, targets: vec![], place };
-        Ok((Self::new(&target)?, node.to_owned()))
+        Self::new(&target)
+    }
+
+    /// The nodes that patterns name; a pattern without any is a mistake. `option` is how it was given.
+    pub(crate) fn find(&self, patterns: &[String], option: &str) -> Result<HashSet<NodeIndex>> {
+        let mut all = HashSet::new();
+        for pattern in patterns {
+            let found = self.workflow.find(pattern);
+            if found.is_empty() {
+                let known = self.workflow.order.iter().map(|node| &*self.workflow.graph[*node].stage);
+                return Err(problem(format!("{option} {pattern}: no such node"), suggest(pattern, known)));
+            }
+            all.extend(found);
+        }
+        Ok(all)
     }
 
     pub(crate) fn session(&self, progress: Arc<dyn Progress>, stop: Stop) -> Session<'_> {

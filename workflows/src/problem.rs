@@ -24,7 +24,7 @@ pub(crate) fn problem(message: impl Into<String>, hint: impl Into<String>) -> an
 
 /// Prints an error with its causes and its hint.
 pub(crate) fn show(error: &anyhow::Error) {
-    eprintln!("error: {error}");
+    eprintln!("{} {error}", console::style("error:").for_stderr().red().bold());
     let mut last = error.to_string();
     for cause in error.chain().skip(1) {
         let text = cause.to_string();

@@ -10,7 +10,8 @@
 //! wav2vec2-large = "/data/wav2vec2-large-xlsr-53-english"
 //! [pools]
 //! cpu = 8
-//! gpus = [0, 1]
+//! gpus = [0, 1]            # device ids; a node gets one of them for itself
+//! memory_mib = 64000       # what nodes that claim memory share
 //! ```
 
 use std::collections::BTreeMap;
@@ -89,6 +90,15 @@ impl Settings {
             gpus: written.pools.gpus.unwrap_or_else(gpus),
             memory_mib: written.pools.memory_mib,
         };
+        let mut devices = pools.gpus.clone();
+        devices.sort_unstable();
+        devices.dedup();
+        if devices.len() != pools.gpus.len() {
+            return Err(problem(
+                "`pools.gpus` names a device twice",
+                "each id stands for one device, which one node uses at a time",
+            ));
+        }
         if pools.cpu == 0 {
             return Err(problem("the cpu pool has no slot", "`pools.cpu` or --jobs should be at least 1"));
         }
@@ -112,7 +122,7 @@ fn read(path: &Path) -> Result<File> {
     let text = fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?;
     toml::from_str(&text).map_err(|error| {
         let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
-        let known = "known are `store`, `results`, `worker`, `[corpora]`, `[checkpoints]` and `[pools]` with `cpu` and `gpus`";
+        let known = "known are `store`, `results`, `worker`, `[corpora]`, `[checkpoints]` and `[pools]` with `cpu`, `gpus` and `memory_mib`";
         problem(format!("{}:{line}: {}", path.display(), error.message().trim()), known)
     })
 }

@@ -150,7 +150,7 @@ impl Session<'_> {
         let stop = deadline.map_or_else(|| self.stop.clone(), |deadline| self.stop.until(deadline));
         let ended = self.call(task, grant, out, resume, voice, patience, &stop);
         match limit {
-            Some(limit) if stop.expired() => Err(StageError::TimedOut { limit }),
+            Some(limit) if stop.expired() && !self.stop.expired() => Err(StageError::TimedOut { limit }),
             _ => ended,
         }
     }

@@ -68,7 +68,7 @@ impl Session<'_> {
         artifacts.sort_unstable_by_key(|artifact| artifact.0);
         artifacts.dedup();
         let sources = survey.trees.get(&index).cloned().unwrap_or_default();
-        let log = ledger.log_folder()?.join(log_name(node));
+        let log = ledger.log_folder()?.join(log_name(&node.id));
         Ok(Ready::Run(Task { node: index, manifest, inputs, artifacts, sources, log, forced }))
     }
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use petgraph::graph::NodeIndex;
 
 use super::crew::{Crew, Ended, Work};
+use super::forecast::{Forecast, Open, durations};
 use super::node::{DamagedInput, End, Task, retries};
 use super::ready::Ready;
 use super::report::{Ledger, Tried, outcome_of, why};
@@ -37,6 +38,7 @@ pub(super) struct Round<'r, 'l> {
     /// How long each node took last, by its index.
     secs: Vec<Option<f64>>,
     schedule: Schedule<'r>,
+    forecast: Forecast,
     /// What is queued, runs or rests.
     tasks: HashMap<NodeIndex, Attempt>,
     /// Nodes that are tried again, and when.
@@ -84,6 +86,7 @@ impl<'r, 'l> Round<'r, 'l> {
             verdicts,
             secs,
             schedule,
+            forecast: Forecast::new(options.patience.status),
             tasks,
             resting,
             left_alone,
@@ -138,7 +141,19 @@ impl<'r, 'l> Round<'r, 'l> {
                 Err(RecvTimeoutError::Disconnected) => unreachable!("the crew holds a sender"),
             }
             self.write_status();
+            self.tell_progress();
         }
+    }
+
+    fn tell_progress(&mut self) {
+        let Self { session, forecast, schedule, secs, tasks, verdicts, .. } = self;
+        let now = now_ms();
+        forecast.tell_when_due(session, schedule, secs, |node| {
+            let attempt = tasks.get(&node);
+            let running = attempt.filter(|_| schedule.is_running(node));
+            let running = running.map(|attempt| (now - attempt.tried.started_ms).max(0) as f64 / 1e3);
+            Open { running, unsure: attempt.is_none() && matches!(verdicts[node.index()], Some(Verdict::RunIf(_))) }
+        });
     }
 
     /// What becomes of a node whose inputs are all there.
@@ -313,28 +328,4 @@ impl<'r, 'l> Round<'r, 'l> {
             (tasks.get(&node).map_or(0, |attempt| attempt.tried.started_ms), secs[node.index()])
         });
     }
-}
-
-/// How long each node took when it last ran, by its index; where that is not known, how long others of its stage took.
-fn durations(session: &Session<'_>) -> Result<Vec<Option<f64>>, RunError> {
-    let workflow = session.workflow;
-    let mut secs = vec![None; workflow.graph.node_count()];
-    let times = session.store.durations(&workflow.name)?;
-    if times.is_empty() {
-        return Ok(secs);
-    }
-    let mut stages: HashMap<&str, (f64, f64)> = HashMap::new();
-    for node in &workflow.order {
-        let weight = &workflow.graph[*node];
-        if let Some(found) = times.get(&workflow.key(weight)) {
-            secs[node.index()] = Some(*found);
-            let (sum, count) = stages.entry(&weight.stage).or_default();
-            (*sum, *count) = (*sum + found, *count + 1.0);
-        }
-    }
-    for node in &workflow.order {
-        let mean = || stages.get(&*workflow.graph[*node].stage).map(|(sum, count)| sum / count);
-        secs[node.index()] = secs[node.index()].or_else(mean);
-    }
-    Ok(secs)
 }

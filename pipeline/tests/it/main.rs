@@ -16,6 +16,7 @@ mod house;
 mod big;
 mod disk;
 mod failures;
+mod history;
 mod honesty;
 mod housekeeping;
 mod includes;

@@ -1,11 +1,13 @@
 //! `sure graph`
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use petgraph::graph::NodeIndex;
 use pipeline::Stop;
 use pipeline::draw::{DrawNode, DrawState, Drawing};
 use pipeline::event::Deaf;
@@ -23,7 +25,14 @@ pub(crate) fn graph(args: &GraphArgs) -> Result<ExitCode> {
         Ok(survey) => Some(session.plan(&survey, &HashSet::new())?),
         Err(_) => None,
     };
-    let (nodes, edges) = fold(&opening.workflow, plan.as_ref(), args.partitions);
+    let failed = failed(&opening)?;
+    let states = States { plan: plan.as_ref(), failed: &failed };
+    let by = |grain: Grain| fold(&opening.workflow, &states, grain);
+    let (nodes, edges) = match () {
+        () if args.partitions => by(Grain::Node),
+        () if args.stages => by(Grain::Stage),
+        () => Some(by(Grain::Point)).filter(|(boxes, _)| boxes.len() <= MOST_BOXES).unwrap_or_else(|| by(Grain::Stage)),
+    };
     let drawing = Drawing { title: &opening.workflow.name, nodes: &nodes, edges: &edges };
     let text = match args.format {
         Form::Dot => drawing.dot(),
@@ -31,47 +40,93 @@ pub(crate) fn graph(args: &GraphArgs) -> Result<ExitCode> {
         Form::Mermaid => drawing.mermaid(),
     };
     match &args.output {
-        None => print!("{text}"),
+        None => io::stdout().write_all(text.as_bytes())?,
         Some(path) => fs::write(path, text).with_context(|| format!("cannot write `{}`", path.display()))?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// One box per node, or one for all partitions of a stage at a point.
-fn fold(workflow: &Workflow, plan: Option<&Plan>, partitions: bool) -> (Vec<DrawNode>, Vec<(usize, usize)>) {
-    let verdicts: BTreeMap<_, _> =
-        plan.iter().flat_map(|plan| plan.verdicts.iter().map(|(node, verdict)| (*node, verdict))).collect();
+/// With more boxes than this, one stands for a whole stage unless asked otherwise.
+const MOST_BOXES: usize = 60;
+
+/// What one box stands for.
+#[derive(Clone, Copy, PartialEq)]
+enum Grain {
+    Node,
+    /// All partitions of a stage at a point.
+    Point,
+    Stage,
+}
+
+/// What is known of the nodes.
+struct States<'a> {
+    plan: Option<&'a Plan>,
+    /// Nodes that failed in the last run, `workflow:node`.
+    failed: &'a HashSet<String>,
+}
+
+impl States<'_> {
+    fn of(&self, workflow: &Workflow) -> BTreeMap<NodeIndex, DrawState> {
+        let verdicts = self.plan.iter().flat_map(|plan| &plan.verdicts);
+        let state = |(node, verdict): &(NodeIndex, Verdict)| {
+            let state = match verdict {
+                Verdict::Reuse { .. } => DrawState::Reuse,
+                _ if self.failed.contains(&workflow.key(&workflow.graph[*node])) => DrawState::Failed,
+                Verdict::Run(_) => DrawState::Run,
+                Verdict::RunIf(_) => DrawState::Maybe,
+            };
+            (*node, state)
+        };
+        verdicts.map(state).collect()
+    }
+}
+
+/// The nodes that failed in the last run of this workflow.
+fn failed(opening: &Opening) -> Result<HashSet<String>> {
+    let last = opening.store.runs(usize::MAX >> 1)?.into_iter().find(|row| row.workflow == opening.workflow.name);
+    let Some(last) = last.filter(|row| row.outcome.is_some()) else { return Ok(HashSet::new()) };
+    let steps = opening.store.steps(last.id)?;
+    Ok(steps.into_iter().filter(|step| step.state == "failed").map(|step| step.node).collect())
+}
+
+/// The state of a box is that of the node which needs most attention.
+const BY_ATTENTION: [DrawState; 4] = [DrawState::Failed, DrawState::Run, DrawState::Maybe, DrawState::Reuse];
+
+fn fold(workflow: &Workflow, states: &States<'_>, grain: Grain) -> (Vec<DrawNode>, Vec<(usize, usize)>) {
+    let states = states.of(workflow);
     let mut boxes: Vec<DrawNode> = vec![];
     let mut counts: Vec<usize> = vec![];
     let mut names: BTreeMap<String, usize> = BTreeMap::new();
     let mut place = BTreeMap::new();
     for index in &workflow.order {
         let node = &workflow.graph[*index];
-        let name = if partitions { node.id.clone() } else { node.id.split('#').next().unwrap_or_default().to_owned() };
-        let state = verdicts.get(index).map_or(DrawState::Plain, |verdict| match verdict {
-            Verdict::Reuse { .. } => DrawState::Reuse,
-            Verdict::Run(_) => DrawState::Run,
-            Verdict::RunIf(_) => DrawState::Maybe,
-        });
+        let name = match grain {
+            Grain::Node => node.id.clone(),
+            Grain::Point => node.id.split('#').next().unwrap_or_default().to_owned(),
+            Grain::Stage => node.stage.to_string(),
+        };
+        let state = states.get(index).copied().unwrap_or(DrawState::Plain);
         let at = *names.entry(name.clone()).or_insert_with(|| {
             let mut lines = vec![node.stage.to_string()];
-            lines.extend(node.point.iter().map(|(axis, value)| format!("{axis} = {value}")));
+            if grain != Grain::Stage {
+                lines.extend(node.point.iter().map(|(axis, value)| format!("{axis} = {value}")));
+            }
+            lines.extend(node.partition.filter(|_| grain == Grain::Node).map(|number| format!("partition {number}")));
             boxes.push(DrawNode { id: name, lines, state });
             counts.push(0);
             boxes.len() - 1
         });
         counts[at] += 1;
-        boxes[at].state = [DrawState::Run, DrawState::Maybe, DrawState::Reuse]
-            .into_iter()
-            .find(|s| [state, boxes[at].state].contains(s))
-            .unwrap_or(state);
+        let both = [state, boxes[at].state];
+        boxes[at].state = BY_ATTENTION.into_iter().find(|state| both.contains(state)).unwrap_or(state);
         place.insert(*index, at);
     }
+    let many = if grain == Grain::Stage { "nodes" } else { "partitions" };
     for (node, count) in boxes.iter_mut().zip(&counts).filter(|(_, count)| **count > 1) {
-        node.lines.push(format!("{count} partitions"));
+        node.lines.push(format!("{count} {many}"));
     }
     let ends = workflow.graph.edge_indices().filter_map(|edge| workflow.graph.edge_endpoints(edge));
-    let edges: std::collections::BTreeSet<(usize, usize)> =
+    let edges: BTreeSet<(usize, usize)> =
         ends.filter_map(|(from, to)| Some((*place.get(&from)?, *place.get(&to)?))).filter(|(from, to)| from != to).collect();
     (boxes, edges.into_iter().collect())
 }

@@ -1,14 +1,18 @@
 //! One module per command.
 
 pub(crate) mod corpus;
+pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod graph;
 pub(crate) mod list;
+pub(crate) mod log;
 pub(crate) mod methods;
 pub(crate) mod plan;
 pub(crate) mod prepare;
 pub(crate) mod results;
 pub(crate) mod run;
 pub(crate) mod runs;
+pub(crate) mod schema;
+pub(crate) mod store;
 pub(crate) mod synth;
 pub(crate) mod why;

@@ -1,72 +1,133 @@
 //! `sure plan`
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Result;
+use petgraph::graph::NodeIndex;
 use pipeline::Stop;
 use pipeline::event::Deaf;
 use pipeline::graph::Workflow;
 use pipeline::manifest::{Change, INPUT};
 use pipeline::plan::{Plan, Reason, Verdict};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cli::PlanArgs;
+use crate::console::duration;
 use crate::opening::{Opening, survey};
 
 pub(crate) fn plan(args: &PlanArgs) -> Result<ExitCode> {
     let opening = Opening::new(&args.target)?;
+    let forced = opening.find(&args.choice.force, "--force")?;
+    let only = opening.find(&args.choice.only, "--only")?;
     let session = opening.session(Arc::new(Deaf), Stop::default());
     let survey = survey(&session)?;
-    let plan = session.plan(&survey, &std::collections::HashSet::new())?;
+    let plan = session.plan(&survey, &forced)?;
+    let shown = Shown { only: &only, all: args.all, expected: session.expected_secs(&plan)? };
     if args.json {
-        println!("{}", to_json(&opening.workflow, &plan));
+        writeln!(io::stdout(), "{}", shown.to_json(&opening.workflow, &plan))?;
     } else {
-        print_plan(&opening.workflow, &plan, args.all);
+        shown.print(&opening.workflow, &plan)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn to_json(workflow: &Workflow, plan: &Plan) -> serde_json::Value {
-    let nodes = plan.verdicts.iter().map(|(index, verdict)| {
-        let node = &workflow.graph[*index].id;
-        match verdict {
-            Verdict::Reuse { fingerprint, artifact } => {
-                json!({"node": node, "verdict": "reuse", "fingerprint": fingerprint, "artifact": artifact})
-            }
-            Verdict::Run(reason) => json!({"node": node, "verdict": "run", "reason": reason}),
-            Verdict::RunIf(open) => {
-                let open: Vec<&str> = open.iter().map(|from| workflow.graph[*from].id.as_str()).collect();
-                json!({"node": node, "verdict": "run_if", "changes": open})
-            }
-        }
-    });
-    json!({"workflow": workflow.name, "nodes": nodes.collect::<Vec<_>>()})
+/// How a plan is shown.
+pub(crate) struct Shown<'a> {
+    /// The only nodes that may run, when not empty.
+    pub(crate) only: &'a HashSet<NodeIndex>,
+    /// Whether reused nodes are listed too.
+    pub(crate) all: bool,
+    /// How long it takes at most, going by earlier executions.
+    pub(crate) expected: Option<f64>,
 }
 
-/// Prints a plan; partitions of a stage with the same fate share a line.
-pub(crate) fn print_plan(workflow: &Workflow, plan: &Plan, all: bool) {
-    let mut lines: Vec<(String, String, Vec<u32>)> = vec![];
-    let mut places: BTreeMap<(String, String), usize> = BTreeMap::new();
-    for (index, verdict) in &plan.verdicts {
-        let node = &workflow.graph[*index];
-        let name = node.id.split('#').next().unwrap_or_default().to_owned();
-        let fate = describe(workflow, verdict);
-        if !all && matches!(verdict, Verdict::Reuse { .. }) {
-            continue;
+impl Shown<'_> {
+    fn may_run(&self, node: NodeIndex) -> bool {
+        self.only.is_empty() || self.only.contains(&node)
+    }
+
+    /// For programs. Every node is there, in an order in which they could run.
+    pub(crate) fn to_json(&self, workflow: &Workflow, plan: &Plan) -> Value {
+        let id = |node: &NodeIndex| workflow.graph[*node].id.as_str();
+        let mut nodes = vec![];
+        for (index, verdict) in &plan.verdicts {
+            let node = &workflow.graph[*index];
+            let mut needs: Vec<&str> = node.inputs.iter().map(|edge| id(&edge.from)).collect();
+            needs.dedup();
+            let point: serde_json::Map<String, Value> =
+                node.point.iter().map(|(axis, value)| (axis.to_owned(), value.into())).collect();
+            let mut shown = json!({
+                "node": node.id, "stage": *node.stage, "kind": node.kind.name, "point": point, "partition": node.partition, "needs": needs,
+            });
+            let fate = match verdict {
+                Verdict::Reuse { fingerprint, artifact } => {
+                    json!({"verdict": "reuse", "fingerprint": fingerprint, "artifact": artifact})
+                }
+                _ if !self.may_run(*index) => json!({"verdict": "held"}),
+                Verdict::Run(reason) => json!({"verdict": "run", "reason": reason}),
+                Verdict::RunIf(open) => json!({"verdict": "run_if", "changes": open.iter().map(id).collect::<Vec<_>>()}),
+            };
+            for (name, value) in fate.as_object().into_iter().flatten() {
+                shown[name] = value.clone();
+            }
+            nodes.push(shown);
         }
-        let place = *places.entry((name.clone(), fate.clone())).or_insert_with(|| {
-            lines.push((name, fate, vec![]));
-            lines.len() - 1
-        });
-        lines[place].2.extend(node.partition);
+        let (reuse, run, run_if) = self.counts(plan);
+        let settings: serde_json::Map<String, Value> =
+            workflow.axes.iter().map(|(name, values)| (name.clone(), json!(values))).collect();
+        json!({
+            "workflow": workflow.name, "settings": settings, "counts": {"reuse": reuse, "run": run, "run_if": run_if},
+            "expected_secs": self.expected, "nodes": nodes,
+        })
     }
-    for (name, fate, partitions) in &lines {
-        println!("  {name}{}  {fate}", numbers(partitions));
+
+    fn counts(&self, plan: &Plan) -> (usize, usize, usize) {
+        let (reuse, ..) = plan.counts();
+        let mut rest = (0, 0);
+        for (_, verdict) in plan.verdicts.iter().filter(|(node, _)| self.may_run(*node)) {
+            match verdict {
+                Verdict::Reuse { .. } => {}
+                Verdict::Run(_) => rest.0 += 1,
+                Verdict::RunIf(_) => rest.1 += 1,
+            }
+        }
+        (reuse, rest.0, rest.1)
     }
-    let (reuse, run, maybe) = plan.counts();
-    println!("{}: {reuse} reused, {run} to run, {maybe} to run if an input changes", workflow.name);
+
+    /// For people; partitions of a stage with the same fate share a line.
+    pub(crate) fn print(&self, workflow: &Workflow, plan: &Plan) -> Result<()> {
+        let mut lines: Vec<(String, String, Vec<u32>)> = vec![];
+        let mut places: BTreeMap<(String, String), usize> = BTreeMap::new();
+        for (index, verdict) in &plan.verdicts {
+            let node = &workflow.graph[*index];
+            let is_reused = matches!(verdict, Verdict::Reuse { .. });
+            if is_reused && !self.all || !is_reused && !self.may_run(*index) {
+                continue;
+            }
+            let name = node.id.split('#').next().unwrap_or_default().to_owned();
+            let fate = describe(workflow, verdict);
+            let place = *places.entry((name.clone(), fate.clone())).or_insert_with(|| {
+                lines.push((name, fate, vec![]));
+                lines.len() - 1
+            });
+            lines[place].2.extend(node.partition);
+        }
+        for (name, fate, partitions) in &lines {
+            writeln!(io::stdout(), "  {name}{}  {fate}", numbers(partitions))?;
+        }
+        let (reuse, run, maybe) = self.counts(plan);
+        let time = self.expected.filter(|secs| *secs >= 1.0 && self.only.is_empty());
+        let time = time.map(|secs| format!("; at most {} going by earlier runs", duration(secs))).unwrap_or_default();
+        writeln!(io::stdout(), "{}: {reuse} reused, {run} to run, {maybe} to run if an input changes{time}", workflow.name)?;
+        let held = plan.verdicts.len() - reuse - run - maybe;
+        if held > 0 {
+            writeln!(io::stdout(), "{held} left alone: they are out of date, and --only names others")?;
+        }
+        Ok(())
+    }
 }
 
 fn describe(workflow: &Workflow, verdict: &Verdict) -> String {

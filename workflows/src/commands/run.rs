@@ -1,24 +1,25 @@
 //! `sure run`
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use pipeline::Stop;
 use pipeline::event::Progress;
 use pipeline::memo::{self, End, Standing};
-use pipeline::mistake::suggest;
 use pipeline::run::Options;
 use pipeline::store::Store;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::cli::RunArgs;
-use crate::commands::plan::print_plan;
+use crate::commands::plan::Shown;
 use crate::commands::results::{link_results, print_results};
-use crate::console;
+use crate::commands::runs::write_timeline;
+use crate::console::{self, duration};
 use crate::opening::{Asking, survey, with_hint};
-use crate::problem::problem;
 use crate::settings::Settings;
 
 /// Exit code of a run that was stopped by a signal, as shells report SIGINT.
@@ -28,8 +29,11 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     let asking = Asking::new(&args.target)?;
     let stop = Stop::default();
     listen_for_signals(&stop)?;
+    let stop = args.time_limit.map_or_else(|| stop.clone(), |limit| stop.until(Instant::now() + limit));
     let progress: Arc<dyn Progress> = console::pick(args.quiet, args.json);
-    if args.force.is_empty()
+    if args.choice.force.is_empty()
+        && args.choice.only.is_empty()
+        && args.timeline.is_none()
         && !args.dry_run
         && let Some(standing) = stand_still(&asking, &*progress)?
     {
@@ -38,26 +42,37 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     }
     let opening = asking.open()?;
     let session = opening.session(Arc::clone(&progress), stop);
-    let mut options = Options { keep_going: args.keep_going, ..Options::default() };
-    options.request = serde_json::to_string(&opening.request)?;
-    for pattern in &args.force {
-        let found = opening.workflow.find(pattern);
-        if found.is_empty() {
-            let known = opening.workflow.order.iter().map(|node| &*opening.workflow.graph[*node].stage);
-            return Err(problem(format!("--force {pattern}: no such node"), suggest(pattern, known)));
-        }
-        options.forced.extend(found);
-    }
+    let options = Options {
+        keep_going: args.keep_going,
+        forced: opening.find(&args.choice.force, "--force")?,
+        only: opening.find(&args.choice.only, "--only")?,
+        request: serde_json::to_string(&opening.request)?,
+        ..Options::default()
+    };
     if args.dry_run {
         let survey = survey(&session)?;
         let plan = session.plan(&survey, &options.forced)?;
-        print_plan(&opening.workflow, &plan, false);
+        let shown = Shown { only: &options.only, all: false, expected: session.expected_secs(&plan)? };
+        if args.json {
+            writeln!(io::stdout(), "{}", shown.to_json(&opening.workflow, &plan))?;
+        } else {
+            shown.print(&opening.workflow, &plan)?;
+        }
         return Ok(ExitCode::SUCCESS);
     }
     let summary = session.run(&options).map_err(with_hint)?;
     drop(progress);
+    if let Some(path) = &args.timeline {
+        write_timeline(path, &summary.steps)?;
+    }
     if !summary.complete {
+        if let Some(limit) = args.time_limit.filter(|_| summary.stopped) {
+            eprintln!("stopped, since the time limit of {} is over; run it again to go on", duration(limit.as_secs_f64()));
+        }
         return Ok(if summary.stopped { ExitCode::from(STOPPED) } else { ExitCode::FAILURE });
+    }
+    if !options.only.is_empty() {
+        return Ok(ExitCode::SUCCESS); // the rest of the workflow may be out of date: nothing to link to
     }
     memo::keep(&opening.question, &opening.workflow, &summary.survey, &summary, &opening.store)?;
     let ends = memo::ends(&opening.workflow, &summary);

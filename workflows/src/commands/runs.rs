@@ -1,41 +1,108 @@
-//! `sure runs` and `sure log`
+//! `sure runs`
 
+use std::collections::HashSet;
 use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use pipeline::run::{status, timeline};
 use pipeline::store::Store;
-use pipeline::traces::RunRow;
+use pipeline::traces::{RunRow, Step};
+use serde_json::{Value, json};
 
-use crate::cli::{LogArgs, RunsArgs};
+use crate::cli::RunsArgs;
 use crate::opening::Request;
 use crate::problem::problem;
 use crate::settings::Settings;
 
 pub(crate) fn runs(args: &RunsArgs) -> Result<ExitCode> {
     let store = Store::open(&Settings::load(&args.machine, &[])?.store)?;
-    if let Some(run) = args.run {
-        let steps = store.steps(run)?;
-        if steps.is_empty() && !store.runs(usize::MAX >> 1)?.iter().any(|row| row.id == run) {
-            return Err(problem(format!("no run {run} in this store"), "`sure runs` lists them"));
+    let living: HashSet<i64> = status(&store).into_iter().map(|status| status.run).collect();
+    let mut out = io::stdout().lock();
+    if let Some(number) = args.run {
+        let row = find(&store, number)?;
+        let steps = store.steps(number)?;
+        if let Some(path) = &args.timeline {
+            write_timeline(path, &steps)?;
         }
+        if args.json {
+            let mut run = to_json(&row, &living);
+            run["steps"] = serde_json::to_value(&steps)?;
+            run["nodes"] = serde_json::to_value(store.members(number)?)?;
+            writeln!(out, "{run}")?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        writeln!(out, "{}", line(&row, &living))?;
         for step in &steps {
-            let message = step.message.as_deref().map(|text| format!("  {text}")).unwrap_or_default();
-            println!("{:>8}  {:>9.2} s  {}{message}", step.state, step.secs, step.node);
+            let told = step.message.as_deref().or(step.why.as_deref());
+            let told = told.map(|text| format!("  {text}")).unwrap_or_default();
+            writeln!(out, "{:>8}  {:>9.2} s  {}{told}", step.state, step.secs, id_of(&step.node))?;
+        }
+        let others = store.members(number)?.len().saturating_sub(steps.iter().filter(|step| step.state == "ran").count());
+        if others > 0 {
+            writeln!(out, "{others} nodes stayed as they were")?;
         }
         return Ok(ExitCode::SUCCESS);
     }
-    for row in store.runs(args.limit)? {
-        println!("{}", line(&row));
+    let rows = store.runs(args.limit)?;
+    if args.json {
+        let rows: Vec<Value> = rows.iter().map(|row| to_json(row, &living)).collect();
+        writeln!(out, "{}", Value::from(rows))?;
+    } else {
+        for row in &rows {
+            writeln!(out, "{}", line(row, &living))?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn line(row: &RunRow) -> String {
+/// A run of the record by its number.
+pub(crate) fn find(store: &Store, number: i64) -> Result<RunRow> {
+    store.run(number)?.ok_or_else(|| problem(format!("no run {number} in this store"), "`sure runs` lists them"))
+}
+
+/// The node's id of `workflow:node`.
+pub(crate) fn id_of(node: &str) -> &str {
+    node.split_once(':').map_or(node, |(_, id)| id)
+}
+
+/// Writes a Chrome trace.
+pub(crate) fn write_timeline(path: &Path, steps: &[Step]) -> Result<()> {
+    fs::write(path, serde_json::to_vec(&timeline(steps))?).with_context(|| format!("cannot write `{}`", path.display()))
+}
+
+fn outcome<'a>(row: &'a RunRow, living: &HashSet<i64>) -> &'a str {
+    match &row.outcome {
+        Some(outcome) => outcome,
+        None if living.contains(&row.id) => "running",
+        None => "unfinished",
+    }
+}
+
+fn line(row: &RunRow, living: &HashSet<i64>) -> String {
     let request: Request = serde_json::from_str(&row.request).unwrap_or_default(); // of another version: shown without its settings
-    let set: Vec<String> = request.set.iter().map(|(name, values)| format!("{name}={}", values.join(","))).collect();
-    let outcome = row.outcome.as_deref().unwrap_or("unfinished");
-    format!("{:>5}  {}  {outcome:<10}  {} {}", row.id, utc(row.started_ms), row.workflow, set.join(" "))
+    let set = request.set.iter().map(|(name, values)| format!("{name}={}", values.join(",")));
+    let asked: Vec<String> = request.targets.iter().cloned().chain(set).collect();
+    let took = row.ended_ms.map(|end| format!("{:.2} s", (end - row.started_ms) as f64 / 1e3)).unwrap_or_default();
+    let text = format!(
+        "{:>5}  {}  {:<10}  {took:>10}  {} {}",
+        row.id,
+        utc(row.started_ms),
+        outcome(row, living),
+        row.workflow,
+        asked.join(" ")
+    );
+    text.trim_end().to_owned()
+}
+
+fn to_json(row: &RunRow, living: &HashSet<i64>) -> Value {
+    let request: Value = serde_json::from_str(&row.request).unwrap_or_default();
+    json!({
+        "run": row.id, "workflow": row.workflow, "host": row.host, "started_ms": row.started_ms, "ended_ms": row.ended_ms,
+        "outcome": outcome(row, living), "request": request,
+    })
 }
 
 /// `2024-02-29 12:00:00Z`; the civil date by Howard Hinnant's days algorithm (chrono-compatible low-level date algorithms, 2013).
@@ -51,32 +118,6 @@ fn utc(millis: i64) -> String {
     let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
-}
-
-pub(crate) fn log(args: &LogArgs) -> Result<ExitCode> {
-    let store = Store::open(&Settings::load(&args.machine, &[])?.store)?;
-    for row in store.runs(200)? {
-        for step in
-            store.steps(row.id)?.iter().filter(|step| step.state == "ran" || step.state == "failed" || step.state == "stopped")
-        {
-            let node = step.node.split_once(':').map_or(step.node.as_str(), |(_, node)| node);
-            if !(node.starts_with(&args.node) || step.node.starts_with(&args.node)) {
-                continue;
-            }
-            println!("run {}: {} {} in {:.2} s", row.id, step.node, step.state, step.secs);
-            if let Some(message) = &step.message {
-                println!("{message}");
-            }
-            if let Some(log) = step.log.as_ref().filter(|log| log.is_file()) {
-                print!("{}", fs::read_to_string(log).with_context(|| format!("cannot read `{}`", log.display()))?);
-            }
-            return Ok(ExitCode::SUCCESS);
-        }
-    }
-    Err(problem(
-        format!("no node `{}` has run in this store", args.node),
-        "`sure runs` lists runs, `sure runs N` the nodes of one",
-    ))
 }
 
 #[cfg(test)]

@@ -1,49 +1,173 @@
 //! `sure why`
 
 use std::collections::HashSet;
+use std::fmt;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Result;
+use petgraph::graph::NodeIndex;
 use pipeline::Stop;
 use pipeline::event::Deaf;
-use pipeline::explain::{Explanation, Fate, FileChange, explain};
+use pipeline::explain::{Explanation, Fate, FileChange, explain, explain_past};
 use pipeline::manifest::INPUT;
 use pipeline::mistake::suggest;
+use pipeline::run::{RunStatus, Running, now_ms, status};
+use pipeline::schedule::{Pool, Wait};
+use pipeline::store::Store;
+use serde_json::{Value, json};
 
-use crate::cli::WhyArgs;
+use crate::cli::{Place, WhyArgs};
 use crate::commands::plan::{describe_change, describe_reason};
-use crate::opening::{Opening, survey};
+use crate::commands::runs::find;
+use crate::console::duration;
+use crate::opening::{Opening, survey, workflow_and_target};
 use crate::problem::problem;
+use crate::settings::Settings;
 
+/// Names shown before the rest is only counted.
+const NAMES_SHOWN: usize = 3;
 /// Files named before the rest is only counted.
 const FILES_SHOWN: usize = 10;
 
 pub(crate) fn why(args: &WhyArgs) -> Result<ExitCode> {
-    let (opening, pattern) = Opening::of_node(&args.node, &args.place)?;
+    let (opening, pattern) = match args.run {
+        Some(run) => in_run(&args.node, run, &args.place)?,
+        None => Opening::of_node(&args.node, &args.place)?,
+    };
     let found = opening.workflow.find(&pattern);
     if found.is_empty() {
         let known = opening.workflow.order.iter().map(|node| &*opening.workflow.graph[*node].stage);
         return Err(problem(format!("no node `{pattern}` in `{}`", opening.workflow.name), suggest(&pattern, known)));
     }
-    let session = opening.session(Arc::new(Deaf), Stop::default());
-    let survey = survey(&session)?;
-    let plan = session.plan(&survey, &HashSet::new())?;
-    let explained = found.into_iter().map(|node| explain(&opening.workflow, &plan, node, &opening.store));
-    let explained = explained.collect::<Result<Vec<_>, _>>()?;
+    let asked = match args.run {
+        Some(run) => past(&opening, &found, run)?,
+        None => present(&opening, &found)?,
+    };
     if args.json {
-        println!("{}", serde_json::to_string(&explained)?);
+        let all: Vec<Value> = asked.iter().map(Asked::to_json).collect::<Result<_>>()?;
+        writeln!(io::stdout(), "{}", Value::from(all))?;
     } else {
         let mut seen = HashSet::new();
-        for explanation in &explained {
-            print(explanation, 0, &mut seen);
+        for one in &asked {
+            if let Some(now) = &one.now {
+                writeln!(io::stdout(), "{} {now}", one.explanation.node)?;
+            }
+            print(&one.explanation, 0, &mut seen)?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
+/// What is said of one node.
+struct Asked {
+    explanation: Explanation,
+    /// What it does or waits for at this moment, in a run that goes on.
+    now: Option<Now>,
+}
+
+/// What a node does in a run that goes on.
+enum Now {
+    Runs { run: i64, secs: f64, expected: Option<f64>, threads: usize, gpu: Option<u32> },
+    Waits { run: i64, wait: Wait<String> },
+}
+
+impl Asked {
+    fn to_json(&self) -> Result<Value> {
+        let mut value = serde_json::to_value(&self.explanation)?;
+        match &self.now {
+            Some(Now::Runs { run, secs, .. }) => value["now"] = json!({"run": run, "runs_for_secs": secs}),
+            Some(Now::Waits { run, wait }) => value["now"] = json!({"run": run, "waits": wait}),
+            None => {}
+        }
+        Ok(value)
+    }
+}
+
+impl fmt::Display for Now {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Runs { run, secs, expected, threads, gpu } => {
+                let of = expected.map(|secs| format!(" of about {}", duration(secs))).unwrap_or_default();
+                let device = gpu.map(|gpu| format!(", GPU {gpu}")).unwrap_or_default();
+                write!(f, "runs in run {run}: {}{of}, on {threads} threads{device}", duration(*secs))
+            }
+            Self::Waits { run, wait } => match wait {
+                Wait::For { nodes } => write!(f, "waits in run {run} for {}", some(nodes)),
+                Wait::Slot { pool, wanted, free, holders } => {
+                    let what = match pool {
+                        Pool::Cpu => format!("{wanted} slots of the cpu pool, of which {free} are free"),
+                        Pool::Gpu => "a device of the gpu pool".to_owned(),
+                        Pool::Memory => format!("{wanted} MiB of the memory pool, of which {free} are free"),
+                    };
+                    write!(f, "waits in run {run} for {what}; held by {}", some(holders))
+                }
+                Wait::Behind { node } => write!(f, "waits in run {run}: what it needs is kept for {node}, which is more urgent"),
+                Wait::Retry => write!(f, "failed in run {run} in a way that may pass, and is tried again soon"),
+            },
+        }
+    }
+}
+
+/// A few names.
+fn some(names: &[String]) -> String {
+    let more = names.len().saturating_sub(NAMES_SHOWN);
+    let shown = names.iter().take(NAMES_SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    if more > 0 { format!("{shown} and {more} more") } else { shown }
+}
+
+/// What happens to nodes now, or happened last.
+fn present(opening: &Opening, nodes: &[NodeIndex]) -> Result<Vec<Asked>> {
+    let statuses: Vec<RunStatus> =
+        status(&opening.store).into_iter().filter(|status| status.workflow == opening.workflow.name).collect();
+    let session = opening.session(Arc::new(Deaf), Stop::default());
+    let survey = survey(&session)?;
+    let plan = session.plan(&survey, &HashSet::new())?;
+    let asked = nodes.iter().map(|node| {
+        let explanation = explain(&opening.workflow, &plan, *node, &opening.store)?;
+        let now = statuses.iter().rev().find_map(|status| now(opening, status, *node));
+        Ok(Asked { explanation, now })
+    });
+    asked.collect()
+}
+
+fn now(opening: &Opening, status: &RunStatus, node: NodeIndex) -> Option<Now> {
+    let run = status.run;
+    let id = &opening.workflow.graph[node].id;
+    if let Some(Running { started_ms, expected_secs, threads, gpu, .. }) =
+        status.running.iter().find(|running| running.node == *id)
+    {
+        let secs = (now_ms() - started_ms).max(0) as f64 / 1e3;
+        return Some(Now::Runs { run, secs, expected: *expected_secs, threads: *threads, gpu: *gpu });
+    }
+    status.waits(&opening.workflow, node).map(|wait| Now::Waits { run, wait })
+}
+
+/// What became of nodes in an earlier run.
+fn past(opening: &Opening, nodes: &[NodeIndex], run: i64) -> Result<Vec<Asked>> {
+    let row = find(&opening.store, run)?;
+    let mut asked = vec![];
+    for node in nodes {
+        let explanation = explain_past(&opening.workflow, &row, *node, &opening.store)?;
+        asked.extend(explanation.map(|explanation| Asked { explanation, now: None }));
+    }
+    if asked.is_empty() {
+        let hint = "it was not part of it, or the run was killed, or its nodes were forgotten by `sure store gc`";
+        return Err(problem(format!("run {run} knows nothing of this node"), hint));
+    }
+    Ok(asked)
+}
+
+/// The workflow of an earlier run, set as it was then.
+fn in_run(node: &str, run: i64, place: &Place) -> Result<(Opening, String)> {
+    let row = find(&Store::open(&Settings::load(&place.machine, &place.corpus)?.store)?, run)?;
+    let node = workflow_and_target(node).1.unwrap_or(node);
+    Ok((Opening::as_in(&row, place)?, node.to_owned()))
+}
+
 /// Prints an explanation and, indented, its causes; a node that stands above already is only named.
-fn print(explanation: &Explanation, depth: usize, seen: &mut HashSet<String>) {
+fn print(explanation: &Explanation, depth: usize, seen: &mut HashSet<String>) -> Result<()> {
     let indent = "  ".repeat(depth);
     let fate = match &explanation.fate {
         Fate::Run(reason) => format!("runs: {}", describe_reason(reason)),
@@ -51,11 +175,15 @@ fn print(explanation: &Explanation, depth: usize, seen: &mut HashSet<String>) {
         Fate::RunIf(names) if names.len() == 1 => format!("runs if {} changes", names[0]),
         Fate::RunIf(names) => format!("runs if one of {} inputs changes", names.len()),
         Fate::LastRan => "is up to date; it last ran because of".to_owned(),
+        Fate::InRun { run, state, message, why } => {
+            let told = message.as_deref().or(why.as_deref()).map(|text| format!(" ({text})")).unwrap_or_default();
+            format!("was `{state}` in run {run}{told}")
+        }
         Fate::FirstRun => "is up to date; it ran once, for the first time".to_owned(),
     };
-    println!("{indent}{} {fate}", explanation.node);
+    writeln!(io::stdout(), "{indent}{} {fate}", explanation.node)?;
     if !seen.insert(explanation.node.clone()) {
-        return;
+        return Ok(());
     }
     for change in &explanation.changes {
         let of_input = change.field.starts_with(INPUT);
@@ -64,20 +192,21 @@ fn print(explanation: &Explanation, depth: usize, seen: &mut HashSet<String>) {
         } else {
             String::new()
         };
-        println!("{indent}  - {}{digests}", describe_change(change));
+        writeln!(io::stdout(), "{indent}  - {}{digests}", describe_change(change))?;
     }
     for file in explanation.files.iter().take(FILES_SHOWN) {
-        println!("{indent}    {}", describe_file(file));
+        writeln!(io::stdout(), "{indent}    {}", describe_file(file))?;
     }
     if explanation.files.len() > FILES_SHOWN {
-        println!("{indent}    and {} more files", explanation.files.len() - FILES_SHOWN);
+        writeln!(io::stdout(), "{indent}    and {} more files", explanation.files.len() - FILES_SHOWN)?;
     }
     for cause in &explanation.causes {
-        print(cause, depth + 1, seen);
+        print(cause, depth + 1, seen)?;
     }
+    Ok(())
 }
 
-fn describe_file(file: &FileChange) -> String {
+pub(crate) fn describe_file(file: &FileChange) -> String {
     let short = |digest: &str| digest[..digest.len().min(12)].to_owned();
     match (&file.old, &file.new) {
         (None, Some(new)) => format!("added {} ({})", file.path, short(new)),

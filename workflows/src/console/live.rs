@@ -7,7 +7,7 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use pipeline::event::{Event, Outcome, Progress};
 
-use super::{duration, failure};
+use super::{Counts, duration, failure};
 
 pub(super) struct Live {
     bars: MultiProgress,
@@ -18,9 +18,7 @@ pub(super) struct Live {
 struct State {
     run: Option<ProgressBar>,
     nodes: HashMap<String, ProgressBar>,
-    ran: usize,
-    /// Nodes of which is not known yet whether they must run.
-    unsure: usize,
+    counts: Counts,
 }
 
 impl Live {
@@ -35,17 +33,19 @@ impl Live {
         let _ = self.bars.println(text); // a terminal that is gone needs no lines
     }
 
-    fn begin(&self, workflow: &str, reuse: usize, run_nodes: usize, maybe: usize) {
-        let total = (reuse + run_nodes + maybe) as u64;
-        let bar =
-            self.bars.add(ProgressBar::new(total).with_style(style("{prefix} [{bar:30}] {pos}/{len} nodes  {elapsed}  {msg}")));
+    fn begin(&self, workflow: &str) {
+        let bar = self.bars.add(ProgressBar::new(0).with_style(style("{prefix} {msg}  {elapsed}")));
         bar.set_prefix(workflow.to_owned());
         bar.enable_steady_tick(Duration::from_millis(200));
-        bar.set_position(reuse as u64);
+        self.state().run = Some(bar);
+    }
+
+    fn show(&self, counts: Counts) {
         let mut state = self.state();
-        state.unsure = maybe;
-        bar.set_message(rest(&state));
-        state.run = Some(bar);
+        state.counts = counts;
+        if let Some(run) = &state.run {
+            run.set_message(line(counts));
+        }
     }
 
     fn start(&self, node: &str, expected: Option<f64>) {
@@ -75,16 +75,20 @@ impl Live {
         if let Some(bar) = state.nodes.remove(node) {
             bar.finish_and_clear();
         }
+        let mut counts = state.counts; // until the run tells anew
         match outcome {
-            Outcome::Ran { .. } => state.ran += 1,
-            Outcome::Reused => state.unsure = state.unsure.saturating_sub(1),
+            Outcome::Ran { .. } => {
+                counts.done += 1;
+                counts.running = counts.running.saturating_sub(1);
+            }
+            Outcome::Reused => {
+                counts.done += 1;
+                counts.unsure = counts.unsure.saturating_sub(1);
+            }
             _ => {}
         }
-        if let Some(run) = &state.run {
-            run.inc(1);
-            run.set_message(rest(&state));
-        }
         drop(state);
+        self.show(counts);
         match outcome {
             Outcome::Ran { .. } if secs >= 1.0 => self.say(&format!("{node}: ran in {}", duration(secs))),
             Outcome::Failed { .. } => self.say(&failure(node, outcome).unwrap_or_default()),
@@ -104,7 +108,11 @@ impl Progress for Live {
                 self.say(&format!("{node}: {files} files, {read} new or changed ({:.1} MB read)", *bytes as f64 / 1e6));
             }
             Event::Scanned { .. } => {}
-            Event::RunStarted { workflow, reuse, run_nodes, maybe, .. } => self.begin(workflow, *reuse, *run_nodes, *maybe),
+            Event::RunStarted { workflow, .. } => {
+                self.begin(workflow);
+                self.show(Counts::of(event).unwrap_or_default());
+            }
+            Event::Progress { .. } => self.show(Counts::of(event).unwrap_or_default()),
             Event::NodeStarted { node, expected_secs } => self.start(node, *expected_secs),
             Event::Tick { node, done, total, unit, note } => self.advance(node, (*done, *total), unit, note),
             Event::Note { node, line } => self.say(&format!("{node}: {line}")),
@@ -119,9 +127,11 @@ impl Progress for Live {
     }
 }
 
-fn rest(state: &State) -> String {
-    let unsure = if state.unsure > 0 { format!(", {} perhaps not needed", state.unsure) } else { String::new() };
-    format!("{} ran{unsure}", state.ran)
+/// The bar with its counts, in colours unless `NO_COLOR` is set.
+fn line(counts: Counts) -> String {
+    let [done, running, to_run, unsure] = counts.bar(30);
+    let paint = |text: String| console::style(text).for_stderr();
+    format!("[{}{}{to_run}{}] {counts}", paint(done).green(), paint(running).cyan().bold(), paint(unsure).dim())
 }
 
 fn style(template: &str) -> ProgressStyle {

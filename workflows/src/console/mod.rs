@@ -7,6 +7,7 @@ mod plain;
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 
+use console::style;
 use pipeline::event::{Event, Outcome, Progress};
 
 /// The listener that fits.
@@ -40,7 +41,8 @@ impl Progress for Json {
 /// A failure with its causes, its hint and the end of its log.
 fn failure(node: &str, outcome: &Outcome) -> Option<String> {
     let Outcome::Failed { chain, hint, log, last_lines } = outcome else { return None };
-    let mut lines = vec![format!("error: {node}: {}", chain.first().map_or("failed", String::as_str))];
+    let head = style("error:").for_stderr().red().bold();
+    let mut lines = vec![format!("{head} {node}: {}", chain.first().map_or("failed", String::as_str))];
     lines.extend(chain.iter().skip(1).map(|cause| format!("  because: {cause}")));
     lines.extend(hint.iter().map(|hint| format!("  hint: {hint}")));
     if !last_lines.is_empty() {
@@ -51,7 +53,7 @@ fn failure(node: &str, outcome: &Outcome) -> Option<String> {
 }
 
 /// `4.2 s`, `3 min 20 s`, `2 h 5 min`
-fn duration(secs: f64) -> String {
+pub(crate) fn duration(secs: f64) -> String {
     let whole = secs as u64;
     match whole {
         0..10 => format!("{secs:.1} s"),
@@ -71,6 +73,69 @@ fn position(done: u64, total: u64, unit: &str, note: &str) -> String {
     text
 }
 
+/// How far a run is.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counts {
+    done: usize,
+    running: usize,
+    to_run: usize,
+    /// Of these is not known yet whether they are needed.
+    unsure: usize,
+    secs_left: Option<f64>,
+}
+
+impl Counts {
+    /// The counts that an event tells, if it tells any.
+    fn of(event: &Event) -> Option<Self> {
+        match *event {
+            Event::RunStarted { reuse, run_nodes, maybe, expected_secs, .. } => {
+                Some(Self { done: reuse, running: 0, to_run: run_nodes, unsure: maybe, secs_left: expected_secs })
+            }
+            Event::Progress { done, running, to_run, unsure, secs_left } => {
+                Some(Self { done, running, to_run, unsure, secs_left })
+            }
+            _ => None,
+        }
+    }
+
+    /// A bar of so many characters: done, running, to run, and not known yet to be needed.
+    fn bar(&self, width: usize) -> [String; 4] {
+        let parts = [self.done, self.running, self.to_run, self.unsure];
+        let total = parts.iter().sum::<usize>().max(1);
+        let (mut upto, mut drawn) = (0, 0);
+        ["=", ">", "-", "."]
+            .iter()
+            .zip(parts)
+            .map(|(mark, part)| {
+                upto += part;
+                let end = (upto * width).div_ceil(total);
+                let length = end - drawn;
+                drawn = end;
+                mark.repeat(length)
+            })
+            .collect::<Vec<_>>()
+            .try_into()
+            .expect("four parts")
+    }
+}
+
+/// `14 done, 2 running, 5 to run, 7 perhaps; about 3 min 20 s left`
+impl std::fmt::Display for Counts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} done, {} running", self.done, self.running)?;
+        for (count, what) in [(self.to_run, "to run"), (self.unsure, "perhaps")] {
+            if count > 0 {
+                write!(f, ", {count} {what}")?;
+            }
+        }
+        match self.secs_left.filter(|secs| *secs >= 1.0) {
+            Some(secs) if self.unsure > 0 => write!(f, "; at most {} left", duration(secs)),
+            Some(secs) => write!(f, "; about {} left", duration(secs)),
+            None => Ok(()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,5 +144,16 @@ mod tests {
     fn durations_read_well() {
         let shown: Vec<String> = [0.04, 9.96, 12.9, 200.0, 7500.0].into_iter().map(duration).collect();
         assert_eq!(shown, ["0.0 s", "10.0 s", "12 s", "3 min 20 s", "2 h 5 min"]);
+    }
+
+    #[test]
+    fn counts_read_well_and_fill_the_bar() {
+        let counts = Counts { done: 14, running: 2, to_run: 5, unsure: 7, secs_left: Some(200.0) };
+        assert_eq!(counts.to_string(), "14 done, 2 running, 5 to run, 7 perhaps; at most 3 min 20 s left");
+        assert_eq!(counts.bar(28).concat(), "==============>>-----.......");
+        let counts = Counts { done: 3, running: 1, ..Counts::default() };
+        assert_eq!(counts.to_string(), "3 done, 1 running");
+        assert_eq!(counts.bar(8).concat(), "======>>");
+        assert_eq!(Counts::default().bar(8).concat(), "");
     }
 }

@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 
 use pipeline::event::{Event, Outcome, Progress};
 
-use super::{duration, failure, position};
+use super::{Counts, duration, failure, position};
 
 /// Time between two lines of a node's progress.
 const PACE: Duration = Duration::from_secs(10);
+/// Time between two lines about the run as a whole.
+const PACE_OF_RUN: Duration = Duration::from_secs(30);
 
 pub(super) struct Plain {
     state: Mutex<State>,
@@ -19,6 +21,7 @@ pub(super) struct Plain {
 #[derive(Default)]
 struct State {
     told: HashMap<String, Instant>,
+    told_run: Option<Instant>,
     reused: usize,
 }
 
@@ -68,6 +71,14 @@ impl Progress for Plain {
                 if due {
                     state.told.insert(node.clone(), Instant::now());
                     self.say(&format!("{node}: {}", position(*done, *total, unit, note)));
+                }
+            }
+            Event::Progress { .. } => {
+                let mut state = self.state();
+                let told = *state.told_run.get_or_insert_with(Instant::now);
+                if told.elapsed() >= PACE_OF_RUN {
+                    state.told_run = Some(Instant::now());
+                    self.say(&Counts::of(event).unwrap_or_default().to_string());
                 }
             }
             Event::Note { node, line } => self.say(&format!("{node}: {line}")),

@@ -1,0 +1,103 @@
+//! How long nodes take, going by earlier executions, and what that makes of a run.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use petgraph::graph::NodeIndex;
+
+use super::Session;
+use crate::event::Event;
+use crate::plan::{Plan, Verdict};
+use crate::schedule::{Schedule, expected_secs};
+use crate::store::StoreError;
+
+/// How long each node took when it last ran, by its index; where that is not known, how long others of its stage took.
+pub(super) fn durations(session: &Session<'_>) -> Result<Vec<Option<f64>>, StoreError> {
+    let workflow = session.workflow;
+    let mut secs = vec![None; workflow.graph.node_count()];
+    let times = session.store.durations(&workflow.name)?;
+    if times.is_empty() {
+        return Ok(secs);
+    }
+    let mut stages: HashMap<&str, (f64, f64)> = HashMap::new();
+    for node in &workflow.order {
+        let weight = &workflow.graph[*node];
+        if let Some(found) = times.get(&workflow.key(weight)) {
+            secs[node.index()] = Some(*found);
+            let (sum, count) = stages.entry(&weight.stage).or_default();
+            (*sum, *count) = (*sum + found, *count + 1.0);
+        }
+    }
+    for node in &workflow.order {
+        let mean = || stages.get(&*workflow.graph[*node].stage).map(|(sum, count)| sum / count);
+        secs[node.index()] = secs[node.index()].or_else(mean);
+    }
+    Ok(secs)
+}
+
+impl Session<'_> {
+    /// How long a plan takes at most, going by earlier executions; none when nothing is known.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn expected_secs(&self, plan: &Plan) -> Result<Option<f64>, StoreError> {
+        let secs = durations(self)?;
+        let mut runs = vec![false; secs.len()];
+        for (node, verdict) in &plan.verdicts {
+            runs[node.index()] = !matches!(verdict, Verdict::Reuse { .. });
+        }
+        let expected =
+            expected_secs(self.workflow, &self.machine.pools, |node| secs[node.index()].filter(|_| runs[node.index()]));
+        Ok((expected > 0.0).then_some(expected))
+    }
+}
+
+/// Tells the listener from time to time how far a run is.
+pub(super) struct Forecast {
+    told: Instant,
+    pause: Duration,
+}
+
+/// What is known of a node that is not done.
+pub(super) struct Open {
+    /// For how long it has been running; none when it is not.
+    pub(super) running: Option<f64>,
+    /// Whether it may turn out not to be needed.
+    pub(super) unsure: bool,
+}
+
+impl Forecast {
+    pub(super) fn new(pause: Duration) -> Self {
+        Self { told: Instant::now(), pause }
+    }
+
+    pub(super) fn tell_when_due(
+        &mut self,
+        session: &Session<'_>,
+        schedule: &Schedule<'_>,
+        secs: &[Option<f64>],
+        look: impl Fn(NodeIndex) -> Open,
+    ) {
+        if self.told.elapsed() < self.pause {
+            return;
+        }
+        let begun = Instant::now();
+        let (mut done, mut to_run, mut unsure) = (0, 0, 0);
+        for node in &session.workflow.order {
+            if schedule.is_done(*node) {
+                done += 1;
+            } else if schedule.is_open(*node) && !schedule.is_running(*node) {
+                let counter = if look(*node).unsure { &mut unsure } else { &mut to_run };
+                *counter += 1;
+            }
+        }
+        let left = expected_secs(session.workflow, &session.machine.pools, |node| {
+            let whole = secs[node.index()].filter(|_| schedule.is_open(node))?;
+            Some(look(node).running.map_or(whole, |so_far| (whole - so_far).max(0.0)))
+        });
+        let secs_left = (left > 0.0).then_some(left);
+        session.progress.event(&Event::Progress { done, running: schedule.running(), to_run, unsure, secs_left });
+        self.pause = self.pause.max(begun.elapsed() * 50); // where looking at all nodes takes long, it is done seldom
+        self.told = Instant::now();
+    }
+}
