@@ -16,6 +16,7 @@ use std::time::Instant;
 
 use audio::manifest::{self, Manifest};
 use audio::reader::ShardReader;
+use audio::recording::Format;
 use audio::shards::{self, Shards};
 use datasets::synthetic::{Options, write_speech_commands};
 use pipeline::source::{Tree, TreeFile};
@@ -39,7 +40,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut fastest = f64::INFINITY;
     for run in 0..3 {
         let job = job(&format!("shards{run}"), &inputs)?;
-        let params = Shards { sample_rate: 16_000, max_reject_share: 0.0, min_duration_secs: None, max_duration_secs: None };
+        let params = Shards {
+            sample_rate: 16_000,
+            max_reject_share: 0.0,
+            format: Format::Wav,
+            min_duration_secs: None,
+            max_duration_secs: None,
+        };
         let started = Instant::now();
         shards::run(&params, &job)?;
         fastest = fastest.min(started.elapsed().as_secs_f64());

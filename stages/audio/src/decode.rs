@@ -1,131 +1,190 @@
-//! Turns the bytes of a recording into a mono 16-bit WAV at one rate, or says why it cannot.
+//! Opens a recording by what it is, whatever its name says, and gives its samples block by block, channels averaged.
 //!
-//! What conforms already keeps its bytes. The rest is averaged over channels, resampled, and rounded to 16 bits: halves away
-//! from zero, scale 32768, clamped, no dither (so the same input gives the same bytes).
+//! | content | read by |
+//! | --- | --- |
+//! | RIFF or RF64 with PCM | [`wav`](crate::wav): hound for the format chunk, the rest by hand |
+//! | RIFF with A-law, mu-law, ADPCM | symphonia |
+//! | FLAC | by hand, for speed and strictness |
+//! | MP3, MP4 with AAC-LC, Ogg Vorbis and FLAC, ADTS | symphonia; the edit list of MP4 by hand |
+//! | what symphonia knows and cannot decode: 5.1 or HE AAC, AC-3, Opus | the program `ffmpeg`, or not at all |
+//!
+//! How long the result is, is compared with what the container says: a damaged FLAC or MP3 decodes without an error, and shorter.
 
-use crate::resample::{ResampleError, Resamplers, output_len};
-use crate::wav::{self, Encoding, WavError};
+mod ends;
+mod ffmpeg;
+mod flac;
+mod mp4;
+mod packets;
+mod riff;
 
-/// A decoded recording.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Clip {
-    /// A whole WAV file: mono, 16 bit, at the rate asked for.
-    pub bytes: Vec<u8>,
-    /// Its samples.
-    pub num_samples: u64,
-    /// What the recording was.
-    pub source: Source,
-}
+use std::fs::File;
+use std::io::{Cursor, Read, Seek, SeekFrom};
 
-/// What a recording was before.
+use crate::encode::Format;
+use crate::resample::ResampleError;
+use crate::wav::WavError;
+
+/// What a recording is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Source {
+pub struct SourceInfo {
     /// In Hz.
     pub sample_rate: u32,
-    /// Channels that were averaged.
+    /// Channels that are averaged.
     pub num_channels: u16,
-    /// Whether the bytes were kept as they were.
-    pub kept: bool,
+    /// `wav`, `flac`, `mp3`, `mp4`, `ogg`, `adts`.
+    pub container: &'static str,
 }
 
-/// Why a recording gives no clip. The text goes into the table of rejects.
+/// Where a recording is.
+pub(crate) enum Source<'s> {
+    Memory(&'s [u8]),
+    File(File),
+}
+
+/// Who decodes what symphonia cannot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fallback {
+    Ffmpeg,
+    None,
+}
+
+/// A recording that is being decoded.
+pub(crate) trait Decoder {
+    /// What it is.
+    fn info(&self) -> SourceInfo;
+
+    /// The format whose clips look just like this file, if they have its rate: one channel, 16 bits, no fault in the header.
+    fn conforms(&self) -> Option<Format> {
+        None
+    }
+
+    /// Goes to sample `start`, or to one before it, which is returned.
+    fn seek(&mut self, start: u64) -> Result<u64, DecodeError> {
+        let _ = start;
+        Ok(0)
+    }
+
+    /// Adds the next samples to `mono`, full scale 1; false when they were the last.
+    fn next(&mut self, mono: &mut Vec<f32>) -> Result<bool, DecodeError>;
+}
+
+/// Why a recording gives no clip.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum DecodeError {
-    /// The file is not WAV, or damaged.
+pub(crate) enum DecodeError {
+    #[error("0 bytes")]
+    Empty,
+    #[error("not an audio file that can be read: begins with {found}, expected WAV, FLAC, MP3, MP4 or Ogg")]
+    Unknown { found: String },
     #[error(transparent)]
     Wav(#[from] WavError),
-    /// A float sample that is no number.
+    #[error("{container}: {reason}")]
+    Damaged { container: &'static str, reason: String, offset: Option<u64> },
+    #[error("{container}: {reason}")]
+    Unsupported { container: &'static str, reason: String },
+    #[error("a sample rate of {found} Hz, expected 2000 to 768000 Hz")]
+    SampleRate { found: u32 },
+    #[error("{container}: decodes to {found} samples, its header promises {promised}: damaged or truncated")]
+    Length { container: &'static str, found: u64, promised: u64, offset: Option<u64> },
+    #[error("flac: the samples do not have the MD5 sum that the header promises")]
+    Md5,
     #[error("sample {index} is {value}, not a finite number")]
-    NotFinite {
-        /// Counted from 0, at the recording's rate.
-        index: usize,
-        /// `NaN`, `inf` or `-inf`.
-        value: f32,
-    },
-    /// The stretch asked for is not in the recording.
+    NotFinite { index: u64, value: f32 },
     #[error("samples {start} to {end} asked for, the recording has {num_samples}")]
-    Span {
-        /// First sample.
-        start: u64,
-        /// One behind the last sample.
-        end: u64,
-        /// Samples of the recording.
-        num_samples: u64,
-    },
-    /// Longer than anything a shard should hold.
-    #[error("{num_samples} samples, more than the {MAX_SAMPLES} that a clip may have")]
-    TooLong {
-        /// Samples in or out.
-        num_samples: u64,
-    },
-    /// The rates do not go together.
+    Span { start: u64, end: u64, num_samples: u64 },
+    #[error("more than the {most} samples that a clip may have")]
+    TooLong { most: u64 },
+    #[error("0 samples")]
+    NoSamples,
     #[error(transparent)]
     Resample(#[from] ResampleError),
+    #[error("cannot be read: {0}")]
+    Io(#[from] std::io::Error),
 }
 
-/// The most samples of one clip: 4.6 hours at 16 kHz, half a gigabyte of PCM.
-pub const MAX_SAMPLES: u64 = 1 << 28;
-
-/// Decodes one recording at a time. Holds resamplers and buffers, so use one per thread.
-#[derive(Debug)]
-pub struct Decoder {
-    resamplers: Resamplers,
-    mono: Vec<f32>,
-    pcm: Vec<i16>,
-}
-
-impl Decoder {
-    /// A decoder to `sample_rate` Hz.
-    pub fn new(sample_rate: u32) -> Self {
-        Self { resamplers: Resamplers::new(sample_rate), mono: Vec::new(), pcm: Vec::new() }
-    }
-
-    /// Decodes a file, or the stretch `(start, num_samples)` of it, in samples at the file's own rate.
-    ///
-    /// Errors: [`DecodeError`], each a reason to reject the recording.
-    pub fn decode(&mut self, file: Vec<u8>, span: Option<(u64, u64)>) -> Result<Clip, DecodeError> {
-        let to = self.resamplers.sample_rate();
-        let whole = wav::parse(&file)?;
-        let wav = match span {
-            None => whole,
-            Some((start, num_samples)) => whole.slice(start, num_samples).ok_or(DecodeError::Span {
-                start,
-                end: start.saturating_add(num_samples),
-                num_samples: whole.num_samples() as u64,
-            })?,
-        };
-        let (len_in, len_out) = (wav.num_samples(), output_len(wav.num_samples(), wav.sample_rate, to));
-        let longest = len_in.max(len_out) as u64;
-        if longest > MAX_SAMPLES {
-            return Err(DecodeError::TooLong { num_samples: longest });
+impl DecodeError {
+    pub(crate) fn offset(&self) -> Option<u64> {
+        match self {
+            Self::Empty | Self::Unknown { .. } => Some(0),
+            Self::Wav(error) => error.offset(),
+            Self::Damaged { offset, .. } | Self::Length { offset, .. } => *offset,
+            _ => None,
         }
-        let conforms = wav.encoding == Encoding::I16 && wav.num_channels == 1 && wav.sample_rate == to;
-        let kept = conforms && span.is_none();
-        let source = Source { sample_rate: wav.sample_rate, num_channels: wav.num_channels, kept };
-        if kept {
-            return Ok(Clip { bytes: file, num_samples: len_out as u64, source });
-        }
-        wav.mono(&mut self.mono);
-        if wav.encoding == Encoding::F32
-            && let Some(index) = self.mono.iter().position(|sample| !sample.is_finite())
-        {
-            return Err(DecodeError::NotFinite { index, value: self.mono[index] });
-        }
-        let resampled = self.resamplers.resample(&self.mono, wav.sample_rate)?;
-        self.pcm.clear();
-        self.pcm.extend(resampled.iter().map(|&sample| to_pcm16(sample)));
-        Ok(Clip { bytes: wav::write_pcm16(to, &self.pcm), num_samples: len_out as u64, source })
     }
 }
 
-/// Full scale 1 to 16 bits: halves away from zero, clamped. (`f32::round` is a library call on plain x86-64, hence by hand.)
-fn to_pcm16(sample: f32) -> i16 {
-    let scaled = (sample * 32_768.0).clamp(-32_768.0, 32_767.0);
-    let whole = scaled as i32;
-    let rest = scaled - whole as f32;
-    (whole + i32::from(rest >= 0.5) - i32::from(rest <= -0.5)) as i16
+/// Finds out what a recording is and prepares to decode it.
+pub(crate) fn open(source: Source<'_>, fallback: Fallback) -> Result<Box<dyn Decoder + '_>, DecodeError> {
+    let again = source.again()?;
+    match open_here(source) {
+        Err(DecodeError::Unsupported { container, reason }) if fallback == Fallback::Ffmpeg => {
+            ffmpeg::open(&again, container, &reason)
+        }
+        opened => opened,
+    }
 }
 
-#[cfg(test)]
-mod tests;
+fn open_here(mut source: Source<'_>) -> Result<Box<dyn Decoder + '_>, DecodeError> {
+    let head = source.head()?;
+    match head.as_slice() {
+        [] => Err(DecodeError::Empty),
+        [b'R', b'I' | b'F', b'F' | b'6', b'F' | b'4', ..] | [b'B', b'W', b'6', b'4', ..] => riff::open(source),
+        [b'f', b'L', b'a', b'C', ..] => flac::open(source),
+        [b'O', b'g', b'g', b'S', ..] => packets::open(source, "ogg"),
+        [_, _, _, _, b'f', b't', b'y', b'p', ..] | [_, _, _, _, b'm', b'o', b'o', b'v', ..] => packets::open(source, "mp4"),
+        // Twelve ones begin a frame; the layer is 0 in ADTS and never in MPEG audio.
+        [0xff, second, ..] if second & 0xf6 == 0xf0 => packets::open(source, "adts"),
+        [0xff, second, ..] if second & 0xe0 == 0xe0 && second & 0x06 != 0 => packets::open(source, "mp3"),
+        [b'I', b'D', b'3', ..] => packets::open(source, "mp3"),
+        _ => {
+            let first = &head[..head.len().min(8)];
+            Err(DecodeError::Unknown { found: format!("\"{}\"", first.escape_ascii()) })
+        }
+    }
+}
+
+impl Source<'_> {
+    /// The first bytes.
+    fn head(&mut self) -> std::io::Result<Vec<u8>> {
+        let mut head = Vec::new();
+        match self {
+            Self::Memory(bytes) => head.extend_from_slice(&bytes[..bytes.len().min(16)]),
+            Self::File(file) => {
+                file.take(16).read_to_end(&mut head)?;
+            }
+        }
+        Ok(head)
+    }
+
+    fn len(&self) -> std::io::Result<u64> {
+        match self {
+            Self::Memory(bytes) => Ok(bytes.len() as u64),
+            Self::File(file) => Ok(file.metadata()?.len()),
+        }
+    }
+
+    /// A second view of it.
+    fn again(&self) -> std::io::Result<Self> {
+        Ok(match self {
+            Self::Memory(bytes) => Self::Memory(bytes),
+            Self::File(file) => Self::File(file.try_clone()?),
+        })
+    }
+}
+
+/// What both kinds of sources can do.
+trait ReadSeek: Read + Seek + Send + Sync {}
+impl<T: Read + Seek + Send + Sync> ReadSeek for T {}
+
+impl<'s> Source<'s> {
+    /// Reads it from the beginning. Views of one file share its cursor, so only the last reader made is of use.
+    fn reader(self) -> std::io::Result<Box<dyn ReadSeek + 's>> {
+        Ok(match self {
+            Self::Memory(bytes) => Box::new(Cursor::new(bytes)),
+            Self::File(mut file) => {
+                file.seek(SeekFrom::Start(0))?;
+                Box::new(std::io::BufReader::with_capacity(1 << 16, file))
+            }
+        })
+    }
+}

@@ -22,8 +22,8 @@ use parquet::file::serialized_reader::SerializedPageReader;
 
 use crate::clips;
 use crate::features::{FEATURES, FeatureInfo};
+use crate::recording::{self, Reject};
 use crate::schema::{Annotation, HUGGING_FACE, annotations, optional_text};
-use crate::wav::{self, WavError};
 
 /// Shards that were opened together. Safe to use from many threads.
 #[derive(Debug)]
@@ -101,7 +101,7 @@ pub enum ReadError {
         path: PathBuf,
         /// The cause.
         #[source]
-        source: WavError,
+        source: Reject,
     },
 }
 
@@ -198,12 +198,11 @@ impl ShardReader {
     pub fn load_into(&self, row: usize, samples: &mut Vec<f32>) -> Result<(), ReadError> {
         let bytes = self.load_wav(row)?;
         let info = &self.rows[row];
-        let wav = wav::parse(&bytes).map_err(|source| ReadError::Audio {
+        recording::samples(&bytes, samples).map_err(|source| ReadError::Audio {
             id: info.id.clone(),
             path: self.shards[info.shard as usize].path.clone(),
             source,
         })?;
-        wav.mono(samples);
         if samples.len() == info.num_samples {
             return Ok(());
         }
@@ -211,7 +210,7 @@ impl ShardReader {
         Err(shard.layout(format!("`{}` should have {} samples and has {}", info.id, info.num_samples, samples.len())))
     }
 
-    /// The WAV file of a row, as stored.
+    /// The WAV or FLAC file of a row, as stored.
     ///
     /// Errors: [`ReadError`] naming the shard.
     ///

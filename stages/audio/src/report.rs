@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::decode::Clip;
 use crate::manifest::Entry;
+use crate::recording::Prepared;
 
 /// How wide a bar of the histogram of lengths is, in seconds.
 pub const BAR_SECS: f64 = 0.5;
@@ -75,7 +75,7 @@ impl Report {
         self.splits.values().map(|split| split.samples).sum()
     }
 
-    pub(crate) fn count(&mut self, entry: &Entry, clip: &Clip) {
+    pub(crate) fn count(&mut self, entry: &Entry, clip: &Prepared) {
         let bar = (clip.num_samples as f64 / f64::from(self.sample_rate) / BAR_SECS) as u32;
         let split = self.splits.entry(entry.split.name().to_owned()).or_default();
         split.rows += 1;
@@ -90,7 +90,7 @@ impl Report {
         }
         split.transcribed += u64::from(entry.transcript.is_some());
         split.flagged += u64::from(!entry.flags.is_empty());
-        self.kept_as_is += u64::from(clip.source.kept);
+        self.kept_as_is += u64::from(clip.kept);
         self.source_bytes += entry.size;
         self.clip_bytes += clip.bytes.len() as u64;
         let source = format!("{} Hz, {} channels", clip.source.sample_rate, clip.source.num_channels);

@@ -10,6 +10,7 @@ use pipeline::{Digest, Input, Inputs, Job, Places, Silent, StageError, Stop};
 use tempfile::TempDir;
 
 use crate::manifest::{self, Manifest};
+use crate::recording::Format;
 use crate::shards::{self, Shards};
 use crate::wav::write_pcm16;
 
@@ -98,5 +99,5 @@ impl Bench {
 
 /// What the tests run the shards stage with.
 pub(crate) fn params() -> Shards {
-    Shards { sample_rate: 16_000, max_reject_share: 0.1, min_duration_secs: None, max_duration_secs: None }
+    Shards { sample_rate: 16_000, max_reject_share: 0.1, format: Format::Wav, min_duration_secs: None, max_duration_secs: None }
 }

@@ -5,6 +5,15 @@ use std::f64::consts::TAU;
 use super::*;
 
 const TO: u32 = 16_000;
+/// A whole clip at once.
+fn resampled(resamplers: &mut Resamplers, clip: &[f32], from: u32) -> Vec<f32> {
+    let mut output = Vec::new();
+    let mut stream = resamplers.start(from).unwrap();
+    stream.push(clip, &mut output);
+    stream.finish(&mut output);
+    output
+}
+
 const RATES: [u32; 6] = [8_000, 22_050, 24_000, 32_000, 44_100, 48_000];
 
 fn tone(hz: f64, rate: u32, secs: f64) -> Vec<f32> {
@@ -41,7 +50,7 @@ fn tones_below_7200_hz_keep_level_and_time() {
         let mut resamplers = Resamplers::new(TO);
         let top = f64::from(rate) / 2.0 * 0.9;
         for hz in [100.0, 1_000.0, 3_000.0, 5_000.0, 7_000.0, 7_200.0].into_iter().filter(|&hz| hz <= top) {
-            let (amplitude, late) = measure(resamplers.resample(&tone(hz, rate, 1.0), rate).unwrap(), hz);
+            let (amplitude, late) = measure(&resampled(&mut resamplers, &tone(hz, rate, 1.0), rate), hz);
             let gain = decibels(amplitude / 0.5);
             assert!(gain.abs() < 0.1, "{rate} Hz, tone of {hz} Hz: {gain:.3} dB");
             assert!(late.abs() < 0.005, "{rate} Hz, tone of {hz} Hz: {late:.4} samples late");
@@ -55,7 +64,7 @@ fn tones_above_8050_hz_are_gone() {
         let mut resamplers = Resamplers::new(TO);
         for hz in [8_050.0, 8_500.0, 10_000.0].into_iter().filter(|&hz| hz < f64::from(rate) / 2.0) {
             let input = tone(hz, rate, 1.0);
-            let output = resamplers.resample(&input, rate).unwrap();
+            let output = resampled(&mut resamplers, &input, rate);
             // The ends are left out: a tone that starts at once has every frequency in it.
             let middle = &output[output.len() / 5..output.len() * 4 / 5];
             let power = middle.iter().map(|&sample| f64::from(sample).powi(2)).sum::<f64>() / middle.len() as f64;
@@ -71,7 +80,7 @@ fn an_impulse_stays_where_it_is() {
         let mut clip = vec![0.0; rate as usize];
         clip[rate as usize / 2] = 1.0;
         let mut resamplers = Resamplers::new(TO);
-        let output = resamplers.resample(&clip, rate).unwrap();
+        let output = resampled(&mut resamplers, &clip, rate);
         let peak = (0..output.len()).max_by(|&a, &b| output[a].total_cmp(&output[b])).unwrap();
         assert_eq!(peak, TO as usize / 2, "{rate} Hz");
     }
@@ -83,7 +92,7 @@ fn the_length_is_the_ratio_rounded_up() {
         let mut resamplers = Resamplers::new(TO);
         for len in [1, 2, 3, 147, 160, 441, 1_000, 1_535, 1_536, 1_537, 4_321] {
             let expected = (len as f64 * 16_000.0 / f64::from(rate)).ceil() as usize;
-            assert_eq!(resamplers.resample(&vec![0.1; len], rate).unwrap().len(), expected, "{len} samples at {rate} Hz");
+            assert_eq!(resampled(&mut resamplers, &vec![0.1; len], rate).len(), expected, "{len} samples at {rate} Hz");
         }
     }
 }
@@ -92,11 +101,11 @@ fn the_length_is_the_ratio_rounded_up() {
 fn a_clip_does_not_depend_on_the_one_before() {
     let (first, second) = (tone(440.0, 44_100, 0.3), tone(3_000.0, 44_100, 0.21));
     let mut fresh = Resamplers::new(TO);
-    let alone = fresh.resample(&second, 44_100).unwrap().to_vec();
+    let alone = resampled(&mut fresh, &second, 44_100);
     let mut used = Resamplers::new(TO);
-    used.resample(&first, 44_100).unwrap();
-    used.resample(&first, 8_000).unwrap();
-    assert_eq!(used.resample(&second, 44_100).unwrap(), alone);
+    resampled(&mut used, &first, 44_100);
+    resampled(&mut used, &first, 8_000);
+    assert_eq!(resampled(&mut used, &second, 44_100), alone);
 }
 
 #[test]
@@ -114,11 +123,25 @@ fn blocks_follow_the_rule() {
 #[test]
 fn the_same_rate_changes_nothing() {
     let clip = tone(440.0, TO, 0.1);
-    assert_eq!(Resamplers::new(TO).resample(&clip, TO).unwrap(), clip);
+    assert_eq!(resampled(&mut Resamplers::new(TO), &clip, TO), clip);
 }
 
 #[test]
 fn a_rate_of_0_is_an_error() {
-    let error = Resamplers::new(TO).resample(&[0.0], 0).unwrap_err().to_string();
+    let error = Resamplers::new(TO).start(0).err().unwrap().to_string();
     assert!(error.starts_with("cannot resample from 0 Hz to 16000 Hz"), "{error}");
+}
+
+#[test]
+fn pieces_give_the_same_as_the_whole() {
+    let clip = tone(440.0, 44_100, 0.3);
+    let mut resamplers = Resamplers::new(TO);
+    let whole = resampled(&mut resamplers, &clip, 44_100);
+    for len in [1, 100, 1_764, 1_765, 5_000] {
+        let mut output = Vec::new();
+        let mut stream = resamplers.start(44_100).unwrap();
+        clip.chunks(len).for_each(|piece| stream.push(piece, &mut output));
+        stream.finish(&mut output);
+        assert!(output == whole, "pieces of {len}");
+    }
 }

@@ -44,7 +44,7 @@ fn every_clip_comes_back_resampled_with_its_labels() {
     assert_eq!((row.label, row.keyword.as_deref(), row.speaker.as_deref()), (Some(2), Some("2"), Some("bob")));
     assert_eq!((row.transcript.as_deref(), row.num_samples), (Some("two"), 2 * (400 + 20 + 7)));
     let source = fs::read(bench.corpus().join("recordings/2_bob_7.wav")).unwrap();
-    let expected = Decoder::new(16_000).decode(source, None).unwrap();
+    let expected = Preparer::new(Target { sample_rate: 16_000, format: Format::Wav }).prepare_bytes(source, None).unwrap();
     assert_eq!(reader.load_wav(at).unwrap(), expected.bytes);
     let samples = reader.load(at).unwrap();
     assert_eq!(samples.len(), row.num_samples);
@@ -97,8 +97,8 @@ fn broken_recordings_are_rejected_with_reasons_and_the_rest_goes_on() {
     let manifest = bench.manifest("manifest", 1).unwrap();
     let out = bench.shards("shards", &manifest, 0, 2).unwrap();
     let expected = [
-        "0_ann_0: not a WAV file: does not begin with RIFF and WAVE",
-        "0_ann_1: not a WAV file: does not begin with RIFF and WAVE",
+        "0_ann_0: 0 bytes",
+        "0_ann_1: not an audio file that can be read: begins with \"this is \", expected WAV, FLAC, MP3, MP4 or Ogg",
         "0_ann_2: truncated: the header promises 200 bytes of samples, the file has 56",
         "0_ann_3: 0 samples",
         "0_ann_4: a sample rate of 0 Hz, expected 2000 to 768000 Hz",
@@ -116,7 +116,7 @@ fn too_many_broken_recordings_fail_the_node_and_are_named() {
         bench.record(&format!("0_ann_{index}"), b"");
     }
     let error = bench.shards("shards", &bench.manifest("manifest", 1).unwrap(), 0, 1).unwrap_err().to_string();
-    let start = "3 of 24 recordings are broken, more than the allowed share of 0.1; `recordings/0_ann_0.wav`: not a WAV file";
+    let start = "3 of 24 recordings are broken, more than the allowed share of 0.1; `recordings/0_ann_0.wav`: 0 bytes";
     assert!(error.starts_with(start), "{error}");
 }
 
@@ -206,7 +206,13 @@ fn batches_cover_everything_once_and_stay_small() {
 
 #[test]
 fn mistakes_in_parameters_are_all_named() {
-    let bad = Shards { sample_rate: 0, max_reject_share: 1.5, min_duration_secs: Some(f64::NAN), max_duration_secs: Some(-1.0) };
+    let bad = Shards {
+        sample_rate: 0,
+        max_reject_share: 1.5,
+        min_duration_secs: Some(f64::NAN),
+        max_duration_secs: Some(-1.0),
+        ..params()
+    };
     let named: Vec<_> = bad.check().into_iter().map(|mistake| mistake.0).collect();
     assert_eq!(named, ["sample_rate", "max_reject_share", "min_duration_secs", "max_duration_secs"]);
     let crossed = Shards { min_duration_secs: Some(2.0), max_duration_secs: Some(1.0), ..params() };

@@ -1,0 +1,3 @@
+#![no_main]
+//! Begins from the ogg recordings of `stages/audio/tests/fixtures`.
+libfuzzer_sys::fuzz_target!(init: fuzz::begin(), |file: &[u8]| fuzz::prepare(file));

@@ -1,0 +1,244 @@
+//! FLAC recordings, a frame at a time.
+//!
+//! Own code for speed: half of the time of preparing a FLAC corpus was symphonia's decoder. Here the residual of a sample is
+//! read and its prediction added in one loop, so that the processor works on both at once. And it is strict: every frame must
+//! follow the one before, have the right checksums, and all together the length and the MD5 sum of the header; a damaged
+//! frame that symphonia steps over in silence rejects the recording, with its place. Source: RFC 9639; the section stands
+//! beside each part.
+
+mod bits;
+mod header;
+mod subframe;
+
+use std::io::{self, Read};
+
+use md5::{Digest, Md5};
+use symphonia::core::checksum::Crc16Ansi;
+use symphonia::core::io::Monitor;
+
+use super::{DecodeError, Decoder, ReadSeek, Source, SourceInfo};
+use crate::encode::Format;
+use crate::wav::SAMPLE_RATES;
+use bits::{Bits, Stop};
+use header::{Channels, FrameHeader, StreamInfo};
+
+/// The longest frame that its size in STREAMINFO can stand for.
+const MAX_FRAME_LEN: usize = 1 << 24;
+/// Bytes that are read at once.
+const READ_LEN: usize = 32 << 10;
+
+pub(super) fn open(source: Source<'_>) -> Result<Box<dyn Decoder + '_>, DecodeError> {
+    let mut window = Window { reader: source.reader()?, bytes: Vec::new(), start: 0, offset: 0 };
+    let (info, verified) = header::read_metadata(&mut window)?;
+    if !SAMPLE_RATES.contains(&info.sample_rate) {
+        return Err(DecodeError::SampleRate { found: info.sample_rate });
+    }
+    let md5 = verified.map(|expected| Check { expected, sum: Md5::new(), bytes: Vec::new() });
+    let channels = vec![Vec::new(); usize::from(info.num_channels)];
+    Ok(Box::new(FlacDecoder { window, info, channels, decoded: 0, md5 }))
+}
+
+struct FlacDecoder<'s> {
+    window: Window<'s>,
+    info: StreamInfo,
+    /// The samples of a frame, channel by channel.
+    channels: Vec<Vec<i32>>,
+    decoded: u64,
+    md5: Option<Check>,
+}
+
+/// The MD5 sum that the samples should have.
+struct Check {
+    expected: [u8; 16],
+    sum: Md5,
+    bytes: Vec<u8>,
+}
+
+impl Decoder for FlacDecoder<'_> {
+    fn info(&self) -> SourceInfo {
+        let StreamInfo { sample_rate, num_channels, .. } = self.info;
+        SourceInfo { sample_rate, num_channels: u16::from(num_channels), container: "flac" }
+    }
+
+    fn conforms(&self) -> Option<Format> {
+        let StreamInfo { num_channels, bits, num_samples, .. } = self.info;
+        (num_channels == 1 && bits == 16 && num_samples.is_some()).then_some(Format::Flac)
+    }
+
+    fn next(&mut self, mono: &mut Vec<f32>) -> Result<bool, DecodeError> {
+        if self.info.num_samples.is_some_and(|promised| self.decoded >= promised) || self.window.at_end()? {
+            self.check()?;
+            return Ok(false);
+        }
+        let len = loop {
+            match decode_frame(self.window.rest(), &self.info, self.decoded, &mut self.channels) {
+                Ok(len) => break len,
+                Err(Stop::End) if self.window.rest().len() < MAX_FRAME_LEN && self.window.more()? => {}
+                Err(Stop::End) => return Err(self.truncated()),
+                Err(Stop::Bad(reason)) => return Err(self.window.damaged(reason)),
+            }
+        };
+        self.window.consume(len);
+        let num_samples = self.channels[0].len();
+        self.decoded += num_samples as u64;
+        if let Some(check) = &mut self.md5 {
+            check.update(&self.channels, self.info.bits);
+        }
+        average(&self.channels, self.info.bits, mono);
+        Ok(true)
+    }
+}
+
+impl FlacDecoder<'_> {
+    /// At the end: is that all, and is it right?
+    fn check(&mut self) -> Result<(), DecodeError> {
+        if let Some(promised) = self.info.num_samples
+            && promised != self.decoded
+        {
+            return Err(self.truncated());
+        }
+        let right = self.md5.take().is_none_or(|check| check.sum.finalize().as_slice() == check.expected);
+        if right { Ok(()) } else { Err(DecodeError::Md5) }
+    }
+
+    fn truncated(&self) -> DecodeError {
+        let offset = Some(self.window.offset + self.window.rest().len() as u64);
+        match self.info.num_samples {
+            Some(promised) => DecodeError::Length { container: "flac", found: self.decoded, promised, offset },
+            None => self.window.damaged("the file ends within a frame"),
+        }
+    }
+}
+
+impl Check {
+    /// Section 8.2: little endian, channels interleaved, as many whole bytes as the samples need.
+    fn update(&mut self, channels: &[Vec<i32>], bits: u32) {
+        self.bytes.clear();
+        let width = bits.div_ceil(8) as usize;
+        match channels {
+            [mono] if width == 2 => self.bytes.extend(mono.iter().flat_map(|&sample| (sample as i16).to_le_bytes())),
+            [left, right] if width == 2 => {
+                let both = left.iter().zip(right);
+                self.bytes.extend(both.flat_map(|(&l, &r)| ((l as u16 as u32) | (r as u32) << 16).to_le_bytes()));
+            }
+            _ => {
+                for at in 0..channels[0].len() {
+                    for channel in channels {
+                        self.bytes.extend_from_slice(&channel[at].to_le_bytes()[..width]);
+                    }
+                }
+            }
+        }
+        self.sum.update(&self.bytes);
+    }
+}
+
+/// Adds the samples of a frame, full scale 1, channels averaged.
+fn average(channels: &[Vec<i32>], bits: u32, mono: &mut Vec<f32>) {
+    let scale = 1.0 / (1_u64 << (bits - 1)) as f32; // a power of two: exact
+    match channels {
+        [only] => mono.extend(only.iter().map(|&sample| sample as f32 * scale)),
+        [left, right] => mono.extend(left.iter().zip(right).map(|(&l, &r)| (l as f32 + r as f32) * (scale * 0.5))),
+        more => {
+            let sum = |at: usize| more.iter().map(|channel| channel[at] as f32 * scale).sum::<f32>();
+            mono.extend((0..more[0].len()).map(|at| sum(at) / more.len() as f32));
+        }
+    }
+}
+
+/// Decodes the frame at the beginning of `bytes` (section 9), and gives its length in bytes.
+fn decode_frame(bytes: &[u8], info: &StreamInfo, decoded: u64, channels: &mut [Vec<i32>]) -> Result<usize, Stop> {
+    let (header, header_len) = FrameHeader::parse(bytes)?;
+    header.check(info, decoded)?;
+    let mut bits = Bits::new(bytes, header_len);
+    for (number, channel) in channels.iter_mut().enumerate() {
+        channel.resize(header.num_samples, 0);
+        let side = match header.channels {
+            Channels::Independent(_) => false,
+            Channels::LeftSide | Channels::MidSide => number == 1,
+            Channels::SideRight => number == 0,
+        };
+        subframe::decode(&mut bits, info.bits + u32::from(side), channel)?;
+    }
+    let len = bits.end_of_byte()?;
+    let Some(footer) = bytes.get(len..len + 2) else { return Err(Stop::End) };
+    let mut crc = Crc16Ansi::new(0);
+    crc.process_buf_bytes(&bytes[..len]);
+    if crc.crc() != u16::from_be_bytes([footer[0], footer[1]]) {
+        return Err(Stop::Bad("a frame does not have its checksum"));
+    }
+    if let [first, second] = channels {
+        restore(header.channels, first, second);
+    }
+    Ok(len + 2)
+}
+
+/// Section 4.2: what was coded in place of left and right.
+fn restore(coded: Channels, first: &mut [i32], second: &mut [i32]) {
+    let pairs = first.iter_mut().zip(second);
+    match coded {
+        Channels::Independent(_) => {}
+        Channels::LeftSide => pairs.for_each(|(left, side)| *side = left.wrapping_sub(*side)),
+        Channels::SideRight => pairs.for_each(|(side, right)| *side = side.wrapping_add(*right)),
+        Channels::MidSide => pairs.for_each(|(mid, side)| {
+            let double = i64::from(*mid) << 1 | i64::from(*side & 1);
+            let difference = i64::from(*side);
+            *mid = ((double + difference) >> 1) as i32;
+            *side = ((double - difference) >> 1) as i32;
+        }),
+    }
+}
+
+/// The part of the file that is in memory.
+struct Window<'s> {
+    reader: Box<dyn ReadSeek + 's>,
+    bytes: Vec<u8>,
+    /// What lies before has been used.
+    start: usize,
+    /// Where in the file `start` is.
+    offset: u64,
+}
+
+impl Window<'_> {
+    fn rest(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+
+    fn consume(&mut self, len: usize) {
+        self.start += len;
+        self.offset += len as u64;
+    }
+
+    /// Reads on, twice as much each time that it did not suffice. False at the end of the file.
+    fn more(&mut self) -> io::Result<bool> {
+        self.bytes.drain(..self.start);
+        self.start = 0;
+        let len = self.bytes.len().max(READ_LEN) as u64;
+        let read = self.reader.by_ref().take(len).read_to_end(&mut self.bytes)?;
+        Ok(read > 0)
+    }
+
+    fn at_end(&mut self) -> io::Result<bool> {
+        Ok(self.rest().is_empty() && !self.more()?)
+    }
+
+    /// At least `len` bytes, or all that are left.
+    fn at_least(&mut self, len: usize) -> io::Result<&[u8]> {
+        while self.rest().len() < len && self.more()? {}
+        Ok(self.rest())
+    }
+
+    /// Goes on behind `len` bytes, as far as there are any.
+    fn skip(&mut self, mut len: usize) -> io::Result<()> {
+        while len > 0 && !self.at_end()? {
+            let step = len.min(self.rest().len());
+            self.consume(step);
+            len -= step;
+        }
+        Ok(())
+    }
+
+    fn damaged(&self, reason: &str) -> DecodeError {
+        DecodeError::Damaged { container: "flac", reason: reason.to_owned(), offset: Some(self.offset) }
+    }
+}

@@ -1,0 +1,264 @@
+//! A recording as it lies on disk becomes a clip of a shard: decoded, channels averaged, resampled, rounded to 16 bits, written
+//! as WAV or FLAC; or it is rejected with a reason. This is all that the stages use of decoding.
+//!
+//! Everything goes block by block, so that a recording of three hours takes the memory of its bytes in the shard and no more. What
+//! conforms already keeps its bytes, once they have been decoded and found sound. Rounding: halves away from zero, scale 32768,
+//! clamped, no dither, so that the same input gives the same bytes.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use crate::decode::{self, DecodeError, Fallback, Source, SourceInfo};
+use crate::encode::Encoder;
+pub use crate::encode::Format;
+use crate::resample::{Resamplers, output_len};
+
+/// What all clips of a shard are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target {
+    /// In Hz.
+    pub sample_rate: u32,
+    /// How the bytes are written.
+    pub format: Format,
+}
+
+/// A stretch of a recording, in samples at the recording's own rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// The first sample.
+    pub start: u64,
+    /// How many.
+    pub num_samples: u64,
+}
+
+/// A clip, ready for a shard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prepared {
+    /// A whole file in the target's format: mono, 16 bit, at the target's rate.
+    pub bytes: Vec<u8>,
+    /// Samples of it.
+    pub num_samples: u64,
+    /// What the recording was.
+    pub source: SourceInfo,
+    /// Whether the bytes are those of the recording.
+    pub kept: bool,
+}
+
+/// Why a recording gives no clip.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct Reject {
+    /// A sentence for the table of rejects.
+    pub reason: String,
+    /// Where in the file the trouble is, in bytes, if it is at one place.
+    pub offset: Option<u64>,
+}
+
+/// Larger recordings are read piece by piece.
+const WHOLE_IN_MEMORY: u64 = 64 << 20;
+
+/// The most samples of a clip: 4.6 hours at 16 kHz, half a gigabyte of PCM.
+pub const MAX_SAMPLES: u64 = 1 << 28;
+
+/// Prepares one recording after the other. Holds resamplers and buffers, so use one per thread.
+#[derive(Debug)]
+pub struct Preparer {
+    target: Target,
+    fallback: Fallback,
+    resamplers: Resamplers,
+    buffers: Buffers,
+}
+
+#[derive(Debug, Default)]
+struct Buffers {
+    mono: Vec<f32>,
+    resampled: Vec<f32>,
+    pcm: Vec<i16>,
+}
+
+/// Prepares one recording. For many use a [`Preparer`].
+///
+/// Errors: [`Reject`].
+pub fn prepare(path: &Path, span: Option<Span>, target: Target) -> Result<Prepared, Reject> {
+    Preparer::new(target).prepare(path, span)
+}
+
+impl Preparer {
+    /// For clips of this kind.
+    pub fn new(target: Target) -> Self {
+        let resamplers = Resamplers::new(target.sample_rate);
+        Self { target, fallback: Fallback::Ffmpeg, resamplers, buffers: Buffers::default() }
+    }
+
+    /// Rejects what only the program `ffmpeg` could decode, also where there is one.
+    #[must_use]
+    pub fn without_ffmpeg(self) -> Self {
+        Self { fallback: Fallback::None, ..self }
+    }
+
+    /// Prepares the recording at `path`, or a stretch of it.
+    ///
+    /// Errors: [`Reject`], also for a file that cannot be read.
+    pub fn prepare(&mut self, path: &Path, span: Option<Span>) -> Result<Prepared, Reject> {
+        let unreadable = |error: std::io::Error| Reject { reason: format!("cannot be read: {error}"), offset: None };
+        let metadata = fs::metadata(path).map_err(unreadable)?;
+        if !metadata.is_file() {
+            let what = if metadata.is_dir() { "a folder" } else { "a device or pipe" };
+            return Err(Reject { reason: format!("{what}, not a file"), offset: None });
+        }
+        let mut file = File::open(path).map_err(unreadable)?;
+        if metadata.len() > WHOLE_IN_MEMORY {
+            return self.guarded(Source::File(file), span);
+        }
+        let mut bytes = Vec::with_capacity(metadata.len() as usize + 1);
+        file.read_to_end(&mut bytes).map_err(unreadable)?;
+        self.prepare_bytes(bytes, span)
+    }
+
+    /// Prepares a recording that is in memory.
+    ///
+    /// Errors: [`Reject`].
+    pub fn prepare_bytes(&mut self, bytes: Vec<u8>, span: Option<Span>) -> Result<Prepared, Reject> {
+        let mut prepared = self.guarded(Source::Memory(&bytes), span)?;
+        if prepared.kept {
+            prepared.bytes = bytes;
+        }
+        Ok(prepared)
+    }
+
+    /// A decoder that panics has met a file that its makers did not think of: that rejects the file and no more.
+    fn guarded(&mut self, source: Source<'_>, span: Option<Span>) -> Result<Prepared, Reject> {
+        match catch_unwind(AssertUnwindSafe(|| self.run(source, span))) {
+            Ok(result) => result.map_err(|error| Reject { reason: error.to_string(), offset: error.offset() }),
+            Err(panic) => {
+                *self = Self { fallback: self.fallback, ..Self::new(self.target) };
+                let text = panic.downcast_ref::<String>().map(String::as_str);
+                let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a word");
+                Err(Reject { reason: format!("the decoder gave up on it: {text}"), offset: None })
+            }
+        }
+    }
+
+    /// Decodes, resamples and encodes. Kept bytes are left to the caller, who has them.
+    fn run(&mut self, source: Source<'_>, span: Option<Span>) -> Result<Prepared, DecodeError> {
+        let Target { sample_rate: to, format } = self.target;
+        let in_memory = matches!(source, Source::Memory(_));
+        let mut decoder = decode::open(source, self.fallback)?;
+        let info = decoder.info();
+        let kept = in_memory && span.is_none() && info.sample_rate == to && decoder.conforms() == Some(format);
+        let mut cut = Cut::new(span);
+        if let Some(Span { start, .. }) = span {
+            cut.skip(decoder.seek(start)?);
+        }
+        let Buffers { mono, resampled, pcm } = &mut self.buffers;
+        let mut stream = self.resamplers.start(info.sample_rate)?;
+        let mut encoder = (!kept).then(|| Encoder::new(format, to));
+        let mut num_samples = 0;
+        loop {
+            mono.clear();
+            let more = decoder.next(mono)?;
+            if let Some(at) = mono.iter().position(|sample| !sample.is_finite()) {
+                return Err(DecodeError::NotFinite { index: cut.seen + at as u64, value: mono[at] });
+            }
+            let wanted = cut.wanted(mono);
+            num_samples += wanted.len() as u64;
+            if num_samples.max(output_len(num_samples, info.sample_rate, to)) > MAX_SAMPLES {
+                return Err(DecodeError::TooLong { most: MAX_SAMPLES });
+            }
+            if let Some(encoder) = &mut encoder {
+                if info.sample_rate == to {
+                    encode(wanted, pcm, encoder);
+                } else {
+                    resampled.clear();
+                    stream.push(wanted, resampled);
+                    encode(resampled, pcm, encoder);
+                }
+            }
+            if !more || cut.done() {
+                break;
+            }
+        }
+        if let Some(span) = span
+            && num_samples < span.num_samples
+        {
+            return Err(DecodeError::Span {
+                start: span.start,
+                end: span.start.saturating_add(span.num_samples),
+                num_samples: cut.seen,
+            });
+        }
+        if num_samples == 0 {
+            return Err(DecodeError::NoSamples);
+        }
+        resampled.clear();
+        stream.finish(resampled);
+        if let Some(encoder) = &mut encoder {
+            encode(resampled, pcm, encoder);
+        }
+        let bytes = encoder.map(Encoder::finish).unwrap_or_default();
+        Ok(Prepared { bytes, num_samples: output_len(num_samples, info.sample_rate, to), source: info, kept })
+    }
+}
+
+/// Which of the samples that come by are wanted.
+struct Cut {
+    span: Span,
+    /// Samples that came by.
+    seen: u64,
+}
+
+impl Cut {
+    fn new(span: Option<Span>) -> Self {
+        Self { span: span.unwrap_or(Span { start: 0, num_samples: u64::MAX }), seen: 0 }
+    }
+
+    /// The decoder begins so many samples later.
+    fn skip(&mut self, num_samples: u64) {
+        self.seen = num_samples;
+    }
+
+    fn wanted<'a>(&mut self, block: &'a [f32]) -> &'a [f32] {
+        let len = block.len() as u64;
+        let from = self.span.start.saturating_sub(self.seen).min(len);
+        let to = self.span.start.saturating_add(self.span.num_samples).saturating_sub(self.seen).min(len);
+        self.seen += len;
+        &block[from as usize..to.max(from) as usize]
+    }
+
+    fn done(&self) -> bool {
+        self.seen >= self.span.start.saturating_add(self.span.num_samples)
+    }
+}
+
+fn encode(samples: &[f32], pcm: &mut Vec<i16>, encoder: &mut Encoder) {
+    pcm.clear();
+    pcm.extend(samples.iter().map(|&sample| to_pcm16(sample)));
+    encoder.push(pcm);
+}
+
+/// Full scale 1 to 16 bits: halves away from zero, clamped. (`f32::round` is a library call on plain x86-64, hence by hand.)
+fn to_pcm16(sample: f32) -> i16 {
+    let scaled = (sample * 32_768.0).clamp(-32_768.0, 32_767.0);
+    let whole = scaled as i32;
+    let rest = scaled - whole as f32;
+    (whole + i32::from(rest >= 0.5) - i32::from(rest <= -0.5)) as i16
+}
+
+/// The samples of a file in memory, full scale 1, channels averaged, into `mono`, which is cleared first; gives the rate. For
+/// clips that come from a shard.
+///
+/// Errors: [`Reject`].
+pub fn samples(bytes: &[u8], mono: &mut Vec<f32>) -> Result<u32, Reject> {
+    mono.clear();
+    let mut read = || {
+        let mut decoder = decode::open(Source::Memory(bytes), Fallback::Ffmpeg)?;
+        while decoder.next(mono)? {}
+        Ok(decoder.info().sample_rate)
+    };
+    read().map_err(|error: DecodeError| Reject { reason: error.to_string(), offset: error.offset() })
+}
+
+#[cfg(test)]
+mod tests;
