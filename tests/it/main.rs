@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
 mod history;
+mod methods;
 mod mistakes;
 mod reruns;
 mod survival;

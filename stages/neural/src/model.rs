@@ -15,7 +15,7 @@ pub use self::merge::merge;
 use crate::adapters::Adapters;
 use crate::adapters::files::{self, Base, Origin};
 use crate::checkpoint::weights::{MASK_EMBEDDING, is_statistic};
-use crate::checkpoint::{CheckpointError, EncoderConfig, Preprocessor, WEIGHTS, Weights, safetensors, weights};
+use crate::checkpoint::{CheckpointError, EncoderConfig, ModelType, Preprocessor, WEIGHTS, Weights, safetensors, weights};
 pub use crate::encoder::Mode;
 use crate::encoder::{Encoder, Input, Pass, Point};
 use crate::heads::Classification;
@@ -34,7 +34,7 @@ pub enum ModelError {
     #[error(transparent)]
     Method(#[from] Misfit),
     /// Values do not fit what is trained.
-    #[error("the trained values do not fit the model: {}", mistakes.join("; "))]
+    #[error("the trained values do not fit the model: {}", first_few(mistakes))]
     Values {
         /// Every tensor that is missing, unexpected or of another shape.
         mistakes: Vec<String>,
@@ -48,6 +48,16 @@ pub enum ModelError {
         expected: Box<Base>,
         /// What it was put on.
         found: Box<Base>,
+    },
+    /// An adapter was trained on an encoder of another family, as its names tell.
+    #[error("the adapter in `{folder}` was made for a {found} encoder, this one is {expected}")]
+    OtherFamily {
+        /// The adapter.
+        folder: PathBuf,
+        /// What it was put on.
+        expected: &'static str,
+        /// What it was trained on.
+        found: &'static str,
     },
     /// The method is more than a change of the encoder's weights.
     #[error("`{method}` adds to what the encoder computes, which no change of its weights does: it cannot be merged")]
@@ -79,6 +89,13 @@ pub enum ModelError {
         /// Samples of each utterance, as given.
         lengths: Vec<i64>,
     },
+}
+
+/// Some of the sentences, and how many more there are: an adapter of the wrong shape has hundreds.
+fn first_few(mistakes: &[String]) -> String {
+    const SHOWN: usize = 6;
+    let shown = mistakes[..mistakes.len().min(SHOWN)].join("; ");
+    if mistakes.len() > SHOWN { format!("{shown}; and {} more", mistakes.len() - SHOWN) } else { shown }
 }
 
 /// How two encoders differ.
@@ -337,7 +354,8 @@ impl Model {
         if self.saves_whole() {
             return self.save_whole(&folder, labels);
         }
-        let origin = Origin { base: self.base()?, labels: labels.to_vec(), head: self.head_spec.clone() };
+        let note = files::caveat(&self.config, &self.method);
+        let origin = Origin { base: self.base()?, labels: labels.to_vec(), head: self.head_spec.clone(), note };
         let trained = self.trainable().into_iter().collect();
         Ok(files::write(&folder, &self.method, &self.config, &trained, &self.head_weights, &origin)?)
     }
@@ -376,23 +394,30 @@ impl Model {
     /// Errors: [`ModelError::OtherBase`] for an adapter of another encoder, [`ModelError::Values`] for one of another shape.
     pub fn load_trained(&mut self, folder: &Path) -> Result<(), ModelError> {
         let folder = self.saved_folder(folder);
-        let (stored, expected) = if self.saves_whole() {
-            // Everything is in the checkpoint, so everything is taken from it.
-            (safetensors::read(&folder.join(WEIGHTS), |_| true)?, self.tensors())
-        } else {
-            self.require_base(&folder)?;
-            (files::read_weights(&folder)?, self.trainable().into_iter().collect())
-        };
-        assign(&expected, &stored)?;
+        if !self.saves_whole() {
+            return self.load_adapter(&folder);
+        }
+        // Everything is in the checkpoint, so everything is taken from it.
+        assign(&self.tensors(), &safetensors::read(&folder.join(WEIGHTS), |_| true)?)?;
         // A frozen positional convolution was folded when the encoder was built.
         self.encoder = Encoder::new(&self.config, &self.encoder_weights, &self.adapters)?;
         Ok(())
     }
 
     /// Reads an adapter folder itself, wherever it lies: `adapter/` of a saved model, or one that peft wrote.
+    ///
+    /// Errors: [`ModelError::OtherBase`] and [`ModelError::OtherFamily`] for an adapter of another encoder, [`ModelError::Values`] for
+    /// one of another shape.
     pub fn load_adapter(&mut self, folder: &Path) -> Result<(), ModelError> {
         self.require_base(folder)?;
-        assign(&self.trainable().into_iter().collect(), &files::read_weights(folder)?)
+        let values = files::read_weights(folder)?;
+        let family = self.config.model_type;
+        let other = |other: &ModelType| *other != family && values.keys().any(|name| name.starts_with(other.prefix()));
+        if let Some(other) = ModelType::ALL.iter().find(|known| other(known)) {
+            let (expected, found) = (family.class(), other.class());
+            return Err(ModelError::OtherFamily { folder: folder.to_owned(), expected, found });
+        }
+        assign(&self.trainable().into_iter().collect(), &values)
     }
 
     fn require_base(&self, folder: &Path) -> Result<(), ModelError> {

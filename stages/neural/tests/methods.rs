@@ -8,9 +8,9 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use neural::adapters::{Adapters, files};
-use neural::checkpoint::{EncoderConfig, weights};
+use neural::checkpoint::{EncoderConfig, safetensors, weights};
 use neural::encoder::{Encoder, Input, Pass, Point, random};
-use neural::model::{Batch, Mode, Model, ModelError};
+use neural::model::{Batch, Mode, Model, ModelError, merge};
 use neural_spec::{ConvNorm, EncoderShape, HeadSpec, Method, RandomEncoder};
 use serde_json::json;
 use tch::{Device, Kind, Tensor};
@@ -366,8 +366,103 @@ fn damaged_adapter_folders_say_what_is_wrong() {
     check(&|adapter| fs::write(adapter.join(config), r#"{"peft_type":"VERA"}"#).unwrap(), "peft_type `VERA` is not supported");
     check(&|adapter| fs::remove_file(adapter.join("adapter_model.safetensors")).unwrap(), "cannot read");
     check(&|adapter| fs::write(adapter.join("sure.json"), "[]").unwrap(), "sure.json");
+    let cut = |adapter: &Path| {
+        let path = adapter.join("adapter_model.safetensors");
+        let bytes = fs::read(&path).unwrap();
+        fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+    };
+    check(&cut, "damaged");
+    let poisoned = |adapter: &Path| {
+        let path = adapter.join("adapter_model.safetensors");
+        let mut weights = safetensors::read(&path, |_| true).unwrap();
+        let _ = weights.get_mut("classifier.bias").unwrap().fill_(f64::NAN);
+        safetensors::write(&path, &weights).unwrap();
+    };
+    check(&poisoned, "`classifier.bias` holds NaN");
 }
 
 fn anyhow_chain(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {}", anyhow_chain(cause)))
+}
+
+#[test]
+fn an_adapter_is_merged_into_a_checkpoint_of_its_own() {
+    let _turn = take_turn();
+    let folder = encoder(ConvNorm::Layer, 1);
+    let scratch = tempfile::tempdir().unwrap();
+    let (trained, out) = (scratch.path().join("trained"), scratch.path().join("new/merged"));
+    let lora = model(folder.path(), &method(json!({"name": "lora", "rank": 2, "alpha": 4.0})));
+    for seed in 0..3 {
+        step(&lora, seed);
+    }
+    lora.save(&trained, &labels()).unwrap();
+    let counts = merge(&trained, folder.path(), &out).unwrap();
+    assert_eq!(counts.adapters, 0);
+    let names: BTreeSet<_> = fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert_eq!(names, ["config.json", "model.safetensors", "preprocessor_config.json"].map(str::to_owned).into());
+    assert_eq!(fs::read_dir(scratch.path().join("new")).unwrap().count(), 1, "nothing is left beside it");
+    assert_close(&logits(&whole(&out)), &logits(&lora), "merged");
+
+    // As peft leaves it: no word of the encoder, the classes and the head.
+    fs::remove_file(trained.join("adapter/sure.json")).unwrap();
+    let foreign = scratch.path().join("foreign");
+    merge(&trained.join("adapter"), folder.path(), &foreign).unwrap();
+    assert_eq!(logits(&whole(&foreign)), logits(&whole(&out)));
+    let config: serde_json::Value = serde_json::from_slice(&fs::read(foreign.join("config.json")).unwrap()).unwrap();
+    assert_eq!(config["id2label"]["4"], "LABEL_4");
+
+    let refused = |adapter: &Path, encoder: &Path, out: &Path| merge(adapter, encoder, out).unwrap_err().to_string();
+    assert!(refused(&trained, folder.path(), &out).contains("exists already"));
+    let elsewhere = scratch.path().join("elsewhere");
+    let prefix = model(folder.path(), &method(json!({"name": "prefix"})));
+    prefix.save(&scratch.path().join("prefix"), &labels()).unwrap();
+    assert!(
+        refused(&scratch.path().join("prefix"), folder.path(), &elsewhere).contains("`prefix` adds to what the encoder computes")
+    );
+    let wider = written(EncoderShape { hidden_size: 64, ..shape(ConvNorm::Layer) }, 1);
+    let error = refused(&trained, wider.path(), &elsewhere);
+    assert!(error.contains("has shape [2, 32], expected [2, 64]") && error.contains("more"), "{error}");
+    let whole = model(folder.path(), &method(json!({"name": "finetune"})));
+    whole.save(&scratch.path().join("finetuned"), &labels()).unwrap();
+    assert!(refused(&scratch.path().join("finetuned"), folder.path(), &elsewhere).contains("cannot read"));
+    assert!(!elsewhere.exists());
+}
+
+/// A checkpoint folder with its head.
+fn whole(folder: &Path) -> Model {
+    let finetune = method(json!({"name": "finetune"}));
+    let model = model(folder, &finetune);
+    let stored = safetensors::read(&folder.join("model.safetensors"), |_| true).unwrap();
+    model.set_trainable(&stored.into_iter().collect::<Vec<_>>()).unwrap();
+    model
+}
+
+#[test]
+fn an_adapter_of_another_family_is_told_by_its_names() {
+    let folder = encoder(ConvNorm::Layer, 1);
+    let saved = tempfile::tempdir().unwrap();
+    let mut model = model(folder.path(), &method(json!({"name": "ia3"})));
+    model.save(saved.path(), &labels()).unwrap();
+    let adapter = saved.path().join("adapter");
+    let path = adapter.join("adapter_model.safetensors");
+    let hubert = safetensors::read(&path, |_| true).unwrap();
+    let hubert = hubert.into_iter().map(|(name, tensor)| (name.replace("wav2vec2", "hubert"), tensor)).collect();
+    safetensors::write(&path, &hubert).unwrap();
+    let error = model.load_adapter(&adapter).unwrap_err().to_string();
+    assert!(error.contains("was made for a Hubert encoder, this one is Wav2Vec2"), "{error}");
+}
+
+#[test]
+fn adapters_that_transformers_would_pass_by_say_so() {
+    let read = |model_type: &str, name: &str| {
+        let folder = encoder(ConvNorm::Layer, 1);
+        let config = EncoderConfig {
+            model_type: serde_json::from_value(json!(model_type)).unwrap(),
+            ..EncoderConfig::read(folder.path()).unwrap()
+        };
+        files::caveat(&config, &method(json!({"name": name})))
+    };
+    assert!(read("wavlm", "lora").unwrap().contains("merge"));
+    assert!(read("wavlm", "ia3").is_some());
+    assert_eq!((read("wav2vec2", "lora"), read("wavlm", "prefix")), (None, None));
 }

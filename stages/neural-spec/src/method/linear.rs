@@ -52,12 +52,14 @@ impl LinearLayer {
         format!("encoder.layers.{layer}.{}.{}", self.block(), self.module())
     }
 
+    /// Whether it belongs to the attention.
+    pub fn is_attention(self) -> bool {
+        !matches!(self, Self::IntermediateDense | Self::OutputDense)
+    }
+
     /// The name of the part of a transformer layer that it belongs to.
     fn block(self) -> &'static str {
-        match self {
-            Self::QProj | Self::KProj | Self::VProj | Self::OutProj => "attention",
-            Self::IntermediateDense | Self::OutputDense => "feed_forward",
-        }
+        if self.is_attention() { "attention" } else { "feed_forward" }
     }
 }
 

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{dims, peft};
-use crate::checkpoint::{CheckpointError, EncoderConfig, Weights, read_json, safetensors, write_json};
+use crate::checkpoint::{CheckpointError, EncoderConfig, ModelType, Weights, read_json, safetensors, write_json};
 
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
@@ -33,6 +33,25 @@ pub struct Origin {
     pub labels: Vec<String>,
     /// The task layer.
     pub head: HeadSpec,
+    /// What who loads it elsewhere should know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// What who loads an adapter elsewhere should know: transformers' WavLM hands the bare weights of its attention to a function of its
+/// own, past everything that peft puts beside them.
+pub fn caveat(config: &EncoderConfig, method: &Method) -> Option<String> {
+    let targets = match method {
+        Method::Lora(lora) => &lora.targets,
+        Method::Ia3(ia3) => &ia3.targets,
+        _ => return None,
+    };
+    let passed_by = config.model_type == ModelType::Wavlm && targets.iter().any(|linear| linear.is_attention());
+    passed_by.then(|| {
+        "transformers' WavLM passes by what peft puts beside the attention's linear layers: to use this adapter there, merge it into the \
+         encoder first (sure-neural merge)"
+            .to_owned()
+    })
 }
 
 /// An encoder, as far as an adapter has to know it again.

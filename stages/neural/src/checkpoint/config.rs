@@ -72,6 +72,9 @@ pub enum ModelType {
 }
 
 impl ModelType {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Wav2vec2, Self::Hubert, Self::Wavlm];
+
     /// What models with a head put in front of the encoder's names.
     pub fn prefix(self) -> &'static str {
         match self {
