@@ -136,7 +136,11 @@ impl fmt::Display for Mistakes {
         let count = self.list.len();
         write!(f, "{count} {} in `{}`", if count == 1 { "mistake" } else { "mistakes" }, self.file)?;
         for Found { file, line, mistake } in &self.list {
-            write!(f, "\n  {file}:{line}: {}", mistake.message)?;
+            if mistake.at == (0..0) {
+                write!(f, "\n  {}", mistake.message)?; // of the command line, or of the file as a whole
+            } else {
+                write!(f, "\n  {file}:{line}: {}", mistake.message)?;
+            }
             if let Some(hint) = &mistake.hint {
                 write!(f, "\n      {hint}")?;
             }

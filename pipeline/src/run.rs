@@ -211,6 +211,9 @@ impl Session<'_> {
     /// Survey, plan, then rounds until nothing is left to do.
     fn go_through(&self, options: &Options, ledger: &mut Ledger<'_>) -> Result<(), RunError> {
         let survey = self.survey_in_run(options, ledger.run)?;
+        for (node, tried) in &survey.made {
+            ledger.looked_through(*node, tried);
+        }
         self.rounds(&survey, options, ledger)?;
         ledger.summary.survey = survey;
         Ok(())

@@ -114,6 +114,17 @@ impl<'a> Ledger<'a> {
             }
             _ => {}
         }
+        self.record(index, state, message, tried);
+        self.session.progress.event(&Event::NodeFinished { node: node.id.clone(), outcome, secs: tried.secs });
+    }
+
+    /// A source node ran while the sources were looked through.
+    pub(super) fn looked_through(&mut self, index: NodeIndex, tried: &Tried) {
+        self.record(index, "source", None, tried);
+    }
+
+    fn record(&mut self, index: NodeIndex, state: &str, message: Option<String>, tried: &Tried) {
+        let node = &self.session.workflow.graph[index];
         let log = (tried.attempts > 0).then(|| log_of(self.session.store, self.run, node));
         self.summary.steps.push(Step {
             node: self.session.workflow.key(node),
@@ -128,7 +139,6 @@ impl<'a> Ledger<'a> {
             threads: tried.threads,
             gpu: tried.gpu,
         });
-        self.session.progress.event(&Event::NodeFinished { node: node.id.clone(), outcome, secs: tried.secs });
     }
 
     pub(super) fn close(self) -> Summary {

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Instant;
 
 use petgraph::graph::NodeIndex;
 
 use super::node::{End, Task};
-use super::report::{failure, outcome_of};
-use super::{NO_RUN, Options, RunError, Session, log_of};
+use super::report::{Tried, failure, outcome_of};
+use super::{NO_RUN, Options, RunError, Session, log_of, now_ms};
 use crate::event::{Event, Outcome};
 use crate::graph::Node;
 use crate::plan::{SourceDigests, base_manifest};
@@ -24,6 +25,8 @@ pub struct Survey {
     pub(super) trees: HashMap<NodeIndex, Trees>,
     /// What became of source nodes that could not be brought up to date.
     pub(super) failures: HashMap<NodeIndex, Outcome>,
+    /// Source nodes that ran, and how that went.
+    pub(super) made: Vec<(NodeIndex, Tried)>,
 }
 
 /// The outside trees of a node, by place.
@@ -64,7 +67,10 @@ impl Session<'_> {
             if !options.may_run(index) {
                 continue;
             }
-            if let Err(error) = self.refresh(index, &survey, run)? {
+            let refreshed = self.refresh(index, &survey, run)?;
+            if let Ok(Some(tried)) = refreshed {
+                survey.made.push((index, tried));
+            } else if let Err(error) = refreshed {
                 if error.is_transient() && super::node::retries(node) > 0 {
                     continue; // it is tried again when its turn comes
                 }
@@ -115,15 +121,16 @@ impl Session<'_> {
         Ok(tree)
     }
 
-    /// Runs a source node now, unless its artifact is there or it waits for inputs. The inner error is the node's own.
-    fn refresh(&self, index: NodeIndex, survey: &Survey, run: i64) -> Result<Result<(), StageError>, RunError> {
+    /// Runs a source node now, unless its artifact is there or it waits for inputs, and tells how that went. The inner error is
+    /// the node's own.
+    fn refresh(&self, index: NodeIndex, survey: &Survey, run: i64) -> Result<Result<Option<Tried>, StageError>, RunError> {
         let node = &self.workflow.graph[index];
         if !node.inputs.is_empty() {
-            return Ok(Ok(()));
+            return Ok(Ok(None));
         }
         let manifest = base_manifest(node, survey.digests.get(&index));
         if self.store.lookup(manifest.fingerprint())?.is_some() {
-            return Ok(Ok(()));
+            return Ok(Ok(None));
         }
         self.store.logs(run)?;
         let task = Task {
@@ -136,8 +143,21 @@ impl Session<'_> {
             forced: false,
         };
         let grant = Grant { threads: self.machine.pools.cpu.max(1), gpu: None, memory_mib: 0 };
-        Ok(match self.execute(&task, &grant, 1, &super::Patience::default()) {
-            End::Made(_) | End::Found(..) | End::Damaged(_) => Ok(()),
+        self.progress.event(&Event::NodeStarted { node: node.id.clone(), expected_secs: None });
+        let (started_ms, begun) = (now_ms(), Instant::now());
+        let end = self.execute(&task, &grant, 1, &super::Patience::default());
+        let secs = begun.elapsed().as_secs_f64();
+        let finished = |outcome| self.progress.event(&Event::NodeFinished { node: node.id.clone(), outcome, secs });
+        Ok(match end {
+            End::Made(artifact) => {
+                finished(Outcome::Ran { path: self.store.path(artifact) });
+                let why = Some("sources changed".to_owned());
+                Ok(Some(Tried { why, started_ms, secs, attempts: 1, threads: grant.threads, gpu: None }))
+            }
+            End::Found(..) | End::Damaged(_) => {
+                finished(Outcome::Reused);
+                Ok(None)
+            }
             End::Failed(error) => Err(error),
         })
     }

@@ -59,7 +59,10 @@ pub(super) fn document(text: &str, base: usize) -> Result<Vec<Pair>, Vec<Mistake
         return Ok(pairs(table.get_ref(), base));
     }
     let mistake = |error: &toml::de::Error| {
-        Mistake::new(&shift(error.span().unwrap_or(0..0), base), format!("not valid TOML: {}", error.message()))
+        Mistake::new(
+            &shift(error.span().filter(|span| span.end > 0).unwrap_or(0..1), base),
+            format!("not valid TOML: {}", error.message()),
+        )
     };
     Err(errors.iter().map(mistake).collect())
 }

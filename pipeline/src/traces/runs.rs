@@ -18,7 +18,7 @@ use crate::Digest;
 pub struct Step {
     /// `workflow:node`
     pub node: String,
-    /// `ran`, `reused`, `failed`, `stopped`, `blocked`, `held`
+    /// `ran`, `source` (a source node that ran before planning), `reused`, `failed`, `stopped`, `blocked`, `held`
     pub state: String,
     /// Its fingerprint, when it was known.
     pub fingerprint: Option<Digest>,

@@ -121,7 +121,7 @@ fn several_drivers_make_each_fingerprint_once() {
         assert_eq!(house.ledger(), expected_ledger);
         let mut ran: Vec<&String> = ended.iter().flat_map(|(_, ran)| ran).collect();
         ran.sort();
-        assert_eq!(ran, ["count#0", "count#1", "count#2", "count#3", "end", "far", "here", "sum"]);
+        assert_eq!(ran, ["count#0", "count#1", "count#2", "count#3", "end", "far", "here", "list", "sum"]);
         check_complete(&mut house, &expected);
     }
 }

@@ -139,7 +139,7 @@ fn text_that_is_not_toml_is_placed() {
     ");
     assert_snapshot!(mistakes(""), @r#"
     1 mistake in `toy.toml`
-      toy.toml:1: no name: expected `[workflow]` with `name = "..."`
+      no name: expected `[workflow]` with `name = "..."`
     "#);
 }
 
@@ -201,7 +201,7 @@ fn wrong_settings_and_targets() {
     let settings: &[(&str, &[&str])] = &[("sead", &["1"]), ("size", &["3"])];
     assert_snapshot!(mistakes_with(&text, settings, &[]), @r"
     2 mistakes in `toy.toml`
-      toy.toml:1: unknown setting in --set: `sead`
+      unknown setting in --set: `sead`
           did you mean `seed`?
       toy.toml:4: unknown value of `size` `3`
           did you mean `1`?
@@ -213,9 +213,9 @@ fn wrong_settings_and_targets() {
     ");
     assert_snapshot!(mistakes_with(&text, &[], &["text", "tex", "text[seed=3]", "text#1"]), @r"
     3 mistakes in `toy.toml`
-      toy.toml:1: target `text#1`: `text` has no such point or partition
-      toy.toml:1: target `text[seed=3]`: `text` has no such point or partition
-      toy.toml:1: unknown target `tex`
+      target `text#1`: `text` has no such point or partition
+      target `text[seed=3]`: `text` has no such point or partition
+      unknown target `tex`
           did you mean `text`?
     ");
 }

@@ -73,7 +73,7 @@ fn set_restricts_exclude_and_include_too() {
     assert_snapshot!(train(&[("method", "prefix")]), @"random[seed=1] random[seed=2] random[seed=9] train[method=prefix,seed=1] train[method=prefix,seed=2] train[method=prefix,seed=9]");
     assert_snapshot!(train(&[("method", "lora"), ("seed", "2")]), @r"
     1 mistake in `toy.toml`
-      toy.toml:1: target `train`: `train` has no such point or partition
+      target `train`: `train` has no such point or partition
     ");
     assert_snapshot!(built(SWEEP, &[("method", "lora"), ("seed", "2")], &["table"]), @r"
     1 mistake in `toy.toml`
@@ -194,20 +194,20 @@ fn wrong_targets_say_why() {
     ];
     assert_snapshot!(built(SWEEP, &[], &targets), @r"
     6 mistakes in `toy.toml`
-      toy.toml:1: target `other:train`: this is the workflow `sweep`, not `other`
-      toy.toml:1: target `train#1-x`: `#1-x` should be a number or `3-7`
-      toy.toml:1: target `train[corpus=large]`: `corpus` is a setting, and its value here is `small`
-      toy.toml:1: target `train[seed=1]x`: after `]` only `#` and a partition can follow, not `x`
-      toy.toml:1: target `train[seed=1`: a `[` without its `]`
-      toy.toml:1: target `train[seed]`: expected `[axis=value,...]`
+      target `other:train`: this is the workflow `sweep`, not `other`
+      target `train#1-x`: `#1-x` should be a number or `3-7`
+      target `train[corpus=large]`: `corpus` is a setting, and its value here is `small`
+      target `train[seed=1]x`: after `]` only `#` and a partition can follow, not `x`
+      target `train[seed=1`: a `[` without its `]`
+      target `train[seed]`: expected `[axis=value,...]`
     ");
     assert_snapshot!(built(SWEEP, &[], &["trian", "train[sead=1]", "train[seed=3]", "train#1"]), @r"
     4 mistakes in `toy.toml`
-      toy.toml:1: target `train#1`: `train` has no such point or partition
-      toy.toml:1: target `train[seed=3]`: `train` has no such point or partition
-      toy.toml:1: unknown axis in target `train[sead=1]`: `sead`
+      target `train#1`: `train` has no such point or partition
+      target `train[seed=3]`: `train` has no such point or partition
+      unknown axis in target `train[sead=1]`: `sead`
           did you mean `seed`?
-      toy.toml:1: unknown target `trian`
+      unknown target `trian`
           did you mean `train`?
     ");
 }

@@ -210,7 +210,7 @@ fn facts_logs_and_runs_are_recorded() {
     let store = house.store();
     let run = &store.runs(1).unwrap()[0];
     assert_eq!((run.id, run.workflow.as_str(), run.outcome.as_deref()), (ended.summary.run, "books", Some("done")));
-    assert_eq!(store.steps(run.id).unwrap().len(), 6);
+    assert_eq!(store.steps(run.id).unwrap().len(), 7, "and the source");
     let (fingerprint, before) = store.latest("books:sum").unwrap().unwrap();
     assert_eq!(before, None);
     let trace = store.trace(fingerprint).unwrap().unwrap();

@@ -170,6 +170,7 @@ fn full_disk_fails_the_node_and_keeps_what_was_finished() {
     ran count#1
     ran count#2
     ran count#3
+    ran list
     ran names
     ran sum
     again
@@ -178,6 +179,7 @@ fn full_disk_fails_the_node_and_keeps_what_was_finished() {
     exit 2
     free
     ran count#3
+    ran list
     ran names
     ran sum
     ");

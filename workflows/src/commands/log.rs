@@ -70,7 +70,7 @@ fn ended(store: &Store, args: &LogArgs) -> Result<Option<Found>> {
     };
     for run in runs {
         let steps = store.steps(run)?;
-        let executed = |step: &&Step| matches!(step.state.as_str(), "ran" | "failed" | "stopped") && step.attempts > 0;
+        let executed = |step: &&Step| matches!(step.state.as_str(), "ran" | "source" | "failed" | "stopped") && step.attempts > 0;
         let is_wanted = |step: &&Step| {
             let (workflow, id) = step.node.split_once(':').unwrap_or(("", &step.node));
             is_meant(&args.node, workflow, id)

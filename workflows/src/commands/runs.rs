@@ -40,9 +40,12 @@ pub(crate) fn runs(args: &RunsArgs) -> Result<ExitCode> {
             let told = told.map(|text| format!("  {text}")).unwrap_or_default();
             writeln!(out, "{:>8}  {:>9.2} s  {}{told}", step.state, step.secs, id_of(&step.node))?;
         }
-        let others = store.members(number)?.len().saturating_sub(steps.iter().filter(|step| step.state == "ran").count());
+        let others = store
+            .members(number)?
+            .len()
+            .saturating_sub(steps.iter().filter(|step| matches!(step.state.as_str(), "ran" | "source")).count());
         if others > 0 {
-            writeln!(out, "{others} nodes stayed as they were")?;
+            writeln!(out, "{others} {} as before", if others == 1 { "node is" } else { "nodes are" })?;
         }
         return Ok(ExitCode::SUCCESS);
     }

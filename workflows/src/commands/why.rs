@@ -215,3 +215,33 @@ pub(crate) fn describe_file(file: &FileChange) -> String {
         (None, None) => file.path.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(wait: Wait<String>, expected: &str) {
+        assert_eq!(Now::Waits { run: 3, wait }.to_string(), expected);
+    }
+
+    #[test]
+    fn a_waiting_node_says_what_for() {
+        let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let nodes = names(&["a", "b", "c", "d", "e"]);
+        check(Wait::For { nodes }, "waits in run 3 for a, b, c and 2 more");
+        let holders = names(&["train"]);
+        let slot = |pool, wanted, free| Wait::Slot { pool, wanted, free, holders: holders.clone() };
+        check(slot(Pool::Cpu, 4, 1), "waits in run 3 for 4 slots of the cpu pool, of which 1 are free; held by train");
+        check(slot(Pool::Gpu, 1, 0), "waits in run 3 for a device of the gpu pool; held by train");
+        check(
+            slot(Pool::Memory, 900, 100),
+            "waits in run 3 for 900 MiB of the memory pool, of which 100 are free; held by train",
+        );
+        let node = "train".to_owned();
+        check(Wait::Behind { node }, "waits in run 3: what it needs is kept for train, which is more urgent");
+        check(Wait::Retry, "failed in run 3 in a way that may pass, and is tried again soon");
+        let runs = Now::Runs { run: 3, secs: 5.0, expected: Some(70.0), threads: 2, gpu: Some(1) };
+        assert_eq!(runs.to_string(), "runs in run 3: 5.0 s of about 1 min 10 s, on 2 threads, GPU 1");
+    }
+}
