@@ -60,6 +60,8 @@ const PREPROCESSOR: &str = "preprocessor_config.json";
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 const PICKLE: &str = "pytorch_model.bin";
+/// Taken along where they are: how audio is prepared, and what the outputs of a recogniser stand for.
+const BESIDE: [&str; 4] = [PREPROCESSOR, "vocab.json", "tokenizer_config.json", "special_tokens_map.json"];
 
 impl EncoderCheckpoint {
     fn place(&self) -> String {
@@ -69,7 +71,7 @@ impl EncoderCheckpoint {
 
 impl Stage for EncoderCheckpoint {
     const KIND: &'static str = "encoder.checkpoint";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const ABOUT: &'static str = "Takes a checkpoint folder of this machine into the store";
 
     fn slots() -> Vec<Slot> {
@@ -90,10 +92,10 @@ impl Stage for EncoderCheckpoint {
 /// Whether a file of a checkpoint folder may be read: only those beside `config.json`, in the formats we know.
 fn wants(path: &str) -> bool {
     let part = path.starts_with("model-") && path.ends_with(".safetensors") && !path.contains('/');
-    part || [CONFIG, PREPROCESSOR, SINGLE, INDEX, PICKLE].contains(&path)
+    part || [CONFIG, SINGLE, INDEX, PICKLE].contains(&path) || BESIDE.contains(&path)
 }
 
-/// Copies `config.json`, `preprocessor_config.json` (when there is one) and the weights into the artifact.
+/// Copies `config.json`, the weights, and how audio is prepared and outputs are read (where that is there) into the artifact.
 ///
 /// Of several layouts of weights the first is taken: one safetensors file, a list of them, a pickle.
 ///
@@ -102,7 +104,7 @@ fn wants(path: &str) -> bool {
 pub fn run(params: &EncoderCheckpoint, job: &Job) -> Result<(), StageError> {
     let tree = job.sources.get(&params.place()).ok_or_else(|| StageError::NoPlace { place: params.place() })?;
     let mut files = vec![tree.find(CONFIG).ok_or_else(|| broken(CheckpointError::NoConfig { folder: tree.root.clone() }))?];
-    files.extend(tree.find(PREPROCESSOR));
+    files.extend(BESIDE.iter().filter_map(|file| tree.find(file)));
     files.extend(weights(tree)?);
     let total: u64 = files.iter().map(|file| file.size).sum();
     let mut done = 0;
@@ -225,10 +227,11 @@ mod tests {
 
     #[test]
     fn only_what_is_needed_is_copied() {
-        let files = [(CONFIG, "{}"), (PREPROCESSOR, "{}"), (SINGLE, "w"), (PICKLE, "p"), ("README.md", "r")];
+        let files =
+            [(CONFIG, "{}"), (PREPROCESSOR, "{}"), (SINGLE, "w"), (PICKLE, "p"), ("README.md", "r"), ("vocab.json", "{}")];
         let (result, names) = run_on(folder(&files).path());
         result.unwrap();
-        assert_eq!(names, [CONFIG, SINGLE, PREPROCESSOR]);
+        assert_eq!(names, [CONFIG, SINGLE, PREPROCESSOR, "vocab.json"]);
     }
 
     #[test]

@@ -1,4 +1,18 @@
 //! What an encoder's frozen convolutions make of every utterance.
+//!
+//! In a workflow it stands between shards and training, part by part:
+//!
+//! ```toml
+//! [stages.front]
+//! run = "features.front"
+//! each = "manifest"
+//! inputs.shards = "shards"
+//! inputs.encoder = "published"
+//! format = "bf16"
+//!
+//! [stages.train]
+//! inputs.train = "front/train.parquet"      # in the place of "shards/train.parquet"
+//! ```
 
 use pipeline::{Claims, CpuClaim, GpuClaim, Slot, Stage};
 use schemars::JsonSchema;

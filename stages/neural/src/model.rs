@@ -338,6 +338,16 @@ impl Model {
         Ok(self.head.forward(&states, output.frames.as_ref())?)
     }
 
+    /// Lets training keep no activations of the encoder's layers, see [`Encoder::recompute_layers`].
+    pub fn recompute_layers(&mut self, on: bool) {
+        self.encoder.recompute_layers(on);
+    }
+
+    /// Goes backward from a loss of the last training pass; gradients add up in what is trained.
+    pub fn backward(&self, loss: &Tensor) -> Result<(), ModelError> {
+        Ok(self.encoder.backward(loss)?)
+    }
+
     /// Sets trained tensors, all of them, to values made earlier by [`Self::trainable`].
     ///
     /// Errors: [`ModelError::Values`] when a name or a shape does not fit; nothing is changed then.

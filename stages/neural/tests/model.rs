@@ -7,9 +7,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use neural::adapters::Adapters;
 use neural::checkpoint::{EncoderConfig, safetensors, weights};
-use neural::encoder::{Encoder, Input, Pass, random};
+use neural::encoder::{Encoder, Input, Pass, Point, random};
 use neural::model::{Batch, Mode, Model, ModelError};
-use neural_spec::{ConvNorm, EncoderShape, Finetune, HeadSpec, LinearLayer, Lora, Method, RandomEncoder, Scope};
+use neural_spec::{ConvNorm, EncoderShape, Finetune, HeadSpec, Layers, LinearLayer, Lora, Method, RandomEncoder, Scope};
 use tch::{Device, Kind, Tensor};
 
 /// libtorch's seed belongs to the whole process, so tests that draw from it take turns.
@@ -124,16 +124,7 @@ fn parameter_counts_follow_the_shapes() {
 fn published_sizes_have_the_published_counts() {
     let count = |config: &EncoderConfig| weights::parameters(config).iter().map(|p| p.shape.iter().product::<i64>()).sum::<i64>();
     assert_eq!(count(&EncoderConfig::default()), 94_371_712);
-    let large = EncoderConfig {
-        hidden_size: 1024,
-        num_hidden_layers: 24,
-        num_attention_heads: 16,
-        intermediate_size: 4096,
-        conv_bias: true,
-        feat_extract_norm: neural::checkpoint::FeatureNorm::Layer,
-        do_stable_layer_norm: true,
-        ..EncoderConfig::default()
-    };
+    let large = EncoderConfig::large();
     assert_eq!(count(&large), 315_438_720);
 }
 
@@ -167,6 +158,64 @@ fn a_training_pass_repeats_with_its_seed() {
     assert_eq!(first, pass(3));
     assert_ne!(first, logits(&model));
     assert!(!logits(&model).requires_grad());
+}
+
+#[test]
+fn layers_computed_again_give_the_same_gradients() {
+    let _turn = take_turn();
+    let last = Method::Lora(Lora { layers: Some(Layers::Last { last: 1 }), dropout: 0.1, ..Lora::default() });
+    for norm in [ConvNorm::Layer, ConvNorm::Group] {
+        let folder = encoder(norm, 1);
+        for (method, layer_sum) in [(finetune(), false), (finetune(), true), (lora(), true), (last.clone(), false)] {
+            let head = HeadSpec::Classification { projector_size: 12, layer_sum };
+            let gradients = |again: bool| -> Vec<(String, Option<Tensor>)> {
+                let mut model = Model::new(folder.path(), &method, &head, 5, 7, Device::Cpu).unwrap();
+                model.recompute_layers(again);
+                for seed in 0..3 {
+                    let batch = batch();
+                    let logits = model.forward(&batch, Mode::Train { seed }).unwrap();
+                    let loss = neural::heads::classification::loss(&logits, batch.labels.as_ref().unwrap()).unwrap();
+                    model.backward(&loss).unwrap();
+                }
+                let gradient = |tensor: Tensor| Some(tensor.grad()).filter(Tensor::defined);
+                model.trainable().into_iter().map(|(name, tensor)| (name, gradient(tensor))).collect()
+            };
+            let (kept, again) = (gradients(false), gradients(true));
+            assert!(kept.iter().filter(|(_, gradient)| gradient.is_some()).count() > 4);
+            for ((name, kept), (_, again)) in kept.iter().zip(&again) {
+                match (kept, again) {
+                    (Some(kept), Some(again)) => {
+                        let error = (kept - again).abs().max().double_value(&[]);
+                        assert!(error <= 1e-6 * (1.0 + kept.abs().max().double_value(&[])), "{name}: {error:e}");
+                    }
+                    (None, None) => {}
+                    _ => panic!("{name} has a gradient in one of the two"),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_below_the_lowest_trained_layer_keeps_a_graph() {
+    let _turn = take_turn();
+    let folder = encoder(ConvNorm::Layer, 1);
+    let config = EncoderConfig::read(folder.path()).unwrap();
+    let mut weights = weights::read(folder.path(), &config, Device::Cpu).unwrap();
+    for (name, tensor) in &mut weights {
+        *tensor = tensor.set_requires_grad(name.starts_with("encoder.layers.1.feed_forward"));
+    }
+    let encoder = Encoder::new(&EncoderConfig { layerdrop: 0.0, ..config }, &weights, &Adapters::new()).unwrap();
+    let batch = batch();
+    let input = Input { audio: &batch.audio, num_samples: None, masked: None };
+    let mut seen = Vec::new();
+    let output =
+        encoder.forward(input, &Pass::begin(Mode::Train { seed: 1 }), &mut |point, x| seen.push((point, x.requires_grad())));
+    assert!(output.unwrap().last_hidden_state.requires_grad());
+    for (point, tracked) in seen {
+        let above = matches!(point, Point::LayerInput(2..) | Point::LastLayer);
+        assert_eq!(tracked, above, "{point:?}");
+    }
 }
 
 #[test]
@@ -263,6 +312,8 @@ fn impossible_requests_are_named() {
     let model = Model::new(folder.path(), &lora(), &head, 5, 7, Device::Cpu).unwrap();
     let too_long = Batch { num_samples: vec![700, 701, 90], ..batch() };
     assert!(model.forward(&too_long, Mode::Eval).unwrap_err().to_string().contains("701"));
+    let empty = Batch { audio: Tensor::zeros([0, 700], (Kind::Float, Device::Cpu)), num_samples: vec![], labels: None };
+    assert!(model.forward(&empty, Mode::Eval).unwrap_err().to_string().contains("0 rows"));
     // Shorter than one frame needs: padded, not refused.
     let short = Batch { audio: Tensor::zeros([1, 3], (Kind::Float, Device::Cpu)), num_samples: vec![3], labels: None };
     assert_eq!(model.forward(&short, Mode::Eval).unwrap().size(), [1, 5]);

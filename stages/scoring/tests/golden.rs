@@ -85,6 +85,7 @@ fn check(case: &Value, atol: f64, rtol: f64, place: &str) {
         assert_eq!(ours.len(), expected.len(), "{place}: `{field}`");
         for (ours, expected) in ours.iter().zip(expected) {
             let bound = atol + rtol * expected.abs();
+            println!("GOLDEN classification {field} {:e}", (ours - expected).abs() / bound); // read by scripts/golden_table.py
             assert!((ours - expected).abs() <= bound, "{place}: `{field}` is {ours}, expected {expected} within {bound}");
         }
     }
@@ -96,22 +97,24 @@ fn each(subject: &str, mut check: impl FnMut(&Value, Tolerance)) {
     let files = cases(&folder, subject);
     assert!(!files.is_empty(), "the manifest lists no `{subject}`");
     for (file, atol, rtol) in files {
-        check(&read(&file), Tolerance { atol, rtol });
+        check(&read(&file), Tolerance { subject, atol, rtol });
     }
 }
 
 /// How far a value may be from the reference.
 #[derive(Clone, Copy)]
-struct Tolerance {
+struct Tolerance<'a> {
+    subject: &'a str,
     atol: f64,
     rtol: f64,
 }
 
-impl Tolerance {
+impl Tolerance<'_> {
     #[track_caller]
     fn check(self, ours: f64, expected: &Value, what: &str) {
         let expected = expected.as_f64().unwrap();
         let bound = self.atol + self.rtol * expected.abs();
+        println!("GOLDEN {} value {:e}", self.subject, (ours - expected).abs() / bound); // read by scripts/golden_table.py
         assert!((ours - expected).abs() <= bound, "{what} is {ours}, expected {expected} within {bound}");
     }
 }

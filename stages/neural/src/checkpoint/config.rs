@@ -225,6 +225,20 @@ impl EncoderConfig {
         }
     }
 
+    /// The large style: XLSR-53, XLS-R 300M, `wav2vec2-large-lv60`. The default is the base style, `wav2vec2-base`.
+    pub fn large() -> Self {
+        Self {
+            hidden_size: 1024,
+            num_hidden_layers: 24,
+            num_attention_heads: 16,
+            intermediate_size: 4096,
+            conv_bias: true,
+            feat_extract_norm: FeatureNorm::Layer,
+            do_stable_layer_norm: true,
+            ..Self::default()
+        }
+    }
+
     /// Samples that one frame needs: 400 for the published shapes.
     pub fn receptive_field(&self) -> i64 {
         self.convolutions().rev().fold(1, |frames, (kernel, stride)| (frames - 1) * stride + kernel)

@@ -41,11 +41,25 @@ impl Preprocessor {
             return Ok(Self::usual(config.feat_extract_norm == FeatureNorm::Layer));
         }
         let read: Self = read_json(&path)?;
-        if read.sampling_rate != sample_rate() {
-            let mistakes = vec![format!("sampling_rate must be {}, not {}", sample_rate(), read.sampling_rate)];
-            return Err(CheckpointError::Config { path, mistakes });
+        let mistakes = read.mistakes();
+        if mistakes.is_empty() { Ok(read) } else { Err(CheckpointError::Config { path, mistakes }) }
+    }
+
+    /// What it asks for that we do not do.
+    fn mistakes(&self) -> Vec<String> {
+        let mut mistakes = Vec::new();
+        if self.sampling_rate != sample_rate() {
+            mistakes.push(format!("sampling_rate must be {}, not {}", sample_rate(), self.sampling_rate));
         }
-        Ok(read)
+        for (name, expected) in
+            [("feature_size", Value::from(1.0)), ("padding_value", 0.0.into()), ("padding_side", "right".into())]
+        {
+            let same = |found: &Value| *found == expected || (found.is_number() && found.as_f64() == expected.as_f64());
+            if let Some(found) = self.other.get(name).filter(|found| !same(found)) {
+                mistakes.push(format!("{name} must be {expected}, not {found}"));
+            }
+        }
+        mistakes
     }
 
     /// The usual one, with or without an attention mask.
@@ -74,6 +88,25 @@ impl Preprocessor {
         let scale = 1.0 / (variance + 1e-7).sqrt();
         for x in samples {
             *x = ((f64::from(*x) - mean) * scale) as f32;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn published_preprocessors_are_read_and_others_refused() {
+        let usual = r#"{"do_normalize":true,"feature_size":1,"padding_side":"right","padding_value":0,"return_attention_mask":false,
+            "sampling_rate":16000,"feature_extractor_type":"Wav2Vec2FeatureExtractor"}"#;
+        let read: Preprocessor = serde_json::from_str(usual).unwrap();
+        assert_eq!(read.mistakes(), Vec::<String>::new());
+        assert_eq!(Preprocessor::usual(true).mistakes(), Vec::<String>::new());
+        let other = r#"{"padding_side":"left","padding_value":1.0,"feature_size":80,"sampling_rate":8000}"#;
+        let all = serde_json::from_str::<Preprocessor>(other).unwrap().mistakes().join("; ");
+        for part in ["not 8000", "not 80", "not 1.0", "not \"left\""] {
+            assert!(all.contains(part), "{part} is not in {all}");
         }
     }
 }

@@ -21,10 +21,11 @@ pub fn read(path: &Path, wanted: impl Fn(&str) -> bool) -> Result<Weights, Check
     let mut file = File::open(path).map_err(CheckpointError::io("read", path))?;
     let (start, header) = read_header(&mut file, path)?;
     let mut weights = Weights::new();
+    let mut bytes = Vec::new(); // one buffer for all: filling new memory costs more than reading a file that is in memory
     for name in header.offset_keys().into_iter().filter(|name| wanted(name)) {
         let info = header.info(&name).expect("the name comes from the same header");
         let (from, to) = info.data_offsets;
-        let mut bytes = vec![0; to - from];
+        bytes.resize(to - from, 0);
         file.seek(SeekFrom::Start(start + from as u64)).map_err(CheckpointError::io("read", path))?;
         file.read_exact(&mut bytes).map_err(CheckpointError::io("read", path))?;
         let Some(kind) = kind_of(info.dtype) else {

@@ -339,6 +339,10 @@ fn complete(weights: &mut Weights, config: &EncoderConfig) -> Result<Vec<String>
 }
 
 pub(crate) fn is_finite(tensor: &Tensor) -> Result<bool, TchError> {
+    // What is not finite makes the sum so; a sum may also overflow, and then each value is looked at.
+    if tensor.f_sum(None)?.f_double_value(&[])?.is_finite() {
+        return Ok(true);
+    }
     Ok(tensor.f_isfinite()?.f_all()?.f_int64_value(&[])? != 0)
 }
 

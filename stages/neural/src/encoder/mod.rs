@@ -11,7 +11,10 @@ pub(crate) mod modules;
 mod pass;
 mod position;
 pub mod random;
+mod recompute;
 pub mod spec_augment;
+
+use std::cell::RefCell;
 
 use tch::{TchError, Tensor};
 
@@ -22,6 +25,7 @@ use self::layer::{Layer, Surroundings};
 use self::modules::{LayerNorm, tensor};
 pub use self::pass::{Mode, Pass};
 use self::position::PositionalConv;
+use self::recompute::{Recompute, backward_from};
 use crate::adapters::{Adapters, Prefix};
 use crate::checkpoint::weights::MASK_EMBEDDING;
 use crate::checkpoint::{EncoderConfig, ModelType, Weights};
@@ -41,6 +45,9 @@ pub struct Encoder {
     bias: Option<PositionBias>,
     layers: Vec<Layer>,
     prefix: Option<Prefix>,
+    recomputes: bool,
+    /// What the last training pass left to be computed again.
+    pending: RefCell<Option<Recompute>>,
 }
 
 /// What goes in.
@@ -95,8 +102,34 @@ impl Encoder {
                 .map(|index| Layer::new(config, weights, adapters, index))
                 .collect::<Result<_, _>>()?,
             prefix: adapters.prefix(),
+            recomputes: false,
+            pending: RefCell::new(None),
             config: config.clone(),
         })
+    }
+
+    /// Lets training keep no activations of layers, and compute each layer again when its gradient is due: the memory of one
+    /// layer in the place of all, for one more forward pass. The numbers stay the same. [`Self::backward`] must then be used.
+    pub fn recompute_layers(&mut self, on: bool) {
+        self.recomputes = on;
+    }
+
+    /// Goes backward from a loss that was computed from the last training pass.
+    pub fn backward(&self, loss: &Tensor) -> Result<(), TchError> {
+        loss.f_backward()?;
+        let Some(pending) = self.pending.take() else { return Ok(()) };
+        let Recompute { keys, frames, pass, .. } = &pending;
+        for step in pending.steps.iter().rev() {
+            // Made anew for every layer: a graph serves one backward pass only.
+            let bias = self.bias.as_ref().map(|bias| bias.forward(step.input.size()[1])).transpose()?;
+            let prefix = self.prefix.as_ref().map(Prefix::unroll).transpose()?.unwrap_or_default();
+            let prefix = prefix.get(&step.layer);
+            let around = Surroundings { keys: keys.as_ref(), bias: bias.as_ref(), frames: frames.as_ref(), prefix, pass };
+            pass.begin_layer(step.layer);
+            let output = self.layers[step.layer].forward(&step.input, &around)?;
+            backward_from(&output, &step.output.grad())?;
+        }
+        pending.finish()
     }
 
     /// Runs the encoder; `watch` sees the tensors on the way.
@@ -138,14 +171,24 @@ impl Encoder {
         }
         let prefix = self.prefix.as_ref().map(Prefix::unroll).transpose()?.unwrap_or_default();
         let around = Surroundings { keys: keys.as_ref(), bias: bias.as_ref(), frames: frames.as_ref(), prefix: None, pass };
+        let mut recompute = (self.recomputes && pass.trains()).then(|| Recompute::new(pass, keys.as_ref(), frames.as_ref()));
+        if let Some(recompute) = &mut recompute {
+            x = recompute.begin(x)?;
+        }
         for (index, layer) in self.layers.iter().enumerate() {
             watch(Point::LayerInput(index), &x);
             // The published WavLM makes its position bias in layer 0 and never skips it.
             let always = index == 0 && self.bias.is_some();
             if always || !pass.happens(config.layerdrop) {
-                x = layer.forward(&x, &Surroundings { prefix: prefix.get(&index), ..around })?;
+                pass.begin_layer(index);
+                let run = || layer.forward(&x, &Surroundings { prefix: prefix.get(&index), ..around });
+                x = match &mut recompute {
+                    Some(recompute) => recompute.run(index, &x, run)?,
+                    None => run()?,
+                };
             }
         }
+        *self.pending.borrow_mut() = recompute;
         watch(Point::LastLayer, &x);
         if config.do_stable_layer_norm {
             x = self.norm.forward(&x)?;

@@ -19,23 +19,36 @@ pub enum Mode {
 }
 
 /// A forward pass under way.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Pass {
     rng: Option<RefCell<Rng>>,
+    seed: u64,
 }
 
 impl Pass {
     /// Begins a pass. Training seeds libtorch's generator, from which dropout draws.
     pub fn begin(mode: Mode) -> Self {
-        let rng = match mode {
-            Mode::Eval => None,
+        match mode {
+            Mode::Eval => Self { rng: None, seed: 0 },
             Mode::Train { seed } => {
                 let mut rng = Rng::named(seed, "pass");
                 tch::manual_seed((rng.next_u64() >> 1) as i64);
-                Some(RefCell::new(rng))
+                Self { rng: Some(RefCell::new(rng)), seed }
             }
-        };
-        Self { rng }
+        }
+    }
+
+    /// Whether it trains.
+    pub(crate) fn trains(&self) -> bool {
+        self.rng.is_some()
+    }
+
+    /// Begins a layer: in training its dropout draws from a generator seeded for it alone, so that it can be computed again.
+    pub(crate) fn begin_layer(&self, index: usize) {
+        if self.trains() {
+            let seed = Rng::named(self.seed, &format!("layer {index}")).next_u64();
+            tch::manual_seed((seed >> 1) as i64);
+        }
     }
 
     /// Zeroes elements with probability `p` and scales the others by 1 / (1 - p); in evaluation the input itself.

@@ -128,6 +128,7 @@ mod tests {
             };
             let found = rule.num_spans(number("sequence"), number("input_length"), case["epsilon"].as_f64().unwrap());
             assert_eq!(found, number("spans"), "{case}");
+            println!("GOLDEN specaugment_spans spans 0"); // read by scripts/golden_table.py
         }
     }
 }

@@ -69,6 +69,7 @@ mod tests {
             let stopped = values.iter().position(|&value| patience.observe(value, true).stop);
             assert_eq!(stopped.map(|at| at as u64), case["stops_after_evaluation"].as_u64(), "{case}");
             assert_eq!(patience.best(), case["best"].as_f64(), "{case}");
+            println!("GOLDEN early_stopping case 0"); // read by scripts/golden_table.py
         }
     }
 

@@ -77,6 +77,7 @@ mod tests {
         let expected: Vec<f64> = serde_json::from_value(expected.clone()).unwrap();
         assert_eq!(found.len(), expected.len(), "{name}");
         for (step, (a, b)) in found.iter().zip(&expected).enumerate() {
+            println!("GOLDEN schedules {name} {:e}", (a - b).abs() / (1e-9 + 1e-7 * b.abs())); // read by scripts/golden_table.py
             assert!((a - b).abs() <= 1e-9 + 1e-7 * b.abs(), "{name} at step {step}: {a}, expected {b}");
         }
     }

@@ -74,6 +74,7 @@ impl Case {
         let scale = expected.abs().max().double_value(&[]).max(1.0);
         let error = (&found - &expected).abs().max().double_value(&[]) / scale;
         let allowed = self.options["tolerance"]["scaled"].as_f64().unwrap();
+        println!("GOLDEN {} {name} {:e}", self.name, error / allowed); // read by scripts/golden_table.py
         assert!(error <= allowed, "{}: {name} is off by {error:e}, allowed {allowed:e}", self.name);
     }
 
