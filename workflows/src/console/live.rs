@@ -55,7 +55,14 @@ impl Live {
             bar.set_message(format!("took {} last time", duration(secs)));
         }
         bar.enable_steady_tick(Duration::from_millis(200));
-        self.state().nodes.insert(node.to_owned(), bar);
+        let mut state = self.state();
+        state.nodes.insert(node.to_owned(), bar);
+        let mut counts = state.counts; // until the run tells anew, and knows better which of them it was
+        counts.running += 1;
+        let queue = if counts.to_run > 0 { &mut counts.to_run } else { &mut counts.unsure };
+        *queue = queue.saturating_sub(1);
+        drop(state);
+        self.show(counts);
     }
 
     fn advance(&self, node: &str, (done, total): (u64, u64), unit: &str, message: &str) {
