@@ -9,6 +9,7 @@ pub mod checkpoint;
 mod encoder;
 mod evaluate;
 mod front;
+mod head;
 mod method;
 mod train;
 
@@ -16,9 +17,10 @@ pub use checkpoint::EncoderCheckpoint;
 pub use encoder::{ConvNorm, EncoderShape, RandomEncoder};
 pub use evaluate::Evaluate;
 pub use front::{FeatureFormat, Front};
+pub use head::HeadSpec;
 pub use method::{
-    AdapterActivation, Added, BitFit, Bottleneck, ConvAdapter, Counts, Dims, Finetune, HeadOnly, HeadSpec, Ia3, Layers,
-    LinearLayer, Lora, Method, Misfit, Place, Prefix, Scope, Start,
+    AdapterActivation, Added, BitFit, Bottleneck, ConvAdapter, Counts, Dims, Finetune, HeadOnly, Ia3, Layers, LinearLayer, Lora,
+    Method, Misfit, Place, Prefix, Scope, Start,
 };
 pub use train::{Metric, Optimizer, Precision, Schedule, Train};
 

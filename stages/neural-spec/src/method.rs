@@ -1,4 +1,4 @@
-//! What is trained: all of the encoder, or a few parameters beside it; and the head on top.
+//! What is trained: all of the encoder, or a few parameters beside it.
 
 mod block;
 mod count;
@@ -94,25 +94,6 @@ pub enum Scope {
     LayersOnly,
 }
 
-/// The task layer on top of the encoder.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "name", rename_all = "snake_case", deny_unknown_fields)]
-pub enum HeadSpec {
-    /// One class for a whole utterance: projector, mean over its frames, classifier.
-    Classification {
-        /// Width of the projector. Default 256, as in the benchmark's reference code.
-        #[serde(default = "projector_size")]
-        projector_size: u32,
-        /// Whether its input is a learned mix of all layers instead of the last one. Default false, as in the benchmark's reference code.
-        #[serde(default)]
-        layer_sum: bool,
-    },
-}
-
-fn projector_size() -> u32 {
-    256
-}
-
 impl Method {
     /// The name that workflow files and tables use.
     pub fn name(&self) -> &'static str {
@@ -164,13 +145,6 @@ impl Method {
     }
 }
 
-impl HeadSpec {
-    pub(crate) fn check(&self, mistakes: &mut Mistakes) {
-        let Self::Classification { projector_size, .. } = self;
-        require_positive(mistakes, "head.projector_size", (*projector_size).into());
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -188,8 +162,6 @@ mod tests {
             let error = serde_json::from_str::<Method>(text).unwrap_err().to_string();
             assert!(error.contains(&format!("unknown field `{field}`")), "{error}");
         }
-        let error = serde_json::from_str::<HeadSpec>(r#"{"name":"classification","projector":8}"#).unwrap_err();
-        assert!(error.to_string().contains("unknown field `projector`"), "{error}");
     }
 
     /// The numbers of the benchmark's reference code.
