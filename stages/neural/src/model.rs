@@ -18,7 +18,7 @@ use crate::checkpoint::weights::{MASK_EMBEDDING, is_statistic};
 use crate::checkpoint::{CheckpointError, EncoderConfig, ModelType, Preprocessor, WEIGHTS, Weights, safetensors, weights};
 pub use crate::encoder::Mode;
 use crate::encoder::{Encoder, Input, Pass, Point};
-use crate::heads::Classification;
+use crate::heads::{Head, Scores};
 
 /// A model that cannot be built, run, saved or restored.
 #[derive(Debug, thiserror::Error)]
@@ -146,7 +146,7 @@ pub struct ParameterCounts {
     pub head: u64,
 }
 
-/// An encoder with its adapters and a classification head.
+/// An encoder with its adapters and a head.
 #[derive(Debug)]
 pub struct Model {
     config: EncoderConfig,
@@ -160,7 +160,7 @@ pub struct Model {
     head_weights: Weights,
     encoder: Encoder,
     head_spec: HeadSpec,
-    head: Classification,
+    head: Head,
     last_state: LastState,
     device: Device,
     /// What its weights are in.
@@ -201,14 +201,14 @@ impl Model {
         }
         let base_digest = matches!(method, Method::BitFit(_)).then(|| weights::digest(&encoder_weights)).transpose()?;
         let adapters = Adapters::start(method, &config, &encoder_weights, seed, device)?;
-        let mut head_weights = Classification::start(head, config.hidden_size, config.num_hidden_layers, num_labels, seed)?;
+        let mut head_weights = Head::start(head, config.hidden_size, config.num_hidden_layers, num_labels, seed)?;
         for tensor in head_weights.values_mut() {
             *tensor = tensor.f_to_device(device)?.f_set_requires_grad(true)?;
         }
         Ok(Self {
             encoder: Encoder::new(&config, &encoder_weights, &adapters)?,
             head_spec: head.clone(),
-            head: Classification::new(&head_weights),
+            head: Head::new(head, &head_weights),
             config,
             preprocessor,
             method: method.clone(),
@@ -299,17 +299,29 @@ impl Model {
         ParameterCounts { total, trainable, encoder, adapters: total - encoder - head, head }
     }
 
-    /// Logits (B, classes). Evaluation keeps no graph.
+    /// The head on top.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// Logits, see [`Scores`]. Evaluation keeps no graph.
     ///
     /// Errors: [`ModelError::Batch`] when the lengths do not fit the audio.
     pub fn forward(&self, batch: &Batch, mode: Mode) -> Result<Tensor, ModelError> {
+        Ok(self.scores(batch, mode)?.logits)
+    }
+
+    /// What the head makes of a batch. Evaluation keeps no graph.
+    ///
+    /// Errors: [`ModelError::Batch`] when the lengths do not fit the audio.
+    pub fn scores(&self, batch: &Batch, mode: Mode) -> Result<Scores, ModelError> {
         match mode {
-            Mode::Train { .. } => self.logits(batch, mode),
-            Mode::Eval => tch::no_grad(|| self.logits(batch, mode)),
+            Mode::Train { .. } => self.run(batch, mode),
+            Mode::Eval => tch::no_grad(|| self.run(batch, mode)),
         }
     }
 
-    fn logits(&self, batch: &Batch, mode: Mode) -> Result<Tensor, ModelError> {
+    fn run(&self, batch: &Batch, mode: Mode) -> Result<Scores, ModelError> {
         let shape = batch.audio.size();
         let (rows, samples) = (shape.first().copied().unwrap_or(0), shape.get(1).copied().unwrap_or(0));
         // What the convolutions made of each utterance alone says nothing of padding: its length alone tells it from sound.
@@ -330,12 +342,13 @@ impl Model {
             _ => {}
         };
         let input = Input { audio: &audio, num_samples, masked: None };
-        let output = self.encoder.forward(input, &Pass::begin(mode), &mut keep)?;
+        let pass = Pass::begin(mode);
+        let output = self.encoder.forward(input, &pass, &mut keep)?;
         states.push(match (self.last_state, last_layer) {
             (LastState::BeforeNorm, Some(state)) if self.head.mixes_layers() => state,
             _ => output.last_hidden_state,
         });
-        Ok(self.head.forward(&states, output.frames.as_ref())?)
+        Ok(self.head.forward(&states, output.frames.as_ref(), &pass)?)
     }
 
     /// Lets training keep no activations of the encoder's layers, see [`Encoder::recompute_layers`].
@@ -386,14 +399,14 @@ impl Model {
         let by_label: serde_json::Map<String, Value> =
             labels.iter().enumerate().map(|(id, label)| (label.clone(), id.into())).collect();
         for (name, value) in [
-            ("architectures", json!([format!("{}ForSequenceClassification", self.config.model_type.class())])),
+            ("architectures", json!([format!("{}{}", self.config.model_type.class(), self.head.class())])),
             ("id2label", by_id.into()),
             ("label2id", by_label.into()),
-            ("classifier_proj_size", self.head_weights["projector.weight"].size()[0].into()),
             ("use_weighted_layer_sum", self.head.mixes_layers().into()),
         ] {
             config.other.insert(name.to_owned(), value);
         }
+        config.other.extend(Head::config(&self.head_spec, labels.len()));
         config.write(folder)?;
         self.preprocessor.write(folder)?;
         Ok(safetensors::write(&folder.join(WEIGHTS), &self.tensors())?)
@@ -453,7 +466,7 @@ impl Model {
         Ok(Self {
             encoder: Encoder::new(&self.config, &encoder_weights, &Adapters::new())?,
             head_spec: self.head_spec.clone(),
-            head: Classification::new(&self.head_weights),
+            head: Head::new(&self.head_spec, &self.head_weights),
             config: self.config.clone(),
             preprocessor: self.preprocessor.clone(),
             method: Method::Finetune(Finetune { scope: Scope::All, layers: None }),

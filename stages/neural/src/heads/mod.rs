@@ -1,5 +1,237 @@
-//! Task heads: from the encoder's frames to what a task asks for.
+//! The task layers on top of an encoder, as one enum: hidden states in, scores and losses out.
+//!
+//! | head | scores | loss of an utterance |
+//! | --- | --- | --- |
+//! | `classification` | (B, classes) | cross entropy |
+//! | `multi_label` | (B, all groups' classes) | cross entropies of the groups, added |
+//! | `ctc` | (B, T, tokens) | CTC per target token; 0 where the target does not fit the frames |
+//! | `xvector` | (B, size), and the speaker's vector beside it | cross entropy with an additive margin |
+//!
+//! Losses are computed in 32-bit floats whatever the encoder computes in.
 
 pub mod classification;
+pub mod ctc;
+mod mix;
+pub mod xvector;
+
+use neural_spec::HeadSpec;
+use serde_json::{Value, json};
+use tch::{Kind, Reduction, TchError, Tensor};
 
 pub use self::classification::Classification;
+pub use self::ctc::Ctc;
+pub use self::mix::LayerMix;
+pub use self::xvector::Xvector;
+use crate::checkpoint::Weights;
+use crate::checkpoint::weights::{Start, started};
+use crate::encoder::{Frames, Pass};
+
+/// What transformers starts the heads' linear layers with.
+const INITIALIZER_RANGE: f64 = 0.02;
+
+/// A task layer around its tensors.
+#[derive(Debug)]
+pub enum Head {
+    /// One class for an utterance.
+    Classification(Classification),
+    /// One class of each group.
+    MultiLabel {
+        /// Scores of all groups' classes, one after the other.
+        body: Classification,
+        /// Classes of each group.
+        sizes: Vec<i64>,
+    },
+    /// A token or nothing for each frame.
+    Ctc(Ctc),
+    /// A vector that tells speakers apart.
+    Xvector(Xvector),
+}
+
+/// What a head makes of a batch.
+#[derive(Debug)]
+pub struct Scores {
+    /// (B, outputs), for CTC (B, T, outputs).
+    pub logits: Tensor,
+    /// Real frames of each utterance, for CTC.
+    pub frames: Vec<i64>,
+    /// The speakers' vectors (B, size), for x-vectors.
+    pub embeddings: Option<Tensor>,
+}
+
+/// What a batch should be answered with.
+#[derive(Debug)]
+pub enum Targets {
+    /// A class for each utterance, (B) int64.
+    Classes(Tensor),
+    /// A class of each group for each utterance, counted within the group, (B, groups) int64.
+    Groups(Tensor),
+    /// Tokens of each utterance.
+    Tokens {
+        /// By utterance.
+        ids: Vec<Vec<i64>>,
+        /// The token that stands for nothing.
+        blank: i64,
+    },
+}
+
+impl Head {
+    /// A head's tensors, seeded.
+    pub fn start(spec: &HeadSpec, hidden: i64, num_layers: usize, num_outputs: usize, seed: u64) -> Result<Weights, TchError> {
+        let (normal, outputs) = (Start::Normal { std: INITIALIZER_RANGE }, num_outputs as i64);
+        let list = match spec {
+            HeadSpec::Classification { projector_size, .. } | HeadSpec::MultiLabel { projector_size, .. } => {
+                let width = i64::from(*projector_size);
+                vec![
+                    ("projector.weight".to_owned(), vec![width, hidden], normal),
+                    ("projector.bias".to_owned(), vec![width], Start::Zeros),
+                    ("classifier.weight".to_owned(), vec![outputs, width], normal),
+                    ("classifier.bias".to_owned(), vec![outputs], Start::Zeros),
+                ]
+            }
+            HeadSpec::Ctc { .. } => vec![
+                ("lm_head.weight".to_owned(), vec![outputs, hidden], normal),
+                ("lm_head.bias".to_owned(), vec![outputs], Start::Zeros),
+            ],
+            HeadSpec::Xvector { tdnn_dim, tdnn_kernel, output_size, .. } => {
+                xvector::tensors(hidden, tdnn_dim, tdnn_kernel, i64::from(*output_size), outputs)
+            }
+        };
+        let mut weights = Weights::new();
+        for (name, shape, start) in list {
+            let tensor = started(&name, &shape, start, seed)?;
+            weights.insert(name, tensor);
+        }
+        if spec.layer_sum() {
+            weights.insert(mix::NAME.to_owned(), LayerMix::start(num_layers)?);
+        }
+        Ok(weights)
+    }
+
+    /// A head around tensors as [`Self::start`] names them.
+    pub fn new(spec: &HeadSpec, weights: &Weights) -> Self {
+        match spec {
+            HeadSpec::Classification { .. } => Self::Classification(Classification::new(weights)),
+            HeadSpec::MultiLabel { sizes, .. } => {
+                let sizes = sizes.iter().map(|&size| i64::from(size)).collect();
+                Self::MultiLabel { body: Classification::new(weights), sizes }
+            }
+            HeadSpec::Ctc { dropout, .. } => Self::Ctc(Ctc::new(weights, *dropout)),
+            HeadSpec::Xvector { tdnn_kernel, tdnn_dilation, .. } => {
+                Self::Xvector(Xvector::new(weights, tdnn_kernel, tdnn_dilation))
+            }
+        }
+    }
+
+    /// Whether it wants the inputs of every layer too.
+    pub fn mixes_layers(&self) -> bool {
+        match self {
+            Self::Classification(body) | Self::MultiLabel { body, .. } => body.mix.is_some(),
+            Self::Ctc(head) => head.mix.is_some(),
+            Self::Xvector(head) => head.mix.is_some(),
+        }
+    }
+
+    /// `states`: the last hidden state (B, T, H); or the inputs of every layer and then it, when the head mixes layers.
+    /// `frames` says which are real, where that is known.
+    pub fn forward(&self, states: &[Tensor], frames: Option<&Frames>, pass: &Pass) -> Result<Scores, TchError> {
+        let plain = |logits| Scores { logits, frames: Vec::new(), embeddings: None };
+        match self {
+            Self::Classification(body) | Self::MultiLabel { body, .. } => Ok(plain(body.forward(states, frames)?)),
+            Self::Ctc(head) => head.forward(states, frames, pass),
+            Self::Xvector(head) => head.forward(states, frames),
+        }
+    }
+
+    /// The loss of each utterance, (B) float32, in nats.
+    ///
+    /// # Panics
+    /// When the targets are of another kind of task than the head. [`Self::fits`] tells beforehand.
+    pub fn losses(&self, scores: &Scores, targets: &Targets) -> Result<Tensor, TchError> {
+        match (self, targets) {
+            (Self::Classification(_), Targets::Classes(classes)) => classification::losses(&scores.logits, classes),
+            (Self::MultiLabel { sizes, .. }, Targets::Groups(classes)) => group_losses(&scores.logits, sizes, classes),
+            (Self::Ctc(_), Targets::Tokens { ids, blank }) => {
+                ctc::losses(&scores.logits, &scores.frames, ids, *blank, Reduction::None, true)
+            }
+            (Self::Xvector(head), Targets::Classes(classes)) => head.losses(&scores.logits, classes),
+            (head, targets) => panic!("{} cannot learn {}", head.name(), targets.name()),
+        }
+    }
+
+    /// Whether the head can learn such targets.
+    pub fn fits(&self, targets: &Targets) -> bool {
+        matches!(
+            (self, targets),
+            (Self::Classification(_) | Self::Xvector(_), Targets::Classes(_))
+                | (Self::MultiLabel { .. }, Targets::Groups(_))
+                | (Self::Ctc(_), Targets::Tokens { .. })
+        )
+    }
+
+    /// The classes or tokens with the highest scores: (B) for one class, (B, groups) for several, (B, T) for tokens.
+    pub fn best(&self, scores: &Scores) -> Result<Tensor, TchError> {
+        match self {
+            Self::Classification(_) | Self::Ctc(_) => scores.logits.f_argmax(-1, false),
+            Self::Xvector(head) => head.cosines(&scores.logits)?.f_argmax(-1, false),
+            Self::MultiLabel { sizes, .. } => {
+                let parts = scores.logits.f_split_with_sizes(&sizes[..], 1)?;
+                let best = parts.iter().map(|part| part.f_argmax(-1, false)).collect::<Result<Vec<_>, _>>()?;
+                Tensor::f_stack(&best, 1)
+            }
+        }
+    }
+
+    /// What transformers calls a model with this head, behind the encoder's name.
+    pub fn class(&self) -> &'static str {
+        match self {
+            Self::Classification(_) | Self::MultiLabel { .. } => "ForSequenceClassification",
+            Self::Ctc(_) => "ForCTC",
+            Self::Xvector(_) => "ForXVector",
+        }
+    }
+
+    /// What transformers wants to know of it in `config.json`.
+    pub(crate) fn config(spec: &HeadSpec, num_outputs: usize) -> Vec<(String, Value)> {
+        let list = match spec {
+            HeadSpec::Classification { projector_size, .. } | HeadSpec::MultiLabel { projector_size, .. } => {
+                vec![("classifier_proj_size", json!(projector_size))]
+            }
+            HeadSpec::Ctc { dropout, .. } => vec![("final_dropout", json!(dropout)), ("vocab_size", json!(num_outputs))],
+            HeadSpec::Xvector { tdnn_dim, tdnn_kernel, tdnn_dilation, output_size, .. } => vec![
+                ("tdnn_dim", json!(tdnn_dim)),
+                ("tdnn_kernel", json!(tdnn_kernel)),
+                ("tdnn_dilation", json!(tdnn_dilation)),
+                ("xvector_output_dim", json!(output_size)),
+            ],
+        };
+        list.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Classification(_) => "a classification head",
+            Self::MultiLabel { .. } => "a head for several classes",
+            Self::Ctc(_) => "a CTC head",
+            Self::Xvector(_) => "an x-vector head",
+        }
+    }
+}
+
+impl Targets {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Classes(_) => "one class for each utterance",
+            Self::Groups(_) => "several classes for each utterance",
+            Self::Tokens { .. } => "tokens",
+        }
+    }
+}
+
+/// Cross entropies of groups of classes, added: (B).
+fn group_losses(logits: &Tensor, sizes: &[i64], classes: &Tensor) -> Result<Tensor, TchError> {
+    let mut sum = Tensor::f_zeros(logits.size()[0], (Kind::Float, logits.device()))?;
+    for (at, part) in logits.f_split_with_sizes(sizes, 1)?.iter().enumerate() {
+        sum = sum.f_add(&classification::losses(part, &classes.f_select(1, at as i64)?)?)?;
+    }
+    Ok(sum)
+}
