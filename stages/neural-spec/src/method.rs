@@ -14,7 +14,7 @@ pub use self::count::Counts;
 pub use self::layers::Layers;
 pub use self::linear::{Ia3, LinearLayer, Lora};
 pub use self::tensors::{Added, Dims, Misfit, Start};
-use crate::{Mistakes, require_positive};
+use crate::Mistakes;
 
 /// A way of adapting an encoder to a task. The head is trained in every one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

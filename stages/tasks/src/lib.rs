@@ -1,0 +1,25 @@
+//! What each task of the benchmark learns, and how its text is handled. No libtorch, no audio.
+//!
+//! `targets` is the stage between shards and training. `task` describes what a model of a task puts out; `vocabulary`,
+//! `normalise`, `slots` and `lexicon` are the text rules behind it; `beam` and `ngram` turn a recogniser's scores into text.
+
+pub mod beam;
+pub mod intent;
+pub mod lexicon;
+pub mod ngram;
+pub mod normalise;
+pub mod slots;
+pub mod targets;
+pub mod task;
+pub mod vocabulary;
+
+#[cfg(test)]
+mod testing;
+
+pub use task::{Clips, Group, Order, Outputs, Protocol, Task, TaskFile, TaskFileError};
+pub use vocabulary::Vocabulary;
+
+/// The fewest frames that can say `tokens`: one each, and one for the blank between two that are equal.
+pub fn frames_needed(tokens: &[i64]) -> usize {
+    tokens.len() + tokens.windows(2).filter(|pair| pair[0] == pair[1]).count()
+}

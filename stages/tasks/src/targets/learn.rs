@@ -1,0 +1,216 @@
+//! What is learned of each utterance. Pure: what shards say in, targets out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use super::{MakeTargets, SPLITS, Target, UnknownWords, Utterance, VocabularyOf};
+use crate::lexicon::{self, Lexicon};
+use crate::{Outputs, Protocol, Task, Vocabulary, intent, normalise, slots};
+
+/// Everything made for a task. Lists are by split: train, dev, test.
+#[derive(Debug)]
+pub struct Made {
+    /// What a model puts out.
+    pub outputs: Outputs,
+    /// In order of id.
+    pub targets: [Vec<Target>; 3],
+    /// Utterances without a target.
+    pub left_out: Vec<LeftOut>,
+    /// Characters that the vocabulary lacks, and how many utterances have them.
+    pub missing_characters: [BTreeMap<char, usize>; 3],
+    /// Words without phonemes, and how often they occur.
+    pub unknown_words: [BTreeMap<String, usize>; 3],
+}
+
+/// An utterance without a target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LeftOut {
+    /// `train`, `dev` or `test`.
+    pub split: &'static str,
+    /// The utterance.
+    pub id: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// Makes the targets of a task. `splits` are the utterances of train, dev and test; phonemes need a lexicon.
+///
+/// # Panics
+/// When phonemes are asked for without a lexicon.
+pub fn make(params: &MakeTargets, splits: [&[Utterance]; 3], lexicon: Option<&Lexicon>) -> Made {
+    let work = Work { params, splits, left_out: Vec::new() };
+    match params.task {
+        Task::Emotion | Task::KeywordSpotting => {
+            let labels = splits.iter().find_map(|split| split.first()).map(|utterance| utterance.labels.to_vec());
+            let of = |utterance: &Utterance| utterance.label.clone().ok_or_else(|| "no label of the corpus's set".to_owned());
+            work.classes(labels.unwrap_or_default(), of)
+        }
+        Task::Speaker => {
+            let speakers: BTreeSet<String> = splits[0].iter().filter_map(|utterance| utterance.speaker.clone()).collect();
+            let of = |utterance: &Utterance| utterance.speaker.clone().ok_or_else(|| "no speaker".to_owned());
+            work.classes(speakers.into_iter().collect(), of)
+        }
+        Task::Intent => work.intents(),
+        Task::SpeechRecognition => {
+            let of = |utterance: &Utterance| {
+                let text = utterance.normalised.as_ref().or(utterance.transcript.as_ref()).ok_or("no transcript")?;
+                Ok(normalise::transcript(text, params.protocol))
+            };
+            work.characters(&[], of, str::to_owned)
+        }
+        Task::SlotFilling => {
+            let names = |split: &[Utterance]| split.iter().flat_map(|u| &u.words).filter_map(|(_, slot)| slot.clone()).collect();
+            let paper = params.protocol == Protocol::Paper;
+            let sets = if paper { &splits[..] } else { &splits[..1] };
+            let names: BTreeSet<String> = sets.iter().flat_map(|split| -> BTreeSet<String> { names(split) }).collect();
+            let of = |utterance: &Utterance| {
+                let words = utterance.words.iter().map(|(word, slot)| (word.as_str(), slot.as_deref()));
+                if utterance.words.is_empty() { Err("no words") } else { Ok(slots::marked(words)) }
+            };
+            let encoded = |text: &str| if paper { slots::with_published_separators(text) } else { text.to_owned() };
+            work.characters(&names.into_iter().collect::<Vec<_>>(), of, encoded)
+        }
+        Task::PhonemeRecognition => work.phonemes(lexicon.expect("phonemes come with a lexicon")),
+    }
+}
+
+struct Work<'a> {
+    params: &'a MakeTargets,
+    splits: [&'a [Utterance]; 3],
+    left_out: Vec<LeftOut>,
+}
+
+impl<'a> Work<'a> {
+    /// A target for every utterance that `of` has one for.
+    fn each(&mut self, mut of: impl FnMut(usize, &'a Utterance) -> Result<Target, String>) -> [Vec<Target>; 3] {
+        let limit = self.params.max_duration_secs;
+        let splits = self.splits;
+        std::array::from_fn(|at| {
+            let mut targets = Vec::new();
+            for utterance in splits[at] {
+                let secs = utterance.num_samples as f64 / f64::from(utterance.sample_rate.max(1));
+                let made = match limit.filter(|limit| secs >= *limit) {
+                    Some(limit) => Err(format!("of {limit} s or more")),
+                    None => of(at, utterance),
+                };
+                match made {
+                    Ok(target) => targets.push(target),
+                    Err(reason) => self.left_out.push(LeftOut { split: SPLITS[at], id: utterance.id.clone(), reason }),
+                }
+            }
+            targets
+        })
+    }
+
+    fn done(self, outputs: Outputs, targets: [Vec<Target>; 3]) -> Made {
+        let Self { left_out, .. } = self;
+        Made { outputs, targets, left_out, missing_characters: Default::default(), unknown_words: Default::default() }
+    }
+
+    fn classes(mut self, labels: Vec<String>, of: impl Fn(&Utterance) -> Result<String, String>) -> Made {
+        let ids: BTreeMap<&str, i64> = labels.iter().map(String::as_str).zip(0..).collect();
+        let targets = self.each(|_, utterance| {
+            let text = of(utterance)?;
+            let class = ids.get(text.as_str()).copied().ok_or_else(|| format!("`{text}` is not among the classes"))?;
+            Ok(Target { id: utterance.id.clone(), target: vec![class], text })
+        });
+        self.done(Outputs::Classes { labels }, targets)
+    }
+
+    fn intents(mut self) -> Made {
+        let groups = intent::groups();
+        let targets = self.each(|_, utterance| {
+            let classes = intent::classes(&groups, &utterance.slots).map_err(|found| format!("no class for {found}"))?;
+            let names = groups.iter().zip(&classes).map(|(group, &class)| group.labels[class as usize].as_str());
+            let text = names.collect::<Vec<_>>().join(", ");
+            Ok(Target { id: utterance.id.clone(), target: classes, text })
+        });
+        self.done(Outputs::Groups { groups }, targets)
+    }
+
+    /// `of` gives the reference text, `encoded` how it is spelled in tokens.
+    fn characters(
+        mut self,
+        slots: &[String],
+        of: impl Fn(&Utterance) -> Result<String, &'static str>,
+        encoded: impl Fn(&str) -> String,
+    ) -> Made {
+        let texts = self.splits.map(|split| split.iter().map(&of).collect::<Vec<_>>());
+        let paper = self.params.protocol == Protocol::Paper;
+        let whose = self.params.vocabulary.unwrap_or(match (paper, self.params.task) {
+            (false, _) => VocabularyOf::Train,
+            (true, Task::SlotFilling) => VocabularyOf::All,
+            (true, _) => VocabularyOf::TrainAndTest,
+        });
+        let sets: &[usize] = match whose {
+            VocabularyOf::Train => &[0],
+            VocabularyOf::TrainAndTest => &[0, 2],
+            VocabularyOf::All => &[0, 1, 2],
+            VocabularyOf::Ids => &[],
+        };
+        let words = sets.iter().flat_map(|&set| texts[set].iter().flatten()).flat_map(|text| text.split(' '));
+        let plain = words.filter(|word| !is_slot_token(word, slots));
+        let vocabulary = if whose == VocabularyOf::Ids {
+            // The two characters are a byte-order mark read as Latin-1, which the reference code takes for part of a name.
+            let names = self.splits[0].iter().map(|utterance| utterance.id.rsplit('/').next().unwrap_or_default());
+            Vocabulary::of_characters(names.chain(["\u{ff}\u{fe}"]), slots)
+        } else {
+            Vocabulary::of_characters(plain, slots)
+        };
+        let mut missing: [BTreeMap<char, usize>; 3] = Default::default();
+        let targets = self.each(|split, utterance| {
+            let text = of(utterance)?;
+            if split == 0 && text.is_empty() {
+                return Err("an empty transcript".to_owned());
+            }
+            for character in vocabulary.missing(&text) {
+                *missing[split].entry(character).or_insert(0) += 1;
+            }
+            Ok(Target {
+                id: utterance.id.clone(),
+                target: vocabulary.encode(&encoded(&text)),
+                text: normalise::single_spaces(&text),
+            })
+        });
+        Made { missing_characters: missing, ..self.done(Outputs::Tokens(vocabulary), targets) }
+    }
+
+    fn phonemes(mut self, lexicon: &Lexicon) -> Made {
+        let end = (self.params.protocol == Protocol::Paper).then_some(lexicon::END);
+        let vocabulary = Vocabulary::of_symbols(lexicon::symbols(), lexicon::PADDING, lexicon::UNKNOWN, Some(lexicon::END));
+        let mut unknown: [BTreeMap<String, usize>; 3] = Default::default();
+        let leave_out = self.params.unknown_words == UnknownWords::LeaveOut;
+        let targets = self.each(|split, utterance| {
+            let text = utterance.normalised.as_ref().or(utterance.transcript.as_ref()).ok_or("no transcript")?;
+            let words = normalise::words(text);
+            if split == 0 && words.is_empty() {
+                return Err("an empty transcript".to_owned());
+            }
+            let (mut phones, mut misses) = (Vec::new(), 0);
+            for word in words {
+                if let Some(found) = lexicon.phones(&word) {
+                    phones.extend(found);
+                } else {
+                    *unknown[split].entry(word).or_insert(0) += 1;
+                    phones.push("<unk>".to_owned());
+                    misses += 1;
+                }
+            }
+            if leave_out && misses > 0 {
+                return Err("a word without phonemes".to_owned());
+            }
+            let text = phones.join(" ");
+            let mut target = vocabulary.encode(&text);
+            target.extend(end);
+            Ok(Target { id: utterance.id.clone(), target, text })
+        });
+        Made { unknown_words: unknown, ..self.done(Outputs::Tokens(vocabulary), targets) }
+    }
+}
+
+/// Whether a word of a marked text is one end of a slot.
+fn is_slot_token(word: &str, slots: &[String]) -> bool {
+    let name = word.strip_prefix("B-").or_else(|| word.strip_prefix("E-"));
+    name.is_some_and(|name| slots.iter().any(|slot| slot == name))
+}

@@ -1,0 +1,205 @@
+//! What becomes of utterances, good and bad.
+#![expect(clippy::needless_pass_by_value, reason = "a test's data has no other use")]
+
+use std::rc::Rc;
+
+use super::*;
+
+fn utterance(id: &str) -> Utterance {
+    let labels = Rc::new(vec!["yes".to_owned(), "no".to_owned()]);
+    Utterance { id: id.to_owned(), num_samples: 16_000, sample_rate: 16_000, labels, ..Utterance::default() }
+}
+
+fn saying(id: &str, text: &str) -> Utterance {
+    Utterance { transcript: Some(text.to_owned()), ..utterance(id) }
+}
+
+fn labelled(id: &str, label: &str) -> Utterance {
+    Utterance { label: Some(label.to_owned()), ..utterance(id) }
+}
+
+fn params(task: Task) -> MakeTargets {
+    MakeTargets {
+        task,
+        protocol: Protocol::Sound,
+        vocabulary: None,
+        lexicon: None,
+        unknown_words: UnknownWords::Unk,
+        max_duration_secs: None,
+    }
+}
+
+fn examined(
+    params: &MakeTargets,
+    splits: [Vec<Utterance>; 3],
+    lexicon: Option<&Lexicon>,
+) -> Result<(Report, Made), TargetsError> {
+    let [train, dev, test] = &splits;
+    let made = make(params, [train, dev, test], lexicon);
+    Ok((examine(params, &splits, &made)?, made))
+}
+
+fn tokens(made: &Made) -> &crate::Vocabulary {
+    let Outputs::Tokens(vocabulary) = &made.outputs else { panic!("a task of tokens") };
+    vocabulary
+}
+
+#[test]
+fn labels_outside_the_set_are_left_out_and_counted() {
+    let train = vec![labelled("a", "yes"), labelled("b", "no"), labelled("c", "perhaps"), utterance("d")];
+    let splits = [train, vec![labelled("e", "yes")], vec![labelled("f", "no")]];
+    let (report, made) = examined(&params(Task::KeywordSpotting), splits, None).unwrap();
+    assert_eq!(made.targets[0].iter().map(|target| target.target[0]).collect::<Vec<_>>(), [0, 1]);
+    assert_eq!(report.left_out["train"]["`perhaps` is not among the classes"], 1);
+    assert_eq!(report.left_out["train"]["no label of the corpus's set"], 1);
+    assert_eq!(made.left_out.iter().map(|left| left.id.as_str()).collect::<Vec<_>>(), ["c", "d"]);
+    assert_eq!(report.classes["train"]["yes"], 1);
+}
+
+#[test]
+fn one_class_and_empty_splits_are_refused() {
+    let both = || vec![labelled("a", "yes"), labelled("b", "no")];
+    let error = examined(&params(Task::Emotion), [vec![labelled("a", "yes"); 3], both(), both()], None).unwrap_err();
+    assert_eq!(error.to_string(), "all 3 utterances of the train set are `yes`: there is nothing to tell apart");
+    let error = examined(&params(Task::Emotion), [both(), vec![], both()], None).unwrap_err();
+    assert_eq!(error.to_string(), "the dev set has no utterance for emotion: 0 in the shards, none left out");
+    let error = examined(&params(Task::Emotion), [both(), both(), vec![labelled("c", "perhaps")]], None).unwrap_err();
+    let message = "the test set has no utterance for emotion: 1 in the shards, left out: 1 `perhaps` is not among the classes";
+    assert_eq!(error.to_string(), message);
+}
+
+#[test]
+fn speakers_are_those_of_the_training_set() {
+    let by = |id: &str, speaker: &str| Utterance { speaker: Some(speaker.to_owned()), ..utterance(id) };
+    let splits = [vec![by("a", "p2"), by("b", "p1")], vec![by("c", "p1")], vec![by("d", "p2"), by("e", "p9")]];
+    let (report, made) = examined(&params(Task::Speaker), splits, None).unwrap();
+    assert_eq!(made.outputs.names(), ["p1", "p2"]);
+    assert_eq!(made.targets[0][0].target, [1]);
+    assert_eq!(report.left_out["test"]["`p9` is not among the classes"], 1);
+}
+
+#[test]
+fn intents_without_a_class_are_named() {
+    let wanting = |id: &str, object: &str| {
+        let slots = [("action", "activate"), ("object", object), ("location", "none")];
+        Utterance { slots: slots.map(|(n, v)| (n.to_owned(), v.to_owned())).to_vec(), ..utterance(id) }
+    };
+    let splits = [
+        vec![wanting("a", "heat"), wanting("b", "lights"), wanting("c", "piano")],
+        vec![wanting("d", "heat")],
+        vec![wanting("e", "heat")],
+    ];
+    let (report, made) = examined(&params(Task::Intent), splits, None).unwrap();
+    assert_eq!(
+        (made.outputs.len(), &made.targets[0][1].target, made.targets[0][1].text.as_str()),
+        (24, &vec![1, 2, 0], "activate, lights, none")
+    );
+    assert_eq!(report.left_out["train"]["no class for object `piano`"], 1);
+}
+
+#[test]
+fn empty_transcripts_teach_nothing_and_are_still_scored() {
+    let splits =
+        [vec![saying("a", "Go left."), saying("b", "..."), utterance("c")], vec![saying("d", "go")], vec![saying("e", "!")]];
+    let (report, made) = examined(&params(Task::SpeechRecognition), splits, None).unwrap();
+    assert_eq!(made.targets[0].len(), 1);
+    assert_eq!((report.left_out["train"]["an empty transcript"], report.left_out["train"]["no transcript"]), (1, 1));
+    assert_eq!((made.targets[2][0].target.len(), made.targets[2][0].text.as_str()), (0, ""));
+}
+
+#[test]
+fn texts_longer_than_their_frames_are_counted() {
+    let mut short = saying("a", "left left left left");
+    short.num_samples = 3200; // 9 frames
+    let splits = [vec![short, saying("b", "go")], vec![saying("c", "go")], vec![saying("d", "go")]];
+    let (report, made) = examined(&params(Task::SpeechRecognition), splits, None).unwrap();
+    assert_eq!(
+        (made.targets[0].len(), report.more_tokens_than_frames["train"], report.more_tokens_than_frames["test"]),
+        (2, 1, 0)
+    );
+    assert_eq!([16_000, 40_000, 200_000, 220_000, 399].map(published_frames), [49, 124, 624, 687, 0]);
+}
+
+#[test]
+fn characters_that_the_vocabulary_lacks_are_counted_per_split() {
+    let splits = || [vec![saying("a_1", "go left")], vec![saying("b_2", "go right")], vec![saying("c_3", "stop")]];
+    let (report, made) = examined(&params(Task::SpeechRecognition), splits(), None).unwrap();
+    assert_eq!(tokens(&made).tokens().concat(), "efglot|[UNK][PAD]");
+    assert_eq!(report.missing_characters["dev"].keys().collect::<String>(), "hir");
+    assert_eq!(report.missing_characters["test"].keys().collect::<String>(), "ps");
+    let vocabulary_of = |protocol, vocabulary| {
+        let params = MakeTargets { protocol, vocabulary, ..params(Task::SpeechRecognition) };
+        tokens(&examined(&params, splits(), None).unwrap().1).tokens().concat()
+    };
+    assert_eq!(vocabulary_of(Protocol::Paper, None), "efglopst|[UNK][PAD]");
+    assert_eq!(vocabulary_of(Protocol::Sound, Some(VocabularyOf::All)), "efghiloprst|[UNK][PAD]");
+    // Names instead of sentences: no letter of any sentence, as published for ESD.
+    assert_eq!(vocabulary_of(Protocol::Paper, Some(VocabularyOf::Ids)), "1_a\u{fe}\u{ff}|[UNK][PAD]");
+}
+
+#[test]
+fn slots_are_marked_and_their_tokens_are_whole() {
+    let words = |id: &str, city: &str| {
+        let words = [("IN", None), (city, Some("city"))].map(|(word, slot)| (word.to_owned(), slot.map(str::to_owned)));
+        Utterance { words: words.to_vec(), ..utterance(id) }
+    };
+    let splits = || [vec![words("a", "ROME")], vec![words("b", "ROME")], vec![words("c", "ROME"), saying("d", "IN ROME")]];
+    let (report, made) = examined(&params(Task::SlotFilling), splits(), None).unwrap();
+    let vocabulary = tokens(&made);
+    assert_eq!(vocabulary.tokens().join(" "), "E I M N O R B-city E-city | [UNK] [PAD]");
+    let target = &made.targets[0][0];
+    assert_eq!(target.text, "IN B-city ROME E-city");
+    assert_eq!(vocabulary.decode_to_score(&target.target), target.text);
+    assert_eq!(target.target.len(), 8);
+    assert_eq!(report.left_out["test"]["no words"], 1);
+    // The published separators repeat: IN|||B-city||ROME||E-city.
+    let paper = MakeTargets { protocol: Protocol::Paper, ..params(Task::SlotFilling) };
+    let (_, made) = examined(&paper, splits(), None).unwrap();
+    assert_eq!(made.targets[0][0].text, "IN B-city ROME E-city");
+}
+
+#[test]
+fn phonemes_come_from_the_lexicon_and_unknown_words_as_asked() {
+    let lexicon = Lexicon::parse("GO G OW1\nLEFT L EH1 F T\n").unwrap();
+    let splits = || [vec![saying("a", "Go left"), saying("b", "go zyx")], vec![saying("c", "go")], vec![saying("d", "left")]];
+    let (report, made) = examined(&params(Task::PhonemeRecognition), splits(), Some(&lexicon)).unwrap();
+    assert_eq!(made.outputs.len(), 74);
+    assert_eq!(made.targets[0].iter().map(|target| target.text.as_str()).collect::<Vec<_>>(), ["G OW1 L EH1 F T", "G OW1 <unk>"]);
+    assert_eq!(report.unknown_words["train"], [("zyx".to_owned(), 1)]);
+    let with = |unknown_words| {
+        let params = MakeTargets { unknown_words, ..params(Task::PhonemeRecognition) };
+        examined(&params, splits(), Some(&lexicon))
+    };
+    assert_eq!(with(UnknownWords::LeaveOut).unwrap().1.targets[0].len(), 1);
+    assert_eq!(with(UnknownWords::Error).unwrap_err().to_string(), "1 words have no phonemes: zyx");
+    // The published targets end with a token of their own.
+    let paper = MakeTargets { protocol: Protocol::Paper, ..params(Task::PhonemeRecognition) };
+    let (_, made) = examined(&paper, splits(), Some(&lexicon)).unwrap();
+    assert_eq!(made.targets[1][0].target.last(), Some(&crate::lexicon::END));
+}
+
+#[test]
+fn long_utterances_can_be_left_out_of_all_sets() {
+    let long = |id: &str| Utterance { num_samples: 16_000 * 20, ..saying(id, "go") };
+    let splits = [vec![saying("a", "go"), long("b")], vec![saying("c", "go")], vec![saying("d", "go"), long("e")]];
+    let params = MakeTargets { max_duration_secs: Some(20.0), ..params(Task::SpeechRecognition) };
+    let (report, made) = examined(&params, splits, None).unwrap();
+    assert_eq!(made.targets.each_ref().map(Vec::len), [1, 1, 1]);
+    assert_eq!(report.left_out["test"]["of 20 s or more"], 1);
+}
+
+#[test]
+fn targets_come_back_as_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let targets = vec![
+        Target { id: "a".into(), target: vec![3, 1, 4], text: "go".into() },
+        Target { id: "b".into(), target: vec![], text: String::new() },
+    ];
+    let path = folder.path().join("train.parquet");
+    write_targets(&path, &targets).unwrap();
+    assert_eq!(read_targets(&path).unwrap(), targets);
+    write_targets(&path, &[]).unwrap();
+    assert_eq!(read_targets(&path).unwrap(), []);
+    fs::write(&path, "no table").unwrap();
+    assert!(matches!(read_targets(&path), Err(TableError::Parquet { .. })));
+}
