@@ -1,13 +1,14 @@
 # Everything the project needs is set up by these targets; each says what it does and costs nothing when it is done already.
 #
 #   make quickstart   set up, build, make a small corpus, run the keyword task on it: a table, pictures and a page
+#   make tiny         the whole benchmark, seven tasks by six methods, on synthetic corpora
 #   make build        set up and build `sure` and `sure-neural` (target/release)
 #   make test         set up, then formatting, lints, docs and every test
 #   make libtorch     only fetch libtorch (once per user) and tell cargo where it is
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: quickstart build test libtorch system clean
+.PHONY: quickstart tiny build test libtorch system clean
 
 QUICKSTART := quickstart
 SURE := target/release/sure
@@ -16,6 +17,15 @@ quickstart: build
 	@test -d $(QUICKSTART)/corpus || $(SURE) synth speech_commands $(QUICKSTART)/corpus
 	@cp -n workflows/quickstart.sure.toml $(QUICKSTART)/sure.toml 2>/dev/null || true
 	cd $(QUICKSTART) && ../$(SURE) run keyword_spotting
+
+TINY := tiny
+TINY_CORPORA := esd speech_commands fluent_speech_commands audio_snips librispeech
+
+tiny: build
+	@mkdir -p $(TINY)
+	@cd $(TINY) && for corpus in $(TINY_CORPORA); do test -d $$corpus || ../$(SURE) synth $$corpus $$corpus; done
+	@cp -n workflows/tiny.sure.toml $(TINY)/sure.toml 2>/dev/null || true
+	cd $(TINY) && ../$(SURE) run sure --set size=tiny
 
 build: libtorch
 	cargo build --release --locked -p sure -p neural

@@ -5,19 +5,52 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use pipeline::mistake::suggest;
-use pipeline::spec::{Spec, parse, parse_with};
+use pipeline::spec::{Spec, parse_with};
 
 use crate::problem::problem;
 
-/// Name, file name and text of the workflows that come with the program.
-const BUILT_IN: &[(&str, &str, &str)] =
-    &[("keyword_spotting", "workflows/keyword_spotting.toml", include_str!("../keyword_spotting.toml"))];
+/// Name, file name and text of a workflow that comes with the program.
+macro_rules! built_in {
+    ($($name:literal),*) => {
+        &[$(($name, concat!("workflows/", $name, ".toml"), include_str!(concat!("../", $name, ".toml")))),*]
+    };
+}
 
-/// Finds a workflow: a file when the name has an ending or a folder, else one that comes with the program.
+/// The workflows that come with the program.
+const BUILT_IN: &[(&str, &str, &str)] = built_in![
+    "emotion",
+    "intent",
+    "keyword_spotting",
+    "phoneme_recognition",
+    "slot_filling",
+    "speaker",
+    "speech_recognition",
+    "sure"
+];
+
+/// What they include, by file name.
+const PARTS: &[(&str, &str)] = &[
+    ("workflows/parts/data.toml", include_str!("../parts/data.toml")),
+    ("workflows/parts/encoder.toml", include_str!("../parts/encoder.toml")),
+    ("workflows/parts/evaluate.toml", include_str!("../parts/evaluate.toml")),
+];
+
+/// A part that comes with the program: by its whole name, or as it is named from beside a copy of a workflow.
+fn part(path: &str) -> Result<String, String> {
+    let found = PARTS.iter().find(|(name, _)| *name == path || path.ends_with(name.trim_start_matches("workflows/")));
+    found.map(|(_, text)| (*text).to_owned()).ok_or_else(|| "no such file".to_owned())
+}
+
+/// Finds a workflow: a file when the name has an ending or a folder, else one that comes with the program. A file may include the
+/// parts that come with the program without having a copy of them.
 pub(crate) fn find(name: &str) -> Result<Spec> {
     if name.contains('/') || Path::new(name).extension().is_some() {
         let text = fs::read_to_string(name).with_context(|| format!("cannot read the workflow file `{name}`"))?;
-        return Ok(parse_with(name, &text, &|path| fs::read_to_string(path).map_err(|error| error.to_string()))?);
+        let load = |path: &str| match fs::read_to_string(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => part(path).map_err(|_| error.to_string()),
+            other => other.map_err(|error| error.to_string()),
+        };
+        return Ok(parse_with(name, &text, &load)?);
     }
     let Some((_, file, text)) = BUILT_IN.iter().find(|(known, ..)| *known == name) else {
         let hint = suggest(name, BUILT_IN.iter().map(|(known, ..)| *known));
@@ -26,12 +59,12 @@ pub(crate) fn find(name: &str) -> Result<Spec> {
             format!("{hint} A file of your own is named with its ending, `./{name}.toml`"),
         ));
     };
-    Ok(parse(file, text)?)
+    Ok(parse_with(file, text, &part)?)
 }
 
 /// The workflows that come with the program.
 pub(crate) fn all() -> Result<Vec<Spec>> {
-    BUILT_IN.iter().map(|(_, file, text)| Ok(parse(file, text)?)).collect()
+    BUILT_IN.iter().map(|(_, file, text)| Ok(parse_with(file, text, &part)?)).collect()
 }
 
 #[cfg(test)]
@@ -42,8 +75,16 @@ mod validator;
 mod tests {
     use std::path::Path;
 
-    use super::{BUILT_IN, validator};
+    use pipeline::graph::{Settings, Workflow, build};
+
+    use super::{BUILT_IN, all, find, part, validator};
     use crate::stages::registry;
+
+    fn built(name: &str, settings: &[(&str, &str)]) -> Workflow {
+        let settings: Settings = settings.iter().map(|&(name, value)| (name.to_owned(), vec![value.to_owned()])).collect();
+        build(&find(name).unwrap(), &registry(Path::new("sure-neural")), &settings, &[])
+            .unwrap_or_else(|mistakes| panic!("{name} with {settings:?}: {mistakes}"))
+    }
 
     #[test]
     fn the_schema_for_editors_accepts_our_workflows() {
@@ -54,5 +95,56 @@ mod tests {
             let slip = text.replace("inputs.labels", "inputs.lables");
             assert!(!validator::wrong(&schema, &toml::from_str(&slip).unwrap()).is_empty(), "{name}");
         }
+    }
+
+    #[test]
+    fn every_workflow_is_right_at_every_choice() {
+        for spec in all().unwrap() {
+            let name = spec.name.as_str();
+            for axis in &spec.axes {
+                for choice in &axis.choices {
+                    let choice = choice.as_str().map_or_else(|| choice.to_string(), str::to_owned);
+                    for backbone in ["scratch", "published"] {
+                        let both = [("backbone", backbone), (axis.name.value.as_str(), choice.as_str())];
+                        built(name, if axis.name.value == "backbone" { &both[..1] } else { &both });
+                    }
+                }
+            }
+        }
+    }
+
+    /// The whole benchmark repeats what each task's file says, because one file cannot hold several training stages of a name.
+    #[test]
+    fn the_whole_benchmark_trains_as_each_tasks_own_workflow_does() {
+        for (backbone, size) in [("scratch", "tiny"), ("published", "full")] {
+            let settings = [("backbone", backbone), ("size", size)];
+            let whole = built("sure", &settings);
+            let mut compared = 0;
+            for (name, ..) in BUILT_IN.iter().filter(|(name, ..)| !["sure", "keyword_spotting"].contains(name)) {
+                let own = built(name, &settings);
+                for stage in ["train", "targets", "evaluate"] {
+                    for node in own.find(stage) {
+                        let node = &own.graph[node];
+                        let id = node.id.to_string();
+                        let method = id.split("method=").nth(1).map(|rest| rest.split([',', ']']).next().unwrap_or_default());
+                        let same = whole.find(stage).into_iter().map(|node| &whole.graph[node]).find(|other| {
+                            let other = other.id.to_string();
+                            other.contains(&format!("task={name}"))
+                                && method.is_none_or(|method| other.contains(&format!("method={method}")))
+                        });
+                        let same = same.unwrap_or_else(|| panic!("no {stage} of {name} in the whole benchmark"));
+                        assert_eq!(same.placed.params(), node.placed.params(), "{id} of {name} and {}", same.id);
+                        compared += 1;
+                    }
+                }
+            }
+            assert!(compared >= 6 * 6, "{compared} nodes were compared");
+        }
+    }
+
+    #[test]
+    fn parts_are_found_by_name_and_from_beside_a_copy() {
+        assert!(part("workflows/parts/data.toml").is_ok() && part("mine/parts/data.toml").is_ok());
+        assert_eq!(part("parts/other.toml").unwrap_err(), "no such file");
     }
 }

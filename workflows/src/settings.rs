@@ -8,6 +8,10 @@
 //! fsdd = "/data/fsdd"
 //! [checkpoints]
 //! wav2vec2-large = "/data/wav2vec2-large-xlsr-53-english"
+//! [lexicons]
+//! librispeech = "/data/librispeech-lexicon"
+//! [language_models]
+//! librispeech = "/data/librispeech-lm"
 //! [pools]
 //! cpu = 8
 //! gpus = [0, 1]            # device ids; a node gets one of them for itself
@@ -36,6 +40,8 @@ struct File {
     worker: Option<PathBuf>,
     corpora: BTreeMap<String, PathBuf>,
     checkpoints: BTreeMap<String, PathBuf>,
+    lexicons: BTreeMap<String, PathBuf>,
+    language_models: BTreeMap<String, PathBuf>,
     pools: PoolsSection,
 }
 
@@ -82,6 +88,8 @@ impl Settings {
         };
         places.extend(named("corpora", written.corpora));
         places.extend(named("checkpoints", written.checkpoints));
+        places.extend(named("lexicons", written.lexicons));
+        places.extend(named("language_models", written.language_models));
         places.extend(corpora.iter().map(|(name, path)| (format!("corpora.{name}"), here.join(path))));
 
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -122,7 +130,7 @@ fn read(path: &Path) -> Result<File> {
     let text = fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?;
     toml::from_str(&text).map_err(|error| {
         let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
-        let known = "known are `store`, `results`, `worker`, `[corpora]`, `[checkpoints]` and `[pools]` with `cpu`, `gpus` and `memory_mib`";
+        let known = "known are `store`, `results`, `worker`, `[corpora]`, `[checkpoints]`, `[lexicons]`, `[language_models]` and `[pools]` with `cpu`, `gpus` and `memory_mib`";
         problem(format!("{}:{line}: {}", path.display(), error.message().trim()), known)
     })
 }

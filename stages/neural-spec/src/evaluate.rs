@@ -4,33 +4,75 @@ use pipeline::{Claims, CpuClaim, GpuClaim, Slot, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Mistakes, environment, require_positive};
+use crate::{Mistakes, environment, require, require_positive};
 
-/// Predicts the class of every utterance of a test set with a trained model.
+/// Answers every utterance of a test set with a trained model: classes, texts, or how alike voices are.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Evaluate {
     /// Most seconds of audio in a batch, padding counted. Sums are rounded differently in batches of another shape, so it
     /// can move the last digits of a score.
     pub batch_secs: f64,
+    /// How tokens are found in a recogniser's scores. Default greedy, as in the benchmark.
+    #[serde(default)]
+    pub decoding: Decoding,
+    /// For x-vectors: how many pairs of test utterances are compared, instead of naming speakers. All of them when there are
+    /// fewer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trials: Option<u32>,
+}
+
+/// How tokens are found in a recogniser's scores.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "name", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Decoding {
+    /// The best token of each frame; runs become one, blanks go.
+    Greedy {},
+    /// The same with runs left as they are: how the benchmark's reference code scores phonemes.
+    Uncollapsed {},
+    /// The most likely text, with a language model of words where one is given.
+    Beam {
+        /// Texts that are followed at once.
+        width: u32,
+        /// Weight of the language model.
+        lm_weight: f64,
+        /// Added to the score for each word.
+        word_bonus: f64,
+    },
+}
+
+impl Default for Decoding {
+    fn default() -> Self {
+        Self::Greedy {}
+    }
 }
 
 impl Stage for Evaluate {
     const KIND: &'static str = "peft.evaluate";
-    const VERSION: u32 = 1;
-    const ABOUT: &'static str = "Predicts the class of every utterance of a test set";
+    const VERSION: u32 = 2;
+    const ABOUT: &'static str = "Answers every utterance of a test set: classes, texts, or how alike voices are";
 
     fn slots() -> Vec<Slot> {
         vec![
-            Slot::many("test", "shards of labelled utterances (test.parquet)"),
+            Slot::many("test", "shards of utterances (test.parquet)"),
+            Slot::one("targets", "what they should be answered with (test.parquet of `task.targets`)"),
+            Slot::one("task", "what the task is (task.json of `task.targets`)"),
             Slot::one("model", "what `peft.train` left"),
             Slot::one("encoder", "the encoder it was trained on"),
-            Slot::one("labels", "the classes in order (labels.json)"),
+            Slot::optional("language_model", "a model of words in the ARPA format, for decoding by beam search"),
         ]
     }
     fn check(&self) -> Mistakes {
         let mut mistakes = Vec::new();
         require_positive(&mut mistakes, "batch_secs", self.batch_secs);
+        if let Some(trials) = self.trials {
+            require_positive(&mut mistakes, "trials", trials.into());
+        }
+        if let Decoding::Beam { width, lm_weight, word_bonus } = self.decoding {
+            require_positive(&mut mistakes, "decoding.width", width.into());
+            require(&mut mistakes, lm_weight.is_finite() && lm_weight >= 0.0, "decoding.lm_weight", "at least 0", lm_weight);
+            require(&mut mistakes, word_bonus.is_finite(), "decoding.word_bonus", "a number", word_bonus);
+        }
         mistakes
     }
     fn environment(&self) -> Vec<(&'static str, String)> {

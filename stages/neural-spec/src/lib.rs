@@ -15,7 +15,7 @@ mod train;
 
 pub use checkpoint::EncoderCheckpoint;
 pub use encoder::{ConvNorm, EncoderShape, RandomEncoder};
-pub use evaluate::Evaluate;
+pub use evaluate::{Decoding, Evaluate};
 pub use front::{FeatureFormat, Front};
 pub use head::HeadSpec;
 pub use method::{

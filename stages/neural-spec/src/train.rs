@@ -259,9 +259,11 @@ impl Stage for Train {
 
     fn slots() -> Vec<Slot> {
         vec![
-            Slot::many("train", "shards of labelled utterances to learn from (train.parquet)"),
-            Slot::many("dev", "shards of labelled utterances to choose the best point with (dev.parquet)"),
-            Slot::one("labels", "the classes in order (labels.json)"),
+            Slot::many("train", "shards of utterances to learn from (train.parquet)"),
+            Slot::many("dev", "shards of utterances to choose the best point with (dev.parquet)"),
+            Slot::one("train_targets", "what is learned of the first (train.parquet of `task.targets`)"),
+            Slot::one("dev_targets", "and of the second (dev.parquet of `task.targets`)"),
+            Slot::one("task", "what the task is (task.json of `task.targets`)"),
             Slot::one("encoder", "a Hugging Face checkpoint folder"),
         ]
     }

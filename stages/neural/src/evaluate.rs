@@ -1,25 +1,69 @@
 //! Answers of a trained model: for the dev set during training, and for the test set as a stage of its own.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use neural_spec::Evaluate;
+use neural_spec::{Decoding, Evaluate, HeadSpec};
 use pipeline::{Job, StageError};
-use scoring::Prediction;
+use scoring::{Intents, Prediction, SlotAnswer, Transcription, Trial};
+use tasks::beam;
+use tasks::ngram::NgramModel;
+use tasks::{Outputs, TaskFile, Vocabulary};
 use tch::{Kind, Tensor};
 
-use crate::data::{BatchLimit, Loader, Prepared, Utterances, by_length, read_labels};
+use crate::data::{BatchLimit, Loader, Prepared, Utterances, by_length};
 use crate::device;
 use crate::encoder::front;
 use crate::model::{Mode, Model, ModelError};
+use crate::random::Rng;
 use crate::train::Summary;
 
 /// What a model made of one utterance.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
-    /// The class with the highest score.
-    pub prediction: i64,
-    /// Cross entropy of the right class, in nats.
+    /// The class; the class of each group; or the tokens.
+    pub output: Vec<i64>,
+    /// The loss of what would have been right, in nats.
     pub loss: f32,
+    /// The speaker's vector, where the head makes one.
+    pub embedding: Vec<f32>,
+}
+
+/// A model and a task that do not belong together.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EvaluateError {
+    /// The head was trained for other outputs.
+    #[error("the model was trained for {} outputs, the task has {}; the first that differs is {at}: `{trained}` and `{wanted}`", sizes[0], sizes[1])]
+    OtherOutputs {
+        /// Outputs of the model and of the task.
+        sizes: [usize; 2],
+        /// Index of the first that differs.
+        at: usize,
+        /// Its name in the model.
+        trained: String,
+        /// Its name in the task.
+        wanted: String,
+    },
+    /// Trials need a head that makes vectors.
+    #[error("`trials` needs a model with an x-vector head, and this one has {head}")]
+    NoVectors {
+        /// The head.
+        head: String,
+    },
+    /// No two utterances to compare, or no speaker known.
+    #[error("no trials: the test set has {pairs} pairs of utterances with known speakers")]
+    NoTrials {
+        /// Pairs.
+        pairs: usize,
+    },
+}
+
+/// How tokens are found.
+pub(crate) enum Decoder {
+    Greedy,
+    Uncollapsed,
+    Beam(Option<NgramModel>, beam::Options),
 }
 
 /// The body of the stage `peft.evaluate`: writes `predictions.parquet`.
@@ -27,48 +71,173 @@ pub struct Answer {
 /// Errors: inputs that cannot be read or do not belong together; what libtorch reports.
 pub fn run(params: &Evaluate, job: &Job) -> Result<(), StageError> {
     device::use_threads(job.threads);
-    let labels = read_labels(job.inputs.one("labels"))?;
+    let task = TaskFile::read(job.inputs.one("task"))?;
     let folder = job.inputs.one("model");
     let trained = Summary::read(folder)?;
+    same_outputs(&trained.outputs, &task.outputs.names())?;
+    if params.trials.is_some() && !matches!(trained.head, HeadSpec::Xvector { .. }) {
+        let head = serde_json::to_string(&trained.head).unwrap_or_default();
+        return Err(StageError::failed(EvaluateError::NoVectors { head }));
+    }
     // The seed is of no account: every parameter that it would draw is read.
     let encoder = job.inputs.one("encoder");
-    let mut model = Model::new(encoder, &trained.method, &trained.head, labels.len(), 0, device::choose(job.gpu))?;
+    let mut model = Model::new(encoder, &trained.method, &trained.head, task.outputs.len(), 0, device::choose(job.gpu))?;
     model.load_trained(folder)?;
+    prepare(&mut model, &task);
     job.progress.fact("device", device_name(model.device()).into());
 
-    let test = Arc::new(Utterances::open("test", job.inputs.many("test"), &labels, model.preprocessor().clone())?);
+    let preprocessor = model.preprocessor().clone();
+    let test = Arc::new(Utterances::open("test", job.inputs.many("test"), job.inputs.one("targets"), &task, preprocessor)?);
     front::require(&model, test.features())?;
     let limit = BatchLimit::new(params.batch_secs, None, model.preprocessor().sampling_rate);
-    let answers = answers(&model, &test, limit, job, &mut |done| {
+    let decoder = decoder(&params.decoding, job.inputs.optional("language_model"))?;
+    let answers = answers(&model, &test, limit, &decoder, job, &mut |done| {
         job.progress.tick(done as u64, test.lengths().len() as u64, "utterances", "");
     })?;
-    let predictions: Vec<Prediction> =
-        answers.iter().enumerate().map(|(row, answer)| prediction(&test, row, answer, &labels)).collect();
     let path = job.out.join(scoring::predictions::FILE_NAME);
-    scoring::predictions::write(&path, &predictions).map_err(StageError::failed)
+    match params.trials {
+        Some(most) => {
+            let trials = trials(&test, &answers, most as usize).map_err(StageError::failed)?;
+            scoring::predictions::write(&path, &trials).map_err(StageError::failed)
+        }
+        None => write(&path, &test, &answers),
+    }
 }
 
-fn prediction(test: &Utterances, row: usize, answer: &Answer, labels: &[String]) -> Prediction {
-    let label = test.labels()[row];
-    Prediction {
-        id: test.id(row).to_owned(),
-        label,
-        prediction: answer.prediction,
-        label_text: labels[label as usize].clone(),
-        prediction_text: labels[answer.prediction as usize].clone(),
-        num_samples: test.lengths()[row] as i64,
-        loss: answer.loss,
-        speaker: test.speaker(row).map(str::to_owned),
+/// Tells a model what a task wants of it.
+pub(crate) fn prepare(model: &mut Model, task: &TaskFile) {
+    if task.clips.unmasked {
+        model.use_attention_mask(false);
     }
+}
+
+fn same_outputs(trained: &[String], wanted: &[String]) -> Result<(), StageError> {
+    if trained == wanted {
+        return Ok(());
+    }
+    let at = trained.iter().zip(wanted).take_while(|(a, b)| a == b).count();
+    let name = |list: &[String]| list.get(at).cloned().unwrap_or_else(|| "none".to_owned());
+    let sizes = [trained.len(), wanted.len()];
+    let error = EvaluateError::OtherOutputs { sizes, at, trained: name(trained), wanted: name(wanted) };
+    Err(StageError::failed(error).with_hint("evaluate a model with the `task.json` that it was trained with"))
+}
+
+fn decoder(decoding: &Decoding, model: Option<&Path>) -> Result<Decoder, StageError> {
+    Ok(match *decoding {
+        Decoding::Greedy {} => Decoder::Greedy,
+        Decoding::Uncollapsed {} => Decoder::Uncollapsed,
+        Decoding::Beam { width, lm_weight, word_bonus } => {
+            let model = match model {
+                Some(path) => {
+                    let text = std::fs::read_to_string(path).map_err(StageError::io("read", path))?;
+                    Some(NgramModel::parse(&text).map_err(|error| {
+                        StageError::failed(error).with_hint(format!("`{}` should be in the ARPA format", path.display()))
+                    })?)
+                }
+                None => None,
+            };
+            Decoder::Beam(model, beam::Options { width: width as usize, lm_weight, word_bonus })
+        }
+    })
+}
+
+/// Writes the answers in the form of the task.
+fn write(path: &Path, test: &Utterances, answers: &[Answer]) -> Result<(), StageError> {
+    let rows = answers.iter().enumerate();
+    let (id, samples) = (|row: usize| test.id(row).to_owned(), |row: usize| test.num_samples(row) as i64);
+    let speaker = |row: usize| test.speaker(row).map(str::to_owned);
+    let written = match test.outputs() {
+        Outputs::Classes { labels } => {
+            let name = |class: i64| labels[class as usize].clone();
+            let prediction = |(row, answer): (usize, &Answer)| {
+                let (label, prediction) = (test.targets()[row].target[0], answer.output[0]);
+                Prediction {
+                    id: id(row),
+                    speaker: speaker(row),
+                    label,
+                    prediction,
+                    label_text: name(label),
+                    prediction_text: name(prediction),
+                    num_samples: samples(row),
+                    loss: answer.loss,
+                }
+            };
+            scoring::predictions::write(path, &rows.map(prediction).collect::<Vec<_>>())
+        }
+        Outputs::Groups { groups } => {
+            let intents = |(row, answer): (usize, &Answer)| {
+                let both = test.targets()[row].target.iter().zip(&answer.output);
+                let slot = |(group, (&label, &prediction)): (&tasks::Group, (&i64, &i64))| SlotAnswer {
+                    slot: group.name.clone(),
+                    label: group.labels[label as usize].clone(),
+                    prediction: group.labels[prediction as usize].clone(),
+                };
+                let slots = groups.iter().zip(both).map(slot).collect();
+                Intents { id: id(row), speaker: speaker(row), slots, num_samples: samples(row), loss: answer.loss }
+            };
+            scoring::predictions::write(path, &rows.map(intents).collect::<Vec<_>>())
+        }
+        Outputs::Tokens(vocabulary) => {
+            let text = |(row, answer): (usize, &Answer)| Transcription {
+                id: id(row),
+                speaker: speaker(row),
+                reference: test.targets()[row].text.clone(),
+                hypothesis: vocabulary.decode_to_score(&answer.output),
+                num_samples: samples(row),
+                loss: answer.loss,
+            };
+            scoring::predictions::write(path, &rows.map(text).collect::<Vec<_>>())
+        }
+    };
+    written.map_err(StageError::failed)
+}
+
+/// Seed of the draw of trials: fixed, so that every method is tested on the same ones.
+const TRIAL_SEED: u64 = 1;
+
+/// Cosines between the vectors of pairs of utterances: all pairs, or `most` of them, half of each kind as far as there are so many.
+fn trials(test: &Utterances, answers: &[Answer], most: usize) -> Result<Vec<Trial>, EvaluateError> {
+    let known: Vec<(usize, &str)> = (0..answers.len()).filter_map(|row| Some((row, test.speaker(row)?))).collect();
+    let (mut same, mut different) = (Vec::new(), Vec::new());
+    for (at, &(a, speaker)) in known.iter().enumerate() {
+        for &(b, other) in &known[at + 1..] {
+            if speaker == other { same.push((a, b)) } else { different.push((a, b)) }
+        }
+    }
+    let pairs = same.len() + different.len();
+    if same.is_empty() || different.is_empty() {
+        return Err(EvaluateError::NoTrials { pairs });
+    }
+    let draw = |list: Vec<(usize, usize)>, name: &str| {
+        let mut chosen = Rng::named(TRIAL_SEED, name).choose(if pairs > most { most / 2 } else { list.len() }, list.len());
+        chosen.sort_unstable();
+        chosen.into_iter().map(|at| list[at]).collect::<Vec<_>>()
+    };
+    let unit = |row: usize| {
+        let vector = &answers[row].embedding;
+        let norm = vector.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt().max(1e-12);
+        vector.iter().map(move |x| f64::from(*x) / norm)
+    };
+    let trial = |target: bool| {
+        move |(a, b): (usize, usize)| Trial {
+            enrol_id: test.id(a).to_owned(),
+            test_id: test.id(b).to_owned(),
+            score: unit(a).zip(unit(b)).map(|(x, y)| x * y).sum(),
+            target,
+        }
+    };
+    let (same, different) = (draw(same, "same"), draw(different, "different"));
+    Ok(same.into_iter().map(trial(true)).chain(different.into_iter().map(trial(false))).collect())
 }
 
 /// Answers to all utterances, by row. `tick` hears how many are done.
 ///
 /// Errors: audio that cannot be read, what libtorch reports, [`StageError::Stopped`].
-pub fn answers(
+pub(crate) fn answers(
     model: &Model,
     utterances: &Arc<Utterances>,
     limit: BatchLimit,
+    decoder: &Decoder,
     job: &Job,
     tick: &mut dyn FnMut(usize),
 ) -> Result<Vec<Answer>, StageError> {
@@ -79,7 +248,7 @@ pub fn answers(
             return Err(StageError::Stopped);
         }
         let prepared = prepared?;
-        for (&row, answer) in prepared.rows.iter().zip(answer(model, &prepared)?) {
+        for (&row, answer) in prepared.rows.iter().zip(answer(model, &prepared, utterances.outputs(), decoder)?) {
             answers[row] = Some(answer);
         }
         done += prepared.rows.len();
@@ -89,19 +258,41 @@ pub fn answers(
 }
 
 /// Answers to one batch, in its order.
-fn answer(model: &Model, prepared: &Prepared) -> Result<Vec<Answer>, ModelError> {
-    let logits = model.forward(&prepared.batch, Mode::Eval)?; // (B, classes)
-    let losses = cross_entropy(&logits, &prepared.labels, tch::Reduction::None)?; // (B)
-    let predictions = Vec::<i64>::try_from(logits.f_argmax(1, false)?)?;
-    let losses = Vec::<f32>::try_from(losses)?;
-    Ok(predictions.into_iter().zip(losses).map(|(prediction, loss)| Answer { prediction, loss }).collect())
+fn answer(model: &Model, prepared: &Prepared, outputs: &Outputs, decoder: &Decoder) -> Result<Vec<Answer>, ModelError> {
+    let scores = model.scores(&prepared.batch, Mode::Eval)?;
+    let losses = Vec::<f32>::try_from(model.head().losses(&scores, &prepared.targets)?)?;
+    let embeddings = match &scores.embeddings {
+        Some(vectors) => Vec::<Vec<f32>>::try_from(vectors.f_to_kind(Kind::Float)?)?,
+        None => vec![Vec::new(); losses.len()],
+    };
+    let found: Vec<Vec<i64>> = match outputs {
+        Outputs::Tokens(vocabulary) => tokens(&scores.logits, &scores.frames, vocabulary, decoder)?,
+        Outputs::Classes { .. } => {
+            Vec::<i64>::try_from(model.head().best(&scores)?)?.into_iter().map(|class| vec![class]).collect()
+        }
+        Outputs::Groups { .. } => Vec::<Vec<i64>>::try_from(model.head().best(&scores)?)?,
+    };
+    let answer = |((output, loss), embedding)| Answer { output, loss, embedding };
+    Ok(found.into_iter().zip(losses).zip(embeddings).map(answer).collect())
 }
 
-/// Cross entropy of `logits` (B, classes) against `labels` (B), in nats.
-pub(crate) fn cross_entropy(logits: &Tensor, labels: &Tensor, reduction: tch::Reduction) -> Result<Tensor, ModelError> {
-    let labels = labels.f_to_device(logits.device())?;
-    // -100 is the label to leave out, which no utterance has.
-    Ok(logits.f_to_kind(Kind::Float)?.f_cross_entropy_loss(&labels, None::<Tensor>, reduction, -100, 0.0)?)
+/// Tokens of each utterance: `logits` (B, T, tokens), of which `frames` are real.
+fn tokens(logits: &Tensor, frames: &[i64], vocabulary: &Vocabulary, decoder: &Decoder) -> Result<Vec<Vec<i64>>, ModelError> {
+    if let Decoder::Beam(model, options) = decoder {
+        let log_probs = logits.f_log_softmax(-1, Kind::Float)?.f_to_device(tch::Device::Cpu)?;
+        let utterance = |(row, &count): (usize, &i64)| {
+            let own = log_probs.f_get(row as i64)?.f_narrow(0, 0, count)?.f_contiguous()?;
+            let own = Vec::<f32>::try_from(own.f_view(-1)?)?;
+            Ok(beam::search(&own, vocabulary, model.as_ref(), *options))
+        };
+        return frames.iter().enumerate().map(utterance).collect();
+    }
+    let best = Vec::<Vec<i64>>::try_from(logits.f_argmax(-1, false)?)?;
+    let cut = best.iter().zip(frames).map(|(path, &count)| &path[..count as usize]);
+    Ok(match decoder {
+        Decoder::Uncollapsed => cut.map(|path| vocabulary.without_blanks(path)).collect(),
+        _ => cut.map(|path| vocabulary.collapse(path)).collect(),
+    })
 }
 
 /// `cpu`, `cuda:0`.

@@ -13,9 +13,11 @@ use audio::wav::write_pcm16;
 use neural::encoder::random;
 use neural::model::Model;
 use neural::train::{Summary, run};
-use neural_spec::{ConvNorm, EncoderShape, Evaluate, RandomEncoder, Train};
+use neural_spec::{ConvNorm, Decoding, EncoderShape, Evaluate, RandomEncoder, Train};
 use pipeline::{Input, Inputs, Job, JobProgress, Places, Stage, StageError, Stop};
 use serde_json::json;
+use tasks::targets::{Target, write_targets};
+use tasks::{Outputs, Protocol, Task, TaskFile, Vocabulary};
 use tempfile::TempDir;
 
 const RATE: u32 = 16_000;
@@ -55,7 +57,8 @@ impl Bench {
         static TURN: Mutex<()> = Mutex::new(());
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let bench = Self { root: tempfile::tempdir().unwrap(), _turn: turn };
-        fs::write(bench.path("labels.json"), json!(LABELS).to_string()).unwrap();
+        let outputs = Outputs::Classes { labels: LABELS.map(str::to_owned).to_vec() };
+        bench.describe(Task::KeywordSpotting, outputs, |row, _| (vec![row as i64 % 3], LABELS[row % 3].to_owned()));
         let names: Vec<String> = LABELS.iter().map(|&label| label.to_owned()).collect();
         for (split, rows) in [("train", 0..18), ("dev", 18..24), ("test", 24..30)] {
             let mut shard = ShardWriter::create(&bench.path(&format!("{split}.parquet")), &names, RATE).unwrap();
@@ -84,6 +87,19 @@ impl Bench {
         bench
     }
 
+    /// Says what is to be learned: `target` gives tokens or classes, and text, of each clip.
+    fn describe(&self, task: Task, outputs: Outputs, target: impl Fn(usize, &Outputs) -> (Vec<i64>, String)) {
+        for (split, rows) in [("train", 0..18), ("dev", 18..24), ("test", 24..30)] {
+            let of = |row: usize| {
+                let (target, text) = target(row, &outputs);
+                Target { id: format!("clip-{row:02}"), target, text }
+            };
+            write_targets(&self.path(&format!("{split}_targets.parquet")), &rows.map(of).collect::<Vec<_>>()).unwrap();
+        }
+        let protocol = Protocol::Sound;
+        TaskFile { task, protocol, outputs, clips: task.clips(protocol) }.write(self.root.path()).unwrap();
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.root.path().join(name)
     }
@@ -94,7 +110,10 @@ impl Bench {
             ("train", "train.parquet"),
             ("dev", "dev.parquet"),
             ("test", "test.parquet"),
-            ("labels", "labels.json"),
+            ("train_targets", "train_targets.parquet"),
+            ("dev_targets", "dev_targets.parquet"),
+            ("targets", "test_targets.parquet"),
+            ("task", "task.json"),
             ("encoder", "encoder"),
             ("model", "trained"),
         ];
@@ -376,6 +395,7 @@ fn frozen_weights_keep_every_bit() {
 fn a_small_set_is_learned_by_heart() {
     let bench = Bench::new();
     fs::copy(bench.path("train.parquet"), bench.path("dev.parquet")).unwrap();
+    fs::copy(bench.path("train_targets.parquet"), bench.path("dev_targets.parquet")).unwrap();
     let change = json!({"epochs": 60, "learning_rate": 5e-3, "batch_secs": 4, "accumulation": 1, "metric": "accuracy"});
     let summary = bench.train(&params(change), "trained");
     assert!(summary.best_value.unwrap() > 0.99, "{:?}", summary.curve.last());
@@ -388,7 +408,11 @@ fn evaluation_answers_each_utterance_with_the_parameters_that_were_kept() {
         let mut job = bench.job("answers", "none", u64::MAX);
         let shards = job.inputs.many(slot).to_vec();
         job.inputs.0.insert("test".to_owned(), shards);
-        neural::evaluate::run(&Evaluate { batch_secs }, &job).unwrap();
+        if slot == "dev" {
+            let targets = job.inputs.many("dev_targets").to_vec();
+            job.inputs.0.insert("targets".to_owned(), targets);
+        }
+        neural::evaluate::run(&Evaluate { batch_secs, decoding: Decoding::default(), trials: None }, &job).unwrap();
         scoring::predictions::read::<scoring::Prediction>(&bench.path("answers").join(scoring::predictions::FILE_NAME)).unwrap()
     };
     for change in [json!({}), lora()] {
@@ -443,10 +467,102 @@ fn clips_shorter_than_a_frame_are_trained_on_too() {
 #[test]
 fn a_set_without_utterances_is_refused() {
     let bench = Bench::new();
-    let names: Vec<String> = LABELS.iter().map(|&label| label.to_owned()).collect();
-    ShardWriter::create(&bench.path("dev.parquet"), &names, RATE).unwrap().finish().unwrap();
+    write_targets(&bench.path("dev_targets.parquet"), &[]).unwrap();
     let error = run(&params(json!({})), &bench.job("out", "resume", u64::MAX)).unwrap_err();
     assert!(error.to_string().contains("dev set has no utterances"), "{error}");
+}
+
+/// A bench whose clips say one letter each, by their pitch.
+fn spelling(letters: impl Fn(usize) -> &'static str) -> Bench {
+    let bench = Bench::with_clip(|row| tone(row % 3, 2400 + 137 * row));
+    let vocabulary = Vocabulary::of_characters(["lmh"].into_iter(), &[]);
+    bench.describe(Task::SpeechRecognition, Outputs::Tokens(vocabulary), |row, outputs| {
+        let Outputs::Tokens(vocabulary) = outputs else { unreachable!("they were given above") };
+        (vocabulary.encode(letters(row)), letters(row).to_owned())
+    });
+    bench
+}
+
+fn letter(row: usize) -> &'static str {
+    ["l", "m", "h"][row % 3]
+}
+
+fn ctc(change: serde_json::Value) -> Train {
+    let mut value = json!({"head": {"name": "ctc"}, "metric": "wer", "batch_secs": 2.0, "accumulation": 1});
+    value.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+    params(value)
+}
+
+#[test]
+fn texts_are_learned_and_written_as_they_were_measured() {
+    let bench = spelling(letter);
+    fs::copy(bench.path("train.parquet"), bench.path("dev.parquet")).unwrap();
+    fs::copy(bench.path("train_targets.parquet"), bench.path("dev_targets.parquet")).unwrap();
+    let summary = bench.train(&ctc(json!({"epochs": 250, "eval_every": 75, "learning_rate": 1e-2})), "trained");
+    assert!(summary.best_value.unwrap() < 0.2, "{:?}", summary.curve.last());
+
+    let mut job = bench.job("answers", "none", u64::MAX);
+    for (slot, from) in [("test", "dev"), ("targets", "dev_targets")] {
+        let same = job.inputs.many(from).to_vec();
+        job.inputs.0.insert(slot.to_owned(), same);
+    }
+    for name in ["greedy", "beam"] {
+        let beam = json!({"name": "beam", "width": 16, "lm_weight": 0.0, "word_bonus": 0.0});
+        let decoding = if name == "beam" { beam } else { json!({"name": "greedy"}) };
+        let evaluate: Evaluate = serde_json::from_value(json!({"batch_secs": 1.0, "decoding": decoding})).unwrap();
+        neural::evaluate::run(&evaluate, &job).unwrap();
+        let path = bench.path("answers").join(scoring::predictions::FILE_NAME);
+        let rows = scoring::predictions::read::<scoring::Transcription>(&path).unwrap();
+        let wrong = rows.iter().filter(|row| row.reference != row.hypothesis).count() as f64 / rows.len() as f64;
+        assert!(wrong < 0.2, "{name}: {rows:?}");
+        assert_eq!(rows[0].reference, "l");
+    }
+}
+
+#[test]
+fn texts_resume_like_classes() {
+    let bench = spelling(letter);
+    let params = ctc(json!({"epochs": 6, "head": {"name": "ctc", "dropout": 0.1, "layer_sum": true}}));
+    bench.train(&params, "whole");
+    assert!(matches!(run(&params, &bench.job("parts", "resume", 1)), Err(StageError::Stopped)));
+    run(&params, &bench.job("parts", "resume", u64::MAX)).unwrap();
+    same_files(&bench.path("whole"), &bench.path("parts"));
+}
+
+#[test]
+fn texts_longer_than_their_frames_and_empty_ones_harm_nothing() {
+    let long = "lmhlmhlmhlmhlmhlmhlmhlmhlmhlmhlmhlmhlmhlmhlmhlmhlmhlmhlmhlmhlmh";
+    let bench = spelling(move |row| [long, "", "m"][row % 3]);
+    let summary = bench.train(&ctc(json!({"epochs": 3, "metric": "loss"})), "trained");
+    assert!(summary.curve.iter().all(|point| point.train_loss.is_finite()), "{:?}", summary.curve);
+    assert!(summary.best_value.unwrap().is_finite());
+}
+
+#[test]
+fn a_head_of_another_task_and_a_model_of_other_outputs_are_refused() {
+    let bench = spelling(letter);
+    let error = run(&params(json!({})), &bench.job("out", "resume", u64::MAX)).unwrap_err().to_string();
+    assert_eq!(error, "a classification head cannot learn speech_recognition");
+
+    bench.train(&ctc(json!({"epochs": 1})), "trained");
+    let other = Vocabulary::of_characters(["lmx"].into_iter(), &[]);
+    bench.describe(Task::SpeechRecognition, Outputs::Tokens(other), |_, _| (vec![0], "l".to_owned()));
+    let evaluate: Evaluate = serde_json::from_value(json!({"batch_secs": 1.0})).unwrap();
+    let error = neural::evaluate::run(&evaluate, &bench.job("answers", "none", u64::MAX)).unwrap_err().to_string();
+    assert!(error.contains("the first that differs is 0: `h` and `l`"), "{error}");
+}
+
+#[test]
+fn targets_of_another_corpus_are_named() {
+    let bench = Bench::new();
+    let stray = Target { id: "elsewhere".to_owned(), target: vec![1], text: "middle".to_owned() };
+    write_targets(&bench.path("dev_targets.parquet"), &[stray]).unwrap();
+    let error = run(&params(json!({})), &bench.job("out", "resume", u64::MAX)).unwrap_err().to_string();
+    assert!(error.contains("has a target for `elsewhere`, which is not in the shards of the dev set"), "{error}");
+    let strange = Target { id: "clip-18".to_owned(), target: vec![7], text: "none".to_owned() };
+    write_targets(&bench.path("dev_targets.parquet"), &[strange]).unwrap();
+    let error = run(&params(json!({})), &bench.job("out", "resume", u64::MAX)).unwrap_err().to_string();
+    assert!(error.contains("the target of `clip-18`") && error.contains("the task has 3 outputs"), "{error}");
 }
 
 /// Runs the convolutions over all shards; returns the folder with what they made.

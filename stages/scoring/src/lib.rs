@@ -31,5 +31,5 @@ pub use edit::Edits;
 pub use metric::{Direction, Metric};
 pub use predictions::{Intents, Prediction, Predictions, PredictionsError, SlotAnswer, Transcription, Trial};
 pub use report::ReportTable;
-pub use score::{ScoreClassification, ScoreIntent, ScoreSlots, ScoreText, ScoreVerification, Scores};
+pub use score::{ScoreClassification, ScoreIntent, ScoreSlots, ScoreTask, ScoreText, ScoreVerification, Scores};
 pub use text::Unit;

@@ -5,6 +5,7 @@
 
 pub mod beam;
 pub mod intent;
+pub mod language_model;
 pub mod lexicon;
 pub mod ngram;
 pub mod normalise;

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use tch::Tensor;
 
 use super::{DataError, Utterances};
+use crate::heads::Targets;
 use crate::model::Batch;
 
 /// Batches made ahead of the one in use.
@@ -19,8 +20,8 @@ pub struct Prepared {
     pub rows: Vec<usize>,
     /// Their audio, on the CPU.
     pub batch: Batch,
-    /// Their classes (B), on the CPU.
-    pub labels: Tensor,
+    /// What they should be answered with, on the CPU.
+    pub targets: Targets,
 }
 
 /// Gives batches in order, while a thread prepares the next ones.
@@ -70,18 +71,22 @@ impl Drop for Loader {
 
 fn prepare(utterances: &Utterances, rows: Vec<usize>) -> Result<Prepared, DataError> {
     let clips = rows.iter().map(|&row| utterances.samples(row)).collect::<Result<Vec<_>, _>>()?;
-    let num_samples: Vec<i64> = rows.iter().map(|&row| utterances.lengths()[row].max(1) as i64).collect();
-    let longest = clips.iter().map(Vec::len).max().unwrap_or(0).max(1);
+    let real = |(&row, clip): (&usize, &Vec<f32>)| match utterances.features() {
+        Some(_) => utterances.num_samples(row),
+        None => clip.len(),
+    };
+    let num_samples: Vec<i64> = rows.iter().zip(&clips).map(|pair| real(pair).max(1) as i64).collect();
+    let padded = utterances.clips().pad.unwrap_or(1);
+    let longest = clips.iter().map(Vec::len).max().unwrap_or(0).max(padded);
     let mut audio = vec![0.0_f32; rows.len() * longest];
     for (clip, place) in clips.iter().zip(audio.chunks_exact_mut(longest)) {
         place[..clip.len()].copy_from_slice(clip);
     }
-    let labels: Vec<i64> = rows.iter().map(|&row| utterances.labels()[row]).collect();
     let audio = Tensor::from_slice(&audio);
     let audio = match utterances.features() {
         Some(features) => audio.view([rows.len() as i64, -1, features.width as i64]), // (B, T, C)
         None => audio.view([rows.len() as i64, -1]),                                  // (B, S)
     };
-    let batch = Batch { audio, num_samples, labels: None };
-    Ok(Prepared { rows, batch, labels: Tensor::from_slice(&labels) })
+    let targets = utterances.batch_targets(&rows);
+    Ok(Prepared { rows, batch: Batch { audio, num_samples, labels: None }, targets })
 }

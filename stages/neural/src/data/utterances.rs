@@ -1,66 +1,79 @@
-//! The utterances of a split, and their samples as a model wants them.
+//! The utterances of a split: their samples as a model wants them, and what is to be learned of them.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use audio::features::FeatureInfo;
 use audio::reader::{ReadError, ShardReader};
 use pipeline::{Input, StageError};
+use tasks::targets::{TableError, Target, read_targets};
+use tasks::{Clips, Order, Outputs, TaskFile};
+use tch::Tensor;
 
+use super::{BatchLimit, longest_first, shuffled};
 use crate::checkpoint::Preprocessor;
+use crate::heads::Targets;
 
-/// The labelled utterances of one split.
+/// The utterances of one split that have a target.
 #[derive(Debug)]
 pub struct Utterances {
     shards: ShardReader,
-    labels: Vec<i64>,
+    /// Rows of the shards, by row here.
+    rows: Vec<usize>,
+    targets: Vec<Target>,
+    /// What batches count, in samples.
     lengths: Vec<usize>,
-    num_classes: usize,
+    task: TaskFile,
     preprocessor: Preprocessor,
 }
 
-/// Data that a classifier cannot be trained or tested on.
+/// Data that cannot be trained or tested on.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
     /// A shard cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// Targets cannot be read.
+    #[error(transparent)]
+    Targets(#[from] TableError),
     /// Nothing to learn from.
     #[error("the {split} set has no utterances")]
     Empty {
         /// `train`, `dev` or `test`.
         split: &'static str,
     },
-    /// An utterance without a class.
-    #[error("utterance `{id}` of the {split} set has no label")]
-    NoLabel {
+    /// Targets and shards belong to different corpora.
+    #[error("`{targets}` has a target for `{id}`, which is not in the shards of the {split} set")]
+    NoAudio {
+        /// The targets.
+        targets: PathBuf,
         /// The utterance.
         id: String,
         /// `train`, `dev` or `test`.
         split: &'static str,
     },
-    /// Shards and list of classes belong to different manifests.
-    #[error("the shards of the {split} set have the classes {found:?}, `labels` has {expected:?}")]
-    OtherLabels {
+    /// Targets and task belong to different tasks.
+    #[error("the target of `{id}` in `{targets}` is {found:?}, and the task has {outputs} outputs")]
+    OtherTask {
+        /// The targets.
+        targets: PathBuf,
+        /// The utterance.
+        id: String,
+        /// Its target.
+        found: Vec<i64>,
+        /// How many outputs the task has.
+        outputs: usize,
+    },
+    /// What the convolutions made of whole clips cannot be cut.
+    #[error("the {split} set holds features of whole clips, and the task cuts, pads or feeds them as they are")]
+    CutFeatures {
         /// `train`, `dev` or `test`.
         split: &'static str,
-        /// What the list says.
-        expected: Vec<String>,
-        /// What the shards say.
-        found: Vec<String>,
     },
     /// A fault of ours: the thread that loads batches went away.
     #[error("the thread that loads batches ended before the last batch")]
     LoaderEnded,
-    /// The list of classes is not one.
-    #[error("`{path}` is not a list of classes")]
-    Labels {
-        /// The file.
-        path: std::path::PathBuf,
-        /// Where it departs from a JSON list of texts.
-        #[source]
-        source: serde_json::Error,
-    },
 }
 
 impl From<DataError> for StageError {
@@ -69,60 +82,72 @@ impl From<DataError> for StageError {
     }
 }
 
-/// Reads `labels.json`: the classes, in the order of their indices.
-///
-/// Errors: a file that cannot be read, [`DataError::Labels`].
-pub fn read_labels(path: &Path) -> Result<Vec<String>, StageError> {
-    let text = std::fs::read(path).map_err(StageError::io("read", path))?;
-    serde_json::from_slice(&text).map_err(|source| StageError::failed(DataError::Labels { path: path.to_owned(), source }))
-}
-
 impl Utterances {
-    /// Opens the shards of a split. `classes` is the list of labels; the preprocessor is the encoder's.
+    /// Opens the shards of a split and the targets of its utterances; those without a target are passed over.
     ///
     /// Errors: [`DataError`].
     pub fn open(
         split: &'static str,
         shards: &[Input],
-        classes: &[String],
+        targets: &Path,
+        task: &TaskFile,
         preprocessor: Preprocessor,
     ) -> Result<Self, DataError> {
         let paths: Vec<&Path> = shards.iter().map(|input| input.path.as_path()).collect();
         let shards = ShardReader::open(&paths)?;
-        if shards.rows().is_empty() {
+        let by_id: BTreeMap<&str, usize> = shards.rows().iter().map(|row| row.id.as_str()).zip(0..).collect();
+        let list = read_targets(targets)?;
+        if list.is_empty() {
             return Err(DataError::Empty { split });
         }
-        if shards.labels() != classes {
-            return Err(DataError::OtherLabels { split, expected: classes.to_vec(), found: shards.labels().to_vec() });
+        let mut rows = Vec::with_capacity(list.len());
+        for target in &list {
+            if !fits(&target.target, &task.outputs) {
+                let (targets, id, found) = (targets.to_owned(), target.id.clone(), target.target.clone());
+                return Err(DataError::OtherTask { targets, id, found, outputs: task.outputs.len() });
+            }
+            let row = by_id.get(target.id.as_str()).copied();
+            rows.push(row.ok_or_else(|| DataError::NoAudio { targets: targets.to_owned(), id: target.id.clone(), split })?);
         }
-        let label = |row: &audio::reader::RowInfo| {
-            let known = row.label.filter(|&label| (label as usize) < classes.len());
-            known.map(i64::from).ok_or_else(|| DataError::NoLabel { id: row.id.clone(), split })
+        let clips = &task.clips;
+        if shards.features().is_some() && (clips.cut.is_some() || clips.pad.is_some() || clips.raw) {
+            return Err(DataError::CutFeatures { split });
+        }
+        let length = |&row: &usize| {
+            let own = shards.rows()[row].num_samples.min(clips.cut.unwrap_or(usize::MAX));
+            own.max(clips.pad.unwrap_or(0))
         };
-        let labels = shards.rows().iter().map(label).collect::<Result<_, _>>()?;
-        let lengths = shards.rows().iter().map(|row| row.num_samples).collect();
-        Ok(Self { shards, labels, lengths, num_classes: classes.len(), preprocessor })
+        let lengths = rows.iter().map(length).collect();
+        Ok(Self { shards, rows, targets: list, lengths, task: task.clone(), preprocessor })
     }
 
-    /// Lengths in samples, by row; rows are in order of id.
+    /// Lengths in samples as batches count them, by row; rows are in order of id.
     pub fn lengths(&self) -> &[usize] {
         &self.lengths
     }
-    /// Classes, by row.
-    pub fn labels(&self) -> &[i64] {
-        &self.labels
+    /// What is to be learned, by row.
+    pub fn targets(&self) -> &[Target] {
+        &self.targets
     }
-    /// How many classes there are.
-    pub fn num_classes(&self) -> usize {
-        self.num_classes
+    /// What a model puts out.
+    pub fn outputs(&self) -> &Outputs {
+        &self.task.outputs
+    }
+    /// How clips become batches.
+    pub fn clips(&self) -> &Clips {
+        &self.task.clips
     }
     /// The id of a row.
     pub fn id(&self, row: usize) -> &str {
-        &self.shards.rows()[row].id
+        &self.targets[row].id
     }
-    /// The speaker of a row, where the corpus names one.
+    /// The speaker of a row.
     pub fn speaker(&self, row: usize) -> Option<&str> {
-        self.shards.rows()[row].speaker.as_deref()
+        self.shards.rows()[self.rows[row]].speaker.as_deref()
+    }
+    /// The samples of a row's recording, before any cut.
+    pub fn num_samples(&self, row: usize) -> usize {
+        self.shards.rows()[self.rows[row]].num_samples
     }
 
     /// What the shards hold in the place of audio; none when they hold audio.
@@ -130,15 +155,65 @@ impl Utterances {
         self.shards.features()
     }
 
-    /// The samples of a row, as the encoder wants them; or its features, frame after frame, where the shards hold those.
+    /// The batches of one epoch of training, in order. The same seed and epoch give the same batches.
+    pub fn batches(&self, limit: BatchLimit, seed: u64, epoch: u64) -> Vec<Vec<usize>> {
+        let mut batches = match self.clips().order {
+            Order::Shuffled => shuffled(&self.lengths, limit, seed, epoch),
+            Order::LongestTargetFirst => {
+                let tokens: Vec<usize> = self.targets.iter().map(|target| target.target.len()).collect();
+                longest_first(&tokens, &self.lengths, limit)
+            }
+        };
+        if let Some(most) = self.clips().halve_above {
+            for batch in batches.iter_mut().filter(|batch| batch.len() > 1 && self.num_samples(batch[0]) > most) {
+                batch.truncate(batch.len() / 2);
+            }
+        }
+        batches
+    }
+
+    /// The samples of a row, as the encoder wants them, without padding; or its features, frame after frame, where the shards
+    /// hold those.
     ///
     /// Errors: [`DataError::Read`].
     pub fn samples(&self, row: usize) -> Result<Vec<f32>, DataError> {
-        if let Some(features) = self.shards.load_features(row)? {
+        if let Some(features) = self.shards.load_features(self.rows[row])? {
             return Ok(features);
         }
-        let mut samples = self.shards.load(row)?;
-        self.preprocessor.prepare(&mut samples);
+        let mut samples = self.shards.load(self.rows[row])?;
+        let clips = self.clips();
+        if clips.normalise_before_cut && !clips.raw {
+            self.preprocessor.prepare(&mut samples);
+        }
+        samples.truncate(clips.cut.unwrap_or(usize::MAX));
+        if !clips.normalise_before_cut && !clips.raw {
+            self.preprocessor.prepare(&mut samples);
+        }
         Ok(samples)
+    }
+
+    /// The targets of some rows, as the head of the task wants them.
+    pub fn batch_targets(&self, rows: &[usize]) -> Targets {
+        let own = |&row: &usize| self.targets[row].target.clone();
+        let ids: Vec<Vec<i64>> = rows.iter().map(own).collect();
+        match &self.task.outputs {
+            Outputs::Classes { .. } => Targets::Classes(Tensor::from_slice(&ids.concat())),
+            Outputs::Groups { groups } => {
+                Targets::Groups(Tensor::from_slice(&ids.concat()).view([rows.len() as i64, groups.len() as i64]))
+            }
+            Outputs::Tokens(vocabulary) => Targets::Tokens { ids, blank: vocabulary.blank() },
+        }
+    }
+}
+
+/// Whether a target is one of a task with these outputs.
+fn fits(target: &[i64], outputs: &Outputs) -> bool {
+    let within = |value: i64, count: usize| usize::try_from(value).is_ok_and(|value| value < count);
+    match outputs {
+        Outputs::Classes { labels } => target.len() == 1 && within(target[0], labels.len()),
+        Outputs::Groups { groups } => {
+            target.len() == groups.len() && target.iter().zip(groups).all(|(&value, group)| within(value, group.labels.len()))
+        }
+        Outputs::Tokens(vocabulary) => target.iter().all(|&value| within(value, vocabulary.tokens().len())),
     }
 }

@@ -16,6 +16,7 @@ pub mod xvector;
 
 use neural_spec::HeadSpec;
 use serde_json::{Value, json};
+use tasks::Outputs;
 use tch::{Kind, Reduction, TchError, Tensor};
 
 pub use self::classification::Classification;
@@ -158,14 +159,15 @@ impl Head {
         }
     }
 
-    /// Whether the head can learn such targets.
-    pub fn fits(&self, targets: &Targets) -> bool {
-        matches!(
-            (self, targets),
-            (Self::Classification(_) | Self::Xvector(_), Targets::Classes(_))
-                | (Self::MultiLabel { .. }, Targets::Groups(_))
-                | (Self::Ctc(_), Targets::Tokens { .. })
-        )
+    /// Whether the head gives what a task puts out.
+    pub fn fits(&self, outputs: &Outputs) -> bool {
+        match (self, outputs) {
+            (Self::Classification(_) | Self::Xvector(_), Outputs::Classes { .. }) | (Self::Ctc(_), Outputs::Tokens(_)) => true,
+            (Self::MultiLabel { sizes, .. }, Outputs::Groups { groups }) => {
+                groups.iter().map(|group| group.labels.len() as i64).eq(sizes.iter().copied())
+            }
+            _ => false,
+        }
     }
 
     /// The classes or tokens with the highest scores: (B) for one class, (B, groups) for several, (B, T) for tokens.
@@ -207,7 +209,8 @@ impl Head {
         list.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
-    fn name(&self) -> &'static str {
+    /// For people.
+    pub fn name(&self) -> &'static str {
         match self {
             Self::Classification(_) => "a classification head",
             Self::MultiLabel { .. } => "a head for several classes",

@@ -16,7 +16,7 @@ use super::patience::Patience;
 use super::state::StateFolder;
 use super::task::Task;
 use super::{room, schedule};
-use crate::data::{BatchLimit, DataError, Loader, Utterances, shuffled};
+use crate::data::{BatchLimit, DataError, Loader, Utterances};
 use crate::model::{Mode, Model, ModelError};
 use crate::random::Rng;
 
@@ -68,7 +68,7 @@ const TICK_EVERY: Duration = Duration::from_millis(200);
 pub(super) fn fit(bench: &Bench) -> Result<Fitted, StageError> {
     let Bench { params, job, folder, task, model, train, limit, .. } = *bench;
     let accumulation = params.accumulation as usize;
-    let total = count_steps(params, train.lengths(), limit);
+    let total = count_steps(params, train, limit);
     let warmup = params.warmup_steps.map_or_else(|| schedule::part(params.warmup_ratio, total), u64::from);
     let constants = Constants {
         rule: params.optimizer.clone(),
@@ -85,7 +85,7 @@ pub(super) fn fit(bench: &Bench) -> Result<Fitted, StageError> {
 
     while progress.step < total && !progress.stopped_early {
         let epoch = progress.epoch;
-        let batches = batches_of(params, train.lengths(), limit, epoch);
+        let batches = batches_of(params, train, limit, epoch);
         let mut loader = Loader::start(train, batches[progress.batch..].to_vec());
         while progress.epoch == epoch && progress.step < total && !progress.stopped_early {
             // Between two updates is the one place where a training is left and taken up again.
@@ -214,18 +214,18 @@ pub(super) fn kind(precision: Precision) -> Kind {
 }
 
 /// The micro batches of an epoch, in order.
-fn batches_of(params: &Train, lengths: &[usize], limit: BatchLimit, epoch: u64) -> Vec<Vec<usize>> {
+fn batches_of(params: &Train, train: &Utterances, limit: BatchLimit, epoch: u64) -> Vec<Vec<usize>> {
     if !params.overfit_batch {
-        return shuffled(lengths, limit, params.seed, epoch);
+        return train.batches(limit, params.seed, epoch);
     }
-    let mut batches = shuffled(lengths, limit, params.seed, 0);
+    let mut batches = train.batches(limit, params.seed, 0);
     batches.truncate(params.accumulation as usize);
     batches
 }
 
 /// Updates of the whole training.
-fn count_steps(params: &Train, lengths: &[usize], limit: BatchLimit) -> u64 {
-    let of_epoch = |epoch| shuffled(lengths, limit, params.seed, epoch).len().div_ceil(params.accumulation as usize) as u64;
+fn count_steps(params: &Train, train: &Utterances, limit: BatchLimit) -> u64 {
+    let of_epoch = |epoch| train.batches(limit, params.seed, epoch).len().div_ceil(params.accumulation as usize) as u64;
     let of_epochs = |epochs: u32| (0..u64::from(epochs)).map(of_epoch).sum();
     params.max_steps.map_or_else(|| of_epochs(params.epochs.unwrap_or(0)), u64::from)
 }

@@ -21,14 +21,15 @@ use std::sync::Arc;
 
 use neural_spec::Train;
 use pipeline::{Job, StageError};
+use tasks::TaskFile;
 
 use self::fit::{Bench, Fitted, fit};
 use self::state::StateFolder;
 pub use self::summary::Summary;
-use crate::data::{BatchLimit, Utterances, read_labels};
+use crate::data::{BatchLimit, Utterances};
 use crate::device;
 use crate::encoder::front;
-use crate::evaluate::device_name;
+use crate::evaluate::{self, device_name};
 use crate::model::Model;
 
 /// A training that cannot go on.
@@ -46,6 +47,14 @@ pub enum TrainError {
         norm: f32,
         /// Its utterances.
         ids: Vec<String>,
+    },
+    /// The head learns another kind of task.
+    #[error("{head} cannot learn {task}")]
+    OtherHead {
+        /// What kind of head it is.
+        head: &'static str,
+        /// The task.
+        task: &'static str,
     },
     /// The best point is to be chosen by what the task does not measure.
     #[error("metric `{metric}` is not measured for this head: choose {}", measured.join(", "))]
@@ -67,12 +76,18 @@ pub enum TrainError {
 pub fn run(params: &Train, job: &Job) -> Result<(), StageError> {
     let folder = StateFolder::open(job)?;
     device::use_threads(job.threads);
-    let labels = read_labels(job.inputs.one("labels"))?;
+    let task_file = TaskFile::read(job.inputs.one("task"))?;
+    let labels = task_file.outputs.names();
     let device = device::choose(job.gpu);
     job.progress.fact("device", device_name(device).into());
     let start = |device| Model::new(job.inputs.one("encoder"), &params.method, &params.head, labels.len(), params.seed, device);
     let mut model = start(device)?;
-    let task = task::of(&params.head);
+    evaluate::prepare(&mut model, &task_file);
+    if !model.head().fits(&task_file.outputs) {
+        let (head, task) = (model.head().name(), task_file.task.name());
+        return Err(StageError::failed(TrainError::OtherHead { head, task }));
+    }
+    let task = task::of(&task_file);
     if !task.metrics().contains(&params.metric) {
         let measured = task.metrics().iter().map(|metric| metric.name()).collect();
         return Err(StageError::failed(TrainError::NotMeasured { metric: params.metric.name(), measured }));
@@ -81,8 +96,11 @@ pub fn run(params: &Train, job: &Job) -> Result<(), StageError> {
         job.progress.note(&format!("`learning_rate` is {:e}: a rate above 1 hardly ever learns", params.learning_rate));
     }
     let kind = fit::kind(params.precision);
-    let open = |split| Utterances::open(split, job.inputs.many(split), &labels, model.preprocessor().clone()).map(Arc::new);
-    let (train, dev) = (open("train")?, open("dev")?);
+    let open = |split, targets| {
+        let preprocessor = model.preprocessor().clone();
+        Utterances::open(split, job.inputs.many(split), job.inputs.one(targets), &task_file, preprocessor).map(Arc::new)
+    };
+    let (train, dev) = (open("train", "train_targets")?, open("dev", "dev_targets")?);
     for utterances in [&train, &dev] {
         front::require(&model, utterances.features())?;
     }
@@ -108,6 +126,7 @@ pub fn run(params: &Train, job: &Job) -> Result<(), StageError> {
     Summary {
         method: params.method.clone(),
         head: params.head.clone(),
+        outputs: labels,
         parameters: model.num_parameters(),
         metric: params.metric,
         precision: params.precision,

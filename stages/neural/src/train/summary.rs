@@ -16,6 +16,8 @@ pub struct Summary {
     pub method: Method,
     /// The task layer.
     pub head: HeadSpec,
+    /// The names of its outputs, in order.
+    pub outputs: Vec<String>,
     /// How many parameters there are.
     pub parameters: ParameterCounts,
     /// What was compared on the dev set.

@@ -5,7 +5,6 @@ use neural_spec::{HeadSpec, LinearLayer, Lora, Method, Optimizer, Schedule};
 use tch::{Device, Kind, Tensor};
 
 use super::optimizer::{Constants, Parameters, clip};
-use crate::evaluate::cross_entropy;
 use crate::model::{Batch, Mode, Model};
 use crate::train::{golden, schedule};
 
@@ -48,7 +47,7 @@ fn a_run_of_lora_is_that_of_the_reference() {
             let batch = Batch { audio: batches[at].shallow_clone(), num_samples, labels: None };
             let labels = golden.get(&format!("batch.{at}.labels")).unwrap();
             let logits = model.forward(&batch, Mode::Train { seed: 0 }).unwrap();
-            let share = cross_entropy(&logits, &labels, tch::Reduction::Mean).unwrap() / micro_batches as f64;
+            let share = crate::heads::classification::loss(&logits, &labels).unwrap() / micro_batches as f64;
             share.backward();
             loss += share.double_value(&[]);
         }

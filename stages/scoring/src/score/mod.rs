@@ -4,6 +4,7 @@
 mod classification;
 mod intent;
 mod slots;
+mod task;
 mod text;
 mod verification;
 
@@ -26,6 +27,7 @@ use crate::text::Unit;
 pub use classification::{ScoreClassification, run as run_classification};
 pub use intent::{ScoreIntent, run as run_intent};
 pub use slots::{ScoreSlots, run as run_slots};
+pub use task::{BenchmarkTask, ScoreTask, run as run_task};
 pub use text::{ScoreText, run as run_text};
 pub use verification::{ScoreVerification, run as run_verification};
 
