@@ -386,7 +386,7 @@ fn frozen_weights_keep_every_bit() {
     // The origin holds a digest of the encoder as it was when the adapter was saved.
     let origin: serde_json::Value = serde_json::from_slice(&trained[&origin]).unwrap();
     let untouched: serde_json::Value = serde_json::from_slice(&fresh[Path::new("sure.json")]).unwrap();
-    assert!(origin["base"].is_string());
+    assert!(!origin["base"].is_null());
     assert_eq!(origin, untouched);
     assert!(trained[&weights] != fresh[&weights]);
 }

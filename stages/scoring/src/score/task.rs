@@ -88,7 +88,7 @@ impl Stage for ScoreTask {
 impl ScoreTask {
     fn classification(&self) -> ScoreClassification {
         let (task, corpus) = self.named();
-        ScoreClassification { metric: self.metric, interval: self.interval.clone(), task, corpus }
+        ScoreClassification { metric: self.metric, interval: self.interval, task, corpus }
     }
 
     fn named(&self) -> (Option<String>, Option<String>) {
@@ -100,7 +100,7 @@ impl ScoreTask {
 ///
 /// Errors: as that stage.
 pub fn run(params: &ScoreTask, job: &Job) -> Result<(), StageError> {
-    let ((task, corpus), interval) = (params.named(), params.interval.clone());
+    let ((task, corpus), interval) = (params.named(), params.interval);
     match params.task {
         BenchmarkTask::Emotion | BenchmarkTask::Speaker | BenchmarkTask::KeywordSpotting => {
             run_classification(&params.classification(), job)
