@@ -4,11 +4,12 @@
 #   make tiny         the whole benchmark, seven tasks by six methods, on synthetic corpora
 #   make build        set up and build `sure` and `sure-neural` (target/release)
 #   make test         set up, then formatting, lints, docs and every test
+#   make compat       check that datasets, polars, duckdb and pyarrow read our shards (makes a Python environment once)
 #   make libtorch     only fetch libtorch (once per user) and tell cargo where it is
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: quickstart tiny build test libtorch system clean
+.PHONY: quickstart tiny build test compat libtorch system clean
 
 QUICKSTART := quickstart
 SURE := target/release/sure
@@ -32,6 +33,9 @@ build: libtorch
 
 test: libtorch
 	scripts/check.sh
+
+compat:
+	tests/compat/run.sh
 
 libtorch: system
 	@python3 scripts/libtorch.py

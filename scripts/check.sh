@@ -14,6 +14,8 @@ step cargo test --workspace --locked --quiet
 step cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
 RUSTDOCFLAGS="-D warnings" step cargo doc --workspace --no-deps --document-private-items --locked --quiet
 
+step tests/compat/run.sh --if-made
+
 # The program that plans must start without libtorch.
 if ldd target/debug/sure | grep -E 'libtorch|libc10'; then
     echo "error: sure links libtorch" >&2

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! The table is `table` or `metadata`, or one for each split: `train`, `dev` (or `valid`, `validation`, `val`) and `test`; as
-//! `.csv` (quoted as in RFC 4180), `.tsv` (no quoting: a quotation mark is one) or `.jsonl` (an object a line). Columns, in any
-//! order, are known by these names:
+//! `.csv` (quoted as in RFC 4180), `.tsv` (no quoting: a quotation mark is one), `.jsonl` (an object a line) or `.parquet`
+//! (uncompressed or zstd; the path may be that of an `audio` struct). Columns, in any order, are known by these names:
 //!
 //! | column | names |
 //! | --- | --- |
@@ -26,6 +26,7 @@
 //! speaker is known: the same on every machine, and a new row moves no other. Classes are those that occur, sorted.
 //! The licence is the owner's, and there are no published sizes.
 
+mod parquet;
 mod records;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,7 +39,7 @@ use records::{Record, records};
 
 const LAYOUT: Layout = Layout {
     corpus: "table",
-    expected: "`table`, `metadata`, or `train`, `dev` and `test`, as .csv, .tsv or .jsonl with a column `path`",
+    expected: "`table`, `metadata`, or `train`, `dev` and `test`, as .csv, .tsv, .jsonl or .parquet with a column `path`",
     outer: &[],
 };
 const EXTENSIONS: [&str; 10] = ["wav", "flac", "mp3", "mp4", "m4a", "aac", "ogg", "oga", "opus", "wave"];
@@ -55,7 +56,7 @@ const TABLES: [(&str, Option<Split>); 8] = [
 ];
 /// Recordings without a row are looked for this many folders deep: a link may lead back to where it is.
 const DEEPEST: u32 = 8;
-const FORMATS: [&str; 3] = ["csv", "tsv", "jsonl"];
+const FORMATS: [&str; 4] = ["csv", "tsv", "jsonl", "parquet"];
 
 static PROTOCOLS: &[Protocol] = &[Protocol {
     name: "table",
@@ -78,7 +79,7 @@ impl Corpus for Table {
         LAYOUT.corpus
     }
     fn about(&self) -> &'static str {
-        "your own recordings, listed in a CSV, TSV or JSON lines table"
+        "your own recordings, listed in a CSV, TSV, JSON lines or Parquet table"
     }
     fn licence(&self) -> &'static str {
         "the owner's"

@@ -5,5 +5,6 @@
 mod history;
 mod methods;
 mod mistakes;
+mod prepare;
 mod reruns;
 mod survival;

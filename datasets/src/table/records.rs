@@ -24,6 +24,10 @@ type Found = Result<Record, (u64, String)>;
 ///
 /// Errors: a file that cannot be read, or one whose first row cannot be that of a table.
 pub(super) fn records(place: &Place, table: &str) -> Result<Vec<Found>, CorpusError> {
+    if table.ends_with(".parquet") {
+        let rows = super::parquet::rows(&place.full(table)).map_err(|problem| place.malformed(table, problem))?;
+        return Ok(rows.into_iter().map(Ok).collect());
+    }
     let text = place.text(table)?;
     let rows = match table.rsplit_once('.') {
         Some((_, "jsonl")) => return Ok(lines(&text).map(|(line, content)| from_json(line, content)).collect()),

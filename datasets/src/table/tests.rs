@@ -122,3 +122,58 @@ fn tables_of_any_name_are_read_when_they_are_named() {
     let error = Tables(vec!["lists/train.csv".to_owned(), "gone.csv".to_owned()]).list(&copy.root(), &PROTOCOLS[0]);
     assert!(error.unwrap_err().to_string().contains("`gone.csv` is not there"));
 }
+
+/// A Parquet table with the columns of a shard that matter here.
+fn parquet_table() -> Vec<u8> {
+    use std::sync::Arc;
+
+    use ::parquet::arrow::ArrowWriter;
+    use arrow_array::{ArrayRef, BinaryArray, Float64Array, RecordBatch, StringArray, StructArray};
+
+    let text = |values: [Option<&str>; 2]| Arc::new(values.into_iter().collect::<StringArray>()) as ArrayRef;
+    let bytes = Arc::new(BinaryArray::from_iter_values([b"RIFF", b"RIFF"])) as ArrayRef;
+    let audio = StructArray::try_from(vec![("bytes", bytes), ("path", text([Some("a.wav"), Some("b.wav")]))]).unwrap();
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("audio", Arc::new(audio)),
+        ("Text", text([Some("Yes"), None])),
+        ("end", Arc::new(Float64Array::from(vec![Some(0.5), None]))),
+        ("raw", Arc::new(BinaryArray::from_iter_values([b"\xff", b"\0"]))),
+    ];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let mut file = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut file, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    file
+}
+
+#[test]
+fn parquet_tables_say_what_the_others_do() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::write(root.path().join("test.parquet"), parquet_table()).unwrap();
+    for name in ["a.wav", "b.wav"] {
+        std::fs::write(root.path().join(name), second()).unwrap();
+    }
+    let listing = Table.list(root.path(), &PROTOCOLS[0]).unwrap();
+    assert_eq!(listing.utterances.iter().map(shown).collect::<Vec<_>>(), ["a#0+4000 test - - a.wav Yes", "b test - - b.wav -"]);
+    assert!(listing.utterances.iter().all(|utterance| utterance.tags.is_empty()));
+}
+
+#[test]
+fn damaged_parquet_tables_are_read_or_refused() {
+    let (root, whole) = (tempfile::tempdir().unwrap(), parquet_table());
+    let path = root.path().join("table.parquet");
+    for at in 0..whole.len() {
+        let mut damaged = whole.clone();
+        if at % 3 == 0 {
+            damaged.truncate(at)
+        } else {
+            damaged[at] ^= 0x41
+        }
+        std::fs::write(&path, damaged).unwrap();
+        let _ = Table.list(root.path(), &PROTOCOLS[0]);
+    }
+    std::fs::write(&path, b"PAR1").unwrap();
+    let error = Table.list(root.path(), &PROTOCOLS[0]).unwrap_err().to_string();
+    assert!(error.contains("it is not a Parquet table that can be read"), "{error}");
+}

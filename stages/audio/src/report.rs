@@ -8,7 +8,7 @@ use crate::manifest::Entry;
 use crate::recording::Prepared;
 
 /// How wide a bar of the histogram of lengths is, in seconds.
-pub const BAR_SECS: f64 = 0.5;
+pub const BAR_SECS: f64 = 0.1;
 
 /// What `report.json` says.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,7 +76,7 @@ impl Report {
     }
 
     pub(crate) fn count(&mut self, entry: &Entry, clip: &Prepared) {
-        let bar = (clip.num_samples as f64 / f64::from(self.sample_rate) / BAR_SECS) as u32;
+        let bar = (clip.num_samples * 10 / u64::from(self.sample_rate)) as u32;
         let split = self.splits.entry(entry.split.name().to_owned()).or_default();
         split.rows += 1;
         split.samples += clip.num_samples;

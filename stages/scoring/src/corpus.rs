@@ -88,8 +88,11 @@ pub struct StatisticsError {
     pub source: serde_json::Error,
 }
 
-/// How wide a bar is, in seconds: as `audio.shards` counts.
-const BAR_SECS: f64 = 0.5;
+/// How wide the bars are that `audio.shards` counts, in seconds.
+const BAR_SECS: f64 = 0.1;
+/// So many of those become one when there are too many to be seen.
+const WIDER: [u32; 8] = [1, 2, 5, 10, 20, 50, 100, 600];
+const MOST_BARS: u32 = 60;
 const STYLE: &str = include_str!("report/page.css");
 const ORDER: [&str; 3] = ["train", "dev", "test"];
 
@@ -123,12 +126,19 @@ impl Statistics {
 }
 
 fn pictures(statistics: &Statistics) -> Vec<(&'static str, Picture)> {
-    let lengths = |(name, split): (&str, &Split)| Series {
-        name: name.to_owned(),
-        counts: split.lengths.iter().map(|(bar, count)| (f64::from(*bar) * BAR_SECS, *count)).collect(),
+    let last = statistics.splits().filter_map(|(_, split)| split.lengths.keys().next_back()).max().copied().unwrap_or(0);
+    let wider = WIDER.into_iter().find(|wider| last / wider < MOST_BARS).unwrap_or(WIDER[WIDER.len() - 1]);
+    let lengths = |(name, split): (&str, &Split)| {
+        let mut counts: BTreeMap<u32, u64> = BTreeMap::new();
+        for (bar, count) in &split.lengths {
+            *counts.entry(bar / wider).or_default() += count;
+        }
+        let counts = counts.into_iter().map(|(bar, count)| (f64::from(bar * wider) * BAR_SECS, count));
+        Series { name: name.to_owned(), counts: counts.collect() }
     };
     let series: Vec<Series> = statistics.splits().map(lengths).collect();
-    let mut pictures = vec![("lengths", plot::histogram("Lengths of the clips", "seconds", BAR_SECS, &series))];
+    let bar = f64::from(wider) * BAR_SECS;
+    let mut pictures = vec![("lengths", plot::histogram("Lengths of the clips", "seconds", bar, &series))];
     let names: Vec<String> = statistics.corpus.labels.keys().cloned().collect();
     if names.len() > 1 {
         let classes = |(name, split): (&str, &Split)| Series {

@@ -93,6 +93,7 @@ fn workflow_text(args: &PrepareArgs, protocol: &str) -> Result<String> {
         tables = tables,
         shards = args.shards,
         rate = args.rate,
+        format = serde_json::to_string(&args.format)?,
         // A share of 1 is a whole number in Rust's words and a fraction in TOML's.
         max_rejects = format_args!("{:?}", args.max_rejects),
     ))

@@ -1,0 +1,162 @@
+//! `sure prepare`, `sure corpus` and `sure synth`: preprocessing alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Instant;
+
+use tests::{Answer, Project, contents};
+
+const PREPARE: [&str; 7] = ["prepare", "speech_commands", "--root", "corpus", "--out", "out", "--shards=4"];
+
+fn prepare(project: &Project) -> Answer {
+    project.sure(&PREPARE)
+}
+
+/// Name -> inode of what lies in the folder; the store left out.
+fn inodes(folder: &Path) -> BTreeMap<String, u64> {
+    let entries = fs::read_dir(folder).unwrap().flatten();
+    let visible = entries.map(|entry| (entry.file_name().into_string().unwrap(), entry.metadata().unwrap().ino()));
+    visible.filter(|(name, _)| !name.starts_with('.')).collect()
+}
+
+/// The contents of what lies in the folder; the store left out.
+fn visible(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    contents(folder).into_iter().filter(|(path, _)| !path.starts_with(".sure")).collect()
+}
+
+/// The numbers of the shards that are other files than before: a shard has a file for each split.
+fn shards_that_differ(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -> BTreeSet<String> {
+    let differs = |name: &&String| name.ends_with(".parquet") && name.contains("-of-") && before.get(*name) != after.get(*name);
+    after.keys().filter(differs).filter_map(|name| name.split('-').nth(1)).map(str::to_owned).collect()
+}
+
+fn a_recording(project: &Project) -> PathBuf {
+    let mut files: Vec<_> = fs::read_dir(project.path("corpus/stop")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files.remove(0)
+}
+
+#[test]
+fn a_second_time_does_nothing_and_one_changed_recording_rebuilds_one_shard() {
+    let project = Project::new();
+    let first = prepare(&project);
+    assert!(first.ok, "{}", first.err);
+    assert!(first.out.contains("speech_commands as gsc-v2-11: 44 train, 22 dev, 22 test"), "{}", first.out);
+    let before = inodes(&project.path("out"));
+    for name in ["README.md", "index.html", "lengths.png", "classes.png", "statistics.json", "rejects.parquet"] {
+        assert!(before.contains_key(name), "{name} is not in {before:?}");
+    }
+    assert!(before.contains_key("train-00000-of-00004.parquet") && before.contains_key("train-00000-of-00004.clips"));
+    // What is seen and what the store holds are the same files.
+    assert_eq!(fs::metadata(project.path("out/train-00000-of-00004.parquet")).unwrap().nlink(), 2);
+
+    let second = prepare(&project);
+    assert!(second.ok && second.out == first.out, "{}{}", second.out, second.err);
+    assert_eq!(inodes(&project.path("out")), before);
+
+    let other = fs::read_dir(project.path("corpus/yes")).unwrap().next().unwrap().unwrap().path();
+    fs::copy(other, a_recording(&project)).unwrap();
+    assert!(prepare(&project).ok);
+    let after = inodes(&project.path("out"));
+    assert_eq!(shards_that_differ(&before, &after).len(), 1, "{before:?} {after:?}");
+
+    fs::remove_file(project.path("out/statistics.json")).unwrap();
+    fs::write(project.path("out/notes.txt"), "a user's own").unwrap();
+    assert!(prepare(&project).ok);
+    assert!(project.path("out/statistics.json").is_file() && project.path("out/notes.txt").is_file());
+}
+
+#[test]
+fn killed_at_any_moment_it_ends_with_the_same_bytes() {
+    let undisturbed = Project::new();
+    let begun = Instant::now();
+    assert!(prepare(&undisturbed).ok);
+    let whole = begun.elapsed();
+    let project = Project::new();
+    for round in 0_u32..8 {
+        let mut run = project.start(&PREPARE);
+        sleep(whole.mul_f64(f64::from(round % 4 + 1) * 0.2));
+        let _ = run.kill();
+        let _ = run.wait();
+    }
+    let last = prepare(&project);
+    assert!(last.ok, "{}", last.err);
+    assert!(visible(&project.path("out")) == visible(&undisturbed.path("out")));
+}
+
+#[test]
+fn fewer_shards_leave_nothing_of_more_behind() {
+    let project = Project::new();
+    assert!(prepare(&project).ok);
+    assert!(project.sure(&["prepare", "speech_commands", "--root", "corpus", "--out", "out", "--shards=2", "--format=flac"]).ok);
+    let names: Vec<String> = inodes(&project.path("out")).into_keys().filter(|name| name.contains("-of-00004")).collect();
+    assert_eq!(names, [""; 0]);
+    assert!(project.path("out/train-00001-of-00002.parquet").is_file());
+}
+
+#[test]
+fn what_is_wrong_is_named_and_nothing_is_half_made() {
+    let project = Project::new();
+    let fails = |args: &[&str], code: i32, texts: &[&str]| {
+        let answer = project.sure(args);
+        assert_eq!(answer.code, Some(code), "{}", answer.err);
+        for text in texts {
+            assert!(answer.err.contains(text), "`{text}` is not in:\n{}", answer.err);
+        }
+        assert!(!answer.err.contains("panicked"), "{}", answer.err);
+    };
+    let with = |corpus: &'static str, root: &'static str| ["prepare", corpus, "--root", root, "--out", "out"];
+    fails(&with("speech_comands", "corpus"), 2, &["speech_comands", "did you mean `speech_commands`?"]);
+    fails(&with("speech_commands", "nowhere"), 2, &["no folder `nowhere`"]);
+    fails(&with("esd", "corpus"), 2, &["esd", "expected"]);
+    let protocol = ["prepare", "speech_commands", "--root", "corpus", "--out", "out", "--protocol", "gsc"];
+    fails(&protocol, 2, &["no protocol `gsc`", "gsc-v2-11"]);
+    project.write("file", "");
+    fails(&["prepare", "speech_commands", "--root", "corpus", "--out", "file"], 2, &["`file` is not a folder"]);
+    fs::write(a_recording(&project), b"RIFFnothing").unwrap();
+    fails(&PREPARE, 1, &["broken", "max_reject_share", a_recording(&project).file_name().unwrap().to_str().unwrap()]);
+    assert_eq!(inodes(&project.path("out")), BTreeMap::new());
+    let lenient = [&PREPARE[..], &["--max-rejects=0.2"]].concat();
+    let answer = project.sure(&lenient);
+    assert!(answer.ok && answer.out.contains("1 broken, see rejects.parquet"), "{}{}", answer.out, answer.err);
+}
+
+#[test]
+fn a_table_of_ones_own_is_prepared() {
+    let project = Project::new();
+    assert!(project.sure(&["synth", "table", "own", "--takes=2", "--more-speakers=0"]).ok);
+    let usual = project.sure(&["prepare", "table", "--root", "own", "--out", "out"]);
+    assert!(usual.ok && usual.out.contains("table as table: "), "{}{}", usual.out, usual.err);
+    fs::rename(project.path("own/table.csv"), project.path("own/mine.csv")).unwrap();
+    let named = project.sure(&["prepare", "table", "--root", "own", "--table", "own/mine.csv", "--out", "named"]);
+    assert!(named.ok && named.out.lines().next() == usual.out.lines().next(), "{}{}", named.out, named.err);
+    project.write("elsewhere.csv", "path\n");
+    let answer = project.sure(&["prepare", "table", "--root", "own", "--table", "elsewhere.csv", "--out", "other"]);
+    assert!(!answer.ok && answer.err.contains("is not below `own`"), "{}", answer.err);
+}
+
+#[test]
+fn the_exit_code_of_a_check_tells_whether_a_copy_is_complete() {
+    let project = Project::new();
+    let check = |args: &[&str]| project.sure(&[&["corpus", "check", "speech_commands", "--root", "corpus"], args].concat());
+    let whole = check(&[]);
+    assert!(whole.code == Some(0) && whole.out.contains("complete"), "{}{}", whole.out, whole.err);
+    // A list that names what is not there; the same recording in two splits.
+    let twice = "corpus/stop/00000000_nohash_0.wav";
+    let list = fs::read_to_string(project.path("corpus/testing_list.txt")).unwrap();
+    let listed = list.lines().next().unwrap().to_owned();
+    fs::copy(project.path("corpus").join(&listed), project.path(twice)).unwrap();
+    let answer = check(&["--json"]);
+    let report: serde_json::Value = serde_json::from_str(&answer.out).unwrap();
+    assert_eq!((report["protocol"].as_str(), answer.code), (Some("gsc-v2-11"), Some(0)));
+    assert!(answer.out.contains("the same recording in several splits"), "{}", answer.out);
+    assert!(!check(&["--quick", "--json"]).out.contains("the same recording in several splits"));
+    fs::remove_file(project.path("corpus").join(&listed)).unwrap();
+    let answer = check(&[]);
+    assert!(answer.code == Some(1) && answer.out.contains(&listed), "{}", answer.out);
+    assert!(project.sure(&["corpus", "list", "vctk"]).out.contains("vctk-0.92-mic1"));
+    assert_eq!(project.sure(&["corpus", "check", "esd", "--root", "nowhere"]).code, Some(2));
+}
