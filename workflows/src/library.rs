@@ -125,10 +125,10 @@ mod tests {
                 for stage in ["train", "targets", "evaluate"] {
                     for node in own.find(stage) {
                         let node = &own.graph[node];
-                        let id = node.id.to_string();
+                        let id = &node.id;
                         let method = id.split("method=").nth(1).map(|rest| rest.split([',', ']']).next().unwrap_or_default());
                         let same = whole.find(stage).into_iter().map(|node| &whole.graph[node]).find(|other| {
-                            let other = other.id.to_string();
+                            let other = &other.id;
                             other.contains(&format!("task={name}"))
                                 && method.is_none_or(|method| other.contains(&format!("method={method}")))
                         });

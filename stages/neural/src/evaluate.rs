@@ -178,7 +178,7 @@ fn write(path: &Path, test: &Utterances, answers: &[Answer]) -> Result<(), Stage
             scoring::predictions::write(path, &rows.map(intents).collect::<Vec<_>>())
         }
         Outputs::Tokens(vocabulary) => {
-            let text = |(row, answer): (usize, &Answer)| Transcription {
+            let transcription = |(row, answer): (usize, &Answer)| Transcription {
                 id: id(row),
                 speaker: speaker(row),
                 reference: test.targets()[row].text.clone(),
@@ -186,7 +186,7 @@ fn write(path: &Path, test: &Utterances, answers: &[Answer]) -> Result<(), Stage
                 num_samples: samples(row),
                 loss: answer.loss,
             };
-            scoring::predictions::write(path, &rows.map(text).collect::<Vec<_>>())
+            scoring::predictions::write(path, &rows.map(transcription).collect::<Vec<_>>())
         }
     };
     written.map_err(StageError::failed)

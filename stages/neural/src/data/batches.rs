@@ -58,15 +58,13 @@ pub fn longest_first(tokens: &[usize], lengths: &[usize], limit: BatchLimit) -> 
     let mut longest = 0;
     for row in rows {
         let grown = longest.max(lengths[row]);
-        match batches.last_mut().filter(|batch| batch.len() < limit.utterances && grown * (batch.len() + 1) <= limit.samples) {
-            Some(batch) => {
-                batch.push(row);
-                longest = grown;
-            }
-            None => {
-                batches.push(vec![row]);
-                longest = lengths[row];
-            }
+        let fits = |batch: &Vec<usize>| batch.len() < limit.utterances && grown * (batch.len() + 1) <= limit.samples;
+        if let Some(batch) = batches.last_mut().filter(|batch| fits(batch)) {
+            batch.push(row);
+            longest = grown;
+        } else {
+            batches.push(vec![row]);
+            longest = lengths[row];
         }
     }
     batches
