@@ -55,20 +55,20 @@ class Bench:
             ours = self.folder("ours")
             graphs.ours(ours, shards, "call")
             made = self.up(ours)
-            self.table.row(f"first run, {nodes} nodes in our process: per node", ours=secs(made.secs / nodes), peak_mb=made.peak_mb)
+            self.table.row(f"first run, {nodes} nodes in our process: per node", ours=str(made.per(nodes)), peak_mb=made.peak_mb)
             # Files as new as these are read again once.
             self.up(ours)
             contenders["ours"] = lambda: self.up(ours)
             taken = side_by_side(self.rounds, contenders)
-            self.table.row(f"nothing to do, {nodes} nodes", taken["ours"].peak_mb, **{name: secs(t.secs) for name, t in taken.items()})
+            self.table.row(f"nothing to do, {nodes} nodes", taken["ours"].peak_mb, **{name: str(t) for name, t in taken.items()})
             node = ["c#7"]
             asked = {
                 "plan": lambda: self.up(ours, command="plan"),
                 "why": lambda: self.up(ours, command="why", more=node),
             }
             taken = side_by_side(self.rounds, asked)
-            self.table.row(f"{nodes} nodes planned in full, without the kept answer", taken["plan"].peak_mb, ours=secs(taken["plan"].secs))
-            self.table.row(f"`why` of one node of {nodes}", taken["why"].peak_mb, ours=secs(taken["why"].secs))
+            self.table.row(f"{nodes} nodes planned in full, without the kept answer", taken["plan"].peak_mb, ours=str(taken["plan"]))
+            self.table.row(f"`why` of one node of {nodes}", taken["why"].peak_mb, ours=str(taken["why"]))
             self.state(ours / "store", nodes)
             self.remove("ours", "ninja", "make", "snakemake")
 
@@ -107,7 +107,7 @@ class Bench:
         snakemake = contenders.pop("snakemake")
         taken = side_by_side(self.rounds, contenders)
         taken["snakemake"] = snakemake()  # once: it takes its time
-        cells = {name: secs(t.secs / nodes) for name, t in taken.items()}
+        cells = {name: str(t.per(nodes)) for name, t in taken.items()}
         self.table.row(f"first run, a process per node, {nodes} nodes: per node", taken["ours"].peak_mb, **cells)
         self.remove("ours", "ninja", "make", "snakemake")
 
@@ -128,8 +128,8 @@ class Bench:
 
         taken = side_by_side(self.rounds, {"edited": plan, "same": lambda: self.up(folder, "books.toml")})
         edited, same = taken["edited"], taken["same"]
-        self.table.row(f"one source file of {count} changed: plan", edited.peak_mb, ours=secs(edited.secs))
-        self.table.row(f"{count} source files: up to date again", same.peak_mb, ours=secs(same.secs))
+        self.table.row(f"one source file of {count} changed: plan", edited.peak_mb, ours=str(edited))
+        self.table.row(f"{count} source files: up to date again", same.peak_mb, ours=str(same))
         self.remove("books")
 
     def scan(self):
@@ -140,8 +140,8 @@ class Bench:
         first = run([self.toy, "scan", "in", "cache"], folder)
         run([self.toy, "scan", "in", "cache"], folder)
         taken = side_by_side(self.rounds, {"same": lambda: run([self.toy, "scan", "in", "cache"], folder)})["same"]
-        self.table.row(f"{count} source files, first scan", first.peak_mb, ours=secs(first.secs))
-        self.table.row(f"{count} source files unchanged", taken.peak_mb, ours=secs(taken.secs))
+        self.table.row(f"{count} source files, first scan", first.peak_mb, ours=str(first))
+        self.table.row(f"{count} source files unchanged", taken.peak_mb, ours=str(taken))
         self.remove("files")
 
     def hash(self):
@@ -167,7 +167,7 @@ class Bench:
             side_by_side(1, contenders)  # fills the page cache
             taken = side_by_side(self.rounds, contenders)
             gigabytes = files * size / 1e9
-            cells = {name: f"{secs(t.secs)} ({gigabytes / t.secs:.1f} GB/s)" for name, t in taken.items()}
+            cells = {name: f"{t}, {gigabytes / t.secs:.1f} GB/s" for name, t in taken.items()}
             self.table.row(f"hash {what}" + (f" / {scale}" if self.quick else ""), taken["ours"].peak_mb, **cells)
         self.remove("hash")
 
@@ -179,7 +179,7 @@ class Bench:
         size = gigabytes * 1_000_000_000
         (folder / "hole.toml").write_text(f'[workflow]\nname = "hole"\n[stages.hole]\nrun = "toy.hole"\nbytes = {size}\n')
         taken = self.up(folder, "hole.toml")
-        self.table.row(f"publish an artifact of {gigabytes} GB (zeros)", taken.peak_mb, ours=secs(taken.secs))
+        self.table.row(f"publish an artifact of {gigabytes} GB (zeros)", taken.peak_mb, ours=str(taken))
         self.remove("publish")
 
     def remove(self, *names):

@@ -1,5 +1,6 @@
 """Runs programs and tells what they took."""
 
+import os
 import re
 import statistics
 import subprocess
@@ -15,11 +16,21 @@ class Taken:
 
     secs: float
     peak_mb: float
+    # Processor time, its children's included: what a busy machine changes least.
+    cpu: float
 
     @staticmethod
     def median(all_taken):
         """The median time, and the largest memory."""
-        return Taken(statistics.median(t.secs for t in all_taken), max(t.peak_mb for t in all_taken))
+        median = statistics.median
+        return Taken(median(t.secs for t in all_taken), max(t.peak_mb for t in all_taken), median(t.cpu for t in all_taken))
+
+    def per(self, count):
+        """The share of one of so many."""
+        return Taken(self.secs / count, self.peak_mb, self.cpu / count)
+
+    def __str__(self):
+        return f"{secs(self.secs)} (cpu {secs(self.cpu)})"
 
 
 def run(command, cwd, stdin=None):
@@ -28,8 +39,10 @@ def run(command, cwd, stdin=None):
     with open(log, "wb") as out:
         begun = time.perf_counter()
         source = open(stdin, "rb") if stdin else subprocess.DEVNULL
-        status = subprocess.call([str(word) for word in command], cwd=cwd, stdin=source, stdout=out, stderr=out)
-        secs = time.perf_counter() - begun
+        process = subprocess.Popen([str(word) for word in command], cwd=cwd, stdin=source, stdout=out, stderr=out)
+        _, status, usage = os.wait4(process.pid, 0)
+        elapsed = time.perf_counter() - begun
+        status = process.returncode = os.waitstatus_to_exitcode(status)
     with open(log, "rb") as lines:
         lines.seek(max(0, log.stat().st_size - 4000))
         last = lines.read().decode(errors="replace")
@@ -37,7 +50,7 @@ def run(command, cwd, stdin=None):
         sys.exit(f"{' '.join(map(str, command))} in {cwd}: exit {status}\n{last}")
     # What the kernel reports of a child counts the memory of the parent that it was forked from.
     peak = re.search(r"^peak (\d+) kB$", last, re.MULTILINE)
-    return Taken(secs, int(peak[1]) / 1024 if peak else 0)
+    return Taken(elapsed, int(peak[1]) / 1024 if peak else 0, usage.ru_utime + usage.ru_stime)
 
 
 def side_by_side(rounds, contenders):
