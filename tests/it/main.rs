@@ -7,4 +7,5 @@ mod methods;
 mod mistakes;
 mod prepare;
 mod reruns;
+mod results;
 mod survival;

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::commands::compare::CompareArgs;
+use crate::commands::errors::ErrorsArgs;
+use crate::commands::results::ResultsArgs;
 use crate::commands::{diff::DiffArgs, store::StoreCommand};
 
 /// Runs speech benchmarks as reproducible workflows.
@@ -26,6 +29,7 @@ First steps:
   sure plan keyword_spotting --corpus speech_commands=corpus     what would run, and why
   sure run keyword_spotting --corpus speech_commands=corpus      run it
   sure why train                                   why a node runs, or ran
+  sure errors score                                what each model got wrong
 
 Settings of this machine (corpus folders, store, GPUs) belong into `sure.toml`; `sure doctor` shows the one in use.";
 
@@ -50,6 +54,12 @@ pub(crate) enum Command {
     Store(StoreCommand),
     /// Print the JSON Schema of workflow files, for editors
     Schema,
+    /// Show the table of a workflow's last run again, and how long its nodes took
+    Results(ResultsArgs),
+    /// Show what a model got wrong: the worst utterances with reference and hypothesis, and what was taken for what
+    Errors(ErrorsArgs),
+    /// Compare two methods on the same utterances: is the difference more than chance?
+    Compare(CompareArgs),
     /// List workflows, stage kinds and corpora, or describe one of them
     List(ListArgs),
     /// Show how many parameters each method trains, task by task, and what share of the encoder that is

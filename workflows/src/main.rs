@@ -1,6 +1,7 @@
 //! The `sure` command line. Only this crate prints: results go to standard output, everything else to standard error.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the program that talks to people")]
 
+mod artifacts;
 mod cli;
 mod commands;
 mod console;
@@ -29,6 +30,9 @@ fn main() -> ExitCode {
         Command::Log(args) => commands::log::log(args),
         Command::Store(command) => commands::store::store(command),
         Command::Schema => commands::schema::schema(),
+        Command::Results(args) => commands::results::results(args),
+        Command::Errors(args) => commands::errors::errors(args),
+        Command::Compare(args) => commands::compare::compare(args),
         Command::List(args) => commands::list::list(args),
         Command::Methods(args) => commands::methods::methods(args),
         Command::Doctor(args) => commands::doctor::doctor(args),

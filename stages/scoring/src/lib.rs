@@ -16,6 +16,7 @@ pub mod slots;
 pub mod text;
 pub mod verification;
 
+pub mod errors;
 pub mod evidence;
 pub mod significance;
 

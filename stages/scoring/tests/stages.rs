@@ -118,8 +118,8 @@ fn scores_and_report_are_whole_and_the_same_every_time() {
         let names = ["table.txt", "table.md", "table.parquet", "index.html"];
         let pictures = ["score_vs_parameters.svg", "score_vs_parameters.png", "learning_curves.svg"];
         let mut bytes: Vec<Vec<u8>> = names.iter().chain(&pictures).map(|name| fs::read(out.join(name)).unwrap()).collect();
-        let scored = ["scores.json", "utterances.parquet", "confusion.svg", "confusion.png"];
-        bytes.extend(scored.map(|name| fs::read(scores.join(name)).unwrap()));
+        let beside = ["scores.json", "utterances.parquet", "confusion.svg", "confusion.png"];
+        bytes.extend(beside.map(|name| fs::read(scores.join(name)).unwrap()));
         bytes
     };
     let first = files("one");
@@ -221,7 +221,9 @@ fn losses_that_are_not_numbers_are_left_out_and_counted() {
     let found = read(folder.path());
     close(found.value(Metric::Loss), 0.25);
     assert_eq!(found.notes, ["2 of 4 losses are not finite numbers; the mean loss leaves them out"]);
-    rows.iter_mut().for_each(|row| row.loss = f32::NAN);
+    for row in &mut rows {
+        row.loss = f32::NAN;
+    }
     classification(folder.path(), &rows, LABELS, TRAINING).unwrap();
     assert!(!read(folder.path()).metrics.contains_key(&Metric::Loss));
 }

@@ -1,8 +1,10 @@
 //! One module per command.
 
+pub(crate) mod compare;
 pub(crate) mod corpus;
 pub(crate) mod diff;
 pub(crate) mod doctor;
+pub(crate) mod errors;
 pub(crate) mod graph;
 pub(crate) mod list;
 pub(crate) mod log;
@@ -15,4 +17,5 @@ pub(crate) mod runs;
 pub(crate) mod schema;
 pub(crate) mod store;
 pub(crate) mod synth;
+pub(crate) mod times;
 pub(crate) mod why;

@@ -22,7 +22,7 @@ pub fn training_curve(title: &str, training: &Value) -> Option<Picture> {
     let curve = training.get("curve")?.as_array()?;
     let losses = lines(curve, |name| name.contains("loss"), 1.0);
     let percent = Metric::ALL.into_iter().filter(|metric| metric.is_percent()).map(|metric| format!("dev_{}", metric.name()));
-    let percent: Vec<String> = percent.collect();
+    let percent: Vec<String> = percent.chain(["dev_exact_match".to_owned()]).collect();
     let shares = lines(curve, |name| percent.iter().any(|known| known == name), 100.0);
     let panels: Vec<(&str, Vec<Line>)> =
         [("loss", losses), ("score (%)", shares)].into_iter().filter(|(_, lines)| !lines.is_empty()).collect();

@@ -33,7 +33,9 @@ pub struct Curve {
 pub fn dev_curve(training: &Value, metric: Metric) -> Option<Vec<(f64, f64)>> {
     let name = format!("dev_{}", metric.name());
     let point = |entry: &Value| {
-        let value = entry.get(&name).and_then(Value::as_f64).filter(|value| value.is_finite());
+        // Training calls the accuracy of intents by what it is.
+        let other = || entry.get("dev_exact_match").filter(|_| metric == Metric::Accuracy);
+        let value = entry.get(&name).or_else(other).and_then(Value::as_f64).filter(|value| value.is_finite());
         Some((entry.get("step").and_then(Value::as_f64)?, value?))
     };
     let points: Vec<_> = training.get("curve")?.as_array()?.iter().filter_map(point).collect();

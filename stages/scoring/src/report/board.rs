@@ -64,7 +64,8 @@ impl<'a> Board<'a> {
                 }
                 let mut cells = vec![None; methods.len()];
                 cells[column] = Some(group);
-                let known = |method: &String| published::find(task, corpus, method, metric).filter(|_| params.published);
+                let comparable = params.published || first.others.get("backbone").is_some_and(|name| name == "published");
+                let known = |method: &String| published::find(task, corpus, method, metric).filter(|_| comparable);
                 rows.push(Row {
                     task: task.clone(),
                     corpus: corpus.clone(),

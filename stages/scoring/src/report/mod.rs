@@ -33,7 +33,8 @@ pub struct ReportTable {
     /// Stands above the table and the page.
     pub title: String,
     /// Whether the values that are known of the published benchmark (wav2vec 2.0 large) stand beside those of the same task,
-    /// corpus and method. Default false: they say nothing about a small encoder or a synthetic corpus.
+    /// corpus and method in any case. Default false: they say nothing about a small encoder or a synthetic corpus, so they stand beside
+    /// runs whose axis `backbone` is `published` only.
     #[serde(default)]
     pub published: bool,
     /// Rounds of the tests of significance. Default 10000.

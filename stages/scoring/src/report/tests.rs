@@ -129,6 +129,17 @@ fn published_cells_stand_beside_ours_when_asked_for() {
     assert!(narrow(&text).contains("published 9.03 P 10.14 L"), "{text}");
     assert!(narrow(&text).contains("15.00* 15.00* 15.00*"), "none is better than an equal: {text}");
     assert!(text.contains("arXiv:2303.03267"));
+    let mut runs = runs;
+    for run in &mut runs {
+        run.others.insert("backbone".to_owned(), "published".to_owned());
+    }
+    let groups_of_the_same_checkpoint = group::groups(&runs);
+    let shown = text::plain("A title", &Board::new(&groups_of_the_same_checkpoint, &PARAMS), &[]);
+    assert!(narrow(&shown).contains("published 9.03 P 10.14 L"), "{shown}");
+    for run in &mut runs {
+        run.others.insert("backbone".to_owned(), "scratch".to_owned());
+    }
+    let groups = group::groups(&runs);
     let hidden = text::plain("A title", &Board::new(&groups, &PARAMS), &[]);
     assert!(!hidden.contains("9.03") && !hidden.contains("arXiv"), "{hidden}");
 }

@@ -90,7 +90,8 @@ pub(super) fn markdown(title: &str, board: &Board, tables: &[Table]) -> String {
 /// The board as cells; `mark` joins a number and its mark: `*` best, `**` clearly best, ` P` and ` L` published.
 pub(super) fn board_cells(board: &Board, mark: impl Fn(&str, &str) -> String) -> (Vec<Column>, Vec<Vec<String>>) {
     let has = |of: for<'a> fn(&'a Row<'_>) -> &'a str| board.rows.iter().any(|row| !matches!(of(row), "" | NONE));
-    let (task, corpus, others) = (has(|row| &row.task), has(|row| &row.corpus), has(|row| &row.others));
+    let (task, corpus, others) =
+        (has(|row| &row.task), has(|row| &row.corpus), board.rows.iter().any(|row| row.others != board.rows[0].others));
     let words = |row: &Row, metric: String| {
         let cells = [(task, spaced(&row.task)), (corpus, row.corpus.clone()), (others, row.others.clone()), (true, metric)];
         cells.into_iter().filter(|(shown, _)| *shown).map(|(_, cell)| cell).collect::<Vec<_>>()

@@ -34,7 +34,7 @@ pub use verification::{ScoreVerification, run as run_verification};
 /// The name of the file with the scores within the artifact.
 pub const FILE_NAME: &str = "scores.json";
 /// At most so many of the worst utterances are kept with their texts.
-const WORST: usize = 50;
+const WORST: usize = 20;
 
 /// The content of `scores.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,0 +1,61 @@
+//! What people see of results: tables again, errors, comparisons.
+
+use serde_json::Value;
+use tests::Project;
+
+#[track_caller]
+fn says(project: &Project, command: &[&str], texts: &[&str]) -> String {
+    let answer = project.sure(command);
+    assert!(answer.ok, "{command:?}: {}", answer.err);
+    for text in texts {
+        assert!(answer.out.contains(text), "`{text}` is not in what {command:?} says:\n{}", answer.out);
+    }
+    answer.out
+}
+
+#[track_caller]
+fn refuses(project: &Project, command: &[&str], texts: &[&str]) {
+    let answer = project.sure(command);
+    assert!(!answer.ok && answer.out.is_empty(), "{command:?} says {}", answer.out);
+    for text in texts {
+        assert!(answer.err.contains(text), "`{text}` is not in what {command:?} says:\n{}", answer.err);
+    }
+    assert!(!answer.err.contains("panicked"), "{}", answer.err);
+}
+
+#[test]
+fn results_errors_and_comparisons_follow_a_run() {
+    let project = Project::new();
+    refuses(&project, &["results"], &["no run yet"]);
+    let first = project.sure(&["run", "./tiny.toml", "-q"]);
+    assert!(first.ok, "{}", first.err);
+
+    let again =
+        says(&project, &["results"], &["accuracy", "finetune", "lora", "GPU hours", "train finetune", "table/index.html"]);
+    assert!(again.contains(project.table().trim_end()), "the same table as the run left:\n{again}");
+    refuses(&project, &["results", "nothing"], &["no run of `nothing`"]);
+
+    // A node that scores or trains stands for the evaluation beside it.
+    let errors = says(&project, &["errors", "evaluate[method=lora]"], &["evaluate[method=lora", "utterances wrong"]);
+    assert_eq!(errors, says(&project, &["errors", "score[method=lora]"], &[]));
+    assert_eq!(errors, says(&project, &["errors", "train[method=lora]"], &[]));
+    let json = says(&project, &["errors", "evaluate", "--json", "--limit", "3"], &[]);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json.as_array().unwrap().len(), 2, "one for each method");
+    assert!(json[0]["errors"]["worst"].as_array().unwrap().len() <= 3);
+    refuses(&project, &["errors", "evaluat"], &["no node `evaluat`", "did you mean `evaluate`?"]);
+    refuses(&project, &["errors", "manifest"], &["has left no predictions"]);
+
+    let compared = ["compare", "score[method=finetune]", "train[method=lora]"];
+    says(&project, &compared, &["score[method=finetune", "against score[method=lora", "McNemar's exact test", "accuracy (%)"]);
+    let json: Value =
+        serde_json::from_str(&says(&project, &["compare", "score[method=lora]", "score[method=lora]", "--json"], &[])).unwrap();
+    let p = json["metrics"][0]["p"].as_f64().unwrap();
+    assert!((p - 1.0).abs() < 1e-12, "nothing differs from itself: {json}");
+    refuses(&project, &["compare", "score", "score[method=lora]"], &["several nodes of one seed"]);
+    refuses(
+        &project,
+        &["compare", "score[method=finetune]", "score[method=lora]", "--metric", "wer"],
+        &["no metric `wer`", "accuracy"],
+    );
+}

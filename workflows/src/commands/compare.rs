@@ -1,0 +1,179 @@
+//! `sure compare`
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+use scoring::evidence::{FILE_NAME, read};
+use scoring::significance::{Paired, Side, Units, compare as test};
+use scoring::{Metric, score};
+use serde_json::json;
+
+use crate::artifacts::{self, Left};
+use crate::cli::Place;
+use crate::problem::problem;
+
+/// Differences with a smaller probability count as shown.
+const LEVEL: f64 = 0.05;
+
+#[derive(Args)]
+pub(crate) struct CompareArgs {
+    /// `score[method=lora]`, or `keyword_spotting:score[method=lora]`; without a workflow, that of the last run. A node that trains or
+    /// evaluates stands for the score of it
+    first: String,
+    /// What to compare it with; several seeds on both sides are compared seed by seed
+    second: String,
+    /// What to compare by: `accuracy`, `wer`, ... [default: every metric that both have]
+    #[arg(long)]
+    metric: Option<String>,
+    /// What changes places as one when chance is worked out
+    #[arg(long, value_enum, default_value_t = By::Utterance)]
+    by: By,
+    /// Rounds of the test
+    #[arg(long, default_value_t = 10_000)]
+    rounds: u32,
+    /// Where its generator of random numbers starts
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum By {
+    /// Utterances
+    Utterance,
+    /// Speakers with all that they say
+    Speaker,
+}
+
+pub(crate) fn compare(args: &CompareArgs) -> Result<ExitCode> {
+    let find = |pattern: &str| artifacts::find(pattern, &args.place, FILE_NAME, "scores");
+    let (first, second) = (find(&args.first)?, find(&args.second)?);
+    let pairs = pair(&first, &second, args)?;
+    let mut evidence = vec![];
+    for (a, b) in &pairs {
+        evidence.push((read(&a.folder.join(FILE_NAME))?, read(&b.folder.join(FILE_NAME))?));
+    }
+    let evidence: Vec<_> = evidence.iter().map(|(a, b)| (a, b)).collect();
+    let metrics = metrics(args, pairs[0].0, &evidence[0].0.metrics(), &evidence[0].1.metrics())?;
+    let by = match args.by {
+        By::Utterance => Units::Utterance,
+        By::Speaker => Units::Speaker,
+    };
+    let tested = metrics.into_iter().map(|metric| test(&evidence, metric, by, args.rounds, args.seed));
+    let tested: Vec<Paired> =
+        tested.collect::<Result<_, _>>().with_context(|| format!("`{}` and `{}` cannot be compared", args.first, args.second))?;
+    let mut out = io::stdout().lock();
+    if args.json {
+        let (first, second): (Vec<&str>, Vec<&str>) = pairs.iter().map(|(a, b)| (&*a.node, &*b.node)).unzip();
+        writeln!(out, "{}", serde_json::to_string_pretty(&json!({"first": first, "second": second, "metrics": tested}))?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    for (a, b) in &pairs {
+        writeln!(out, "{} against {}", a.node, b.node)?;
+    }
+    writeln!(out)?;
+    for line in lines(&tested) {
+        writeln!(out, "{line}")?;
+    }
+    writeln!(out, "\np: chance of a difference at least as large if both were equally good, not corrected for several metrics.")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Seed by seed; a single one on both sides whatever their seeds are.
+fn pair<'a>(first: &'a [Left], second: &'a [Left], args: &CompareArgs) -> Result<Vec<(&'a Left, &'a Left)>> {
+    if let ([a], [b]) = (first, second) {
+        return Ok(vec![(a, b)]);
+    }
+    let names = |nodes: &[Left]| nodes.iter().map(|left| format!("`{}`", left.node)).collect::<Vec<_>>().join(", ");
+    for (pattern, nodes) in [(&args.first, first), (&args.second, second)] {
+        let doubled = nodes.iter().enumerate().any(|(at, left)| nodes[at + 1..].iter().any(|other| other.seed == left.seed));
+        if doubled {
+            let message = format!("`{pattern}` names several nodes of one seed: {}", names(nodes));
+            return Err(problem(message, "name one, or one for each seed, `score[method=lora]`"));
+        }
+    }
+    let partner = |left: &&'a Left| second.iter().find(|other| other.seed == left.seed);
+    let pairs: Vec<_> = first.iter().filter_map(|left| Some((left, partner(&left)?))).collect();
+    if pairs.is_empty() {
+        let message = format!("no seed in common: {} against {}", names(first), names(second));
+        return Err(problem(message, "name one node on each side"));
+    }
+    Ok(pairs)
+}
+
+/// Those asked for, else all that both have, the one that methods are compared by first.
+fn metrics(args: &CompareArgs, first: &Left, mine: &[Metric], theirs: &[Metric]) -> Result<Vec<Metric>> {
+    let mut common: Vec<Metric> = mine.iter().copied().filter(|metric| theirs.contains(metric)).collect();
+    let Some(name) = &args.metric else {
+        let primary = score::read_scores(&first.folder).map(|scores| scores.primary).ok();
+        common.retain(|metric| *metric != Metric::Loss && *metric != Metric::MicroF1);
+        common.sort_by_key(|metric| Some(*metric) != primary);
+        return Ok(common);
+    };
+    if let Some(metric) = common.iter().find(|metric| metric.name() == name) {
+        return Ok(vec![*metric]);
+    }
+    let known = common.iter().map(|metric| metric.name()).collect::<Vec<_>>().join(", ");
+    Err(problem(format!("no metric `{name}` that both have"), format!("there are {known}")))
+}
+
+/// One line per metric, in columns.
+fn lines(tested: &[Paired]) -> Vec<String> {
+    let widest = tested.iter().map(|paired| paired.metric.title_with_unit().chars().count()).max().unwrap_or(0);
+    let line = |paired: &Paired| {
+        let (metric, scale) = (paired.metric, paired.metric.scale());
+        let difference = format!("{:+.*}", metric.decimals(), scale * (paired.second - paired.first));
+        let p = if paired.p < 0.001 { "p < 0.001".to_owned() } else { format!("p = {:.3}", paired.p) };
+        let verdict = match paired.winner(LEVEL) {
+            Some(Side::First) => "the first is better",
+            Some(Side::Second) => "the second is better",
+            None => "no difference shown",
+        };
+        let counts = paired.better_on.map(|(first, second)| format!("; ahead on {first} and {second} of {}", paired.utterances));
+        let seeds = if paired.seeds > 1 { format!("; {} seeds", paired.seeds) } else { String::new() };
+        let (title, first, second) = (metric.title_with_unit(), metric.print(paired.first), metric.print(paired.second));
+        let space = " ".repeat(widest - title.chars().count());
+        format!(
+            "{title}{space}  {first:>7}  {second:>7}  {difference:>8}  {p}  {verdict} ({}{}{seeds})",
+            paired.test.title(),
+            counts.unwrap_or_default()
+        )
+    };
+    let head = format!("{}  {:>7}  {:>7}  {:>8}", " ".repeat(widest), "first", "second", "change");
+    std::iter::once(head).chain(tested.iter().map(line)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use scoring::significance::Test;
+
+    use super::*;
+
+    #[test]
+    fn a_line_says_all_there_is_to_say() {
+        let paired = |metric, p| Paired {
+            metric,
+            first: 0.9,
+            second: 0.95,
+            p,
+            test: Test::Mcnemar,
+            better_on: Some((3, 12)),
+            utterances: 300,
+            seeds: 2,
+        };
+        let found = lines(&[paired(Metric::Accuracy, 0.0351), paired(Metric::Wer, 0.2)]);
+        assert_eq!(
+            found[1],
+            "accuracy (%)    90.00    95.00     +5.00  p = 0.035  the second is better (McNemar's exact test; ahead on 3 and 12 of \
+             300; 2 seeds)"
+        );
+        assert!(found[2].starts_with("WER (%)         90.00    95.00     +5.00  p = 0.200  no difference shown"), "{}", found[2]);
+        assert_eq!(found[0], "                first   second    change");
+    }
+}
