@@ -1,6 +1,6 @@
 //! Adapters go to the Python library peft and come back: same logits there, same logits here.
 //!
-//! Runs where Python has torch, transformers and peft: `SURE_PEFT_PYTHON` names the interpreter, `make compat` makes one.
+//! Runs where Python has torch, transformers and peft: `SURE_PEFT_PYTHON` names the interpreter, `tests/compat/peft.sh` makes one.
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test stops at the first surprise and says aloud what it skips")]
 
 use std::fs;
@@ -14,16 +14,16 @@ use neural_spec::{ConvNorm, EncoderShape, HeadSpec, Method, RandomEncoder};
 use serde_json::json;
 use tch::{Device, Kind, Tensor};
 
-/// The interpreter of `make compat`; none, said aloud, where there is none.
+/// The interpreter to ask; none, said aloud, where there is none.
 fn python() -> Option<PathBuf> {
     #[expect(clippy::disallowed_methods, reason = "a test may be told where Python is")]
-    let named = std::env::var("SURE_PEFT_PYTHON").map(PathBuf::from);
-    let python = named.unwrap_or_else(|_| root().join("target/compat/peft/bin/python"));
-    if python.exists() {
-        return Some(python);
+    let named = std::env::var("SURE_PEFT_PYTHON").ok().map(PathBuf::from);
+    let made = || std::env::home_dir().map(|home| home.join(".cache/sure/bench-neural/bin/python"));
+    let found = named.or_else(made).filter(|python| python.exists());
+    if found.is_none() {
+        eprintln!("SKIPPED: no Python with peft; `tests/compat/peft.sh` makes it");
     }
-    eprintln!("SKIPPED: no Python with peft at `{}`; `make compat` makes it", python.display());
-    None
+    found
 }
 
 fn root() -> PathBuf {
