@@ -1,8 +1,9 @@
 //! An encoder with its adapters and a head, on one device: what is trained, saved and evaluated.
 
+mod error;
 mod merge;
+mod values;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -11,7 +12,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tch::{Device, Kind, TchError, Tensor};
 
+pub use self::error::ModelError;
 pub use self::merge::merge;
+use self::values::assign;
 use crate::adapters::Adapters;
 use crate::adapters::files::{self, Base, Origin};
 use crate::checkpoint::weights::{MASK_EMBEDDING, is_statistic};
@@ -19,106 +22,6 @@ use crate::checkpoint::{CheckpointError, EncoderConfig, ModelType, Preprocessor,
 pub use crate::encoder::Mode;
 use crate::encoder::{Encoder, Input, Pass, Point};
 use crate::heads::{Head, Scores};
-
-/// A model that cannot be built, run, saved or restored.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ModelError {
-    /// Its files cannot be read or written.
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-    /// libtorch refused: out of memory, or a batch of another shape than the model takes.
-    #[error("libtorch: {}", first_line(.0))]
-    Torch(#[from] TchError),
-    /// The method does not fit the encoder.
-    #[error(transparent)]
-    Method(#[from] Misfit),
-    /// Values do not fit what is trained.
-    #[error("the trained values do not fit the model: {}", first_few(mistakes))]
-    Values {
-        /// Every tensor that is missing, unexpected or of another shape.
-        mistakes: Vec<String>,
-    },
-    /// An adapter was trained on another encoder.
-    #[error("the adapter in `{folder}` was made for another encoder: {}", difference(expected, found))]
-    OtherBase {
-        /// The adapter.
-        folder: PathBuf,
-        /// What it was trained on.
-        expected: Box<Base>,
-        /// What it was put on.
-        found: Box<Base>,
-    },
-    /// An adapter was trained on an encoder of another family, as its names tell.
-    #[error("the adapter in `{folder}` was made for a {found} encoder, this one is {expected}")]
-    OtherFamily {
-        /// The adapter.
-        folder: PathBuf,
-        /// What it was put on.
-        expected: &'static str,
-        /// What it was trained on.
-        found: &'static str,
-    },
-    /// The method is more than a change of the encoder's weights.
-    #[error("`{method}` adds to what the encoder computes, which no change of its weights does: it cannot be merged")]
-    CannotMerge {
-        /// Its name.
-        method: &'static str,
-    },
-    /// Something is in the place of what would be written.
-    #[error("`{path}` exists already")]
-    Exists {
-        /// The place.
-        path: PathBuf,
-    },
-    /// An adapter of another program has a head that is not known here.
-    #[error(
-        "the adapter in `{folder}` has no classification head (`projector`, `classifier`) and no `sure.json` that describes another"
-    )]
-    NoHead {
-        /// The adapter.
-        folder: PathBuf,
-    },
-    /// A batch with no utterance, or one whose lengths do not fit.
-    #[error("a batch of {rows} rows of {samples} samples came with lengths {lengths:?}")]
-    Batch {
-        /// Rows of the audio.
-        rows: i64,
-        /// Its columns.
-        samples: i64,
-        /// Samples of each utterance, as given.
-        lengths: Vec<i64>,
-    },
-}
-
-/// Some of the sentences, and how many more there are: an adapter of the wrong shape has hundreds.
-fn first_few(mistakes: &[String]) -> String {
-    const SHOWN: usize = 6;
-    let shown = mistakes[..mistakes.len().min(SHOWN)].join("; ");
-    if mistakes.len() > SHOWN { format!("{shown}; and {} more", mistakes.len() - SHOWN) } else { shown }
-}
-
-/// How two encoders differ.
-fn difference(expected: &Base, found: &Base) -> String {
-    let same_shape = Base { digest: found.digest.clone(), ..expected.clone() } == *found;
-    let shape = if same_shape { "of the same shape, but other weights: " } else { "" };
-    format!("{shape}it belongs to {expected}, this one is {found}")
-}
-
-impl ModelError {
-    /// Whether memory ran out.
-    pub fn is_out_of_memory(&self) -> bool {
-        let Self::Torch(error) = self else { return false };
-        // The words of libtorch's allocators, on a GPU and on a CPU.
-        let text = first_line(error);
-        ["out of memory", "can't allocate memory", "not enough memory"].iter().any(|words| text.contains(words))
-    }
-}
-
-/// libtorch puts a C++ stack trace behind its message.
-fn first_line(error: &TchError) -> String {
-    error.to_string().lines().next().unwrap_or_default().to_owned()
-}
 
 /// Some utterances, padded to one length.
 #[derive(Debug)]
@@ -479,35 +382,4 @@ impl Model {
             kind: self.kind,
         })
     }
-}
-
-/// Copies `values` into `targets` of the same names and shapes.
-fn assign(targets: &Weights, values: &Weights) -> Result<(), ModelError> {
-    let shapes =
-        |weights: &Weights| weights.iter().map(|(name, tensor)| (name.clone(), tensor.size())).collect::<BTreeMap<_, _>>();
-    let (expected, found) = (shapes(targets), shapes(values));
-    let names: BTreeSet<&String> = expected.keys().chain(found.keys()).collect();
-    let mut mistakes = Vec::new();
-    for name in names {
-        match (expected.get(name), found.get(name)) {
-            (Some(_), None) => mistakes.push(format!("`{name}` is missing")),
-            (None, Some(_)) => mistakes.push(format!("`{name}` is unexpected")),
-            (Some(expected), Some(found)) if expected != found => {
-                mistakes.push(format!("`{name}` has shape {found:?}, expected {expected:?}"));
-            }
-            (Some(_), Some(_)) if !weights::is_finite(&values[name])? => {
-                mistakes.push(format!("`{name}` holds NaN or infinite values"));
-            }
-            _ => {}
-        }
-    }
-    if !mistakes.is_empty() {
-        return Err(ModelError::Values { mistakes });
-    }
-    tch::no_grad(|| {
-        for (name, target) in targets {
-            target.shallow_clone().f_copy_(&values[name])?;
-        }
-        Ok(())
-    })
 }
