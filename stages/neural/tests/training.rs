@@ -487,7 +487,7 @@ fn letter(row: usize) -> &'static str {
     ["l", "m", "h"][row % 3]
 }
 
-fn ctc(change: serde_json::Value) -> Train {
+fn ctc(change: &serde_json::Value) -> Train {
     let mut value = json!({"head": {"name": "ctc"}, "metric": "wer", "batch_secs": 2.0, "accumulation": 1});
     value.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
     params(value)
@@ -498,7 +498,7 @@ fn texts_are_learned_and_written_as_they_were_measured() {
     let bench = spelling(letter);
     fs::copy(bench.path("train.parquet"), bench.path("dev.parquet")).unwrap();
     fs::copy(bench.path("train_targets.parquet"), bench.path("dev_targets.parquet")).unwrap();
-    let summary = bench.train(&ctc(json!({"epochs": 250, "eval_every": 75, "learning_rate": 1e-2})), "trained");
+    let summary = bench.train(&ctc(&json!({"epochs": 250, "eval_every": 75, "learning_rate": 1e-2})), "trained");
     assert!(summary.best_value.unwrap() < 0.2, "{:?}", summary.curve.last());
 
     let mut job = bench.job("answers", "none", u64::MAX);
@@ -522,7 +522,7 @@ fn texts_are_learned_and_written_as_they_were_measured() {
 #[test]
 fn texts_resume_like_classes() {
     let bench = spelling(letter);
-    let params = ctc(json!({"epochs": 6, "head": {"name": "ctc", "dropout": 0.1, "layer_sum": true}}));
+    let params = ctc(&json!({"epochs": 6, "head": {"name": "ctc", "dropout": 0.1, "layer_sum": true}}));
     bench.train(&params, "whole");
     assert!(matches!(run(&params, &bench.job("parts", "resume", 1)), Err(StageError::Stopped)));
     run(&params, &bench.job("parts", "resume", u64::MAX)).unwrap();
@@ -533,7 +533,7 @@ fn texts_resume_like_classes() {
 fn texts_longer_than_their_frames_and_empty_ones_harm_nothing() {
     let long = "lmhlmhlmhlmhlmhlmhlmhlmhlmhlmhlmhlmhlmhlmhlmhlmhlmhlmhlmhlmhlmh";
     let bench = spelling(move |row| [long, "", "m"][row % 3]);
-    let summary = bench.train(&ctc(json!({"epochs": 3, "metric": "loss"})), "trained");
+    let summary = bench.train(&ctc(&json!({"epochs": 3, "metric": "loss"})), "trained");
     assert!(summary.curve.iter().all(|point| point.train_loss.is_finite()), "{:?}", summary.curve);
     assert!(summary.best_value.unwrap().is_finite());
 }
@@ -544,7 +544,7 @@ fn a_head_of_another_task_and_a_model_of_other_outputs_are_refused() {
     let error = run(&params(json!({})), &bench.job("out", "resume", u64::MAX)).unwrap_err().to_string();
     assert_eq!(error, "a classification head cannot learn speech_recognition");
 
-    bench.train(&ctc(json!({"epochs": 1})), "trained");
+    bench.train(&ctc(&json!({"epochs": 1})), "trained");
     let other = Vocabulary::of_characters(["lmx"].into_iter(), &[]);
     bench.describe(Task::SpeechRecognition, Outputs::Tokens(other), |_, _| (vec![0], "l".to_owned()));
     let evaluate: Evaluate = serde_json::from_value(json!({"batch_secs": 1.0})).unwrap();

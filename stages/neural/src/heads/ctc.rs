@@ -82,7 +82,7 @@ mod tests {
         assert!(values[0] == 0.0 && values[1] > 0.0, "{values:?}");
         losses.sum(Kind::Float).backward();
         let gradient = logits.grad();
-        assert_eq!(gradient.get(0).abs().max().double_value(&[]), 0.0);
+        assert!(gradient.get(0).abs().max().double_value(&[]) <= 0.0);
         assert!(gradient.get(1).abs().max().double_value(&[]) > 0.0);
         assert_eq!([&ids[0][..], &ids[1], &[]].map(tasks::frames_needed), [4, 2, 0]);
     }

@@ -66,6 +66,7 @@ impl Case {
 
     /// Compares shape and values within the case's tolerance, which is relative to the largest value.
     #[track_caller]
+    #[expect(clippy::print_stdout, reason = "scripts/golden_table.py reads how far each tensor is off")]
     pub(crate) fn check(&self, name: &str, found: &Tensor) {
         let expected = self.get(name).to_kind(Kind::Double);
         let found = found.detach().to_kind(Kind::Double);
@@ -74,7 +75,7 @@ impl Case {
         let scale = expected.abs().max().double_value(&[]).max(1.0);
         let error = (&found - &expected).abs().max().double_value(&[]) / scale;
         let allowed = self.options["tolerance"]["scaled"].as_f64().unwrap();
-        println!("GOLDEN {} {name} {:e}", self.name, error / allowed); // read by scripts/golden_table.py
+        println!("GOLDEN {} {name} {:e}", self.name, error / allowed);
         assert!(error <= allowed, "{}: {name} is off by {error:e}, allowed {allowed:e}", self.name);
     }
 
