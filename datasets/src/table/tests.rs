@@ -166,9 +166,9 @@ fn damaged_parquet_tables_are_read_or_refused() {
     for at in 0..whole.len() {
         let mut damaged = whole.clone();
         if at % 3 == 0 {
-            damaged.truncate(at)
+            damaged.truncate(at);
         } else {
-            damaged[at] ^= 0x41
+            damaged[at] ^= 0x41;
         }
         std::fs::write(&path, damaged).unwrap();
         let _ = Table.list(root.path(), &PROTOCOLS[0]);

@@ -32,6 +32,7 @@ fn samples(file: &SafeTensors) -> Vec<f32> {
 
 /// Compares frames with a tensor (frames, bands), or (bands, frames) when `turned`: `|a - b| <= atol + rtol |b|`.
 #[track_caller]
+#[expect(clippy::print_stdout, reason = "scripts/golden_table.py reads how far each feature is off")]
 fn check((case, file): (&str, &SafeTensors), name: &str, frames: &[Vec<f64>], turned: bool, [atol, rtol]: [f64; 2]) {
     let (shape, expected) = numbers(file, name);
     let found = [frames.len(), frames[0].len()];
@@ -42,7 +43,7 @@ fn check((case, file): (&str, &SafeTensors), name: &str, frames: &[Vec<f64>], tu
         let found = if turned { frames[column][row] } else { frames[row][column] };
         worst = worst.max((found - expected).abs() / (atol + rtol * expected.abs()));
     }
-    println!("GOLDEN {case} {name} {worst:e}"); // read by scripts/golden_table.py
+    println!("GOLDEN {case} {name} {worst:e}");
     assert!(worst <= 1.0, "{name} is off by {worst} times what is allowed");
 }
 

@@ -117,9 +117,9 @@ mod tests {
     #[track_caller]
     fn check(head: &str, mistaken: &[&str]) {
         let head: HeadSpec = serde_json::from_str(head).unwrap();
-        let mut mistakes = Vec::new();
-        head.check(&mut mistakes);
-        assert_eq!(mistakes.iter().map(|(name, _)| *name).collect::<Vec<_>>(), mistaken);
+        let mut found = Vec::new();
+        head.check(&mut found);
+        assert_eq!(found.iter().map(|(name, _)| *name).collect::<Vec<_>>(), mistaken);
     }
 
     #[test]
