@@ -61,6 +61,10 @@ struct Made {
 }
 
 fn make(corpus: &str, protocol: Option<&str>, task: &str) -> Made {
+    make_as("sound", corpus, protocol, task)
+}
+
+fn make_as(way: &str, corpus: &str, protocol: Option<&str>, task: &str) -> Made {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     write_miniature(corpus, &at("corpus"), Miniature { takes: 2, more_speakers: 2, seed: 1 }).unwrap();
@@ -71,24 +75,27 @@ fn make(corpus: &str, protocol: Option<&str>, task: &str) -> Made {
     let inputs = [("manifest", at("manifest").join(manifest::part_folder(0))), ("labels", at("manifest/labels.json"))];
     let params: Shards = serde_json::from_value(json!({"sample_rate": 16000, "max_reject_share": 0.5})).unwrap();
     shards::run(&params, &job(&at("shards"), &inputs, &place, &root, None)).unwrap();
-    let params: MakeTargets = serde_json::from_value(json!({"task": task})).unwrap();
+    let params: MakeTargets = serde_json::from_value(json!({"task": task, "protocol": way})).unwrap();
     targets::run(&params, &job(&at("targets"), &[("shards", at("shards"))], &place, &root, None)).unwrap();
     let task = TaskFile::read(&at("targets")).unwrap();
     Made { folder, task }
 }
 
 impl Made {
-    /// The text of every target, after checking that batches of all of them can be made.
-    fn texts(&self, split: &'static str) -> Vec<String> {
+    fn utterances(&self, split: &'static str) -> Arc<Utterances> {
         let at = |name: String| self.folder.path().join(name);
         let shards = [Input { path: at(format!("shards/{split}.parquet")), point: BTreeMap::new(), partition: None }];
         let path = at(format!("targets/{split}.parquet"));
-        let preprocessor = preprocessor(self.folder.path());
-        let utterances = Arc::new(Utterances::open(split, &shards, &path, &self.task, preprocessor).unwrap());
+        Arc::new(Utterances::open(split, &shards, &path, &self.task, preprocessor(self.folder.path())).unwrap())
+    }
+
+    /// The text of every target, after checking that batches of all of them can be made.
+    fn texts(&self, split: &'static str) -> Vec<String> {
+        let utterances = self.utterances(split);
         let limit = BatchLimit::new(4.0, None, 16_000);
         let batches = utterances.batches(limit, 1, 0);
         let seen: usize = Loader::start(&utterances, batches).map(|batch| batch.unwrap().rows.len()).sum();
-        let targets = read_targets(&path).unwrap();
+        let targets = read_targets(&self.folder.path().join(format!("targets/{split}.parquet"))).unwrap();
         assert_eq!(seen, targets.len());
         targets.into_iter().map(|target| target.text).collect()
     }
@@ -144,4 +151,21 @@ fn speech_is_spelled_and_said() {
     let texts = phonemes.texts("test");
     assert!(texts.contains(&"T ER1 N L EH1 F T AH0 N D S T AA1 P".to_owned()), "{texts:?}");
     assert!(matches!(phonemes.task.outputs, Outputs::Tokens(_)));
+}
+
+#[test]
+fn the_published_protocol_cuts_and_pads_and_never_shuffles() {
+    let limit = BatchLimit::new(1_000.0, Some(4), 16_000);
+    let emotion = make_as("paper", "esd", None, "emotion").utterances("train");
+    let batch = Loader::start(&emotion, emotion.batches(limit, 1, 0)).next().unwrap().unwrap();
+    assert_eq!(batch.batch.audio.size()[1], 40_000);
+    assert!(batch.batch.num_samples.iter().all(|&samples| samples <= 40_000));
+    assert_ne!(emotion.batches(limit, 1, 0), emotion.batches(limit, 1, 1));
+
+    let phonemes = make_as("paper", "librispeech", None, "phoneme_recognition").utterances("train");
+    let batches = phonemes.batches(limit, 1, 0);
+    assert_eq!(batches, phonemes.batches(limit, 2, 5));
+    let tokens: Vec<usize> = batches.concat().into_iter().map(|row| phonemes.targets()[row].target.len()).collect();
+    assert!(tokens.is_sorted_by(|a, b| a >= b), "{tokens:?}");
+    assert!(phonemes.targets().iter().all(|target| target.target.last() == Some(&tasks::lexicon::END)));
 }

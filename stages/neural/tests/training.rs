@@ -70,12 +70,12 @@ impl Bench {
                         bytes: write_pcm16(RATE, &samples),
                         path: format!("{id}.wav"),
                         id,
-                        speaker: None,
                         split,
                         sample_rate: RATE,
                         num_samples: samples.len() as u64,
                         label: Some(row as u32 % 3),
                         keyword: Some(names[row % 3].clone()),
+                        speaker: Some(format!("speaker-{}", row % 3)),
                         ..Row::default()
                     })
                     .unwrap();
@@ -621,4 +621,28 @@ fn stored_convolutions_are_refused_where_they_do_not_belong() {
     random::write(&RandomEncoder { shape: shape(), seed: 6 }, &bench.path("encoder")).unwrap();
     let error = train_on_front(&bench, &params(lora()), "out").unwrap_err().to_string();
     assert!(error.contains("digest"), "{error}");
+}
+
+#[test]
+fn vectors_of_speakers_are_compared_in_pairs() {
+    let bench = Bench::new();
+    let head = json!({"name": "xvector", "tdnn_dim": [8, 8], "tdnn_kernel": [3, 1], "tdnn_dilation": [1, 1], "output_size": 6});
+    let summary = bench.train(&params(json!({"head": head, "metric": "accuracy", "epochs": 3})), "trained");
+    assert!(summary.best_value.unwrap().is_finite());
+    let answers = |trials: u32| {
+        let evaluate: Evaluate = serde_json::from_value(json!({"batch_secs": 1.0, "trials": trials})).unwrap();
+        neural::evaluate::run(&evaluate, &bench.job("answers", "none", u64::MAX)).unwrap();
+        let path = bench.path("answers").join(scoring::predictions::FILE_NAME);
+        scoring::predictions::read::<scoring::Trial>(&path).unwrap()
+    };
+    // Six clips of three speakers: three pairs of one speaker, twelve of two.
+    let all = answers(100);
+    assert_eq!((all.len(), all.iter().filter(|trial| trial.target).count()), (15, 3));
+    assert!(all.iter().all(|trial| trial.score.abs() <= 1.0 + 1e-9));
+    assert_eq!(answers(6).len(), 6);
+
+    bench.train(&params(json!({"epochs": 1})), "trained");
+    let evaluate: Evaluate = serde_json::from_value(json!({"batch_secs": 1.0, "trials": 5})).unwrap();
+    let error = neural::evaluate::run(&evaluate, &bench.job("answers", "none", u64::MAX)).unwrap_err().to_string();
+    assert!(error.contains("needs a model with an x-vector head"), "{error}");
 }
