@@ -64,6 +64,8 @@ pub(crate) enum Command {
     List(ListArgs),
     /// Show how many parameters each method trains, task by task, and what share of the encoder that is
     Methods(MethodsArgs),
+    /// Download checkpoints from the Hugging Face Hub into its cache on this machine
+    Fetch(FetchArgs),
     /// Show what this machine has: worker, libtorch, GPUs, cores, store, corpora; and how to get what is missing
     Doctor(DoctorArgs),
     /// Make a small synthetic corpus in the layout of a real one
@@ -72,6 +74,14 @@ pub(crate) enum Command {
     Prepare(PrepareArgs),
     /// List the corpora that can be read, or check whether a copy of one is complete
     Corpus(CorpusArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct FetchArgs {
+    /// Names under `[checkpoints]` in sure.toml, or `hub:ORGANISATION/NAME@COMMIT` [default: all of the Hub's in sure.toml]
+    pub(crate) names: Vec<String>,
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
 }
 
 /// Which workflow, on what.

@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         Command::Compare(args) => commands::compare::compare(args),
         Command::List(args) => commands::list::list(args),
         Command::Methods(args) => commands::methods::methods(args),
+        Command::Fetch(args) => commands::fetch::fetch(args),
         Command::Doctor(args) => commands::doctor::doctor(args),
         Command::Synth(args) => commands::synth::synth(args),
         Command::Prepare(args) => commands::prepare::prepare(args),

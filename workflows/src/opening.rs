@@ -13,6 +13,7 @@ use pipeline::memo::Question;
 use pipeline::mistake::suggest;
 use pipeline::registry::Registry;
 use pipeline::run::{RunError, Session, Survey};
+use pipeline::source::ScanError;
 use pipeline::spec::Spec;
 use pipeline::store::Store;
 use pipeline::traces::RunRow;
@@ -193,6 +194,13 @@ pub(crate) fn with_hint(error: RunError) -> anyhow::Error {
             problem(format!("`{node}` failed: {}", chain.join(": ")), hint.clone())
         }
         RunError::Source { node, chain, hint: None } => anyhow::anyhow!("`{node}` failed: {}", chain.join(": ")),
+        RunError::Scan { place, source: ScanError::Missing { root }, .. } if place.starts_with("checkpoints.") => {
+            let name = place.trim_start_matches("checkpoints.");
+            let hint = format!(
+                "`sure fetch {name}` downloads a checkpoint that sure.toml names as `hub:...`; else correct its folder there"
+            );
+            problem(format!("{error}: no folder `{}`", root.display()), hint)
+        }
         _ => error.into(),
     }
 }

@@ -8,6 +8,7 @@
 //! fsdd = "/data/fsdd"
 //! [checkpoints]
 //! wav2vec2-large = "/data/wav2vec2-large-xlsr-53-english"
+//! wav2vec2-base = "hub:facebook/wav2vec2-base@COMMIT"       # where `sure fetch` puts it
 //! [lexicons]
 //! librispeech = "/data/librispeech-lexicon"
 //! [language_models]
@@ -23,12 +24,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use hub::Pinned;
 use pipeline::Places;
 use pipeline::run::Machine;
 use pipeline::schedule::Pools;
 use serde::Deserialize;
 
 use crate::cli::MachineArgs;
+use crate::commands::fetch::refuse;
 use crate::problem::problem;
 
 /// The file as written.
@@ -39,7 +42,7 @@ struct File {
     results: Option<PathBuf>,
     worker: Option<PathBuf>,
     corpora: BTreeMap<String, PathBuf>,
-    checkpoints: BTreeMap<String, PathBuf>,
+    checkpoints: BTreeMap<String, String>,
     lexicons: BTreeMap<String, PathBuf>,
     language_models: BTreeMap<String, PathBuf>,
     pools: PoolsSection,
@@ -62,6 +65,8 @@ pub(crate) struct Settings {
     pub(crate) results: PathBuf,
     pub(crate) worker: PathBuf,
     pub(crate) machine: Machine,
+    /// The checkpoints that are on the Hub, by their names.
+    pub(crate) hub: BTreeMap<String, Pinned>,
 }
 
 const NAME: &str = "sure.toml";
@@ -87,7 +92,18 @@ impl Settings {
             map.into_iter().map(move |(name, path)| (format!("{section}.{name}"), base.join(path)))
         };
         places.extend(named("corpora", written.corpora));
-        places.extend(named("checkpoints", written.checkpoints));
+        let mut on_hub = BTreeMap::new();
+        for (name, place) in written.checkpoints {
+            let folder = if place.starts_with(hub::SCHEME) {
+                let pinned: Pinned = place.parse().map_err(refuse)?;
+                let folder = pinned.folder();
+                on_hub.insert(name.clone(), pinned);
+                folder
+            } else {
+                base.join(place)
+            };
+            places.insert(format!("checkpoints.{name}"), folder);
+        }
         places.extend(named("lexicons", written.lexicons));
         places.extend(named("language_models", written.language_models));
         places.extend(corpora.iter().map(|(name, path)| (format!("corpora.{name}"), here.join(path))));
@@ -121,6 +137,7 @@ impl Settings {
                 .worker
                 .map_or_else(beside_us, |path| if path.components().count() > 1 { base.join(path) } else { path }),
             machine: Machine { places: Places(places), pools, host },
+            hub: on_hub,
             file,
         })
     }

@@ -5,6 +5,7 @@ pub(crate) mod corpus;
 pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod errors;
+pub(crate) mod fetch;
 pub(crate) mod graph;
 pub(crate) mod list;
 pub(crate) mod log;
