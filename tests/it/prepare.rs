@@ -111,7 +111,7 @@ fn what_is_wrong_is_named_and_nothing_is_half_made() {
     let with = |corpus: &'static str, root: &'static str| ["prepare", corpus, "--root", root, "--out", "out"];
     fails(&with("speech_comands", "corpus"), 2, &["speech_comands", "did you mean `speech_commands`?"]);
     fails(&with("speech_commands", "nowhere"), 2, &["no folder `nowhere`"]);
-    fails(&with("esd", "corpus"), 2, &["esd", "expected"]);
+    fails(&with("esd", "corpus"), 1, &["esd", "expected"]);
     let protocol = ["prepare", "speech_commands", "--root", "corpus", "--out", "out", "--protocol", "gsc"];
     fails(&protocol, 2, &["no protocol `gsc`", "gsc-v2-11"]);
     project.write("file", "");

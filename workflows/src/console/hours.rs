@@ -119,7 +119,10 @@ impl Progress for Hours {
                     let text = failure(node, outcome).unwrap_or_default();
                     if self.quiet { eprintln!("{text}") } else { self.say(&text) }
                 }
-                Outcome::Reused => self.state().total = self.state().total.saturating_sub(1).max(1),
+                Outcome::Reused => {
+                    let mut state = self.state();
+                    state.total = state.total.saturating_sub(1).max(1);
+                }
                 _ => {}
             },
             Event::RunFinished { complete, secs, .. } => {
@@ -146,5 +149,8 @@ mod tests {
         hours.advance("shards#1", 1_200, 1_200);
         assert_eq!(hours.state().sums(), (3_000, 2 * 4_800));
         assert!(hours.state().text().starts_with("0.83 of 2.67 h of audio, "));
+        // One that turns out not to be needed is not waited for.
+        hours.event(&Event::NodeFinished { node: "shards#2".to_owned(), outcome: Outcome::Reused, secs: 0.0 });
+        assert_eq!(hours.state().sums(), (3_000, 4_800 + 2_400));
     }
 }
