@@ -12,11 +12,11 @@
 //! | `keyword` | string, may be null | the label's name |
 //! | `transcript` | string, may be null | as distributed |
 //! | `normalised` | string, may be null | as the corpus normalises it |
-//! | `words` | list<struct<text, slot, start, end>> | slot and times (in seconds) may be null |
-//! | `phones` | list<struct<symbol, start, end>> | times in seconds |
-//! | `slots` | list<struct<name, value>> | action, object and location, or the slots of a sentence |
-//! | `tags` | list<struct<name, value>> | whatever else the corpus says, sorted by name |
-//! | `flags` | list<string> | known problems, a sentence each |
+//! | `words` | `list<struct<text, slot, start, end>>` | slot and times (in seconds) may be null |
+//! | `phones` | `list<struct<symbol, start, end>>` | times in seconds |
+//! | `slots` | `list<struct<name, value>>` | action, object and location, or the slots of a sentence |
+//! | `tags` | `list<struct<name, value>>` | whatever else the corpus says, sorted by name |
+//! | `flags` | `list<string>` | known problems, a sentence each |
 //! | `source_path` | string | the recording, relative to the corpus |
 //! | `source_sample_rate`, `source_channels` | int32 | what it was |
 //!

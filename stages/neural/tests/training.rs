@@ -333,6 +333,18 @@ fn sixteen_bits_resume_too() {
 }
 
 #[test]
+fn layers_computed_again_change_no_bit() {
+    for change in [json!({"epochs": 2}), lora()] {
+        let bench = Bench::new();
+        let mut params = params(change);
+        bench.train(&params, "kept");
+        params.gradient_checkpointing = true;
+        bench.train(&params, "again");
+        same_files(&bench.path("kept"), &bench.path("again"));
+    }
+}
+
+#[test]
 fn one_batch_is_learned_by_heart() {
     let bench = Bench::new();
     let change = json!({"overfit_batch": true, "epochs": null, "max_steps": 150, "learning_rate": 5e-3, "accumulation": 1, "eval_every": 75});

@@ -94,7 +94,8 @@ pub fn distance(reference: &[u32], hypothesis: &[u32]) -> u64 {
     columns.distance
 }
 
-/// One of the shortest alignments. Among equally short ones it tries, from the end, a deletion first, then an insertion.
+/// One of the shortest alignments. Among equally short ones it tries, from the end, a match, a deletion, an insertion, and a
+/// substitution last: so what is right on both sides stands together.
 pub fn align(reference: &[u32], hypothesis: &[u32]) -> Vec<Step> {
     let (prefix, inner_reference, inner_hypothesis) = without_ends(reference, hypothesis);
     let suffix = reference.len() - prefix - inner_reference.len();
@@ -128,17 +129,22 @@ fn trace_back(reference: &[u32], hypothesis: &[u32], steps: &mut Vec<Step>) {
         // How a cell differs from the one above it: bit `row - 1` of the column `column - 1`.
         let at = |row: usize, column: usize| (&kept[(column - 1) * num_words + (row - 1) / 64], 1_u64 << ((row - 1) % 64));
         while row > 0 && column > 0 {
+            // Where both ends are equal, the cell equals the one diagonally above.
+            if reference[row - 1] == hypothesis[column - 1] {
+                steps.push(Step::Match);
+                (row, column) = (row - 1, column - 1);
+                continue;
+            }
             let (word, bit) = at(row, column);
             if word.up & bit != 0 {
                 steps.push(Step::Deletion); // the cell above is one less
                 row -= 1;
                 continue;
             }
-            // The cell to the left is one less exactly when it is one less than the cell above itself: that one is at most
-            // the cell here, and the two to compare differ by at most one.
+            // The cell here is one more than the lesser of the cells to the left and diagonally above.
             let from_left = column > 1 && {
                 let (word, bit) = at(row, column - 1);
-                word.down & bit != 0
+                word.up & bit == 0
             };
             column -= 1;
             if from_left {
@@ -146,7 +152,7 @@ fn trace_back(reference: &[u32], hypothesis: &[u32], steps: &mut Vec<Step>) {
                 continue;
             }
             row -= 1;
-            steps.push(if reference[row] == hypothesis[column] { Step::Match } else { Step::Substitution });
+            steps.push(Step::Substitution);
         }
     }
     steps.extend(std::iter::repeat_n(Step::Deletion, row));

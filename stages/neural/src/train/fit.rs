@@ -186,7 +186,7 @@ fn backward(
         let mode = Mode::Train { seed: noise_seed(params.seed, step, micro) };
         let share = task.loss(model, &prepared, mode).and_then(|sum| {
             let share = sum.f_div_scalar(utterances as f64)?;
-            share.f_backward()?;
+            model.backward(&share)?;
             Ok(share.detach())
         });
         loss += share.map_err(|error| room::explain(error, bench, rows))?;

@@ -105,6 +105,7 @@ pub fn run(params: &Train, job: &Job) -> Result<(), StageError> {
         front::require(&model, utterances.features())?;
     }
     model.compute_in(kind)?;
+    model.recompute_layers(params.gradient_checkpointing);
     let limit = BatchLimit::new(params.batch_secs, params.batch_size, model.preprocessor().sampling_rate);
 
     let bench = Bench { params, job, folder: &folder, task: &*task, model: &model, train: &train, dev: &dev, limit };

@@ -60,7 +60,7 @@ fn rounded_down(secs: f64) -> f64 {
 fn fits(bench: &Bench, rows: &[usize]) -> bool {
     let Some(Ok(prepared)) = Loader::start(bench.train, vec![rows.to_vec()]).next() else { return false };
     let loss = bench.task.loss(bench.model, &prepared, Mode::Train { seed: 0 });
-    loss.is_ok_and(|loss| loss.f_backward().is_ok())
+    loss.is_ok_and(|loss| bench.model.backward(&loss).is_ok())
 }
 
 /// The largest count below `limit` that fits, 0 when none does. Whatever fits, less of it fits.
