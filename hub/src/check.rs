@@ -1,5 +1,6 @@
 //! The Hub's checksums: SHA-256 for large files; for small ones the hash that Git gives to their content.
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -20,12 +21,20 @@ pub(crate) fn checksum(path: &Path, digits: usize) -> io::Result<Option<String>>
     }
 }
 
+/// Bytes as lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a string takes all");
+        text
+    })
+}
+
 fn hash(mut hasher: impl Digest, file: &mut File) -> io::Result<String> {
     let mut block = vec![0; 1 << 20];
     loop {
         let count = file.read(&mut block)?;
         if count == 0 {
-            return Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect());
+            return Ok(hex(&hasher.finalize()));
         }
         hasher.update(&block[..count]);
     }

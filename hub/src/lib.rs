@@ -5,6 +5,20 @@
 //! is taken up where it ended; each is compared with the Hub's checksum before it counts. Knows nothing of what is in the files.
 
 mod check;
+/// The files of the model at that commit.
+fn list(repo: &ApiRepo, name: &Pinned) -> Result<BTreeSet<String>, HubError> {
+    let info = repo.info().map_err(|source| match source.to_string() {
+        text if ["401", "403", "404"].iter().any(|status| text.contains(status)) => {
+            HubError::NotThere { repo: name.repo.clone(), commit: name.commit.clone() }
+        }
+        _ => HubError::Fetch { what: "the list of files".to_owned(), repo: name.repo.clone(), source: Box::new(source) },
+    })?;
+    if info.sha != name.commit {
+        return Err(HubError::NotThere { repo: name.repo.clone(), commit: name.commit.clone() });
+    }
+    Ok(info.siblings.into_iter().map(|file| file.rfilename).collect())
+}
+
 #[cfg(test)]
 mod tests;
 
@@ -181,7 +195,7 @@ impl Hub {
     /// Errors: [`HubError`]. What was downloaded stays, so that another attempt goes on from there.
     pub fn fetch(&self, name: &Pinned) -> Result<PathBuf, HubError> {
         let repo = self.api.repo(Repo::with_revision(name.repo.clone(), RepoType::Model, name.commit.clone()));
-        let there = self.list(&repo, name)?;
+        let there = list(&repo, name)?;
         let lacks =
             |file: &str| HubError::Lacks { repo: name.repo.clone(), commit: name.commit.clone(), missing: file.to_owned() };
         if !there.contains(CONFIG) {
@@ -209,20 +223,6 @@ impl Hub {
             return Err(lacks(SINGLE));
         }
         Ok(folder)
-    }
-
-    /// The files of the model at that commit.
-    fn list(&self, repo: &ApiRepo, name: &Pinned) -> Result<BTreeSet<String>, HubError> {
-        let info = repo.info().map_err(|source| match source.to_string() {
-            text if ["401", "403", "404"].iter().any(|status| text.contains(status)) => {
-                HubError::NotThere { repo: name.repo.clone(), commit: name.commit.clone() }
-            }
-            _ => HubError::Fetch { what: "the list of files".to_owned(), repo: name.repo.clone(), source: Box::new(source) },
-        })?;
-        if info.sha != name.commit {
-            return Err(HubError::NotThere { repo: name.repo.clone(), commit: name.commit.clone() });
-        }
-        Ok(info.siblings.into_iter().map(|file| file.rfilename).collect())
     }
 
     /// Downloads one file and compares it with the Hub's checksum, unless it is there.

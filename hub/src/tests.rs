@@ -92,7 +92,7 @@ fn answer(mut stream: &TcpStream, state: &mut State) -> std::io::Result<()> {
         return write!(stream, "HTTP/1.1 416 Range Not Satisfiable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     }
     let to = to.map_or(bytes.len(), |last| last + 1);
-    let tag: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let tag = crate::check::hex(&Sha256::digest(bytes));
     let mut part = bytes[from..to].to_vec();
     if part.len() > 1 {
         state.asked.push((file.to_owned(), from));
@@ -164,7 +164,7 @@ fn a_download_goes_on_where_it_broke_off() {
 #[test]
 fn a_file_that_was_whole_when_its_download_was_killed_is_no_obstacle() {
     let server = Server::new(&files());
-    let tag: String = Sha256::digest(weights()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let tag = crate::check::hex(&Sha256::digest(weights()));
     let blobs = server.cache.path().join("models--org--model/blobs");
     fs::create_dir_all(&blobs).unwrap();
     fs::write(blobs.join(format!("{tag}.part")), weights()).unwrap();

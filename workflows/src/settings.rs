@@ -95,7 +95,7 @@ impl Settings {
         let mut on_hub = BTreeMap::new();
         for (name, place) in written.checkpoints {
             let folder = if place.starts_with(hub::SCHEME) {
-                let pinned: Pinned = place.parse().map_err(refuse)?;
+                let pinned: Pinned = place.parse().map_err(|error| refuse(&error))?;
                 let folder = pinned.folder();
                 on_hub.insert(name.clone(), pinned);
                 folder

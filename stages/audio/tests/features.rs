@@ -1,10 +1,5 @@
 //! Filter banks, cepstra and spectrograms against reference numbers, from the folder that `SURE_GOLDEN` names.
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stderr,
-    clippy::print_stdout,
-    reason = "a test stops at the first surprise and says aloud what it skips"
-)]
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test stops at the first surprise and says aloud what it skips")]
 
 use std::path::{Path, PathBuf};
 

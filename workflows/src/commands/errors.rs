@@ -238,14 +238,13 @@ evaluate: 1 of 2 utterances with errors
 3 errors among 5 words: 60.00 % (1 substituted, 1 deleted, 1 inserted)
 
 most frequent:
-     1 of 1    on -> please
-     1 of 1    the left out
-     1         off added
+     1          please added
+     1 of 1     on -> off
 
 u0 (ann): 3 errors in 4 words
-  ref  turn the lights *** on
+  ref  turn the lights on  ******
   hyp  turn *** lights off please
-            D          I   S
+            D          S   I
 ";
         assert_eq!(text, expected);
         let coloured = shown(&errors, Unit::Word, true);

@@ -15,7 +15,7 @@ pub(crate) fn fetch(args: &FetchArgs) -> Result<ExitCode> {
     let wanted = wanted(args)?;
     let hub = Hub::from_env()?;
     for name in wanted {
-        let folder = hub.fetch(&name).map_err(|error| explain(error, &name))?;
+        let folder = hub.fetch(&name).map_err(|error| explain(&error, &name))?;
         writeln!(std::io::stdout(), "{}", folder.display()).context("cannot print")?;
     }
     Ok(ExitCode::SUCCESS)
@@ -34,7 +34,7 @@ fn wanted(args: &FetchArgs) -> Result<Vec<Pinned>> {
     }
     let find = |name: &String| -> Result<Pinned> {
         if name.starts_with(hub::SCHEME) {
-            return name.parse().map_err(refuse);
+            return name.parse().map_err(|error| refuse(&error));
         }
         let names: Vec<&str> = known.keys().map(String::as_str).collect();
         let found = known.get(name).cloned();
@@ -46,15 +46,15 @@ fn wanted(args: &FetchArgs) -> Result<Vec<Pinned>> {
 }
 
 /// A name that is not pinned.
-pub(crate) fn refuse(error: HubError) -> anyhow::Error {
+pub(crate) fn refuse(error: &HubError) -> anyhow::Error {
     problem(
         error.to_string(),
         "the page of a model on the Hub lists its commits under `Files and versions`, `History`; a branch would be another model tomorrow",
     )
 }
 
-fn explain(error: HubError, name: &Pinned) -> anyhow::Error {
-    let hint = match &error {
+fn explain(error: &HubError, name: &Pinned) -> anyhow::Error {
+    let hint = match error {
         HubError::Fetch { .. } => format!("run it again, and it goes on where it ended; or {}", name.by_hand()),
         HubError::NotThere { .. } => {
             "look at name and commit on the Hub; for models that ask for a login, `hf auth login` first".to_owned()
@@ -63,6 +63,6 @@ fn explain(error: HubError, name: &Pinned) -> anyhow::Error {
         _ => name.by_hand(),
     };
     let chain: Vec<String> =
-        std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source()).map(ToString::to_string).collect();
+        std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source()).map(ToString::to_string).collect();
     problem(chain.join(": "), hint)
 }

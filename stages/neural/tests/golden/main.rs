@@ -1,12 +1,7 @@
 //! The encoder, the head and LoRA against reference numbers of transformers and peft.
 //!
 //! The numbers lie in the folder that `SURE_GOLDEN` names, `../shared/golden` beside the repository when unset.
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stderr,
-    clippy::print_stdout,
-    reason = "a test stops at the first surprise and says aloud what it skips"
-)]
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test stops at the first surprise and says aloud what it skips")]
 
 mod heads;
 mod peft;
