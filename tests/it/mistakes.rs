@@ -1,8 +1,9 @@
 //! A user's mistakes: a clear error that names the thing, exit code not 0, nothing lost.
 
 use std::fs;
+use std::process::{Command, Stdio};
 
-use tests::Project;
+use tests::{Project, executable};
 
 /// Makes the shards of the tiny workflow and expects that to fail with all of these texts.
 #[track_caller]
@@ -79,4 +80,15 @@ fn a_store_that_cannot_be_written_is_named() {
     project.write("occupied", "a file where the store should be");
     let answer = project.sure(&["run", "./tiny.toml", "--store", "occupied"]);
     assert!(answer.code == Some(2) && answer.err.contains("occupied"), "{}", answer.err);
+}
+
+#[test]
+fn a_reader_that_leaves_early_ends_a_listing_without_a_word() {
+    for command in [["corpus", "list"], ["list", "peft.train"]] {
+        let mut program = Command::new(executable("sure"));
+        let mut child = program.args(command).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let ended = child.wait_with_output().unwrap();
+        assert!(ended.status.success() && ended.stderr.is_empty(), "{}", String::from_utf8_lossy(&ended.stderr));
+    }
 }
