@@ -2,10 +2,11 @@
 //! changes nothing, parameters are those counted without libtorch, and what does not fit is named.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod small;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use neural::adapters::{Adapters, files};
 use neural::checkpoint::{EncoderConfig, safetensors, weights};
@@ -13,43 +14,12 @@ use neural::encoder::{Encoder, Input, Pass, Point, random};
 use neural::model::{Batch, Mode, Model, ModelError, merge};
 use neural_spec::{ConvNorm, EncoderShape, HeadSpec, Method, RandomEncoder};
 use serde_json::json;
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 
-/// libtorch's seed belongs to the whole process, so tests that draw from it take turns.
-fn take_turn() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn shape(norm: ConvNorm) -> EncoderShape {
-    EncoderShape {
-        hidden_size: 32,
-        num_hidden_layers: 3,
-        num_attention_heads: 4,
-        intermediate_size: 48,
-        conv_dim: vec![16, 16],
-        conv_kernel: vec![10, 3],
-        conv_stride: vec![5, 2],
-        conv_bias: norm == ConvNorm::Layer,
-        feat_extract_norm: norm,
-        do_stable_layer_norm: norm == ConvNorm::Layer,
-        num_conv_pos_embeddings: 8,
-        num_conv_pos_embedding_groups: 4,
-        hidden_dropout: 0.1,
-        attention_dropout: 0.1,
-        activation_dropout: 0.1,
-        feat_proj_dropout: 0.1,
-        layerdrop: 0.0,
-        mask_time_prob: 0.2,
-        mask_time_length: 4,
-        mask_time_min_masks: 1,
-        mask_feature_prob: 0.1,
-        mask_feature_length: 4,
-    }
-}
+use crate::small::{batch, shape, take_turn};
 
 fn encoder(norm: ConvNorm, seed: u64) -> tempfile::TempDir {
-    written(shape(norm), seed)
+    written(shape(norm, 0.0), seed)
 }
 
 fn written(shape: EncoderShape, seed: u64) -> tempfile::TempDir {
@@ -101,16 +71,6 @@ fn try_model(encoder: &Path, method: &Method) -> Result<Model, ModelError> {
 
 fn model(encoder: &Path, method: &Method) -> Model {
     try_model(encoder, method).unwrap()
-}
-
-fn batch() -> Batch {
-    tch::manual_seed(1);
-    let audio = Tensor::randn([3, 700], (Kind::Float, Device::Cpu));
-    let num_samples = vec![700, 512, 90];
-    for (row, &length) in num_samples.iter().enumerate() {
-        let _ = audio.get(row as i64).narrow(0, length, 700 - length).zero_();
-    }
-    Batch { audio, num_samples, labels: Some(Tensor::from_slice(&[0_i64, 3, 4])) }
 }
 
 fn backward(model: &Model, seed: u64) {
@@ -278,7 +238,7 @@ fn merging_changes_no_answer() {
 #[test]
 fn parameters_are_those_counted_without_libtorch() {
     for norm in [ConvNorm::Layer, ConvNorm::Group] {
-        let (folder, shape) = (encoder(norm, 1), shape(norm));
+        let (folder, shape) = (encoder(norm, 1), shape(norm, 0.0));
         for method in methods() {
             let found = model(folder.path(), &method).num_parameters();
             let counted = method.count(&shape).unwrap();
@@ -309,7 +269,7 @@ fn only_the_masked_convolutions_do_without_looking_at_padding() {
 #[test]
 fn an_adapter_is_refused_on_another_encoder() {
     let (first, second) = (encoder(ConvNorm::Layer, 1), encoder(ConvNorm::Layer, 2));
-    let wider = written(EncoderShape { hidden_size: 64, num_hidden_layers: 4, ..shape(ConvNorm::Layer) }, 1);
+    let wider = written(EncoderShape { hidden_size: 64, num_hidden_layers: 4, ..shape(ConvNorm::Layer, 0.0) }, 1);
     for method in methods().into_iter().filter(|method| !matches!(method, Method::Finetune(_))) {
         let saved = tempfile::tempdir().unwrap();
         model(first.path(), &method).save(saved.path(), &labels()).unwrap();
@@ -419,7 +379,7 @@ fn an_adapter_is_merged_into_a_checkpoint_of_its_own() {
     assert!(
         refused(&scratch.path().join("prefix"), folder.path(), &elsewhere).contains("`prefix` adds to what the encoder computes")
     );
-    let wider = written(EncoderShape { hidden_size: 64, ..shape(ConvNorm::Layer) }, 1);
+    let wider = written(EncoderShape { hidden_size: 64, ..shape(ConvNorm::Layer, 0.0) }, 1);
     let error = refused(&trained, wider.path(), &elsewhere);
     assert!(error.contains("has shape [2, 32], expected [2, 64]") && error.contains("more"), "{error}");
     let whole = model(folder.path(), &method(json!({"name": "finetune"})));

@@ -1,53 +1,23 @@
 //! What a model promises beyond its numbers: files that come back, weights that stay, errors that name what is wrong.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod small;
+
 use std::fs;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use neural::adapters::Adapters;
 use neural::checkpoint::{EncoderConfig, safetensors, weights};
 use neural::encoder::{Encoder, Input, Pass, Point, random};
 use neural::model::{Batch, Mode, Model, ModelError};
-use neural_spec::{ConvNorm, EncoderShape, Finetune, HeadSpec, Layers, LinearLayer, Lora, Method, RandomEncoder, Scope};
+use neural_spec::{ConvNorm, Finetune, HeadSpec, Layers, LinearLayer, Lora, Method, RandomEncoder, Scope};
 use tch::{Device, Kind, Tensor};
 
-/// libtorch's seed belongs to the whole process, so tests that draw from it take turns.
-fn take_turn() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn shape(norm: ConvNorm) -> EncoderShape {
-    EncoderShape {
-        hidden_size: 32,
-        num_hidden_layers: 3,
-        num_attention_heads: 4,
-        intermediate_size: 48,
-        conv_dim: vec![16, 16],
-        conv_kernel: vec![10, 3],
-        conv_stride: vec![5, 2],
-        conv_bias: norm == ConvNorm::Layer,
-        feat_extract_norm: norm,
-        do_stable_layer_norm: norm == ConvNorm::Layer,
-        num_conv_pos_embeddings: 8,
-        num_conv_pos_embedding_groups: 4,
-        hidden_dropout: 0.1,
-        attention_dropout: 0.1,
-        activation_dropout: 0.1,
-        feat_proj_dropout: 0.1,
-        layerdrop: 0.2,
-        mask_time_prob: 0.2,
-        mask_time_length: 4,
-        mask_time_min_masks: 1,
-        mask_feature_prob: 0.1,
-        mask_feature_length: 4,
-    }
-}
+use crate::small::{batch, shape, take_turn};
 
 fn encoder(norm: ConvNorm, seed: u64) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    random::write(&RandomEncoder { shape: shape(norm), seed }, folder.path()).unwrap();
+    random::write(&RandomEncoder { shape: shape(norm, 0.2), seed }, folder.path()).unwrap();
     folder
 }
 
@@ -63,16 +33,6 @@ fn finetune() -> Method {
 fn model(encoder: &Path, method: &Method) -> Model {
     let head = HeadSpec::Classification { projector_size: 12, layer_sum: false };
     Model::new(encoder, method, &head, 5, 7, Device::Cpu).unwrap()
-}
-
-fn batch() -> Batch {
-    tch::manual_seed(1);
-    let audio = Tensor::randn([3, 700], (Kind::Float, Device::Cpu));
-    let num_samples = vec![700, 512, 90];
-    for (row, &length) in num_samples.iter().enumerate() {
-        let _ = audio.get(row as i64).narrow(0, length, 700 - length).zero_();
-    }
-    Batch { audio, num_samples, labels: Some(Tensor::from_slice(&[0_i64, 3, 4])) }
 }
 
 /// A step of sign descent, which moves every tensor that has a gradient, however small.
