@@ -45,6 +45,8 @@ const OBJECTS: [&str; 14] = [
     "shoes",
 ];
 const LOCATIONS: [&str; 4] = ["none", "kitchen", "bedroom", "washroom"];
+/// The three slots of an intent, each with its values in the order of SURE.
+pub const SLOTS: [(&str, &[&str]); 3] = [("action", &ACTIONS), ("object", &OBJECTS), ("location", &LOCATIONS)];
 const INTENTS: [&str; 31] = [
     "activate|lamp|none",
     "activate|lights|bedroom",
@@ -128,8 +130,8 @@ impl Corpus for FluentSpeechCommands {
             }
         }
         recordings.report_left("no row of the three tables names it", &mut listing);
-        for (head, classes) in [("action", &ACTIONS[..]), ("object", &OBJECTS), ("location", &LOCATIONS)] {
-            listing.classes.insert(head.to_owned(), classes.iter().map(|&class| class.to_owned()).collect());
+        for (slot, classes) in SLOTS {
+            listing.classes.insert(slot.to_owned(), classes.iter().map(|&class| class.to_owned()).collect());
         }
         place.finish(listing, protocol)
     }
@@ -186,21 +188,21 @@ fn parse(row: &Row, len: usize, columns: [usize; 6]) -> Result<(String, Utteranc
     let Some(key) = key.filter(|key| key.matches('/').count() == 1) else {
         return Err(format!("path `{path}` is not `{RECORDINGS}/<speaker>/<uuid>.wav`"));
     };
-    let heads = [("action", action, &ACTIONS[..]), ("object", object, &OBJECTS), ("location", location, &LOCATIONS)];
-    if let Some((head, found, _)) = heads.into_iter().find(|(_, found, classes)| !classes.contains(found)) {
-        return Err(format!("{head} `{found}` is not one of {head}s of the corpus"));
+    let slots = [action, object, location];
+    if let Some(((slot, _), found)) = SLOTS.into_iter().zip(slots).find(|((_, values), found)| !values.contains(found)) {
+        return Err(format!("{slot} `{found}` is not one of {slot}s of the corpus"));
     }
     let intent = format!("{action}|{object}|{location}");
     if !INTENTS.contains(&intent.as_str()) {
         return Err(format!("intent `{intent}` is not one of the 31"));
     }
-    let slots = heads.map(|(name, value, _)| Slot { name: name.to_owned(), value: value.to_owned() });
+    let slots = SLOTS.iter().zip(slots).map(|((name, _), value)| Slot { name: (*name).to_owned(), value: value.to_owned() });
     let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
     let utterance = Utterance {
         label: Some(intent),
         speaker: some(speaker),
         transcript: some(transcript),
-        slots: slots.into(),
+        slots: slots.collect(),
         ..Utterance::new(key, "", Split::Train)
     };
     Ok((key.to_owned(), utterance))

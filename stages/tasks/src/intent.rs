@@ -1,39 +1,16 @@
 //! The intents of Fluent Speech Commands: an action, an object and a place.
 
+use datasets::fluent::SLOTS;
+
 use crate::Group;
 
-/// The values of each slot in the benchmark's order.
-const GROUPS: [(&str, &[&str]); 3] = [
-    ("action", &["change language", "activate", "deactivate", "increase", "decrease", "bring"]),
-    (
-        "object",
-        &[
-            "none",
-            "music",
-            "lights",
-            "volume",
-            "heat",
-            "lamp",
-            "newspaper",
-            "juice",
-            "socks",
-            "Chinese",
-            "Korean",
-            "English",
-            "German",
-            "shoes",
-        ],
-    ),
-    ("location", &["none", "kitchen", "bedroom", "washroom"]),
-];
-
-/// The three groups of classes.
+/// The three groups of classes, in the benchmark's order.
 pub fn groups() -> Vec<Group> {
     let group = |(name, labels): (&str, &[&str])| Group {
         name: name.to_owned(),
         labels: labels.iter().map(|&label| label.to_owned()).collect(),
     };
-    GROUPS.map(group).to_vec()
+    SLOTS.map(group).to_vec()
 }
 
 /// The classes of an utterance with these slots; or which slot has a value that no class is for.
