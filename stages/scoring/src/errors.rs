@@ -178,12 +178,13 @@ impl Confusions {
     }
 }
 
-/// Those of highest loss first, losses that are not numbers before all others; equal ones by id.
-fn worst_by_loss(mut wrong: Vec<WrongClass>, limit: usize) -> Vec<WrongClass> {
+/// The wrong answers of highest loss first, losses that are not numbers before all others; equal ones by id.
+fn classes(utterances: usize, confusions: Confusions, mut wrong: Vec<WrongClass>, limit: usize) -> Errors {
+    let num_wrong = wrong.len();
     let height = |loss: f32| if loss.is_nan() { f32::INFINITY } else { loss };
     wrong.sort_by(|a, b| height(b.loss).total_cmp(&height(a.loss)).then_with(|| a.id.cmp(&b.id)));
     wrong.truncate(limit);
-    wrong
+    Errors::Classes { utterances, wrong: num_wrong, confusions: confusions.most_frequent(limit), worst: wrong }
 }
 
 fn of_classes(rows: &[Prediction], request: Request<'_>) -> Errors {
@@ -197,12 +198,7 @@ fn of_classes(rows: &[Prediction], request: Request<'_>) -> Errors {
             wrong.push(WrongClass { id: row.id.clone(), speaker: row.speaker.clone(), loss: row.loss, answers });
         }
     }
-    Errors::Classes {
-        utterances,
-        wrong: wrong.len(),
-        confusions: confusions.most_frequent(request.limit),
-        worst: worst_by_loss(wrong, request.limit),
-    }
+    classes(utterances, confusions, wrong, request.limit)
 }
 
 fn of_intents(rows: &[Intents], request: Request<'_>) -> Errors {
@@ -223,12 +219,7 @@ fn of_intents(rows: &[Intents], request: Request<'_>) -> Errors {
             wrong.push(WrongClass { id: row.id.clone(), speaker: row.speaker.clone(), loss: row.loss, answers });
         }
     }
-    Errors::Classes {
-        utterances,
-        wrong: wrong.len(),
-        confusions: confusions.most_frequent(request.limit),
-        worst: worst_by_loss(wrong, request.limit),
-    }
+    classes(utterances, confusions, wrong, request.limit)
 }
 
 fn of_texts(rows: &[Transcription], request: Request<'_>) -> Errors {
