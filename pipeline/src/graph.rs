@@ -115,7 +115,7 @@ pub fn build(spec: &Spec, registry: &Registry, settings: &Settings, targets: &[S
     if wants_all {
         for (number, stage) in stages.finals() {
             let before = expansion.spots.len();
-            expansion.want(number, &vec![points::Wanted::All; stage.axes.len()]);
+            expansion.want(number, &vec![points::Wanted::All; stage.axes.len()], expand::Asked::ALL);
             if expansion.spots.len() == before {
                 let text = format!("`stages.{}`: the matrix leaves no point for it", stage.name);
                 pointless.push(Mistake::new(&stage.spec.name.at, text));
@@ -125,7 +125,7 @@ pub fn build(spec: &Spec, registry: &Registry, settings: &Settings, targets: &[S
     for target in &targets {
         for (number, stage) in stages.list.iter().enumerate() {
             if let Some(wanted) = target.wanted(stage, &axes) {
-                expansion.want(number, &wanted);
+                expansion.want(number, &wanted, target.partitions());
             }
         }
     }

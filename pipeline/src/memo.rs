@@ -23,7 +23,7 @@ use crate::event::{Event, Progress};
 use crate::graph::Workflow;
 use crate::registry::Registry;
 use crate::run::{Machine, Summary, Survey, now_ms};
-use crate::source::scan;
+use crate::source::{Looked, ScanCost};
 use crate::store::{Store, StoreError};
 use crate::{Digest, Places};
 
@@ -149,7 +149,7 @@ pub fn keep(
     Ok(())
 }
 
-/// The kept answer, when it still holds.
+/// The kept answer, when it still holds. Trees that were looked through to find out are left in `looked`.
 ///
 /// # Errors
 /// [`StoreError`] when the store does not answer.
@@ -159,13 +159,15 @@ pub fn recall(
     registry: &Registry,
     places: &Places,
     progress: &dyn Progress,
+    looked: &mut Looked,
 ) -> Result<Option<Standing>, StoreError> {
     let path = question.path(store);
     let Some((mut head, artifacts)) = read(&path) else { return Ok(None) };
     if store.generation(&question.workflow)? != head.generation {
         return Ok(None);
     }
-    if !head.sources.iter().all(|source| still_the_same(source, store, registry, places, progress)) {
+    let mut look = |source: &SourceMemo| look_through(source, store, registry, places, progress, looked);
+    if !head.sources.iter().all(|source| look(source) == Some(source.digest)) {
         return Ok(None);
     }
     match check_folders(store, &head.folders, &artifacts) {
@@ -179,7 +181,8 @@ pub fn recall(
     Ok(Some(Standing { nodes: head.nodes, ends: head.ends }))
 }
 
-/// A whole run, when the kept answer holds: it is told of and recorded as any other.
+/// A whole run, when the kept answer holds: it is told of and recorded as any other. Trees that were looked through to find out
+/// are left in `looked`.
 ///
 /// # Errors
 /// [`StoreError`] when the store does not answer.
@@ -190,9 +193,10 @@ pub fn stand_still(
     registry: &Registry,
     machine: &Machine,
     progress: &dyn Progress,
+    looked: &mut Looked,
 ) -> Result<Option<Standing>, StoreError> {
     let begun = Instant::now();
-    let Some(standing) = recall(question, store, registry, &machine.places, progress)? else { return Ok(None) };
+    let Some(standing) = recall(question, store, registry, &machine.places, progress, looked)? else { return Ok(None) };
     let run = store.begin_run(&question.workflow, request, &machine.host, now_ms())?;
     let (workflow, reuse) = (question.workflow.clone(), standing.nodes);
     progress.event(&Event::RunStarted { run, workflow, reuse, run_nodes: 0, maybe: 0, expected_secs: Some(0.0) });
@@ -201,17 +205,25 @@ pub fn stand_still(
     Ok(Some(standing))
 }
 
-/// Scans an outside tree. Whatever goes wrong is left to the plan, which says what it is.
-fn still_the_same(source: &SourceMemo, store: &Store, registry: &Registry, places: &Places, progress: &dyn Progress) -> bool {
-    let Value::Object(params) = source.params.clone() else { return false };
-    let Some(Ok(stage)) = registry.get(&source.kind).map(|kind| kind.place(params)) else { return false };
-    let Some(need) = stage.sources().into_iter().find(|need| need.place == source.place) else { return false };
-    let Some(root) = places.0.get(&source.place) else { return false };
+/// The digest of an outside tree now. Whatever goes wrong is left to the plan, which says what it is.
+fn look_through(
+    source: &SourceMemo,
+    store: &Store,
+    registry: &Registry,
+    places: &Places,
+    progress: &dyn Progress,
+    looked: &mut Looked,
+) -> Option<Digest> {
+    let Value::Object(params) = source.params.clone() else { return None };
+    let stage = registry.get(&source.kind)?.place(params).ok()?;
+    let need = stage.sources().into_iter().find(|need| need.place == source.place)?;
+    let root = places.0.get(&source.place)?;
     let cache = store.stat_cache(&format!("{} {} {}", source.place, source.kind, stage.params()), root);
-    let Ok((tree, cost)) = scan(root, &need.wants, &cache) else { return false };
-    let (files, read, bytes) = (cost.files, cost.read, cost.bytes);
-    progress.event(&Event::Scanned { node: source.node.clone(), files, read, bytes });
-    tree.digest() == source.digest
+    let (tree, cost) = looked.scan(root, &need.wants, cache).ok()?;
+    if let Some(ScanCost { files, read, bytes }) = cost {
+        progress.event(&Event::Scanned { node: source.node.clone(), files, read, bytes });
+    }
+    Some(tree.digest())
 }
 
 enum Folders {

@@ -15,7 +15,7 @@ use crate::event::{Event, Outcome, Progress};
 use crate::graph::{Node, Workflow};
 use crate::plan::{Plan, plan};
 use crate::schedule::Pools;
-use crate::source::ScanError;
+use crate::source::{Looked, ScanError};
 use crate::stage::{Places, Stop};
 use crate::store::{Store, StoreError};
 use crate::traces::Step;
@@ -64,6 +64,8 @@ pub struct Options {
     pub only: HashSet<NodeIndex>,
     /// What was asked for, for the record.
     pub request: String,
+    /// Outside trees that were looked through right before.
+    pub looked: Looked,
     /// How long to wait for what.
     pub patience: Patience,
 }

@@ -10,6 +10,7 @@
 mod hash;
 mod index;
 mod listing;
+mod looked;
 mod scan;
 mod stat;
 #[cfg(test)]
@@ -19,6 +20,7 @@ mod walk;
 
 pub(crate) use hash::hash_file;
 pub use listing::Listing;
+pub use looked::Looked;
 pub use scan::{ScanCost, ScanError, scan};
 pub(crate) use tree::listing_digest;
 pub use tree::{Tree, TreeFile};

@@ -29,6 +29,28 @@ pub(super) struct Spot {
     pub(super) reads: Rc<[Read]>,
     /// Where its needs are in [`Expansion::needs`].
     pub(super) needs: Range<u32>,
+    /// Which of its partitions are needed, when it has some.
+    pub(super) asked: Asked,
+}
+
+/// The partitions that are needed of a spot: those between the lowest and the highest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Asked {
+    pub(super) first: u32,
+    pub(super) end: u32,
+}
+
+impl Asked {
+    pub(super) const NONE: Self = Self { first: u32::MAX, end: 0 };
+    pub(super) const ALL: Self = Self { first: 0, end: u32::MAX };
+
+    pub(super) fn only(first: u32, last: u32) -> Self {
+        Self { first, end: last.saturating_add(1) }
+    }
+
+    pub(super) fn and(self, other: Self) -> Self {
+        Self { first: self.first.min(other.first), end: self.end.max(other.end) }
+    }
 }
 
 /// A reference of an input, or `each` (no slot), as it stands at some points.
@@ -93,12 +115,17 @@ impl<'a> Expansion<'a> {
     }
 
     /// Asks for a stage at the points of the matrix that are meant; `wanted` stands beside its axes.
-    pub(super) fn want(&mut self, stage: usize, wanted: &[Wanted]) {
+    pub(super) fn want(&mut self, stage: usize, wanted: &[Wanted], partitions: Asked) {
         let mut found = vec![];
         let points = &mut self.points;
         let of = &self.stages.list[stage].axes;
         match each_point(self.axes, of, wanted, MAX_NODES, &mut |point| found.push(points.number(point))) {
-            Ok(()) => found.into_iter().for_each(|point| _ = self.spot(stage, point)),
+            Ok(()) => {
+                for point in found {
+                    let spot = self.spot(stage, point) as usize;
+                    self.spots[spot].asked = self.spots[spot].asked.and(partitions);
+                }
+            }
             Err(count) => self.too_many(stage, count),
         }
     }
@@ -129,7 +156,7 @@ impl<'a> Expansion<'a> {
     fn spot(&mut self, stage: usize, point: u32) -> u32 {
         let (stage, next) = (stage as u32, self.spots.len() as u32);
         *self.numbers.entry((stage, point)).or_insert_with(|| {
-            self.spots.push(Spot { stage, point, placed: None, reads: Rc::from([]), needs: 0..0 });
+            self.spots.push(Spot { stage, point, placed: None, reads: Rc::from([]), needs: 0..0, asked: Asked::NONE });
             next
         })
     }
@@ -186,6 +213,26 @@ impl<'a> Expansion<'a> {
         for (source, gathered) in found {
             let spot = self.spot(read.source, source);
             self.needs.push(Need { read: place, spot, gathered });
+        }
+    }
+
+    /// Works out which partitions of each spot are needed, from those that were asked for.
+    pub(super) fn ask_upstream(&mut self) {
+        let mut todo: Vec<u32> =
+            (0..).zip(&self.spots).filter(|(_, spot)| spot.asked != Asked::NONE).map(|(spot, _)| spot).collect();
+        while let Some(spot) = todo.pop() {
+            let spot = &self.spots[spot as usize];
+            let (asked, needs) = (spot.asked, spot.needs.start as usize..spot.needs.end as usize);
+            let own = &self.stages.list[spot.stage as usize];
+            for need in &self.needs[needs] {
+                let source = &mut self.spots[need.spot as usize];
+                let side_by_side = self.stages.list[source.stage as usize].is_beside(own);
+                let more = source.asked.and(if side_by_side { asked } else { Asked::ALL });
+                if more != source.asked {
+                    source.asked = more;
+                    todo.push(need.spot);
+                }
+            }
         }
     }
 

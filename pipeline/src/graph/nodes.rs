@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use petgraph::graph::{DiGraph, NodeIndex};
 
-use super::expand::{Expansion, MAX_EDGES, MAX_NODES, Need};
+use super::expand::{Asked, Expansion, MAX_EDGES, MAX_NODES, Need};
 use super::{Edge, Node, part_folder};
 use crate::mistake::Mistake;
 
@@ -14,8 +14,8 @@ use crate::mistake::Mistake;
 pub(super) struct Nodes<'e, 'a> {
     expansion: &'e mut Expansion<'a>,
     graph: DiGraph<Node, ()>,
-    /// The nodes of each spot, by partition.
-    of_spot: Vec<Range<u32>>,
+    /// The nodes of each spot, by partition, and the first partition that has one.
+    of_spot: Vec<(Range<u32>, u32)>,
     /// The folders of partitions, shared by all edges.
     folders: Vec<Arc<str>>,
     /// The consumer to which each node was joined last, so that two inputs from one node make one edge of the graph.
@@ -25,6 +25,7 @@ pub(super) struct Nodes<'e, 'a> {
 
 /// Makes the graph; mistakes are left in the expansion.
 pub(super) fn graph_of(expansion: &mut Expansion<'_>) -> DiGraph<Node, ()> {
+    expansion.ask_upstream();
     let mut order: Vec<u32> = (0..expansion.spots.len() as u32).collect();
     order.sort_by_key(|spot| {
         let spot = &expansion.spots[*spot as usize];
@@ -43,7 +44,7 @@ pub(super) fn graph_of(expansion: &mut Expansion<'_>) -> DiGraph<Node, ()> {
     let spots = expansion.spots.len();
     let mut nodes = Nodes {
         graph: DiGraph::with_capacity(total, expansion.needs.len()),
-        of_spot: vec![0..0; spots],
+        of_spot: vec![(0..0, 0); spots],
         folders: vec![],
         joined: vec![None; total],
         num_inputs: 0,
@@ -70,8 +71,8 @@ enum Parts {
     Lost,
     /// One node.
     Whole,
-    /// One node for each part.
-    Split(u32),
+    /// One node for each part from a first one to an end.
+    Split(u32, u32),
 }
 
 impl Parts {
@@ -79,7 +80,7 @@ impl Parts {
         match self {
             Self::Lost => 0,
             Self::Whole => 1,
-            Self::Split(count) => count,
+            Self::Split(first, end) => end - first,
         }
     }
 }
@@ -90,9 +91,11 @@ fn parts(expansion: &mut Expansion<'_>, spot: usize) -> Parts {
         (None, _) => Parts::Lost,
         (Some(_), None) => Parts::Whole,
         (Some(_), Some(_)) => {
+            let Asked { first, end } = expansion.spots[spot].asked;
             let point = Rc::clone(expansion.points.get(point));
             // After a mistake one node stands for all, so that a cycle through it still shows.
-            expansion.partitions(stage, &point).map_or(Parts::Whole, Parts::Split)
+            let split = |count: u32| Parts::Split(first.min(count), end.min(count).max(first.min(count)));
+            expansion.partitions(stage, &point).map_or(Parts::Whole, split)
         }
     }
 }
@@ -103,10 +106,10 @@ impl Nodes<'_, '_> {
         let stage = self.expansion.stage_of(number as u32);
         let (Some(kind), Some(placed)) = (&stage.kind, &spot.placed) else { return };
         let point = self.expansion.points.of_matrix(spot.point, self.expansion.axes);
-        let split = matches!(parts, Parts::Split(_));
+        let (split, first_part) = if let Parts::Split(first, _) = parts { (true, first) } else { (false, 0) };
         let name = format!("{}{point}", stage.name);
         let first = self.graph.node_count() as u32;
-        for partition in 0..parts.count() {
+        for partition in first_part..first_part + parts.count() {
             let node = Node {
                 id: if split { format!("{name}#{partition}") } else { name.clone() },
                 stage: Arc::clone(&stage.name),
@@ -119,11 +122,12 @@ impl Nodes<'_, '_> {
             };
             self.graph.add_node(node);
         }
-        self.of_spot[number] = first..first + parts.count();
+        self.of_spot[number] = (first..first + parts.count(), first_part);
     }
 
     fn connect(&mut self, number: usize) {
-        for (partition, consumer) in self.of_spot[number].clone().enumerate() {
+        let (consumers, first_part) = self.of_spot[number].clone();
+        for (partition, consumer) in (first_part as usize..).zip(consumers) {
             let consumer = NodeIndex::new(consumer as usize);
             let needs = self.expansion.spots[number].needs.clone();
             let mut inputs = Vec::with_capacity(needs.len());
@@ -141,12 +145,12 @@ impl Nodes<'_, '_> {
         let spot = &self.expansion.spots[number];
         let Need { read, spot: source, gathered } = self.expansion.needs[need];
         let read = &spot.reads[read as usize];
-        let producers = self.of_spot[source as usize].clone();
+        let (producers, first_part) = self.of_spot[source as usize].clone();
         let (own, other) = (self.expansion.stage_of(number as u32), &self.expansion.stages.list[read.source]);
         let split = other.spec.each.is_some();
         let same_root = own.spec.each.is_some() && own.root == other.root;
-        let producers = if split && same_root {
-            let only = producers.start + partition as u32;
+        let producers = if other.is_beside(own) {
+            let only = producers.start + (partition as u32).saturating_sub(first_part);
             only.min(producers.end)..(only + 1).min(producers.end)
         } else {
             producers

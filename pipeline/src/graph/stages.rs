@@ -34,6 +34,13 @@ pub(super) struct Stage<'a> {
     sources: Vec<(usize, BTreeSet<u32>)>,
 }
 
+impl Stage<'_> {
+    /// Whether one is split as the other, so that a partition of one goes with the same partition of the other.
+    pub(super) fn is_beside(&self, other: &Self) -> bool {
+        self.spec.each.is_some() && other.spec.each.is_some() && self.root == other.root
+    }
+}
+
 impl<'a> Stages<'a> {
     pub(super) fn new(spec: &'a Spec, registry: &Registry, axes: &Axes<'_>) -> Self {
         let numbers = (0..).zip(&spec.stages).map(|(number, stage)| (stage.name.value.as_str(), number)).collect();

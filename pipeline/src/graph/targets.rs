@@ -2,6 +2,7 @@
 
 use super::Node;
 use super::axes::Axes;
+use super::expand::Asked;
 use super::pattern::{Pattern, glob};
 use super::points::Wanted;
 use super::stages::{Stage, Stages};
@@ -46,6 +47,11 @@ pub(super) fn read<'a>(texts: &'a [String], workflow: &str, axes: &Axes<'_>, mis
 impl Target<'_> {
     pub(super) fn matches(&self, node: &Node) -> bool {
         self.pattern.matches(node)
+    }
+
+    /// The partitions it wants: all, or from a first one to a last.
+    pub(super) fn partitions(&self) -> Asked {
+        self.pattern.partitions.map_or(Asked::ALL, |(first, last)| Asked::only(first, last))
     }
 
     /// The values it wants of each axis of a stage; none when it does not want this stage.

@@ -9,7 +9,6 @@ use std::time::Instant;
 use petgraph::graph::NodeIndex;
 use serde_json::Value;
 
-use super::steady::Stamps;
 use super::survey::Trees;
 use super::voice::Voice;
 use super::{Patience, Session, now_ms};
@@ -30,6 +29,8 @@ pub(super) struct Task {
     /// The artifacts that the inputs are parts of.
     pub(super) artifacts: Vec<Digest>,
     pub(super) sources: Trees,
+    /// Whether these were looked through right now, not when the run began.
+    pub(super) just_looked: bool,
     pub(super) log: PathBuf,
     pub(super) forced: bool,
 }
@@ -106,12 +107,12 @@ impl Session<'_> {
         if attempt > 1 {
             voice.write(&format!("attempt {attempt} of {}", retries(node) + 1));
         }
-        let stamps = Stamps::of(&task.sources);
+        let sources = self.sources_before(task)?;
         let (started_ms, begun) = (now_ms(), Instant::now());
         self.call_in_time(task, grant, &out, resume, voice, patience)?;
         let secs = begun.elapsed().as_secs_f64();
         if !task.sources.is_empty() {
-            self.check_sources(task, stamps)?;
+            self.check_sources(task, &sources)?;
         }
         let artifact = self.store.publish(&out).map_err(store_trouble)?;
         drop(cleaner);

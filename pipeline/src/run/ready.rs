@@ -69,6 +69,6 @@ impl Session<'_> {
         artifacts.dedup();
         let sources = survey.trees.get(&index).cloned().unwrap_or_default();
         let log = ledger.log_folder()?.join(log_name(&node.id));
-        Ok(Ready::Run(Task { node: index, manifest, inputs, artifacts, sources, log, forced }))
+        Ok(Ready::Run(Task { node: index, manifest, inputs, artifacts, sources, just_looked: false, log, forced }))
     }
 }

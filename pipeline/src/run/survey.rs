@@ -13,7 +13,7 @@ use crate::event::{Event, Outcome};
 use crate::graph::Node;
 use crate::plan::{SourceDigests, base_manifest};
 use crate::schedule::Grant;
-use crate::source::{Listing, scan};
+use crate::source::{Listing, Looked, ScanCost, SourceNeed};
 use crate::stage::{Inputs, StageError};
 use crate::worker::chain;
 
@@ -39,9 +39,9 @@ impl Session<'_> {
     /// # Errors
     /// [`RunError`]: a place without a folder, a folder that cannot be read, a source node that fails.
     pub fn survey(&self) -> Result<Survey, RunError> {
-        let mut survey = Survey::default();
+        let (mut survey, mut looked) = (Survey::default(), Looked::default());
         for index in self.sources() {
-            self.look_through(index, &mut survey)?;
+            self.look_through(index, &mut survey, &mut looked)?;
             if let Err(error) = self.refresh(index, &survey, NO_RUN)? {
                 let node = self.workflow.graph[index].id.clone();
                 return Err(RunError::Source { node, chain: chain(&error), hint: error.hint() });
@@ -52,11 +52,11 @@ impl Session<'_> {
 
     /// The same inside a run, where a source node that fails is one of the failed nodes of the run.
     pub(super) fn survey_in_run(&self, options: &Options, run: i64) -> Result<Survey, RunError> {
-        let mut survey = Survey::default();
+        let (mut survey, mut looked) = (Survey::default(), options.looked.clone());
         for index in self.sources() {
             let node = &self.workflow.graph[index];
             let log = log_of(self.store, run, node);
-            match self.look_through(index, &mut survey) {
+            match self.look_through(index, &mut survey, &mut looked) {
                 Ok(()) => {}
                 Err(error @ (RunError::NoPlace { .. } | RunError::Scan { .. })) if options.keep_going => {
                     survey.failures.insert(index, failure(chain(&error), None, &log));
@@ -87,37 +87,30 @@ impl Session<'_> {
         self.workflow.order.iter().copied().filter(|index| !self.workflow.graph[*index].placed.sources().is_empty())
     }
 
-    fn look_through(&self, index: NodeIndex, survey: &mut Survey) -> Result<(), RunError> {
+    fn look_through(&self, index: NodeIndex, survey: &mut Survey, looked: &mut Looked) -> Result<(), RunError> {
         let node = &self.workflow.graph[index];
         let mut trees = BTreeMap::new();
         let mut digests = vec![];
         for need in node.placed.sources() {
-            let tree = self.scan(node, &need.place, &need.wants)?;
+            let tree = self.scan(node, &need, looked)?;
             digests.push((need.place.clone(), tree.digest()));
-            trees.insert(need.place, Arc::new(tree));
+            trees.insert(need.place, tree);
         }
         survey.digests.insert(index, digests);
         survey.trees.insert(index, trees);
         Ok(())
     }
 
-    pub(super) fn scan(
-        &self,
-        node: &Node,
-        place: &str,
-        wants: &(dyn Fn(&str) -> bool + Send + Sync),
-    ) -> Result<Listing, RunError> {
-        let root = self
-            .machine
-            .places
-            .0
-            .get(place)
-            .ok_or_else(|| RunError::NoPlace { node: node.id.clone(), place: place.to_owned() })?;
+    pub(super) fn scan(&self, node: &Node, need: &SourceNeed, looked: &mut Looked) -> Result<Arc<Listing>, RunError> {
+        let place = &need.place;
+        let root = self.machine.places.0.get(place);
+        let root = root.ok_or_else(|| RunError::NoPlace { node: node.id.clone(), place: place.clone() })?;
         let what = format!("{place} {} {}", node.kind.name, node.placed.params());
-        let scanned = scan(root, wants, &self.store.stat_cache(&what, root));
-        let (tree, cost) = scanned.map_err(|source| RunError::Scan { node: node.id.clone(), place: place.to_owned(), source })?;
-        let (files, read, bytes) = (cost.files, cost.read, cost.bytes);
-        self.progress.event(&Event::Scanned { node: node.id.clone(), files, read, bytes });
+        let scanned = looked.scan(root, &need.wants, self.store.stat_cache(&what, root));
+        let (tree, cost) = scanned.map_err(|source| RunError::Scan { node: node.id.clone(), place: place.clone(), source })?;
+        if let Some(ScanCost { files, read, bytes }) = cost {
+            self.progress.event(&Event::Scanned { node: node.id.clone(), files, read, bytes });
+        }
         Ok(tree)
     }
 
@@ -139,6 +132,7 @@ impl Session<'_> {
             inputs: Inputs::default(),
             artifacts: vec![],
             sources: survey.trees[&index].clone(),
+            just_looked: true,
             log: log_of(self.store, run, node),
             forced: false,
         };

@@ -170,6 +170,23 @@ impl Index {
         Some(Folder { bytes: self.bytes[self.entries..].get(start..end)?, first_child })
     }
 
+    /// A number for the versions of all files: their names, stats and contents, however long ago they were written.
+    pub(super) fn versions(&self) -> Digest {
+        let mut hasher = blake3::Hasher::new();
+        let mut waiting = vec![]; // many short runs of bytes would be several times slower
+        self.each(|path, known| {
+            waiting.extend((path.len() as u64).to_le_bytes());
+            waiting.extend(path.as_bytes());
+            waiting.extend(known.stat.to_bytes());
+            waiting.extend(known.digest.0);
+            if waiting.len() > 64 * 1024 {
+                hasher.update(&waiting);
+                waiting.clear();
+            }
+        });
+        Digest(*hasher.update(&waiting).finalize().as_bytes())
+    }
+
     /// Visits every file in order of its path.
     pub(super) fn each(&self, mut visit: impl FnMut(&str, &Known)) {
         let mut path = String::new();

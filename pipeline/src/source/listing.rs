@@ -1,5 +1,6 @@
 //! What a scan found.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
@@ -40,6 +41,23 @@ impl Listing {
             Arc::new(Tree { root: self.root.clone(), files })
         });
         Arc::clone(tree)
+    }
+
+    /// The first file that was written to, replaced, added or removed between this scan and a later one. It tells also of an
+    /// edit that was taken back, which the content does not.
+    pub(crate) fn first_touched(&self, later: &Self) -> Option<PathBuf> {
+        if self.index.is_same(&later.index) || self.index.versions() == later.index.versions() {
+            return None;
+        }
+        let versions = |index: &Index| {
+            let mut all = BTreeMap::new();
+            index.each(|path, known| _ = all.insert(path.to_owned(), (known.stat, known.digest)));
+            all
+        };
+        let (before, after) = (versions(&self.index), versions(&later.index));
+        let touched = before.iter().find(|(path, version)| after.get(*path) != Some(version));
+        let added = || after.iter().find(|(path, _)| !before.contains_key(*path));
+        touched.or_else(added).map(|(path, _)| self.root.join(path))
     }
 
     /// The first file whose content is not the same in another scan, if there is one.

@@ -5,7 +5,7 @@
 //! aside/                 artifacts that turned out to be damaged, for whoever wants to look at them
 //! scratch/<process>/     one folder per attempt; never reused
 //! resume/<fingerprint>/  what a long stage keeps to go on after being killed
-//! locks/<fingerprint>    kernel locks: one run at a time makes a fingerprint; gone when nobody makes it
+//! locks/                 files for locks of the kernel: who makes what (see `claim`), opens the store, collects
 //! stat/                  stat caches of outside trees
 //! logs/<run>/            logs of nodes
 //! traces.db              what is known of earlier executions (see [`crate::traces`])
@@ -16,9 +16,8 @@
 //! failure loses at most what was not settled.
 
 use std::collections::HashMap;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -30,12 +29,15 @@ use crate::source::TreeFile;
 use crate::stage::Stop;
 use crate::traces::{DbError, Known, Member, RunRow, Step, Trace, TraceId, Traces, damaged};
 
+mod claim;
 pub mod disk;
 pub mod house;
 mod publish;
 mod recall;
 mod settle;
 
+pub use claim::Claim;
+use claim::Claims;
 use disk::{Act, Disk, Watch};
 pub use recall::Recall;
 use settle::{Pending, Settler};
@@ -51,6 +53,7 @@ pub struct Store {
     found: Mutex<HashMap<Digest, TraceId>>,
     /// Until when an artifact of many files, which was looked at, need not be looked at again.
     looked_at: Mutex<HashMap<Digest, Instant>>,
+    claims: Arc<Claims>,
     session: Session,
     attempts: AtomicU64,
     /// The damaged database that opening set aside.
@@ -115,19 +118,6 @@ pub enum StoreError {
 const MANY_FILES: usize = 64;
 const REST: u32 = 100;
 
-/// Exclusive right to make one fingerprint; ends when dropped, or when the process ends however it ends.
-#[derive(Debug)]
-pub struct Claim {
-    _file: File,
-    path: PathBuf,
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path); // while it is still locked; whoever waits notices and makes a new one
-    }
-}
-
 /// The database, for one thread at a time.
 struct Database {
     root: PathBuf,
@@ -174,6 +164,7 @@ impl Store {
         let (traces, set_aside) = Traces::open(&database_path(&root)).map_err(database_error(&root))?;
         sweep(&root.join("scratch"));
         let session = Session::begin(&root.join("scratch"))?;
+        let claims = Claims::open(&root.join("locks"))?;
         let database = Arc::new(Database { root: root.clone(), traces: Mutex::new(traces) });
         let settler = Settler::new(root.clone(), disk.clone(), Arc::clone(&database));
         let attempts = AtomicU64::new(0);
@@ -185,6 +176,7 @@ impl Store {
             known: Mutex::default(),
             found: Mutex::default(),
             looked_at: Mutex::default(),
+            claims,
             session,
             attempts,
             set_aside,
@@ -218,7 +210,7 @@ impl Store {
     fn sweep_resume(&self) -> Result<(), StoreError> {
         for entry in fs::read_dir(self.root.join("resume")).into_iter().flatten().flatten() {
             let Some(fingerprint) = entry.file_name().to_str().and_then(Digest::parse) else { continue };
-            if self.lookup(fingerprint)?.is_some() && self.try_claim(fingerprint)?.is_some() {
+            if self.lookup(fingerprint)?.is_some() && self.claims.try_claim(fingerprint)?.is_some() {
                 let _ = fs::remove_dir_all(entry.path()); // what stays behind only takes room
             }
         }
@@ -287,28 +279,10 @@ impl Store {
     /// [`StoreError::Io`]
     pub fn claim(&self, fingerprint: Digest, stop: &Stop) -> Result<Option<Claim>, StoreError> {
         loop {
-            match self.try_claim(fingerprint)? {
+            match self.claims.try_claim(fingerprint)? {
                 Some(claim) => return Ok(Some(claim)),
                 None if stop.requested() => return Ok(None),
                 None => std::thread::sleep(Duration::from_millis(20)),
-            }
-        }
-    }
-
-    /// None while another run makes this fingerprint.
-    fn try_claim(&self, fingerprint: Digest) -> Result<Option<Claim>, StoreError> {
-        let path = self.root.join("locks").join(fingerprint.to_string());
-        loop {
-            let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(io_error("create", &path))?;
-            match file.try_lock() {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => return Ok(None),
-                Err(TryLockError::Error(source)) => return Err(io_error("lock", &path)(source)),
-            }
-            // Whoever held it before removed the file under this name; then this lock keeps nobody out.
-            let inode = |meta: fs::Metadata| (meta.dev(), meta.ino());
-            if fs::metadata(&path).ok().map(inode) == file.metadata().ok().map(inode) {
-                return Ok(Some(Claim { _file: file, path }));
             }
         }
     }

@@ -100,10 +100,12 @@ fn list(stage: &List, job: &Job) -> Result<(), StageError> {
     for (way, book) in job.places.0.iter().filter_map(|(place, book)| Some((place.strip_prefix("meanwhile ")?, book))) {
         meddle(way, book);
     }
-    for part in 0..stage.partitions {
-        let mine = tree.files.iter().filter(|file| part_of(&file.path, stage.partitions) == part);
-        let lines: String = mine.map(|file| format!("{} {}\n", file.digest, file.path)).collect();
-        write(job, &format!("parts/{part:05}/books.txt"), &lines)?;
+    let mut lists = vec![String::new(); stage.partitions as usize];
+    for file in &tree.files {
+        lists[part_of(&file.path, stage.partitions) as usize] += &format!("{} {}\n", file.digest, file.path);
+    }
+    for (part, lines) in lists.iter().enumerate() {
+        write(job, &format!("parts/{part:05}/books.txt"), lines)?;
     }
     let names: String = tree.files.iter().map(|file| format!("{}\n", file.path)).collect();
     write(job, "names.txt", &names)

@@ -13,7 +13,7 @@ use pipeline::memo::{self, Question};
 use pipeline::registry::Registry;
 use pipeline::run::{Machine, Options, Session};
 use pipeline::schedule::Pools;
-use pipeline::source::scan;
+use pipeline::source::{Looked, scan};
 use pipeline::spec::{Spec, parse};
 use pipeline::store::Store;
 use pipeline::{Places, Stop};
@@ -52,13 +52,14 @@ pub(crate) fn up(workflow: &str, store: &str, books: &str) -> Answer {
     let setting = Setting::new(workflow, store, books)?;
     let question = Question::new(&setting.spec.name, setting.spec.sources.digest(), &Settings::new(), &[], "toy");
     let Setting { store, registry, machine, .. } = &setting;
-    if let Some(standing) = memo::stand_still(&question, "", store, registry, machine, &Deaf)? {
+    let mut looked = Looked::default();
+    if let Some(standing) = memo::stand_still(&question, "", store, registry, machine, &Deaf, &mut looked)? {
         println!("{} nodes, none ran", standing.nodes);
         return Ok(true);
     }
     let workflow = setting.workflow(&[])?;
     let session = setting.session(&workflow);
-    let summary = session.run(&Options::default())?;
+    let summary = session.run(&Options { looked, ..Options::default() })?;
     let ran = summary.steps.iter().filter(|step| step.state == "ran").count();
     println!("{} nodes, {ran} ran", workflow.order.len());
     if summary.complete {

@@ -20,6 +20,7 @@ use pipeline::Stop;
 use pipeline::event::Progress;
 use pipeline::memo;
 use pipeline::run::Options;
+use pipeline::source::Looked;
 use pipeline::store::Store;
 use pipeline::store::house::Keep;
 
@@ -53,15 +54,16 @@ pub(crate) fn prepare(args: &PrepareArgs) -> Result<ExitCode> {
     let progress: Arc<dyn Progress> = console::pick_hours(args.quiet, args.json);
 
     let request = serde_json::to_string(&asking.request)?;
+    let (machine, mut looked) = (&asking.settings.machine, Looked::default());
     let still =
-        memo::stand_still(&asking.question(), &request, &asking.store, &asking.registry, &asking.settings.machine, &*progress)?;
+        memo::stand_still(&asking.question(), &request, &asking.store, &asking.registry, machine, &*progress, &mut looked)?;
     if still.is_some() && publish::again(&out, &asking.store)? {
         drop(progress);
         return tell(args, &out);
     }
     let opening = asking.open()?;
     let session = opening.session(Arc::clone(&progress), stop);
-    let options = Options { keep_going: true, request, ..Options::default() };
+    let options = Options { keep_going: true, request, looked, ..Options::default() };
     let summary = session.run(&options).map_err(with_hint)?;
     drop(progress);
     if !summary.complete {

@@ -10,6 +10,7 @@ use pipeline::Stop;
 use pipeline::event::Progress;
 use pipeline::memo::{self, End, Standing};
 use pipeline::run::Options;
+use pipeline::source::Looked;
 use pipeline::store::Store;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -31,11 +32,12 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     listen_for_signals(&stop)?;
     let stop = args.time_limit.map_or_else(|| stop.clone(), |limit| stop.until(Instant::now() + limit));
     let progress: Arc<dyn Progress> = console::pick(args.quiet, args.json);
+    let mut looked = Looked::default();
     if args.choice.force.is_empty()
         && args.choice.only.is_empty()
         && args.timeline.is_none()
         && !args.dry_run
-        && let Some(standing) = stand_still(&asking, &*progress)?
+        && let Some(standing) = stand_still(&asking, &*progress, &mut looked)?
     {
         drop(progress);
         return show_results(args, &asking.question().workflow, &standing.ends, &asking.settings, &asking.store);
@@ -47,6 +49,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
         forced: opening.find(&args.choice.force, "--force")?,
         only: opening.find(&args.choice.only, "--only")?,
         request: serde_json::to_string(&opening.request)?,
+        looked,
         ..Options::default()
     };
     if args.dry_run {
@@ -80,10 +83,10 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
 }
 
 /// Answers at once when nothing has changed since a run that ended complete.
-fn stand_still(asking: &Asking, progress: &dyn Progress) -> Result<Option<Standing>> {
+fn stand_still(asking: &Asking, progress: &dyn Progress, looked: &mut Looked) -> Result<Option<Standing>> {
     let (store, machine) = (&asking.store, &asking.settings.machine);
     let request = serde_json::to_string(&asking.request)?;
-    Ok(memo::stand_still(&asking.question(), &request, store, &asking.registry, machine, progress)?)
+    Ok(memo::stand_still(&asking.question(), &request, store, &asking.registry, machine, progress, looked)?)
 }
 
 fn show_results(args: &RunArgs, workflow: &str, ends: &[End], settings: &Settings, store: &Store) -> Result<ExitCode> {
