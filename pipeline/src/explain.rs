@@ -37,6 +37,11 @@ pub enum Fate {
     Run(Reason),
     /// It will run if one of these changes.
     RunIf(Vec<String>),
+    /// It cannot run, since this source failed: itself, or one that it depends on.
+    Blocked {
+        /// The source.
+        by: String,
+    },
     /// It is up to date, and last ran because of what follows.
     LastRan,
     /// It is up to date and ran only once.
@@ -172,6 +177,7 @@ impl Walk<'_> {
         let fate = match verdict {
             Some(Verdict::Run(reason)) => Fate::Run(reason.clone()),
             Some(Verdict::RunIf(open)) => Fate::RunIf(open.iter().map(|from| self.workflow.graph[*from].id.clone()).collect()),
+            Some(Verdict::Blocked { by }) => Fate::Blocked { by: self.workflow.graph[*by].id.clone() },
             Some(Verdict::Reuse { .. }) | None => return self.last_run(node, depth),
         };
         let mut explanation = Explanation { fate, ..bare(self.workflow, node) };

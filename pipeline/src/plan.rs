@@ -28,6 +28,11 @@ pub enum Verdict {
     Run(Reason),
     /// It runs if one of these nodes gives other bytes than before.
     RunIf(Vec<NodeIndex>),
+    /// It cannot run, since this source cannot be looked through or brought up to date: itself, or one that it depends on.
+    Blocked {
+        /// The source.
+        by: NodeIndex,
+    },
 }
 
 /// Why a node runs.
@@ -116,7 +121,7 @@ fn particulars(node: &Node, sources: Option<&Vec<(String, Digest)>>) -> Manifest
     manifest
 }
 
-/// Plans a workflow. Nodes in `forced` run whatever is remembered.
+/// Plans a workflow. Nodes in `forced` run whatever is remembered; sources in `failed` block what depends on them.
 ///
 /// # Errors
 /// [`StoreError`] when what is remembered cannot be read.
@@ -124,17 +129,24 @@ fn particulars(node: &Node, sources: Option<&Vec<(String, Digest)>>) -> Manifest
 pub fn plan(
     workflow: &Workflow,
     sources: &SourceDigests,
+    failed: &HashSet<NodeIndex>,
     forced: &HashSet<NodeIndex>,
     memory: &impl Memory,
 ) -> Result<Plan, StoreError> {
-    let mut planning = Planning { workflow, memory, artifacts: vec![None; workflow.graph.node_count()], coming: HashSet::new() };
+    let count = workflow.graph.node_count();
+    let (artifacts, blocked) = (vec![None; count], vec![None; count]);
+    let mut planning = Planning { workflow, memory, artifacts, blocked, coming: HashSet::new() };
     // Stages that are placed once serve many nodes, and writing down their parameters is the dearest part of a plan.
     let mut recipes: HashMap<*const (), Manifest> = HashMap::new();
     let mut verdicts = Vec::with_capacity(workflow.order.len());
     for index in &workflow.order {
         let node = &workflow.graph[*index];
         let recipe = recipes.entry(Arc::as_ptr(&node.placed).cast()).or_insert_with(|| recipe_of(node));
-        let verdict = if forced.contains(index) {
+        let by = if failed.contains(index) { Some(*index) } else { planning.blocked_by(node) };
+        planning.blocked[index.index()] = by;
+        let verdict = if let Some(by) = by {
+            Verdict::Blocked { by }
+        } else if forced.contains(index) {
             Verdict::Run(Reason::Forced)
         } else {
             planning.decide(node, recipe, particulars(node, sources.get(index)))?
@@ -153,6 +165,8 @@ struct Planning<'a, M> {
     memory: &'a M,
     /// What is known to be there, by node.
     artifacts: Vec<Option<Digest>>,
+    /// The source that blocks a node, by node.
+    blocked: Vec<Option<NodeIndex>>,
     /// What this plan makes already.
     coming: HashSet<Digest>,
 }
@@ -184,6 +198,10 @@ impl<M: Memory> Planning<'_, M> {
             return Ok(Verdict::RunIf(vec![])); // another node of this plan makes the same
         }
         Ok(Verdict::Run(self.reason(node, &join(recipe, &more), Inputs::Known)?))
+    }
+
+    fn blocked_by(&self, node: &Node) -> Option<NodeIndex> {
+        node.inputs.iter().find_map(|edge| self.blocked[edge.from.index()])
     }
 
     /// The producers of a node's inputs whose artifacts are not known yet.

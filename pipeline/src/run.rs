@@ -129,7 +129,7 @@ pub enum RunError {
         #[source]
         source: ScanError,
     },
-    /// A source node failed while planning without a run.
+    /// A source node failed while the sources were looked through.
     #[error("`{node}` failed")]
     Source {
         /// The node.
@@ -180,7 +180,8 @@ impl Session<'_> {
     /// # Errors
     /// [`StoreError`]
     pub fn plan(&self, survey: &Survey, forced: &HashSet<NodeIndex>) -> Result<Plan, StoreError> {
-        self.store.recall(|recall| plan(self.workflow, &survey.digests, forced, recall))
+        self.store
+            .recall(|recall| plan(self.workflow, &survey.digests, &survey.failures.keys().copied().collect(), forced, recall))
     }
 
     /// Looks through the outside trees, plans, and runs what must run.

@@ -1,5 +1,5 @@
 //! The `sure` command line. Only this crate prints: results go to standard output, everything else to standard error.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the program that talks to people")]
+#![allow(clippy::print_stdout, reason = "this is the program that talks to people")]
 
 mod artifacts;
 mod cli;
@@ -19,7 +19,7 @@ use clap::Parser;
 use crate::cli::{Cli, Command};
 
 fn main() -> ExitCode {
-    end_quietly_when_the_reader_leaves();
+    end_without_panic_when_output_fails();
     let cli = Cli::parse();
     let outcome = match &cli.command {
         Command::Run(args) => commands::run::run(args),
@@ -54,14 +54,19 @@ fn main() -> ExitCode {
     })
 }
 
-/// `println!` panics when whoever reads our output has closed it, as `sure corpus list | head` does.
-fn end_quietly_when_the_reader_leaves() {
+/// `println!` panics when its line cannot be written: because whoever reads our output has seen enough (`sure corpus list | head`),
+/// which is no error, or because it goes to a file on a full disk.
+fn end_without_panic_when_output_fails() {
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         let text = info.payload().downcast_ref::<String>().map_or("", String::as_str);
-        if text.starts_with("failed printing to stdout") && text.contains("Broken pipe") {
-            std::process::exit(0);
+        match text.strip_prefix("failed printing to stdout: ") {
+            Some(cause) if cause.contains("Broken pipe") => std::process::exit(0),
+            Some(cause) => {
+                console::say!("error: cannot write to standard output: {cause}");
+                std::process::exit(2)
+            }
+            None => default(info),
         }
-        default(info);
     }));
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -21,9 +22,10 @@ use pipeline::{Places, Stop};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::{Place, Target};
+use crate::console::say;
 use crate::library;
 use crate::overrides;
-use crate::problem::problem;
+use crate::problem::{problem, show};
 use crate::settings::Settings;
 use crate::stages::registry;
 
@@ -79,7 +81,7 @@ impl Asking {
         let registry = registry(&settings.worker);
         let store = Store::open(&settings.store)?;
         if let Some(aside) = &store.set_aside {
-            eprintln!(
+            say!(
                 "warning: the store's database was damaged or is of another version; it is set aside as `{}`, and what it knew runs again",
                 aside.display()
             );
@@ -92,6 +94,15 @@ impl Asking {
         Question::new(&self.spec.name, self.spec.sources.digest(), &self.request.set, &self.request.targets, &program())
     }
 
+    /// Asks for a node and what it depends on, and no more: that is all an explanation needs. When no stage has such a name it asks
+    /// for everything, so that whoever looks for the node can say which names are near.
+    fn only(mut self, node: &str) -> Self {
+        let stage = node.split(['[', '#']).next().unwrap_or(node);
+        let is_known = self.spec.stages.iter().any(|known| known.name.value == stage);
+        self.request.targets = if is_known { vec![node.to_owned()] } else { vec![] };
+        self
+    }
+
     /// Builds the graph.
     pub(crate) fn open(self) -> Result<Opening> {
         let question = self.question();
@@ -100,6 +111,25 @@ impl Asking {
         let workflow = build(&spec, &registry, &axes, &request.targets)?;
         Ok(Opening { settings, workflow, store, request, question })
     }
+}
+
+/// The workflow of an earlier run, set as it was then.
+fn as_in(run: &RunRow, place: &Place) -> Result<Asking> {
+    let last: Request =
+        serde_json::from_str(&run.request).with_context(|| format!("the record of run {} cannot be read", run.id))?;
+    let mut place = place.clone();
+    for (name, path) in &last.corpora.0 {
+        if !place.corpus.iter().any(|(given, _)| given == name) {
+            place.corpus.push((name.clone(), path.display().to_string()));
+        }
+    }
+    for (name, values) in &last.set {
+        if !place.set.iter().any(|(given, _)| given == name) {
+            place.set.push((name.clone(), values.join(",")));
+        }
+    }
+    let target = Target { workflow: last.workflow, targets: vec![], place };
+    Asking::new(&target)
 }
 
 /// `keyword_spotting:train[seed=1]` as workflow and target. A colon inside brackets is part of a value.
@@ -120,11 +150,11 @@ impl Opening {
         Asking::new(target)?.open()
     }
 
-    /// Opens the workflow of a node: the one it names, else that of the last run, set as it was then.
+    /// Opens the workflow of a node, as far as the node needs it: the one it names, else that of the last run, set as it was then.
     pub(crate) fn of_node(node: &str, place: &Place) -> Result<(Self, String)> {
         if let (workflow, Some(node)) = workflow_and_target(node) {
             let target = Target { workflow: workflow.to_owned(), targets: vec![], place: place.clone() };
-            return Ok((Self::new(&target)?, node.to_owned()));
+            return Ok((Asking::new(&target)?.only(node).open()?, node.to_owned()));
         }
         let settings = Settings::load(&place.machine, &place.corpus)?;
         let store = Store::open(&settings.store)?;
@@ -135,26 +165,17 @@ impl Opening {
             ));
         };
         drop(store);
-        Self::as_in(&last, place).map(|opening| (opening, node.to_owned()))
+        Ok((as_in(&last, place)?.only(node).open()?, node.to_owned()))
     }
 
     /// Opens the workflow of an earlier run, all of it, set as it was then.
     pub(crate) fn as_in(run: &RunRow, place: &Place) -> Result<Self> {
-        let last: Request =
-            serde_json::from_str(&run.request).with_context(|| format!("the record of run {} cannot be read", run.id))?;
-        let mut place = place.clone();
-        for (name, path) in &last.corpora.0 {
-            if !place.corpus.iter().any(|(given, _)| given == name) {
-                place.corpus.push((name.clone(), path.display().to_string()));
-            }
-        }
-        for (name, values) in &last.set {
-            if !place.set.iter().any(|(given, _)| given == name) {
-                place.set.push((name.clone(), values.join(",")));
-            }
-        }
-        let target = Target { workflow: last.workflow, targets: vec![], place };
-        Self::new(&target)
+        as_in(run, place)?.open()
+    }
+
+    /// The same, as far as a node needs it.
+    pub(crate) fn of_node_in(node: &str, run: &RunRow, place: &Place) -> Result<Self> {
+        as_in(run, place)?.only(node).open()
     }
 
     /// The nodes that patterns name; a pattern without any is a mistake. `option` is how it was given.
@@ -176,9 +197,20 @@ impl Opening {
     }
 }
 
-/// Looks through the sources, with hints for what may be wrong.
+/// Looks through the sources; fails when one of them does, with a hint for what may be wrong.
 pub(crate) fn survey(session: &Session<'_>) -> Result<Survey> {
-    session.survey().map_err(with_hint)
+    session.survey().and_then(Survey::complete).map_err(with_hint)
+}
+
+/// Looks through the sources. Those that fail are told of on standard error, and block what depends on them.
+pub(crate) fn survey_what_can(session: &Session<'_>) -> Result<(Survey, ExitCode)> {
+    let mut survey = session.survey().map_err(with_hint)?;
+    let errors = std::mem::take(&mut survey.errors);
+    let code = if errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    for (_, error) in errors {
+        show(&with_hint(error));
+    }
+    Ok((survey, code))
 }
 
 /// What keeps a workflow from being planned or run, with what to do about it.

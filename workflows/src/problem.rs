@@ -1,5 +1,6 @@
 //! Errors as people see them: what is wrong, why, and what to do.
 
+use crate::console::say;
 use std::fmt;
 
 /// An error with a hint.
@@ -24,16 +25,16 @@ pub(crate) fn problem(message: impl Into<String>, hint: impl Into<String>) -> an
 
 /// Prints an error with its causes and its hint.
 pub(crate) fn show(error: &anyhow::Error) {
-    eprintln!("{} {error}", console::style("error:").for_stderr().red().bold());
+    say!("{} {error}", console::style("error:").for_stderr().red().bold());
     let mut last = error.to_string();
     for cause in error.chain().skip(1) {
         let text = cause.to_string();
         if text != last {
-            eprintln!("  because: {text}");
+            say!("  because: {text}");
         }
         last = text;
     }
     if let Some(hint) = error.chain().find_map(|cause| cause.downcast_ref::<Problem>()).map(|problem| &problem.hint) {
-        eprintln!("  hint: {hint}");
+        say!("  hint: {hint}");
     }
 }

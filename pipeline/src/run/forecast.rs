@@ -44,7 +44,7 @@ impl Session<'_> {
         let secs = durations(self)?;
         let mut runs = vec![false; secs.len()];
         for (node, verdict) in &plan.verdicts {
-            runs[node.index()] = !matches!(verdict, Verdict::Reuse { .. });
+            runs[node.index()] = matches!(verdict, Verdict::Run(_) | Verdict::RunIf(_));
         }
         let expected =
             expected_secs(self.workflow, &self.machine.pools, |node| secs[node.index()].filter(|_| runs[node.index()]));

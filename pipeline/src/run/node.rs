@@ -26,8 +26,8 @@ pub(super) struct Task {
     pub(super) node: NodeIndex,
     pub(super) manifest: Manifest,
     pub(super) inputs: Inputs,
-    /// The artifacts that the inputs are parts of.
-    pub(super) artifacts: Vec<Digest>,
+    /// The artifacts that the inputs are parts of, and these parts.
+    pub(super) artifacts: Vec<(Digest, Option<Arc<str>>)>,
     pub(super) sources: Trees,
     /// Whether these were looked through right now, not when the run began.
     pub(super) just_looked: bool,
@@ -71,8 +71,8 @@ impl Session<'_> {
         match ended {
             Err(StageError::Stopped) | Ok(_) => ended.unwrap_or_else(End::Failed),
             // A body whose input vanished is not to blame for its failure.
-            Err(error) => match task.artifacts.iter().find(|artifact| !self.store.has(**artifact)) {
-                Some(gone) => End::Damaged(*gone),
+            Err(error) => match task.artifacts.iter().find(|(artifact, _)| !self.store.has(*artifact)) {
+                Some((gone, _)) => End::Damaged(*gone),
                 None => End::Failed(error),
             },
         }
@@ -89,8 +89,8 @@ impl Session<'_> {
         {
             return Ok(End::Found(fingerprint, artifact)); // another run made it since the plan
         }
-        for artifact in &task.artifacts {
-            if !self.store.usable(*artifact).map_err(store_trouble)? {
+        for (artifact, part) in &task.artifacts {
+            if !self.store.usable(*artifact, part.as_deref()).map_err(store_trouble)? {
                 return Ok(End::Damaged(*artifact));
             }
         }

@@ -63,9 +63,9 @@ impl Session<'_> {
             let path = if let Some(part) = &edge.part { folder.join(&**part) } else { folder };
             let input = Input { path, point: edge.point.to_map(), partition: edge.partition };
             inputs.0.entry(edge.slot.to_string()).or_default().push(input);
-            artifacts.push(artifact);
+            artifacts.push((artifact, edge.part.clone()));
         }
-        artifacts.sort_unstable_by_key(|artifact| artifact.0);
+        artifacts.sort_unstable();
         artifacts.dedup();
         let sources = survey.trees.get(&index).cloned().unwrap_or_default();
         let log = ledger.log_folder()?.join(log_name(&node.id));

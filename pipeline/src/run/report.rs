@@ -185,7 +185,7 @@ fn last_lines(log: &Path) -> Vec<String> {
 pub(super) fn why(verdict: &Verdict) -> Option<String> {
     use crate::plan::Reason;
     match verdict {
-        Verdict::Reuse { .. } => None,
+        Verdict::Reuse { .. } | Verdict::Blocked { .. } => None,
         Verdict::Run(Reason::New) => Some("new".to_owned()),
         Verdict::Run(Reason::Gone) => Some("its artifact was gone".to_owned()),
         Verdict::Run(Reason::Forced) => Some("forced".to_owned()),

@@ -23,10 +23,22 @@ pub struct Survey {
     /// Their digests, for planning.
     pub digests: SourceDigests,
     pub(super) trees: HashMap<NodeIndex, Trees>,
-    /// What became of source nodes that could not be brought up to date.
+    /// The source nodes that could not be looked through or brought up to date, and why; all that depends on them is blocked.
+    pub errors: Vec<(NodeIndex, RunError)>,
+    /// What became of these.
     pub(super) failures: HashMap<NodeIndex, Outcome>,
     /// Source nodes that ran, and how that went.
     pub(super) made: Vec<(NodeIndex, Tried)>,
+}
+
+impl Survey {
+    /// The first error, if there is one: for whoever needs to know of all sources.
+    ///
+    /// # Errors
+    /// [`RunError`]
+    pub fn complete(mut self) -> Result<Self, RunError> {
+        if self.errors.is_empty() { Ok(self) } else { Err(self.errors.swap_remove(0).1) }
+    }
 }
 
 /// The outside trees of a node, by place.
@@ -34,23 +46,16 @@ pub(super) type Trees = BTreeMap<String, Arc<Listing>>;
 
 impl Session<'_> {
     /// Looks through the outside trees and brings the source nodes up to date, so that a plan knows what changed. A run does
-    /// this by itself.
+    /// this by itself. A source that fails is left to the plan, where it blocks what depends on it.
     ///
     /// # Errors
-    /// [`RunError`]: a place without a folder, a folder that cannot be read, a source node that fails.
+    /// [`RunError::Store`]
     pub fn survey(&self) -> Result<Survey, RunError> {
-        let (mut survey, mut looked) = (Survey::default(), Looked::default());
-        for index in self.sources() {
-            self.look_through(index, &mut survey, &mut looked)?;
-            if let Err(error) = self.refresh(index, &survey, NO_RUN)? {
-                let node = self.workflow.graph[index].id.clone();
-                return Err(RunError::Source { node, chain: chain(&error), hint: error.hint() });
-            }
-        }
-        Ok(survey)
+        self.survey_in_run(&Options { keep_going: true, ..Options::default() }, NO_RUN)
     }
 
-    /// The same inside a run, where a source node that fails is one of the failed nodes of the run.
+    /// The same inside a run. One that does not keep going ends at the first source that cannot be looked through, and looks no
+    /// further after one that fails.
     pub(super) fn survey_in_run(&self, options: &Options, run: i64) -> Result<Survey, RunError> {
         let (mut survey, mut looked) = (Survey::default(), options.looked.clone());
         for index in self.sources() {
@@ -60,6 +65,7 @@ impl Session<'_> {
                 Ok(()) => {}
                 Err(error @ (RunError::NoPlace { .. } | RunError::Scan { .. })) if options.keep_going => {
                     survey.failures.insert(index, failure(chain(&error), None, &log));
+                    survey.errors.push((index, error));
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -75,6 +81,8 @@ impl Session<'_> {
                     continue; // it is tried again when its turn comes
                 }
                 survey.failures.insert(index, outcome_of(&error, &log));
+                let source = RunError::Source { node: node.id.clone(), chain: chain(&error), hint: error.hint() };
+                survey.errors.push((index, source));
                 if !options.keep_going {
                     break;
                 }

@@ -21,7 +21,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::Digest;
 use crate::plan::Parts;
@@ -39,6 +39,7 @@ mod settle;
 pub use claim::Claim;
 use claim::Claims;
 use disk::{Act, Disk, Watch};
+use publish::Look;
 pub use recall::Recall;
 use settle::{Pending, Settler};
 
@@ -51,8 +52,8 @@ pub struct Store {
     known: Mutex<HashMap<Digest, Arc<Known>>>,
     /// The traces of fingerprints that were looked up.
     found: Mutex<HashMap<Digest, TraceId>>,
-    /// Until when an artifact of many files, which was looked at, need not be looked at again.
-    looked_at: Mutex<HashMap<Digest, Instant>>,
+    /// What the files of artifacts of many files looked like when they were known to be sound.
+    looked_at: Mutex<HashMap<Digest, Arc<Vec<Look>>>>,
     claims: Arc<Claims>,
     session: Session,
     attempts: AtomicU64,
@@ -113,10 +114,9 @@ pub enum StoreError {
 }
 
 /// To look at each file of an artifact before each use would cost the square of their number where every part of a corpus is
-/// used by a node of its own. Artifacts with more files than this are trusted for a while after a look: [`REST`] times as long as
-/// the look took, so that looking takes a hundredth of the time at most.
+/// used by a node of its own. So of artifacts with more files than this, all are looked at before the first use in a process, and
+/// then those of the part that is used.
 const MANY_FILES: usize = 64;
-const REST: u32 = 100;
 
 /// The database, for one thread at a time.
 struct Database {
@@ -287,11 +287,12 @@ impl Store {
         }
     }
 
-    /// Whether an artifact may be read by a stage. One that is damaged is set aside, so that its producer runs again.
+    /// Whether an artifact, or a part of it, may be read by a stage. One that is damaged is set aside, so that its producer runs
+    /// again.
     ///
     /// # Errors
     /// [`StoreError`]
-    pub fn usable(&self, artifact: Digest) -> Result<bool, StoreError> {
+    pub fn usable(&self, artifact: Digest, part: Option<&str>) -> Result<bool, StoreError> {
         let known = match self.known(artifact) {
             Ok(known) => known,
             Err(StoreError::Gone { .. }) => {
@@ -301,15 +302,20 @@ impl Store {
             Err(error) => return Err(error),
         };
         let path = self.path(artifact);
-        let now = Instant::now();
         let looked_at = || self.looked_at.lock().expect("no holder of this lock panics");
-        if looked_at().get(&artifact).is_some_and(|until| now < *until) && path.is_dir() {
-            return Ok(true);
+        let before = looked_at().get(&artifact).cloned();
+        if let Some(before) = before {
+            let places = publish::places_of(&known.files, part);
+            if publish::looks(&path, &known.files[places.clone()]).is_some_and(|now| now == before[places]) {
+                return Ok(true);
+            }
+            looked_at().remove(&artifact);
         }
-        let stamp = publish::stamp(&path, &known.files);
+        let looks = publish::looks(&path, &known.files);
+        let stamp = looks.as_deref().map(publish::stamp_of);
         if stamp == Some(known.stamp) {
-            if known.files.len() > MANY_FILES {
-                looked_at().insert(artifact, now + now.elapsed() * REST);
+            if let Some(looks) = looks.filter(|looks| looks.len() > MANY_FILES) {
+                looked_at().insert(artifact, Arc::new(looks));
             }
             return Ok(true);
         }
@@ -357,7 +363,7 @@ impl Store {
         let sealed = publish::seal(attempt, &self.disk)?;
         let artifact = publish::digest_of(&sealed.known.files);
         let target = self.path(artifact);
-        if target.is_dir() && self.usable(artifact)? {
+        if target.is_dir() && self.usable(artifact, None)? {
             return Ok(artifact);
         }
         let parent = target.parent().expect("objects lie in folders");

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -79,15 +80,38 @@ pub(super) fn insides(target: &Path, sealed: &Sealed) -> Vec<PathBuf> {
 
 /// What files look like from outside, in one number: it changes with every write to one of them. None when one is missing.
 pub(super) fn stamp(root: &Path, files: &[TreeFile]) -> Option<u32> {
-    let mut hasher = blake3::Hasher::new();
-    for file in files {
+    looks(root, files).map(|looks| stamp_of(&looks))
+}
+
+/// What a file looks like from outside: inode, size, and the times of the last change of content and of the inode.
+pub(super) type Look = [i64; 6];
+
+/// What each file looks like. None when one is missing.
+pub(super) fn looks(root: &Path, files: &[TreeFile]) -> Option<Vec<Look>> {
+    let look = |file: &TreeFile| {
         let meta = fs::symlink_metadata(root.join(&file.path)).ok().filter(fs::Metadata::is_file)?;
-        for number in [meta.ino() as i64, meta.len() as i64, meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()] {
-            hasher.update(&number.to_le_bytes());
-        }
+        Some([meta.ino() as i64, meta.len() as i64, meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()])
+    };
+    files.iter().map(look).collect()
+}
+
+/// All looks in one number.
+pub(super) fn stamp_of(looks: &[Look]) -> u32 {
+    let bytes: Vec<u8> = looks.as_flattened().iter().flat_map(|number| number.to_le_bytes()).collect();
+    let (first, _) = Digest::of(&bytes).0.split_first_chunk::<4>().map(|(first, rest)| (*first, rest.len())).unwrap_or_default();
+    u32::from_le_bytes(first)
+}
+
+/// Where the files of a part of an artifact stand among all of its files.
+pub(super) fn places_of(files: &[TreeFile], part: Option<&str>) -> Range<usize> {
+    let Some(part) = part else { return 0..files.len() };
+    if let Ok(at) = files.binary_search_by(|file| file.path.as_str().cmp(part)) {
+        return at..at + 1;
     }
-    let (first, _) = hasher.finalize().as_bytes().split_first_chunk::<4>().map(|(first, rest)| (*first, rest.len()))?;
-    Some(u32::from_le_bytes(first))
+    let folder = format!("{part}/");
+    let first = files.partition_point(|file| file.path < folder); // files are sorted, so those of a folder stand together
+    let count = files[first..].iter().take_while(|file| file.path.starts_with(&folder)).count();
+    first..first + count
 }
 
 /// Whether all files have the content they should have.

@@ -56,7 +56,8 @@ fn chain(length: usize, first: &str) -> String {
 
 /// Plans it, then goes through the schedule as a run does.
 fn go_through(workflow: &Workflow) {
-    let counts = |everything| plan(workflow, &HashMap::new(), &HashSet::new(), &Dream { everything }).unwrap().counts();
+    let counts =
+        |everything| plan(workflow, &HashMap::new(), &HashSet::new(), &HashSet::new(), &Dream { everything }).unwrap().counts();
     let all = workflow.order.len();
     assert_eq!((counts(true), counts(false)), ((all, 0, 0), (0, all, 0)));
     schedule_all(workflow);

@@ -1,5 +1,6 @@
 //! Stages that fail, and requests to stop.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 use std::sync::Once;
@@ -8,7 +9,8 @@ use std::time::Duration;
 use insta::assert_snapshot;
 use pipeline::Stop;
 use pipeline::event::{Event, Outcome};
-use pipeline::run::RunError;
+use pipeline::explain::{Fate, explain};
+use pipeline::run::{RunError, Session};
 
 use crate::house::{BOOKS, Ended, House, book_of, scratch, slow};
 use crate::stages::meddle;
@@ -211,6 +213,27 @@ fn source_that_cannot_be_scanned_ends_a_run_unless_it_keeps_going() {
     let ended = house.run(&text);
     assert_eq!((ended.ran().as_str(), ended.nodes("failed")), ("other", vec!["list".to_owned()]));
     assert_eq!(ended.failure("list").0, [error.to_string()]);
+}
+
+#[test]
+fn source_that_fails_while_planning_blocks_only_what_depends_on_it() {
+    let text = format!("{BOOKS}[stages.other]\nrun = \"toy.text\"\ntext = \"x\"\n");
+    let blocked = "blocked count#0\nblocked count#1\nblocked count#2\nblocked count#3\nblocked list\nblocked names\nblocked sum";
+    let mut house = House::with_books();
+    let book = house.path("books").join(book_of(1, 1));
+    house.places.insert("meanwhile remove".to_owned(), book);
+    assert_eq!(house.plan(&text), format!("{blocked}\nrun other"), "it cannot be brought up to date");
+    house.places.remove("books");
+    assert_eq!(house.plan(&text), format!("{blocked}\nrun other"), "it cannot be looked through");
+
+    let (workflow, machine) = (house.workflow(&text), house.machine());
+    let progress = std::sync::Arc::new(pipeline::event::Deaf);
+    let session = Session { workflow: &workflow, store: house.store(), machine: &machine, progress, stop: Stop::default() };
+    let survey = session.survey().unwrap();
+    let plan = session.plan(&survey, &HashSet::new()).unwrap();
+    let sum = explain(&workflow, &plan, workflow.find("sum")[0], session.store).unwrap();
+    assert_eq!(sum.fate, Fate::Blocked { by: "list".to_owned() });
+    assert_eq!(survey.complete().unwrap_err().to_string(), "`list` needs `books`, and no folder is set for it");
 }
 
 /// Every edit has the size of the text before and follows it within the same tick of many file systems.

@@ -166,6 +166,7 @@ fn step(house: &mut House, seen: &mut Traces, model: &Model, change: Option<&Cha
             Verdict::Run(Reason::Gone) if ran.iter().any(|other| ended.artifacts[other] == ended.artifacts[id]) => true,
             Verdict::Run(_) => ran.contains(id) || made.contains(&fingerprint(id)), // another made the same
             Verdict::RunIf(_) => true,
+            Verdict::Blocked { .. } => false,
         };
         assert!(honest, "{id}: planned {}, ran {ran:?}\n{}", word(verdict), model.toml());
     }

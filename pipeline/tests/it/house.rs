@@ -252,6 +252,7 @@ pub(crate) fn word(verdict: &Verdict) -> &'static str {
         Verdict::Reuse { .. } => "reuse",
         Verdict::Run(_) => "run",
         Verdict::RunIf(_) => "maybe",
+        Verdict::Blocked { .. } => "blocked",
     }
 }
 

@@ -6,11 +6,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use pipeline::Digest;
+use pipeline::event::Event;
 use pipeline::store::Store;
 use pipeline::store::house::{Keep, Victim};
 use pipeline::traces::TraceId;
 
 use crate::house::{BOOKS, Ended, House};
+use crate::stages::part_of;
 
 /// Keeps what the last run ended with, and nothing because of its age.
 fn last_run() -> Keep {
@@ -144,10 +146,39 @@ fn damage_is_noticed_on_use() {
     spoil(&mut house, &first, "sum", "text.txt");
     let (sum, names): (Digest, Digest) = (first.artifacts["sum"], first.artifacts["names"]);
     house.close();
-    assert!(house.store().usable(names).unwrap());
-    assert!(!house.store().usable(sum).unwrap());
+    assert!(house.store().usable(names, None).unwrap());
+    assert!(!house.store().usable(sum, None).unwrap());
     assert!(!house.store().has(sum));
     assert_eq!(fs::read_dir(house.path("store/aside")).unwrap().count(), 1);
+}
+
+/// Of an artifact with so many files only those of the part that a node reads are looked at before each use.
+#[test]
+fn damage_to_a_part_of_a_large_artifact_in_the_middle_of_a_run_is_noticed_by_the_node_that_reads_it() {
+    let text = BOOKS.replace("partitions = 4", "partitions = 100").replace("min_length = 1", "min_length = \"{min}\"");
+    let text = text.replace("[stages.list]", "[settings]\nmin = 1\n[stages.list]");
+    let mut undisturbed = House::with_books().set("min", &["2"]);
+    let expected = undisturbed.run(&text);
+    let mut house = House::with_books();
+    house.cpu = 1;
+    let first = house.run(&text);
+    let mut house = house.set("min", &["2"]);
+    let books = fs::read_dir(house.path("books")).unwrap().map(|book| book.unwrap().file_name().into_string().unwrap());
+    let last = books.map(|book| part_of(&book, 100)).max().unwrap();
+    let path = house.store().path(first.artifacts["list"]).join(format!("parts/{last:05}/books.txt"));
+    assert_ne!(fs::read(&path).unwrap(), b"");
+    let spoilt = std::sync::atomic::AtomicBool::new(false);
+    let again = house.run_with(&text, move |event| {
+        let done = matches!(event, Event::NodeFinished { node, .. } if node == "count#0");
+        if done && !spoilt.swap(true, std::sync::atomic::Ordering::SeqCst) {
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+            fs::write(&path, "").unwrap(); // no books: a count of 0 would be recorded
+        }
+    });
+    assert!(again.summary.complete && again.nodes("ran").contains(&"list".to_owned()), "{}", again.ran());
+    assert_eq!(again.artifacts, expected.artifacts);
+    assert_eq!(fs::read_dir(house.path("store/aside")).unwrap().count(), 1);
+    assert_eq!(house.store().verify(true, &|_| {}).unwrap(), []);
 }
 
 #[test]
@@ -159,9 +190,9 @@ fn touched_artifacts_are_read_once_and_stay() {
     fs::remove_file(&path).unwrap();
     fs::write(&path, text).unwrap(); // another file with the same content, as a copy of the store would have
     house.close();
-    assert!(house.store().usable(first.artifacts["sum"]).unwrap());
+    assert!(house.store().usable(first.artifacts["sum"], None).unwrap());
     house.close();
-    assert!(house.store().usable(first.artifacts["sum"]).unwrap());
+    assert!(house.store().usable(first.artifacts["sum"], None).unwrap());
 }
 
 #[test]

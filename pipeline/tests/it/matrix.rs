@@ -146,9 +146,7 @@ fn patterns_match_names_points_and_partitions() {
     check_pattern("*[seed=2]#1", "count[seed=2]#1", true);
 }
 
-#[test]
-fn each_follows_each_and_a_whole_artifact_reaches_every_partition() {
-    let text = r#"
+const PARTS: &str = r#"
 [workflow]
 name = "parts"
 [matrix]
@@ -171,7 +169,10 @@ run = "toy.join"
 gather = ["min"]
 inputs.texts = "again/text.txt"
 "#;
-    assert_snapshot!(show(&House::with_books().workflow(text)), @r#"
+
+#[test]
+fn each_follows_each_and_a_whole_artifact_reaches_every_partition() {
+    assert_snapshot!(show(&House::with_books().workflow(PARTS)), @r#"
     again[min=1]#0 {"suffix":""}: texts=count[min=1]#0/count.txt texts=list/parts/00000 title=list/names.txt
     again[min=1]#1 {"suffix":""}: texts=count[min=1]#1/count.txt texts=list/parts/00001 title=list/names.txt
     again[min=2]#0 {"suffix":""}: texts=count[min=2]#0/count.txt texts=list/parts/00000 title=list/names.txt
@@ -183,6 +184,22 @@ inputs.texts = "again/text.txt"
     count[min=2]#1 {"min_length":2}: books=list/parts/00001
     list {"partitions":2}:
     "#);
+}
+
+/// Only the partitions that a target needs are made; they are those of the whole graph.
+#[test]
+fn a_target_makes_of_a_split_stage_what_it_needs_and_nothing_else_differs() {
+    let text = PARTS.replace("partitions = 2", "partitions = 9");
+    let whole = show(&House::with_books().workflow(&text));
+    for (target, parts) in [("count#4", 1), ("again[min=1]#3-5", 3), ("again#8", 1), ("count", 9), ("all", 9)] {
+        let mut house = House::with_books();
+        house.targets = vec![target.to_owned()];
+        let workflow = house.workflow(&text);
+        let made = show(&workflow);
+        assert!(made.lines().all(|line| whole.lines().any(|other| other == line)), "{target}:\n{made}");
+        let counts = workflow.graph.node_weights().filter(|node| &*node.stage == "count" && node.point.get("min") != Some("2"));
+        assert_eq!(counts.count(), parts, "{target}");
+    }
 }
 
 #[test]

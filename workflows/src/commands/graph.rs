@@ -15,18 +15,16 @@ use pipeline::graph::Workflow;
 use pipeline::plan::{Plan, Verdict};
 
 use crate::cli::{Form, GraphArgs};
-use crate::opening::{Opening, survey};
+use crate::opening::{Opening, with_hint};
 
 pub(crate) fn graph(args: &GraphArgs) -> Result<ExitCode> {
     let opening = Opening::new(&args.target)?;
     let session = opening.session(Arc::new(Deaf), Stop::default());
-    // A drawing needs no corpus: without one, the states are left out.
-    let plan = match survey(&session) {
-        Ok(survey) => Some(session.plan(&survey, &HashSet::new())?),
-        Err(_) => None,
-    };
+    // A drawing needs no corpus: without one, the states of what depends on it are left out.
+    let survey = session.survey().map_err(with_hint)?;
+    let plan = session.plan(&survey, &HashSet::new())?;
     let failed = failed(&opening)?;
-    let states = States { plan: plan.as_ref(), failed: &failed };
+    let states = States { plan: &plan, failed: &failed };
     let by = |grain: Grain| fold(&opening.workflow, &states, grain);
     let (nodes, edges) = match () {
         () if args.partitions => by(Grain::Node),
@@ -60,24 +58,24 @@ enum Grain {
 
 /// What is known of the nodes.
 struct States<'a> {
-    plan: Option<&'a Plan>,
+    plan: &'a Plan,
     /// Nodes that failed in the last run, `workflow:node`.
     failed: &'a HashSet<String>,
 }
 
 impl States<'_> {
     fn of(&self, workflow: &Workflow) -> BTreeMap<NodeIndex, DrawState> {
-        let verdicts = self.plan.iter().flat_map(|plan| &plan.verdicts);
         let state = |(node, verdict): &(NodeIndex, Verdict)| {
             let state = match verdict {
                 Verdict::Reuse { .. } => DrawState::Reuse,
                 _ if self.failed.contains(&workflow.key(&workflow.graph[*node])) => DrawState::Failed,
                 Verdict::Run(_) => DrawState::Run,
                 Verdict::RunIf(_) => DrawState::Maybe,
+                Verdict::Blocked { .. } => DrawState::Plain,
             };
             (*node, state)
         };
-        verdicts.map(state).collect()
+        self.plan.verdicts.iter().map(state).collect()
     }
 }
 

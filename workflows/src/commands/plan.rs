@@ -16,14 +16,14 @@ use serde_json::{Value, json};
 
 use crate::cli::PlanArgs;
 use crate::console::duration;
-use crate::opening::{Opening, survey};
+use crate::opening::{Opening, survey_what_can};
 
 pub(crate) fn plan(args: &PlanArgs) -> Result<ExitCode> {
     let opening = Opening::new(&args.target)?;
     let forced = opening.find(&args.choice.force, "--force")?;
     let only = opening.find(&args.choice.only, "--only")?;
     let session = opening.session(Arc::new(Deaf), Stop::default());
-    let survey = survey(&session)?;
+    let (survey, code) = survey_what_can(&session)?;
     let plan = session.plan(&survey, &forced)?;
     let shown = Shown { only: &only, all: args.all, expected: session.expected_secs(&plan)? };
     if args.json {
@@ -31,7 +31,7 @@ pub(crate) fn plan(args: &PlanArgs) -> Result<ExitCode> {
     } else {
         shown.print(&opening.workflow, &plan)?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(code)
 }
 
 /// How a plan is shown.
@@ -66,6 +66,7 @@ impl Shown<'_> {
                 Verdict::Reuse { fingerprint, artifact } => {
                     json!({"verdict": "reuse", "fingerprint": fingerprint, "artifact": artifact})
                 }
+                Verdict::Blocked { by } => json!({"verdict": "blocked", "by": id(by)}),
                 _ if !self.may_run(*index) => json!({"verdict": "held"}),
                 Verdict::Run(reason) => json!({"verdict": "run", "reason": reason}),
                 Verdict::RunIf(open) => json!({"verdict": "run_if", "changes": open.iter().map(id).collect::<Vec<_>>()}),
@@ -76,10 +77,11 @@ impl Shown<'_> {
             nodes.push(shown);
         }
         let (reuse, run, run_if) = self.counts(plan);
+        let blocked = plan.verdicts.iter().filter(|(_, verdict)| matches!(verdict, Verdict::Blocked { .. })).count();
         let settings: serde_json::Map<String, Value> =
             workflow.axes.iter().map(|(name, values)| (name.clone(), json!(values))).collect();
         json!({
-            "workflow": workflow.name, "settings": settings, "counts": {"reuse": reuse, "run": run, "run_if": run_if},
+            "workflow": workflow.name, "settings": settings, "counts": {"reuse": reuse, "run": run, "run_if": run_if, "blocked": blocked},
             "expected_secs": self.expected, "nodes": nodes,
         })
     }
@@ -89,7 +91,7 @@ impl Shown<'_> {
         let mut rest = (0, 0);
         for (_, verdict) in plan.verdicts.iter().filter(|(node, _)| self.may_run(*node)) {
             match verdict {
-                Verdict::Reuse { .. } => {}
+                Verdict::Reuse { .. } | Verdict::Blocked { .. } => {}
                 Verdict::Run(_) => rest.0 += 1,
                 Verdict::RunIf(_) => rest.1 += 1,
             }
@@ -104,7 +106,8 @@ impl Shown<'_> {
         for (index, verdict) in &plan.verdicts {
             let node = &workflow.graph[*index];
             let is_reused = matches!(verdict, Verdict::Reuse { .. });
-            if is_reused && !self.all || !is_reused && !self.may_run(*index) {
+            let is_blocked = matches!(verdict, Verdict::Blocked { .. });
+            if is_reused && !self.all || !is_reused && !is_blocked && !self.may_run(*index) {
                 continue;
             }
             let name = node.id.split('#').next().unwrap_or_default().to_owned();
@@ -122,7 +125,11 @@ impl Shown<'_> {
         let time = self.expected.filter(|secs| *secs >= 1.0 && self.only.is_empty());
         let time = time.map(|secs| format!("; at most {} going by earlier runs", duration(secs))).unwrap_or_default();
         writeln!(io::stdout(), "{}: {reuse} reused, {run} to run, {maybe} to run if an input changes{time}", workflow.name)?;
-        let held = plan.verdicts.len() - reuse - run - maybe;
+        let blocked = plan.verdicts.iter().filter(|(_, verdict)| matches!(verdict, Verdict::Blocked { .. })).count();
+        if blocked > 0 {
+            writeln!(io::stdout(), "{blocked} cannot run, since a source fails")?;
+        }
+        let held = plan.verdicts.len() - reuse - run - maybe - blocked;
         if held > 0 {
             writeln!(io::stdout(), "{held} left alone: they are out of date, and --only names others")?;
         }
@@ -134,6 +141,7 @@ fn describe(workflow: &Workflow, verdict: &Verdict) -> String {
     match verdict {
         Verdict::Reuse { .. } => "reuse".to_owned(),
         Verdict::Run(reason) => format!("run: {}", describe_reason(reason)),
+        Verdict::Blocked { by } => format!("cannot run, since {} fails", workflow.graph[*by].id),
         Verdict::RunIf(open) if open.is_empty() => "run unless another node makes the same".to_owned(),
         Verdict::RunIf(open) => {
             let mut names: Vec<&str> = open.iter().map(|from| workflow.graph[*from].id.as_str()).collect();

@@ -19,8 +19,9 @@ use crate::cli::RunArgs;
 use crate::commands::plan::Shown;
 use crate::commands::results::{link_results, print_results};
 use crate::commands::runs::write_timeline;
+use crate::console::say;
 use crate::console::{self, duration};
-use crate::opening::{Asking, survey, with_hint};
+use crate::opening::{Asking, survey_what_can, with_hint};
 use crate::settings::Settings;
 
 /// Exit code of a run that was stopped by a signal, as shells report SIGINT.
@@ -53,7 +54,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
         ..Options::default()
     };
     if args.dry_run {
-        let survey = survey(&session)?;
+        let (survey, code) = survey_what_can(&session)?;
         let plan = session.plan(&survey, &options.forced)?;
         let shown = Shown { only: &options.only, all: false, expected: session.expected_secs(&plan)? };
         if args.json {
@@ -61,7 +62,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
         } else {
             shown.print(&opening.workflow, &plan)?;
         }
-        return Ok(ExitCode::SUCCESS);
+        return Ok(code);
     }
     let summary = session.run(&options).map_err(with_hint)?;
     drop(progress);
@@ -70,7 +71,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     }
     if !summary.complete {
         if let Some(limit) = args.time_limit.filter(|_| summary.stopped) {
-            eprintln!("stopped, since the time limit of {} is over; run it again to go on", duration(limit.as_secs_f64()));
+            say!("stopped, since the time limit of {} is over; run it again to go on", duration(limit.as_secs_f64()));
         }
         return Ok(if summary.stopped { ExitCode::from(STOPPED) } else { ExitCode::FAILURE });
     }
@@ -106,7 +107,7 @@ pub(crate) fn listen_for_signals(stop: &Stop) -> Result<()> {
             if stop.requested() {
                 std::process::exit(i32::from(STOPPED));
             }
-            eprintln!("\nstopping; what runs keeps its state (again: stop at once)");
+            say!("\nstopping; what runs keeps its state (again: stop at once)");
             stop.request();
         }
     });

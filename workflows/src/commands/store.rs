@@ -19,6 +19,7 @@ use serde_json::json;
 
 use crate::cli::{MachineArgs, Place, duration};
 use crate::commands::runs::id_of;
+use crate::console::say;
 use crate::opening::{Opening, survey};
 use crate::settings::Settings;
 
@@ -162,9 +163,10 @@ fn reached(store: &Store, machine: &MachineArgs) -> Result<HashSet<TraceId>> {
         if seen.insert(row.workflow.clone()) {
             match reached_by(&row, machine) {
                 Ok(traces) => wanted.extend(traces),
-                Err(error) => eprintln!(
+                Err(error) => say!(
                     "note: {} cannot be planned as it was in run {}, so only its last runs count: {error}",
-                    row.workflow, row.id
+                    row.workflow,
+                    row.id
                 ),
             }
         }

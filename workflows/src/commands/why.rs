@@ -22,7 +22,7 @@ use crate::cli::{Place, WhyArgs};
 use crate::commands::plan::{describe_change, describe_reason};
 use crate::commands::runs::find;
 use crate::console::duration;
-use crate::opening::{Opening, survey, workflow_and_target};
+use crate::opening::{Opening, survey_what_can, workflow_and_target};
 use crate::problem::problem;
 use crate::settings::Settings;
 
@@ -41,8 +41,8 @@ pub(crate) fn why(args: &WhyArgs) -> Result<ExitCode> {
         let known = opening.workflow.order.iter().map(|node| &*opening.workflow.graph[*node].stage);
         return Err(problem(format!("no node `{pattern}` in `{}`", opening.workflow.name), suggest(&pattern, known)));
     }
-    let asked = match args.run {
-        Some(run) => past(&opening, &found, run)?,
+    let (asked, code) = match args.run {
+        Some(run) => (past(&opening, &found, run)?, ExitCode::SUCCESS),
         None => present(&opening, &found)?,
     };
     if args.json {
@@ -57,7 +57,7 @@ pub(crate) fn why(args: &WhyArgs) -> Result<ExitCode> {
             print(&one.explanation, 0, &mut seen)?;
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(code)
 }
 
 /// What is said of one node.
@@ -118,18 +118,18 @@ fn some(names: &[String]) -> String {
 }
 
 /// What happens to nodes now, or happened last.
-fn present(opening: &Opening, nodes: &[NodeIndex]) -> Result<Vec<Asked>> {
+fn present(opening: &Opening, nodes: &[NodeIndex]) -> Result<(Vec<Asked>, ExitCode)> {
     let statuses: Vec<RunStatus> =
         status(&opening.store).into_iter().filter(|status| status.workflow == opening.workflow.name).collect();
     let session = opening.session(Arc::new(Deaf), Stop::default());
-    let survey = survey(&session)?;
+    let (survey, code) = survey_what_can(&session)?;
     let plan = session.plan(&survey, &HashSet::new())?;
     let asked = nodes.iter().map(|node| {
         let explanation = explain(&opening.workflow, &plan, *node, &opening.store)?;
         let now = statuses.iter().rev().find_map(|status| now(opening, status, *node));
         Ok(Asked { explanation, now })
     });
-    asked.collect()
+    Ok((asked.collect::<Result<_>>()?, code))
 }
 
 fn now(opening: &Opening, status: &RunStatus, node: NodeIndex) -> Option<Now> {
@@ -163,7 +163,7 @@ fn past(opening: &Opening, nodes: &[NodeIndex], run: i64) -> Result<Vec<Asked>> 
 fn in_run(node: &str, run: i64, place: &Place) -> Result<(Opening, String)> {
     let row = find(&Store::open(&Settings::load(&place.machine, &place.corpus)?.store)?, run)?;
     let node = workflow_and_target(node).1.unwrap_or(node);
-    Ok((Opening::as_in(&row, place)?, node.to_owned()))
+    Ok((Opening::of_node_in(node, &row, place)?, node.to_owned()))
 }
 
 /// Prints an explanation and, indented, its causes; a node that stands above already is only named.
@@ -174,6 +174,8 @@ fn print(explanation: &Explanation, depth: usize, seen: &mut HashSet<String>) ->
         Fate::RunIf(names) if names.is_empty() => "runs unless another node makes the same".to_owned(),
         Fate::RunIf(names) if names.len() == 1 => format!("runs if {} changes", names[0]),
         Fate::RunIf(names) => format!("runs if one of {} inputs changes", names.len()),
+        Fate::Blocked { by } if *by == explanation.node => "cannot run: it fails while the sources are looked through".to_owned(),
+        Fate::Blocked { by } => format!("cannot run, since {by} fails"),
         Fate::LastRan => "is up to date; it last ran because of".to_owned(),
         Fate::InRun { run, state, message, why } => {
             let told = message.as_deref().or(why.as_deref()).map(|text| format!(" ({text})")).unwrap_or_default();

@@ -8,6 +8,7 @@ use audio::shards::AUDIO_UNIT;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use pipeline::event::{Event, Outcome, Progress};
 
+use super::say;
 use super::{duration, failure};
 
 /// Time between two lines where there is no bar.
@@ -45,9 +46,9 @@ impl Hours {
 
     fn say(&self, line: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{line}")),
+            Some(bar) => bar.suspend(|| say!("{line}")),
             None if self.quiet => {}
-            None => eprintln!("{line}"),
+            None => say!("{line}"),
         }
     }
 
@@ -117,7 +118,7 @@ impl Progress for Hours {
             Event::NodeFinished { node, outcome, .. } => match outcome {
                 Outcome::Failed { .. } => {
                     let text = failure(node, outcome).unwrap_or_default();
-                    if self.quiet { eprintln!("{text}") } else { self.say(&text) }
+                    if self.quiet { say!("{text}") } else { self.say(&text) }
                 }
                 Outcome::Reused => {
                     let mut state = self.state();

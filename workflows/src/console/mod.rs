@@ -3,12 +3,14 @@
 mod hours;
 mod live;
 mod plain;
+mod say;
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 
 use console::style;
 use pipeline::event::{Event, Outcome, Progress};
+pub(crate) use say::{say, write_line};
 
 /// The listener that fits.
 pub(crate) fn pick(quiet: bool, json: bool) -> Arc<dyn Progress> {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use pipeline::event::{Event, Outcome, Progress};
 
+use super::say;
 use super::{Counts, duration, failure, position};
 
 /// Time between two lines of a node's progress.
@@ -37,14 +38,14 @@ impl Plain {
     }
     fn say(&self, line: &str) {
         if !self.quiet {
-            eprintln!("{line}");
+            say!("{line}");
         }
     }
     fn node_finished(&self, node: &str, outcome: &Outcome, secs: f64) {
         match outcome {
             Outcome::Ran { .. } => self.say(&format!("{node}: ran in {}", duration(secs))),
             Outcome::Reused => self.state().reused += 1,
-            Outcome::Failed { .. } => eprintln!("{}", failure(node, outcome).unwrap_or_default()),
+            Outcome::Failed { .. } => say!("{}", failure(node, outcome).unwrap_or_default()),
             Outcome::Stopped if secs > 0.0 => self.say(&format!("{node}: stopped")),
             Outcome::Stopped => {}
             Outcome::Blocked { by } => self.say(&format!("{node}: not run, since {by} failed")),
