@@ -63,9 +63,12 @@ impl Manifest {
         }))
     }
 
-    /// The fingerprint without the inputs: two nodes with the same recipe do the same to what they are given.
-    pub fn recipe(&self) -> Digest {
-        hash(self.0.iter().filter(|(name, _)| !name.starts_with(INPUT)))
+    /// The recipe, the partition and the inputs: two nodes with the same recipe do the same to what they are given.
+    pub(crate) fn split(&self) -> (Self, Option<u32>, Self) {
+        let partition = self.0.get(PARTITION).and_then(|number| number.parse().ok());
+        let fields = self.0.iter().filter(|(name, _)| *name != PARTITION).map(|(name, value)| (name.clone(), value.clone()));
+        let (inputs, recipe) = fields.partition::<BTreeMap<_, _>, _>(|(name, _)| name.starts_with(INPUT));
+        (Self(recipe), partition, Self(inputs))
     }
 
     /// What differs from an older manifest, by name.
@@ -76,6 +79,9 @@ impl Manifest {
         names.into_iter().map(change).filter(|change| change.old != change.new).collect()
     }
 }
+
+/// The field that holds the number of a partition.
+pub(crate) const PARTITION: &str = "partition";
 
 /// Prefix of the fields that hold input digests.
 pub const INPUT: &str = "input.";
@@ -131,7 +137,8 @@ mod tests {
         let base = of(&json!({}));
         let mut with = base.clone();
         with.input("books", Digest::of(b"a"));
-        assert_eq!(base.recipe(), with.recipe());
+        let (recipe, partition, inputs) = with.split();
+        assert_eq!((&recipe, partition, inputs.0.is_empty()), (&base, None, false));
         assert_ne!(base.fingerprint(), with.fingerprint());
     }
 

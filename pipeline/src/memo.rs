@@ -53,7 +53,7 @@ impl Question {
     }
 }
 
-/// The first part of a memo; the digests of all artifacts follow.
+/// The first part of a memo; the names of all artifacts follow.
 #[derive(Serialize, Deserialize)]
 struct Head {
     generation: i64,
@@ -134,18 +134,12 @@ pub fn keep(
             digest: *digest,
         }));
     }
-    let mut artifacts: Vec<Digest> = summary.artifacts.values().copied().collect();
-    artifacts.sort_unstable();
-    artifacts.dedup();
+    let artifacts: Vec<Digest> = summary.artifacts.values().copied().collect();
     let generation = store.generation(&workflow.name)?;
-    let head = Head {
-        generation,
-        nodes: workflow.order.len(),
-        sources,
-        ends: ends(workflow, summary),
-        folders: folder_times(store, &artifacts),
-    };
-    write(&question.path(store), &head, &artifacts);
+    let names = Names::of(&artifacts);
+    let (nodes, folders) = (workflow.order.len(), folder_times(store, &names));
+    let head = Head { generation, nodes, sources, ends: ends(workflow, summary), folders };
+    write(&question.path(store), &head, &names);
     Ok(())
 }
 
@@ -226,6 +220,57 @@ fn look_through(
     Some(tree.digest())
 }
 
+/// The artifacts that are needed, sorted: the folder they lie in, which is the first byte of their digest, and the eight bytes after
+/// it. That is enough to tell them apart in a folder.
+struct Names(Vec<(u8, [u8; 8])>);
+
+impl Names {
+    fn of(artifacts: &[Digest]) -> Self {
+        let mut names: Vec<_> = artifacts.iter().filter_map(|artifact| short_name(artifact.0)).collect();
+        names.sort_unstable();
+        names.dedup();
+        Self(names)
+    }
+
+    /// Folder by folder.
+    fn folders(&self) -> impl Iterator<Item = (u8, &[(u8, [u8; 8])])> {
+        self.0.chunk_by(|a, b| a.0 == b.0).map(|group| (group[0].0, group))
+    }
+
+    /// For each of the 256 folders how many there are, then the eight bytes of each.
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut counts = [0_u32; 256];
+        self.0.iter().for_each(|(folder, _)| counts[usize::from(*folder)] += 1);
+        counts.iter().flat_map(|count| count.to_le_bytes()).chain(self.0.iter().flat_map(|(_, name)| *name)).collect()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (counts, names) = bytes.split_at_checked(256 * 4)?;
+        let (counts, names) = (counts.as_chunks::<4>().0, names.as_chunks::<8>().0);
+        let folders =
+            (0..=255_u8).zip(counts).flat_map(|(folder, count)| std::iter::repeat_n(folder, u32::from_le_bytes(*count) as usize));
+        let all: Vec<_> = folders.zip(names.iter().copied()).collect();
+        (all.len() == names.len()).then_some(Self(all))
+    }
+}
+
+fn short_name(digest: [u8; 32]) -> Option<(u8, [u8; 8])> {
+    let (folder, rest) = digest.split_first()?;
+    rest.first_chunk::<8>().map(|name| (*folder, *name))
+}
+
+/// Whether a folder holds all these artifacts.
+fn holds(store: &Store, first: u8, names: &[(u8, [u8; 8])]) -> bool {
+    let prefix = format!("{first:02x}");
+    let digest = |entry: fs::DirEntry| {
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let digest = Digest::parse(&format!("{prefix}{}", entry.file_name().to_str()?)).filter(|_| is_folder)?;
+        short_name(digest.0)
+    };
+    let there: HashSet<_> = fs::read_dir(folder(store, first)).into_iter().flatten().flatten().filter_map(digest).collect();
+    names.iter().all(|name| there.contains(name))
+}
+
 enum Folders {
     Same,
     /// Something was added or removed, but nothing that is needed.
@@ -233,15 +278,14 @@ enum Folders {
     Lost,
 }
 
-fn check_folders(store: &Store, before: &[Option<Times>], artifacts: &[Digest]) -> Folders {
+fn check_folders(store: &Store, before: &[Option<Times>], artifacts: &Names) -> Folders {
     let mut result = Folders::Same;
-    for group in artifacts.chunk_by(|a, b| a.0[0] == b.0[0]) {
-        let first = group[0].0[0];
+    for (first, group) in artifacts.folders() {
         let now = times(&folder(store, first));
         let old = before.get(usize::from(first)).copied().flatten();
         if now.is_none() || now != old {
             result = Folders::Touched;
-            if !group.iter().all(|artifact| store.has(*artifact)) {
+            if !holds(store, first, group) {
                 return Folders::Lost;
             }
         }
@@ -250,8 +294,8 @@ fn check_folders(store: &Store, before: &[Option<Times>], artifacts: &[Digest]) 
 }
 
 /// The times of the folders that hold artifacts; none for one that changed so lately that a later change could look the same.
-fn folder_times(store: &Store, artifacts: &[Digest]) -> Vec<Option<Times>> {
-    let used: HashSet<u8> = artifacts.iter().map(|artifact| artifact.0[0]).collect();
+fn folder_times(store: &Store, artifacts: &Names) -> Vec<Option<Times>> {
+    let used: HashSet<u8> = artifacts.folders().map(|(first, _)| first).collect();
     let now = clock();
     let settled = |times: &Times| times.1.max(times.3) + 1 < now;
     (0..=255).map(|first| used.contains(&first).then(|| times(&folder(store, first))).flatten().filter(settled)).collect()
@@ -271,12 +315,12 @@ fn clock() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
 }
 
-/// Length of the head, head, digests, and the digest of all that.
-fn write(path: &Path, head: &Head, artifacts: &[Digest]) {
+/// Length of the head, head, names, and the digest of all that.
+fn write(path: &Path, head: &Head, artifacts: &Names) {
     let head = serde_json::to_vec(head).expect("plain data");
     let mut bytes = (head.len() as u64).to_le_bytes().to_vec();
     bytes.extend(head);
-    bytes.extend(artifacts.iter().flat_map(|artifact| artifact.0));
+    bytes.extend(artifacts.to_bytes());
     let sum = Digest::of(&bytes);
     bytes.extend(sum.0);
     let folder = path.parent().expect("memos lie in a folder");
@@ -307,14 +351,13 @@ fn forget_old(folder: &Path) {
     }
 }
 
-fn read(path: &Path) -> Option<(Head, Vec<Digest>)> {
+fn read(path: &Path) -> Option<(Head, Names)> {
     let bytes = fs::read(path).ok()?;
     let (body, sum) = bytes.split_at_checked(bytes.len().checked_sub(32)?)?;
     if Digest::of(body).0 != sum {
         return None;
     }
     let (length, rest) = body.split_first_chunk::<8>()?;
-    let (head, digests) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
-    let digests = digests.chunks_exact(32).filter_map(|digest| digest.try_into().ok().map(Digest)).collect();
-    Some((serde_json::from_slice(head).ok()?, digests))
+    let (head, names) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
+    Some((serde_json::from_slice(head).ok()?, Names::from_bytes(names)?))
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::Digest;
 use crate::graph::{Node, Workflow};
-use crate::manifest::{Change, INPUT, Manifest};
+use crate::manifest::{Change, INPUT, Manifest, PARTITION};
 use crate::store::StoreError;
 
 /// What happens to one node.
@@ -88,8 +88,8 @@ pub trait Parts {
 pub trait Memory: Parts {
     /// The artifact of a fingerprint, when it is there.
     fn lookup(&self, fingerprint: Digest) -> Result<Option<Digest>, StoreError>;
-    /// Whether anything was ever made with this recipe (see [`Manifest::recipe`]).
-    fn knows_recipe(&self, recipe: Digest) -> Result<bool, StoreError>;
+    /// Whether anything was ever made with this recipe, which is a manifest without inputs and partition, for this partition.
+    fn knows_recipe(&self, recipe: Digest, partition: Option<u32>) -> Result<bool, StoreError>;
     /// What a node (`workflow:node`) last ran with.
     fn last_manifest(&self, node: &str) -> Result<Option<Manifest>, StoreError>;
 }
@@ -113,7 +113,7 @@ fn recipe_of(node: &Node) -> Manifest {
 fn particulars(node: &Node, sources: Option<&Vec<(String, Digest)>>) -> Manifest {
     let mut manifest = Manifest::default();
     if let Some(partition) = node.partition {
-        manifest.field("partition", &partition.to_string()); // a body sees it, so the output may depend on it
+        manifest.field(PARTITION, &partition.to_string()); // a body sees it, so the output may depend on it
     }
     for (place, digest) in sources.into_iter().flatten() {
         manifest.input(&format!("source {place}"), *digest);
@@ -137,11 +137,15 @@ pub fn plan(
     let (artifacts, blocked) = (vec![None; count], vec![None; count]);
     let mut planning = Planning { workflow, memory, artifacts, blocked, coming: HashSet::new() };
     // Stages that are placed once serve many nodes, and writing down their parameters is the dearest part of a plan.
-    let mut recipes: HashMap<*const (), Manifest> = HashMap::new();
+    let mut recipes: HashMap<*const (), (Manifest, Digest)> = HashMap::new();
     let mut verdicts = Vec::with_capacity(workflow.order.len());
     for index in &workflow.order {
         let node = &workflow.graph[*index];
-        let recipe = recipes.entry(Arc::as_ptr(&node.placed).cast()).or_insert_with(|| recipe_of(node));
+        let recipe = recipes.entry(Arc::as_ptr(&node.placed).cast()).or_insert_with(|| {
+            let recipe = recipe_of(node);
+            let digest = recipe.fingerprint();
+            (recipe, digest)
+        });
         let by = if failed.contains(index) { Some(*index) } else { planning.blocked_by(node) };
         planning.blocked[index.index()] = by;
         let verdict = if let Some(by) = by {
@@ -172,15 +176,14 @@ struct Planning<'a, M> {
 }
 
 impl<M: Memory> Planning<'_, M> {
-    /// The fate of one node: `recipe` and `more` are the parts of its manifest.
-    fn decide(&mut self, node: &Node, recipe: &Manifest, mut more: Manifest) -> Result<Verdict, StoreError> {
+    /// The fate of one node: `recipe`, given with its digest, and `more` are the parts of its manifest.
+    fn decide(&mut self, node: &Node, (recipe, digest): &(Manifest, Digest), mut more: Manifest) -> Result<Verdict, StoreError> {
         let open = self.open_inputs(node);
         if !open.is_empty() {
-            let base = join(recipe, &more);
-            return Ok(if self.memory.knows_recipe(base.recipe())? {
+            return Ok(if self.memory.knows_recipe(*digest, node.partition)? {
                 Verdict::RunIf(open)
             } else {
-                Verdict::Run(self.reason(node, &base, Inputs::Open)?)
+                Verdict::Run(self.reason(node, &join(recipe, &more), Inputs::Open)?)
             });
         }
         let artifact = |from: NodeIndex| self.artifacts[from.index()].expect("no input is open");

@@ -263,5 +263,5 @@ pub fn now_ms() -> i64 {
 
 /// Where a node's log lies.
 fn log_of(store: &Store, run: i64, node: &Node) -> PathBuf {
-    store.root().join("logs").join(run.to_string()).join(log_name(&node.id))
+    store.log_path(run, &node.id)
 }

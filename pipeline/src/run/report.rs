@@ -129,7 +129,6 @@ impl<'a> Ledger<'a> {
         self.summary.steps.push(Step {
             node: self.session.workflow.key(node),
             state: state.to_owned(),
-            fingerprint: None,
             secs: tried.secs,
             log,
             message,

@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use crate::Digest;
 use crate::plan::Parts;
+use crate::run::log_name;
 use crate::source::TreeFile;
 use crate::stage::Stop;
 use crate::traces::{DbError, Known, Member, RunRow, Step, Trace, TraceId, Traces, damaged};
@@ -261,6 +262,11 @@ impl Store {
     pub fn stat_cache(&self, place: &str, root: &Path) -> PathBuf {
         let key = format!("{place}\0{}", root.display());
         self.root.join("stat").join(Digest::of(key.as_bytes()).to_string())
+    }
+
+    /// Where the log of a node lies.
+    pub(crate) fn log_path(&self, run: i64, id: &str) -> PathBuf {
+        self.root.join("logs").join(run.to_string()).join(log_name(id))
     }
 
     /// The folder for the logs of a run.
@@ -568,7 +574,12 @@ impl Store {
     /// # Errors
     /// [`StoreError::Database`]
     pub fn steps(&self, run: i64) -> Result<Vec<Step>, StoreError> {
-        self.database.ask(|database| database.steps(run))
+        let mut steps = self.database.ask(|database| database.steps(run))?;
+        for step in steps.iter_mut().filter(|step| step.attempts > 0) {
+            let id = step.node.split_once(':').map_or(step.node.as_str(), |(_, id)| id);
+            step.log = Some(self.log_path(run, id));
+        }
+        Ok(steps)
     }
 
     /// The nodes that were up to date at the end of a run, with what made them, by name.

@@ -1,6 +1,6 @@
 //! What a store remembers, as of one moment: what a plan is made from.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use super::{Store, StoreError, database_error, database_path, publish};
 use crate::Digest;
 use crate::manifest::Manifest;
 use crate::plan::{Memory, Parts};
-use crate::traces::{DbError, Known, Traces};
+use crate::traces::{DbError, Known, Recipes, Traces};
 
 /// A view of a store that does not change while a plan is made.
 pub struct Recall<'a> {
@@ -17,6 +17,8 @@ pub struct Recall<'a> {
     traces: Traces,
     known: RefCell<HashMap<Digest, Arc<Known>>>,
     presence: RefCell<Presence>,
+    /// Read at once when it is first asked for: an index would make every trace a fifth larger.
+    recipes: OnceCell<Recipes>,
 }
 
 /// Which artifacts lie in their place. Of a folder that is asked for often, one listing answers for all.
@@ -56,7 +58,7 @@ impl Presence {
 impl<'a> Recall<'a> {
     pub(super) fn new(store: &'a Store) -> Result<Self, StoreError> {
         let traces = Traces::snapshot(&database_path(store.root())).map_err(database_error(store.root()))?;
-        Ok(Self { store, traces, known: RefCell::default(), presence: RefCell::default() })
+        Ok(Self { store, traces, known: RefCell::default(), presence: RefCell::default(), recipes: OnceCell::new() })
     }
 
     fn answer<T>(&self, answer: Result<T, DbError>) -> Result<T, StoreError> {
@@ -76,8 +78,15 @@ impl Memory for Recall<'_> {
         Ok(Some(artifact))
     }
 
-    fn knows_recipe(&self, recipe: Digest) -> Result<bool, StoreError> {
-        self.answer(self.traces.knows_recipe(recipe))
+    fn knows_recipe(&self, recipe: Digest, partition: Option<u32>) -> Result<bool, StoreError> {
+        let recipes = match self.recipes.get() {
+            Some(recipes) => recipes,
+            None => self.recipes.get_or_init({
+                let all = self.answer(self.traces.recipes())?;
+                || all
+            }),
+        };
+        Ok(recipes.contains(recipe, partition))
     }
 
     fn last_manifest(&self, node: &str) -> Result<Option<Manifest>, StoreError> {

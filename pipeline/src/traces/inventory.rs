@@ -114,7 +114,7 @@ impl Traces {
                 // Manifests may name it by its row, so what stays of that is the digest.
                 writer.db.execute(
                     "UPDATE artifact SET rest = ?2, listing = x'', bytes = 0 WHERE id = ?1",
-                    rusqlite::params![row, &artifact.0[8..]],
+                    rusqlite::params![row, &artifact.0[4..]],
                 )?;
             }
             Ok(())

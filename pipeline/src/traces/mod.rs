@@ -6,7 +6,7 @@
 //! trusted that names bytes which are not there. A database that is damaged is set aside and a new one begun: the cost is
 //! running again, never a wrong answer.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::Digest;
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, PARTITION};
 use crate::source::{TreeFile, listing_digest};
 
 mod inventory;
@@ -88,9 +88,10 @@ pub(crate) struct Doubt {
 pub(crate) struct Traces {
     db: Connection,
     /// The boot of this machine, as unsettled traces name it.
-    boot: i64,
+    boot: String,
     words: HashMap<String, u64>,
     rows: HashMap<Digest, u64>,
+    recipes: HashMap<Digest, u64>,
     /// The nodes of the run that is going on, with their traces.
     members: BTreeMap<u64, u64>,
 }
@@ -147,8 +148,8 @@ impl Traces {
         db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         db.set_prepared_statement_cache_capacity(64);
         schema::prepare(&db)?;
-        let (words, rows, members) = (HashMap::new(), HashMap::new(), BTreeMap::new());
-        Ok(Self { db, boot: boot(), words, rows, members })
+        let (words, rows, recipes) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Ok(Self { db, boot: boot(), words, rows, recipes, members: BTreeMap::new() })
     }
 
     /// Another view of the database, which does not change while it is open, and answers without the cost of a lock each time.
@@ -169,26 +170,30 @@ impl Traces {
             let (artifact, files) = read_artifact(row, 1)?;
             Ok(Found { trace: TraceId(row.get(0)?), artifact, known: Known { files, stamp: row.get(4)? } })
         };
-        query.query_row([key, rest], read).optional()
+        query.query_row(params![key, rest], read).optional()
     }
 
-    pub(crate) fn knows_recipe(&self, recipe: Digest) -> Result<bool, DbError> {
-        self.db.prepare_cached("SELECT 1 FROM trace WHERE recipe = ? LIMIT 1")?.exists([halves(recipe).0])
+    /// All that anything was ever made with.
+    pub(crate) fn recipes(&self) -> Result<Recipes, DbError> {
+        let mut query = self.db.prepare("SELECT recipe.key, partition FROM trace JOIN recipe ON recipe.id = trace.recipe")?;
+        let found = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
+        Ok(Recipes(found))
     }
 
     pub(crate) fn trace_of(&self, fingerprint: Digest) -> Result<Option<TraceId>, DbError> {
         let (key, rest) = halves(fingerprint);
         let mut query = self.db.prepare_cached("SELECT id FROM trace WHERE key = ? AND rest = ?")?;
-        query.query_row([key, rest], |row| row.get(0).map(TraceId)).optional()
+        query.query_row(params![key, rest], |row| row.get(0).map(TraceId)).optional()
     }
 
     pub(crate) fn trace(&self, id: TraceId) -> Result<Option<Trace>, DbError> {
         let mut query = self.db.prepare_cached(
-            "SELECT artifact.rest, artifact.key, artifact.listing, manifest, node.name, started_ms, trace.ms, host, threads, gpu, facts
-             FROM trace JOIN artifact ON artifact.id = trace.artifact JOIN node ON node.id = trace.node WHERE trace.id = ?",
+            "SELECT artifact.rest, artifact.key, artifact.listing, trace.manifest, node.name, started_ms, trace.ms, host, threads, gpu, facts,
+             recipe.manifest, partition FROM trace JOIN artifact ON artifact.id = trace.artifact JOIN node ON node.id = trace.node
+             JOIN recipe ON recipe.id = trace.recipe WHERE trace.id = ?",
         )?;
         let read = |row: &Row<'_>| {
-            let manifest: Vec<u8> = row.get(3)?;
+            let manifest: (Vec<u8>, Vec<u8>, Option<u32>) = (row.get(11)?, row.get(3)?, row.get(12)?);
             let record = Record {
                 node: row.get(4)?,
                 started_ms: row.get(5)?,
@@ -201,8 +206,14 @@ impl Traces {
             Ok((artifact_digest(row, 0)?, manifest, record))
         };
         let Some((artifact, manifest, record)) = query.query_row([id.0], read).optional()? else { return Ok(None) };
-        let manifest = unpack_manifest(&manifest, &mut Reader(&self.db))?;
-        Ok(manifest.map(|manifest| Trace { manifest, artifact, record }))
+        let (recipe, inputs, partition) = manifest;
+        let unpack = |bytes: &[u8]| unpack_manifest(bytes, &mut Reader(&self.db));
+        let Some((mut manifest, inputs)) = unpack(&recipe)?.zip(unpack(&inputs)?) else { return Ok(None) };
+        manifest.0.extend(inputs.0);
+        if let Some(partition) = partition {
+            manifest.field(PARTITION, &partition.to_string());
+        }
+        Ok(Some(Trace { manifest, artifact, record }))
     }
 
     /// Records a trace together with its artifact. The first result of a fingerprint wins, so that two runs never mix results,
@@ -214,8 +225,8 @@ impl Traces {
         lost: impl Fn(Digest) -> bool,
     ) -> Result<(TraceId, Digest), DbError> {
         let (key, rest) = halves(trace.manifest.fingerprint());
-        let recipe = halves(trace.manifest.recipe()).0;
-        let boot = self.boot;
+        let (recipe, partition, inputs) = trace.manifest.split();
+        let boot = self.boot.clone();
         self.writing(|writer| {
             let artifact = writer.add_artifact(trace.artifact, known)?;
             if let Some((id, first)) = writer.first_of(key, rest)? {
@@ -225,8 +236,8 @@ impl Traces {
                 }
                 writer.db.prepare_cached("DELETE FROM trace WHERE id = ?")?.execute([id])?;
             }
-            let manifest = pack_manifest(&trace.manifest, writer)?;
-            let host = writer.word(&trace.record.host)?;
+            let (recipe, manifest) = (writer.recipe(&recipe)?, pack_manifest(&inputs, writer)?);
+            let (boot, host) = (writer.word(&boot)?, writer.word(&trace.record.host)?);
             let facts = (!trace.record.facts.is_empty())
                 .then(|| serde_json::to_string(&trace.record.facts).expect("a map of plain data"));
             let node = writer.node(&trace.record.node)?;
@@ -234,16 +245,17 @@ impl Traces {
             writer
                 .db
                 .prepare_cached(
-                    "INSERT INTO trace(key, rest, recipe, artifact, node, boot, started_ms, ms, host, threads, gpu, facts, manifest)
-                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    "INSERT INTO trace(key, rest, recipe, partition, artifact, node, boot, started_ms, ms, host, threads, gpu, facts,
+                     manifest) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 )?
                 .execute(params![
                     key,
                     rest,
-                    recipe,
+                    recipe as i64,
+                    partition,
                     artifact as i64,
                     node as i64,
-                    boot,
+                    boot as i64,
                     record.started_ms,
                     (record.secs * 1e3).round() as i64,
                     host as i64,
@@ -273,10 +285,10 @@ impl Traces {
     pub(crate) fn doubts(&self) -> Result<Vec<Doubt>, DbError> {
         let mut query = self.db.prepare(
             "SELECT trace.id, artifact.rest, artifact.key, artifact.listing FROM trace JOIN artifact ON artifact.id = trace.artifact
-             WHERE boot IS NOT NULL AND boot <> ?",
+             WHERE boot IS NOT NULL AND boot IS NOT (SELECT id FROM word WHERE text = ?)",
         )?;
         let read = |row: &Row<'_>| Ok(Doubt { trace: TraceId(row.get(0)?), artifact: artifact_digest(row, 1)? });
-        query.query_map([self.boot], read)?.collect()
+        query.query_map([&self.boot], read)?.collect()
     }
 
     pub(crate) fn forget(&mut self, trace: TraceId) -> Result<(), DbError> {
@@ -342,7 +354,7 @@ impl Traces {
 
     /// Row and latest trace of every node, by key. Two nodes with the same key would share the entry of one; then the other
     /// is told apart by its trace.
-    fn all_nodes(&self) -> Result<HashMap<i64, (u64, Option<i64>)>, DbError> {
+    fn all_nodes(&self) -> Result<HashMap<i32, (u64, Option<i64>)>, DbError> {
         let mut query = self.db.prepare_cached("SELECT key, id, now FROM node")?;
         query.query_map([], |row| Ok((row.get(0)?, (row.get::<_, i64>(1)? as u64, row.get(2)?))))?.collect()
     }
@@ -356,11 +368,13 @@ impl Traces {
     /// Writes in one transaction.
     fn writing<T>(&mut self, write: impl FnOnce(&mut Writer<'_>) -> Result<T, DbError>) -> Result<T, DbError> {
         let transaction = rusqlite::Transaction::new_unchecked(&self.db, rusqlite::TransactionBehavior::Immediate)?;
-        let mut writer = Writer { db: &transaction, words: &mut self.words, rows: &mut self.rows, members: &mut self.members };
+        let Self { words, rows, recipes, members, .. } = self;
+        let mut writer = Writer { db: &transaction, words, rows, recipes, members };
         let result = write(&mut writer).and_then(|written| transaction.commit().map(|()| written));
         if result.is_err() {
             self.words.clear(); // numbers given out in vain
             self.rows.clear();
+            self.recipes.clear();
         }
         result
     }
@@ -371,16 +385,17 @@ struct Writer<'a> {
     db: &'a Connection,
     words: &'a mut HashMap<String, u64>,
     rows: &'a mut HashMap<Digest, u64>,
+    recipes: &'a mut HashMap<Digest, u64>,
     members: &'a mut BTreeMap<u64, u64>,
 }
 
 impl Writer<'_> {
-    fn first_of(&self, key: i64, rest: i64) -> Result<Option<(i64, Digest)>, DbError> {
+    fn first_of(&self, key: i32, rest: i64) -> Result<Option<(i64, Digest)>, DbError> {
         let mut query = self.db.prepare_cached(
             "SELECT trace.id, artifact.rest, artifact.key, artifact.listing FROM trace JOIN artifact ON artifact.id = trace.artifact
              WHERE trace.key = ?1 AND trace.rest = ?2",
         )?;
-        query.query_row([key, rest], |row| Ok((row.get(0)?, artifact_digest(row, 1)?))).optional()
+        query.query_row(params![key, rest], |row| Ok((row.get(0)?, artifact_digest(row, 1)?))).optional()
     }
 
     fn add_artifact(&mut self, digest: Digest, known: &Known) -> Result<u64, DbError> {
@@ -393,13 +408,32 @@ impl Writer<'_> {
             self.db.prepare_cached(back)?.execute(params![bytes as i64, known.stamp, listing, row as i64])?;
             return Ok(row);
         }
-        let rest = (listing.len() > HASHED_MOST).then(|| &digest.0[8..]);
+        let rest = (listing.len() > HASHED_MOST).then(|| &digest.0[4..]);
         self.db
             .prepare_cached("INSERT INTO artifact(key, rest, bytes, stamp, listing) VALUES (?, ?, ?, ?, ?)")?
             .execute(params![halves(digest).0, rest, bytes as i64, known.stamp, listing])?;
         let row = self.db.last_insert_rowid() as u64;
         self.rows.insert(digest, row);
         Ok(row)
+    }
+
+    /// The row of a recipe.
+    fn recipe(&mut self, recipe: &Manifest) -> Result<u64, DbError> {
+        let digest = recipe.fingerprint();
+        if let Some(row) = self.recipes.get(&digest) {
+            return Ok(*row);
+        }
+        let key = recipe_key(digest);
+        let mut query = self.db.prepare_cached("SELECT id FROM recipe WHERE key = ?")?;
+        let row = if let Some(row) = query.query_row([key], |row| row.get::<_, i64>(0)).optional()? {
+            row
+        } else {
+            let manifest = pack_manifest(recipe, self)?;
+            self.db.prepare_cached("INSERT INTO recipe(key, manifest) VALUES (?, ?)")?.execute(params![key, manifest])?;
+            self.db.last_insert_rowid()
+        };
+        self.recipes.insert(digest, row as u64);
+        Ok(row as u64)
     }
 
     /// The row of a node.
@@ -492,10 +526,10 @@ const HASHED_MOST: usize = 4096;
 
 /// The digest of an artifact from its columns `rest`, `key` and `listing`, which stand in this order.
 fn artifact_digest(row: &Row<'_>, first: usize) -> Result<Digest, DbError> {
-    if let Some(rest) = row.get::<_, Option<[u8; 24]>>(first)? {
+    if let Some(rest) = row.get::<_, Option<[u8; 28]>>(first)? {
         let mut digest = [0; 32];
-        digest[..8].copy_from_slice(&row.get::<_, i64>(first + 1)?.to_be_bytes());
-        digest[8..].copy_from_slice(&rest);
+        digest[..4].copy_from_slice(&row.get::<_, i32>(first + 1)?.to_be_bytes());
+        digest[4..].copy_from_slice(&rest);
         return Ok(Digest(digest));
     }
     read_artifact(row, first).map(|(digest, _)| digest)
@@ -512,21 +546,36 @@ fn read_artifact(row: &Row<'_>, first: usize) -> Result<(Digest, Vec<TreeFile>),
     Ok((digest, files))
 }
 
-/// Half a digest as two numbers: enough to tell all fingerprints of a store apart, and a key of eight bytes.
-fn halves(digest: Digest) -> (i64, i64) {
-    let (first, rest) = digest.0.split_first_chunk::<8>().expect("digests have 32 bytes");
+/// The first 12 bytes of a digest as two numbers: enough to tell all fingerprints of a store apart, and a key of four bytes.
+fn halves(digest: Digest) -> (i32, i64) {
+    let (first, rest) = digest.0.split_first_chunk::<4>().expect("digests have 32 bytes");
     let (second, _) = rest.split_first_chunk::<8>().expect("digests have 32 bytes");
-    (i64::from_be_bytes(*first), i64::from_be_bytes(*second))
+    (i32::from_be_bytes(*first), i64::from_be_bytes(*second))
 }
 
-fn key_of(name: &str) -> i64 {
+fn key_of(name: &str) -> i32 {
     halves(Digest::of(name.as_bytes())).0
 }
 
-/// A number for the time since this machine started, or for this process where the system does not tell.
-fn boot() -> i64 {
+fn recipe_key(recipe: Digest) -> i64 {
+    let (first, _) = recipe.0.split_first_chunk::<8>().expect("digests have 32 bytes");
+    i64::from_be_bytes(*first)
+}
+
+/// All that anything was ever made with.
+pub(crate) struct Recipes(HashSet<(i64, Option<u32>)>);
+
+impl Recipes {
+    /// Whether anything was made with this recipe, for this partition.
+    pub(crate) fn contains(&self, recipe: Digest, partition: Option<u32>) -> bool {
+        self.0.contains(&(recipe_key(recipe), partition))
+    }
+}
+
+/// A name for the time since this machine started, or for this process where the system does not tell.
+fn boot() -> String {
     let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
-    key_of(id.as_deref().unwrap_or(&format!("process {}", std::process::id())))
+    id.map_or_else(|_| format!("process {}", std::process::id()), |id| id.trim().to_owned())
 }
 
 /// Whether an error means that the file is no sound database.

@@ -1,7 +1,8 @@
 //! Compact forms of what a database row holds. A node's state should cost a few hundred bytes, and digests are most of it.
 //!
-//! A manifest becomes a list of pairs, each a word number and a value: a digest (32 bytes), an artifact this store knows (its row), a
-//! short text as it is or a long one as a word number. Words are texts that many rows share.
+//! A manifest becomes a list of pairs, each a name and a value. A name is a word number, with the number that it ends with, as in
+//! `input.texts#17`. A value is a digest (32 bytes), an artifact this store knows (its row), a short text as it is or a long one as
+//! a word number. Words are texts that many rows share.
 
 use crate::Digest;
 use crate::manifest::Manifest;
@@ -36,7 +37,11 @@ const INLINE_MOST: usize = 20;
 pub(super) fn pack_manifest<N: Numbers>(manifest: &Manifest, numbers: &mut N) -> Result<Vec<u8>, N::Error> {
     let mut out = vec![];
     for (name, value) in &manifest.0 {
-        put(&mut out, numbers.word(name)?);
+        let (name, ending) = split_number(name);
+        put(&mut out, numbers.word(name)? << 1 | u64::from(ending.is_some()));
+        if let Some(ending) = ending {
+            put(&mut out, ending);
+        }
         if let Some(digest) = Digest::parse(value) {
             if let Some(row) = numbers.artifact(digest)? {
                 out.push(ARTIFACT);
@@ -61,7 +66,8 @@ pub(super) fn unpack_manifest<N: Names>(mut bytes: &[u8], names: &mut N) -> Resu
     let mut manifest = Manifest::default();
     while !bytes.is_empty() {
         let Some(name) = take(&mut bytes) else { return Ok(None) };
-        let Some(name) = names.word(name)? else { return Ok(None) };
+        let ending = if name & 1 == 1 { take(&mut bytes).map(|number| number.to_string()) } else { Some(String::new()) };
+        let Some((name, ending)) = names.word(name >> 1)?.zip(ending) else { return Ok(None) };
         let Some(tag) = bytes.split_off_first().copied() else { return Ok(None) };
         let value = match tag {
             WORD | ARTIFACT => {
@@ -75,9 +81,19 @@ pub(super) fn unpack_manifest<N: Names>(mut bytes: &[u8], names: &mut N) -> Resu
             }
         };
         let Some(value) = value else { return Ok(None) };
-        manifest.field(&name, &value);
+        manifest.field(&(name + &ending), &value);
     }
     Ok(Some(manifest))
+}
+
+/// The number that a name ends with, and what stands before it.
+fn split_number(name: &str) -> (&str, Option<u64>) {
+    let head = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    let number = &name[head.len()..];
+    match number.parse::<u64>() {
+        Ok(value) if value.to_string() == number => (head, Some(value)),
+        _ => (name, None),
+    }
 }
 
 pub(super) fn pack_listing(files: &[TreeFile]) -> Vec<u8> {
@@ -205,6 +221,15 @@ mod tests {
         #[test]
         fn manifests_come_back_as_they_were(fields in proptest::collection::btree_map(".{0,30}", value(), 0..8)) {
             let mut lists = Lists { artifacts: (0..128_u8).map(|byte| Digest::of(&[byte])).collect(), ..Lists::default() };
+            let manifest = Manifest(fields);
+            let Ok(bytes) = pack_manifest(&manifest, &mut lists);
+            let Ok(back) = unpack_manifest(&bytes, &mut lists);
+            prop_assert_eq!(back, Some(manifest));
+        }
+
+        #[test]
+        fn names_with_numbers_come_back_as_they_were(fields in proptest::collection::btree_map("[a#]{0,2}[0-9]{0,21}", value(), 0..8)) {
+            let mut lists = Lists::default();
             let manifest = Manifest(fields);
             let Ok(bytes) = pack_manifest(&manifest, &mut lists);
             let Ok(back) = unpack_manifest(&bytes, &mut lists);

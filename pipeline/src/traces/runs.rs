@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 
 use super::pack::{pack_pairs, unpack_pairs};
 use super::{DbError, TraceId, Traces};
-use crate::Digest;
 
 /// How a node ended in a run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -20,11 +19,9 @@ pub struct Step {
     pub node: String,
     /// `ran`, `source` (a source node that ran before planning), `reused`, `failed`, `stopped`, `blocked`, `held`
     pub state: String,
-    /// Its fingerprint, when it was known.
-    pub fingerprint: Option<Digest>,
     /// Duration.
     pub secs: f64,
-    /// Its log file.
+    /// Its log file, when it was tried.
     pub log: Option<PathBuf>,
     /// The error.
     pub message: Option<String>,
@@ -43,6 +40,59 @@ pub struct Step {
     /// GPU it was given.
     #[serde(default)]
     pub gpu: Option<u32>,
+}
+
+/// Steps as they are kept: column by column, which packs twice as well as step by step. Where the log of a step lies follows from
+/// its run and its node.
+#[derive(Default, Serialize, Deserialize)]
+struct Columns {
+    node: Vec<String>,
+    state: Vec<String>,
+    secs: Vec<f64>,
+    message: Vec<Option<String>>,
+    why: Vec<Option<String>>,
+    started_ms: Vec<i64>,
+    attempts: Vec<u32>,
+    threads: Vec<usize>,
+    gpu: Vec<Option<u32>>,
+}
+
+impl Columns {
+    fn of(steps: &[Step]) -> Self {
+        let mut all = Self::default();
+        for step in steps {
+            let Step { node, state, secs, log: _, message, why, started_ms, attempts, threads, gpu } = step.clone();
+            all.node.push(node);
+            all.state.push(state);
+            all.secs.push((secs * 1e6).round() / 1e6); // to the microsecond
+            all.message.push(message);
+            all.why.push(why);
+            all.started_ms.push(started_ms);
+            all.attempts.push(attempts);
+            all.threads.push(threads);
+            all.gpu.push(gpu);
+        }
+        all
+    }
+
+    /// The steps; none of a column that is too short.
+    fn steps(&self) -> Vec<Step> {
+        let step = |at: usize| {
+            Some(Step {
+                node: self.node[at].clone(),
+                state: self.state.get(at)?.clone(),
+                secs: *self.secs.get(at)?,
+                log: None,
+                message: self.message.get(at)?.clone(),
+                why: self.why.get(at)?.clone(),
+                started_ms: *self.started_ms.get(at)?,
+                attempts: *self.attempts.get(at)?,
+                threads: *self.threads.get(at)?,
+                gpu: *self.gpu.get(at)?,
+            })
+        };
+        (0..self.node.len()).filter_map(step).collect()
+    }
 }
 
 /// A run in the record.
@@ -88,10 +138,17 @@ impl Traces {
         let packed = pack_pairs(&members);
         let same = self.like_before(run, &packed)?;
         let packed = same.is_none().then_some(packed);
-        let steps = (!steps.is_empty()).then(|| deflate(&serde_json::to_vec(steps).expect("plain data")));
+        let num_steps = steps.len();
+        let steps = (!steps.is_empty()).then(|| deflate(&serde_json::to_vec(&Columns::of(steps)).expect("plain data")));
         let mut update =
             self.db.prepare_cached("UPDATE run SET ended_ms = ?, outcome = ?, same = ?, members = ?, steps = ? WHERE id = ?")?;
-        update.execute(params![ended_ms, outcome, same, packed, steps, run]).map(|_| ())
+        update.execute(params![ended_ms, outcome, same, packed, steps, run])?;
+        if num_steps > MANY_STEPS {
+            // The log of the database stays as large as it ever was. After so much work its folding is no longer felt; while another
+            // process reads, it is left to a later run.
+            let _ = self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        }
+        Ok(())
     }
 
     /// Ends a run that found everything as the run before it of the same workflow left it.
@@ -129,7 +186,8 @@ impl Traces {
         let mut query = self.db.prepare_cached("SELECT steps FROM run WHERE id = ?")?;
         let bytes: Option<Vec<u8>> = query.query_row([run], |row| row.get(0)).optional()?.flatten();
         let text = bytes.map(|bytes| inflate(&bytes)).unwrap_or_default();
-        let mut steps: Vec<Step> = serde_json::from_slice(&text).unwrap_or_default(); // damaged: nothing to show
+        let columns: Columns = serde_json::from_slice(&text).unwrap_or_default(); // damaged: nothing to show
+        let mut steps = columns.steps();
         steps.sort_by(|a, b| a.node.cmp(&b.node));
         Ok(steps)
     }
@@ -151,6 +209,9 @@ impl Traces {
         Ok(members)
     }
 }
+
+/// With more steps than this a run leaves a long log of the database.
+const MANY_STEPS: usize = 500;
 
 const SELECT: &str = "SELECT id, workflow, request, host, started_ms, ended_ms, outcome FROM run";
 

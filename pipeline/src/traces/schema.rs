@@ -5,23 +5,26 @@ use rusqlite::{Connection, ffi};
 use super::DbError;
 
 /// Raised whenever a table or the meaning of a column changes.
-const VERSION: i32 = 2;
+const VERSION: i32 = 3;
 
-/// Rows are numbered in the order in which they come, and found by keys of eight bytes, because both keep pages full.
+/// Rows are numbered in the order in which they come, and found by keys of four bytes, because both keep the tables small; what
+/// else a row holds tells apart the few that share a key.
 const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS word(id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
 
-    -- key: the first 8 bytes of the digest; rest: the others, unless hashing the listing gives the digest at no cost
+    -- key: the first 4 bytes of the digest; rest: the others, unless hashing the listing gives the digest at no cost
     CREATE TABLE IF NOT EXISTS artifact(id INTEGER PRIMARY KEY, key INTEGER NOT NULL, rest BLOB, bytes INTEGER NOT NULL,
         stamp INTEGER NOT NULL, listing BLOB NOT NULL);
     CREATE INDEX IF NOT EXISTS artifact_key ON artifact(key);
 
-    -- key, rest: the first 16 bytes of the fingerprint; recipe: the first 8 of the recipe; host: a word
+    -- what the nodes of a stage share of their manifests: neither inputs nor partition; key: the first 8 bytes of its digest
+    CREATE TABLE IF NOT EXISTS recipe(id INTEGER PRIMARY KEY, key INTEGER NOT NULL UNIQUE, manifest BLOB NOT NULL);
+
+    -- key, rest: the first 12 bytes of the fingerprint; boot, host: words; manifest: the inputs
     CREATE TABLE IF NOT EXISTS trace(id INTEGER PRIMARY KEY, key INTEGER NOT NULL, rest INTEGER NOT NULL, recipe INTEGER NOT NULL,
-        artifact INTEGER NOT NULL, node INTEGER NOT NULL, boot INTEGER, started_ms INTEGER NOT NULL, ms INTEGER NOT NULL,
-        host INTEGER NOT NULL, threads INTEGER NOT NULL, gpu INTEGER, facts TEXT, manifest BLOB NOT NULL);
+        partition INTEGER, artifact INTEGER NOT NULL, node INTEGER NOT NULL, boot INTEGER, started_ms INTEGER NOT NULL,
+        ms INTEGER NOT NULL, host INTEGER NOT NULL, threads INTEGER NOT NULL, gpu INTEGER, facts TEXT, manifest BLOB NOT NULL);
     CREATE INDEX IF NOT EXISTS trace_key ON trace(key);
-    CREATE INDEX IF NOT EXISTS trace_recipe ON trace(recipe);
     CREATE INDEX IF NOT EXISTS trace_unsettled ON trace(boot) WHERE boot IS NOT NULL;
 
     -- now, before: traces; ms: how long it took when it last ran

@@ -24,7 +24,7 @@ impl Memory for Dream {
     fn lookup(&self, fingerprint: Digest) -> Result<Option<Digest>, StoreError> {
         Ok(self.everything.then_some(fingerprint))
     }
-    fn knows_recipe(&self, _: Digest) -> Result<bool, StoreError> {
+    fn knows_recipe(&self, _: Digest, _: Option<u32>) -> Result<bool, StoreError> {
         Ok(false)
     }
     fn last_manifest(&self, _: &str) -> Result<Option<Manifest>, StoreError> {

@@ -209,7 +209,7 @@ fn nothing_is_settled_before_all_its_bytes_are_on_the_disk() {
 /// Makes all traces look as if they were written before the machine started, and not known to be on the disk.
 fn power_failure(house: &House) {
     let db = rusqlite::Connection::open(house.path("store/traces.db")).unwrap();
-    db.execute("UPDATE trace SET boot = 1", []).unwrap();
+    db.execute("UPDATE trace SET boot = 0", []).unwrap();
 }
 
 #[test]
