@@ -62,7 +62,7 @@ fn plans_reasons_and_runs_read_well_over_a_life_of_edits() {
     assert_snapshot!("plan_of_one_node", said(&project, &[&shards[..], &["--only", "shards#1", "--force", "shards#1"]].concat()));
     assert_snapshot!("why_a_parameter", said(&project, &["why", "./tiny.toml:shards#0-1"]));
     let plan: Value = serde_json::from_str(&project.sure(&[&shards[..], &["--json"]].concat()).out).unwrap();
-    assert_eq!(plan["counts"], serde_json::json!({"reuse": 1, "run": 4, "run_if": 0}));
+    assert_eq!(plan["counts"], serde_json::json!({"reuse": 1, "run": 4, "run_if": 0, "blocked": 0}));
     assert_eq!(plan["nodes"][1]["reason"]["changes"][0]["new"], "8000");
     assert_eq!(plan["nodes"][1]["needs"], serde_json::json!(["manifest"]));
 

@@ -9,3 +9,4 @@ mod prepare;
 mod reruns;
 mod results;
 mod survival;
+mod waiting;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::process::{Command, Stdio};
 
+use serde_json::Value;
 use tests::{Project, executable};
 
 /// Makes the shards of the tiny workflow and expects that to fail with all of these texts.
@@ -91,4 +92,46 @@ fn a_reader_that_leaves_early_ends_a_listing_without_a_word() {
         let ended = child.wait_with_output().unwrap();
         assert!(ended.status.success() && ended.stderr.is_empty(), "{}", String::from_utf8_lossy(&ended.stderr));
     }
+}
+
+/// `/dev/full` is a file on a full disk.
+#[test]
+fn lines_that_cannot_be_written_end_no_command_with_a_panic() {
+    let project = Project::new();
+    let full = || fs::File::options().write(true).open("/dev/full").unwrap();
+    let code = |args: &[&str], out: Stdio, err: Stdio| {
+        let mut program = Command::new(executable("sure"));
+        program.args(args).current_dir(project.path("")).stdin(Stdio::null()).stdout(out).stderr(err);
+        let ended = program.output().unwrap();
+        (ended.status.code(), String::from_utf8_lossy(&ended.stderr).into_owned())
+    };
+    let err = |args: &[&str]| code(args, Stdio::null(), full().into()).0;
+    assert_eq!(err(&["run", "./tiny.toml:shards"]), Some(0), "its progress is lost, and nothing else");
+    assert_eq!(err(&["plan", "./no-such-file.toml"]), Some(2));
+    assert_eq!(err(&["no-such-command"]), Some(2));
+    assert_eq!(err(&["prepare", "speech_commands", "--root", "corpus", "--out", "shards"]), Some(0));
+    for args in [&["list"][..], &["plan", "./tiny.toml"], &["schema"], &["corpus", "list"]] {
+        let (code, err) = code(args, full().into(), Stdio::piped());
+        assert!(code == Some(2) && err.starts_with("error: ") && err.contains("No space left"), "{args:?}: {code:?} {err}");
+    }
+}
+
+#[test]
+fn a_source_that_fails_leaves_the_rest_of_a_plan_and_of_a_run() {
+    let project = Project::new();
+    project.write("sure.toml", "worker = \"./no-such-worker\"\n");
+    let plan = project.sure(&["plan", "./tiny.toml"]);
+    assert_eq!(plan.code, Some(1));
+    assert!(plan.err.contains("`manifest` needs `corpora.speech_commands`") && plan.err.contains("hint: "), "{}", plan.err);
+    assert!(plan.out.contains("shards#0-3  cannot run, since manifest fails"), "{}", plan.out);
+    assert!(plan.out.contains("random[seed=1314]  run: never ran here"), "{}", plan.out);
+    let json: Value = serde_json::from_str(&project.sure(&["plan", "./tiny.toml", "--json"]).out).unwrap();
+    assert_eq!(json["counts"]["blocked"], json["nodes"].as_array().unwrap().len() - 1);
+    let why = project.sure(&["why", "./tiny.toml:targets"]);
+    assert!(why.code == Some(1) && why.out.contains("targets cannot run, since manifest fails"), "{}{}", why.out, why.err);
+
+    let run = project.sure(&["run", "./tiny.toml", "--keep-going"]);
+    assert_eq!(run.code, Some(1));
+    assert!(run.err.contains("error: random[seed=1314]"), "what does not depend on it was tried: {}", run.err);
+    assert!(run.err.contains("targets: not run, since manifest failed"), "{}", run.err);
 }
