@@ -94,6 +94,24 @@ impl Asking {
         Question::new(&self.spec.name, self.spec.sources.digest(), &self.request.set, &self.request.targets, &program())
     }
 
+    /// What asks for all of the workflow of a node: the one it names, else that of the last run, set as it was then.
+    fn of_node(node: &str, place: &Place) -> Result<(Self, String)> {
+        if let (workflow, Some(node)) = workflow_and_target(node) {
+            let target = Target { workflow: workflow.to_owned(), targets: vec![], place: place.clone() };
+            return Ok((Self::new(&target)?, node.to_owned()));
+        }
+        let settings = Settings::load(&place.machine, &place.corpus)?;
+        let store = Store::open(&settings.store)?;
+        let Some(last) = store.runs(1)?.pop() else {
+            return Err(problem(
+                "no run yet in this store",
+                format!("name the workflow too: `sure why keyword_spotting:{node}`"),
+            ));
+        };
+        drop(store);
+        Ok((as_in(&last, place)?, node.to_owned()))
+    }
+
     /// Asks for a node and what it depends on, and no more: that is all an explanation needs. When no stage has such a name it asks
     /// for everything, so that whoever looks for the node can say which names are near.
     fn only(mut self, node: &str) -> Self {
@@ -150,22 +168,16 @@ impl Opening {
         Asking::new(target)?.open()
     }
 
-    /// Opens the workflow of a node, as far as the node needs it: the one it names, else that of the last run, set as it was then.
+    /// Opens the workflow of a node: the one it names, else that of the last run, set as it was then.
     pub(crate) fn of_node(node: &str, place: &Place) -> Result<(Self, String)> {
-        if let (workflow, Some(node)) = workflow_and_target(node) {
-            let target = Target { workflow: workflow.to_owned(), targets: vec![], place: place.clone() };
-            return Ok((Asking::new(&target)?.only(node).open()?, node.to_owned()));
-        }
-        let settings = Settings::load(&place.machine, &place.corpus)?;
-        let store = Store::open(&settings.store)?;
-        let Some(last) = store.runs(1)?.pop() else {
-            return Err(problem(
-                "no run yet in this store",
-                format!("name the workflow too: `sure why keyword_spotting:{node}`"),
-            ));
-        };
-        drop(store);
-        Ok((as_in(&last, place)?.only(node).open()?, node.to_owned()))
+        let (asking, node) = Asking::of_node(node, place)?;
+        Ok((asking.open()?, node))
+    }
+
+    /// The same, as far as the node needs it.
+    pub(crate) fn up_to_node(node: &str, place: &Place) -> Result<(Self, String)> {
+        let (asking, node) = Asking::of_node(node, place)?;
+        Ok((asking.only(&node).open()?, node))
     }
 
     /// Opens the workflow of an earlier run, all of it, set as it was then.
@@ -174,7 +186,7 @@ impl Opening {
     }
 
     /// The same, as far as a node needs it.
-    pub(crate) fn of_node_in(node: &str, run: &RunRow, place: &Place) -> Result<Self> {
+    pub(crate) fn up_to_node_in(node: &str, run: &RunRow, place: &Place) -> Result<Self> {
         as_in(run, place)?.only(node).open()
     }
 

@@ -34,7 +34,7 @@ const FILES_SHOWN: usize = 10;
 pub(crate) fn why(args: &WhyArgs) -> Result<ExitCode> {
     let (opening, pattern) = match args.run {
         Some(run) => in_run(&args.node, run, &args.place)?,
-        None => Opening::of_node(&args.node, &args.place)?,
+        None => Opening::up_to_node(&args.node, &args.place)?,
     };
     let found = opening.workflow.find(&pattern);
     if found.is_empty() {
@@ -163,7 +163,7 @@ fn past(opening: &Opening, nodes: &[NodeIndex], run: i64) -> Result<Vec<Asked>> 
 fn in_run(node: &str, run: i64, place: &Place) -> Result<(Opening, String)> {
     let row = find(&Store::open(&Settings::load(&place.machine, &place.corpus)?.store)?, run)?;
     let node = workflow_and_target(node).1.unwrap_or(node);
-    Ok((Opening::of_node_in(node, &row, place)?, node.to_owned()))
+    Ok((Opening::up_to_node_in(node, &row, place)?, node.to_owned()))
 }
 
 /// Prints an explanation and, indented, its causes; a node that stands above already is only named.
