@@ -8,7 +8,8 @@
 //!
 //! The table is `table` or `metadata`, or one for each split: `train`, `dev` (or `valid`, `validation`, `val`) and `test`; as
 //! `.csv` (quoted as in RFC 4180), `.tsv` (no quoting: a quotation mark is one), `.jsonl` (an object a line) or `.parquet`
-//! (uncompressed or zstd; the path may be that of an `audio` struct). Columns, in any order, are known by these names:
+//! (uncompressed, Snappy, gzip, LZ4 or zstd; the path may be that of an `audio` struct). Columns, in any order, are known by these
+//! names:
 //!
 //! | column | names |
 //! | --- | --- |

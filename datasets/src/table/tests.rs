@@ -159,6 +159,24 @@ fn parquet_tables_say_what_the_others_do() {
     assert!(listing.utterances.iter().all(|utterance| utterance.tags.is_empty()));
 }
 
+/// A table as pandas writes it, with each codec: see `tests/fixtures/make.py`.
+#[test]
+fn parquet_tables_of_pandas_are_read_whatever_their_codec() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::write(root.path().join("a.wav"), second()).unwrap();
+    std::fs::write(root.path().join("b.wav"), second()).unwrap();
+    for codec in ["none", "snappy", "snappy-v2", "gzip", "lz4", "zstd"] {
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/{codec}.parquet"));
+        std::fs::copy(fixture, root.path().join("train.parquet")).unwrap();
+        let listing = Table.list(root.path(), &PROTOCOLS[0]).unwrap();
+        assert_eq!((listing.utterances.len(), listing.skipped.len()), (40, 0), "{codec}");
+        assert_eq!(shown(&listing.utterances[38]), "u38 train - - a.wav Yes, please.", "{codec}");
+        assert_eq!(shown(&listing.utterances[39]), "u39 train - - b.wav -", "{codec}");
+        let tags: Vec<_> = listing.utterances[39].tags.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        assert_eq!(tags, ["ok=false", "take=39"], "{codec}");
+    }
+}
+
 #[test]
 fn damaged_parquet_tables_are_read_or_refused() {
     let (root, whole) = (tempfile::tempdir().unwrap(), parquet_table());
