@@ -22,6 +22,7 @@ use std::io::{Cursor, Read, Seek, SeekFrom};
 
 use crate::encode::Format;
 use crate::resample::ResampleError;
+use crate::sums::Summed;
 use crate::wav::WavError;
 
 /// What a recording is.
@@ -66,6 +67,18 @@ pub(crate) trait Decoder {
 
     /// Adds the next samples to `mono`, full scale 1; false when they were the last.
     fn next(&mut self, mono: &mut Vec<f32>) -> Result<bool, DecodeError>;
+
+    /// After the last sample: the sum that the header promises, and that of which it is. To compare them is left to the caller,
+    /// who has many.
+    fn promise(&mut self) -> Option<Promise> {
+        None
+    }
+}
+
+/// What a header says the MD5 sum of the samples is.
+pub(crate) struct Promise {
+    pub(crate) expected: [u8; 16],
+    pub(crate) samples: Summed,
 }
 
 /// Why a recording gives no clip.

@@ -2,6 +2,7 @@
 
 pub mod flac;
 
+use crate::sums::Summed;
 use crate::wav::WavWriter;
 use flac::FlacWriter;
 
@@ -54,10 +55,14 @@ impl Encoder {
         }
     }
 
-    pub(crate) fn finish(self) -> Vec<u8> {
+    /// The file; and what its sum is still to be made of, for [`flac::sign`].
+    pub(crate) fn finish(self) -> (Vec<u8>, Option<Summed>) {
         match self {
-            Self::Wav(writer) => writer.finish(),
-            Self::Flac(writer) => writer.finish(),
+            Self::Wav(writer) => (writer.finish(), None),
+            Self::Flac(writer) => {
+                let (file, samples) = writer.finish_unsigned();
+                (file, Some(samples))
+            }
         }
     }
 }

@@ -1,5 +1,5 @@
 //! Stages that turn a corpus into Parquet shards of clean audio: [`manifest`] lists it, [`shards`] writes what
-//! [`recording`] makes of each recording, [`reader`] gives training the clips back one by one, [`summary`] counts what all parts hold. Pure Rust; knows
+//! [`recording`] makes of each recording, [`reader`] gives training the clips back one by one and [`stream`] in batches, [`summary`] counts what all parts hold. Pure Rust; knows
 //! nothing of tensors.
 //!
 //! ```text
@@ -18,7 +18,9 @@ pub mod report;
 pub mod resample;
 pub mod schema;
 pub mod shards;
+pub mod stream;
 pub mod summary;
+mod sums;
 pub mod wav;
 
 #[cfg(test)]

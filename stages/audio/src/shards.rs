@@ -52,7 +52,7 @@ pub struct Shards {
 
 impl Stage for Shards {
     const KIND: &'static str = "audio.shards";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const ABOUT: &'static str = "decodes and resamples recordings into Parquet shards, one node per part of the manifest";
 
     fn slots() -> Vec<Slot> {
@@ -104,6 +104,8 @@ pub enum ShardsError {
 pub const AUDIO_UNIT: &str = "s of audio";
 /// How many files are decoded between two looks at progress and at [`Job::stop`], per thread.
 const FILES_PER_BATCH: usize = 32;
+/// So many are decoded together by one thread: see [`Preparer::prepare_all`].
+const FILES_PER_GROUP: usize = 8;
 /// A batch ends early once its files have this many bytes, so that memory stays bounded.
 const BYTES_PER_BATCH: u64 = 64 << 20;
 /// Larger files are not read whole, but piece by piece.
@@ -117,6 +119,9 @@ struct Reject {
     /// Where in the file the trouble is, in bytes.
     offset: Option<u64>,
 }
+
+/// A clip with the index of its class, or why there is none.
+type Decoded = Result<(Prepared, Option<u32>), Reject>;
 
 /// The body of the stage.
 ///
@@ -142,8 +147,10 @@ pub fn run(params: &Shards, job: &Job) -> Result<(), StageError> {
         if job.stop.requested() {
             return Err(StageError::Stopped);
         }
-        let decoded: Result<Vec<_>, StageError> = pool.install(|| batch.par_iter().map(|entry| source.decode(entry)).collect());
-        for (entry, decoded) in batch.iter().zip(decoded?) {
+        let group = batch.len().div_ceil(threads).clamp(1, FILES_PER_GROUP);
+        let decoded: Result<Vec<_>, StageError> =
+            pool.install(|| batch.par_chunks(group).map(|entries| source.decode(entries)).collect());
+        for (entry, decoded) in batch.iter().zip(decoded?.into_iter().flatten()) {
             match decoded {
                 Err(reject) => rejects.push((entry, reject)),
                 Ok((clip, label)) => {
@@ -192,39 +199,55 @@ struct SourceFiles<'a> {
 }
 
 impl SourceFiles<'_> {
-    /// The clip and the index of its class, or why there is none. Errors: a recording that changed since the plan
-    /// or cannot be read.
-    fn decode(&self, entry: &Entry) -> Result<Result<(Prepared, Option<u32>), Reject>, StageError> {
-        let broken = |reason: String| Ok(Err(Reject { reason, broken: true, offset: None }));
-        let label = match &entry.label {
-            None => None,
-            Some(name) => match self.labels.iter().position(|label| label == name) {
-                Some(index) => Some(index as u32),
-                None => return broken(format!("label `{name}` is not in labels.json")),
-            },
-        };
-        let path = self.root.join(&entry.path);
+    /// Of each its clip and the index of its class, or why there is none. Errors: a recording that changed since the plan or cannot
+    /// be read.
+    fn decode(&self, entries: &[Entry]) -> Result<Vec<Decoded>, StageError> {
         let preparer = &self.preparers[rayon::current_thread_index().unwrap_or(0)];
         let mut preparer = preparer.lock().unwrap_or_else(PoisonError::into_inner);
-        let span = entry.start.zip(entry.num_samples).map(|(start, num_samples)| Span { start, num_samples });
-        let made = if entry.size > WHOLE_IN_MEMORY {
-            check_unread(&path, entry)?;
-            preparer.prepare(&path, span)
-        } else {
-            preparer.prepare_bytes(read(&path, entry)?, span)
-        };
-        let clip = match made {
-            Ok(clip) => clip,
-            Err(Refusal { reason, offset }) => return Ok(Err(Reject { reason, broken: true, offset })),
-        };
+        let mut decoded: Vec<Option<Decoded>> = entries.iter().map(|_| None).collect();
+        let (mut waiting, mut files) = (Vec::new(), Vec::new());
+        for (index, entry) in entries.iter().enumerate() {
+            let label = match self.label(entry) {
+                Ok(label) => label,
+                Err(reason) => {
+                    decoded[index] = Some(Err(Reject { reason, broken: true, offset: None }));
+                    continue;
+                }
+            };
+            let path = self.root.join(&entry.path);
+            let span = entry.start.zip(entry.num_samples).map(|(start, num_samples)| Span { start, num_samples });
+            if entry.size > WHOLE_IN_MEMORY {
+                check_unread(&path, entry)?;
+                decoded[index] = Some(self.judged(preparer.prepare(&path, span), label));
+            } else {
+                files.push((read(&path, entry)?, span));
+                waiting.push((index, label));
+            }
+        }
+        for ((index, label), made) in waiting.into_iter().zip(preparer.prepare_all(files)) {
+            decoded[index] = Some(self.judged(made, label));
+        }
+        Ok(decoded.into_iter().map(|decoded| decoded.expect("every entry was prepared or refused")).collect())
+    }
+
+    /// The index of an utterance's class. Errors: the class is not known.
+    fn label(&self, entry: &Entry) -> Result<Option<u32>, String> {
+        let Some(name) = &entry.label else { return Ok(None) };
+        let index = self.labels.iter().position(|label| label == name);
+        index.map(|index| Some(index as u32)).ok_or_else(|| format!("label `{name}` is not in labels.json"))
+    }
+
+    /// A clip that is as long as asked for.
+    fn judged(&self, made: Result<Prepared, Refusal>, label: Option<u32>) -> Decoded {
+        let clip = made.map_err(|Refusal { reason, offset }| Reject { reason, broken: true, offset })?;
         let duration = clip.num_samples as f64 / f64::from(self.params.sample_rate);
         let limits = (self.params.min_duration_secs, self.params.max_duration_secs);
-        let problem = match limits {
+        let reason = match limits {
             (Some(min), _) if duration < min => format!("{duration:.3} s, shorter than the {min} s asked for"),
             (_, Some(max)) if duration > max => format!("{duration:.3} s, longer than the {max} s asked for"),
-            _ => return Ok(Ok((clip, label))),
+            _ => return Ok((clip, label)),
         };
-        Ok(Err(Reject { reason: problem, broken: false, offset: None }))
+        Err(Reject { reason, broken: false, offset: None })
     }
 }
 

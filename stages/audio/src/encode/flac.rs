@@ -4,9 +4,10 @@
 //! size. Blocks of 1152 samples suit speech at 16 kHz better than the usual 4096. All arithmetic is on integers, so the bytes
 //! are the same on every machine. Source: RFC 9639; the section stands beside each part.
 
-use md5::{Digest, Md5};
 use symphonia::core::checksum::{Crc8Ccitt, Crc16Ansi};
 use symphonia::core::io::Monitor;
+
+use crate::sums::Summed;
 
 /// Samples of a block.
 const BLOCK: usize = 1_152;
@@ -28,7 +29,7 @@ pub struct FlacWriter {
     num_frames: u64,
     /// Bytes of the smallest and the largest frame.
     frame_lens: (usize, usize),
-    md5: Md5,
+    samples: Summed,
     scratch: Scratch,
 }
 
@@ -38,7 +39,6 @@ struct Scratch {
     differences: [Vec<i32>; MAX_ORDER + 1],
     /// The residual with the sign moved to the lowest bit.
     folded: Vec<u32>,
-    bytes: Vec<u8>,
 }
 
 impl FlacWriter {
@@ -53,7 +53,7 @@ impl FlacWriter {
             num_samples: 0,
             num_frames: 0,
             frame_lens: (usize::MAX, 0),
-            md5: Md5::new(),
+            samples: Summed::new(),
             scratch: Scratch::default(),
         }
     }
@@ -61,9 +61,7 @@ impl FlacWriter {
     /// Adds samples.
     pub fn push(&mut self, mut samples: &[i16]) {
         self.num_samples += samples.len() as u64;
-        self.scratch.bytes.clear();
-        self.scratch.bytes.extend(samples.iter().flat_map(|sample| sample.to_le_bytes()));
-        self.md5.update(&self.scratch.bytes);
+        self.samples.room().extend(samples.iter().flat_map(|sample| sample.to_le_bytes()));
         if !self.pending.is_empty() {
             let (head, rest) = samples.split_at(samples.len().min(BLOCK - self.pending.len()));
             self.pending.extend_from_slice(head);
@@ -83,7 +81,14 @@ impl FlacWriter {
     }
 
     /// The whole file.
-    pub fn finish(mut self) -> Vec<u8> {
+    pub fn finish(self) -> Vec<u8> {
+        let (mut file, samples) = self.finish_unsigned();
+        sign(&mut file, Summed::finish(vec![samples])[0]);
+        file
+    }
+
+    /// The whole file without its MD5 sum, and what it is of: see [`sign`].
+    pub(crate) fn finish_unsigned(mut self) -> (Vec<u8>, Summed) {
         if !self.pending.is_empty() {
             let block = std::mem::take(&mut self.pending);
             self.frame(&block);
@@ -103,9 +108,8 @@ impl FlacWriter {
         header.put((self.num_samples >> 32) as u32 & 0xf, 4);
         header.put(self.num_samples as u32, 32);
         header.flush();
-        header.bytes.extend_from_slice(&self.md5.finalize());
-        file[..HEADER_LEN].copy_from_slice(&header.bytes);
-        file
+        file[..header.bytes.len()].copy_from_slice(&header.bytes);
+        (file, self.samples)
     }
 
     /// Section 9: one frame of one subframe.
@@ -179,6 +183,11 @@ impl FlacWriter {
             }
         }
     }
+}
+
+/// Writes the MD5 sum of the samples into a file: the end of STREAMINFO, where it was left out.
+pub(crate) fn sign(file: &mut [u8], sum: [u8; 16]) {
+    file[HEADER_LEN - sum.len()..HEADER_LEN].copy_from_slice(&sum);
 }
 
 /// Fills the differences of every order, and gives the order with the smallest ones. (Each is valid from its order on.)

@@ -147,7 +147,7 @@ fn a_file_gives_what_its_bytes_give() {
     for (name, file) in FIXTURES {
         let path = folder.path().join(name);
         std::fs::write(&path, file).unwrap();
-        let from_path = flac().guarded(Source::File(File::open(&path).unwrap()), None);
+        let from_path = settle(vec![flac().guarded(Source::File(File::open(&path).unwrap()), None)]).remove(0);
         assert_eq!(from_path, flac().prepare_bytes(file.to_vec(), None), "{name}");
     }
 }
