@@ -1,5 +1,5 @@
-//! What all fuzz targets do: prepare a recording that may be anything. It must give a clip or a reason; our own code must not
-//! panic, and symphonia's panics must stay within [`recording::Preparer`].
+//! What all fuzz targets of decoders do: prepare a recording that may be anything. It must give a clip or a reason; our own code
+//! must not panic, and symphonia's panics must stay within [`recording::Preparer`]. [`labels`] does the same for label files.
 //!
 //! The modules of `stages/audio` are taken by path, so that Parquet need not be built with a sanitizer.
 
@@ -11,9 +11,12 @@ mod here {
     pub mod encode;
     pub mod recording;
     pub mod resample;
+    pub mod sums;
     pub mod wav;
 }
-pub use here::{decode, encode, recording, resample, wav};
+pub use here::{decode, encode, recording, resample, sums, wav};
+
+pub mod labels;
 
 use std::cell::RefCell;
 
@@ -23,7 +26,7 @@ use recording::{Format, Preparer, Target};
 pub fn begin() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map_or("", |location| location.file());
-        if !place.contains("symphonia") {
+        if !["symphonia", "parquet-", "arrow-", "thrift"].iter().any(|guarded| place.contains(guarded)) {
             eprintln!("{panic}");
             std::process::abort();
         }
