@@ -11,7 +11,9 @@ import resource
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,8 @@ import soundfile
 import soxr
 
 CLIP_SECS = 5.0
+COMPRESSED = [("mp3", "libmp3lame"), ("mp4", "aac")]
+NAMES = {"wav48": "WAV, 48 kHz", "flac48": "FLAC, 48 kHz", "flac16": "FLAC, 16 kHz", "mp3": "MP3, 48 kHz", "mp4": "MP4 (AAC), 48 kHz"}
 
 
 def make_corpus(args, folder):
@@ -50,11 +54,15 @@ def make_corpus(args, folder):
         rows.append(name)
         total += len(wide) / 48_000
         number += 1
-    for kind, codec in [("mp3", ["-c:a", "libmp3lame", "-b:a", "96k"]), ("mp4", ["-c:a", "aac", "-b:a", "96k"])]:
-        if kind in kinds:
-            for name in rows:
-                run = ["ffmpeg", "-nostdin", "-v", "error", "-y", "-i", str(folder / f"wav48/clips/{name}.wav"), *codec]
-                subprocess.run([*run, str(folder / f"{kind}/clips/{name}.{kind}")], check=True)
+
+    def compress(name):
+        inputs = ["ffmpeg", "-nostdin", "-v", "error", "-y", "-threads", "1", "-i", str(folder / f"wav48/clips/{name}.wav")]
+        outputs = [["-c:a", codec, "-b:a", "96k", str(folder / f"{kind}/clips/{name}.{kind}")] for kind, codec in COMPRESSED]
+        subprocess.run(inputs + sum(outputs, []), check=True)
+
+    if "mp3" in kinds:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(compress, rows))
     for kind in kinds:
         extension = kind.rstrip("0123468") if kind.startswith(("wav", "flac")) else kind
         with open(folder / kind / "table.csv", "w") as table:
@@ -80,8 +88,10 @@ def timed(command, **more):
     return time.perf_counter() - begun, cpu_of_children() - cpu, usage.ru_maxrss / 1024, output
 
 
-def sure(args, corpus, out, form, jobs):
-    shutil.rmtree(out, ignore_errors=True)
+def sure(args, corpus, scratch, form, jobs):
+    """Into a new folder each time. Old ones stay until a format is done: ext4 passes over what was deleted in the last seconds,
+    inode by inode, so that deleting between runs would be a good part of what is measured."""
+    out = tempfile.mkdtemp(prefix="sure-", dir=scratch)
     command = [args.sure, "prepare", "table", "--root", corpus, "--out", out, "--quiet", "--format", form, "--jobs", jobs]
     secs, cpu, peak, _ = timed(command)
     return secs, cpu, peak
@@ -117,7 +127,7 @@ def child_soundfile(corpus, out, form="WAV"):
         return {"bytes": held.getvalue(), "path": path.name}
 
     best = float("inf")
-    for _ in range(3):  # the first loads libraries and fills caches
+    for _ in range(2):  # the first loads libraries and fills caches
         begun = time.process_time()
         once()
         best = min(best, time.process_time() - begun)
@@ -146,10 +156,10 @@ def child(name, corpus, out):
     return float(output.decode().split()[-1])
 
 
-def programs(corpus, few, few_secs, scratch):
-    """ffmpeg and sox, one process for each file of a few, and once for all of them in one long file."""
+def programs(corpus, total, few, few_secs, scratch):
+    """ffmpeg and sox, one process for each file of a few, and once for all of the corpus in one long file."""
     found = {}
-    files = sorted((corpus / "clips").iterdir())[:few]
+    files = sorted((corpus / "clips").iterdir())
     long = scratch / "long.wav"
     if files[0].suffix == ".wav":
         whole = np.concatenate([soundfile.read(path, dtype="int16")[0] for path in files])
@@ -159,7 +169,10 @@ def programs(corpus, few, few_secs, scratch):
         rate = soundfile.info(files[0]).samplerate
         soundfile.write(long, np.concatenate([soundfile.read(path, dtype="int16")[0] for path in files]), rate, "PCM_16")
     else:
-        long = None
+        long, listing = scratch / f"long{files[0].suffix}", scratch / "files.txt"
+        listing.write_text("".join(f"file '{path}'\n" for path in files))
+        join = ["ffmpeg", "-nostdin", "-v", "error", "-y", "-f", "concat", "-safe", "0", "-i", listing, "-c", "copy", long]
+        subprocess.run(join, check=True)
     out = scratch / "out.wav"
     tools = {
         "ffmpeg": lambda path: ["ffmpeg", "-nostdin", "-v", "error", "-y", "-i", path, "-ac", "1", "-ar", "16000", out],
@@ -168,10 +181,9 @@ def programs(corpus, few, few_secs, scratch):
     for tool, command in tools.items():
         if not shutil.which(tool) or (tool == "sox" and files[0].suffix in (".mp4", ".mp3")):
             continue
-        cpu = sum(timed(command(path))[1] for path in files)
+        cpu = sum(timed(command(path))[1] for path in files[:few])
         found[f"{tool}, a process per file"] = few_secs / cpu
-        if long:
-            found[f"{tool}, one long file"] = few_secs / timed(command(long))[1]
+        found[f"{tool}, one long file"] = total / min(timed(command(long))[1] for _ in range(2))
     return found
 
 
@@ -181,7 +193,7 @@ def main():
     parser.add_argument("--fsdd", default=os.environ.get("SURE_FSDD"))
     parser.add_argument("--work", type=Path, default=Path("target/bench-audio"))
     parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--formats", default="wav48,flac48,flac16,mp3,mp4")
     parser.add_argument("--child", nargs=3)
     args = parser.parse_args()
@@ -191,50 +203,59 @@ def main():
         return
 
     work = args.work.resolve()
+    shutil.rmtree(work / "out", ignore_errors=True)
     corpora = work / f"corpus-{args.minutes:g}"
     if not (corpora / "seconds").exists():
         print("making the corpus", file=sys.stderr)
         make_corpus(args, corpora)
-    total = float((corpora / "seconds").read_text())
-    cores = os.cpu_count()
-    print(f"{total:.0f} s of audio in clips of about {CLIP_SECS:.0f} s; {cores} cores, load {os.getloadavg()[0]:.1f}; times real time\n")
-    print("| input | sure, WAV | sure, FLAC | soundfile + soxr, WAV | the same, FLAC | ratio | sure, all cores | datasets.map(librosa), all cores "
-          "| ratio | second core | peak MB | ffmpeg, per file | ffmpeg, long | sox, per file | sox, long |")
-    print("| --- " * 15 + "|")
+    total, cores = float((corpora / "seconds").read_text()), os.cpu_count()
+    print(f"{total:.0f} s of audio in clips of about {CLIP_SECS:.0f} s; {cores} cores, load {os.getloadavg()[0]:.1f}.")
+    print("Seconds of audio a second: of processor time; of the clock where all cores work.\n")
+    print("| input | sure to WAV, FLAC | soundfile + soxr | ratio | sure, all cores | datasets.map(librosa) | ratio | second core adds "
+          "| peak memory | ffmpeg, long file, per file | sox, long file, per file |")
+    print("| --- " * 11 + "|")
     for kind in args.formats.split(","):
-        corpus, scratch = corpora / kind, work / "out"
-        scratch.mkdir(parents=True, exist_ok=True)
-        best, peak = {}, 0.0
+        print(row(args, corpora, kind, total, work / "out"), flush=True)
+        shutil.rmtree(work / "out")
 
-        def note(name, value):
-            best[name] = max(best.get(name, 0.0), value)
 
-        for _ in range(args.rounds):
-            for form in ("wav", "flac"):
-                secs, cpu, used = sure(args, corpus, scratch / "sure", form, 1)
-                peak = max(peak, used)
-                note(f"sure {form}", total / cpu)
-                if form == "wav":
-                    note("sure one", total / secs)
-                note(f"python {form}", total / child(form, corpus, scratch / "python.parquet"))
-            secs, cpu, used = sure(args, corpus, scratch / "sure", "wav", cores)
+def row(args, corpora, kind, total, scratch):
+    """The line of the table for one kind of input."""
+    corpus, cores = corpora / kind, os.cpu_count()
+    scratch.mkdir(parents=True, exist_ok=True)
+    best, peak = {}, 0.0
+
+    def note(name, value):
+        best[name] = max(best.get(name, 0.0), value)
+
+    for _ in range(args.rounds):
+        for form in ("wav", "flac"):
+            secs, cpu, used = sure(args, corpus, scratch, form, 1)
             peak = max(peak, used)
-            note("sure all", total / secs)
-            note("sure all cpu", total / cpu)
-        note("librosa", total / child("librosa", corpus, scratch / "librosa.parquet"))
-        few = 60
-        few_secs = sum(soundfile.info(path).duration for path in sorted((corpora / "wav48" / "clips").iterdir())[:few])
-        others = programs(corpus, few, few_secs, scratch)
-        shown = lambda name: f"{others[name]:,.0f}" if name in others else "-"
-        print(
-            f"| {kind} | {best['sure wav']:,.0f} | {best['sure flac']:,.0f} | {best['python wav']:,.0f} | {best['python flac']:,.0f} "
-            f"| {best['sure wav'] / best['python wav']:.2f}, {best['sure flac'] / best['python flac']:.2f} "
-            f"| {best['sure all']:,.0f} | {best['librosa']:,.0f} | {best['sure all'] / best['librosa']:.1f} "
-            f"| {best['sure all'] / best['sure one'] - 1:.2f} | {peak:.0f} "
-            f"| {shown('ffmpeg, a process per file')} | {shown('ffmpeg, one long file')} | {shown('sox, a process per file')} "
-            f"| {shown('sox, one long file')} |",
-            flush=True,
-        )
+            note(f"sure {form}", total / cpu)
+            if form == "wav":
+                note("sure one", total / secs)
+            if kind != "mp4":  # which libsndfile does not read
+                note(f"python {form}", total / child(form, corpus, scratch / "python.parquet"))
+        secs, cpu, used = sure(args, corpus, scratch, "wav", cores)
+        peak = max(peak, used)
+        note("sure all", total / secs)
+    note("librosa", total / child("librosa", corpus, scratch / "librosa.parquet"))
+    few = 40
+    few_secs = sum(soundfile.info(path).duration for path in sorted((corpora / "wav48" / "clips").iterdir())[:few])
+    others = programs(corpus, total, few, few_secs, scratch)
+
+    def pair(tool):
+        found = [others.get(f"{tool}, one long file"), others.get(f"{tool}, a process per file")]
+        return ", ".join("-" if speed is None else f"{speed:,.0f}" for speed in found)
+
+    python = [f"{best[f'python {form}']:,.0f}" if f"python {form}" in best else "-" for form in ("wav", "flac")]
+    ratio = [f"{best[f'sure {form}'] / best[f'python {form}']:.2f}" if f"python {form}" in best else "-" for form in ("wav", "flac")]
+    return (
+        f"| {NAMES[kind]} | {best['sure wav']:,.0f}, {best['sure flac']:,.0f} | {', '.join(python)} | {', '.join(ratio)} "
+        f"| {best['sure all']:,.0f} | {best['librosa']:,.0f} | {best['sure all'] / best['librosa']:.1f} "
+        f"| {best['sure all'] / best['sure one'] - 1:.2f} | {peak:.0f} MB | {pair('ffmpeg')} | {pair('sox')} |"
+    )
 
 
 if __name__ == "__main__":

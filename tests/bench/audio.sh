@@ -2,7 +2,7 @@
 # Measures `sure prepare` beside Python (soundfile and soxr; librosa in datasets.map), ffmpeg and sox on the same recordings in one
 # run, and prints a Markdown table.
 #
-#   tests/bench/audio.sh                        an hour of audio in five formats; about ten minutes, 2 GB of disk for a while
+#   tests/bench/audio.sh                        an hour of audio in five formats; under ten minutes, 3 GB of disk for a while
 #   tests/bench/audio.sh --minutes 5            a smaller corpus: whether it works
 #   tests/bench/audio.sh --fsdd FOLDER --work FOLDER --formats wav48,flac48
 #
