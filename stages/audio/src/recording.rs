@@ -174,7 +174,7 @@ impl Preparer {
             }
             let wanted = cut.wanted(mono);
             num_samples += wanted.len() as u64;
-            if num_samples.max(output_len(num_samples, info.sample_rate, to)) > MAX_SAMPLES {
+            if output_len(num_samples, info.sample_rate, to) > MAX_SAMPLES {
                 return Err(DecodeError::TooLong { most: MAX_SAMPLES });
             }
             if let Some(encoder) = &mut encoder {
