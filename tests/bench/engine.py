@@ -1,12 +1,15 @@
-"""Measures the engine beside ninja, make, snakemake and b3sum; see `engine.sh`, which sets everything up.
+"""Measures the engine beside ninja and b3sum, with `--all` also beside make and snakemake; see `engine.sh`, which sets everything up.
 
 Every figure of ours is a whole process, from its start to its end, as those of the others are. Times are medians of rounds in
-which the contenders take turns.
+which the contenders take turns. What a part leaves behind is removed at the very end: ext4 without a journal makes files more
+slowly for minutes after many were deleted.
 """
 
 import argparse
 import os
 import shutil
+import sys
+import time
 from pathlib import Path
 
 import graphs
@@ -25,7 +28,8 @@ class Bench:
         self.snakemake = [args.bin.resolve() / "snakemake", "--cores", str(JOBS), "--quiet", "all"]
         self.b3sum = args.b3sum.resolve()
         self.work, self.quick, self.table = args.work.resolve(), args.quick, table
-        self.rounds = 3 if args.quick else 7
+        self.all, self.rounds = args.all, 7 if args.all else 3 if args.quick else 5
+        self.left = 0
 
     def folder(self, name):
         return self.work / name
@@ -37,9 +41,9 @@ class Bench:
     def peers(self, shards, snakemake):
         """The peers' commands and folders at a size."""
         tools = {"ninja": (graphs.ninja, self.ninja)}
-        if self.make:
+        if self.make and self.all and shards < 10_000:
             tools["make"] = (graphs.make, self.make)
-        if snakemake:
+        if snakemake and self.all:
             tools["snakemake"] = (graphs.snakemake, self.snakemake)
         for name, (write, _) in tools.items():
             write(self.folder(name), shards)
@@ -56,7 +60,9 @@ class Bench:
             graphs.ours(ours, shards, "call")
             made = self.up(ours)
             self.table.row(f"first run, {nodes} nodes in our process: per node", ours=str(made.per(nodes)), peak_mb=made.peak_mb)
-            # Files as new as these are read again once.
+            self.state(ours / "store", nodes)
+            # Files as new as these are read again, and folders as new as theirs are listed again.
+            time.sleep(2)
             self.up(ours)
             contenders["ours"] = lambda: self.up(ours)
             taken = side_by_side(self.rounds, contenders)
@@ -69,44 +75,50 @@ class Bench:
             taken = side_by_side(self.rounds, asked)
             self.table.row(f"{nodes} nodes planned in full, without the kept answer", taken["plan"].peak_mb, ours=str(taken["plan"]))
             self.table.row(f"`why` of one node of {nodes}", taken["why"].peak_mb, ours=str(taken["why"]))
-            self.state(ours / "store", nodes)
             self.remove("ours", "ninja", "make", "snakemake")
 
     def state(self, store, nodes):
-        """How much the store keeps beside artifacts and logs."""
+        """How much the store keeps beside artifacts and logs; what it knows of source files is told by file."""
         sizes = {}
         for path in store.rglob("*"):
             part = path.relative_to(store).parts[0]
             if path.is_file() and part not in ("objects", "logs", "scratch", "locks", "resume"):
                 part = "database" if part.startswith("traces") else part
                 sizes[part] = sizes.get(part, 0) + path.stat().st_size
+        stat = sizes.pop("stat", 0) / (nodes // 3)
         parts = ", ".join(f"{part} {size / nodes:.0f}" for part, size in sorted(sizes.items()))
-        self.table.row(f"state, {nodes} nodes: bytes a node", ours=f"{sum(sizes.values()) / nodes:.0f} ({parts})")
+        cell = f"{sum(sizes.values()) / nodes:.0f} ({parts}), and {stat:.0f} a source file"
+        self.table.row(f"state, {nodes} nodes: bytes a node", ours=cell)
 
     def first_run(self):
         """A process per node, everything to do."""
         nodes = 300 if self.quick else 1_000
         shards = nodes // 3
         contenders = {}
-        tools = {"ninja": (graphs.ninja, self.ninja), "snakemake": (graphs.snakemake, self.snakemake)}
-        if self.make:
+        tools = {"ninja": (graphs.ninja, self.ninja)}
+        if self.all:
+            tools["snakemake"] = (graphs.snakemake, self.snakemake)
+        if self.make and self.all:
             tools["make"] = (graphs.make, self.make)
         for name, (write, command) in tools.items():
 
             def first(name=name, write=write, command=command):
+                self.remove(name)
                 write(self.folder(name), shards)
                 return run(command, self.folder(name))
 
             contenders[name] = first
 
         def ours():
+            self.remove("ours")
             graphs.ours(self.folder("ours"), shards, "shell")
             return self.up(self.folder("ours"))
 
         contenders["ours"] = ours
-        snakemake = contenders.pop("snakemake")
+        snakemake = contenders.pop("snakemake", None)
         taken = side_by_side(self.rounds, contenders)
-        taken["snakemake"] = snakemake()  # once: it takes its time
+        if snakemake:
+            taken["snakemake"] = snakemake()  # once: it takes its time
         cells = {name: str(t.per(nodes)) for name, t in taken.items()}
         self.table.row(f"first run, a process per node, {nodes} nodes: per node", taken["ours"].peak_mb, **cells)
         self.remove("ours", "ninja", "make", "snakemake")
@@ -139,14 +151,15 @@ class Bench:
         graphs.books(folder, count, parts=1)
         first = run([self.toy, "scan", "in", "cache"], folder)
         run([self.toy, "scan", "in", "cache"], folder)
-        taken = side_by_side(self.rounds, {"same": lambda: run([self.toy, "scan", "in", "cache"], folder)})["same"]
+        taken = side_by_side(3, {"same": lambda: run([self.toy, "scan", "in", "cache"], folder)})["same"]
         self.table.row(f"{count} source files, first scan", first.peak_mb, ours=str(first))
         self.table.row(f"{count} source files unchanged", taken.peak_mb, ours=str(taken))
         self.remove("files")
 
     def hash(self):
         """Trees in the page cache."""
-        scale = 50 if self.quick else 1
+        scale = 50 if self.quick else 1 if self.all else 2
+        noise = os.urandom(1 << 24)
         shapes = [("one file of 2 GB", 1, 2_000_000_000 // scale), ("2 000 files of 1 MB", 2_000 // scale, 1_000_000)]
         for what, files, size in [*shapes, ("100 000 files of 2 kB", 100_000 // scale, 2_000)]:
             folder = graphs.fresh(self.folder("hash"))
@@ -154,7 +167,7 @@ class Bench:
             for number in range(files):
                 with open(folder / "in" / f"{number:06}", "wb") as out:
                     for start in range(0, size, 1 << 24):
-                        out.write(os.urandom(min(1 << 24, size - start)))
+                        out.write(noise[: size - start])
             names = folder / "names"
             names.write_text("".join(f"in/{number:06}\n" for number in range(files)))
 
@@ -168,8 +181,8 @@ class Bench:
             taken = side_by_side(self.rounds, contenders)
             gigabytes = files * size / 1e9
             cells = {name: f"{t}, {gigabytes / t.secs:.1f} GB/s" for name, t in taken.items()}
-            self.table.row(f"hash {what}" + (f" / {scale}" if self.quick else ""), taken["ours"].peak_mb, **cells)
-        self.remove("hash")
+            self.table.row(f"hash {what}" + (f" / {scale}" if scale > 1 else ""), taken["ours"].peak_mb, **cells)
+            self.remove("hash")
 
     def publish(self):
         """A large artifact: how much memory publishing it takes."""
@@ -183,8 +196,11 @@ class Bench:
         self.remove("publish")
 
     def remove(self, *names):
+        """Moves folders out of the way; see the head of this file."""
         for name in names:
-            shutil.rmtree(self.folder(name), ignore_errors=True)
+            if self.folder(name).exists():
+                self.left += 1
+                self.folder(name).rename(self.work / f"left-{self.left}")
 
 
 def main():
@@ -195,17 +211,21 @@ def main():
     parser.add_argument("--work", type=Path, required=True, help="where graphs and stores are made; on the disk to be measured")
     parser.add_argument("--out", type=Path, help="a file for the table, too")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--all", action="store_true", help="more rounds, larger trees, and make and snakemake, too")
     parts = ["nothing_to_do", "first_run", "one_file", "scan", "hash", "publish"]
     parser.add_argument("--only", default=",".join(parts), help=f"some of {','.join(parts)}")
     args = parser.parse_args()
     unknown = [part for part in args.only.split(",") if part not in parts]
     if unknown:
         parser.error(f"no part `{unknown[0]}`; there are {', '.join(parts)}")
-    args.work.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(args.work, ignore_errors=True)
+    args.work.mkdir(parents=True)
     out = open(args.out, "w") if args.out else None
     bench = Bench(args, Table(out))
     for part in args.only.split(","):
         getattr(bench, part)()
+    print("removing what was made", file=sys.stderr)
+    shutil.rmtree(args.work)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Measures the engine beside ninja, make, snakemake and b3sum in one run, and prints a Markdown table of medians.
+# Measures the engine beside ninja and b3sum in one run, and prints a Markdown table of medians.
 #
-#   tests/bench/engine.sh            all sizes; an hour or so, 25 GB of disk for a while
-#   tests/bench/engine.sh --quick    small sizes, two minutes: whether it works
+#   tests/bench/engine.sh            every figure that is kept in the README; under eight minutes on two quiet cores, 15 GB of disk
+#   tests/bench/engine.sh --all      more rounds, larger trees, make and snakemake beside; an hour or so
+#   tests/bench/engine.sh --quick    small sizes, a minute: whether it works
 #   tests/bench/engine.sh --only hash,scan --work FOLDER
 #
 # What it needs lies in a cache folder of its own: a Python environment with ninja and snakemake, and b3sum.
