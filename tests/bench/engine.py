@@ -9,6 +9,7 @@ import argparse
 import os
 import shutil
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -195,6 +196,19 @@ class Bench:
         self.table.row(f"publish an artifact of {gigabytes} GB (zeros)", taken.peak_mb, ours=str(taken))
         self.remove("publish")
 
+    def chain(self):
+        """A chain of stages, each of which copies what the one before has made: nothing can be done side by side."""
+        stages = 10_000 if self.quick else 1_000_000
+        folder = self.folder("chain")
+        graphs.chain(folder, stages)
+        plan = self.up(folder, "chain.toml", "plan")
+        self.table.row(f"a chain of {stages} stages: plan", plan.peak_mb, ours=str(plan))
+        made = self.up(folder, "chain.toml")
+        self.table.row(f"a chain of {stages} stages: first run, per node", made.peak_mb, ours=str(made.per(stages)))
+        again = self.up(folder, "chain.toml")
+        self.table.row(f"a chain of {stages} stages: nothing to do", again.peak_mb, ours=str(again))
+        self.remove("chain")
+
     def remove(self, *names):
         """Moves folders out of the way; see the head of this file."""
         for name in names:
@@ -213,13 +227,14 @@ def main():
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--all", action="store_true", help="more rounds, larger trees, and make and snakemake, too")
     parts = ["nothing_to_do", "first_run", "one_file", "scan", "hash", "publish"]
-    parser.add_argument("--only", default=",".join(parts), help=f"some of {','.join(parts)}")
+    more = [*parts, "chain"]  # takes a quarter of an hour, so only when it is asked for
+    parser.add_argument("--only", default=",".join(parts), help=f"some of {','.join(more)}")
     args = parser.parse_args()
-    unknown = [part for part in args.only.split(",") if part not in parts]
+    unknown = [part for part in args.only.split(",") if part not in more]
     if unknown:
-        parser.error(f"no part `{unknown[0]}`; there are {', '.join(parts)}")
-    shutil.rmtree(args.work, ignore_errors=True)
-    args.work.mkdir(parents=True)
+        parser.error(f"no part `{unknown[0]}`; there are {', '.join(more)}")
+    args.work.mkdir(parents=True, exist_ok=True)
+    args.work = Path(tempfile.mkdtemp(dir=args.work))  # what another run has left is not removed now, see above
     out = open(args.out, "w") if args.out else None
     bench = Bench(args, Table(out))
     for part in args.only.split(","):

@@ -6,6 +6,7 @@
 #   tests/bench/engine.sh --quick    small sizes, a minute: whether it works
 #   tests/bench/engine.sh --only hash,scan --work FOLDER
 #
+# Do not run it within six minutes after many files were deleted on the same disk, by an earlier run for example: see engine.py.
 # What it needs lies in a cache folder of its own: a Python environment with ninja and snakemake, and b3sum.
 set -euo pipefail
 cd "$(dirname "$0")/../.."

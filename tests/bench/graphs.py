@@ -82,3 +82,12 @@ def books(folder, count, parts):
         '[stages.count]\nrun = "toy.count"\neach = "list"\ninputs.books = "list"\nmin_length = 1\n'
         '[stages.sum]\nrun = "toy.join"\ninputs.texts = "count/count.txt"\n'
     )
+
+
+def chain(folder, stages):
+    """Writes a workflow in which every stage copies the file of the one before it, under a name of its own."""
+    (fresh(folder) / "in").mkdir()
+    with open(folder / "chain.toml", "w") as out:
+        out.write('[workflow]\nname = "chain"\n[stages.s0]\nrun = "toy.text"\ntext = ""\n')
+        for stage in range(1, stages):
+            out.write(f'[stages.s{stage}]\nrun = "toy.copy"\ninputs.text = "s{stage - 1}"\nto = "f{stage}"\nby = "call"\n')
