@@ -32,8 +32,8 @@ fn the_same_options_give_the_same_bytes_everywhere() {
         write_speech_commands(&folder.path().join(name), options).unwrap();
         digest(&folder.path().join(name))
     };
-    assert_eq!(write("first", &small()), "54ecab4d3f796404");
-    assert_ne!(write("other", &Options { seed: 2, ..small() }), "54ecab4d3f796404");
+    assert_eq!(write("first", &small()), "be7b2a810f235438");
+    assert_ne!(write("other", &Options { seed: 2, ..small() }), "be7b2a810f235438");
 }
 
 #[test]

@@ -16,6 +16,8 @@ pub(super) struct Voice {
     pitch: f64,
     /// Formants relative to an adult male's: the shorter the vocal tract, the higher.
     formant_scale: f64,
+    /// Centre of the fourth formant, in Hz: it hardly moves with what is said, so it tells who speaks.
+    fourth: f64,
     /// Share of a period that the vocal folds are open.
     open: f64,
     breathiness: f64,
@@ -38,8 +40,6 @@ pub(super) struct Prosody {
     pub(super) breathiness: f64,
 }
 
-/// The fourth formant hardly moves, in Hz.
-const FOURTH: f64 = 3_400.0;
 /// Widths of the four formants, in Hz.
 const WIDTHS: [f64; 4] = [70.0, 90.0, 130.0, 200.0];
 /// Clips of the real corpus last at most a second.
@@ -54,15 +54,17 @@ impl Voice {
     /// The voice of a speaker.
     pub(super) fn of(seed: u64, number: u32) -> Self {
         let mut random = Random::of(&[seed, 0x01ce, u64::from(number)]);
-        // Multiples of the golden ratio spread evenly, however many speakers there are.
-        let place = f64::from(number) * 0.618_033_988_749_895 + 0.5;
-        let place = place - place.floor();
+        // Multiples of such ratios spread evenly, however many speakers there are; two speakers who are close in one are not in another.
+        let spread = |ratio: f64| (f64::from(number) * ratio + 0.5).fract();
+        let (place, throat, folds) =
+            (spread(0.618_033_988_749_895), spread(0.754_877_666_246_693), spread(0.569_840_290_998_053));
         Self {
             seed,
             number,
-            pitch: 95.0 + 130.0 * place + random.between(-6.0, 6.0),
-            formant_scale: 0.97 + 0.19 * place + random.between(-0.03, 0.03),
-            open: random.between(0.5, 0.75),
+            pitch: 90.0 + 150.0 * place + random.between(-6.0, 6.0),
+            formant_scale: 0.88 + 0.1 * place + 0.24 * throat + random.between(-0.01, 0.01),
+            fourth: 2_900.0 + 1_100.0 * folds + random.between(-40.0, 40.0),
+            open: 0.4 + 0.4 * folds + random.between(-0.02, 0.02),
             breathiness: random.between(0.01, 0.06),
             tempo: random.between(0.88, 1.12),
             swing: 1.0,
@@ -130,7 +132,7 @@ impl Voice {
         for step in 0..num_steps {
             let secs = step as f64 * STEP_SECS;
             approach(&mut now, target(score, secs), slow, fast);
-            let hz = [now.formants[0], now.formants[1], now.formants[2], FOURTH * self.formant_scale];
+            let hz = [now.formants[0], now.formants[1], now.formants[2], self.fourth];
             for ((resonator, hz), width) in tract.iter_mut().zip(hz).zip(WIDTHS) {
                 resonator.tune(hz, width, rate);
             }
