@@ -149,42 +149,105 @@ impl Parameters {
 
     /// One update with [`Self::gradient`], which is zero afterwards. `step` counts from 1; `rate` is the learning rate.
     ///
-    /// The operations and their order are those of PyTorch's optimizers.
+    /// The operations and their order are those of PyTorch's optimizers. On the CPU they go over the vector in pieces that stay
+    /// in the cache, since the memory is what they wait for; no number depends on where a piece ends.
     /// Errors: what libtorch reports.
     pub fn update(&mut self, constants: &Constants, rate: f64, step: u64) -> Result<(), TchError> {
-        let Constants { rule, betas: [beta1, beta2], epsilon, weight_decay } = constants;
-        let step = step as f64;
+        let gradient = self.rounded.as_ref().map_or(&self.gradient, |rounded| &rounded.sum);
+        let whole = Piece {
+            values: self.values.shallow_clone(),
+            first: self.first.shallow_clone(),
+            second: self.second.shallow_clone(),
+            decays: self.decays.shallow_clone(),
+            gradient: gradient.shallow_clone(),
+        };
+        if self.values.device() == tch::Device::Cpu {
+            let threads = usize::try_from(tch::get_num_threads()).unwrap_or(1).max(1);
+            in_pieces(&whole, threads, |piece| piece.update(constants, rate, step))?;
+        } else {
+            no_grad(|| whole.update(constants, rate, step))?;
+        }
         no_grad(|| {
-            let gradient = self.rounded.as_mut().map_or(&mut self.gradient, |rounded| &mut rounded.sum);
-            if *weight_decay > 0.0 {
-                if matches!(rule, Optimizer::Adamw {}) {
-                    let shrink = self.decays.f_mul_scalar(-rate * weight_decay)?.f_add_scalar_(1.0)?;
-                    let _ = self.values.f_mul_(&shrink)?;
-                } else {
-                    let pull = self.decays.f_mul(&self.values)?.f_mul_scalar_(*weight_decay)?;
-                    let _ = gradient.f_add_(&pull)?;
-                }
-            }
-            match rule {
-                Optimizer::Adamw {} | Optimizer::Adam {} => {
-                    let _ = self.first.f_lerp_(gradient, 1.0 - beta1)?;
-                    let square = gradient.f_mul(gradient)?.f_mul_scalar_(1.0 - beta2)?;
-                    let _ = self.second.f_mul_scalar_(*beta2)?.f_add_(&square)?;
-                    let root = (1.0 - beta2.powf(step)).sqrt();
-                    let root = self.second.f_sqrt()?.f_div_scalar_(root)?.f_add_scalar_(*epsilon)?;
-                    let change = self.first.f_div(&root)?.f_mul_scalar_(-rate / (1.0 - beta1.powf(step)))?;
-                    let _ = self.values.f_add_(&change)?;
-                }
-                Optimizer::Sgd { momentum, nesterov } => {
-                    let _ = self.first.f_mul_scalar_(*momentum)?.f_add_(gradient)?;
-                    let ahead = nesterov.then(|| self.first.f_mul_scalar(*momentum)?.f_add(gradient)).transpose()?;
-                    let change = ahead.as_ref().unwrap_or(&self.first).f_mul_scalar(-rate)?;
-                    let _ = self.values.f_add_(&change)?;
-                }
-            }
             self.round()?;
             self.forget_gradient()
         })
+    }
+}
+
+/// Numbers that lie together in all the vectors of an update.
+struct Piece {
+    values: Tensor,
+    first: Tensor,
+    second: Tensor,
+    decays: Tensor,
+    gradient: Tensor,
+}
+
+/// Numbers in a piece: five vectors and what is computed from them fit a core's own cache (2^14 x 4 bytes each), and libtorch, which
+/// shares out operations over 2^15 numbers among threads, leaves them to the thread that asks.
+const PIECE: i64 = 1 << 14;
+
+/// Calls `update` for every piece of the vectors, in several threads.
+fn in_pieces(whole: &Piece, threads: usize, update: impl Fn(Piece) -> Result<(), TchError> + Sync) -> Result<(), TchError> {
+    let pieces = whole.values.numel().div_ceil(PIECE as usize);
+    let share = pieces.div_ceil(threads);
+    let of_a_thread = |thread: usize| -> Vec<Result<Piece, TchError>> {
+        (thread * share..pieces.min((thread + 1) * share)).map(|at| whole.part(at as i64 * PIECE)).collect()
+    };
+    let run = |parts: Vec<Result<Piece, TchError>>| no_grad(|| parts.into_iter().try_for_each(|part| update(part?)));
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(of_a_thread).filter(|parts| !parts.is_empty()).collect();
+        let others: Vec<_> = others.into_iter().map(|parts| scope.spawn(|| run(parts))).collect();
+        let mine = run(of_a_thread(0));
+        let joined = others.into_iter().map(|other| other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        joined.fold(mine, Result::and)
+    })
+}
+
+impl Piece {
+    /// The numbers from `start` on.
+    fn part(&self, start: i64) -> Result<Self, TchError> {
+        let count = PIECE.min(self.values.numel() as i64 - start);
+        let part = |tensor: &Tensor| tensor.f_narrow(0, start, count);
+        Ok(Self {
+            values: part(&self.values)?,
+            first: part(&self.first)?,
+            second: part(&self.second)?,
+            decays: part(&self.decays)?,
+            gradient: part(&self.gradient)?,
+        })
+    }
+
+    fn update(mut self, constants: &Constants, rate: f64, step: u64) -> Result<(), TchError> {
+        let Constants { rule, betas: [beta1, beta2], epsilon, weight_decay } = constants;
+        let step = step as f64;
+        if *weight_decay > 0.0 {
+            if matches!(rule, Optimizer::Adamw {}) {
+                let shrink = self.decays.f_mul_scalar(-rate * weight_decay)?.f_add_scalar_(1.0)?;
+                let _ = self.values.f_mul_(&shrink)?;
+            } else {
+                let pull = self.decays.f_mul(&self.values)?.f_mul_scalar_(*weight_decay)?;
+                let _ = self.gradient.f_add_(&pull)?;
+            }
+        }
+        match rule {
+            Optimizer::Adamw {} | Optimizer::Adam {} => {
+                let _ = self.first.f_lerp_(&self.gradient, 1.0 - beta1)?;
+                let square = self.gradient.f_mul(&self.gradient)?.f_mul_scalar_(1.0 - beta2)?;
+                let _ = self.second.f_mul_scalar_(*beta2)?.f_add_(&square)?;
+                let root = (1.0 - beta2.powf(step)).sqrt();
+                let root = self.second.f_sqrt()?.f_div_scalar_(root)?.f_add_scalar_(*epsilon)?;
+                let change = self.first.f_div(&root)?.f_mul_scalar_(-rate / (1.0 - beta1.powf(step)))?;
+                let _ = self.values.f_add_(&change)?;
+            }
+            Optimizer::Sgd { momentum, nesterov } => {
+                let _ = self.first.f_mul_scalar_(*momentum)?.f_add_(&self.gradient)?;
+                let ahead = nesterov.then(|| self.first.f_mul_scalar(*momentum)?.f_add(&self.gradient)).transpose()?;
+                let change = ahead.as_ref().unwrap_or(&self.first).f_mul_scalar(-rate)?;
+                let _ = self.values.f_add_(&change)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -295,6 +358,31 @@ mod tests {
         parameters.update(&still, 0.5, 1).unwrap();
         assert_eq!(floats(&a), [0.5, 1.0]);
         assert_eq!(floats(&b), [3.0], "exempt from decay");
+    }
+
+    #[test]
+    fn pieces_change_no_number() {
+        let count = 3 * PIECE + 1_234;
+        let vector = |seed| {
+            tch::manual_seed(seed);
+            Tensor::randn([count], (Kind::Float, tch::Device::Cpu))
+        };
+        let constants = Constants { rule: Optimizer::Adamw {}, betas: [0.9, 0.98], epsilon: 1e-8, weight_decay: 0.01 };
+        let start = || Piece {
+            values: vector(1),
+            first: vector(2),
+            second: vector(3).abs(),
+            decays: vector(4).gt(0.0).to_kind(Kind::Float),
+            gradient: vector(5),
+        };
+        let whole = start();
+        let values = whole.values.shallow_clone();
+        whole.update(&constants, 0.1, 3).unwrap();
+        for threads in [1, 2, 3, 8] {
+            let parts = start();
+            in_pieces(&parts, threads, |part| part.update(&constants, 0.1, 3)).unwrap();
+            assert_eq!(parts.values, values, "{threads} threads");
+        }
     }
 
     #[test]
