@@ -8,14 +8,16 @@ seconds=${1:-600}
 shift || true
 [ $# -gt 0 ] || set -- $(cd fuzz_targets && ls -- *.rs | sed 's/\.rs$//')
 declare -A seeds=([wav]='*.wav' [flac]='*.flac' [mp3]='*.mp3 *.aac' [mp4]='*.m4a' [ogg]='*.ogg *.oga *.opus')
+cargo +nightly fuzz build --sanitizer none
+programs=target/$(rustc +nightly -vV | sed -n 's/^host: //p')/release
 status=0
 for target in "$@"; do
-    mkdir -p "corpus/$target"
+    mkdir -p "corpus/$target" "artifacts/$target"
     for pattern in ${seeds[$target]:-}; do cp ../stages/audio/tests/fixtures/$pattern "corpus/$target"; done
     unset SURE_FUZZ_SEEDS
     case $target in labels_*) export SURE_FUZZ_SEEDS="$PWD/corpus/$target" ;; esac
     echo "== $target" >&2
-    cargo +nightly fuzz run --sanitizer none "$target" -- \
-        -max_total_time="$seconds" -rss_limit_mb=512 -malloc_limit_mb=512 -timeout=20 -max_len=32768 -print_final_stats=1 || status=1
+    "$programs/$target" "corpus/$target" -artifact_prefix="artifacts/$target/" -max_total_time="$seconds" \
+        -rss_limit_mb=512 -malloc_limit_mb=512 -timeout=20 -max_len=32768 -print_final_stats=1 || status=1
 done
 exit $status

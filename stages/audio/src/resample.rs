@@ -16,6 +16,8 @@ use convert::Converter;
 const BLOCK: u64 = 1_536;
 /// No two rates that occur need more.
 const MAX_BLOCK: usize = 1 << 21;
+/// Samples of the blocks of all resamplers that are kept: a hundred of usual ones.
+const MAX_HELD: usize = 1 << 20;
 
 /// Resamplers to one output rate, one per input rate, made when first needed. Use one set per thread.
 #[derive(Debug)]
@@ -59,6 +61,11 @@ impl Resamplers {
         let error = |reason: &str| ResampleError { from, to, reason: reason.to_owned() };
         if from == 0 || to == 0 {
             return Err(error("a rate of 0 Hz"));
+        }
+        // Damaged headers name rates of which a block is long, and each another.
+        let held: usize = self.by_rate.values().map(|converter| converter.lens().0 + converter.lens().1).sum();
+        if held > MAX_HELD && !self.by_rate.contains_key(&from) {
+            self.by_rate.clear();
         }
         let converter = match self.by_rate.entry(from) {
             Entry::Occupied(entry) => entry.into_mut(),

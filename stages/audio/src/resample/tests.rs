@@ -145,3 +145,12 @@ fn pieces_give_the_same_as_the_whole() {
         assert!(output == whole, "pieces of {len}");
     }
 }
+
+#[test]
+fn resamplers_of_odd_rates_do_not_pile_up() {
+    let mut resamplers = Resamplers::new(TO);
+    for rate in (700_001..700_009).step_by(2) {
+        assert!(resamplers.start(rate).is_ok());
+        assert!(resamplers.by_rate.len() <= 2, "{rate}");
+    }
+}
