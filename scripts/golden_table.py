@@ -8,7 +8,7 @@ Runs the tests that compare. A test takes part by printing, for every comparison
     GOLDEN <case> <tensor> <share>
 
 with the name of the case in manifest.json, and the largest difference as a share of the allowed one (0 where equality is
-asked for). Cases of the manifest that no test compared are listed last. With --write the table replaces what stands between
+asked for). Cases of the manifest for which no test prints a line are listed last. With --write the table replaces what stands between
 the lines `<!-- golden -->` and `<!-- /golden -->` of a file.
 """
 
@@ -50,10 +50,11 @@ def table(cases, found):
         if case["name"] in found:
             count, share = found[case["name"]]
             difference = "none" if "exact" in case["tolerance"] else f"{100 * share:.2g} % of what is allowed"
-            lines.append(f"| `{case['dir']}` {case['name']} | {count} | {difference} | {tolerance(case)} |")
+            where = case["dir"] if case["dir"].endswith(case["name"]) else f"{case['dir']}/{case['name']}"
+            lines.append(f"| `{where}` | {count} | {difference} | {tolerance(case)} |")
     missing = sorted(case["name"] for case in cases if case["name"] not in found)
     if missing:
-        lines += ["", f"Not in the table: {', '.join(missing)}."]
+        lines += ["", f"Without a line here, since no test prints one: {', '.join(missing)}."]
     return "\n".join(lines)
 
 

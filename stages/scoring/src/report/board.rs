@@ -22,7 +22,7 @@ pub(super) struct Board<'a> {
 pub(super) struct Row<'a> {
     pub(super) task: String,
     pub(super) corpus: String,
-    /// The axes of the matrix beside task, corpus, method and seed: `backbone scratch`.
+    /// The axes of the matrix beside task, corpus, method and seed that differ: `backbone scratch`.
     pub(super) others: String,
     pub(super) metric: Metric,
     /// By method.
@@ -131,7 +131,7 @@ fn second_metric(primary: Metric) -> Option<Metric> {
 
 /// The axes beside those that have a column of their own.
 fn others(run: &Run) -> String {
-    run.others.iter().map(|(axis, value)| format!("{axis} {value}")).collect::<Vec<_>>().join(", ")
+    run.telling.iter().map(|(axis, value)| format!("{axis} {value}")).collect::<Vec<_>>().join(", ")
 }
 
 impl Row<'_> {

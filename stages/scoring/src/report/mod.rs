@@ -11,7 +11,7 @@ mod published;
 mod table;
 mod text;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pipeline::{Input, Job, Slot, Stage, StageError};
 use schemars::JsonSchema;
@@ -48,7 +48,7 @@ fn default_rounds() -> u32 {
 
 impl Stage for ReportTable {
     const KIND: &'static str = "report.table";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const ABOUT: &'static str = "tables of all scores, tasks by methods and in detail, with pictures and a page";
 
     fn slots() -> Vec<Slot> {
@@ -72,6 +72,8 @@ struct Run {
     seed: String,
     /// The other axes.
     others: BTreeMap<String, String>,
+    /// Those of them that not all runs share: the ones worth a name's room.
+    telling: BTreeMap<String, String>,
     scores: Scores,
     /// What the scores were computed from; none when only the file of scores was given.
     evidence: Option<Evidence>,
@@ -85,7 +87,8 @@ const NONE: &str = "-";
 ///
 /// Errors: [`StageError::Failed`] when a file of scores is not one, [`StageError::Io`] when files cannot be read or written.
 pub fn run(params: &ReportTable, job: &Job) -> Result<(), StageError> {
-    let runs = job.inputs.many("scores").iter().map(read_run).collect::<Result<Vec<_>, _>>()?;
+    let mut runs = job.inputs.many("scores").iter().map(read_run).collect::<Result<Vec<_>, _>>()?;
+    tell_apart(&mut runs);
     let groups = group::groups(&runs);
     let board = Board::new(&groups, params);
     let tables = table::details(&groups, &board);
@@ -112,14 +115,27 @@ fn read_run(input: &Input) -> Result<Run, StageError> {
         |name: &str, else_: &Option<String>| others.remove(name).or_else(|| else_.clone()).unwrap_or_else(|| NONE.to_owned());
     let (task, corpus) = (axis("task", &scores.task), axis("corpus", &scores.corpus));
     let (method, seed) = (axis("method", &None), axis("seed", &None));
-    Ok(Run { task, corpus, method, seed, others, scores, evidence })
+    Ok(Run { task, corpus, method, seed, others, telling: BTreeMap::new(), scores, evidence })
+}
+
+fn tell_apart(runs: &mut [Run]) {
+    let Some(first) = runs.first().map(|run| run.others.clone()) else { return };
+    let mut differing: BTreeSet<String> = BTreeSet::new();
+    for run in runs.iter() {
+        let axes = first.keys().chain(run.others.keys());
+        differing.extend(axes.filter(|axis| first.get(*axis) != run.others.get(*axis)).cloned());
+    }
+    for run in runs {
+        run.telling = run.others.clone();
+        run.telling.retain(|axis, _| differing.contains(axis));
+    }
 }
 
 impl Run {
     /// For headings: the axes that say something.
     fn name(&self) -> String {
         let seed = if self.seed == NONE { String::new() } else { format!("seed {}", self.seed) };
-        let others = self.others.iter().map(|(axis, value)| format!("{axis} {value}"));
+        let others = self.telling.iter().map(|(axis, value)| format!("{axis} {value}"));
         let parts = [spaced(&self.task), self.corpus.clone(), self.method.clone()].into_iter().chain(others).chain([seed]);
         let parts: Vec<String> = parts.filter(|part| !part.is_empty() && part != NONE).collect();
         if parts.is_empty() { "run".to_owned() } else { parts.join(", ") }
@@ -159,7 +175,7 @@ fn scatter(groups: &[Group]) -> Vec<ScatterPanel> {
         }
         let panel = &mut panels[at];
         let Some(parameters) = group.parameters().filter(|parameters| parameters.trainable > 0) else { continue };
-        let others = first.others.values().cloned();
+        let others = first.telling.values().cloned();
         panel.points.push(ScatterPoint {
             group: first.corpus.clone(),
             label: [first.method.clone()].into_iter().chain(others).collect::<Vec<_>>().join(", "),
@@ -181,7 +197,7 @@ fn curves(groups: &[Group]) -> Vec<CurvePanel> {
                 continue;
             };
             let title = [spaced(&run.task), run.corpus.clone()].into_iter().filter(|part| part != NONE).collect::<Vec<_>>();
-            let (title, others) = (title.join(", "), run.others.values().cloned());
+            let (title, others) = (title.join(", "), run.telling.values().cloned());
             let label = [run.method.clone()].into_iter().chain(others).collect::<Vec<_>>().join(", ");
             let known = panels.iter().position(|panel| panel.title == title && panel.metric == metric);
             let at = known.unwrap_or(panels.len());

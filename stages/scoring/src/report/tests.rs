@@ -30,6 +30,7 @@ fn run(task: &str, corpus: &str, method: &str, seed: &str, metric: Metric, evide
         method: own(method),
         seed: own(seed),
         others: BTreeMap::new(),
+        telling: BTreeMap::new(),
         scores,
         evidence: Some(evidence),
     }
@@ -142,6 +143,22 @@ fn published_cells_stand_beside_ours_when_asked_for() {
     let groups = group::groups(&runs);
     let hidden = text::plain("A title", &Board::new(&groups, &PARAMS), &[]);
     assert!(!hidden.contains("9.03") && !hidden.contains("arXiv"), "{hidden}");
+}
+
+#[test]
+fn names_leave_out_what_all_runs_share() {
+    let mut runs = [keywords("lora", "1", &[0]), keywords("lora", "1", &[1]), keywords("full", "1", &[2])];
+    for (run, layers) in runs.iter_mut().zip(["4", "8", "4"]) {
+        run.others.insert("backbone".to_owned(), "scratch".to_owned());
+        run.others.insert("layers".to_owned(), layers.to_owned());
+    }
+    tell_apart(&mut runs);
+    assert_eq!(runs[1].name(), "keywords, tones, lora, layers 8, seed 1");
+    let groups = group::groups(&runs);
+    let names: Vec<String> = Board::new(&groups, &PARAMS).rows.iter().map(board::Row::name).collect();
+    assert_eq!(names, ["keywords, tones, layers 4", "keywords, tones, layers 8"]);
+    let labels: Vec<String> = scatter(&groups)[0].points.iter().map(|point| point.label.clone()).collect();
+    assert_eq!(labels, ["lora, 4", "lora, 8", "full, 4"]);
 }
 
 #[test]
