@@ -277,22 +277,34 @@ fn stopped_and_resumed_equals_never_stopped() {
     }
 }
 
-#[test]
-fn killed_at_random_steps_and_resumed_equals_never_killed() {
+/// Kills trainings of this many steps at random ones, and compares the end with that of one that nobody killed.
+fn kill_and_compare(bench: &Bench, params: &Train, num_steps: usize, seed: u64) {
     let kills = if std::env::var_os("RUN_SLOW_TESTS").is_some() { 10 } else { 2 };
     eprintln!("{kills} kills; RUN_SLOW_TESTS=1 for ten");
-    let bench = Bench::new();
-    let params = params(json!({"epochs": null, "max_steps": 400, "eval_every": 50, "keep_checkpoints": 3}));
-    assert!(bench.train_in_worker(&params, "whole", u64::MAX));
-    let mut rng = neural::random::Rng::new(7);
-    let mut steps: Vec<u64> = (0..kills).map(|_| 1 + rng.below(390) as u64).collect();
+    assert!(bench.train_in_worker(params, "whole", u64::MAX));
+    let mut rng = neural::random::Rng::new(seed);
+    let mut steps: Vec<u64> = (0..kills).map(|_| 1 + rng.below(num_steps - 10) as u64).collect();
     steps.sort_unstable();
     for step in steps {
-        bench.train_in_worker(&params, "parts", step);
+        bench.train_in_worker(params, "parts", step);
     }
-    assert!(bench.train_in_worker(&params, "parts", u64::MAX));
+    assert!(bench.train_in_worker(params, "parts", u64::MAX));
     same_files(&bench.path("whole"), &bench.path("parts"));
+}
+
+#[test]
+fn killed_at_random_steps_and_resumed_equals_never_killed() {
+    let bench = Bench::new();
+    let params = params(json!({"epochs": null, "max_steps": 400, "eval_every": 50, "keep_checkpoints": 3}));
+    kill_and_compare(&bench, &params, 400, 7);
     assert_eq!(fs::read_dir(bench.path("parts/checkpoints")).unwrap().count(), 3);
+}
+
+#[test]
+fn texts_killed_at_random_steps_end_the_same_too() {
+    let bench = spelling(letter);
+    let head = json!({"name": "ctc", "dropout": 0.1, "layer_sum": true});
+    kill_and_compare(&bench, &ctc(&json!({"epochs": null, "max_steps": 300, "eval_every": 50, "head": head})), 300, 8);
 }
 
 #[test]
@@ -353,6 +365,30 @@ fn one_batch_is_learned_by_heart() {
     let events = fs::read(bench.path("trained/events").join(neural::tensorboard::FILE_NAME)).unwrap();
     assert!(!events.is_empty());
     assert!(summary.curve[1].train_loss < 0.2, "{:?}", summary.curve);
+}
+
+#[test]
+fn tensorboard_reads_what_was_measured() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let python =
+        std::env::home_dir().map(|home| home.join(".cache/sure/bench-neural/bin/python")).filter(|python| python.exists());
+    let Some(python) = python else {
+        eprintln!("SKIPPED: no Python with TensorBoard; `tests/compat/peft.sh` makes it");
+        return;
+    };
+    let bench = Bench::new();
+    let summary = bench.train(&params(json!({"epochs": null, "max_steps": 20, "eval_every": 10})), "trained");
+    let asked = Command::new(python).arg(root.join("tests/compat/events.py")).arg(bench.path("trained/events")).output().unwrap();
+    assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
+    let scalars: BTreeMap<String, Vec<(u64, f64)>> = serde_json::from_slice(&asked.stdout).unwrap();
+    let steps = |tag: &str| scalars.get(tag).unwrap_or_else(|| panic!("{:?}", scalars.keys())).iter().map(|(step, _)| *step);
+    for tag in ["train/loss", "train/learning_rate", "train/gradient_norm"] {
+        assert!(steps(tag).eq(1..=20), "{tag}: {:?}", scalars[tag]);
+    }
+    assert!(steps("dev/accuracy").eq([10, 20]));
+    for (point, (_, read)) in summary.curve.iter().zip(&scalars["dev/accuracy"]) {
+        assert!((point.value(neural_spec::Metric::Accuracy) - read).abs() < 1e-5, "{read}");
+    }
 }
 
 #[test]
