@@ -158,7 +158,7 @@ fn page(statistics: &Statistics, pictures: &[(&str, Picture)]) -> String {
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n<title>{heading}</title>\n<style>\n{STYLE}</style>\n</head>\n\
-         <body>\n<main>\n<h1>{heading}</h1>\n<p>{} Licence: {}.</p>\n",
+         <body>\n<main>\n<h1>{heading}</h1>\n<p>{}. Licence: {}.</p>\n",
         escape(&corpus.about),
         escape(&corpus.licence)
     );

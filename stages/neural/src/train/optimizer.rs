@@ -167,10 +167,7 @@ impl Parameters {
         } else {
             no_grad(|| whole.update(constants, rate, step))?;
         }
-        no_grad(|| {
-            self.round()?;
-            self.forget_gradient()
-        })
+        no_grad(|| self.round())
     }
 }
 
@@ -218,6 +215,7 @@ impl Piece {
         })
     }
 
+    /// Leaves the gradient zero.
     fn update(mut self, constants: &Constants, rate: f64, step: u64) -> Result<(), TchError> {
         let Constants { rule, betas: [beta1, beta2], epsilon, weight_decay } = constants;
         let step = step as f64;
@@ -247,6 +245,7 @@ impl Piece {
                 let _ = self.values.f_add_(&change)?;
             }
         }
+        let _ = self.gradient.f_zero_()?; // here, where it is in the cache
         Ok(())
     }
 }
