@@ -278,6 +278,7 @@ fn stopped_and_resumed_equals_never_stopped() {
 }
 
 /// Kills trainings of this many steps at random ones, and compares the end with that of one that nobody killed.
+#[expect(clippy::print_stderr, reason = "says aloud what it leaves out")]
 fn kill_and_compare(bench: &Bench, params: &Train, num_steps: usize, seed: u64) {
     let kills = if std::env::var_os("RUN_SLOW_TESTS").is_some() { 10 } else { 2 };
     eprintln!("{kills} kills; RUN_SLOW_TESTS=1 for ten");
