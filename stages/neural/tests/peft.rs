@@ -1,34 +1,21 @@
 //! Adapters go to the Python library peft and come back: same logits there, same logits here.
 //!
 //! Runs where Python has torch, transformers and peft: `SURE_PEFT_PYTHON` names the interpreter, `tests/compat/peft.sh` makes one.
-#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test stops at the first surprise and says aloud what it skips")]
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+mod python;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use neural::checkpoint::safetensors;
 use neural::encoder::random;
 use neural::model::{Batch, Mode, Model};
 use neural_spec::{ConvNorm, EncoderShape, HeadSpec, Method, RandomEncoder};
+use python::{python, root};
 use serde_json::json;
 use tch::{Device, Kind, Tensor};
-
-/// The interpreter to ask; none, said aloud, where there is none.
-fn python() -> Option<PathBuf> {
-    #[expect(clippy::disallowed_methods, reason = "a test may be told where Python is")]
-    let named = std::env::var("SURE_PEFT_PYTHON").ok().map(PathBuf::from);
-    let made = || std::env::home_dir().map(|home| home.join(".cache/sure/bench-neural/bin/python"));
-    let found = named.or_else(made).filter(|python| python.exists());
-    if found.is_none() {
-        eprintln!("SKIPPED: no Python with peft; `tests/compat/peft.sh` makes it");
-    }
-    found
-}
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
 
 fn methods() -> Vec<(&'static str, Method, bool)> {
     [

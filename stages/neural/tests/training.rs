@@ -1,6 +1,8 @@
 //! Trainings of a tiny model on a handful of tones.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod python;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -15,6 +17,7 @@ use neural::model::Model;
 use neural::train::{Summary, run};
 use neural_spec::{ConvNorm, Decoding, EncoderShape, Evaluate, RandomEncoder, Train};
 use pipeline::{Input, Inputs, Job, JobProgress, Places, Stage, StageError, Stop};
+use python::{python, root};
 use serde_json::json;
 use tasks::targets::{Target, write_targets};
 use tasks::{Outputs, Protocol, Task, TaskFile, Vocabulary};
@@ -370,16 +373,11 @@ fn one_batch_is_learned_by_heart() {
 
 #[test]
 fn tensorboard_reads_what_was_measured() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let python =
-        std::env::home_dir().map(|home| home.join(".cache/sure/bench-neural/bin/python")).filter(|python| python.exists());
-    let Some(python) = python else {
-        eprintln!("SKIPPED: no Python with TensorBoard; `tests/compat/peft.sh` makes it");
-        return;
-    };
+    let Some(python) = python() else { return };
     let bench = Bench::new();
     let summary = bench.train(&params(json!({"epochs": null, "max_steps": 20, "eval_every": 10})), "trained");
-    let asked = Command::new(python).arg(root.join("tests/compat/events.py")).arg(bench.path("trained/events")).output().unwrap();
+    let asked =
+        Command::new(python).arg(root().join("tests/compat/events.py")).arg(bench.path("trained/events")).output().unwrap();
     assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
     let scalars: BTreeMap<String, Vec<(u64, f64)>> = serde_json::from_slice(&asked.stdout).unwrap();
     let steps = |tag: &str| scalars.get(tag).unwrap_or_else(|| panic!("{:?}", scalars.keys())).iter().map(|(step, _)| *step);
