@@ -104,9 +104,11 @@ mod tests {
             for axis in &spec.axes {
                 for choice in &axis.choices {
                     let choice = choice.as_str().map_or_else(|| choice.to_string(), str::to_owned);
-                    for backbone in ["scratch", "published"] {
-                        let both = [("backbone", backbone), (axis.name.value.as_str(), choice.as_str())];
-                        built(name, if axis.name.value == "backbone" { &both[..1] } else { &both });
+                    for (backbone, protocol) in [("scratch", "sound"), ("published", "sound"), ("published", "paper")] {
+                        let mut all = vec![("backbone", backbone), ("protocol", protocol)];
+                        all.retain(|(setting, _)| *setting != axis.name.value);
+                        all.push((axis.name.value.as_str(), choice.as_str()));
+                        built(name, &all);
                     }
                 }
             }
@@ -116,8 +118,10 @@ mod tests {
     /// The whole benchmark repeats what each task's file says, because one file cannot hold several training stages of a name.
     #[test]
     fn the_whole_benchmark_trains_as_each_tasks_own_workflow_does() {
-        for (backbone, size) in [("scratch", "tiny"), ("published", "full")] {
-            let settings = [("backbone", backbone), ("size", size)];
+        for (backbone, size, protocol) in
+            [("scratch", "tiny", "sound"), ("published", "full", "sound"), ("published", "full", "paper")]
+        {
+            let settings = [("backbone", backbone), ("size", size), ("protocol", protocol)];
             let whole = built("sure", &settings);
             let mut compared = 0;
             for (name, ..) in BUILT_IN.iter().filter(|(name, ..)| *name != "sure") {

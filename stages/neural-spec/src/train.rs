@@ -126,6 +126,12 @@ pub enum Schedule {
         /// That share. 0.4 in the benchmark with `warmup_steps`, 0.4 and the ratio with `warmup_ratio`.
         until: f64,
     },
+    /// As the benchmark's logged `LibriSpeech` runs have it: stays at the top until a share of all steps, then drops onto the
+    /// straight line to 0 that began where the warm-up ended.
+    TriStageDrop {
+        /// That share. 0.5 in those runs, in which the rate dropped to 0.556 of the top.
+        until: f64,
+    },
 }
 
 /// How a gradient becomes an update.
@@ -240,7 +246,7 @@ impl Schedule {
                 require_positive(mistakes, "schedule.power", *power);
                 require_probability(mistakes, "schedule.end", *end);
             }
-            Self::TriStageUntil { until } => {
+            Self::TriStageUntil { until } | Self::TriStageDrop { until } => {
                 require(mistakes, (0.0..=1.0).contains(until), "schedule.until", "between 0 and 1", until);
             }
             Self::WarmupStableDecay { decay_ratio: ratio } | Self::TriStage { hold_ratio: ratio } => {

@@ -61,10 +61,14 @@ struct Made {
 }
 
 fn make(corpus: &str, protocol: Option<&str>, task: &str) -> Made {
-    make_as("sound", corpus, protocol, task)
+    make_with(json!({"task": task}), corpus, protocol)
 }
 
 fn make_as(way: &str, corpus: &str, protocol: Option<&str>, task: &str) -> Made {
+    make_with(json!({"task": task, "protocol": way}), corpus, protocol)
+}
+
+fn make_with(of_targets: serde_json::Value, corpus: &str, protocol: Option<&str>) -> Made {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     write_miniature(corpus, &at("corpus"), Miniature { takes: 2, more_speakers: 2, seed: 1 }).unwrap();
@@ -75,7 +79,7 @@ fn make_as(way: &str, corpus: &str, protocol: Option<&str>, task: &str) -> Made 
     let inputs = [("manifest", at("manifest").join(manifest::part_folder(0))), ("labels", at("manifest/labels.json"))];
     let params: Shards = serde_json::from_value(json!({"sample_rate": 16000, "max_reject_share": 0.5})).unwrap();
     shards::run(&params, &job(&at("shards"), &inputs, &place, &root, None)).unwrap();
-    let params: MakeTargets = serde_json::from_value(json!({"task": task, "protocol": way})).unwrap();
+    let params: MakeTargets = serde_json::from_value(of_targets).unwrap();
     targets::run(&params, &job(&at("targets"), &[("shards", at("shards"))], &place, &root, None)).unwrap();
     let task = TaskFile::read(&at("targets")).unwrap();
     Made { folder, task }
@@ -168,4 +172,26 @@ fn the_published_protocol_cuts_and_pads_and_never_shuffles() {
     let tokens: Vec<usize> = batches.concat().into_iter().map(|row| phonemes.targets()[row].target.len()).collect();
     assert!(tokens.is_sorted_by(|a, b| a >= b), "{tokens:?}");
     assert!(phonemes.targets().iter().all(|target| target.target.last() == Some(&tasks::lexicon::END)));
+}
+
+#[test]
+fn recognition_of_short_clips_hears_their_padding_as_sound() {
+    let limit = BatchLimit::new(1_000.0, Some(4), 16_000);
+    let of = |params| make_with(params, "esd", Some("esd-en-sure-asr"));
+    let params = json!({"task": "speech_recognition", "protocol": "paper", "defects_of_esd": true});
+    let short = of(params).utterances("train");
+    let batch = Loader::start(&short, short.batches(limit, 1, 0)).next().unwrap().unwrap();
+    assert_eq!(batch.batch.audio.size()[1], 200_000);
+    assert!((0..4).any(|row| short.num_samples(row) < 40_000), "some clips are shorter than the cut");
+    assert!(batch.batch.num_samples.iter().all(|&samples| samples == 40_000), "{:?}", batch.batch.num_samples);
+    // Mean and variance are those of what is left.
+    let row = (0..short.lengths().len()).max_by_key(|&row| short.num_samples(row)).unwrap();
+    let samples = short.samples(row).unwrap();
+    let mean = samples.iter().map(|&x| f64::from(x)).sum::<f64>() / samples.len() as f64;
+    let variance = samples.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / samples.len() as f64;
+    assert!(mean.abs() < 1e-4 && (variance - 1.0).abs() < 1e-3, "{mean} {variance}");
+    assert!(short.targets().iter().all(|target| target.text.starts_with("[UNK]")), "no letter is in the vocabulary");
+    let whole = of(json!({"task": "speech_recognition", "protocol": "paper"})).utterances("train");
+    let batch = Loader::start(&whole, whole.batches(limit, 1, 0)).next().unwrap().unwrap();
+    assert!(batch.batch.num_samples.iter().any(|&samples| samples != 40_000), "the mask of others is not lost");
 }

@@ -52,6 +52,14 @@ pub struct TaskFile {
     pub outputs: Outputs,
     /// How clips become batches.
     pub clips: Clips,
+    /// Whether repeated tokens count as said again when a dev set is scored.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub keep_repeats: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde asks for")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// What a model puts out.
@@ -97,6 +105,9 @@ pub struct Clips {
     pub raw: bool,
     /// Whether the model is told which samples are padding, where its checkpoint has a say in it at all.
     pub unmasked: bool,
+    /// The model is told of padding only beyond so many samples: what is shorter counts as having this many.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unmasked_to: Option<usize>,
     /// In which order training sees them.
     pub order: Order,
     /// Batches whose first clip has more samples than this lose their second half.
@@ -144,7 +155,8 @@ impl Task {
     ///
     /// The numbers of [`Protocol::Paper`] are those of the benchmark's reference code: 2.5 s for one class of an utterance,
     /// 13.75 s for intents, 12.5 s for texts; phonemes see every batch padded to its longest clip, as recorded and unmasked.
-    pub fn clips(self, protocol: Protocol) -> Clips {
+    /// Recognition with `short_clips`, as published for ESD: 2.5 s, all of which counts as sound, padded to 12.5 s.
+    pub fn clips(self, protocol: Protocol, short_clips: bool) -> Clips {
         if protocol == Protocol::Sound {
             return Clips::default();
         }
@@ -157,6 +169,9 @@ impl Task {
         match self {
             Self::Emotion | Self::Speaker | Self::KeywordSpotting => fixed(40_000, false),
             Self::Intent => fixed(220_000, false),
+            Self::SpeechRecognition if short_clips => {
+                Clips { cut: Some(40_000), pad: Some(200_000), unmasked_to: Some(40_000), ..Clips::default() }
+            }
             Self::SpeechRecognition | Self::SlotFilling => fixed(200_000, true),
             Self::PhonemeRecognition => Clips {
                 raw: true,

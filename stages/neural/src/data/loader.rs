@@ -71,12 +71,13 @@ impl Drop for Loader {
 
 fn prepare(utterances: &Utterances, rows: Vec<usize>) -> Result<Prepared, DataError> {
     let clips = rows.iter().map(|&row| utterances.samples(row)).collect::<Result<Vec<_>, _>>()?;
+    let unmasked_to = utterances.clips().unmasked_to.unwrap_or(1);
     let real = |(&row, clip): (&usize, &Vec<f32>)| match utterances.features() {
         Some(_) => utterances.num_samples(row),
-        None => clip.len(),
+        None => clip.len().max(unmasked_to),
     };
     let num_samples: Vec<i64> = rows.iter().zip(&clips).map(|pair| real(pair).max(1) as i64).collect();
-    let padded = utterances.clips().pad.unwrap_or(1);
+    let padded = utterances.clips().pad.unwrap_or(1).max(unmasked_to);
     let longest = clips.iter().map(Vec::len).max().unwrap_or(0).max(padded);
     let mut audio = vec![0.0_f32; rows.len() * longest];
     for (clip, place) in clips.iter().zip(audio.chunks_exact_mut(longest)) {

@@ -110,7 +110,8 @@ impl Utterances {
             rows.push(row.ok_or_else(|| DataError::NoAudio { targets: targets.to_owned(), id: target.id.clone(), split })?);
         }
         let clips = &task.clips;
-        if shards.features().is_some() && (clips.cut.is_some() || clips.pad.is_some() || clips.raw) {
+        if shards.features().is_some() && (clips.cut.is_some() || clips.pad.is_some() || clips.unmasked_to.is_some() || clips.raw)
+        {
             return Err(DataError::CutFeatures { split });
         }
         let length = |&row: &usize| {

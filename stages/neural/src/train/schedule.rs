@@ -14,7 +14,8 @@ pub fn factor(schedule: &Schedule, step: u64, warmup: u64, total: u64) -> f64 {
     }
     let share = share(step, warmup, total);
     match *schedule {
-        Schedule::Linear {} => (1.0 - share).max(0.0),
+        Schedule::TriStageDrop { until } if step < part(until, total) => 1.0,
+        Schedule::Linear {} | Schedule::TriStageDrop { .. } => (1.0 - share).max(0.0),
         Schedule::Cosine {} => half_cosine(share),
         Schedule::CosineWithRestarts { .. } if share >= 1.0 => 0.0,
         Schedule::CosineWithRestarts { num_cycles } => half_cosine((f64::from(num_cycles) * share).fract()),
@@ -137,6 +138,14 @@ mod tests {
         assert!((rate(1000) - 1050.0 / 1230.0).abs() < 1e-12); // 0.854
         let sound = |step| factor(&Schedule::TriStage { hold_ratio: 0.4 }, step, 1000, 2050);
         assert!((sound(1000) - 1.0).abs() < 1e-12 && (sound(1819) - 1.0).abs() < 1e-12 && sound(1821) < 1.0);
+    }
+
+    #[test]
+    fn the_logged_rate_drops_in_the_middle() {
+        // LibriSpeech as logged: from 3e-5 to 1.67e-5 at 50 %.
+        let rate = |step| 3e-5 * factor(&Schedule::TriStageDrop { until: 0.5 }, step, 5_000, 50_000);
+        assert!((rate(2_500) - 1.5e-5).abs() < 1e-12 && (rate(24_999) - 3e-5).abs() < 1e-12);
+        assert!((rate(25_000) - 1.67e-5).abs() < 1e-7 && rate(50_000).abs() < 1e-12);
     }
 
     #[test]

@@ -33,12 +33,14 @@ pub fn of(task: &TaskFile) -> Box<dyn Task> {
         (Outputs::Tokens(_), Name::PhonemeRecognition) => &[Metric::Loss, Metric::Per],
         (Outputs::Tokens(_), _) => &[Metric::Loss, Metric::Wer, Metric::Cer],
     };
-    Box::new(Learned { metrics })
+    let decoder = if task.keep_repeats { Decoder::Uncollapsed } else { Decoder::Greedy };
+    Box::new(Learned { metrics, decoder })
 }
 
 /// Any task whose losses its head knows.
 struct Learned {
     metrics: &'static [Metric],
+    decoder: Decoder,
 }
 
 impl Task for Learned {
@@ -52,7 +54,7 @@ impl Task for Learned {
     }
 
     fn measure(&self, model: &Model, dev: &Arc<Utterances>, limit: BatchLimit, job: &Job) -> Result<Vec<f64>, StageError> {
-        let answers = answers(model, dev, limit, &Decoder::Greedy, job, &mut |_| {})?;
+        let answers = answers(model, dev, limit, &self.decoder, job, &mut |_| {})?;
         let loss = answers.iter().map(|answer| f64::from(answer.loss)).sum::<f64>() / answers.len() as f64;
         match dev.outputs() {
             Outputs::Classes { labels } => {

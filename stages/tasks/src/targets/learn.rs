@@ -140,6 +140,7 @@ impl<'a> Work<'a> {
         let paper = self.params.protocol == Protocol::Paper;
         let whose = self.params.vocabulary.unwrap_or(match (paper, self.params.task) {
             (false, _) => VocabularyOf::Train,
+            (true, _) if self.params.defects_of_esd => VocabularyOf::Ids,
             (true, Task::SlotFilling) => VocabularyOf::All,
             (true, _) => VocabularyOf::TrainAndTest,
         });
@@ -167,11 +168,10 @@ impl<'a> Work<'a> {
             for character in vocabulary.missing(&text) {
                 *missing[split].entry(character).or_insert(0) += 1;
             }
-            Ok(Target {
-                id: utterance.id.clone(),
-                target: vocabulary.encode(&encoded(&text)),
-                text: normalise::single_spaces(&text),
-            })
+            let target = vocabulary.encode(&encoded(&text));
+            // The reference code scores against the text that it decodes from a target, unknown characters included.
+            let text = if paper { vocabulary.decode_to_score(&target) } else { normalise::single_spaces(&text) };
+            Ok(Target { id: utterance.id.clone(), target, text })
         });
         Made { missing_characters: missing, ..self.done(Outputs::Tokens(vocabulary), targets) }
     }

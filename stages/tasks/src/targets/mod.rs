@@ -43,7 +43,7 @@ pub struct MakeTargets {
     #[serde(default)]
     pub protocol: Protocol,
     /// Whose characters make the vocabulary of recognition and slots. Default: those of the training set; with `paper` those of
-    /// training and test set, for slots those of all sets.
+    /// training and test set, for slots those of all sets, with `defects_of_esd` those of the names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vocabulary: Option<VocabularyOf>,
     /// Words' phonemes, before the dictionary that comes with the program: the folder `lexicons.<name>` of the machine's
@@ -56,6 +56,10 @@ pub struct MakeTargets {
     /// Longer utterances are left out of all sets, in seconds; those of the benchmark's `LibriSpeech` and FLEURS runs were of 20.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_duration_secs: Option<f64>,
+    /// For recognition by `paper`, as the reference code has it for ESD alone: the vocabulary is that of the utterances' names,
+    /// clips are cut to 2.5 s with the whole transcript, and what is shorter counts as 2.5 s of sound. Default false.
+    #[serde(default)]
+    pub defects_of_esd: bool,
 }
 
 /// Whose characters make a vocabulary.
@@ -119,7 +123,7 @@ pub enum TargetsError {
 
 impl Stage for MakeTargets {
     const KIND: &'static str = "task.targets";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const ABOUT: &'static str = "makes what a task learns of each utterance: classes, or tokens with their vocabulary";
 
     fn slots() -> Vec<Slot> {
@@ -134,6 +138,9 @@ impl Stage for MakeTargets {
         }
         if self.task != Task::PhonemeRecognition && self.lexicon.is_some() {
             mistakes.push(("lexicon", format!("{} needs no phonemes", self.task.name())));
+        }
+        if self.defects_of_esd && (self.task, self.protocol) != (Task::SpeechRecognition, Protocol::Paper) {
+            mistakes.push(("defects_of_esd", "only recognition by the protocol `paper` has them".to_owned()));
         }
         if let Some(secs) = self.max_duration_secs.filter(|secs| !(secs.is_finite() && *secs > 0.0)) {
             mistakes.push(("max_duration_secs", format!("expected a number of seconds above 0, found {secs}")));
@@ -201,7 +208,8 @@ pub fn run(params: &MakeTargets, job: &Job) -> Result<(), StageError> {
         task: params.task,
         protocol: params.protocol,
         outputs: made.outputs,
-        clips: params.task.clips(params.protocol),
+        clips: params.task.clips(params.protocol, params.defects_of_esd),
+        keep_repeats: params.task == Task::PhonemeRecognition && params.protocol == Protocol::Paper,
     };
     file.write(&job.out)?;
     write_json(&job.out.join("labels.json"), &file.outputs.names())?;
@@ -274,10 +282,11 @@ fn examine(params: &MakeTargets, splits: &[Vec<Utterance>], made: &Made) -> Resu
             Outputs::Tokens(_) => {
                 let samples: BTreeMap<&str, usize> =
                     utterances.iter().map(|utterance| (utterance.id.as_str(), utterance.num_samples)).collect();
-                let clips = params.task.clips(params.protocol);
+                let clips = params.task.clips(params.protocol, params.defects_of_esd);
                 let too_long = targets.iter().filter(|target| {
                     let samples = samples.get(target.id.as_str()).copied().unwrap_or(0);
-                    crate::frames_needed(&target.target) > published_frames(samples.min(clips.cut.unwrap_or(usize::MAX)))
+                    let heard = samples.min(clips.cut.unwrap_or(usize::MAX)).max(clips.unmasked_to.unwrap_or(0));
+                    crate::frames_needed(&target.target) > published_frames(heard)
                 });
                 report.more_tokens_than_frames.insert(split, too_long.count());
             }

@@ -26,6 +26,7 @@ fn params(task: Task) -> MakeTargets {
         lexicon: None,
         unknown_words: UnknownWords::Unk,
         max_duration_secs: None,
+        defects_of_esd: false,
     }
 }
 
@@ -121,6 +122,19 @@ fn texts_longer_than_their_frames_are_counted() {
 }
 
 #[test]
+fn short_clips_count_as_two_and_a_half_seconds_whatever_they_hold() {
+    let clip = |id: &str, num_samples| Utterance { num_samples, ..saying(id, "left left left left left left") };
+    let splits = || [vec![clip("a", 3_200), clip("b", 90_000)], vec![saying("c", "go")], vec![saying("d", "go")]];
+    let paper = MakeTargets { protocol: Protocol::Paper, ..params(Task::SpeechRecognition) };
+    assert_eq!(examined(&paper, splits(), None).unwrap().0.more_tokens_than_frames["train"], 1);
+    let short = MakeTargets { defects_of_esd: true, ..paper };
+    assert_eq!(short.check(), []);
+    assert_eq!(examined(&short, splits(), None).unwrap().0.more_tokens_than_frames["train"], 0);
+    let sound = MakeTargets { protocol: Protocol::Sound, ..short };
+    assert_eq!(sound.check()[0].0, "defects_of_esd");
+}
+
+#[test]
 fn characters_that_the_vocabulary_lacks_are_counted_per_split() {
     let splits = || [vec![saying("a_1", "go left")], vec![saying("b_2", "go right")], vec![saying("c_3", "stop")]];
     let (report, made) = examined(&params(Task::SpeechRecognition), splits(), None).unwrap();
@@ -135,6 +149,10 @@ fn characters_that_the_vocabulary_lacks_are_counted_per_split() {
     assert_eq!(vocabulary_of(Protocol::Sound, Some(VocabularyOf::All)), "efghiloprst|[UNK][PAD]");
     // Names instead of sentences: no letter of any sentence, as published for ESD.
     assert_eq!(vocabulary_of(Protocol::Paper, Some(VocabularyOf::Ids)), "1_a\u{fe}\u{ff}|[UNK][PAD]");
+    // Such texts are scored as they were learned.
+    let paper = MakeTargets { protocol: Protocol::Paper, vocabulary: Some(VocabularyOf::Ids), ..params(Task::SpeechRecognition) };
+    let (_, made) = examined(&paper, splits(), None).unwrap();
+    assert_eq!(made.targets[0][0].text, "[UNK][UNK] [UNK][UNK][UNK][UNK]");
 }
 
 #[test]
