@@ -75,7 +75,8 @@ mod validator;
 mod tests {
     use std::path::Path;
 
-    use pipeline::graph::{Settings, Workflow, build};
+    use neural_spec::Train;
+    use pipeline::graph::{Node, Settings, Workflow, build};
 
     use super::{BUILT_IN, all, find, part, validator};
     use crate::stages::registry;
@@ -115,13 +116,48 @@ mod tests {
         }
     }
 
+    /// The stage that a node reads in a slot.
+    fn source(workflow: &Workflow, node: &Node, slot: &str) -> String {
+        let from = node.inputs.iter().find(|edge| &*edge.slot == slot).map(|edge| &workflow.graph[edge.from].stage);
+        from.unwrap_or_else(|| panic!("{} has no `{slot}`", node.id)).to_string()
+    }
+
+    #[test]
+    fn stored_convolutions_are_read_where_they_stay_frozen_and_made_nowhere_else() {
+        let mut read = 0;
+        for (name, ..) in BUILT_IN {
+            for settings in [&[("front", "audio")][..], &[("front", "cached"), ("protocol", "paper")]] {
+                assert_eq!(built(name, settings).find("front"), [], "{name} with {settings:?}");
+            }
+            let workflow = built(name, &[("front", "cached")]);
+            let mut needed = 0;
+            for node in workflow.find("train") {
+                let node = &workflow.graph[node];
+                let train: Train = serde_json::from_value(node.placed.params().clone()).unwrap();
+                let frozen = !train.method.trains("feature_extractor.conv_layers.0.conv.weight", 24).unwrap();
+                let sources = (source(&workflow, node, "train"), source(&workflow, node, "dev"));
+                let expected = if frozen { "front" } else { "shards" };
+                assert_eq!(sources, (expected.to_owned(), expected.to_owned()), "{}", node.id);
+                needed += u32::from(frozen);
+            }
+            for node in workflow.find("evaluate") {
+                let node = &workflow.graph[node];
+                let expected = if node.id.contains("method=finetune") { "shards" } else { "front" };
+                assert_eq!(source(&workflow, node, "test"), expected, "{}", node.id);
+            }
+            assert!(needed >= 5 && !workflow.find("front").is_empty(), "{name}");
+            read += needed;
+        }
+        assert_eq!(read, 4 * 5 + 3 * 6 + 4 * 5 + 3 * 6);
+    }
+
     /// The whole benchmark repeats what each task's file says, because one file cannot hold several training stages of a name.
     #[test]
     fn the_whole_benchmark_trains_as_each_tasks_own_workflow_does() {
         for (backbone, size, protocol) in
             [("scratch", "tiny", "sound"), ("published", "full", "sound"), ("published", "full", "paper")]
         {
-            let settings = [("backbone", backbone), ("size", size), ("protocol", protocol)];
+            let settings = [("backbone", backbone), ("size", size), ("protocol", protocol), ("front", "cached")];
             let whole = built("sure", &settings);
             let mut compared = 0;
             for (name, ..) in BUILT_IN.iter().filter(|(name, ..)| *name != "sure") {
@@ -138,6 +174,10 @@ mod tests {
                         });
                         let same = same.unwrap_or_else(|| panic!("no {stage} of {name} in the whole benchmark"));
                         assert_eq!(same.placed.params(), node.placed.params(), "{id} of {name} and {}", same.id);
+                        for edge in &node.inputs {
+                            let slot = &edge.slot;
+                            assert_eq!(source(&whole, same, slot), source(&own, node, slot), "`{slot}` of {id} of {name}");
+                        }
                         compared += 1;
                     }
                 }
