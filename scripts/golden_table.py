@@ -8,8 +8,8 @@ Runs the tests that compare. A test takes part by printing, for every comparison
     GOLDEN <case> <tensor> <share>
 
 with the name of the case in manifest.json, and the largest difference as a share of the allowed one (0 where equality is
-asked for). Cases of the manifest for which no test prints a line are listed last. With --write the table replaces what stands between
-the lines `<!-- golden -->` and `<!-- /golden -->` of a file.
+asked for). Cases that are not compared are listed last, each with its reason; one without a reason is an error. With --write the
+table replaces what stands between the lines `<!-- golden -->` and `<!-- /golden -->` of a file.
 """
 
 import json
@@ -20,6 +20,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = ["cargo", "test", "--quiet", "--workspace", "--lib", "--test", "golden", "--test", "features", "--", "--nocapture", "golden", "match", "published_code", "reference", "train::"]
+# What is not compared, by case or by kind, and why.
+REASONS = {
+    "tts": "speech synthesis is not there yet",
+    "w2v_bert": "Wav2Vec2-BERT is not there; its input features are, and are compared (`audio/kaldi`)",
+    "resample": "clips are resampled by a fourth method, a sharper filter; tones pin its gain, alias, delay and length (`stages/audio/src/resample/tests.rs`)",
+}
 BEGIN, END = "<!-- golden -->", "<!-- /golden -->"
 
 
@@ -50,12 +56,22 @@ def table(cases, found):
         if case["name"] in found:
             count, share = found[case["name"]]
             difference = "none" if "exact" in case["tolerance"] else f"{100 * share:.2g} % of what is allowed"
-            where = case["dir"] if case["dir"].endswith(case["name"]) else f"{case['dir']}/{case['name']}"
-            lines.append(f"| `{where}` | {count} | {difference} | {tolerance(case)} |")
-    missing = sorted(case["name"] for case in cases if case["name"] not in found)
-    if missing:
-        lines += ["", f"Without a line here, since no test prints one: {', '.join(missing)}."]
+            lines.append(f"| `{place(case)}` | {count} | {difference} | {tolerance(case)} |")
+    left = {}
+    for case in cases:
+        if case["name"] not in found:
+            left.setdefault(reason(case), []).append(f"`{place(case)}`")
+    lines += ["", "Not compared:", ""] if left else []
+    lines += [f"- {', '.join(names)}: {why}." for why, names in left.items()]
     return "\n".join(lines)
+
+
+def reason(case):
+    return REASONS.get(case["name"]) or REASONS.get(case["kind"])
+
+
+def place(case):
+    return case["dir"] if case["dir"].endswith(case["name"]) else f"{case['dir']}/{case['name']}"
 
 
 def main():
@@ -73,6 +89,9 @@ def main():
         print(text)
     if code:
         sys.exit("some of the tests failed")
+    silent = [place(case) for case in cases if case["name"] not in found and not reason(case)]
+    if silent:
+        sys.exit(f"compared by no test, for no reason given here: {', '.join(silent)}")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 //! What each task of the benchmark learns, and how its text is handled. No libtorch, no audio.
 //!
 //! `targets` is the stage between shards and training. `task` describes what a model of a task puts out; `vocabulary`,
-//! `normalise`, `slots` and `lexicon` are the text rules behind it; `beam` and `ngram` turn a recogniser's scores into text.
+//! `normalise`, `slots` and `lexicon` are the text rules behind it; `beam` and `ngram` turn a recogniser's scores into text,
+//! `align` says at which frames a known text is said.
 
+pub mod align;
 pub mod beam;
 pub mod intent;
 pub mod language_model;

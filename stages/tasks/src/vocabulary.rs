@@ -235,6 +235,13 @@ mod tests {
     use super::*;
     use crate::testing::golden;
 
+    /// Compares, and says so for `scripts/golden_table.py`.
+    #[track_caller]
+    fn check<T: PartialEq + std::fmt::Debug>((name, what, at): (&str, &str, usize), found: &T, expected: &T) {
+        assert_eq!(found, expected, "{what}.{at}");
+        println!("GOLDEN ctc_text_{name} {what}.{at} 0");
+    }
+
     #[test]
     fn encoding_and_decoding_are_those_of_the_reference() {
         for name in ["plain", "slots"] {
@@ -245,18 +252,18 @@ mod tests {
             let vocabulary = Vocabulary::from_map(&serde_json::from_value(map).unwrap()).unwrap();
             let list = |of: &str| cases[of].as_array().unwrap().clone();
             let ids = |value: &Value| serde_json::from_value::<Vec<i64>>(value.clone()).unwrap();
-            for case in list("encode") {
-                assert_eq!(vocabulary.encode(case["text"].as_str().unwrap()), ids(&case["ids"]), "{case}");
+            for (at, case) in list("encode").iter().enumerate() {
+                check((name, "encode", at), &vocabulary.encode(case["text"].as_str().unwrap()), &ids(&case["ids"]));
             }
-            for case in list("greedy_decode") {
+            for (at, case) in list("greedy_decode").iter().enumerate() {
                 let found = vocabulary.decode(&vocabulary.collapse(&ids(&case["frames"])));
-                assert_eq!(found, case["text"].as_str().unwrap());
+                check((name, "greedy_decode", at), &found.as_str(), &case["text"].as_str().unwrap());
             }
-            for case in list("decode_without_grouping") {
+            for (at, case) in list("decode_without_grouping").iter().enumerate() {
                 let found = vocabulary.decode(&vocabulary.without_blanks(&ids(&case["ids"])));
-                assert_eq!(found, case["text"].as_str().unwrap());
+                check((name, "decode_without_grouping", at), &found.as_str(), &case["text"].as_str().unwrap());
             }
-            for case in list("word_offsets") {
+            for (at, case) in list("word_offsets").iter().enumerate() {
                 let number = |word: &Value, name: &str| word[name].as_u64().unwrap() as usize;
                 let expected: Vec<WordSpan> = case["words"]
                     .as_array()
@@ -268,7 +275,7 @@ mod tests {
                         end: number(word, "end_offset"),
                     })
                     .collect();
-                assert_eq!(vocabulary.word_spans(&ids(&case["frames"])), expected, "{case}");
+                check((name, "word_offsets", at), &vocabulary.word_spans(&ids(&case["frames"])), &expected);
             }
         }
     }

@@ -342,6 +342,17 @@ pub struct Buckets {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::golden;
+
+    #[test]
+    fn numbers_of_frames_match_the_reference() {
+        let Some(cases) = golden::json("audio", "frame_counts") else { return };
+        let pairs: Vec<(i64, i64)> = serde_json::from_value(cases).unwrap();
+        for (samples, frames) in pairs {
+            assert_eq!(EncoderConfig::default().num_frames(samples), frames, "{samples} samples");
+            println!("GOLDEN frame_counts {samples} 0"); // read by scripts/golden_table.py
+        }
+    }
 
     #[test]
     fn absent_fields_take_the_published_defaults_and_unknown_ones_are_kept() {

@@ -67,6 +67,7 @@ pub fn losses(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::golden;
 
     fn logits(frames: i64) -> Tensor {
         tch::manual_seed(7);
@@ -93,5 +94,18 @@ mod tests {
         let losses = losses(&logits, &[4, 4], &[vec![], vec![2]], 0, Reduction::None, true).unwrap();
         let silence = -logits.detach().log_softmax(-1, Kind::Float).get(0).select(1, 0).sum(Kind::Float);
         assert!((losses.double_value(&[0]) - silence.double_value(&[])).abs() < 1e-5);
+    }
+
+    #[test]
+    fn forced_alignment_matches_the_reference() {
+        let Some(case) = golden::open("text", "forced_align") else { return };
+        let numbers = |name: &str| Vec::<f32>::try_from(case.get(name).unwrap().flatten(0, -1)).unwrap();
+        let tokens = Vec::<i64>::try_from(case.get("targets").unwrap().flatten(0, -1)).unwrap();
+        let num_tokens = *case.get("log_probs").unwrap().size().last().unwrap() as usize;
+        let path = tasks::align::align(&numbers("log_probs"), num_tokens, &tokens, 0).unwrap();
+        let said: Vec<i64> = path.iter().map(|frame| frame.token).collect();
+        case.check("path", &Tensor::from_slice(&said).unsqueeze(0));
+        let scores: Vec<f32> = path.iter().map(|frame| frame.log_prob).collect();
+        case.check("scores", &Tensor::from_slice(&scores).unsqueeze(0));
     }
 }
