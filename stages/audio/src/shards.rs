@@ -105,7 +105,7 @@ pub const AUDIO_UNIT: &str = "s of audio";
 /// How many files are decoded between two looks at progress and at [`Job::stop`], per thread.
 const FILES_PER_BATCH: usize = 32;
 /// So many are decoded together by one thread: see [`Preparer::prepare_all`].
-const FILES_PER_GROUP: usize = 8;
+const FILES_PER_GROUP: usize = 16;
 /// A batch ends early once its files have this many bytes, so that memory stays bounded.
 const BYTES_PER_BATCH: u64 = 64 << 20;
 /// Larger files are not read whole, but piece by piece.
@@ -134,7 +134,8 @@ pub fn run(params: &Shards, job: &Job) -> Result<(), StageError> {
     let origin = manifest::read_origin(part)?;
     let root = job.places.get(&origin.place)?.to_owned();
     let threads = job.threads.max(1);
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(StageError::failed)?;
+    let pool = (threads > 1).then(|| rayon::ThreadPoolBuilder::new().num_threads(threads).build());
+    let pool = pool.transpose().map_err(StageError::failed)?;
     let target = Target { sample_rate: params.sample_rate, format: params.format };
     let preparers: Vec<_> = (0..threads).map(|_| Mutex::new(Preparer::new(target))).collect();
     let source = SourceFiles { root, labels: &labels, params, preparers: &preparers };
@@ -148,8 +149,10 @@ pub fn run(params: &Shards, job: &Job) -> Result<(), StageError> {
             return Err(StageError::Stopped);
         }
         let group = batch.len().div_ceil(threads).clamp(1, FILES_PER_GROUP);
-        let decoded: Result<Vec<_>, StageError> =
-            pool.install(|| batch.par_chunks(group).map(|entries| source.decode(entries)).collect());
+        let decoded: Result<Vec<_>, StageError> = match &pool {
+            Some(pool) => pool.install(|| batch.par_chunks(group).map(|entries| source.decode(entries)).collect()),
+            None => batch.chunks(group).map(|entries| source.decode(entries)).collect(),
+        };
         for (entry, decoded) in batch.iter().zip(decoded?.into_iter().flatten()) {
             match decoded {
                 Err(reject) => rejects.push((entry, reject)),

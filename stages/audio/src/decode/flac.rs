@@ -12,8 +12,7 @@ mod subframe;
 
 use std::io::{self, Read};
 
-use symphonia::core::checksum::Crc16Ansi;
-use symphonia::core::io::Monitor;
+use crc_fast::CrcAlgorithm::Crc16Umts;
 
 use super::{DecodeError, Decoder, Promise, ReadSeek, Source, SourceInfo};
 use crate::encode::Format;
@@ -155,9 +154,7 @@ fn decode_frame(bytes: &[u8], info: &StreamInfo, decoded: u64, channels: &mut [V
     }
     let len = bits.end_of_byte()?;
     let Some(footer) = bytes.get(len..len + 2) else { return Err(Stop::End) };
-    let mut crc = Crc16Ansi::new(0);
-    crc.process_buf_bytes(&bytes[..len]);
-    if crc.crc() != u16::from_be_bytes([footer[0], footer[1]]) {
+    if crc_fast::checksum(Crc16Umts, &bytes[..len]) as u16 != u16::from_be_bytes([footer[0], footer[1]]) {
         return Err(Stop::Bad("a frame does not have its checksum"));
     }
     if let [first, second] = channels {

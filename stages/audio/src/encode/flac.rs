@@ -4,7 +4,8 @@
 //! size. Blocks of 1152 samples suit speech at 16 kHz better than the usual 4096. All arithmetic is on integers, so the bytes
 //! are the same on every machine. Source: RFC 9639; the section stands beside each part.
 
-use symphonia::core::checksum::{Crc8Ccitt, Crc16Ansi};
+use crc_fast::CrcAlgorithm::Crc16Umts;
+use symphonia::core::checksum::Crc8Ccitt;
 use symphonia::core::io::Monitor;
 
 use crate::sums::Summed;
@@ -121,9 +122,8 @@ impl FlacWriter {
         self.bits.put(u32::from(crc8.crc()), 8);
         self.subframe(block);
         self.bits.flush();
-        let mut crc16 = Crc16Ansi::new(0);
-        crc16.process_buf_bytes(&self.bits.bytes[start..]);
-        self.bits.bytes.extend_from_slice(&crc16.crc().to_be_bytes());
+        let crc16 = crc_fast::checksum(Crc16Umts, &self.bits.bytes[start..]) as u16;
+        self.bits.bytes.extend_from_slice(&crc16.to_be_bytes());
         let len = self.bits.bytes.len() - start;
         self.frame_lens = (self.frame_lens.0.min(len), self.frame_lens.1.max(len));
         self.num_frames += 1;

@@ -8,6 +8,7 @@ use std::f64::consts::{PI, TAU};
 use std::fmt;
 use std::sync::Arc;
 
+use multiversion::multiversion;
 use rubato::{WindowFunction, calculate_cutoff};
 use rustfft::num_complex::Complex32;
 use rustfft::{Fft, FftPlanner};
@@ -87,22 +88,37 @@ impl Converter {
 
         let held = self.filter.len();
         self.narrowed[held..=2 * num_out - held].fill(Complex32::default());
-        for ((to, from), filter) in self.narrowed.iter_mut().zip(&self.spectrum).zip(&self.filter) {
-            *to = from * filter;
-        }
-        // Frequencies below 0 lie at the end, the lowest last.
-        let below = self.spectrum.iter().rev().zip(&self.filter[1..]);
-        for (to, (from, filter)) in self.narrowed.iter_mut().rev().zip(below) {
-            *to = from * filter.conj();
-        }
+        filter(&self.spectrum, &self.filter, &mut self.narrowed);
         self.inverse.process_outofplace_with_scratch(&mut self.narrowed, &mut self.output, &mut self.scratch);
 
         let (now, tail) = self.output.split_at(num_out);
-        output.extend(now.iter().zip(&self.overlap).map(|(both, overlap)| both.re + overlap));
-        output.extend(now.iter().zip(tail).map(|(both, before)| both.im + before.re));
-        for (overlap, both) in self.overlap.iter_mut().zip(tail) {
-            *overlap = both.im;
-        }
+        let start = output.len();
+        output.resize(start + 2 * num_out, 0.0);
+        let (first, second) = output[start..].split_at_mut(num_out);
+        take_apart(now, tail, &mut self.overlap, first, second);
+    }
+}
+
+/// Of the spectrum what both rates can hold, filtered.
+#[multiversion(targets("x86_64+avx2"))]
+fn filter(spectrum: &[Complex32], filter: &[Complex32], narrowed: &mut [Complex32]) {
+    for ((to, from), filter) in narrowed.iter_mut().zip(spectrum).zip(filter) {
+        *to = from * filter;
+    }
+    // Frequencies below 0 lie at the end, the lowest last.
+    let below = spectrum.iter().rev().zip(&filter[1..]);
+    for (to, (from, filter)) in narrowed.iter_mut().rev().zip(below) {
+        *to = from * filter.conj();
+    }
+}
+
+/// What two blocks became, with what the blocks before them add.
+#[multiversion(targets("x86_64+avx2"))]
+fn take_apart(now: &[Complex32], tail: &[Complex32], overlap: &mut [f32], first: &mut [f32], second: &mut [f32]) {
+    for ((((now, tail), overlap), first), second) in now.iter().zip(tail).zip(overlap).zip(first).zip(second) {
+        *first = now.re + *overlap;
+        *second = now.im + tail.re;
+        *overlap = tail.im;
     }
 }
 
