@@ -151,6 +151,12 @@ def child_librosa(corpus, out):
     print(time.perf_counter() - begun)
 
 
+def child_join(corpus, out):
+    files = sorted((corpus / "clips").iterdir())
+    rate = soundfile.info(files[0]).samplerate
+    soundfile.write(out, np.concatenate([soundfile.read(path, dtype="int16")[0] for path in files]), rate, "PCM_16")
+
+
 def child(name, corpus, out):
     secs, _, _, output = timed([sys.executable, __file__, "--child", name, corpus, out])
     return float(output.decode().split()[-1])
@@ -160,14 +166,10 @@ def programs(corpus, total, few, few_secs, scratch):
     """ffmpeg and sox, one process for each file of a few, and once for all of the corpus in one long file."""
     found = {}
     files = sorted((corpus / "clips").iterdir())
-    long = scratch / "long.wav"
-    if files[0].suffix == ".wav":
-        whole = np.concatenate([soundfile.read(path, dtype="int16")[0] for path in files])
-        soundfile.write(long, whole, 48_000, "PCM_16")
-    elif files[0].suffix == ".flac":
-        long = scratch / "long.flac"
-        rate = soundfile.info(files[0]).samplerate
-        soundfile.write(long, np.concatenate([soundfile.read(path, dtype="int16")[0] for path in files]), rate, "PCM_16")
+    if files[0].suffix in (".wav", ".flac"):
+        # In a process of its own: the peak memory of what is started from here would count what lies in memory here.
+        long = scratch / f"long{files[0].suffix}"
+        subprocess.run([sys.executable, __file__, "--child", "join", corpus, long], check=True)
     else:
         long, listing = scratch / f"long{files[0].suffix}", scratch / "files.txt"
         listing.write_text("".join(f"file '{path}'\n" for path in files))
@@ -199,7 +201,13 @@ def main():
     args = parser.parse_args()
     if args.child:
         name, corpus, out = args.child
-        {"wav": child_soundfile, "flac": lambda c, o: child_soundfile(c, o, "FLAC"), "librosa": child_librosa}[name](Path(corpus), out)
+        children = {
+            "wav": child_soundfile,
+            "flac": lambda corpus, out: child_soundfile(corpus, out, "FLAC"),
+            "librosa": child_librosa,
+            "join": child_join,
+        }
+        children[name](Path(corpus), out)
         return
 
     work = args.work.resolve()
