@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
+use arrow_array::builder::BinaryViewBuilder;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type};
-use arrow_array::{
-    Array, ArrayRef, BinaryArray, Float64Array, Int32Array, Int64Array, ListArray, RecordBatch, StringArray, StructArray,
-};
-use arrow_buffer::OffsetBuffer;
+use arrow_array::{Array, ArrayRef, Float64Array, Int32Array, Int64Array, ListArray, RecordBatch, StringArray, StructArray};
+use arrow_buffer::{Buffer, OffsetBuffer};
 use arrow_schema::{DataType, Field, Fields};
 use datasets::{Phone, Slot, Times, Word};
 
@@ -43,8 +42,8 @@ pub struct Annotation {
 }
 
 /// Never null, but declared so: `datasets` takes a column for `Audio` only when it is nullable throughout (tried, 5.2).
-fn audio_fields() -> Fields {
-    Fields::from(vec![Field::new("bytes", DataType::Binary, true), Field::new("path", DataType::Utf8, true)])
+fn audio_fields(bytes: DataType) -> Fields {
+    Fields::from(vec![Field::new("bytes", bytes, true), Field::new("path", DataType::Utf8, true)])
 }
 
 fn word_fields() -> Fields {
@@ -64,9 +63,19 @@ fn pair_fields() -> Fields {
 
 /// The columns.
 pub fn fields() -> Vec<Field> {
+    fields_with(DataType::Binary)
+}
+
+/// The columns as [`columns`] gives them: each clip stays where it lies and is seen from the column, for a column of all of them
+/// would be a copy. In the file there is no difference.
+pub(super) fn fields_in_memory() -> Vec<Field> {
+    fields_with(DataType::BinaryView)
+}
+
+fn fields_with(bytes: DataType) -> Vec<Field> {
     let list = |name: &str, of: DataType| Field::new(name, DataType::List(item(of)), true);
     vec![
-        Field::new("audio", DataType::Struct(audio_fields()), true),
+        Field::new("audio", DataType::Struct(audio_fields(bytes)), true),
         Field::new("id", DataType::Utf8, false),
         Field::new("speaker", DataType::Utf8, true),
         Field::new("split", DataType::Utf8, false),
@@ -91,10 +100,19 @@ fn item(of: DataType) -> Arc<Field> {
     Arc::new(Field::new("element", of, true))
 }
 
-/// Rows as the columns of [`fields`].
-pub(super) fn columns(rows: &[Row]) -> Vec<ArrayRef> {
-    let bytes: ArrayRef = Arc::new(BinaryArray::from_iter_values(rows.iter().map(|row| &row.bytes)));
-    let audio = StructArray::new(audio_fields(), vec![bytes, text(rows.iter().map(|row| Some(row.path.as_str())))], None);
+/// Rows as the columns of [`fields_in_memory`], which take the clips out of the rows.
+pub(super) fn columns(rows: &mut [Row]) -> Vec<ArrayRef> {
+    let mut clips = BinaryViewBuilder::new();
+    for row in &mut *rows {
+        let clip = std::mem::take(&mut row.bytes);
+        let len = clip.len() as u32;
+        let block = clips.append_block(Buffer::from_vec(clip));
+        clips.try_append_view(block, 0, len).expect("a block holds its clip");
+    }
+    let rows = &*rows;
+    let clips: ArrayRef = Arc::new(clips.finish());
+    let paths = text(rows.iter().map(|row| Some(row.path.as_str())));
+    let audio = StructArray::new(audio_fields(DataType::BinaryView), vec![clips, paths], None);
     let whole = |number: fn(&Row) -> u32| -> ArrayRef {
         Arc::new(Int32Array::from_iter_values(rows.iter().map(|row| number(row) as i32)))
     };

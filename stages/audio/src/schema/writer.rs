@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
-use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::arrow::{ArrowWriter, add_encoded_arrow_schema_to_metadata};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{KeyValue, PageIndexPolicy, ParquetMetaData};
@@ -16,7 +17,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPrope
 use parquet::schema::types::ColumnPath;
 use pipeline::StageError;
 
-use super::columns::{columns, fields};
+use super::columns::{columns, fields, fields_in_memory};
 use super::{HUGGING_FACE, ORIGIN, Row, features};
 
 /// The most rows of a row group.
@@ -58,7 +59,7 @@ impl ShardWriter {
     pub fn create_of(path: &Path, labels: &[String], sample_rate: u32, origin: Option<String>) -> Result<Self, StageError> {
         // pyarrow takes metadata from the Arrow schema, other readers from the file: it goes into both.
         let features = features(labels, sample_rate);
-        let schema = Arc::new(Schema::new_with_metadata(fields(), [(HUGGING_FACE.to_owned(), features.clone())]));
+        let schema = Schema::new_with_metadata(fields(), [(HUGGING_FACE.to_owned(), features.clone())]);
         let mut pairs = vec![KeyValue::new(HUGGING_FACE.to_owned(), features)];
         pairs.extend(origin.map(|origin| KeyValue::new(ORIGIN.to_owned(), origin)));
         let mut properties = table_properties().set_key_value_metadata(Some(pairs)).set_write_batch_size(16);
@@ -70,7 +71,12 @@ impl ShardWriter {
                 .set_column_dictionary_enabled(column.clone(), false)
                 .set_column_statistics_enabled(column, EnabledStatistics::None);
         }
-        let writer = open(path, &schema, properties)?;
+        let mut properties = properties.build();
+        add_encoded_arrow_schema_to_metadata(&schema, &mut properties);
+        let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+        let schema = Arc::new(Schema::new(fields_in_memory()));
+        let file = File::create(path).map_err(StageError::io("create", path))?;
+        let writer = ArrowWriter::try_new_with_options(file, Arc::clone(&schema), options).map_err(write_error(path))?;
         Ok(Self { path: path.to_owned(), schema, writer, group: Vec::new(), group_bytes: 0, lengths: Vec::new() })
     }
 
@@ -94,12 +100,13 @@ impl ShardWriter {
     }
 
     fn write_group(&mut self) -> Result<(), StageError> {
-        let rows = std::mem::take(&mut self.group);
+        let mut rows = std::mem::take(&mut self.group);
         self.group_bytes = 0;
         if rows.is_empty() {
             return Ok(());
         }
-        let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns(&rows)).expect("the columns are those of the schema");
+        let batch =
+            RecordBatch::try_new(Arc::clone(&self.schema), columns(&mut rows)).expect("the columns are those of the schema");
         drop(rows);
         let written = self.writer.write(&batch).and_then(|()| self.writer.flush());
         written.map_err(write_error(&self.path))
