@@ -44,7 +44,7 @@ pub enum FeatureFormat {
 
 impl Stage for Front {
     const KIND: &'static str = "features.front";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const ABOUT: &'static str = "Runs an encoder's frozen convolutions over every utterance, once";
 
     fn slots() -> Vec<Slot> {

@@ -9,6 +9,7 @@ use pipeline::{Job, Stage, StageError};
 use tch::{Device, TchError, Tensor};
 
 use super::conv::ConvStack;
+use super::{Mode, Pass};
 use crate::checkpoint::{CheckpointError, EncoderConfig, Preprocessor, Weights, weights};
 use crate::device;
 use crate::model::{Model, ModelError};
@@ -79,7 +80,7 @@ impl Front {
         let least = self.config.receptive_field() as usize;
         samples.resize(samples.len().max(least), 0.0);
         let audio = Tensor::f_from_slice(&samples)?.f_unsqueeze(0)?.f_to_device(self.device)?;
-        let frames = tch::no_grad(|| self.conv.forward(&audio))?; // (1, T, C)
+        let frames = tch::no_grad(|| self.conv.forward(&audio, &Pass::begin(Mode::Eval)))?; // (1, T, C)
         Vec::try_from(frames.f_to_device(Device::Cpu)?.f_flatten(0, -1)?)
     }
 }

@@ -181,7 +181,7 @@ impl FeedForward {
     }
 
     fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
-        let h = self.activation.forward(&self.inner.forward(x, pass)?)?;
+        let h = self.activation.replace(self.inner.forward(x, pass)?)?;
         let h = self.outer.forward(&pass.dropout(&h, self.inner_dropout)?, pass)?;
         pass.dropout(&h, self.outer_dropout)
     }

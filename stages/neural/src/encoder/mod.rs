@@ -139,7 +139,7 @@ impl Encoder {
         let config = &self.config;
         let features = match input.audio.dim() {
             3 => input.audio.shallow_clone(),
-            _ => self.conv.forward(&self.long_enough(input.audio)?)?,
+            _ => self.conv.forward(&self.long_enough(input.audio)?, pass)?,
         }; // (B, T, C)
         watch(Point::ConvFeatures, &features);
         let num_frames = features.size()[1];

@@ -64,4 +64,18 @@ impl Activation {
             Self::Selu => x.f_selu(),
         }
     }
+
+    /// The same of a tensor that nobody else reads: in its place, where no graph holds on to it.
+    pub(crate) fn replace(self, mut x: Tensor) -> Result<Tensor, TchError> {
+        if x.requires_grad() {
+            return self.forward(&x);
+        }
+        match self {
+            Self::Gelu => x.f_gelu_("none"),
+            Self::GeluNew => x.f_gelu_("tanh"),
+            Self::Relu => x.f_relu_(),
+            Self::Silu => x.f_silu_(),
+            Self::Selu => x.f_selu_(),
+        }
+    }
 }

@@ -88,7 +88,7 @@ impl PositionalConv {
         let h = h.f_conv1d(&weight, Some(&self.bias), 1, taps / 2, 1, self.groups)?; // (B, H, T or T + 1)
         // An even number of taps gives one frame too many.
         let h = if taps % 2 == 0 { h.f_narrow(2, 0, frames.size()[1])? } else { h };
-        self.activation.forward(&h)?.f_transpose(1, 2)
+        self.activation.replace(h)?.f_transpose(1, 2)
     }
 }
 
