@@ -10,4 +10,5 @@ mod prepare;
 mod reruns;
 mod results;
 mod survival;
+mod tasks;
 mod waiting;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use datasets::synthetic::{Options, write_speech_commands};
+use datasets::synthetic::{Miniature, Options, write_miniature, write_speech_commands};
 use serde_json::Value;
 
 /// A folder with a corpus, settings and a workflow file, removed when dropped.
@@ -26,6 +26,18 @@ impl Project {
         write_speech_commands(&project.path("corpus"), &options).expect("a synthetic corpus");
         project.write("sure.toml", "[corpora]\nspeech_commands = \"corpus\"\n");
         project.write("tiny.toml", WORKFLOW);
+        project
+    }
+
+    /// A project with a synthetic copy of one corpus, for the workflows that come with the program.
+    ///
+    /// # Panics
+    /// When the scratch folder cannot be written.
+    pub fn of(corpus: &str) -> Self {
+        let project = Self { folder: tempfile::tempdir().expect("a scratch folder") };
+        let options = Miniature { takes: 2, more_speakers: 2, seed: 1 };
+        write_miniature(corpus, &project.path("corpus"), options).expect("a synthetic corpus");
+        project.write("sure.toml", &format!("[corpora]\n{corpus} = \"corpus\"\n"));
         project
     }
 

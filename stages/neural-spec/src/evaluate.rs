@@ -16,10 +16,10 @@ pub struct Evaluate {
     /// How tokens are found in a recogniser's scores. Default greedy, as in the benchmark.
     #[serde(default)]
     pub decoding: Decoding,
-    /// For x-vectors: how many pairs of test utterances are compared, instead of naming speakers. All of them when there are
-    /// fewer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trials: Option<u32>,
+    /// For x-vectors: how many pairs of test utterances are compared, half of them of one speaker, instead of naming speakers.
+    /// All of them when there are fewer. Default 0: speakers are named.
+    #[serde(default)]
+    pub trials: u32,
 }
 
 /// How tokens are found in a recogniser's scores.
@@ -65,9 +65,6 @@ impl Stage for Evaluate {
     fn check(&self) -> Mistakes {
         let mut mistakes = Vec::new();
         require_positive(&mut mistakes, "batch_secs", self.batch_secs);
-        if let Some(trials) = self.trials {
-            require_positive(&mut mistakes, "trials", trials.into());
-        }
         if let Decoding::Beam { width, lm_weight, word_bonus } = self.decoding {
             require_positive(&mut mistakes, "decoding.width", width.into());
             require(&mut mistakes, lm_weight.is_finite() && lm_weight >= 0.0, "decoding.lm_weight", "at least 0", lm_weight);

@@ -52,6 +52,13 @@ pub enum HeadSpec {
         /// Numbers of the vector. Default 512, as there.
         #[serde(default = "xvector_size")]
         output_size: u32,
+        /// How far cosines are spread before the softmax of the loss. Default 30, as in transformers.
+        #[serde(default = "scale")]
+        scale: f64,
+        /// What the right speaker's cosine has to be better by (Wang et al. 2018, arXiv:1801.05599, equation 6). Default 0.4, as in
+        /// transformers.
+        #[serde(default = "margin")]
+        margin: f64,
         /// Whether its input is a learned mix of all layers instead of the last one. Default false.
         #[serde(default)]
         layer_sum: bool,
@@ -69,6 +76,12 @@ fn tdnn_kernel() -> Vec<u32> {
 }
 fn tdnn_dilation() -> Vec<u32> {
     vec![1, 2, 3, 1, 1]
+}
+fn scale() -> f64 {
+    30.0
+}
+fn margin() -> f64 {
+    0.4
 }
 fn xvector_size() -> u32 {
     512
@@ -96,7 +109,9 @@ impl HeadSpec {
                 require(mistakes, fits, "head.sizes", "a list of numbers above 0", format!("{sizes:?}"));
             }
             Self::Ctc { dropout, .. } => require_probability(mistakes, "head.dropout", *dropout),
-            Self::Xvector { tdnn_dim, tdnn_kernel, tdnn_dilation, output_size, .. } => {
+            Self::Xvector { tdnn_dim, tdnn_kernel, tdnn_dilation, output_size, scale, margin, .. } => {
+                require_positive(mistakes, "head.scale", *scale);
+                require(mistakes, margin.is_finite() && *margin >= 0.0, "head.margin", "at least 0", margin);
                 require_positive(mistakes, "head.output_size", (*output_size).into());
                 let layers = tdnn_dim.len();
                 for (name, list) in
@@ -136,6 +151,7 @@ mod tests {
         check(r#"{"name":"multi_label","sizes":[6,0]}"#, &["head.sizes"]);
         check(r#"{"name":"ctc","dropout":1.0}"#, &["head.dropout"]);
         check(r#"{"name":"xvector","tdnn_kernel":[5,3]}"#, &["head.tdnn_kernel"]);
+        check(r#"{"name":"xvector","scale":0,"margin":-1}"#, &["head.scale", "head.margin"]);
     }
 
     #[test]

@@ -75,7 +75,7 @@ pub fn run(params: &Evaluate, job: &Job) -> Result<(), StageError> {
     let folder = job.inputs.one("model");
     let trained = Summary::read(folder)?;
     same_outputs(&trained.outputs, &task.outputs.names())?;
-    if params.trials.is_some() && !matches!(trained.head, HeadSpec::Xvector { .. }) {
+    if params.trials > 0 && !matches!(trained.head, HeadSpec::Xvector { .. }) {
         let head = serde_json::to_string(&trained.head).unwrap_or_default();
         return Err(StageError::failed(EvaluateError::NoVectors { head }));
     }
@@ -96,11 +96,11 @@ pub fn run(params: &Evaluate, job: &Job) -> Result<(), StageError> {
     })?;
     let path = job.out.join(scoring::predictions::FILE_NAME);
     match params.trials {
-        Some(most) => {
+        0 => write(&path, &test, &answers),
+        most => {
             let trials = trials(&test, &answers, most as usize).map_err(StageError::failed)?;
             scoring::predictions::write(&path, &trials).map_err(StageError::failed)
         }
-        None => write(&path, &test, &answers),
     }
 }
 

@@ -136,12 +136,17 @@ fn lines(tested: &[Paired]) -> Vec<String> {
             None => "no difference shown",
         };
         let counts = paired.better_on.map(|(first, second)| format!("; ahead on {first} and {second} of {}", paired.utterances));
+        let matched = paired.matched_pairs.map(|p| {
+            let p = if p < 0.001 { "p < 0.001".to_owned() } else { format!("p = {p:.3}") };
+            format!("; matched pairs {p}")
+        });
         let seeds = if paired.seeds > 1 { format!("; {} seeds", paired.seeds) } else { String::new() };
         let (title, first, second) = (metric.title_with_unit(), metric.print(paired.first), metric.print(paired.second));
         let space = " ".repeat(widest - title.chars().count());
         format!(
-            "{title}{space}  {first:>7}  {second:>7}  {difference:>8}  {p}  {verdict} ({}{}{seeds})",
+            "{title}{space}  {first:>7}  {second:>7}  {difference:>8}  {p}  {verdict} ({}{}{}{seeds})",
             paired.test.title(),
+            matched.unwrap_or_default(),
             counts.unwrap_or_default()
         )
     };
@@ -163,6 +168,7 @@ mod tests {
             second: 0.95,
             p,
             test: Test::Mcnemar,
+            matched_pairs: None,
             better_on: Some((3, 12)),
             utterances: 300,
             seeds: 2,

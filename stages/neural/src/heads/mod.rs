@@ -117,8 +117,8 @@ impl Head {
                 Self::MultiLabel { body: Classification::new(weights), sizes }
             }
             HeadSpec::Ctc { dropout, .. } => Self::Ctc(Ctc::new(weights, *dropout)),
-            HeadSpec::Xvector { tdnn_kernel, tdnn_dilation, .. } => {
-                Self::Xvector(Xvector::new(weights, tdnn_kernel, tdnn_dilation))
+            HeadSpec::Xvector { tdnn_kernel, tdnn_dilation, scale, margin, .. } => {
+                Self::Xvector(Xvector::new(weights, tdnn_kernel, tdnn_dilation, *scale, *margin))
             }
         }
     }

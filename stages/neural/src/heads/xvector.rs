@@ -6,16 +6,11 @@
 use tch::{Kind, TchError, Tensor};
 
 use super::mix::{LayerMix, mixed};
-use super::{INITIALIZER_RANGE, Scores, classification};
+use super::{Scores, classification};
 use crate::checkpoint::Weights;
 use crate::checkpoint::weights::Start;
 use crate::encoder::Frames;
 use crate::encoder::modules::tensor;
-
-/// How far scores are spread before the softmax, as in transformers.
-const SCALE: f64 = 30.0;
-/// What the right speaker's cosine has to be better by, as in transformers.
-const MARGIN: f64 = 0.4;
 
 /// Hidden states (B, T, H) -> projector -> layers over time -> mean and deviation over the real frames -> two linear layers.
 /// The output of the first is the speaker's vector.
@@ -27,6 +22,10 @@ pub struct Xvector {
     classifier: [Tensor; 2],
     /// A direction for each speaker of the training set, (size, speakers).
     objective: Tensor,
+    /// How far cosines are spread before the softmax.
+    scale: f64,
+    /// What the right speaker's cosine has to be better by.
+    margin: f64,
     pub(super) mix: Option<LayerMix>,
 }
 
@@ -42,28 +41,30 @@ struct TimeLayer {
 }
 
 /// Names, shapes and starts of the tensors.
+///
+/// Starts keep the size of what passes through (He et al. 2015, arXiv:1502.01852, equation 10). The normal deviates of 0.02 that
+/// transformers starts with leave a thousandth of it after five layers, and the first steps' biases drown that.
 pub(super) fn tensors(hidden: i64, dims: &[u32], kernels: &[u32], size: i64, speakers: i64) -> Vec<(String, Vec<i64>, Start)> {
-    let normal = Start::Normal { std: INITIALIZER_RANGE };
     let mut list = Vec::new();
-    let mut linear = |name: &str, out: i64, into: i64| {
-        list.push((format!("{name}.weight"), vec![out, into], normal));
+    let mut linear = |name: &str, out: i64, into: i64, gain: f64| {
+        list.push((format!("{name}.weight"), vec![out, into], Start::Normal { std: (gain / into as f64).sqrt() }));
         list.push((format!("{name}.bias"), vec![out], Start::Zeros));
     };
     let mut width = i64::from(dims[0]);
-    linear("projector", width, hidden);
+    linear("projector", width, hidden, 1.0);
     for (at, (&dim, &kernel)) in dims.iter().zip(kernels).enumerate() {
-        linear(&format!("tdnn.{at}.kernel"), dim.into(), width * i64::from(kernel));
+        linear(&format!("tdnn.{at}.kernel"), dim.into(), width * i64::from(kernel), 2.0);
         width = dim.into();
     }
-    linear("feature_extractor", size, 2 * width);
-    linear("classifier", size, size);
+    linear("feature_extractor", size, 2 * width, 1.0);
+    linear("classifier", size, size, 1.0);
     list.push(("objective.weight".to_owned(), vec![size, speakers], Start::Normal { std: 1.0 }));
     list
 }
 
 impl Xvector {
     /// A head around tensors as [`super::Head::start`] names them.
-    pub fn new(weights: &Weights, kernels: &[u32], dilations: &[u32]) -> Self {
+    pub fn new(weights: &Weights, kernels: &[u32], dilations: &[u32], scale: f64, margin: f64) -> Self {
         let pair = |name: &str| [tensor(weights, &format!("{name}.weight")), tensor(weights, &format!("{name}.bias"))];
         let layer = |(at, (&kernel, &dilation)): (usize, (&u32, &u32))| {
             let [weight, bias] = pair(&format!("tdnn.{at}.kernel"));
@@ -75,6 +76,8 @@ impl Xvector {
             extractor: pair("feature_extractor"),
             classifier: pair("classifier"),
             objective: tensor(weights, "objective.weight"),
+            scale,
+            margin,
             mix: LayerMix::of(weights),
         }
     }
@@ -123,7 +126,7 @@ impl Xvector {
     pub fn losses(&self, logits: &Tensor, classes: &Tensor) -> Result<Tensor, TchError> {
         let cosines = self.cosines(logits)?;
         let right = classes.f_to_device(logits.device())?.f_one_hot(cosines.size()[1])?.f_to_kind(Kind::Float)?;
-        let scores = cosines.f_sub(&right.f_mul_scalar(MARGIN)?)?.f_mul_scalar(SCALE)?;
+        let scores = cosines.f_sub(&right.f_mul_scalar(self.margin)?)?.f_mul_scalar(self.scale)?;
         classification::losses(&scores, classes)
     }
 }

@@ -90,6 +90,8 @@ fn xvector_heads_match() {
             tdnn_kernel: list("tdnn_kernel"),
             tdnn_dilation: list("tdnn_dilation"),
             output_size: case.options["config_override"]["xvector_output_dim"].as_u64().unwrap() as u32,
+            scale: 30.0,
+            margin: 0.4,
             layer_sum: false,
         };
         let speakers = case.get("grad.objective.weight").size()[1] as usize;

@@ -41,6 +41,28 @@ fn mcnemar_agrees_with_the_binomial_by_hand() {
 }
 
 #[test]
+fn matched_pairs_agree_with_the_normal_distribution_by_hand() {
+    let check = |differences: &[f64], expected: f64| {
+        let found = matched_pairs(differences);
+        assert!((found - expected).abs() < 1e-6, "{differences:?}: {found}, expected {expected}");
+    };
+    // Mean 0.6, variance (12 - 10 * 0.36) / 9 = 0.93333, so z = 0.6 / sqrt(0.093333) = 1.963961.
+    let differences = [2.0, -1.0, 1.0, 0.0, 1.0, 1.0, 0.0, 2.0, 0.0, 0.0];
+    check(&differences, 0.049_534);
+    check(&differences.map(|difference| -0.01 * difference), 0.049_534);
+    check(&[0.0; 5], 1.0);
+    check(&[1.0, -1.0], 1.0);
+    check(&[1.0; 4], 0.0);
+    check(&[3.0], 1.0);
+    check(&[], 1.0);
+    // With many utterances it agrees with the test that needs no distribution.
+    let (first, second): (Vec<u32>, Vec<u32>) = (0..400_u32).map(|at| (at % 7 / 3, at % 5 / 2)).unzip();
+    let found = compare(&[(&errors(&first), &errors(&second))], Metric::Wer, Units::Utterance, ROUNDS, 5).unwrap();
+    let matched = found.matched_pairs.unwrap();
+    assert!(matched > 0.01 && (matched - found.p).abs() < 0.03, "{matched} {}", found.p);
+}
+
+#[test]
 fn randomisation_agrees_with_all_ways_to_swap() {
     // Of the 2^6 ways to change places, those that reach the difference of 5: all signs equal, or only a single 1 turned and
     // the sum of the others still large enough. Counted by going through all.
