@@ -39,7 +39,7 @@ pub struct Paired {
     pub p: f64,
     /// Where it comes from.
     pub test: Test,
-    /// For errors among tokens, by utterance: the probability by [`matched_pairs`].
+    /// For errors among tokens, by utterance: the probability by the matched-pairs test of Gillick and Cox (1989).
     pub matched_pairs: Option<f64>,
     /// Units on which the first, and the second, is the better one, summed over seeds; none where a unit has no score of its own.
     pub better_on: Option<(u64, u64)>,
