@@ -243,7 +243,7 @@ pub(crate) fn answers(
 ) -> Result<Vec<Answer>, StageError> {
     let mut answers = vec![None; utterances.lengths().len()];
     let mut done = 0;
-    for prepared in Loader::start(utterances, by_length(utterances.lengths(), limit)) {
+    for prepared in Loader::start(utterances, by_length(utterances.lengths(), limit), model.device()) {
         if job.stop.requested() {
             return Err(StageError::Stopped);
         }

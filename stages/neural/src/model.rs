@@ -234,7 +234,8 @@ impl Model {
         if rows == 0 || batch.num_samples.len() as i64 != rows || !batch.num_samples.iter().all(fits) {
             return Err(ModelError::Batch { rows, samples, lengths: batch.num_samples.clone() });
         }
-        let audio = batch.audio.f_to_device(self.device)?.f_to_kind(self.kind)?;
+        // From pinned memory the copy is only ordered here, before what is computed of it.
+        let audio = batch.audio.f_to_device_(self.device, batch.audio.kind(), true, false)?.f_to_kind(self.kind)?;
         let tells = features || self.preprocessor.return_attention_mask;
         let num_samples = tells.then_some(batch.num_samples.as_slice());
         let mut states = Vec::new();

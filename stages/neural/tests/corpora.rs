@@ -16,6 +16,7 @@ use pipeline::{Digest, Input, Inputs, Job, Places, Silent, Stop};
 use serde_json::json;
 use tasks::targets::{self, MakeTargets, read_targets};
 use tasks::{Outputs, TaskFile};
+use tch::Device;
 
 /// A job without an engine.
 fn job(out: &Path, inputs: &[(&str, PathBuf)], place: &str, root: &Path, tree: Option<Tree>) -> Job {
@@ -98,7 +99,7 @@ impl Made {
         let utterances = self.utterances(split);
         let limit = BatchLimit::new(4.0, None, 16_000);
         let batches = utterances.batches(limit, 1, 0);
-        let seen: usize = Loader::start(&utterances, batches).map(|batch| batch.unwrap().rows.len()).sum();
+        let seen: usize = Loader::start(&utterances, batches, Device::Cpu).map(|batch| batch.unwrap().rows.len()).sum();
         let targets = read_targets(&self.folder.path().join(format!("targets/{split}.parquet"))).unwrap();
         assert_eq!(seen, targets.len());
         targets.into_iter().map(|target| target.text).collect()
@@ -161,7 +162,7 @@ fn speech_is_spelled_and_said() {
 fn the_published_protocol_cuts_and_pads_and_never_shuffles() {
     let limit = BatchLimit::new(1_000.0, Some(4), 16_000);
     let emotion = make_as("paper", "esd", None, "emotion").utterances("train");
-    let batch = Loader::start(&emotion, emotion.batches(limit, 1, 0)).next().unwrap().unwrap();
+    let batch = Loader::start(&emotion, emotion.batches(limit, 1, 0), Device::Cpu).next().unwrap().unwrap();
     assert_eq!(batch.batch.audio.size()[1], 40_000);
     assert!(batch.batch.num_samples.iter().all(|&samples| samples <= 40_000));
     assert_ne!(emotion.batches(limit, 1, 0), emotion.batches(limit, 1, 1));
@@ -180,7 +181,7 @@ fn recognition_of_short_clips_hears_their_padding_as_sound() {
     let of = |params| make_with(params, "esd", Some("esd-en-sure-asr"));
     let params = json!({"task": "speech_recognition", "protocol": "paper", "defects_of_esd": true});
     let short = of(params).utterances("train");
-    let batch = Loader::start(&short, short.batches(limit, 1, 0)).next().unwrap().unwrap();
+    let batch = Loader::start(&short, short.batches(limit, 1, 0), Device::Cpu).next().unwrap().unwrap();
     assert_eq!(batch.batch.audio.size()[1], 200_000);
     assert!((0..4).any(|row| short.num_samples(row) < 40_000), "some clips are shorter than the cut");
     assert!(batch.batch.num_samples.iter().all(|&samples| samples == 40_000), "{:?}", batch.batch.num_samples);
@@ -192,6 +193,6 @@ fn recognition_of_short_clips_hears_their_padding_as_sound() {
     assert!(mean.abs() < 1e-4 && (variance - 1.0).abs() < 1e-3, "{mean} {variance}");
     assert!(short.targets().iter().all(|target| target.text.starts_with("[UNK]")), "no letter is in the vocabulary");
     let whole = of(json!({"task": "speech_recognition", "protocol": "paper"})).utterances("train");
-    let batch = Loader::start(&whole, whole.batches(limit, 1, 0)).next().unwrap().unwrap();
+    let batch = Loader::start(&whole, whole.batches(limit, 1, 0), Device::Cpu).next().unwrap().unwrap();
     assert!(batch.batch.num_samples.iter().any(|&samples| samples != 40_000), "the mask of others is not lost");
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use super::{DataError, Utterances};
 use crate::heads::Targets;
@@ -33,13 +33,14 @@ pub struct Loader {
 }
 
 impl Loader {
-    /// Starts to prepare batches of `rows`.
-    pub fn start(utterances: &Arc<Utterances>, rows: Vec<Vec<usize>>) -> Self {
+    /// Starts to prepare batches of `rows` for `device`. For a CUDA device their audio lies in pinned memory, from which it is
+    /// copied there while the host goes on (see [`crate::model::Model`]).
+    pub fn start(utterances: &Arc<Utterances>, rows: Vec<Vec<usize>>, device: Device) -> Self {
         let (sender, batches) = sync_channel(AHEAD);
         let (utterances, left) = (Arc::clone(utterances), rows.len());
         let thread = std::thread::spawn(move || {
             for rows in rows {
-                let prepared = prepare(&utterances, rows);
+                let prepared = prepare(&utterances, rows, device);
                 let failed = prepared.is_err();
                 if sender.send(prepared).is_err() || failed {
                     return; // nobody waits for more
@@ -69,7 +70,7 @@ impl Drop for Loader {
     }
 }
 
-fn prepare(utterances: &Utterances, rows: Vec<usize>) -> Result<Prepared, DataError> {
+fn prepare(utterances: &Utterances, rows: Vec<usize>, device: Device) -> Result<Prepared, DataError> {
     let clips = rows.iter().map(|&row| utterances.samples(row)).collect::<Result<Vec<_>, _>>()?;
     let unmasked_to = utterances.clips().unmasked_to.unwrap_or(1);
     let real = |(&row, clip): (&usize, &Vec<f32>)| match utterances.features() {
@@ -83,7 +84,8 @@ fn prepare(utterances: &Utterances, rows: Vec<usize>) -> Result<Prepared, DataEr
     for (clip, place) in clips.iter().zip(audio.chunks_exact_mut(longest)) {
         place[..clip.len()].copy_from_slice(clip);
     }
-    let audio = Tensor::from_slice(&audio);
+    let audio = Tensor::f_from_slice(&audio)?;
+    let audio = if device.is_cuda() { audio.f_pin_memory(device)? } else { audio };
     let audio = match utterances.features() {
         Some(features) => audio.view([rows.len() as i64, -1, features.width as i64]), // (B, T, C)
         None => audio.view([rows.len() as i64, -1]),                                  // (B, S)

@@ -71,6 +71,9 @@ pub enum DataError {
         /// `train`, `dev` or `test`.
         split: &'static str,
     },
+    /// There is no memory for a batch.
+    #[error("libtorch: {0}")]
+    Torch(#[from] tch::TchError),
     /// A fault of ours: the thread that loads batches went away.
     #[error("the thread that loads batches ended before the last batch")]
     LoaderEnded,

@@ -86,7 +86,7 @@ pub(super) fn fit(bench: &Bench) -> Result<Fitted, StageError> {
     while progress.step < total && !progress.stopped_early {
         let epoch = progress.epoch;
         let batches = batches_of(params, train, limit, epoch);
-        let mut loader = Loader::start(train, batches[progress.batch..].to_vec());
+        let mut loader = Loader::start(train, batches[progress.batch..].to_vec(), model.device());
         while progress.epoch == epoch && progress.step < total && !progress.stopped_early {
             // Between two updates is the one place where a training is left and taken up again.
             let stop = job.stop.requested();

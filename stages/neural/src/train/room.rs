@@ -58,7 +58,7 @@ fn rounded_down(secs: f64) -> f64 {
 
 /// Whether a training step over some utterances goes through.
 fn fits(bench: &Bench, rows: &[usize]) -> bool {
-    let Some(Ok(prepared)) = Loader::start(bench.train, vec![rows.to_vec()]).next() else { return false };
+    let Some(Ok(prepared)) = Loader::start(bench.train, vec![rows.to_vec()], bench.model.device()).next() else { return false };
     let loss = bench.task.loss(bench.model, &prepared, Mode::Train { seed: 0 });
     loss.is_ok_and(|loss| bench.model.backward(&loss).is_ok())
 }
