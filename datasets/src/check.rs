@@ -4,6 +4,7 @@
 //! digests that the caller has; here nothing is hashed.
 
 mod compare;
+mod damage;
 mod display;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +12,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::place::MINIATURE;
+use damage::Damage;
+
 use crate::{Cause, Corpus, CorpusError, Facts, Length, Listing, Protocol, Split, Utterance};
 
 /// What a check found.
@@ -23,12 +25,26 @@ pub struct Report {
     pub protocol: &'static str,
     /// The licence of the recordings.
     pub licence: &'static str,
+    /// Whether there are published sizes to hold the copy against.
+    pub basis: Basis,
     /// Train, dev and test.
     pub splits: [SplitReport; 3],
     /// In the order of their indices.
     pub classes: Vec<ClassReport>,
     /// The worst first.
     pub findings: Vec<Finding>,
+}
+
+/// Whether there are published sizes to hold a copy against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Basis {
+    /// There are, of all or some splits.
+    Published,
+    /// None are known for the protocol.
+    Unpublished,
+    /// The copy says that it is synthetic, so they do not apply.
+    Synthetic,
 }
 
 /// What one split has.
@@ -100,15 +116,20 @@ pub fn check(
     digest: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Report, CorpusError> {
     let listing = corpus.list(root, protocol)?;
-    // Published figures do not apply to what is synthetic, which shows by its listing or by its marker.
-    let is_synthetic = protocol.expected.is_some() && listing.expected.is_none() || root.join(MINIATURE).is_file();
-    let facts = if is_synthetic { unpublished(corpus, protocol) } else { corpus.facts(protocol) };
-    let splits = Split::ALL.map(|split| split_report(root, &listing, split));
+    let facts = if listing.is_synthetic { unpublished(corpus, protocol) } else { corpus.facts(protocol) };
+    let mut damage = Damage::default();
+    let splits = Split::ALL.map(|split| split_report(root, &listing, &facts, split, &mut damage));
     let classes = compare::classes(&listing, &facts);
+    let basis = match (listing.is_synthetic, splits.iter().any(|split| split.expected.is_some())) {
+        (true, _) => Basis::Synthetic,
+        (false, true) => Basis::Published,
+        (false, false) => Basis::Unpublished,
+    };
 
     let mut findings = Vec::new();
     compare::sizes(&splits, &classes, &facts, &mut findings);
     let is_whole = listing.expected.is_some() && findings.is_empty();
+    damage.report(&mut findings);
     skipped(&listing, is_whole, &mut findings);
     flagged(&listing, &mut findings);
     compare::splits(&listing, &facts, digest, &mut findings);
@@ -120,20 +141,22 @@ pub fn check(
         });
     }
     findings.sort_by_key(|finding| finding.severity);
-    Ok(Report { corpus: corpus.name(), protocol: protocol.name, licence: corpus.licence(), splits, classes, findings })
+    Ok(Report { corpus: corpus.name(), protocol: protocol.name, licence: corpus.licence(), basis, splits, classes, findings })
 }
 
 /// What is true of a corpus whatever its size.
 fn unpublished(corpus: &dyn Corpus, protocol: &Protocol) -> Facts {
     let facts = corpus.facts(protocol);
-    Facts { classes: &[], class_slack: 0, hours: None, speakers: None, ..facts }
+    Facts { utterances: [None; 3], classes: &[], class_slack: 0, hours: None, speakers: None, ..facts }
 }
 
-fn split_report(root: &Path, listing: &Listing, split: Split) -> SplitReport {
+fn split_report(root: &Path, listing: &Listing, facts: &Facts, split: Split, damage: &mut Damage) -> SplitReport {
     let (mut secs, mut unknown_lengths) = (0.0, 0);
     let of_split = || listing.utterances.iter().filter(move |utterance| utterance.split == split);
     for utterance in of_split() {
-        match length_secs(root, utterance) {
+        let header = Length::read(&root.join(&utterance.path));
+        damage.note(root, &utterance.path, header);
+        match length_secs(utterance, header) {
             Some(length) => secs += length,
             None => unknown_lengths += 1,
         }
@@ -142,7 +165,7 @@ fn split_report(root: &Path, listing: &Listing, split: Split) -> SplitReport {
     SplitReport {
         split,
         utterances: listing.count(split),
-        expected: listing.expected.map(|expected| expected[split as usize]),
+        expected: listing.expected.map(|expected| expected[split as usize]).or(facts.utterances[split as usize]),
         speakers: speakers.len() as u64,
         hours: secs / 3_600.0,
         unknown_lengths,
@@ -150,8 +173,7 @@ fn split_report(root: &Path, listing: &Listing, split: Split) -> SplitReport {
 }
 
 /// How long an utterance lasts: by the header of its recording, else by its label file.
-fn length_secs(root: &Path, utterance: &Utterance) -> Option<f64> {
-    let header = Length::read(&root.join(&utterance.path));
+fn length_secs(utterance: &Utterance, header: Option<Length>) -> Option<f64> {
     match (utterance.span, header) {
         (Some(span), Some(length)) => Some(span.num_samples as f64 / f64::from(length.sample_rate)),
         (None, Some(length)) => Some(length.secs()),

@@ -59,6 +59,8 @@ pub struct Protocol {
 /// What is known of a published corpus, as one protocol sees it.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Facts {
+    /// Utterances of those splits whose size is known where [`Protocol::expected`] is not.
+    pub utterances: [Option<u64>; 3],
     /// Utterances of classes in train, dev and test.
     pub classes: &'static [(&'static str, [u64; 3])],
     /// By how many a count of a class may differ: rows without a usable recording whose class is not known here.

@@ -29,13 +29,17 @@ pub enum CorpusError {
         /// What a folder of this corpus holds.
         expected: &'static str,
     },
-    /// The folders are there, the recordings are not.
-    #[error("the {corpus} corpus at `{root}` is empty: found no recording, expected {expected}")]
+    /// The folders are there, and nothing in them is of use.
+    #[error("the {corpus} corpus at `{root}` has no recording that can be used, {}", why_empty(*.skipped, .first.as_deref(), .expected))]
     Empty {
         /// Name of the reader.
         corpus: &'static str,
         /// Where it was looked for.
         root: PathBuf,
+        /// How many files and rows were left out.
+        skipped: usize,
+        /// The first of them, with its reason.
+        first: Option<String>,
         /// What a folder of this corpus holds.
         expected: &'static str,
     },
@@ -89,4 +93,11 @@ pub enum CorpusError {
         /// What was expected and what was found.
         problem: String,
     },
+}
+
+fn why_empty(skipped: usize, first: Option<&str>, expected: &str) -> String {
+    match first {
+        None => format!("expected {expected}"),
+        Some(first) => format!("expected {expected}; {skipped} left out, the first: {first}"),
+    }
 }

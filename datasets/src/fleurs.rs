@@ -158,6 +158,7 @@ fn parse(line: &str) -> Result<Row<'_>, String> {
     let gender = match gender {
         "MALE" => "male",
         "FEMALE" => "female",
+        "OTHER" => "other",
         _ => "",
     };
     Ok(Row { sentence, name, raw, normalised, num_samples, gender })

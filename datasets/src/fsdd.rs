@@ -76,7 +76,8 @@ impl Corpus for Fsdd {
         }
         let labels = protocol.labels.iter().map(|&label| label.to_owned()).collect();
         let mut listing = Listing { labels, ..Listing::default() };
-        listing.expected = protocol.expected.filter(|_| !root.join(MINIATURE).is_file());
+        listing.is_synthetic = root.join(MINIATURE).is_file();
+        listing.expected = protocol.expected.filter(|_| !listing.is_synthetic);
         for entry in entries(&folder)? {
             let path = format!("{FOLDER}/{}", entry.name);
             match wav_stem(&entry).and_then(|stem| utterance(stem, &path)) {
@@ -85,7 +86,7 @@ impl Corpus for Fsdd {
             }
         }
         if listing.utterances.is_empty() {
-            return Err(CorpusError::Empty { corpus, root: root_buf, expected });
+            return Err(listing.empty(corpus, root, expected));
         }
         Ok(listing.seal())
     }
@@ -173,6 +174,6 @@ mod tests {
         check(&root.path().join("nowhere"), "expected a folder with");
         check(root.path(), "`recordings` is not there");
         fs::create_dir(root.path().join(FOLDER)).unwrap();
-        check(root.path(), "is empty: found no recording");
+        check(root.path(), "has no recording that can be used, expected `recordings/");
     }
 }

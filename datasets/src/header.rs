@@ -11,6 +11,8 @@ pub struct Length {
     pub sample_rate: u32,
     /// Of each channel.
     pub num_samples: u64,
+    /// The header claims more than the file has. Known of WAV alone.
+    pub is_cut: bool,
 }
 
 impl Length {
@@ -46,6 +48,9 @@ fn read<const N: usize>(file: &mut impl Read) -> io::Result<[u8; N]> {
 /// Chunks up to `data`: at most so many, because each costs a seek.
 const MOST_CHUNKS: usize = 64;
 
+/// From here on a length means that whoever wrote the header did not know it: into a pipe, for example.
+const UNKNOWN_LEN: u64 = 0x7fff_f000;
+
 fn parse_wav(file: &mut (impl Read + Seek), size: u64) -> io::Result<Option<Length>> {
     let _riff_size: [u8; 4] = read(file)?;
     if &read::<4>(file)? != b"WAVE" {
@@ -65,7 +70,8 @@ fn parse_wav(file: &mut (impl Read + Seek), size: u64) -> io::Result<Option<Leng
             }
             (b"data", Some((sample_rate, block))) => {
                 let there = size.saturating_sub(start);
-                return Ok(Some(Length { sample_rate, num_samples: len.min(there) / block }));
+                let is_cut = len > there && len < UNKNOWN_LEN;
+                return Ok(Some(Length { sample_rate, num_samples: len.min(there) / block, is_cut }));
             }
             (b"data", None) => return Ok(None),
             _ => {}
@@ -82,7 +88,7 @@ fn parse_flac(file: &mut impl Read) -> io::Result<Option<Length>> {
     let _block_and_frame_sizes: [u8; 10] = read(file)?;
     let bits = u64::from_be_bytes(read(file)?);
     let (sample_rate, num_samples) = ((bits >> 44) as u32, bits & 0xf_ffff_ffff);
-    Ok((sample_rate > 0 && num_samples > 0).then_some(Length { sample_rate, num_samples }))
+    Ok((sample_rate > 0 && num_samples > 0).then_some(Length { sample_rate, num_samples, is_cut: false }))
 }
 
 #[cfg(test)]
@@ -108,10 +114,13 @@ mod tests {
 
     #[test]
     fn wav_headers_are_read_and_not_believed_beyond_the_file() {
-        let check = |bytes: &[u8], num_samples| assert_eq!(parse(bytes), Some(Length { sample_rate: 8_000, num_samples }));
-        check(&wav(400, 400), 100);
-        check(&wav(400, 500), 100);
-        check(&wav(u32::MAX, 40), 10);
+        let check = |bytes: &[u8], num_samples, is_cut| {
+            assert_eq!(parse(bytes), Some(Length { sample_rate: 8_000, num_samples, is_cut }));
+        };
+        check(&wav(400, 400), 100, false);
+        check(&wav(400, 500), 100, false);
+        check(&wav(400, 396), 99, true);
+        check(&wav(u32::MAX, 40), 10, false);
         assert_eq!(parse(&wav(400, 400)[..40]), None);
         assert_eq!(parse(b"RIFF\0\0\0\0AVI "), None);
     }
@@ -120,7 +129,7 @@ mod tests {
     fn flac_headers_are_read() {
         let mut bytes = b"fLaC\x80\0\0\x22\x10\0\x10\0\0\0\0\0\0\0".to_vec();
         bytes.extend_from_slice(&((16_000_u64 << 44) + (15 << 36) + 48_000).to_be_bytes());
-        assert_eq!(parse(&bytes), Some(Length { sample_rate: 16_000, num_samples: 48_000 }));
+        assert_eq!(parse(&bytes), Some(Length { sample_rate: 16_000, num_samples: 48_000, is_cut: false }));
         assert!((parse(&bytes).unwrap().secs() - 3.0).abs() < 1e-12);
         assert_eq!(parse(&bytes[..20]), None);
     }

@@ -124,7 +124,7 @@ impl Corpus for L2Arctic {
     fn facts(&self, protocol: &Protocol) -> Facts {
         match protocol.name {
             SURE => Facts { shares_speakers: true, repeats_names: true, ..Facts::default() },
-            SUITCASE => Facts { speakers: Some([0, 0, 22]), ..Facts::default() },
+            SUITCASE => Facts { hours: Some([0.0, 0.0, 0.435]), speakers: Some([0, 0, 22]), ..Facts::default() },
             name => {
                 let defects: &[Defect] = if name == ANNOTATED { &DEFECTS } else { &[] };
                 Facts { speakers: Some([12, 6, 6]), defects, repeats_names: true, ..Facts::default() }
@@ -209,8 +209,11 @@ fn list_folder(
         }
         listing.utterances.push(utterance);
     }
-    for inner in texts.into_values().chain(grids.into_values()) {
-        listing.missing(place.path(&inner), "there is no recording of this name");
+    for (stem, inner) in texts.into_iter().chain(grids) {
+        listing.missing(
+            place.path(&format!("{folder}/wav/{stem}.wav")),
+            format!("there is `{inner}`, but no recording of this name"),
+        );
     }
     Ok(())
 }

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Version read: OpenSLR 60, and LibriTTS-R (OpenSLR 141), which lies in the same way. Licence: CC BY 4.0.
-//! Published sizes: train-clean-100 33 236, train-clean-360 116 500, train-other-500 205 044, dev-clean 5 736, test-clean 4 837.
+//! Published sizes: train-clean-100 33 236, train-clean-360 116 500, train-other-500 205 044, dev-clean 5 736, dev-other
+//! 4 613, test-clean 4 837, test-other 5 120.
 //! Source: Zen et al. 2019, arXiv:1904.02882.
 //!
 //! The transcript is the original text, the normalised one the corpus's own. An id that the table lacks is looked for in its
@@ -53,6 +54,12 @@ static PROTOCOLS: &[Protocol] = &[
         labels: &[],
         expected: Some([354_780, 5_736, 4_837]),
     },
+    Protocol {
+        name: "libritts-all-other",
+        about: "all three train subsets, dev-other, test-other",
+        labels: &[],
+        expected: Some([354_780, 4_613, 5_120]),
+    },
 ];
 
 fn subsets(protocol: &Protocol) -> &'static [Subset] {
@@ -65,6 +72,13 @@ fn subsets(protocol: &Protocol) -> &'static [Subset] {
             ("train-other-500", Train),
             ("dev-clean", Dev),
             ("test-clean", Test),
+        ],
+        "libritts-all-other" => &[
+            ("train-clean-100", Train),
+            ("train-clean-360", Train),
+            ("train-other-500", Train),
+            ("dev-other", Dev),
+            ("test-other", Test),
         ],
         _ => &[("train-clean-100", Train), ("dev-clean", Dev), ("test-clean", Test)],
     }
@@ -100,6 +114,7 @@ impl Corpus for LibriTts {
         let common = Facts { defects: &DEFECTS, ..Facts::default() };
         match protocol.name {
             SURE => Facts { shares_speakers: true, ..common },
+            "libritts-all-other" => Facts { hours: Some([555.15, 6.43, 6.69]), speakers: Some([2_311, 33, 33]), ..common },
             "libritts-all" => Facts { hours: Some([555.15, 8.97, 8.56]), speakers: Some([2_311, 40, 39]), ..common },
             _ => Facts { hours: Some([53.78, 8.97, 8.56]), speakers: Some([247, 40, 39]), ..common },
         }

@@ -1,10 +1,11 @@
 //! What a reader found, and what it left out.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Split, Utterance};
+use crate::{CorpusError, Split, Utterance};
 
 /// A file left out, and why.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -47,12 +48,22 @@ pub struct Listing {
     pub classes: BTreeMap<String, Vec<String>>,
     /// Utterances of train, dev and test that this should have, where that is known. A difference deserves a warning.
     pub expected: Option<[u64; 3]>,
+    /// It says of itself that it is synthetic: nothing that is published applies to it.
+    pub is_synthetic: bool,
 }
 
 impl Listing {
     /// How many utterances a split has.
     pub fn count(&self, split: Split) -> u64 {
         self.utterances.iter().filter(|utterance| utterance.split == split).count() as u64
+    }
+
+    /// The error that there is no utterance.
+    pub(crate) fn empty(mut self, corpus: &'static str, root: &Path, expected: &'static str) -> CorpusError {
+        // What a label file names says more than what it does not name.
+        self.skipped.sort_by(|a, b| (a.cause == Cause::Extra, a).cmp(&(b.cause == Cause::Extra, b)));
+        let first = self.skipped.first().map(|skipped| format!("{}: {}", skipped.path, skipped.reason));
+        CorpusError::Empty { corpus, root: root.to_owned(), skipped: self.skipped.len(), first, expected }
     }
 
     /// Sorts, and moves all but the first of several utterances with one id to the skipped.

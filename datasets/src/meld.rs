@@ -167,7 +167,13 @@ fn list_split(place: &Place, split: Split, table: &str, protocol: &Protocol, lis
             }
         }
     }
-    clips.report_left(&format!("no row of `{table}` names it"), listing);
+    for (clip, path) in clips.left() {
+        if known::has_no_row(split, clip) {
+            listing.skip_for(Cause::Known, path, known::WITHOUT_A_ROW);
+        } else {
+            listing.extra(path, format!("no row of `{table}` names it"));
+        }
+    }
     Ok(())
 }
 

@@ -40,8 +40,22 @@ impl Layout {
         let is_there = |base: &&str| marks.iter().any(|mark| root.join(base).join(mark).exists());
         match bases.into_iter().find(is_there) {
             Some(base) => Ok(Place { layout: *self, root, base, is_miniature: root.join(MINIATURE).is_file() }),
-            None => Err(CorpusError::Missing { corpus, root: root.to_owned(), missing: marks.join("` or `"), expected }),
+            None => Err(CorpusError::Missing { corpus, root: root.to_owned(), missing: one_of(marks), expected }),
         }
+    }
+}
+
+/// Names of which one should be there, without the closing quotes: the first few of many.
+fn one_of(marks: &[&str]) -> String {
+    const MOST: usize = 3;
+    match marks.get(MOST..) {
+        None | Some([]) => marks.join("` or `"),
+        Some(more) => format!(
+            "{}` or another of {} such names, the last `{}",
+            marks[..MOST].join("` or `"),
+            marks.len(),
+            more[more.len() - 1]
+        ),
     }
 }
 
@@ -116,7 +130,7 @@ impl Place<'_> {
     pub(crate) fn finish(&self, mut listing: Listing, protocol: &Protocol) -> Result<Listing, CorpusError> {
         let Layout { corpus, expected, .. } = self.layout;
         if listing.utterances.is_empty() {
-            return Err(CorpusError::Empty { corpus, root: self.root.to_owned(), expected });
+            return Err(listing.empty(corpus, self.root, expected));
         }
         if listing.labels.is_empty() {
             listing.labels = protocol.labels.iter().map(|&label| label.to_owned()).collect();
@@ -125,6 +139,7 @@ impl Place<'_> {
             let speakers = listing.names_of(|utterance| utterance.speaker.as_deref());
             listing.classes.insert("speaker".to_owned(), speakers);
         }
+        listing.is_synthetic = self.is_miniature;
         listing.expected = protocol.expected.filter(|_| !self.is_miniature);
         Ok(listing.seal())
     }

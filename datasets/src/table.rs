@@ -30,12 +30,13 @@
 mod parquet;
 mod records;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use crate::folder::Kind;
 use crate::place::{Layout, MINIATURE, Place, clean, split_of};
-use crate::{Corpus, CorpusError, Facts, Length, Listing, Protocol, Span, Split, Utterance};
+use crate::{Cause, Corpus, CorpusError, Facts, Length, Listing, Protocol, Span, Split, Utterance};
 use records::{Record, records};
 
 const LAYOUT: Layout = Layout {
@@ -57,6 +58,8 @@ const TABLES: [(&str, Option<Split>); 8] = [
 ];
 /// Recordings without a row are looked for this many folders deep: a link may lead back to where it is.
 const DEEPEST: u32 = 8;
+/// What the column of recordings may be called.
+const PATHS: [&str; 5] = ["path", "file_name", "filename", "file", "audio"];
 const FORMATS: [&str; 4] = ["csv", "tsv", "jsonl", "parquet"];
 
 static PROTOCOLS: &[Protocol] = &[Protocol {
@@ -144,14 +147,21 @@ impl Corpus for Tables {
 /// Reads tables one after the other.
 fn read_tables(place: &Place, root: &Path, tables: Vec<&String>, protocol: &Protocol) -> Result<Listing, CorpusError> {
     let mut listing = Listing::default();
-    let mut reader = Reader { place, root, lengths: BTreeMap::new(), named: BTreeSet::new() };
+    let mut reader = Reader { place, root, lengths: BTreeMap::new(), named: BTreeSet::new(), ids: HashMap::new() };
     for table in tables {
         let split = split_of_table(table.rsplit('/').next().unwrap_or(table));
         for record in records(place, table)? {
-            let found = record.and_then(|record| reader.utterance(&record, split).map_err(|reason| (record.line, reason)));
-            match found {
+            let record = match record {
+                Ok(record) => record,
+                Err((line, reason)) => {
+                    listing.skip(format!("{table}:{line}"), reason);
+                    continue;
+                }
+            };
+            let row = format!("{table}:{}", record.line);
+            match reader.utterance(&record, split).and_then(|utterance| reader.only_one(utterance, &row)) {
                 Ok(utterance) => listing.utterances.push(utterance),
-                Err((line, reason)) => listing.skip(format!("{table}:{line}"), reason),
+                Err(Amiss { cause, reason }) => listing.skip_for(cause, row, reason),
             }
         }
     }
@@ -183,6 +193,18 @@ fn is_recording(path: &str) -> bool {
     extension.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str()))
 }
 
+/// Why a row is skipped.
+struct Amiss {
+    cause: Cause,
+    reason: String,
+}
+
+impl<S: Into<String>> From<S> for Amiss {
+    fn from(reason: S) -> Self {
+        Self { cause: Cause::Unusable, reason: reason.into() }
+    }
+}
+
 /// What is remembered from row to row.
 struct Reader<'a> {
     place: &'a Place<'a>,
@@ -191,21 +213,37 @@ struct Reader<'a> {
     lengths: BTreeMap<String, Option<Length>>,
     /// Recordings that a row names, also a row that was skipped.
     named: BTreeSet<String>,
+    /// The row of every id.
+    ids: HashMap<String, String>,
 }
 
 impl Reader<'_> {
+    /// Errors: another row has the id already.
+    fn only_one(&mut self, utterance: Utterance, row: &str) -> Result<Utterance, Amiss> {
+        match self.ids.entry(utterance.id.clone()) {
+            Entry::Occupied(first) => Err(format!("its id `{}` is that of `{}`", utterance.id, first.get()).into()),
+            Entry::Vacant(place) => {
+                place.insert(row.to_owned());
+                Ok(utterance)
+            }
+        }
+    }
+
     /// Errors: a reason to skip the row.
-    fn utterance(&mut self, record: &Record, split: Option<Split>) -> Result<Utterance, String> {
+    fn utterance(&mut self, record: &Record, split: Option<Split>) -> Result<Utterance, Amiss> {
         let mut rest = record.fields.clone();
         let mut take = |names: &[&str]| names.iter().find_map(|name| rest.remove(*name).filter(|value| !value.is_empty()));
-        let given = take(&["path", "file_name", "filename", "file", "audio"]).ok_or("no `path`")?;
+        let given = take(&PATHS).ok_or("no `path`")?;
         let path = clean(&given)?;
         self.named.insert(path.clone());
         if !is_recording(&path) {
-            return Err(format!("`{path}` is not a recording: expected one of .{}", EXTENSIONS.join(", .")));
+            return Err(format!("`{path}` is not a recording: expected one of .{}", EXTENSIONS.join(", .")).into());
+        }
+        if self.place.is_dir(&path) {
+            return Err(format!("`{path}` is a folder, not a file").into());
         }
         if !self.place.is_file(&path) {
-            return Err(format!("`{path}` is not there"));
+            return Err(Amiss { cause: Cause::Missing, reason: format!("`{path}` is not there") });
         }
         let (id, own_split) = (take(&["id"]), take(&["split"]));
         let (label, speaker) =
@@ -219,7 +257,7 @@ impl Reader<'_> {
             ((None, None), (None, None)) => None,
             ((Some(start), Some(count)), (None, None)) => Some(span_in_samples(start, count)?),
             ((None, None), (start, end)) => Some(span_in_secs(start.as_deref(), end.as_deref(), self.length(&path))?),
-            _ => return Err("a stretch is either `start` and `end` or both `start_sample` and `num_samples`".to_owned()),
+            _ => return Err("a stretch is either `start` and `end` or both `start_sample` and `num_samples`".into()),
         };
         let stem = path.rsplit_once('.').map_or(path.as_str(), |(stem, _)| stem);
         let id = id.unwrap_or_else(|| match span {
@@ -230,8 +268,10 @@ impl Reader<'_> {
             (None, Some(split)) => split,
             (None, None) => split_of(speaker.as_deref().unwrap_or(&id), 10, 10),
             (Some(name), of_table) => match (split_named(name), of_table) {
-                (None, _) => return Err(format!("split `{name}` is not train, dev or test")),
-                (Some(own), Some(other)) if own != other => return Err(format!("split `{name}` in the table of {other}")),
+                (None, _) => return Err(format!("split `{name}` is not train, dev or test").into()),
+                (Some(own), Some(other)) if own != other => {
+                    return Err(format!("split `{name}` in the table of {other}").into());
+                }
                 (Some(own), _) => own,
             },
         };

@@ -111,7 +111,15 @@ fn what_is_wrong_is_named_and_nothing_is_half_made() {
     let with = |corpus: &'static str, root: &'static str| ["prepare", corpus, "--root", root, "--out", "out"];
     fails(&with("speech_comands", "corpus"), 2, &["speech_comands", "did you mean `speech_commands`?"]);
     fails(&with("speech_commands", "nowhere"), 2, &["no folder `nowhere`"]);
-    fails(&with("esd", "corpus"), 1, &["esd", "expected"]);
+    fails(&with("esd", "corpus"), 1, &["esd", "expected", "`--root` (sure prepare)"]);
+    for (option, text) in [("--rate=10", "--rate"), ("--shards=0", "--shards"), ("--max-rejects=2", "a share of 0 to 1")] {
+        fails(&[&with("speech_commands", "corpus"), &[option][..]].concat(), 2, &[text]);
+    }
+    fails(&[&with("speech_commands", "corpus"), &["--table=x.csv"][..]].concat(), 2, &["not read from a table"]);
+    let readme = fs::read(project.path("corpus/README.md")).unwrap();
+    let into_itself = ["prepare", "speech_commands", "--root", "corpus", "--out", "corpus"];
+    fails(&into_itself, 2, &["`corpus` holds `README.md`, which `sure prepare` did not make"]);
+    assert!(fs::read(project.path("corpus/README.md")).unwrap() == readme && !project.path("corpus/.sure").exists());
     let protocol = ["prepare", "speech_commands", "--root", "corpus", "--out", "out", "--protocol", "gsc"];
     fails(&protocol, 2, &["no protocol `gsc`", "gsc-v2-11"]);
     project.write("file", "");
@@ -130,7 +138,16 @@ fn a_table_of_ones_own_is_prepared() {
     assert!(project.sure(&["synth", "table", "own", "--takes=2", "--more-speakers=0"]).ok);
     let usual = project.sure(&["prepare", "table", "--root", "own", "--out", "out"]);
     assert!(usual.ok && usual.out.contains("table as table: "), "{}{}", usual.out, usual.err);
+    let skipped = fs::read_to_string(project.path("out/skipped.jsonl")).unwrap();
+    assert!(usual.out.contains("6 skipped, see skipped.jsonl") && skipped.lines().count() == 6, "{}{skipped}", usual.out);
     fs::rename(project.path("own/table.csv"), project.path("own/mine.csv")).unwrap();
+    let check = project.sure(&["corpus", "check", "table", "--root", "own", "--table", "mine.csv"]);
+    assert!(
+        check.code == Some(1) && check.out.contains("mine.csv:19: `clips/gone.wav` is not there"),
+        "{}{}",
+        check.out,
+        check.err
+    );
     let named = project.sure(&["prepare", "table", "--root", "own", "--table", "own/mine.csv", "--out", "named"]);
     assert!(named.ok && named.out.lines().next() == usual.out.lines().next(), "{}{}", named.out, named.err);
     project.write("elsewhere.csv", "path\n");
@@ -143,7 +160,7 @@ fn the_exit_code_of_a_check_tells_whether_a_copy_is_complete() {
     let project = Project::new();
     let check = |args: &[&str]| project.sure(&[&["corpus", "check", "speech_commands", "--root", "corpus"], args].concat());
     let whole = check(&[]);
-    assert!(whole.code == Some(0) && whole.out.contains("complete"), "{}{}", whole.out, whole.err);
+    assert!(whole.code == Some(0) && whole.out.contains("published sizes do not apply"), "{}{}", whole.out, whole.err);
     // A list that names what is not there; the same recording in two splits.
     let twice = "corpus/stop/00000000_nohash_0.wav";
     let list = fs::read_to_string(project.path("corpus/testing_list.txt")).unwrap();

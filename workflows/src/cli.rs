@@ -313,7 +313,7 @@ pub(crate) struct PrepareArgs {
     /// The folder that holds the corpus
     #[arg(long, value_name = "FOLDER")]
     pub(crate) root: PathBuf,
-    /// The folder to make the shards in; what is up to date there is left alone
+    /// The folder to make the shards in, new or made by this command; what is up to date there is left alone
     #[arg(long, value_name = "FOLDER")]
     pub(crate) out: PathBuf,
     /// How the corpus is split and labelled [default: the first that `sure corpus list NAME` names]
@@ -323,16 +323,16 @@ pub(crate) struct PrepareArgs {
     #[arg(long = "table", value_name = "FILE")]
     pub(crate) tables: Vec<PathBuf>,
     /// Sample rate of the clips, in Hz
-    #[arg(long, default_value_t = 16_000, value_name = "HZ")]
+    #[arg(long, default_value_t = 16_000, value_name = "HZ", value_parser = clap::value_parser!(u32).range(2_000..=768_000))]
     pub(crate) rate: u32,
     /// How the clips are written
     #[arg(long, default_value = "wav", value_parser = ["wav", "flac"])]
     pub(crate) format: String,
     /// Shards of each split; a changed recording rebuilds one
-    #[arg(long, default_value_t = 16, value_name = "N")]
+    #[arg(long, default_value_t = 16, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) shards: u32,
     /// The largest share of recordings that may turn out broken, 0 to 1; more of them are an error
-    #[arg(long, default_value_t = 0.01, value_name = "SHARE")]
+    #[arg(long, default_value_t = 0.01, value_name = "SHARE", value_parser = share)]
     pub(crate) max_rejects: f64,
     /// How many shards are made at once [default: number of cores]
     #[arg(long, value_name = "N")]
@@ -379,6 +379,9 @@ pub(crate) struct CorpusCheckArgs {
     /// How the corpus is split and labelled [default: the first that `sure corpus list NAME` names]
     #[arg(long)]
     pub(crate) protocol: Option<String>,
+    /// A table of `table` that has a name of its own, below the folder; may be given for each split
+    #[arg(long = "table", value_name = "FILE")]
+    pub(crate) tables: Vec<PathBuf>,
     /// Do not read the recordings: duplicates by content are not found
     #[arg(long)]
     pub(crate) quick: bool,
@@ -395,6 +398,12 @@ pub(crate) struct CorpusCheckArgs {
 /// `90s`, `30m`, `2h`, `7d`
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     pipeline::limits::duration(text).ok_or_else(|| "expected a time such as 90s, 30m, 2h or 7d".to_owned())
+}
+
+/// `0.01`
+fn share(text: &str) -> Result<f64, String> {
+    let share: Option<f64> = text.parse().ok();
+    share.filter(|share| (0.0..=1.0).contains(share)).ok_or_else(|| "expected a share of 0 to 1, such as 0.01".to_owned())
 }
 
 /// `name=value`

@@ -2,10 +2,12 @@
 
 use std::fmt;
 
-use super::{Report, Severity};
+use super::{Basis, ClassReport, Report, Severity};
 
 /// How many names of a finding are shown.
 const MOST_NAMES: usize = 10;
+
+const CLASS: &str = "class";
 
 impl Report {
     /// The whole of it, with every name.
@@ -30,10 +32,7 @@ impl Report {
                 unknown => writeln!(f, " without {unknown} of unknown length")?,
             }
         }
-        for class in &self.classes {
-            let [train, dev, test] = class.utterances;
-            writeln!(f, "  {:<24} {train:>7} {dev:>7} {test:>7}", class.label)?;
-        }
+        self.write_classes(f)?;
         for finding in &self.findings {
             let severity = match finding.severity {
                 Severity::Fault => "fault",
@@ -49,7 +48,30 @@ impl Report {
                 more => writeln!(f, "  and {more} more")?,
             }
         }
-        writeln!(f, "{}", if self.passes() { "complete" } else { "not complete" })
+        f.write_str(match (self.passes(), self.basis) {
+            (false, _) => "not complete\n",
+            (true, Basis::Published) => "complete\n",
+            (true, Basis::Synthetic) => "nothing that is named is missing (synthetic: published sizes do not apply)\n",
+            (true, Basis::Unpublished) => "nothing that is named is missing (no published sizes are known to hold it against)\n",
+        })
+    }
+
+    /// The classes as a table. A miniature lacks most of many classes: those without an utterance are only counted.
+    fn write_classes(&self, f: &mut impl fmt::Write) -> fmt::Result {
+        let of_use = |class: &&ClassReport| class.expected.is_some() || class.utterances != [0; 3];
+        let shown: Vec<_> = self.classes.iter().filter(of_use).collect();
+        let width = shown.iter().map(|class| class.label.chars().count()).max().unwrap_or(0).max(CLASS.len());
+        if !self.classes.is_empty() {
+            writeln!(f, "  {CLASS:<width$} {:>7} {:>7} {:>7}", "train", "dev", "test")?;
+        }
+        for class in &shown {
+            let [train, dev, test] = class.utterances;
+            writeln!(f, "  {:<width$} {train:>7} {dev:>7} {test:>7}", class.label)?;
+        }
+        match self.classes.len() - shown.len() {
+            0 => Ok(()),
+            none => writeln!(f, "  and {none} classes without an utterance"),
+        }
     }
 }
 

@@ -43,9 +43,9 @@ fn annotated_sentences_have_words_and_phones() {
     assert_eq!(phones, ["sil", "T", "ER,AH,s", "N", "L", "EH", "F", "T", "P", "L", "IY", "Z"]);
     assert_eq!(utterance.words[0].times.unwrap().start_us, 100_000);
     let expected = [
-        "ABA/transcript/arctic_a0099.txt: there is no recording of this name",
         "ABA/wav/arctic_a0002.wav: the annotation has no tier `phones`",
         "ABA/wav/arctic_a0003.wav: the annotation cannot be read: ends before the text of an interval",
+        "ABA/wav/arctic_a0099.wav: there is `ABA/transcript/arctic_a0099.txt`, but no recording of this name",
         "ABA/wav/notes.wav: its name is not `arctic_<name>.wav`",
         "YDCK/wav/arctic_a0209.wav: its annotation is broken in the release",
     ];

@@ -1,12 +1,10 @@
 //! The `_silence_` class: whole seconds of the background recordings.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use super::BACKGROUND;
 use crate::folder::{entries, wav_stem};
-use crate::{CorpusError, Listing, Span, Split, Utterance};
+use crate::{CorpusError, Length, Listing, Span, Split, Utterance};
 
 /// Adds every whole second of every background recording: the first 80 % of a recording's seconds to train, the next 10 % to
 /// dev, the rest to test. Neighbouring seconds sound alike, so each split takes one stretch and not every tenth second.
@@ -21,7 +19,10 @@ pub(super) fn list(root: &Path, label: &str, listing: &mut Listing) -> Result<()
         if entry.name == "README.md" {
             continue;
         }
-        let found = wav_stem(&entry).and_then(|stem| Ok((stem, Length::read(&root.join(&path))?)));
+        let found = wav_stem(&entry).and_then(|stem| {
+            let length = Length::read(&root.join(&path));
+            Ok((stem, length.ok_or("its header does not say how long it lasts, so no seconds can be cut from it")?))
+        });
         let (stem, length) = match found {
             Ok(found) => found,
             Err(reason) => {
@@ -29,7 +30,8 @@ pub(super) fn list(root: &Path, label: &str, listing: &mut Listing) -> Result<()
                 continue;
             }
         };
-        let seconds = length.num_samples / length.sample_rate;
+        let rate = u64::from(length.sample_rate);
+        let seconds = length.num_samples / rate;
         for second in 0..seconds {
             let split = match second {
                 _ if second * 10 < seconds * 8 => Split::Train,
@@ -37,36 +39,11 @@ pub(super) fn list(root: &Path, label: &str, listing: &mut Listing) -> Result<()
                 _ => Split::Test,
             };
             listing.utterances.push(Utterance {
-                span: Some(Span { start: second * length.sample_rate, num_samples: length.sample_rate }),
+                span: Some(Span { start: second * rate, num_samples: rate }),
                 label: Some(label.to_owned()),
                 ..Utterance::new(format!("{label}/{stem}_{second:04}"), path.clone(), split)
             });
         }
     }
     Ok(())
-}
-
-/// How long a recording is by its header.
-struct Length {
-    sample_rate: u64,
-    num_samples: u64,
-}
-
-impl Length {
-    /// Reads the 44-byte header of plain PCM, as all background recordings have it.
-    fn read(path: &Path) -> Result<Self, &'static str> {
-        let mut header = [0_u8; 44];
-        File::open(path)
-            .and_then(|mut file| file.read_exact(&mut header))
-            .map_err(|_| "shorter than a WAV header, or unreadable")?;
-        let word = |at: usize| u64::from(u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]));
-        if &header[..4] != b"RIFF" || &header[8..16] != b"WAVEfmt " || &header[36..40] != b"data" {
-            return Err("not a WAV file with a plain 44-byte header");
-        }
-        let (sample_rate, block) = (word(24), u64::from(u16::from_le_bytes([header[32], header[33]])));
-        if sample_rate == 0 || block == 0 {
-            return Err("a sample rate or block size of 0 in its header");
-        }
-        Ok(Self { sample_rate, num_samples: word(40) / block })
-    }
 }

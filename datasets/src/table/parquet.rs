@@ -11,7 +11,7 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
 use parquet::schema::types::Type;
 
-use super::records::Record;
+use super::records::{Record, has_path};
 
 /// Errors: why it cannot be read.
 pub(super) fn rows(path: &Path) -> Result<Vec<Record>, String> {
@@ -26,6 +26,7 @@ fn read(path: &Path) -> Result<Vec<Record>, String> {
     let schema = reader.metadata().file_metadata().schema();
     let columns: Vec<Arc<Type>> = schema.get_fields().iter().filter_map(wanted).collect();
     let mut names: Vec<String> = columns.iter().map(|column| column.name().trim().to_lowercase()).collect();
+    has_path(&names)?;
     names.sort();
     if let Some((twice, _)) = names.iter().zip(&names[names.len().min(1)..]).find(|(first, second)| first == second) {
         return Err(format!("two columns `{twice}`"));

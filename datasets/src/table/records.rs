@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::PATHS;
 use crate::CorpusError;
 use crate::place::Place;
 use crate::text::{Row, lines, rows};
@@ -47,6 +48,7 @@ fn from_rows(rows: &[Row]) -> Result<Vec<Found>, String> {
     if let Some(twice) = columns.iter().enumerate().find(|(at, name)| !name.is_empty() && columns[..*at].contains(name)) {
         return Err(format!("two columns `{}`", twice.1));
     }
+    has_path(&columns)?;
     let record = |row: &Row| {
         if row.fields.len() != columns.len() {
             return Err((row.line, format!("{} fields, expected {}", row.fields.len(), columns.len())));
@@ -55,6 +57,18 @@ fn from_rows(rows: &[Row]) -> Result<Vec<Found>, String> {
         Ok(Record { line: row.line, fields: fields.filter(|(name, _)| !name.is_empty()).collect() })
     };
     Ok(rows.iter().map(record).collect())
+}
+
+/// Errors: no column names the recordings. Then fields are perhaps parted by something else than they should be.
+pub(super) fn has_path(columns: &[String]) -> Result<(), String> {
+    if columns.iter().any(|column| PATHS.contains(&column.as_str())) {
+        return Ok(());
+    }
+    let (first, others) = (PATHS[0], PATHS[1..].join("`, `"));
+    let found = columns.iter().map(|column| format!("`{}`", column.escape_debug())).collect::<Vec<_>>().join(", ");
+    let is_one = columns.len() == 1 && columns[0].contains([';', ',', '\t', '|']);
+    let hint = if is_one { "; fields are parted by commas in .csv, by tabs in .tsv" } else { "" };
+    Err(format!("no column `{first}` (or `{others}`) says where the recordings are, found {found}{hint}"))
 }
 
 /// Numbers and truth values are taken as written; of `{"audio": {"path": ...}}` the path; of lists the JSON.
@@ -114,6 +128,15 @@ mod tests {
     fn a_table_says_each_column_once() {
         assert_eq!(from_rows(&tab_rows("path\tPATH\n")).unwrap_err(), "two columns `path`");
         assert_eq!(from_rows(&[]).unwrap_err(), "it is empty");
+    }
+
+    #[test]
+    fn a_table_without_a_column_of_recordings_is_refused_with_what_it_has() {
+        let error = |text: &str| from_rows(&rows(text, b',')).unwrap_err();
+        assert!(error("name,text\na.wav,x\n").ends_with("says where the recordings are, found `name`, `text`"));
+        assert!(
+            error("path;text\na.wav;x\n").ends_with("found `path;text`; fields are parted by commas in .csv, by tabs in .tsv")
+        );
     }
 
     proptest! {

@@ -101,7 +101,7 @@ fn tables_may_be_of_splits_but_not_of_the_same() {
 proptest! {
     #[test]
     fn any_times_are_a_stretch_or_a_reason(start in "[0-9.einf-]{0,6}", end in "[0-9.einf-]{0,6}") {
-        let length = Length { sample_rate: 8_000, num_samples: 8_000 };
+        let length = Length { sample_rate: 8_000, num_samples: 8_000, is_cut: false };
         if let Ok(span) = span_in_secs(Some(&start), Some(&end), Some(length)) {
             prop_assert!(span.num_samples > 0 && span.start + span.num_samples <= 8_000);
         }
@@ -194,4 +194,32 @@ fn damaged_parquet_tables_are_read_or_refused() {
     std::fs::write(&path, b"PAR1").unwrap();
     let error = Table.list(root.path(), &PROTOCOLS[0]).unwrap_err().to_string();
     assert!(error.contains("it is not a Parquet table that can be read"), "{error}");
+}
+
+#[test]
+fn what_is_amiss_with_a_row_is_told_apart() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::write(root.path().join("table.csv"), "path\na.wav\nx.wav\ngone.wav\na.wav\n").unwrap();
+    std::fs::write(root.path().join("a.wav"), second()).unwrap();
+    std::fs::create_dir(root.path().join("x.wav")).unwrap();
+    let listing = Table.list(root.path(), &PROTOCOLS[0]).unwrap();
+    let expected = [
+        "table.csv:3: `x.wav` is a folder, not a file",
+        "table.csv:4: `gone.wav` is not there",
+        "table.csv:5: its id `a` is that of `table.csv:2`",
+    ];
+    assert_eq!(reasons(&listing), expected);
+    let causes: Vec<_> = listing.skipped.iter().map(|skipped| skipped.cause).collect();
+    assert_eq!(causes, [Cause::Unusable, Cause::Missing, Cause::Unusable]);
+}
+
+#[test]
+fn a_table_of_which_no_row_is_of_use_says_why() {
+    let error = list("table.csv", "path\ngone.wav\n", &[]).unwrap_err().to_string();
+    assert!(error.ends_with("; 1 left out, the first: table.csv:2: `gone.wav` is not there"), "{error}");
+    let error = Table.list(&std::env::temp_dir().join("nowhere"), &PROTOCOLS[0]).unwrap_err().to_string();
+    assert!(error.contains("expected a folder with"), "{error}");
+    let empty = tempfile::tempdir().unwrap();
+    let error = Table.list(empty.path(), &PROTOCOLS[0]).unwrap_err().to_string();
+    assert!(error.contains("`table.csv` or `table.tsv` or `table.jsonl` or another of 32 such names"), "{error}");
 }

@@ -33,7 +33,7 @@ fn what_is_amiss_is_named() {
     let listing = Copy::of("vctk").list("vctk-0.92-mic1").unwrap();
     let expected = [
         "wav48_silence_trimmed/log.txt: not the folder of a speaker of VCTK",
-        "wav48_silence_trimmed/p225/p225_999: `txt/p225` has its text, but there is no recording",
+        "wav48_silence_trimmed/p225/p225_999_mic1.flac: `txt/p225` has its text, but there is no recording",
         "wav48_silence_trimmed/p226/p226_hello_mic1.flac: its name is not `p226_<number>_mic1`",
         "wav48_silence_trimmed/p226/p999_001_mic1.flac: its name is not `p226_<number>_mic1`",
     ];
@@ -61,6 +61,18 @@ fn two_recordings_of_one_sentence_are_not_both_taken() {
     let listing = copy.list("vctk-0.80").unwrap();
     assert_eq!(reasons(&listing)[0], "wav48/p225/p225_001_mic2.wav: the same sentence as `wav48/p225/p225_001.wav`");
     assert_eq!(listing.utterances.len(), 20);
+}
+
+#[test]
+fn texts_that_no_copy_has_recordings_of_are_known() {
+    let copy = Copy::of("vctk");
+    copy.write("wav48_silence_trimmed/p362/p362_001_mic1.flac", "");
+    copy.write("txt/p362/p362_001.txt", "Yes.");
+    copy.write("txt/p362/p362_002.txt", "No.");
+    let listing = copy.list("vctk-0.92-mic1").unwrap();
+    let of_speaker: Vec<_> = listing.skipped.iter().filter(|skipped| skipped.path.contains("p362")).collect();
+    assert_eq!(of_speaker.len(), 1);
+    assert_eq!((&*of_speaker[0].path, of_speaker[0].cause), ("wav48_silence_trimmed/p362/p362_002_mic1.flac", Cause::Known));
 }
 
 proptest! {

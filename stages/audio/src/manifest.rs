@@ -329,8 +329,12 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, StageErro
 
 fn explain(error: CorpusError, place: &str) -> StageError {
     let hint = match &error {
-        CorpusError::NoRoot { .. } | CorpusError::Missing { .. } | CorpusError::Empty { .. } => {
-            format!("set the place `{place}` to the folder that holds the corpus")
+        CorpusError::NoRoot { .. } | CorpusError::Missing { .. } | CorpusError::Empty { first: None, .. } => {
+            let name = place.trim_start_matches("corpora.");
+            format!(
+                "the folder that holds the corpus is given by `--root` (sure prepare), by `--corpus {name}=FOLDER` (sure run) \
+                 or by `{name} = \"FOLDER\"` in `[corpora]` of sure.toml"
+            )
         }
         CorpusError::Version { .. } => "choose the protocol of the version you have, or fetch the other version".to_owned(),
         _ => return StageError::failed(error),

@@ -10,6 +10,7 @@ use pipeline::mistake::suggest;
 use pipeline::source::{Listing, scan};
 use serde_json::json;
 
+use super::tables;
 use crate::cli::{CorpusArgs, CorpusCheckArgs, CorpusCommand, CorpusListArgs};
 use crate::problem::problem;
 use crate::settings::Settings;
@@ -25,7 +26,8 @@ pub(crate) fn corpus(args: &CorpusArgs) -> Result<ExitCode> {
 pub(crate) fn find(name: &str) -> Result<&'static dyn Corpus> {
     datasets::find(name).ok_or_else(|| {
         let hint = suggest(name, datasets::ALL.iter().map(|corpus| corpus.name()));
-        problem(format!("no reader for a corpus `{name}`"), format!("{hint} `sure corpus list` shows all"))
+        let hint = if hint.ends_with('?') { format!("{hint} `sure corpus list` shows all") } else { hint };
+        problem(format!("no reader for a corpus `{name}`"), hint)
     })
 }
 
@@ -74,6 +76,8 @@ fn check_copy(args: &CorpusCheckArgs) -> Result<ExitCode> {
             problem(format!("where is `{}` on this machine?", corpus.name()), hint)
         })?,
     };
+    let named = tables::named(corpus, &root, &args.tables)?;
+    let corpus: &dyn Corpus = named.as_ref().map_or(corpus, |tables| tables);
     let contents = if args.quick { None } else { Some(hashed(corpus, protocol, &root)?) };
     let tree = contents.as_ref().map(Listing::tree);
     let digest = |path: &str| Some(tree.as_ref()?.find(path)?.digest.to_string());
@@ -87,7 +91,7 @@ fn check_copy(args: &CorpusCheckArgs) -> Result<ExitCode> {
 }
 
 /// The digests of all recordings. Where nothing of the corpus is, the reader says it better.
-fn hashed(corpus: &'static dyn Corpus, protocol: &'static Protocol, root: &Path) -> Result<Listing> {
+fn hashed(corpus: &dyn Corpus, protocol: &'static Protocol, root: &Path) -> Result<Listing> {
     let scratch = Scratch::new()?;
     if !root.is_dir() {
         corpus.list(root, protocol)?;

@@ -18,5 +18,6 @@ pub(crate) mod runs;
 pub(crate) mod schema;
 pub(crate) mod store;
 pub(crate) mod synth;
+mod tables;
 pub(crate) mod times;
 pub(crate) mod why;

@@ -4,6 +4,7 @@
 //! OUT/train-00000-of-00016.parquet ...     the shards, and `.clips` beside each: where every clip lies in it
 //! OUT/README.md                            what it is; by its head `datasets.load_dataset(OUT)` knows the splits
 //! OUT/statistics.json rejects.parquet      hours, lengths, classes; recordings that gave no row
+//! OUT/skipped.jsonl                        files and rows that the reader left out, and why; only when there are any
 //! OUT/index.html *.png                     the same as a page
 //! OUT/.sure                                the store: what lies in OUT are links to it, so nothing is there twice
 //! ```
@@ -27,6 +28,7 @@ use pipeline::store::house::Keep;
 use crate::cli::{MachineArgs, Place, PrepareArgs, Target};
 use crate::commands::corpus::find;
 use crate::commands::run::{STOPPED, listen_for_signals};
+use crate::commands::tables::in_corpus;
 use crate::console;
 use crate::opening::{Asking, with_hint};
 use crate::problem::problem;
@@ -38,11 +40,12 @@ pub(crate) fn prepare(args: &PrepareArgs) -> Result<ExitCode> {
         let hint = format!("--root names the folder that holds `{}`: {}", corpus.name(), corpus.about());
         return Err(problem(format!("no folder `{}`", args.root.display()), hint));
     }
+    let tables = in_corpus(corpus, &args.root, &args.tables)?;
     let out = folder_for(&args.out)?;
     let store = out.join(".sure");
     fs::create_dir_all(&store).with_context(|| format!("cannot create `{}`", store.display()))?;
-    let workflow = store.join("prepare.toml");
-    write_if_other(&workflow, &workflow_text(args, protocol.name)?)?;
+    let workflow = out.join(WORKFLOW);
+    write_if_other(&workflow, &workflow_text(args, &tables, protocol.name)?)?;
 
     let machine = MachineArgs { store: Some(store), jobs: args.jobs, ..MachineArgs::default() };
     let root = args.root.display().to_string();
@@ -75,19 +78,29 @@ pub(crate) fn prepare(args: &PrepareArgs) -> Result<ExitCode> {
     tell(args, &out)
 }
 
-/// The folder of the shards, by its full path; made when it is not there.
+/// The workflow of a folder, relative to it: by that an earlier run is known.
+const WORKFLOW: &str = ".sure/prepare.toml";
+
+/// The folder of the shards, by its full path; made when it is not there. One that holds anything else is left alone: a README
+/// of its own would be lost.
 fn folder_for(out: &Path) -> Result<PathBuf> {
     if out.exists() && !out.is_dir() {
         return Err(problem(format!("`{}` is not a folder", out.display()), "--out names the folder to make the shards in"));
     }
     fs::create_dir_all(out).with_context(|| format!("cannot create `{}`", out.display()))?;
+    let entries = fs::read_dir(out).with_context(|| format!("cannot list `{}`", out.display()))?.flatten();
+    let is_visible = |name: &std::ffi::OsStr| !name.to_string_lossy().starts_with('.');
+    let other = entries.map(|entry| entry.file_name()).filter(|name| is_visible(name)).min();
+    if let Some(other) = other.filter(|_| !out.join(WORKFLOW).is_file()) {
+        let message = format!("`{}` holds `{}`, which `sure prepare` did not make", out.display(), other.to_string_lossy());
+        return Err(problem(message, "--out should name a new or empty folder, or one of an earlier `sure prepare`"));
+    }
     out.canonicalize().with_context(|| format!("cannot open `{}`", out.display()))
 }
 
 /// The workflow as a file: so that `sure why` and `sure log` find it again.
-fn workflow_text(args: &PrepareArgs, protocol: &str) -> Result<String> {
-    let tables = args.tables.iter().map(|table| below(&args.root, table)).collect::<Result<Vec<_>>>()?;
-    let tables = if tables.is_empty() { String::new() } else { format!("tables = {}\n", serde_json::to_string(&tables)?) };
+fn workflow_text(args: &PrepareArgs, tables: &[String], protocol: &str) -> Result<String> {
+    let tables = if tables.is_empty() { String::new() } else { format!("tables = {}\n", serde_json::to_string(tables)?) };
     Ok(format!(
         include_str!("prepare/workflow.toml"),
         corpus = serde_json::to_string(&args.corpus)?,
@@ -99,17 +112,6 @@ fn workflow_text(args: &PrepareArgs, protocol: &str) -> Result<String> {
         // A share of 1 is a whole number in Rust's words and a fraction in TOML's.
         max_rejects = format_args!("{:?}", args.max_rejects),
     ))
-}
-
-/// A table by its path in the corpus.
-fn below(root: &Path, table: &Path) -> Result<String> {
-    let open = |path: &Path| path.canonicalize().with_context(|| format!("cannot open `{}`", path.display()));
-    let (full_root, full) = (open(root)?, open(&root.join(table)).or_else(|_| open(table))?);
-    let inner = full.strip_prefix(&full_root).ok().and_then(|inner| inner.to_str()).map(str::to_owned);
-    inner.ok_or_else(|| {
-        let message = format!("the table `{}` is not below `{}`", table.display(), root.display());
-        problem(message, "paths in a table are relative to --root, and the table should lie there too")
-    })
 }
 
 fn write_if_other(path: &Path, text: &str) -> Result<()> {

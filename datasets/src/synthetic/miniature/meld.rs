@@ -72,6 +72,7 @@ pub(super) fn write(studio: &mut Studio) -> Result<(), SynthesisError> {
             _ => {
                 special("dia38_utt4")?;
                 special("final_videos_testdia0_utt0")?;
+                special("dia9_utt8")?;
                 table.push_str(&row("38", 4, neutral, "0:21:21,000"));
             }
         }

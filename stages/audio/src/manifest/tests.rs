@@ -76,8 +76,9 @@ fn a_file_that_was_not_hashed_means_that_the_source_changed() {
 fn a_corpus_that_cannot_be_read_is_explained() {
     let bench = Bench::new(0);
     let StageError::Failed { source, hint, .. } = bench.manifest("manifest", 1).unwrap_err() else { panic!("another error") };
-    assert!(source.to_string().contains("is empty: found no recording"), "{source}");
-    assert_eq!(hint.as_deref(), Some("set the place `corpora.fsdd` to the folder that holds the corpus"));
+    assert!(source.to_string().contains("has no recording that can be used"), "{source}");
+    let hint = hint.unwrap_or_default();
+    assert!(hint.contains("`--root` (sure prepare)") && hint.contains("`--corpus fsdd=FOLDER`"), "{hint}");
 }
 
 #[test]

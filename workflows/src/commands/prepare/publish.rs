@@ -23,6 +23,7 @@ struct Published {
 
 const RECORD: &str = "published.json";
 const STATISTICS: &str = "statistics.json";
+const SKIPPED: &str = "skipped.jsonl";
 const CARD: &str = "README.md";
 
 /// Makes the folder show what a run made; removes what an earlier run put there and this one did not.
@@ -42,6 +43,12 @@ pub(super) fn publish(out: &Path, workflow: &Workflow, summary: &Summary, store:
                     for ending in ["parquet", "clips"] {
                         link(format!("{split}-{part:05}-of-{shards:05}.{ending}"), &format!("{split}.{ending}"));
                     }
+                }
+            }
+            ("manifest", None) => {
+                let is_filled = |meta: fs::Metadata| meta.len() > 0;
+                if fs::metadata(store.path(artifact).join(SKIPPED)).is_ok_and(is_filled) {
+                    link(SKIPPED.to_owned(), SKIPPED);
                 }
             }
             ("statistics", _) => {
@@ -114,7 +121,7 @@ pub(super) fn sentence(out: &Path, shown: &Path) -> Result<String> {
         left.push(format!("{} broken, see rejects.parquet", shards.rejected));
     }
     if corpus.skipped > 0 {
-        left.push(format!("{} skipped, see `sure corpus check {}`", corpus.skipped, corpus.corpus));
+        left.push(format!("{} skipped, see {SKIPPED}", corpus.skipped));
     }
     if !left.is_empty() {
         let _ = write!(text, "; {}", left.join("; ")); // writing to a string cannot fail
@@ -147,7 +154,8 @@ fn card(out: &Path) -> Result<String> {
         text,
         "\n```python\nimport datasets\ncorpus = datasets.load_dataset(\"{folder}\")\n\
         import polars\ntable = polars.read_parquet(\"{folder}/train-*.parquet\")\n```\n\n\
-        `statistics.json` and `index.html` say what is in it, `rejects.parquet` what could not be decoded and why.\n"
+        `statistics.json` and `index.html` say what is in it, `rejects.parquet` what could not be decoded and why, \
+        `skipped.jsonl` (when it is there) what the reader left out and why.\n"
     );
     Ok(text)
 }
