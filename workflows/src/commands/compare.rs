@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use scoring::evidence::{FILE_NAME, read};
-use scoring::significance::{Paired, Side, Units, compare as test};
+use scoring::significance::{Paired, Side, Units, compare as test, print_p};
 use scoring::{Metric, score};
 use serde_json::json;
 
@@ -129,17 +129,14 @@ fn lines(tested: &[Paired]) -> Vec<String> {
     let line = |paired: &Paired| {
         let (metric, scale) = (paired.metric, paired.metric.scale());
         let difference = format!("{:+.*}", metric.decimals(), scale * (paired.second - paired.first));
-        let p = if paired.p < 0.001 { "p < 0.001".to_owned() } else { format!("p = {:.3}", paired.p) };
+        let p = print_p(paired.p);
         let verdict = match paired.winner(LEVEL) {
             Some(Side::First) => "the first is better",
             Some(Side::Second) => "the second is better",
             None => "no difference shown",
         };
         let counts = paired.better_on.map(|(first, second)| format!("; ahead on {first} and {second} of {}", paired.utterances));
-        let matched = paired.matched_pairs.map(|p| {
-            let p = if p < 0.001 { "p < 0.001".to_owned() } else { format!("p = {p:.3}") };
-            format!("; matched pairs {p}")
-        });
+        let matched = paired.matched_pairs.map(|p| format!("; matched pairs {}", print_p(p)));
         let seeds = if paired.seeds > 1 { format!("; {} seeds", paired.seeds) } else { String::new() };
         let (title, first, second) = (metric.title_with_unit(), metric.print(paired.first), metric.print(paired.second));
         let space = " ".repeat(widest - title.chars().count());

@@ -5,7 +5,7 @@ use super::published::{self, Certainty};
 use super::{NONE, ReportTable, Run, spaced, units};
 use crate::metric::{Direction, Metric};
 use crate::plot::{HeatCell, HeatRow};
-use crate::significance::{CompareError, Paired, compare};
+use crate::significance::{CompareError, Paired, compare, print_p};
 
 /// Differences with a smaller probability count as shown.
 pub(super) const LEVEL: f64 = 0.05;
@@ -193,7 +193,7 @@ impl Contest {
             Err(error) => return format!("{best} against {other}: not compared, {error}"),
         };
         let verdict = if paired.p < LEVEL { "better" } else { "no difference shown" };
-        let p = if paired.p < 0.001 { "p < 0.001".to_owned() } else { format!("p = {:.3}", paired.p) };
+        let p = print_p(paired.p);
         let counts = paired.better_on.map(|(more, less)| format!("ahead on {more}, behind on {less} of {}, ", paired.utterances));
         let seeds = if paired.seeds > 1 { format!(", {} seeds", paired.seeds) } else { String::new() };
         format!("{best} against {other}: {verdict} ({}{p}, {}{seeds})", counts.unwrap_or_default(), paired.test.title())

@@ -7,4 +7,4 @@ mod paired;
 mod random;
 
 pub use bootstrap::{Interval, Resampling, Units, intervals};
-pub use paired::{CompareError, Paired, Side, Test, compare, mcnemar};
+pub use paired::{CompareError, Paired, Side, Test, compare, mcnemar, print_p};

@@ -347,6 +347,11 @@ pub fn mcnemar(only_first: u64, only_second: u64) -> f64 {
     f64::min(1.0, 2.0 * tail)
 }
 
+/// A probability as it is shown: `p = 0.034`, or `p < 0.001`.
+pub fn print_p(p: f64) -> String {
+    if p < 0.001 { "p < 0.001".to_owned() } else { format!("p = {p:.3}") }
+}
+
 /// Whether two recognisers that answered the same utterances differ: the matched-pairs test, two-sided.
 ///
 /// `differences` are the errors of the first less those of the second, in any unit, by utterance; utterances are taken as
