@@ -1,8 +1,10 @@
 //! The commands and their options.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use audio::wav::SAMPLE_RATES;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::compare::CompareArgs;
@@ -20,6 +22,9 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
 }
+
+/// Sample rates of clips, in Hz.
+const RATES: RangeInclusive<i64> = *SAMPLE_RATES.start() as i64..=*SAMPLE_RATES.end() as i64;
 
 const FIRST_STEPS: &str = "\
 First steps:
@@ -323,7 +328,7 @@ pub(crate) struct PrepareArgs {
     #[arg(long = "table", value_name = "FILE")]
     pub(crate) tables: Vec<PathBuf>,
     /// Sample rate of the clips, in Hz
-    #[arg(long, default_value_t = 16_000, value_name = "HZ", value_parser = clap::value_parser!(u32).range(2_000..=768_000))]
+    #[arg(long, default_value_t = 16_000, value_name = "HZ", value_parser = clap::value_parser!(u32).range(RATES))]
     pub(crate) rate: u32,
     /// How the clips are written
     #[arg(long, default_value = "wav", value_parser = ["wav", "flac"])]

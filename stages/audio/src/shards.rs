@@ -28,6 +28,7 @@ use crate::manifest::{self, Entry, Origin};
 use crate::recording::{Format, Prepared, Preparer, Reject as Refusal, Span, Target};
 use crate::report::{Left, Report};
 use crate::schema::{Column, Row, ShardWriter, write_table};
+use crate::sums::LANES;
 use crate::wav::SAMPLE_RATES;
 
 /// Decodes the recordings of a manifest's part, resamples them to mono clips of 16 bits and writes Parquet shards.
@@ -104,8 +105,8 @@ pub enum ShardsError {
 pub const AUDIO_UNIT: &str = "s of audio";
 /// How many files are decoded between two looks at progress and at [`Job::stop`], per thread.
 const FILES_PER_BATCH: usize = 32;
-/// So many are decoded together by one thread: see [`Preparer::prepare_all`].
-const FILES_PER_GROUP: usize = 16;
+/// So many are decoded together by one thread, that their MD5 sums fill the lanes: see [`Preparer::prepare_all`].
+const FILES_PER_GROUP: usize = LANES;
 /// A batch ends early once its files have this many bytes, so that memory stays bounded.
 const BYTES_PER_BATCH: u64 = 64 << 20;
 /// Larger files are not read whole, but piece by piece.

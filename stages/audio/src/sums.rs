@@ -46,7 +46,7 @@ impl Summed {
 }
 
 /// Messages that are summed side by side: one vector of AVX-512, two of AVX2.
-const LANES: usize = 16;
+pub(crate) const LANES: usize = 16;
 const BLOCK: usize = 64;
 
 /// The compiler makes vectors of these.

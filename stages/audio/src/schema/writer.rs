@@ -75,8 +75,7 @@ impl ShardWriter {
         add_encoded_arrow_schema_to_metadata(&schema, &mut properties);
         let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
         let schema = Arc::new(Schema::new(fields_in_memory()));
-        let file = File::create(path).map_err(StageError::io("create", path))?;
-        let writer = ArrowWriter::try_new_with_options(file, Arc::clone(&schema), options).map_err(write_error(path))?;
+        let writer = open(path, &schema, options)?;
         Ok(Self { path: path.to_owned(), schema, writer, group: Vec::new(), group_bytes: 0, lengths: Vec::new() })
     }
 
@@ -168,7 +167,7 @@ pub(crate) fn write_table(path: &Path, columns: Vec<(&str, Column)>) -> Result<(
         .unzip();
     let schema = Arc::new(Schema::new(fields));
     let batch = RecordBatch::try_new(Arc::clone(&schema), arrays).expect("columns of one length, as the schema says");
-    let mut writer = open(path, &schema, table_properties())?;
+    let mut writer = open(path, &schema, ArrowWriterOptions::new().with_properties(table_properties().build()))?;
     writer.write(&batch).map_err(write_error(path))?;
     writer.close().map_err(write_error(path))?;
     Ok(())
@@ -183,9 +182,9 @@ fn table_properties() -> WriterPropertiesBuilder {
         .set_compression(Compression::ZSTD(zstd))
 }
 
-fn open(path: &Path, schema: &SchemaRef, properties: WriterPropertiesBuilder) -> Result<ArrowWriter<File>, StageError> {
+fn open(path: &Path, schema: &SchemaRef, options: ArrowWriterOptions) -> Result<ArrowWriter<File>, StageError> {
     let file = File::create(path).map_err(StageError::io("create", path))?;
-    ArrowWriter::try_new(file, Arc::clone(schema), Some(properties.build())).map_err(write_error(path))
+    ArrowWriter::try_new_with_options(file, Arc::clone(schema), options).map_err(write_error(path))
 }
 
 fn write_error(path: &Path) -> impl FnOnce(ParquetError) -> StageError {
