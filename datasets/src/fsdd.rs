@@ -76,8 +76,7 @@ impl Corpus for Fsdd {
         }
         let labels = protocol.labels.iter().map(|&label| label.to_owned()).collect();
         let mut listing = Listing { labels, ..Listing::default() };
-        listing.is_synthetic = root.join(MINIATURE).is_file();
-        listing.expected = protocol.expected.filter(|_| !listing.is_synthetic);
+        listing.hold_against(protocol, root.join(MINIATURE).is_file());
         for entry in entries(&folder)? {
             let path = format!("{FOLDER}/{}", entry.name);
             match wav_stem(&entry).and_then(|stem| utterance(stem, &path)) {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CorpusError, Split, Utterance};
+use crate::{CorpusError, Protocol, Split, Utterance};
 
 /// A file left out, and why.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -56,6 +56,12 @@ impl Listing {
     /// How many utterances a split has.
     pub fn count(&self, split: Split) -> u64 {
         self.utterances.iter().filter(|utterance| utterance.split == split).count() as u64
+    }
+
+    /// Says which published sizes it should have: none when it is synthetic.
+    pub(crate) fn hold_against(&mut self, protocol: &Protocol, is_synthetic: bool) {
+        self.is_synthetic = is_synthetic;
+        self.expected = protocol.expected.filter(|_| !is_synthetic);
     }
 
     /// The error that there is no utterance.

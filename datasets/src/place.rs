@@ -139,8 +139,7 @@ impl Place<'_> {
             let speakers = listing.names_of(|utterance| utterance.speaker.as_deref());
             listing.classes.insert("speaker".to_owned(), speakers);
         }
-        listing.is_synthetic = self.is_miniature;
-        listing.expected = protocol.expected.filter(|_| !self.is_miniature);
+        listing.hold_against(protocol, self.is_miniature);
         Ok(listing.seal())
     }
 }

@@ -122,8 +122,7 @@ impl Corpus for SpeechCommands {
 
         let labels = protocol.labels.iter().map(|&label| label.to_owned()).collect();
         let mut listing = Listing { labels, ..Listing::default() };
-        listing.is_synthetic = lists.synthetic;
-        listing.expected = protocol.expected.filter(|_| !lists.synthetic);
+        listing.hold_against(protocol, lists.synthetic);
         for entry in entries(root)? {
             if entry.kind != Kind::Folder || !uses(protocol, &entry.name) || special(&entry.name) {
                 continue;
