@@ -52,14 +52,6 @@ pub struct TaskFile {
     pub outputs: Outputs,
     /// How clips become batches.
     pub clips: Clips,
-    /// Whether repeated tokens count as said again when a dev set is scored.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub keep_repeats: bool,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde asks for")]
-fn is_false(flag: &bool) -> bool {
-    !flag
 }
 
 /// What a model puts out.
@@ -155,8 +147,8 @@ impl Task {
     ///
     /// The numbers of [`Protocol::Paper`] are those of the benchmark's reference code: 2.5 s for one class of an utterance,
     /// 13.75 s for intents, 12.5 s for texts; phonemes see every batch padded to its longest clip, as recorded and unmasked.
-    /// Recognition with `short_clips`, as published for ESD: 2.5 s, all of which counts as sound, padded to 12.5 s.
-    pub fn clips(self, protocol: Protocol, short_clips: bool) -> Clips {
+    /// Recognition with `defects_of_esd`, as published: 2.5 s, all of which counts as sound, padded to 12.5 s.
+    pub fn clips(self, protocol: Protocol, defects_of_esd: bool) -> Clips {
         if protocol == Protocol::Sound {
             return Clips::default();
         }
@@ -169,7 +161,7 @@ impl Task {
         match self {
             Self::Emotion | Self::Speaker | Self::KeywordSpotting => fixed(40_000, false),
             Self::Intent => fixed(220_000, false),
-            Self::SpeechRecognition if short_clips => {
+            Self::SpeechRecognition if defects_of_esd => {
                 Clips { cut: Some(40_000), pad: Some(200_000), unmasked_to: Some(40_000), ..Clips::default() }
             }
             Self::SpeechRecognition | Self::SlotFilling => fixed(200_000, true),
@@ -213,6 +205,11 @@ impl Outputs {
 }
 
 impl TaskFile {
+    /// Whether repeated tokens count as said again when a dev set is scored: for phonemes, as published.
+    pub fn keeps_repeats(&self) -> bool {
+        (self.task, self.protocol) == (Task::PhonemeRecognition, Protocol::Paper)
+    }
+
     /// Reads the file, or the file in a folder of targets.
     ///
     /// Errors: a file that cannot be read, [`TaskFileError`].

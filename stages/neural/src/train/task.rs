@@ -33,7 +33,7 @@ pub fn of(task: &TaskFile) -> Box<dyn Task> {
         (Outputs::Tokens(_), Name::PhonemeRecognition) => &[Metric::Loss, Metric::Per],
         (Outputs::Tokens(_), _) => &[Metric::Loss, Metric::Wer, Metric::Cer],
     };
-    let decoder = if task.keep_repeats { Decoder::Uncollapsed } else { Decoder::Greedy };
+    let decoder = if task.keeps_repeats() { Decoder::Uncollapsed } else { Decoder::Greedy };
     Box::new(Learned { metrics, decoder })
 }
 

@@ -123,7 +123,7 @@ pub enum TargetsError {
 
 impl Stage for MakeTargets {
     const KIND: &'static str = "task.targets";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const ABOUT: &'static str = "makes what a task learns of each utterance: classes, or tokens with their vocabulary";
 
     fn slots() -> Vec<Slot> {
@@ -209,7 +209,6 @@ pub fn run(params: &MakeTargets, job: &Job) -> Result<(), StageError> {
         protocol: params.protocol,
         outputs: made.outputs,
         clips: params.task.clips(params.protocol, params.defects_of_esd),
-        keep_repeats: params.task == Task::PhonemeRecognition && params.protocol == Protocol::Paper,
     };
     file.write(&job.out)?;
     write_json(&job.out.join("labels.json"), &file.outputs.names())?;
