@@ -59,3 +59,18 @@ fn the_setting_makes_training_read_stored_convolutions_and_nothing_else_changes(
     let back = plan(&project, "audio");
     assert_eq!((&back["counts"]["run"], &back["counts"]["run_if"]), (&0.into(), &0.into()));
 }
+
+#[test]
+fn stored_convolutions_that_nothing_reads_are_told_of() {
+    let project = Project::of("speech_commands");
+    let said = |more: &[&str]| {
+        let mut args = vec!["plan", "keyword_spotting", "--set", "size=tiny", "--set", "front=cached"];
+        args.extend(more);
+        let answer = project.sure(&args);
+        assert!(answer.ok, "{}", answer.err);
+        answer.err.contains("note: `front=cached` changes nothing here")
+    };
+    assert!(said(&["--set", "protocol=paper"]), "clips are cut");
+    assert!(said(&["--set", "method=finetune"]), "the convolutions are trained");
+    assert!(!said(&[]));
+}

@@ -35,7 +35,11 @@ fn other_shapes_are_counted_and_impossible_ones_refused() {
     for (arguments, expected) in [
         (&["--hidden", "100"][..], "no encoder has width 100"),
         (&["--hidden", "0"], "no encoder has width 0"),
-        (&["--layers", "3"], "the last 4 layers are out of bounds: the encoder has 3"),
+        (&["--hidden", "4294967280"], "no encoder has width 4294967280"),
+        (&["--inner", "0"], "width 1024 and inner width 0"),
+        (&["--layers", "3"], "--layers must lie between 4"),
+        (&["--layers", "4294967295"], "no encoder of 4294967295 layers"),
+        (&["--layers", "many"], "invalid value 'many' for '--layers"),
     ] {
         let (ok, _, error) = methods(arguments);
         assert!(!ok && error.contains(expected), "{arguments:?}: {error}");

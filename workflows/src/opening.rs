@@ -190,6 +190,17 @@ impl Opening {
         as_in(run, place)?.only(node).open()
     }
 
+    /// Says when stored convolutions were asked for, and nothing that was asked for reads them.
+    pub(crate) fn tell_idle_front(&self) {
+        let asked = self.request.set.get("front").is_some_and(|values| values.iter().any(|value| value == "cached"));
+        if asked && !self.workflow.order.iter().any(|&node| &*self.workflow.graph[node].stage == "front") {
+            say!(
+                "note: `front=cached` changes nothing here: no stage that was asked for reads stored convolutions. Where clips are cut \
+                 (`protocol=paper`) or the convolutions are trained (`finetune`), audio is read"
+            );
+        }
+    }
+
     /// The nodes that patterns name; a pattern without any is a mistake. `option` is how it was given.
     pub(crate) fn find(&self, patterns: &[String], option: &str) -> Result<HashSet<NodeIndex>> {
         let mut all = HashSet::new();

@@ -10,14 +10,29 @@ use serde_json::{Value, json};
 use crate::cli::MethodsArgs;
 use crate::problem::problem;
 
+/// Far above any encoder of speech; what is counted lists every tensor, and a slip of the finger must not fill the memory.
+const MAX_WIDTH: u32 = 1 << 20;
+/// Likewise.
+const MAX_LAYERS: u32 = 1000;
+/// The benchmark's speaker recognition fine-tunes this many layers.
+const LAST_LAYERS: u32 = 4;
+
 pub(crate) fn methods(args: &MethodsArgs) -> Result<ExitCode> {
     let published = EncoderShape::wav2vec2_large();
-    let inner = args.inner.map_or_else(|| args.hidden.checked_mul(4), Some);
     let groups = published.num_conv_pos_embedding_groups;
-    let (true, Some(inner)) = (args.hidden > 0 && args.hidden.is_multiple_of(groups), inner.filter(|&inner| inner > 0)) else {
-        let hint = format!("--hidden must be a multiple of {groups}, the groups of the positional convolution; --inner above 0");
-        return Err(problem(format!("no encoder has width {} and inner width {}", args.hidden, args.inner.unwrap_or(0)), hint));
-    };
+    let inner = args.inner.unwrap_or_else(|| args.hidden.saturating_mul(4));
+    let possible = |width: u32| (1..=MAX_WIDTH).contains(&width);
+    if !(possible(args.hidden) && args.hidden.is_multiple_of(groups) && possible(inner)) {
+        let hint = format!(
+            "--hidden must be a multiple of {groups}, the groups of the positional convolution; --hidden and --inner lie between 1 and \
+             {MAX_WIDTH}"
+        );
+        return Err(problem(format!("no encoder has width {} and inner width {inner}", args.hidden), hint));
+    }
+    if !(LAST_LAYERS..=MAX_LAYERS).contains(&args.layers) {
+        let hint = format!("--layers must lie between {LAST_LAYERS}, which speaker recognition fine-tunes, and {MAX_LAYERS}");
+        return Err(problem(format!("no encoder of {} layers can be counted", args.layers), hint));
+    }
     let shape =
         EncoderShape { hidden_size: args.hidden, num_hidden_layers: args.layers, intermediate_size: inner, ..published.clone() };
     let table = Table::count(&shape)?;

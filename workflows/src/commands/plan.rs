@@ -20,6 +20,7 @@ use crate::opening::{Opening, survey_what_can};
 
 pub(crate) fn plan(args: &PlanArgs) -> Result<ExitCode> {
     let opening = Opening::new(&args.target)?;
+    opening.tell_idle_front();
     let forced = opening.find(&args.choice.force, "--force")?;
     let only = opening.find(&args.choice.only, "--only")?;
     let session = opening.session(Arc::new(Deaf), Stop::default());

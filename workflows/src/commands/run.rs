@@ -44,6 +44,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
         return show_results(args, &asking.question().workflow, &standing.ends, &asking.settings, &asking.store);
     }
     let opening = asking.open()?;
+    opening.tell_idle_front();
     let session = opening.session(Arc::clone(&progress), stop);
     let options = Options {
         keep_going: args.keep_going,
