@@ -305,8 +305,11 @@ pub(crate) fn device_name(device: tch::Device) -> String {
 
 impl From<ModelError> for StageError {
     fn from(error: ModelError) -> Self {
-        let memory = error.is_out_of_memory();
+        let hint = error.hint();
         let failed = Self::failed(error);
-        if memory { failed.with_hint("smaller batches need less memory: lower `batch_secs`") } else { failed }
+        match hint {
+            Some(hint) => failed.with_hint(hint),
+            None => failed,
+        }
     }
 }

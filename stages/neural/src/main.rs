@@ -46,6 +46,9 @@ fn merge(adapter: &str, encoder: &str, out: &str) -> ExitCode {
                 text = format!("{text}: {inner}");
                 cause = inner.source();
             }
+            if let Some(hint) = error.hint() {
+                text = format!("{text}\n  hint: {hint}");
+            }
             say(&mut std::io::stderr(), &text, ExitCode::FAILURE)
         }
     }

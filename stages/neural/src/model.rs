@@ -318,7 +318,7 @@ impl Model {
 
     /// Takes up what [`Self::save`] wrote, on a model of the same encoder, method and head.
     ///
-    /// Errors: [`ModelError::OtherBase`] for an adapter of another encoder, [`ModelError::Values`] for one of another shape.
+    /// Errors: [`ModelError::OtherBase`] for an adapter of another encoder, [`ModelError::OtherShape`] for one of another shape.
     pub fn load_trained(&mut self, folder: &Path) -> Result<(), ModelError> {
         let folder = self.saved_folder(folder);
         if !self.saves_whole() {
@@ -333,8 +333,8 @@ impl Model {
 
     /// Reads an adapter folder itself, wherever it lies: `adapter/` of a saved model, or one that peft wrote.
     ///
-    /// Errors: [`ModelError::OtherBase`] and [`ModelError::OtherFamily`] for an adapter of another encoder, [`ModelError::Values`] for
-    /// one of another shape.
+    /// Errors: [`ModelError::OtherBase`] and [`ModelError::OtherFamily`] for an adapter of another encoder, [`ModelError::OtherShape`]
+    /// for one whose tensors do not fit.
     pub fn load_adapter(&mut self, folder: &Path) -> Result<(), ModelError> {
         self.require_base(folder)?;
         let values = files::read_weights(folder)?;
@@ -344,7 +344,14 @@ impl Model {
             let (expected, found) = (family.class(), other.class());
             return Err(ModelError::OtherFamily { folder: folder.to_owned(), expected, found });
         }
-        assign(&self.trainable().into_iter().collect(), &values)
+        assign(&self.trainable().into_iter().collect(), &values).map_err(|error| match error {
+            ModelError::Values { mistakes } => {
+                let EncoderConfig { hidden_size, num_hidden_layers, .. } = self.config;
+                let encoder = format!("an encoder ({}) with {num_hidden_layers} layers of {hidden_size}", family.class());
+                ModelError::OtherShape { folder: folder.to_owned(), encoder, mistakes }
+            }
+            other => other,
+        })
     }
 
     fn require_base(&self, folder: &Path) -> Result<(), ModelError> {

@@ -380,7 +380,20 @@ fn an_adapter_is_merged_into_a_checkpoint_of_its_own() {
         refused(&scratch.path().join("prefix"), folder.path(), &elsewhere).contains("`prefix` adds to what the encoder computes")
     );
     let wider = written(EncoderShape { hidden_size: 64, ..shape(ConvNorm::Layer, 0.0) }, 1);
+    assert!(refused(&trained, folder.path(), Path::new("")).contains("has no name"));
+    let nowhere = scratch.path().join("nowhere");
+    for (adapter, encoder, hint) in [
+        (&*nowhere, folder.path(), "an adapter's folder"),
+        (folder.path(), folder.path(), "an adapter's folder"),
+        (&*trained, &*nowhere, "an encoder's folder"),
+        (&*trained, wider.path(), "the encoder that the adapter was trained on"),
+        (&*scratch.path().join("prefix"), folder.path(), "beside its encoder"),
+    ] {
+        let error = merge(adapter, encoder, &elsewhere).unwrap_err();
+        assert!(error.hint().is_some_and(|text| text.contains(hint)), "{error}: {:?}", error.hint());
+    }
     let error = refused(&trained, wider.path(), &elsewhere);
+    assert!(error.contains("does not fit an encoder (Wav2Vec2) with 3 layers of 64"), "{error}");
     assert!(error.contains("has shape [2, 32], expected [2, 64]") && error.contains("more"), "{error}");
     let whole = model(folder.path(), &method(json!({"name": "finetune"})));
     whole.save(&scratch.path().join("finetuned"), &labels()).unwrap();

@@ -4,6 +4,7 @@
 mod small;
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 
 use neural::adapters::Adapters;
@@ -302,6 +303,7 @@ fn check_broken(spoil: impl Fn(&Path), expected: &[&str]) {
     for part in expected {
         assert!(text.contains(part), "`{part}` is not in: {text}");
     }
+    assert!(error.hint().is_some(), "nothing says what to do about: {text}");
 }
 
 fn edit(folder: &Path, change: impl Fn(&mut neural::checkpoint::Weights)) {
@@ -339,6 +341,21 @@ fn broken_checkpoints_say_what_is_broken() {
         "`encoder.layers.0.layer_norm.bias` holds NaN",
     ];
     check_broken(several, &expected);
+    // Weights of another architecture are told as such, and a long list is cut.
+    let other = |folder: &Path| {
+        edit(folder, |weights| {
+            *weights = std::mem::take(weights).into_iter().map(|(name, tensor)| (format!("bert.{name}"), tensor)).collect();
+        });
+    };
+    check_broken(other, &["another architecture", "`bert.encoder", "none of them of a Wav2Vec2 encoder"]);
+    let reshaped = |folder: &Path| {
+        edit(folder, |weights| {
+            for tensor in weights.values_mut() {
+                *tensor = tensor.unsqueeze(0);
+            }
+        });
+    };
+    check_broken(reshaped, &["has shape [1, 32], expected [32]", "more of the kind"]);
     let pickle = |bytes: &'static [u8]| {
         move |folder: &Path| {
             fs::remove_file(folder.join(weights)).unwrap();
@@ -347,6 +364,29 @@ fn broken_checkpoints_say_what_is_broken() {
     };
     check_broken(pickle(b"\x80\x02}q"), &["pytorch_model.bin", "no zip archive"]);
     check_broken(pickle(b"PK\x03\x04 and no more"), &["pytorch_model.bin", "not a flat state dict", "damaged"]);
+}
+
+#[test]
+fn code_in_a_checkpoint_is_refused_and_never_run() {
+    let scratch = tempfile::tempdir().unwrap();
+    let marker = scratch.path().join("marker");
+    // What `pickle.dumps` makes of an object whose `__reduce__` is `(os.system, ("touch MARKER",))`.
+    let call = format!("touch {}", marker.display());
+    let mut program = b"\x80\x02cposix\nsystem\nX".to_vec();
+    program.extend((call.len() as u32).to_le_bytes());
+    program.extend(call.as_bytes());
+    program.extend(b"\x85R.");
+    let spoil = |folder: &Path| {
+        fs::remove_file(folder.join("model.safetensors")).unwrap();
+        let mut archive = zip::ZipWriter::new(fs::File::create(folder.join("pytorch_model.bin")).unwrap());
+        archive
+            .start_file("archive/data.pkl", zip::write::FileOptions::default().compression_method(zip::CompressionMethod::Stored))
+            .unwrap();
+        archive.write_all(&program).unwrap();
+        archive.finish().unwrap();
+    };
+    check_broken(spoil, &["pytorch_model.bin", "`posix.system`", "nothing of it was run"]);
+    assert!(!marker.exists());
 }
 
 #[test]

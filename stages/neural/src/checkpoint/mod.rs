@@ -101,6 +101,31 @@ pub enum CheckpointError {
 }
 
 impl CheckpointError {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Damaged { .. } => "fetch or copy the file again, whole",
+            Self::Pickle { .. } => {
+                "pickles are never executed: load it where you trust it and save it with `save_pretrained`, which writes model.safetensors"
+            }
+            Self::Json { path, .. } | Self::Config { path, .. } if path.ends_with(CONFIG) => {
+                "point to a wav2vec 2.0, HuBERT or WavLM encoder as transformers saves it"
+            }
+            Self::NoWeights { .. } => "download the checkpoint whole",
+            Self::Weights { .. } => "take config.json and weights from one and the same wav2vec 2.0, HuBERT or WavLM checkpoint",
+            Self::Io { path, action: "read", source } if path.ends_with(CONFIG) && absent(source) => {
+                "point to an encoder's folder as transformers saves it: config.json and model.safetensors"
+            }
+            Self::Io { path, action: "read", source }
+                if ["adapter_config.json", "adapter_model.safetensors"].iter().any(|name| path.ends_with(name))
+                    && absent(source) =>
+            {
+                "point to an adapter's folder: adapter_config.json and adapter_model.safetensors, as a training or peft leaves them"
+            }
+            _ => return None,
+        })
+    }
+
     /// For `map_err`: `File::open(path).map_err(CheckpointError::io("read", path))`.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
@@ -111,6 +136,11 @@ impl CheckpointError {
         let path = path.to_owned();
         move |source| Self::Torch { path, source }
     }
+}
+
+/// Whether a file, or a folder above it, is not there.
+fn absent(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
 }
 
 /// The names of the files of a checkpoint folder.

@@ -208,19 +208,31 @@ pub(crate) fn read_part(
     let expected: Vec<Parameter> = parameters(config).into_iter().filter(|parameter| wanted(&parameter.name)).collect();
     weights.retain(|name, _| wanted(name));
     let names: BTreeSet<&str> = expected.iter().map(|parameter| parameter.name.as_str()).collect();
-    mistakes.extend(weights.keys().filter(|name| !names.contains(name.as_str())).map(|name| format!("`{name}` is unexpected")));
+    let unexpected: Vec<String> = weights.keys().filter(|name| !names.contains(name.as_str())).cloned().collect();
+    // Nothing but what was added above: a list of all that is missing would hide the reason.
+    if names.iter().all(|&name| name == MASK_EMBEDDING || !weights.contains_key(name)) && !unexpected.is_empty() {
+        let examples = unexpected.iter().take(3).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let (count, family) = (unexpected.len(), config.model_type.class());
+        mistakes = vec![format!(
+            "they are of another architecture: {count} tensors such as {examples}, none of them of a {family} encoder"
+        )];
+        return Err(CheckpointError::Weights { folder: folder.to_owned(), mistakes });
+    }
+    mistakes.extend(shortened(unexpected.iter().map(|name| format!("`{name}` is unexpected")).collect()));
+    let mut unfit = Vec::new();
     for Parameter { name, shape, .. } in &expected {
         match weights.get(name) {
-            None => mistakes.push(format!("`{name}` is missing")),
+            None => unfit.push(format!("`{name}` is missing")),
             Some(tensor) if tensor.size() != *shape => {
-                mistakes.push(format!("`{name}` has shape {:?}, expected {shape:?}", tensor.size()));
+                unfit.push(format!("`{name}` has shape {:?}, expected {shape:?}", tensor.size()));
             }
             Some(tensor) if !is_finite(tensor).map_err(CheckpointError::torch(&path))? => {
-                mistakes.push(format!("`{name}` holds NaN or infinite values"));
+                unfit.push(format!("`{name}` holds NaN or infinite values"));
             }
             Some(_) => {}
         }
     }
+    mistakes.extend(shortened(unfit));
     if !mistakes.is_empty() {
         return Err(CheckpointError::Weights { folder: folder.to_owned(), mistakes });
     }
@@ -228,6 +240,15 @@ pub(crate) fn read_part(
         *tensor = tensor.f_to_device_(device, Kind::Float, false, false).map_err(CheckpointError::torch(&path))?;
     }
     Ok(weights)
+}
+
+/// A list that a person can read: a checkpoint of another shape has hundreds of mistakes.
+fn shortened(mut mistakes: Vec<String>) -> Vec<String> {
+    const SHOWN: usize = 20;
+    let more = mistakes.len().saturating_sub(SHOWN);
+    mistakes.truncate(SHOWN);
+    mistakes.extend((more > 0).then(|| format!("and {more} more of the kind")));
+    mistakes
 }
 
 /// The tensors of whichever layout the folder has, and the file that names them.

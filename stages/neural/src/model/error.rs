@@ -47,6 +47,16 @@ pub enum ModelError {
         /// What it was trained on.
         found: &'static str,
     },
+    /// An adapter was trained on an encoder of another shape, as its tensors tell.
+    #[error("the adapter in `{folder}` does not fit {encoder}: {}", first_few(mistakes))]
+    OtherShape {
+        /// The adapter.
+        folder: PathBuf,
+        /// What it was put on.
+        encoder: String,
+        /// Every tensor that is missing, unexpected, of another shape or not finite.
+        mistakes: Vec<String>,
+    },
     /// The method is more than a change of the encoder's weights.
     #[error("`{method}` adds to what the encoder computes, which no change of its weights does: it cannot be merged")]
     CannotMerge {
@@ -59,6 +69,9 @@ pub enum ModelError {
         /// The place.
         path: PathBuf,
     },
+    /// There is no name for what would be written.
+    #[error("the folder to write has no name")]
+    NoName,
     /// An adapter of another program has a head that is not known here.
     #[error(
         "the adapter in `{folder}` has no classification head (`projector`, `classifier`) and no `sure.json` that describes another"
@@ -94,6 +107,21 @@ fn difference(expected: &Base, found: &Base) -> String {
 }
 
 impl ModelError {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Checkpoint(error) => error.hint(),
+            Self::OtherBase { .. } | Self::OtherFamily { .. } | Self::OtherShape { .. } => {
+                Some("give the encoder that the adapter was trained on")
+            }
+            Self::Exists { .. } => Some("name a folder that is not there yet: nothing is written over"),
+            Self::NoName => Some("give the name of the folder to make"),
+            Self::CannotMerge { .. } => Some("use the adapter beside its encoder; LoRA, DoRA, IA3 and BitFit can be merged"),
+            _ if self.is_out_of_memory() => Some("smaller batches need less memory: lower `batch_secs`"),
+            _ => None,
+        }
+    }
+
     /// Whether memory ran out.
     pub fn is_out_of_memory(&self) -> bool {
         let Self::Torch(error) = self else { return false };

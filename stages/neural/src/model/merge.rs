@@ -15,6 +15,9 @@ use crate::checkpoint::{CheckpointError, Weights};
 /// Errors: [`ModelError::CannotMerge`] for a method that is more than a change of weights; [`ModelError::OtherBase`] for an adapter
 /// of another encoder; [`ModelError::Exists`] rather than writing over anything. `out` appears whole or not at all.
 pub fn merge(adapter: &Path, encoder: &Path, out: &Path) -> Result<ParameterCounts, ModelError> {
+    if out.file_name().is_none() {
+        return Err(ModelError::NoName);
+    }
     if out.exists() {
         return Err(ModelError::Exists { path: out.to_owned() });
     }
