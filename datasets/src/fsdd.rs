@@ -9,6 +9,7 @@
 //! 2400 train, 300 dev, 300 test, with the same speakers in all three.
 //! Source: <https://github.com/Jakobovski/free-spoken-digit-dataset>.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use crate::folder::{entries, wav_stem};
@@ -17,6 +18,9 @@ use crate::{Corpus, CorpusError, Facts, Listing, Protocol, Split, Utterance};
 
 const FOLDER: &str = "recordings";
 const EXPECTED: &str = "`recordings/<digit>_<speaker>_<index>.wav`";
+const SPEAKERS: [&str; 6] = ["george", "jackson", "lucas", "nicolas", "theo", "yweweler"];
+/// How often each speaker says each digit.
+const TAKES: u32 = 50;
 const DIGITS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
 const WORDS: [&str; 10] = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"];
 
@@ -87,7 +91,19 @@ impl Corpus for Fsdd {
         if listing.utterances.is_empty() {
             return Err(listing.empty(corpus, root, expected));
         }
+        if listing.expected.is_some() {
+            miss(&mut listing);
+        }
         Ok(listing.seal())
+    }
+}
+
+/// Names every recording of the published corpus that is not there.
+fn miss(listing: &mut Listing) {
+    let found: HashSet<String> = listing.utterances.iter().map(|utterance| utterance.id.clone()).collect();
+    let names = DIGITS.iter().flat_map(|digit| SPEAKERS.iter().map(move |speaker| format!("{digit}_{speaker}")));
+    for id in names.flat_map(|name| (0..TAKES).map(move |index| format!("{name}_{index}"))).filter(|id| !found.contains(id)) {
+        listing.missing(format!("{FOLDER}/{id}.wav"), "the published corpus has it");
     }
 }
 
@@ -119,6 +135,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::listing::Cause;
 
     fn list(root: &Path) -> Result<Listing, CorpusError> {
         Fsdd.list(root, Fsdd.protocol(None).unwrap())
@@ -152,7 +169,10 @@ mod tests {
         ];
         assert_eq!(seen, expected);
         assert_eq!(listing.utterances[1].transcript.as_deref(), Some("seven"));
-        let skipped: Vec<_> = listing.skipped.iter().map(|s| format!("{}: {}", s.path, s.reason)).collect();
+        let (missing, others): (Vec<_>, Vec<_>) = listing.skipped.iter().partition(|skipped| skipped.cause == Cause::Missing);
+        assert_eq!(missing.len(), 3000 - 2); // Mary Ann is nobody's list
+        assert!(missing.iter().all(|skipped| !skipped.path.ends_with("7_jackson_32.wav")));
+        let skipped: Vec<_> = others.iter().map(|s| format!("{}: {}", s.path, s.reason)).collect();
         let reasons = [
             "recordings/12_theo_3.wav: label `12` is not one of the ten digits",
             "recordings/1_theo_x.wav: index `x` is not a number",

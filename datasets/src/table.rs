@@ -27,6 +27,7 @@
 //! speaker is known: the same on every machine, and a new row moves no other. Classes are those that occur, sorted.
 //! The licence is the owner's, and there are no published sizes.
 
+mod pages;
 mod parquet;
 mod records;
 

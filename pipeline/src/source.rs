@@ -21,7 +21,7 @@ mod walk;
 pub(crate) use hash::hash_file;
 pub use listing::Listing;
 pub use looked::Looked;
-pub use scan::{ScanCost, ScanError, scan};
+pub use scan::{ScanCost, ScanError, UNREADABLE, scan};
 pub(crate) use tree::listing_digest;
 pub use tree::{Tree, TreeFile};
 

@@ -1,8 +1,8 @@
 //! `sure prepare`, `sure corpus` and `sure synth`: preprocessing alone.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Instant;
@@ -37,6 +37,23 @@ fn a_recording(project: &Project) -> PathBuf {
     let mut files: Vec<_> = fs::read_dir(project.path("corpus/stop")).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     files.remove(0)
+}
+
+#[test]
+fn a_recording_without_permission_is_a_reject_until_it_may_be_read() {
+    let project = Project::new();
+    let allow = |mode| fs::set_permissions(a_recording(&project), Permissions::from_mode(mode)).unwrap();
+    let rows = |answer: &Answer| answer.out.split(" train").next().unwrap().rsplit(' ').next().unwrap().parse::<u32>().unwrap();
+    allow(0o000);
+    let strict = project.sure_without_privileges(&PREPARE);
+    assert!(!strict.ok && strict.err.contains("no permission to read it"), "{}{}", strict.out, strict.err);
+    let lenient = [&PREPARE[..], &["--max-rejects=0.2"]].concat();
+    let without = project.sure_without_privileges(&lenient);
+    assert!(without.ok && without.out.contains("1 broken, see rejects.parquet"), "{}{}", without.out, without.err);
+    allow(0o644);
+    let with = project.sure_without_privileges(&lenient);
+    assert!(with.ok && !with.out.contains("broken"), "{}{}", with.out, with.err);
+    assert_eq!(rows(&with), 44, "{} and before {}", with.out, without.out);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Harness for end-to-end tests: scratch folders with a small corpus, and the two executables as a user runs them.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -70,6 +72,23 @@ impl Project {
     /// When it cannot be started.
     pub fn sure(&self, args: &[&str]) -> Answer {
         Answer::from(self.command(args).output().expect("sure starts"))
+    }
+
+    /// Runs `sure` here as somebody whom permissions hold back: the superuser becomes nobody.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn sure_without_privileges(&self, args: &[&str]) -> Answer {
+        const NOBODY: u32 = 65_534;
+        let mut command = self.command(args);
+        if rustix::process::geteuid().is_root() {
+            let own = self.path(".sure-of-nobody"); // the folder of the build may be closed to others
+            fs::copy(executable("sure"), &own).expect("a writable scratch folder");
+            fs::set_permissions(self.path(""), Permissions::from_mode(0o777)).expect("a folder of one's own");
+            command = Command::new(own);
+            command.args(args).current_dir(self.folder.path()).stdin(Stdio::null()).uid(NOBODY).gid(NOBODY);
+        }
+        Answer::from(command.output().expect("sure starts"))
     }
 
     /// Starts `sure` here, in the background.

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use parquet::basic::{ConvertedType, Type as Physical};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
-use parquet::schema::types::Type;
+use parquet::schema::types::{ColumnPath, Type};
 
+use super::pages;
 use super::records::{Record, has_path};
 
 /// Errors: why it cannot be read.
@@ -22,6 +23,7 @@ pub(super) fn rows(path: &Path) -> Result<Vec<Record>, String> {
 fn read(path: &Path) -> Result<Vec<Record>, String> {
     let failed = |error: parquet::errors::ParquetError| format!("it is not a Parquet table that can be read: {error}");
     let file = File::open(path).map_err(|error| format!("it cannot be opened: {error}"))?;
+    let pages = file.try_clone().map_err(|error| format!("it cannot be opened: {error}"))?;
     let reader = SerializedFileReader::new(file).map_err(failed)?;
     let schema = reader.metadata().file_metadata().schema();
     let columns: Vec<Arc<Type>> = schema.get_fields().iter().filter_map(wanted).collect();
@@ -31,6 +33,11 @@ fn read(path: &Path) -> Result<Vec<Record>, String> {
     if let Some((twice, _)) = names.iter().zip(&names[names.len().min(1)..]).find(|(first, second)| first == second) {
         return Err(format!("two columns `{twice}`"));
     }
+    let is_read = |path: &ColumnPath| {
+        let wanted = columns.iter().find(|column| path.parts().first().is_some_and(|name| name == column.name()));
+        wanted.is_some_and(|column| column.is_primitive() || path.parts().get(1).is_some_and(|name| name == "path"))
+    };
+    pages::check(&pages, reader.metadata(), is_read)?;
     let projection = Type::group_type_builder(schema.name()).with_fields(columns).build().map_err(failed)?;
     let rows = reader.get_row_iter(Some(projection)).map_err(failed)?;
     let record = |(row, line): (Result<parquet::record::Row, _>, u64)| {

@@ -196,6 +196,49 @@ fn damaged_parquet_tables_are_read_or_refused() {
     assert!(error.contains("it is not a Parquet table that can be read"), "{error}");
 }
 
+/// A table of a path and a text of 80 MB, which packs to a few kB.
+fn swollen_table(note: arrow_array::ArrayRef) -> Vec<u8> {
+    use std::sync::Arc;
+
+    use ::parquet::arrow::ArrowWriter;
+    use ::parquet::basic::{Compression, ZstdLevel};
+    use ::parquet::file::properties::WriterProperties;
+    use arrow_array::{ArrayRef, RecordBatch, StringArray};
+
+    let path: ArrayRef = Arc::new(StringArray::from(vec!["a.wav"]));
+    let batch = RecordBatch::try_from_iter([("path", path), ("note", note)]).unwrap();
+    let packed =
+        WriterProperties::builder().set_dictionary_enabled(false).set_compression(Compression::ZSTD(ZstdLevel::default()));
+    let statistics = ::parquet::file::properties::EnabledStatistics::None;
+    let mut file = Vec::new();
+    let properties = packed.set_statistics_enabled(statistics).build();
+    let mut writer = ArrowWriter::try_new(&mut file, batch.schema(), Some(properties)).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    file
+}
+
+#[test]
+fn a_page_that_claims_far_more_than_the_file_has_is_not_unpacked() {
+    use std::sync::Arc;
+
+    use arrow_array::{BinaryArray, StringArray};
+
+    let root = tempfile::tempdir().unwrap();
+    std::fs::write(root.path().join("a.wav"), second()).unwrap();
+    let text = "a".repeat(80 << 20);
+    let write = |table: Vec<u8>| {
+        assert!(table.len() < 64 << 10, "{}", table.len());
+        std::fs::write(root.path().join("table.parquet"), table).unwrap();
+    };
+    write(swollen_table(Arc::new(StringArray::from(vec![text.as_str()]))));
+    let error = Table.list(root.path(), &PROTOCOLS[0]).unwrap_err().to_string();
+    assert!(error.contains("column `note`: a page at byte ") && error.contains("to 838860"), "{error}");
+    // What is never read may be as it likes.
+    write(swollen_table(Arc::new(BinaryArray::from(vec![text.as_bytes()]))));
+    assert_eq!(Table.list(root.path(), &PROTOCOLS[0]).unwrap().utterances.len(), 1);
+}
+
 #[test]
 fn what_is_amiss_with_a_row_is_told_apart() {
     let root = tempfile::tempdir().unwrap();

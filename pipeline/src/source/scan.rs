@@ -11,6 +11,10 @@ use super::index::{Entry, Index, Known};
 use super::listing::Listing;
 use super::stat::{Stat, clock};
 use super::walk::{Content, Listed, Wants, list};
+use crate::Digest;
+
+/// Stands for the content of a file that may not be read. Whether one such file matters is for those to say who need it.
+pub const UNREADABLE: Digest = Digest([0xff; 32]);
 
 /// How much a scan had to do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -71,7 +75,7 @@ pub enum ScanError {
 /// sockets, devices) never count.
 ///
 /// # Errors
-/// A folder that cannot be listed or a file that cannot be read, by name.
+/// A folder that cannot be listed or a file that cannot be read, by name; but a file without permission is [`UNREADABLE`].
 pub fn scan(root: &Path, wants: &(dyn Fn(&str) -> bool + Send + Sync), cache: &Path) -> Result<(Listing, ScanCost), ScanError> {
     scan_at(root, wants, cache, &clock)
 }
@@ -147,7 +151,13 @@ fn hash_one(path: &Path, clock: &(dyn Fn() -> i64 + Sync)) -> Result<Known, Scan
     let failed = |source| ScanError::Read { path: path.to_owned(), source };
     for _ in 0..3 {
         let now = clock();
-        let file = File::open(path).map_err(failed)?;
+        let file = match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                let stat = Stat::of(&path.metadata().map_err(failed)?);
+                return Ok(Known { stat, digest: UNREADABLE, racy: true }); // who asks next may be allowed
+            }
+            file => file.map_err(failed)?,
+        };
         let stat = Stat::of(&file.metadata().map_err(failed)?);
         let digest = match hash_file(&file) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => continue, // cut off meanwhile

@@ -93,7 +93,12 @@ impl Report {
         self.kept_as_is += u64::from(clip.kept);
         self.source_bytes += entry.size;
         self.clip_bytes += clip.bytes.len() as u64;
-        let source = format!("{} Hz, {} channels", clip.source.sample_rate, clip.source.num_channels);
+        let channels = match clip.source.num_channels {
+            1 => "mono".to_owned(),
+            2 => "stereo".to_owned(),
+            several => format!("{several} channels"),
+        };
+        let source = format!("{} Hz, {channels}", clip.source.sample_rate);
         *self.sources.entry(source).or_default() += 1;
     }
 

@@ -17,6 +17,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use datasets::Split;
+use pipeline::source::UNREADABLE;
 use pipeline::{Digest, Job, Slot, Stage, StageError};
 use rayon::prelude::*;
 use schemars::JsonSchema;
@@ -218,6 +219,11 @@ impl SourceFiles<'_> {
                     continue;
                 }
             };
+            if entry.digest == UNREADABLE {
+                let reason = "no permission to read it".to_owned();
+                decoded[index] = Some(Err(Reject { reason, broken: true, offset: None }));
+                continue;
+            }
             let path = self.root.join(&entry.path);
             let span = entry.start.zip(entry.num_samples).map(|(start, num_samples)| Span { start, num_samples });
             if entry.size > WHOLE_IN_MEMORY {
@@ -255,8 +261,8 @@ impl SourceFiles<'_> {
     }
 }
 
-/// Reads a file and compares it with the manifest. A file that cannot be read fails the node and is no reject: its content is
-/// known to the manifest, so whether the disk or a permission is in the way must not become part of an artifact.
+/// Reads a file and compares it with the manifest. A file whose content the manifest knows and that cannot be read now fails the
+/// node and is no reject: what came in the way must not become part of an artifact.
 fn read(path: &Path, entry: &Entry) -> Result<Vec<u8>, StageError> {
     let changed = || StageError::SourceChanged { path: path.to_owned() };
     match fs::read(path) {
