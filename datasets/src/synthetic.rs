@@ -203,16 +203,34 @@ fn write_background(folder: &Path, options: &Options) -> Result<(), SynthesisErr
 
 /// 16-bit mono PCM with the plain 44-byte header.
 fn wav(samples: &[i16], sample_rate: u32) -> Vec<u8> {
-    let num_bytes = samples.len() as u32 * 2;
+    const PCM: u16 = 1;
+    let mut file = wav_header(PCM, samples.len(), sample_rate, 2);
+    file.extend(samples.iter().flat_map(|sample| sample.to_le_bytes()));
+    file
+}
+
+/// The same samples as 32-bit floating-point numbers of -1 to 1.
+fn wav_of_floats(samples: &[i16], sample_rate: u32) -> Vec<u8> {
+    const FLOAT: u16 = 3;
+    let mut file = wav_header(FLOAT, samples.len(), sample_rate, 4);
+    file.extend(samples.iter().flat_map(|&sample| (f32::from(sample) / 32_768.0).to_le_bytes()));
+    file
+}
+
+fn wav_header(format: u16, num_samples: usize, sample_rate: u32, sample_len: u16) -> Vec<u8> {
+    let num_bytes = num_samples as u32 * u32::from(sample_len);
     let mut file = Vec::with_capacity(44 + num_bytes as usize);
     file.extend_from_slice(b"RIFF");
     file.extend_from_slice(&(36 + num_bytes).to_le_bytes());
-    file.extend_from_slice(b"WAVEfmt \x10\0\0\0\x01\0\x01\0");
+    file.extend_from_slice(b"WAVEfmt \x10\0\0\0");
+    file.extend_from_slice(&format.to_le_bytes());
+    file.extend_from_slice(b"\x01\0");
     file.extend_from_slice(&sample_rate.to_le_bytes());
-    file.extend_from_slice(&(sample_rate * 2).to_le_bytes());
-    file.extend_from_slice(b"\x02\0\x10\0data");
+    file.extend_from_slice(&(sample_rate * u32::from(sample_len)).to_le_bytes());
+    file.extend_from_slice(&sample_len.to_le_bytes());
+    file.extend_from_slice(&(sample_len * 8).to_le_bytes());
+    file.extend_from_slice(b"data");
     file.extend_from_slice(&num_bytes.to_le_bytes());
-    file.extend(samples.iter().flat_map(|sample| sample.to_le_bytes()));
     file
 }
 

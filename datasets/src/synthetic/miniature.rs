@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 
 use super::arithmetic::Random;
 use super::voice::{Prosody, Voice};
-use super::{SynthesisError, Written, phones, publish, wav, write};
+use super::{SynthesisError, Written, phones, publish, wav, wav_of_floats, write};
 use crate::place::MINIATURE;
 
 type Say = fn(&Voice, &str, u32, u32) -> Vec<i16>;
@@ -143,7 +143,7 @@ fn about(corpus: &str) -> String {
     format!(
         "# A miniature of `{corpus}`\n\n\
         Nobody spoke this: a formant synthesiser did, in the folder layout of the real corpus. Public domain (CC0).\n\
-        Every recording is 16-bit WAV inside, whatever its name says.\n"
+        Every recording is WAV inside, whatever its name says.\n"
     )
 }
 
@@ -227,8 +227,20 @@ impl Studio {
         format!("{}{}.", sentence[..1].to_uppercase(), &sentence[1..])
     }
 
-    /// Says a text in WAV. What is not a letter parts words, but an apostrophe is passed over, and `&` is a word.
+    /// Says a text in 16-bit WAV.
     fn clip(&mut self, path: &str, sample_rate: u32, line: Line) -> Result<(), SynthesisError> {
+        let samples = self.speak(sample_rate, line)?;
+        self.bytes(path, &wav(&samples, sample_rate))
+    }
+
+    /// Says a text in WAV of 32-bit floating-point numbers.
+    fn clip_of_floats(&mut self, path: &str, sample_rate: u32, line: Line) -> Result<(), SynthesisError> {
+        let samples = self.speak(sample_rate, line)?;
+        self.bytes(path, &wav_of_floats(&samples, sample_rate))
+    }
+
+    /// The samples of a text. What is not a letter parts words, but an apostrophe is passed over, and `&` is a word.
+    fn speak(&mut self, sample_rate: u32, line: Line) -> Result<Vec<i16>, SynthesisError> {
         let voice = Voice::of(self.options.seed, line.speaker).in_mood(mood(line.emotion));
         let text = line.text.to_lowercase().replace(['\'', '\u{2019}'], "").replace('&', "and");
         let mut samples = Vec::new();
@@ -241,7 +253,7 @@ impl Studio {
         self.written.clips += 1;
         self.written.num_samples += samples.len() as u64;
         self.written.micros += samples.len() as u64 * 1_000_000 / u64::from(sample_rate);
-        self.bytes(path, &wav(&samples, sample_rate))
+        Ok(samples)
     }
 
     fn text(&self, path: &str, text: &str) -> Result<(), SynthesisError> {

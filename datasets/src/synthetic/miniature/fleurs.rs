@@ -1,4 +1,4 @@
-//! FLEURS, American English: four sentences in each split, one of them with two readers. One row of test claims 20 s.
+//! FLEURS, American English, in 32-bit floats as distributed: four sentences in each split, one of them with two readers. One row of test claims 20 s.
 
 use super::{Line, Studio};
 use crate::synthetic::SynthesisError;
@@ -23,7 +23,7 @@ pub(super) fn write(studio: &mut Studio) -> Result<(), SynthesisError> {
             };
             let (sentence, name) = (if index % 4 == 2 { index - 1 } else { index + 1 }, first + index);
             let line = Line { speaker: first / 1_000 * 20 + index % readers, take: index, emotion: "neutral", text: raw };
-            studio.clip(&format!("data/en_us/audio/{split}/{name}.wav"), 16_000, line)?;
+            studio.clip_of_floats(&format!("data/en_us/audio/{split}/{name}.wav"), 16_000, line)?;
             let letters = normalised.replace(' ', "|").chars().map(String::from).collect::<Vec<_>>().join(" ");
             let num_samples = if (split, index) == ("test", 3) { 320_000 } else { 24_000 };
             let gender = ["FEMALE", "MALE", "OTHER"][index as usize % 3];
@@ -31,7 +31,7 @@ pub(super) fn write(studio: &mut Studio) -> Result<(), SynthesisError> {
         }
         if split == "train" {
             let name = first + readers * studio.takes_of(split);
-            studio.clip(
+            studio.clip_of_floats(
                 &format!("data/en_us/audio/train/{name}.WAV"),
                 16_000,
                 Line { speaker: 0, take: 99, emotion: "", text: "yes" },
