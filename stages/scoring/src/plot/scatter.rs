@@ -1,6 +1,6 @@
 //! The picture of scores against trainable parameters.
 
-use super::area::{Area, distinct, legend, legend_height, place_label, tiles};
+use super::area::{Area, distinct, leader, legend, legend_height, place_label, tiles};
 use super::axis::Axis;
 use super::{LABEL, TITLE};
 use crate::metric::Metric;
@@ -113,6 +113,9 @@ fn draw(picture: &mut Picture, panel: &ScatterPanel, groups: &[String], area: &A
     for point in points {
         let label = shorten(&point.label, LABEL + 1.0, 200.0);
         let area = place_label(at(point), text_width(&label, LABEL + 1.0) * 1.06, &taken, &frame);
+        if let Some(line) = leader(at(point), &area) {
+            picture.line(line, 0.8, Paint::Muted);
+        }
         let paint = if groups.len() > 1 { paint(point) } else { Paint::Ink };
         picture.text(Text::new(area.left, area.bottom - 4.0, LABEL + 1.0, label).paint(paint));
         taken.push(area);
