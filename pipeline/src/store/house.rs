@@ -37,7 +37,7 @@ impl Amount {
 pub struct Usage {
     /// Artifacts.
     pub artifacts: Amount,
-    /// Artifacts by the stage (`workflow:stage`) that made them last.
+    /// Artifacts by the stage (`workflow:stage`) that made them last; the list of files that a source saw counts as made by it.
     pub stages: BTreeMap<String, Amount>,
     /// Artifacts that no trace leads to.
     pub unknown: Amount,
@@ -94,11 +94,13 @@ impl Store {
         let mut usage = Usage::default();
         let stored = self.database.ask(|database| database.inventory())?;
         let known: HashMap<Digest, _> = stored.into_iter().map(|stored| (stored.artifact, stored)).collect();
+        let mentioned = self.database.ask(|database| database.mentioned())?;
         for (artifact, _) in self.artifacts()? {
             let stored = known.get(&artifact);
             let bytes = stored.map_or_else(|| amount(&self.path(artifact)).bytes, |stored| stored.bytes);
             usage.artifacts.add(bytes);
-            match stored.and_then(|stored| stored.node.as_deref()) {
+            let by = mentioned.get(&artifact).map(|(_, node)| node.as_str());
+            match stored.and_then(|stored| stored.node.as_deref()).or(by) {
                 Some(node) => usage.stages.entry(stage_of(node).to_owned()).or_default().add(bytes),
                 None => usage.unknown.add(bytes),
             }
@@ -147,7 +149,8 @@ impl Store {
             let bytes = stored.map_or_else(|| amount(&self.path(artifact)).bytes, |stored| stored.bytes);
             total += bytes;
             let traces = stored.map_or(&[][..], |stored| &stored.traces);
-            let is_wanted = traces.iter().chain(mentioned.get(&artifact)).any(|trace| wanted.contains(trace));
+            let by = mentioned.get(&artifact);
+            let is_wanted = traces.iter().chain(by.map(|(trace, _)| trace)).any(|trace| wanted.contains(trace));
             let used_ms = stored.map_or(0, |stored| stored.used_ms).max(millis(made));
             let limit = if traces.is_empty() { keep.younger_than.max(YOUNG) } else { keep.younger_than };
             let age = SystemTime::UNIX_EPOCH
@@ -155,7 +158,8 @@ impl Store {
                 .and_then(|used| used.elapsed().ok())
                 .unwrap_or_default();
             if !is_wanted && age >= limit && !held.contains(&artifact) {
-                victims.push(Victim { artifact, bytes, node: stored.and_then(|stored| stored.node.clone()), used_ms });
+                let node = stored.and_then(|stored| stored.node.clone()).or_else(|| by.map(|(_, node)| node.clone()));
+                victims.push(Victim { artifact, bytes, node, used_ms });
             }
         }
         victims.sort_by_key(|victim| (victim.used_ms, victim.artifact));

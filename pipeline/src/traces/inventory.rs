@@ -86,16 +86,20 @@ impl Traces {
         Ok(members)
     }
 
-    /// Artifacts that facts of traces mention: what a source saw is kept as an artifact that no node made.
-    pub(crate) fn mentioned(&self) -> Result<HashMap<Digest, TraceId>, DbError> {
-        let mut query = self.db.prepare("SELECT id, facts FROM trace WHERE facts LIKE '%\"trees\"%'")?;
+    /// Artifacts that facts of traces mention, with the latest such trace and its `workflow:node`: the list of files that a source
+    /// saw is kept as an artifact beside the source's own.
+    pub(crate) fn mentioned(&self) -> Result<HashMap<Digest, (TraceId, String)>, DbError> {
+        let mut query = self.db.prepare(
+            "SELECT trace.id, facts, node.name FROM trace JOIN node ON node.id = trace.node
+             WHERE facts LIKE '%\"trees\"%' ORDER BY trace.id",
+        )?;
         let mut rows = query.query([])?;
         let mut found = HashMap::new();
         while let Some(row) = rows.next()? {
             let facts: serde_json::Value = serde_json::from_str(row.get_ref(1)?.as_str()?).unwrap_or_default();
             let trees = facts.get("trees").and_then(serde_json::Value::as_object).into_iter().flatten();
             for digest in trees.filter_map(|(_, digest)| digest.as_str().and_then(Digest::parse)) {
-                found.insert(digest, TraceId(row.get(0)?));
+                found.insert(digest, (TraceId(row.get(0)?), row.get(2)?));
             }
         }
         Ok(found)
