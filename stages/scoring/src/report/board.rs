@@ -196,6 +196,8 @@ impl Contest {
         let p = print_p(paired.p);
         let counts = paired.better_on.map(|(more, less)| format!("ahead on {more}, behind on {less} of {}, ", paired.utterances));
         let seeds = if paired.seeds > 1 { format!(", {} seeds", paired.seeds) } else { String::new() };
-        format!("{best} against {other}: {verdict} ({}{p}, {}{seeds})", counts.unwrap_or_default(), paired.test.title())
+        let (counts, test) = (counts.unwrap_or_default(), paired.test.title());
+        let matched = paired.matched_pairs.map(|p| format!("; matched pairs {}", print_p(p))).unwrap_or_default();
+        format!("{best} against {other}: {verdict} ({counts}{p}, {test}{matched}{seeds})")
     }
 }

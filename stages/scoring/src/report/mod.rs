@@ -48,7 +48,7 @@ fn default_rounds() -> u32 {
 
 impl Stage for ReportTable {
     const KIND: &'static str = "report.table";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const ABOUT: &'static str = "tables of all scores, tasks by methods and in detail, with pictures and a page";
 
     fn slots() -> Vec<Slot> {
@@ -216,9 +216,15 @@ fn units(group: &Group) -> Units {
     group.runs[0].scores.interval.by
 }
 
-/// What the intervals are, of all runs alike or of the first.
+/// What the intervals are: once for all that are made alike.
 fn interval_note(groups: &[Group]) -> String {
-    groups.first().map(|group| score::describe(&group.runs[0].scores.interval)).unwrap_or_default()
+    let mut notes: Vec<String> = Vec::new();
+    for note in groups.iter().flat_map(|group| &group.runs).map(|run| score::describe(&run.scores)) {
+        if !notes.contains(&note) {
+            notes.push(note);
+        }
+    }
+    notes.join("; ")
 }
 
 #[cfg(test)]

@@ -100,8 +100,22 @@ fn the_lowest_error_rate_is_the_best_and_marked_when_clear() {
     assert!(narrow(&text).contains("WER ↓ 15.00 0.75**"), "{text}");
     assert!(narrow(&text).contains("WER ↓ 3.75* 4.50"), "{text}");
     assert!(text.contains("recognition, b: lora against full"), "{text}");
+    let contest = text.lines().find(|line| line.starts_with("recognition, a: full against lora")).unwrap();
+    assert!(contest.contains(", approximate randomisation; matched pairs p "), "both tests stand there: {contest}");
     let markdown = text::markdown("A title", &board, &table::details(&groups, &board));
     assert!(markdown.contains("| 15.00 | **0.75** \\* |") && markdown.contains("| **3.75** | 4.50 |"), "{markdown}");
+}
+
+#[test]
+fn what_is_drawn_for_an_interval_is_what_was_scored() {
+    let mut runs = [words("a", "lora", 2), words("a", "full", 2), keywords("lora", "1", &[0])];
+    let note = |runs: &[Run]| interval_note(&group::groups(runs));
+    assert_eq!(note(&runs), "95 % interval: bootstrap over utterances, 2000 draws");
+    runs[2].scores.detail = Detail::Verification { targets: 10, others: 10 };
+    assert_eq!(note(&runs[2..]), "95 % interval: bootstrap over trials, 2000 draws");
+    assert!(note(&runs).contains("over utterances, 2000 draws; 95 %") && note(&runs).ends_with("over trials, 2000 draws"));
+    runs[0].scores.interval.by = Units::Speaker;
+    assert!(note(&runs[..1]).contains("bootstrap over speakers"), "{}", note(&runs[..1]));
 }
 
 #[test]

@@ -21,7 +21,7 @@ use crate::edit::Edits;
 use crate::evidence::{self, Evidence, Ratio};
 use crate::metric::{Direction, Metric};
 use crate::predictions::{self, Row};
-use crate::significance::{Interval, Resampling, intervals};
+use crate::significance::{Interval, Resampling, Units, intervals};
 use crate::text::Unit;
 
 pub use classification::{ScoreClassification, run as run_classification};
@@ -397,12 +397,16 @@ fn parameters(training: &Json) -> Option<Parameters> {
     Some(Parameters { trainable: count("trainable")?, total: count("total")? })
 }
 
-/// `95 % interval: bootstrap over utterances, 2000 draws`
-pub(crate) fn describe(interval: &Resampling) -> String {
-    let Resampling { confidence, resamples, by, .. } = interval;
+/// `95 % interval: bootstrap over utterances, 2000 draws`; of a verification it is trials that are drawn.
+pub(crate) fn describe(scores: &Scores) -> String {
+    let Resampling { confidence, resamples, by, .. } = scores.interval;
+    let drawn = match (&scores.detail, by) {
+        (Detail::Verification { .. }, Units::Utterance) => "trials",
+        _ => by.plural(),
+    };
     let percent = format!("{:.2}", 100.0 * confidence);
     let percent = percent.trim_end_matches('0').trim_end_matches('.');
-    format!("{percent} % interval: bootstrap over {}, {resamples} draws", by.plural())
+    format!("{percent} % interval: bootstrap over {drawn}, {resamples} draws")
 }
 
 /// The file itself, or the file of that name in a folder.
