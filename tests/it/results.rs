@@ -33,6 +33,11 @@ fn results_errors_and_comparisons_follow_a_run() {
     let again =
         says(&project, &["results"], &["accuracy", "finetune", "lora", "GPU hours", "train finetune", "table/index.html"]);
     assert!(again.contains(project.table().trim_end()), "the same table as the run left:\n{again}");
+    let (_, trainings) = again.split_once("\ntraining ").unwrap();
+    for method in ["train finetune", "train lora"] {
+        let line = trainings.lines().find(|line| line.starts_with(method)).unwrap();
+        assert!(line.contains(" ms ") && line.contains(" % ") && line.ends_with(" GiB"), "{line}");
+    }
     refuses(&project, &["results", "nothing"], &["no run of `nothing`"]);
 
     // A node that scores or trains stands for the evaluation beside it.

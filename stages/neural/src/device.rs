@@ -61,8 +61,19 @@ pub fn memory_used(device: Device) -> Option<u64> {
     if device.is_cuda() {
         return gpu_memory_used();
     }
+    process_memory("VmRSS:")
+}
+
+/// The most bytes that were ever in use: on a CPU by this process, whatever it did; on the GPU those in use now, which is the
+/// same at the end of a training, because libtorch gives nothing of its reserve back.
+pub fn peak_memory(device: Device) -> Option<u64> {
+    if device.is_cuda() { gpu_memory_used() } else { process_memory("VmHWM:") }
+}
+
+/// A size that the kernel keeps of this process, in bytes.
+fn process_memory(name: &str) -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib << 10)
 }
 
@@ -95,6 +106,9 @@ mod tests {
         let big = tch::Tensor::ones([64 << 20], (tch::Kind::Uint8, Device::Cpu));
         let after = memory_used(Device::Cpu).unwrap();
         assert!(after >= before + (60 << 20), "{before} {after} {big:?}");
+        drop(big);
+        let peak = peak_memory(Device::Cpu).unwrap();
+        assert!(peak >= before + (60 << 20), "what was given back counts too: {before} {peak}");
     }
 
     #[test]

@@ -1,9 +1,11 @@
-//! How long the nodes of a workflow took: what no table of scores may hold, because an artifact does not depend on time.
+//! How long the nodes of a workflow took, and how fast its trainings went: what no table of scores may hold, because an artifact
+//! does not depend on time.
 
 use std::collections::BTreeSet;
 
 use anyhow::Result;
 use pipeline::traces::Record;
+use serde_json::Value;
 
 use crate::console::duration;
 use crate::opening::Opening;
@@ -19,6 +21,35 @@ struct Sum {
     gpu_secs: f64,
     cpu_secs: f64,
     hosts: BTreeSet<String>,
+    pace: Pace,
+}
+
+/// What trainings report about their steps; all of them together.
+#[derive(Debug, Default)]
+struct Pace {
+    steps: f64,
+    secs: f64,
+    wait_secs: f64,
+    audio_secs: f64,
+    peak_memory_gib: Option<f64>,
+}
+
+impl Pace {
+    fn add(&mut self, record: &Record) {
+        let fact = |name: &str| record.facts.get(name).and_then(Value::as_f64);
+        let (Some(step_ms), Some(wait_ms), Some(speed)) =
+            (fact("step_ms"), fact("data_wait_ms_per_step"), fact("audio_secs_per_sec"))
+        else {
+            return;
+        };
+        let steps = fact("steps").unwrap_or(1.0); // of an earlier version
+        let secs = steps * step_ms / 1e3;
+        self.steps += steps;
+        self.secs += secs;
+        self.wait_secs += steps * wait_ms / 1e3;
+        self.audio_secs += secs * speed;
+        self.peak_memory_gib = self.peak_memory_gib.into_iter().chain(fact("peak_memory_gib")).reduce(f64::max);
+    }
 }
 
 impl Sum {
@@ -30,6 +61,7 @@ impl Sum {
             self.gpu_secs += record.secs;
         }
         self.hosts.insert(record.host.clone());
+        self.pace.add(record);
     }
 }
 
@@ -52,8 +84,39 @@ pub(crate) fn table(opening: &Opening) -> Result<Vec<String>> {
         }
         sums[at].1.add(&trace.record);
     }
+    let trainings = training_lines(&sums);
     sums.push(("all".to_owned(), all));
-    Ok(lines(&sums))
+    Ok(trainings.into_iter().chain(lines(&sums)).collect())
+}
+
+/// Step times, and what of them was waiting for data; nothing when no execution says so.
+fn training_lines(sums: &[(String, Sum)]) -> Vec<String> {
+    let trained: Vec<_> = sums.iter().filter(|(_, sum)| sum.pace.steps > 0.0 && sum.pace.secs > 0.0).collect();
+    if trained.is_empty() {
+        return vec![];
+    }
+    let title = "training";
+    let widest = trained.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0).max(title.len());
+    let head = format!(
+        "{title:<widest$}  {:>10}  {:>12}  {:>8}  {:>14}  {:>11}",
+        "a step", "data waited", "of it", "audio a second", "peak memory"
+    );
+    let mut lines = vec![String::new(), head, "─".repeat(widest + 65)];
+    for (name, Sum { pace, .. }) in trained {
+        let space = " ".repeat(widest - name.chars().count());
+        let millis = |secs: f64| format!("{:.1} ms", 1e3 * secs / pace.steps);
+        let (step, wait) = (millis(pace.secs), millis(pace.wait_secs));
+        let share = format!("{:.1} %", 100.0 * pace.wait_secs / pace.secs);
+        let speed = format!("{:.1} s", pace.audio_secs / pace.secs);
+        let memory = pace.peak_memory_gib.map_or("–".to_owned(), |gib| format!("{gib:.2} GiB"));
+        lines.push(format!("{name}{space}  {step:>10}  {wait:>12}  {share:>8}  {speed:>14}  {memory:>11}"));
+    }
+    lines.push(
+        "Means over all steps since a training was begun or last taken up again; data waited: time in which a step could not go on \
+         for want of a batch. Memory: of the worker process, or of its GPU; the most of all seeds."
+            .to_owned(),
+    );
+    lines
 }
 
 fn lines(sums: &[(String, Sum)]) -> Vec<String> {
@@ -90,5 +153,21 @@ mod tests {
         let lines = lines(&[("train lora".to_owned(), sum)]);
         assert_eq!(lines[3], "train lora      2    1 h 30 min      1.000      3.000");
         assert!(lines[4].contains("(on here)"));
+        assert!(training_lines(&[("score".to_owned(), Sum::default())]).is_empty(), "what trains nothing has no steps");
+    }
+
+    #[test]
+    fn waiting_of_several_seeds_is_weighted_by_their_steps() {
+        let record = |values: [f64; 5]| {
+            let names = ["steps", "step_ms", "data_wait_ms_per_step", "audio_secs_per_sec", "peak_memory_gib"];
+            let facts = names.into_iter().zip(values).map(|(name, value)| (name.to_owned(), value.into())).collect();
+            Record { facts, ..Record::default() }
+        };
+        let mut sum = Sum::default();
+        sum.add(&record([30.0, 100.0, 1.0, 50.0, 0.5]));
+        sum.add(&record([10.0, 300.0, 9.0, 150.0, 2.25]));
+        let lines = training_lines(&[("train lora".to_owned(), sum)]);
+        // 6 s for 40 steps, 120 ms of them waited; 3 s at 50 and 3 s at 150 seconds of audio a second.
+        assert_eq!(lines[3], "train lora    150.0 ms        3.0 ms     2.0 %         100.0 s     2.25 GiB");
     }
 }

@@ -113,7 +113,7 @@ impl Pace {
         }
     }
 
-    /// Records what all steps took.
+    /// Records what all steps took since the training was begun or taken up again.
     pub(crate) fn report(&self, job: &Job) {
         let Spent { time, waited, audio_secs } = self.total;
         let secs = time.as_secs_f64();
@@ -125,9 +125,12 @@ impl Pace {
             ("step_ms", 1e3 * secs / self.steps as f64),
             ("data_wait_ms_per_step", 1e3 * waited.as_secs_f64() / self.steps as f64),
             ("audio_secs_per_sec", audio_secs / secs),
-            ("memory_gib", device::memory_used(self.device).unwrap_or(0) as f64 / f64::from(1 << 30)),
         ] {
             job.progress.fact(name, round(value).into());
+        }
+        job.progress.fact("steps", self.steps.into());
+        if let Some(bytes) = device::peak_memory(self.device) {
+            job.progress.fact("peak_memory_gib", round(bytes as f64 / f64::from(1 << 30)).into());
         }
     }
 }
