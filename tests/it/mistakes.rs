@@ -135,3 +135,15 @@ fn a_source_that_fails_leaves_the_rest_of_a_plan_and_of_a_run() {
     assert!(run.err.contains("error: random[seed=1314]"), "what does not depend on it was tried: {}", run.err);
     assert!(run.err.contains("targets: not run, since manifest failed"), "{}", run.err);
 }
+
+#[test]
+fn a_damaged_checkpoint_is_named_with_what_took_it_in() {
+    let project = Project::new();
+    fs::create_dir(project.path("backbone")).unwrap();
+    project.write("backbone/config.json", "{}");
+    project.write("backbone/model.safetensors", "cut");
+    project.write("sure.toml", "[corpora]\nspeech_commands = \"corpus\"\n[checkpoints]\nbackbone = \"backbone\"\n");
+    let command = ["run", "./tiny.toml:train[method=lora]", "--set", "backbone=published"];
+    fails_at(&project, &command, &["3 bytes are too few", "hint: fetch or copy the file again", "made by `published`"]);
+    assert!(!project.planned("reuse").iter().any(|node| node.starts_with("train")));
+}

@@ -73,9 +73,27 @@ impl Session<'_> {
             // A body whose input vanished is not to blame for its failure.
             Err(error) => match task.artifacts.iter().find(|(artifact, _)| !self.store.has(*artifact)) {
                 Some((gone, _)) => End::Damaged(*gone),
-                None => End::Failed(error),
+                None => End::Failed(self.name_maker(task, error)),
             },
         }
+    }
+
+    /// Adds which node made the input that an error speaks of: a path in the store tells people nothing.
+    fn name_maker(&self, task: &Task, error: StageError) -> StageError {
+        let text = worker::chain(&error).join(": ");
+        let spoken_of = |path: &Path| text.contains(&*path.to_string_lossy());
+        let Some((slot, _)) = task.inputs.0.iter().find(|(_, list)| list.iter().any(|input| spoken_of(&input.path))) else {
+            return error;
+        };
+        let graph = &self.workflow.graph;
+        let mut makers = graph[task.node].inputs.iter().filter(|edge| *edge.slot == **slot).map(|edge| &graph[edge.from]);
+        let maker = match (makers.next(), makers.next()) {
+            (Some(only), None) => &only.id,
+            (Some(one), Some(_)) => &*one.stage,
+            (None, _) => return error,
+        };
+        let before = error.hint().map(|hint| format!("{hint}; ")).unwrap_or_default();
+        error.with_hint(format!("{before}the path is that of input `{slot}`, made by `{maker}`"))
     }
 
     fn try_execute(&self, task: &Task, grant: &Grant, attempt: u32, patience: &Patience) -> Result<End, StageError> {
