@@ -269,7 +269,11 @@ impl<'a> Expansion<'a> {
         for mistake in wrong {
             let given = |name: &String| stage.spec.params.iter().find(|(key, _)| key.value == *name).map(|(key, _)| &key.at);
             let at = mistake.param.as_ref().and_then(given).unwrap_or(&stage.spec.name.at).clone();
-            self.mistakes.push(Mistake { message: mistake.message, hint: mistake.hint, at });
+            let message = match mistake.param {
+                Some(param) if !mistake.message.contains(&param) => format!("`{param}`: {}", mistake.message),
+                _ => mistake.message,
+            };
+            self.mistakes.push(Mistake { message, hint: mistake.hint, at });
         }
         None
     }

@@ -328,7 +328,10 @@ fn published_frames(num_samples: usize) -> usize {
 
 fn explain(error: TargetsError) -> StageError {
     let hint = match &error {
-        TargetsError::EmptySplit { .. } => "`left_out` tells why; another protocol of the corpus may split it otherwise",
+        TargetsError::EmptySplit { found: 0, .. } => {
+            "`sure corpus check` says what a copy lacks, and `sure log` what was skipped; another protocol of the corpus may split it otherwise"
+        }
+        TargetsError::EmptySplit { .. } => "another protocol of the corpus may leave out other utterances",
         TargetsError::OneClass { .. } => "choose another corpus, or another protocol of it",
         TargetsError::UnknownWords { .. } => {
             "add them to a lexicon (`lexicon = \"NAME\"`, and its folder under `[lexicons]` in sure.toml), or choose another `unknown_words`"
