@@ -127,7 +127,6 @@ fn tables_of_any_name_are_read_when_they_are_named() {
 fn parquet_table() -> Vec<u8> {
     use std::sync::Arc;
 
-    use ::parquet::arrow::ArrowWriter;
     use arrow_array::{ArrayRef, BinaryArray, Float64Array, RecordBatch, StringArray, StructArray};
 
     let text = |values: [Option<&str>; 2]| Arc::new(values.into_iter().collect::<StringArray>()) as ArrayRef;
@@ -139,10 +138,14 @@ fn parquet_table() -> Vec<u8> {
         ("end", Arc::new(Float64Array::from(vec![Some(0.5), None]))),
         ("raw", Arc::new(BinaryArray::from_iter_values([b"\xff", b"\0"]))),
     ];
-    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    written(&RecordBatch::try_from_iter(columns).unwrap(), None)
+}
+
+/// A Parquet file of one batch.
+fn written(batch: &arrow_array::RecordBatch, properties: Option<::parquet::file::properties::WriterProperties>) -> Vec<u8> {
     let mut file = Vec::new();
-    let mut writer = ArrowWriter::try_new(&mut file, batch.schema(), None).unwrap();
-    writer.write(&batch).unwrap();
+    let mut writer = ::parquet::arrow::ArrowWriter::try_new(&mut file, batch.schema(), properties).unwrap();
+    writer.write(batch).unwrap();
     writer.close().unwrap();
     file
 }
@@ -200,7 +203,6 @@ fn damaged_parquet_tables_are_read_or_refused() {
 fn swollen_table(note: arrow_array::ArrayRef) -> Vec<u8> {
     use std::sync::Arc;
 
-    use ::parquet::arrow::ArrowWriter;
     use ::parquet::basic::{Compression, ZstdLevel};
     use ::parquet::file::properties::WriterProperties;
     use arrow_array::{ArrayRef, RecordBatch, StringArray};
@@ -210,12 +212,7 @@ fn swollen_table(note: arrow_array::ArrayRef) -> Vec<u8> {
     let packed =
         WriterProperties::builder().set_dictionary_enabled(false).set_compression(Compression::ZSTD(ZstdLevel::default()));
     let statistics = ::parquet::file::properties::EnabledStatistics::None;
-    let mut file = Vec::new();
-    let properties = packed.set_statistics_enabled(statistics).build();
-    let mut writer = ArrowWriter::try_new(&mut file, batch.schema(), Some(properties)).unwrap();
-    writer.write(&batch).unwrap();
-    writer.close().unwrap();
-    file
+    written(&batch, Some(packed.set_statistics_enabled(statistics).build()))
 }
 
 #[test]
