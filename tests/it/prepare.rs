@@ -57,6 +57,17 @@ fn a_recording_without_permission_is_a_reject_until_it_may_be_read() {
 }
 
 #[test]
+fn recordings_without_permission_are_no_copies_of_each_other() {
+    let project = Project::new();
+    for entry in fs::read_dir(project.path("corpus/stop")).unwrap() {
+        fs::set_permissions(entry.unwrap().path(), Permissions::from_mode(0o000)).unwrap();
+    }
+    let check = project.sure_without_privileges(&["corpus", "check", "speech_commands", "--root", "corpus"]);
+    assert!(!check.ok && check.out.contains("cannot be opened"), "{}{}", check.out, check.err);
+    assert!(!check.out.contains("same recording"), "{}", check.out);
+}
+
+#[test]
 fn a_second_time_does_nothing_and_one_changed_recording_rebuilds_one_shard() {
     let project = Project::new();
     let first = prepare(&project);
