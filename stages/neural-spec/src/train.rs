@@ -260,7 +260,7 @@ impl Schedule {
 
 impl Stage for Train {
     const KIND: &'static str = "peft.train";
-    const VERSION: u32 = 4;
+    const VERSION: u32 = 5;
     const ABOUT: &'static str = "Trains an adapter and a head on an encoder";
 
     fn slots() -> Vec<Slot> {

@@ -1,17 +1,22 @@
 //! `sure-neural`: the worker process that neural stages run in.
 //!
-//! ```text
-//! sure-neural run      one request on standard input, messages on standard output (see pipeline::worker)
-//! sure-neural merge    ADAPTER ENCODER OUT: folds an adapter into its encoder, as a checkpoint folder of its own
-//! sure-neural probe    what libtorch this is and what it can compute on, as JSON
-//! ```
+//! [`USAGE`] says what it is asked for; a request and its messages are those of `pipeline::worker`.
 
 use std::io::Write;
 use std::process::ExitCode;
 
 use neural::device::{CudaLibrary, open_cuda_library};
+use neural::model::Merged;
 use pipeline::worker::{Body, serve};
 use serde_json::json;
+
+const USAGE: &str = "\
+usage: sure-neural COMMAND
+
+  run                          one request on standard input, messages on standard output: how `sure` starts it
+  merge ADAPTER ENCODER OUT    folds an adapter into its encoder, as a checkpoint folder of its own
+  probe                        what libtorch this is and what it can compute on, as JSON
+  --help, --version";
 
 fn main() -> ExitCode {
     let cuda = open_cuda_library(); // before any question to libtorch: it keeps its first answer
@@ -27,18 +32,24 @@ fn main() -> ExitCode {
         ]),
         ["merge", adapter, encoder, out] => merge(adapter, encoder, out),
         ["probe"] => say(&mut std::io::stdout(), &probe(&cuda).to_string(), ExitCode::SUCCESS),
-        _ => say(
-            &mut std::io::stderr(),
-            "usage: sure-neural run | sure-neural merge ADAPTER ENCODER OUT | sure-neural probe",
-            ExitCode::from(2),
-        ),
+        ["help" | "--help" | "-h"] | [_, "--help" | "-h"] => say(&mut std::io::stdout(), USAGE, ExitCode::SUCCESS),
+        ["--version" | "-V"] => {
+            say(&mut std::io::stdout(), concat!("sure-neural ", env!("CARGO_PKG_VERSION")), ExitCode::SUCCESS)
+        }
+        _ => say(&mut std::io::stderr(), USAGE, ExitCode::from(2)),
     }
 }
 
 /// Merges, and says how large the outcome is, or why there is none.
 fn merge(adapter: &str, encoder: &str, out: &str) -> ExitCode {
     match neural::model::merge(adapter.as_ref(), encoder.as_ref(), out.as_ref()) {
-        Ok(counts) => say(&mut std::io::stdout(), &format!("{out}: {} parameters", counts.total), ExitCode::SUCCESS),
+        Ok(Merged { counts, doubt }) => {
+            let warning = doubt.map_or(ExitCode::SUCCESS, |doubt| {
+                let hint = "if the adapter was trained on other weights, the outcome is of no use";
+                say(&mut std::io::stderr(), &format!("warning: {doubt}\n  hint: {hint}"), ExitCode::SUCCESS)
+            });
+            say(&mut std::io::stdout(), &format!("{out}: {} parameters", counts.total), warning)
+        }
         Err(error) => {
             let mut text = format!("error: {error}");
             let mut cause = std::error::Error::source(&error);

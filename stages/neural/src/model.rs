@@ -13,10 +13,11 @@ use serde_json::{Value, json};
 use tch::{Device, Kind, TchError, Tensor};
 
 pub use self::error::ModelError;
-pub use self::merge::merge;
+pub use self::merge::{Merged, merge};
 use self::values::assign;
 use crate::adapters::Adapters;
-use crate::adapters::files::{self, Base, Origin};
+use crate::adapters::base::{Base, Certainty, Told};
+use crate::adapters::files::{self, Origin};
 use crate::checkpoint::weights::{MASK_EMBEDDING, is_statistic};
 use crate::checkpoint::{CheckpointError, EncoderConfig, ModelType, Preprocessor, WEIGHTS, Weights, safetensors, weights};
 pub use crate::encoder::Mode;
@@ -322,7 +323,7 @@ impl Model {
     pub fn load_trained(&mut self, folder: &Path) -> Result<(), ModelError> {
         let folder = self.saved_folder(folder);
         if !self.saves_whole() {
-            return self.load_adapter(&folder);
+            return self.load_adapter(&folder).map(|_| ());
         }
         // Everything is in the checkpoint, so everything is taken from it.
         assign(&self.tensors(), &safetensors::read(&folder.join(WEIGHTS), |_| true)?)?;
@@ -331,12 +332,13 @@ impl Model {
         Ok(())
     }
 
-    /// Reads an adapter folder itself, wherever it lies: `adapter/` of a saved model, or one that peft wrote.
+    /// Reads an adapter folder itself, wherever it lies: `adapter/` of a saved model, or one that peft wrote. Says how certain it is
+    /// that it belongs to this encoder.
     ///
     /// Errors: [`ModelError::OtherBase`] and [`ModelError::OtherFamily`] for an adapter of another encoder, [`ModelError::OtherShape`]
     /// for one whose tensors do not fit.
-    pub fn load_adapter(&mut self, folder: &Path) -> Result<(), ModelError> {
-        self.require_base(folder)?;
+    pub fn load_adapter(&mut self, folder: &Path) -> Result<Certainty, ModelError> {
+        let certainty = self.require_base(folder)?;
         let values = files::read_weights(folder)?;
         let family = self.config.model_type;
         let other = |other: &ModelType| *other != family && values.keys().any(|name| name.starts_with(other.prefix()));
@@ -351,16 +353,23 @@ impl Model {
                 ModelError::OtherShape { folder: folder.to_owned(), encoder, mistakes }
             }
             other => other,
-        })
+        })?;
+        Ok(certainty)
     }
 
-    fn require_base(&self, folder: &Path) -> Result<(), ModelError> {
-        let Some(origin) = files::read_origin(folder)? else { return Ok(()) };
+    fn require_base(&self, folder: &Path) -> Result<Certainty, ModelError> {
+        let told = files::told(folder)?;
+        let Some(expected) = told.base() else {
+            return Ok(match told {
+                Told::Named(name) => Certainty::Named(name),
+                Told::Recorded(_) | Told::Nothing => Certainty::Unknown,
+            });
+        };
         let found = self.base()?;
-        if origin.base == found {
-            return Ok(());
+        if expected == found {
+            return Ok(Certainty::Same);
         }
-        Err(ModelError::OtherBase { folder: folder.to_owned(), expected: Box::new(origin.base), found: Box::new(found) })
+        Err(ModelError::OtherBase { folder: folder.to_owned(), expected: Box::new(expected), found: Box::new(found) })
     }
 
     /// The encoder as it was read.

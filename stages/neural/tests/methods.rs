@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use neural::adapters::base::Certainty;
 use neural::adapters::{Adapters, files};
 use neural::checkpoint::{EncoderConfig, safetensors, weights};
 use neural::encoder::{Encoder, Input, Pass, Point, random};
@@ -356,15 +357,15 @@ fn an_adapter_is_merged_into_a_checkpoint_of_its_own() {
         step(&lora, seed);
     }
     lora.save(&trained, &labels()).unwrap();
-    let counts = merge(&trained, folder.path(), &out).unwrap();
-    assert_eq!(counts.adapters, 0);
+    let made = merge(&trained, folder.path(), &out).unwrap();
+    assert_eq!((made.counts.adapters, made.doubt), (0, None));
     let names: BTreeSet<_> = fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     assert_eq!(names, ["config.json", "model.safetensors", "preprocessor_config.json"].map(str::to_owned).into());
     assert_eq!(fs::read_dir(scratch.path().join("new")).unwrap().count(), 1, "nothing is left beside it");
     assert_close(&logits(&whole(&out)), &logits(&lora), "merged");
 
     // As peft leaves it: no word of the encoder, the classes and the head.
-    fs::remove_file(trained.join("adapter/sure.json")).unwrap();
+    as_peft_leaves_it(&trained.join("adapter"), None);
     let foreign = scratch.path().join("foreign");
     merge(&trained.join("adapter"), folder.path(), &foreign).unwrap();
     assert_eq!(logits(&whole(&foreign)), logits(&whole(&out)));
@@ -399,6 +400,54 @@ fn an_adapter_is_merged_into_a_checkpoint_of_its_own() {
     whole.save(&scratch.path().join("finetuned"), &labels()).unwrap();
     assert!(refused(&scratch.path().join("finetuned"), folder.path(), &elsewhere).contains("cannot read"));
     assert!(!elsewhere.exists());
+}
+
+/// Rewrites an adapter folder as peft would: without what only this project writes, and with the encoder's name.
+fn as_peft_leaves_it(adapter: &Path, named: Option<&str>) {
+    let (weights, config) = (adapter.join("adapter_model.safetensors"), adapter.join("adapter_config.json"));
+    safetensors::write(&weights, &safetensors::read(&weights, |_| true).unwrap()).unwrap();
+    let mut said: serde_json::Value = serde_json::from_slice(&fs::read(&config).unwrap()).unwrap();
+    said["base_model_name_or_path"] = json!(named);
+    fs::write(config, said.to_string()).unwrap();
+    let _ = fs::remove_file(adapter.join("sure.json"));
+}
+
+#[test]
+fn an_adapter_without_our_own_files_is_held_against_the_encoder_that_it_names() {
+    let (own, other) = (encoder(ConvNorm::Layer, 1), encoder(ConvNorm::Layer, 2));
+    let saved = tempfile::tempdir().unwrap();
+    let adapter = saved.path().join("adapter");
+    let lora = method(json!({"name": "lora", "rank": 2}));
+    model(own.path(), &lora).save(saved.path(), &labels()).unwrap();
+    let load = |encoder: &Path| model(encoder, &lora).load_adapter(&adapter);
+    let doubt = |encoder: &Path| load(encoder).unwrap().doubt(&adapter, encoder).unwrap();
+
+    // The two files that peft knows still say which weights they belong to.
+    fs::remove_file(adapter.join("sure.json")).unwrap();
+    assert_eq!(load(own.path()).unwrap(), Certainty::Same);
+    let error = load(other.path()).unwrap_err().to_string();
+    assert!(error.contains("same shape, but other weights"), "{error}");
+
+    // A folder that is there is compared.
+    as_peft_leaves_it(&adapter, own.path().to_str());
+    assert_eq!(load(own.path()).unwrap(), Certainty::Same);
+    let error = load(other.path()).unwrap_err();
+    assert!(matches!(error, ModelError::OtherBase { .. }), "{error}");
+
+    // A name can only raise a doubt, which names both.
+    as_peft_leaves_it(&adapter, Some("facebook/wav2vec2-base"));
+    let words = doubt(other.path()).unwrap();
+    let name = other.path().file_name().unwrap().to_str().unwrap();
+    assert!(words.contains("trained on `facebook/wav2vec2-base`") && words.contains(&format!("goes by `{name}`")), "{words}");
+    let cached = saved.path().join("models--facebook--wav2vec2-base/snapshots/1");
+    fs::create_dir_all(&cached).unwrap();
+    for entry in fs::read_dir(other.path()).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, cached.join(path.file_name().unwrap())).unwrap();
+    }
+    assert_eq!(doubt(&cached), None);
+    as_peft_leaves_it(&adapter, None);
+    assert!(doubt(own.path()).unwrap().contains("nothing in"));
 }
 
 /// A checkpoint folder with its head.

@@ -38,6 +38,24 @@ fn probe_tells_what_libtorch_can_do() {
 }
 
 #[test]
+fn help_is_no_mistake_and_a_mistake_gets_help() {
+    let ask = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_sure-neural")).args(arguments).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    };
+    for arguments in [&["--help"][..], &["-h"], &["help"], &["merge", "--help"]] {
+        let (code, out, error) = ask(arguments);
+        assert!(code == 0 && out.contains("merge ADAPTER ENCODER OUT") && error.is_empty(), "{arguments:?}: {out}{error}");
+    }
+    assert_eq!(ask(&["--version"]), (0, format!("sure-neural {}\n", env!("CARGO_PKG_VERSION")), String::new()));
+    for arguments in [&[][..], &["bake"], &["merge", "adapter"]] {
+        let (code, out, error) = ask(arguments);
+        assert!(code == 2 && out.is_empty() && error.contains("merge ADAPTER ENCODER OUT"), "{arguments:?}: {out}{error}");
+    }
+}
+
+#[test]
 fn an_encoder_is_made_on_request() {
     let out = tempfile::tempdir().unwrap();
     let shape = json!({

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! adapter_config.json          the method; for LoRA, rsLoRA, DoRA and IA3 as the Python library peft writes and reads it
-//! adapter_model.safetensors    what was trained, the head included, and nothing else
+//! adapter_model.safetensors    what was trained, the head included, and nothing else; its header names the encoder
 //! sure.json                    what it belongs to: encoder, classes, head
 //! ```
 //!
@@ -15,12 +15,15 @@ use neural_spec::{HeadSpec, Method};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::base::{Base, Told};
 use super::{dims, peft};
 use crate::checkpoint::{CheckpointError, EncoderConfig, ModelType, Weights, read_json, safetensors, write_json};
 
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
 const ORIGIN: &str = "sure.json";
+/// The note in the header of the tensors that says which encoder they belong to, as in `sure.json`.
+const BASE_NOTE: &str = "sure.base";
 /// What peft puts in front of every name.
 const PREFIX: &str = "base_model.model.";
 
@@ -52,43 +55,6 @@ pub fn caveat(config: &EncoderConfig, method: &Method) -> Option<String> {
          encoder first (sure-neural merge)"
             .to_owned()
     })
-}
-
-/// An encoder, as far as an adapter has to know it again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Base {
-    /// BLAKE3 of its tensors.
-    pub digest: String,
-    /// As in its configuration.
-    pub model_type: String,
-    /// As in its configuration.
-    pub hidden_size: i64,
-    /// As in its configuration.
-    pub num_hidden_layers: usize,
-    /// As in its configuration.
-    pub intermediate_size: i64,
-}
-
-impl std::fmt::Display for Base {
-    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        let Self { digest, model_type, hidden_size, num_hidden_layers, intermediate_size } = self;
-        let short = &digest[..digest.len().min(12)];
-        write!(f, "{model_type} with {num_hidden_layers} layers of {hidden_size} and {intermediate_size} (digest {short}…)")
-    }
-}
-
-impl Base {
-    /// The encoder of this configuration, whose tensors have this digest.
-    pub fn new(config: &EncoderConfig, digest: String) -> Self {
-        let model_type = serde_json::to_value(config.model_type).ok();
-        Self {
-            digest,
-            model_type: model_type.and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default(),
-            hidden_size: config.hidden_size,
-            num_hidden_layers: config.num_hidden_layers,
-            intermediate_size: config.intermediate_size,
-        }
-    }
 }
 
 /// The `peft_type` of a method that peft does not know.
@@ -150,7 +116,8 @@ pub fn write(
     let prefix = if peft.is_some() { PREFIX } else { "" };
     write_json(&folder.join(CONFIG), &peft.unwrap_or_else(ours))?;
     let named = trained.iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor.shallow_clone())).collect();
-    safetensors::write(&folder.join(WEIGHTS), &named)?;
+    let base = serde_json::to_string(&origin.base).expect("a few words and numbers");
+    safetensors::write_with_note(&folder.join(WEIGHTS), &named, BASE_NOTE, &base)?;
     write_json(&folder.join(ORIGIN), origin)
 }
 
@@ -165,4 +132,20 @@ pub fn read_weights(folder: &Path) -> Result<Weights, CheckpointError> {
 pub fn read_origin(folder: &Path) -> Result<Option<Origin>, CheckpointError> {
     let path = folder.join(ORIGIN);
     if path.exists() { read_json(&path).map(Some) } else { Ok(None) }
+}
+
+/// What the folder says of the encoder that the adapter was trained on.
+///
+/// Errors: files that cannot be read.
+pub fn told(folder: &Path) -> Result<Told, CheckpointError> {
+    if let Some(origin) = read_origin(folder)? {
+        return Ok(Told::Recorded(origin.base));
+    }
+    let path = folder.join(WEIGHTS);
+    if let Some(note) = safetensors::note(&path, BASE_NOTE)? {
+        return serde_json::from_str(&note).map(Told::Recorded).map_err(|source| CheckpointError::Json { path, source });
+    }
+    let config: Value = read_json(&folder.join(CONFIG))?;
+    let named = config["base_model_name_or_path"].as_str().map(str::trim).filter(|name| !name.is_empty());
+    Ok(named.map_or(Told::Nothing, |name| Told::Named(name.to_owned())))
 }

@@ -3,6 +3,7 @@
 //! [`neural_spec::Method::added`] lists the tensors of a method; here they are made, and the encoder asks for the parts built around
 //! them: something beside a linear layer, a block inside a transformer layer, a prefix.
 
+pub mod base;
 mod bottleneck;
 mod conv;
 pub mod files;

@@ -1,11 +1,13 @@
 //! Reading and writing safetensors files, one tensor in memory at a time.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use safetensors::tensor::Metadata;
 use safetensors::{Dtype, View};
+use serde_json::Value;
 use tch::{Kind, Tensor};
 
 use super::{CheckpointError, Weights};
@@ -77,18 +79,52 @@ fn kind_of(dtype: Dtype) -> Option<Kind> {
     })
 }
 
+/// A note that [`write_with_note`] put into a file's header; none when it has no such note.
+///
+/// Errors: [`CheckpointError::Damaged`] for a truncated file or a false header.
+pub fn note(path: &Path, name: &str) -> Result<Option<String>, CheckpointError> {
+    let mut file = File::open(path).map_err(CheckpointError::io("read", path))?;
+    let (_, header) = read_header(&mut file, path)?;
+    Ok(header.metadata().as_ref().and_then(|notes| notes.get(name).cloned()))
+}
+
 /// Writes tensors as float32, sorted by name, so that equal tensors give equal bytes.
 pub fn write(path: &Path, weights: &Weights) -> Result<(), CheckpointError> {
-    let mut views = Vec::with_capacity(weights.len());
-    for (name, tensor) in weights {
-        views.push((name, FloatView::of(tensor).map_err(CheckpointError::torch(path))?));
+    let views = views(path, weights)?;
+    safetensors::serialize_to_file(views, Some(format_note()), path).map_err(not_written(path))
+}
+
+/// The same with a note in the header, which other programs step over. For files that fit in memory twice.
+pub fn write_with_note(path: &Path, weights: &Weights, name: &str, text: &str) -> Result<(), CheckpointError> {
+    let mut bytes = safetensors::serialize(views(path, weights)?, Some(format_note())).map_err(not_written(path))?;
+    // Two notes given to the crate would come out in the order of a hash map, another one each time.
+    let (head, rest) = bytes.split_at(LENGTH_BYTES as usize);
+    let length = u64::from_le_bytes(head.try_into().expect("split there")) as usize;
+    let mut header: Value = serde_json::from_slice(&rest[..length]).expect("the crate writes JSON");
+    header["__metadata__"][name] = text.into();
+    let mut header = header.to_string().into_bytes();
+    header.resize(header.len().next_multiple_of(LENGTH_BYTES as usize), b' ');
+    let front = (header.len() as u64).to_le_bytes().into_iter().chain(header).collect::<Vec<_>>();
+    bytes.splice(..LENGTH_BYTES as usize + length, front);
+    std::fs::write(path, bytes).map_err(CheckpointError::io("write", path))
+}
+
+fn views<'a>(path: &Path, weights: &'a Weights) -> Result<Vec<(&'a String, FloatView)>, CheckpointError> {
+    let view = |(name, tensor)| Ok((name, FloatView::of(tensor).map_err(CheckpointError::torch(path))?));
+    weights.iter().map(view).collect()
+}
+
+/// transformers refuses files whose header does not say which framework wrote them.
+fn format_note() -> HashMap<String, String> {
+    HashMap::from([("format".to_owned(), "pt".to_owned())])
+}
+
+fn not_written(path: &Path) -> impl FnOnce(safetensors::SafeTensorError) -> CheckpointError {
+    let path = path.to_owned();
+    move |error| match error {
+        safetensors::SafeTensorError::IoError(source) => CheckpointError::Io { action: "write", path, source },
+        other => CheckpointError::Damaged { path, reason: other.to_string() },
     }
-    // transformers refuses files whose header does not say which framework wrote them.
-    let format = [("format".to_owned(), "pt".to_owned())].into_iter().collect();
-    safetensors::serialize_to_file(views, Some(format), path).map_err(|error| match error {
-        safetensors::SafeTensorError::IoError(source) => CheckpointError::Io { action: "write", path: path.to_owned(), source },
-        other => CheckpointError::Damaged { path: path.to_owned(), reason: other.to_string() },
-    })
 }
 
 /// A tensor's bytes, copied out of libtorch.

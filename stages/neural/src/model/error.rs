@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use neural_spec::Misfit;
 use tch::TchError;
 
-use crate::adapters::files::Base;
+use crate::adapters::base::Base;
 use crate::checkpoint::CheckpointError;
 
 /// A model that cannot be built, run, saved or restored.

@@ -10,11 +10,20 @@ use super::{Model, ModelError, ParameterCounts};
 use crate::adapters::files;
 use crate::checkpoint::{CheckpointError, Weights};
 
+/// What came of a merge.
+#[derive(Debug, Clone)]
+pub struct Merged {
+    /// What the checkpoint holds.
+    pub counts: ParameterCounts,
+    /// Why it is not certain that the adapter belongs to the encoder.
+    pub doubt: Option<String>,
+}
+
 /// Merges `adapter` (a folder of its own, or what a training left) into `encoder` and writes the checkpoint folder `out`.
 ///
 /// Errors: [`ModelError::CannotMerge`] for a method that is more than a change of weights; [`ModelError::OtherBase`] for an adapter
 /// of another encoder; [`ModelError::Exists`] rather than writing over anything. `out` appears whole or not at all.
-pub fn merge(adapter: &Path, encoder: &Path, out: &Path) -> Result<ParameterCounts, ModelError> {
+pub fn merge(adapter: &Path, encoder: &Path, out: &Path) -> Result<Merged, ModelError> {
     if out.file_name().is_none() {
         return Err(ModelError::NoName);
     }
@@ -30,7 +39,7 @@ pub fn merge(adapter: &Path, encoder: &Path, out: &Path) -> Result<ParameterCoun
     };
     // Every value that the seed would draw is read.
     let mut model = Model::new(encoder, &method, &head, labels.len(), 0, Device::Cpu)?;
-    model.load_adapter(adapter)?;
+    let doubt = model.load_adapter(adapter)?.doubt(adapter, encoder)?;
     let merged = model.merged()?;
 
     let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -45,7 +54,7 @@ pub fn merge(adapter: &Path, encoder: &Path, out: &Path) -> Result<ParameterCoun
         // The reason why it was not written matters more than that a leftover stays.
         let _ = fs::remove_dir_all(&beside);
     }
-    written.map(|()| merged.num_parameters())
+    written.map(|()| Merged { counts: merged.num_parameters(), doubt })
 }
 
 /// The head of an adapter that another program wrote, and names for its classes as transformers has them.

@@ -1,0 +1,174 @@
+//! Which encoder an adapter was trained on, and what tells it.
+//!
+//! An adapter of this project records its encoder twice: in `sure.json` and in the header of its tensors, so that the two files that peft
+//! knows are enough. An adapter of another program names its encoder, if that: a folder that lies here is compared, any other name tells
+//! of a difference, but proves none.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::{CheckpointError, EncoderConfig, weights};
+use crate::model::ModelError;
+
+/// An encoder, as far as an adapter has to know it again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Base {
+    /// BLAKE3 of its tensors.
+    pub digest: String,
+    /// As in its configuration.
+    pub model_type: String,
+    /// As in its configuration.
+    pub hidden_size: i64,
+    /// As in its configuration.
+    pub num_hidden_layers: usize,
+    /// As in its configuration.
+    pub intermediate_size: i64,
+}
+
+/// What an adapter says of its encoder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Told {
+    /// Its digest and shape.
+    Recorded(Base),
+    /// What peft calls `base_model_name_or_path`: a name of the Hub, or a folder of some machine.
+    Named(String),
+    /// Nothing.
+    Nothing,
+}
+
+/// What is known after an adapter was put on an encoder that it fits in shape.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Certainty {
+    /// It was trained on these very weights.
+    Same,
+    /// The adapter names an encoder that is not at hand.
+    Named(String),
+    /// The adapter names none.
+    Unknown,
+}
+
+impl std::fmt::Display for Base {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        let Self { digest, model_type, hidden_size, num_hidden_layers, intermediate_size } = self;
+        let short = &digest[..digest.len().min(12)];
+        write!(f, "{model_type} with {num_hidden_layers} layers of {hidden_size} and {intermediate_size} (digest {short}…)")
+    }
+}
+
+impl Base {
+    /// The encoder of this configuration, whose tensors have this digest.
+    pub fn new(config: &EncoderConfig, digest: String) -> Self {
+        let model_type = serde_json::to_value(config.model_type).ok();
+        Self {
+            digest,
+            model_type: model_type.and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default(),
+            hidden_size: config.hidden_size,
+            num_hidden_layers: config.num_hidden_layers,
+            intermediate_size: config.intermediate_size,
+        }
+    }
+
+    /// The encoder in a checkpoint folder.
+    ///
+    /// Errors: one that cannot be read.
+    pub fn read(folder: &Path) -> Result<Self, ModelError> {
+        let config = EncoderConfig::read(folder)?;
+        let tensors = weights::read(folder, &config, tch::Device::Cpu)?;
+        Ok(Self::new(&config, weights::digest(&tensors)?))
+    }
+}
+
+impl Told {
+    /// The encoder that was meant, where that can be found out here. As in transformers, a folder goes before a name of the Hub.
+    pub(crate) fn base(&self) -> Option<Base> {
+        match self {
+            Self::Recorded(base) => Some(base.clone()),
+            Self::Named(name) if Path::new(name).is_dir() => Base::read(Path::new(name)).ok(),
+            Self::Named(_) | Self::Nothing => None,
+        }
+    }
+}
+
+impl Certainty {
+    /// Why it is not certain that an adapter belongs to the encoder in `folder`; none when it is, or when their names agree.
+    ///
+    /// Errors: a folder whose `config.json` cannot be read.
+    pub fn doubt(&self, adapter: &Path, folder: &Path) -> Result<Option<String>, CheckpointError> {
+        let (adapter, encoder) = (adapter.display(), folder.display());
+        let checked = "only names and shapes of tensors were compared";
+        let named = match self {
+            Self::Same => return Ok(None),
+            Self::Unknown => {
+                return Ok(Some(format!(
+                    "nothing in `{adapter}` says which encoder it was trained on: {checked} with `{encoder}`"
+                )));
+            }
+            Self::Named(named) => named,
+        };
+        let names = names(folder, &EncoderConfig::read(folder)?);
+        if names.iter().any(|name| agree(named, name)) {
+            return Ok(None);
+        }
+        let names = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" and ");
+        Ok(Some(format!(
+            "the adapter in `{adapter}` was trained on `{named}`, but the encoder in `{encoder}` goes by {names}: {checked}"
+        )))
+    }
+}
+
+/// The names that a checkpoint folder goes by: that of its repository in a cache of the Hub; elsewhere its own and the one in its
+/// `config.json`, which may be that of what it was made from.
+fn names(folder: &Path, config: &EncoderConfig) -> Vec<String> {
+    let whole = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    let parts: Vec<_> = whole.iter().map(|part| part.to_string_lossy().into_owned()).collect();
+    let repository = parts.iter().rev().find_map(|part| part.strip_prefix("models--"));
+    if let Some(repository) = repository {
+        return vec![repository.replace("--", "/")];
+    }
+    let inside = config.other.get("_name_or_path").and_then(|name| name.as_str()).filter(|name| !name.is_empty());
+    let mut names: Vec<String> = parts.last().cloned().into_iter().chain(inside.map(str::to_owned)).collect();
+    names.dedup();
+    names
+}
+
+/// Whether the name that an adapter gives is one that an encoder goes by. A copy of `facebook/wav2vec2-base` may lie in a folder
+/// `wav2vec2-base`; the last part of a path of some other machine (`checkpoint-500`) says nothing.
+fn agree(named: &str, name: &str) -> bool {
+    let last = |name: &str| name.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_lowercase();
+    let is_path = named.starts_with(['/', '.', '~']) || named.matches('/').count() > 1;
+    named == name || (!is_path && last(named) == last(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(named: &str, name: &str, expected: bool) {
+        assert_eq!(agree(named, name), expected, "{named} and {name}");
+    }
+
+    #[test]
+    fn names_of_the_hub_are_known_by_their_last_part_and_paths_as_a_whole() {
+        check("facebook/wav2vec2-base", "facebook/wav2vec2-base", true);
+        check("facebook/wav2vec2-base", "wav2vec2-base", true);
+        check("facebook/wav2vec2-base", "mirror/Wav2Vec2-Base", true);
+        check("facebook/wav2vec2-base", "facebook/wav2vec2-base-960h", false);
+        check("facebook/wav2vec2-base", "wav2vec2", false);
+        check("/home/a/checkpoint-500", "checkpoint-500", false);
+        check("/home/a/checkpoint-500", "/home/a/checkpoint-500", true);
+    }
+
+    #[test]
+    fn a_folder_goes_by_its_repository_and_by_what_its_configuration_says() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (cached, plain) = (scratch.path().join("models--facebook--hubert-base/snapshots/0123"), scratch.path().join("mine"));
+        std::fs::create_dir_all(&cached).unwrap();
+        let mut config = EncoderConfig::default();
+        assert_eq!(names(&plain, &config), ["mine"]);
+        config.other.insert("_name_or_path".to_owned(), "some/parent".into());
+        assert_eq!(names(&plain, &config), ["mine", "some/parent"]);
+        assert_eq!(names(&cached, &config), ["facebook/hubert-base"]);
+    }
+}
