@@ -97,22 +97,22 @@ impl Certainty {
     pub fn doubt(&self, adapter: &Path, folder: &Path) -> Result<Option<String>, CheckpointError> {
         let (adapter, encoder) = (adapter.display(), folder.display());
         let checked = "only names and shapes of tensors were compared";
-        let named = match self {
+        let wanted = match self {
             Self::Same => return Ok(None),
             Self::Unknown => {
                 return Ok(Some(format!(
                     "nothing in `{adapter}` says which encoder it was trained on: {checked} with `{encoder}`"
                 )));
             }
-            Self::Named(named) => named,
+            Self::Named(name) => name,
         };
-        let names = names(folder, &EncoderConfig::read(folder)?);
-        if names.iter().any(|name| agree(named, name)) {
+        let known = names(folder, &EncoderConfig::read(folder)?);
+        if known.iter().any(|name| agree(wanted, name)) {
             return Ok(None);
         }
-        let names = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" and ");
+        let known = known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" and ");
         Ok(Some(format!(
-            "the adapter in `{adapter}` was trained on `{named}`, but the encoder in `{encoder}` goes by {names}: {checked}"
+            "the adapter in `{adapter}` was trained on `{wanted}`, but the encoder in `{encoder}` goes by {known}: {checked}"
         )))
     }
 }
@@ -134,10 +134,10 @@ fn names(folder: &Path, config: &EncoderConfig) -> Vec<String> {
 
 /// Whether the name that an adapter gives is one that an encoder goes by. A copy of `facebook/wav2vec2-base` may lie in a folder
 /// `wav2vec2-base`; the last part of a path of some other machine (`checkpoint-500`) says nothing.
-fn agree(named: &str, name: &str) -> bool {
+fn agree(wanted: &str, name: &str) -> bool {
     let last = |name: &str| name.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_lowercase();
-    let is_path = named.starts_with(['/', '.', '~']) || named.matches('/').count() > 1;
-    named == name || (!is_path && last(named) == last(name))
+    let is_path = wanted.starts_with(['/', '.', '~']) || wanted.matches('/').count() > 1;
+    wanted == name || (!is_path && last(wanted) == last(name))
 }
 
 #[cfg(test)]
@@ -145,8 +145,8 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(named: &str, name: &str, expected: bool) {
-        assert_eq!(agree(named, name), expected, "{named} and {name}");
+    fn check(wanted: &str, name: &str, expected: bool) {
+        assert_eq!(agree(wanted, name), expected, "{wanted} and {name}");
     }
 
     #[test]
