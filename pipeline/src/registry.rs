@@ -1,11 +1,12 @@
 //! The stage kinds a program knows, and how the parameters of a workflow file become a stage.
 
+mod params;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::mistake::suggest;
 use crate::source::SourceNeed;
 use crate::stage::{Claims, Job, Slot, Stage, StageError};
 use crate::worker::Worker;
@@ -111,7 +112,7 @@ impl Kind {
     /// # Errors
     /// Every unknown, missing and ill-typed parameter at once.
     pub fn place(&self, params: Map<String, Value>) -> Result<Arc<dyn Placed>, Vec<ParamMistake>> {
-        let mistakes = against_schema(self.name, &self.schema, &params);
+        let mistakes = params::mistakes(self.name, &self.schema, &params);
         if mistakes.is_empty() { (self.parse)(Value::Object(params)) } else { Err(mistakes) }
     }
 }
@@ -176,86 +177,5 @@ fn tight(params: Value) -> Value {
     match params {
         Value::Object(fields) => Value::Object(fields.into_iter().collect()),
         other => other,
-    }
-}
-
-/// Unknown names, missing names, values of the wrong type and unknown choices, as far as the schema tells at its top level.
-fn against_schema(kind: &str, schema: &Value, params: &Map<String, Value>) -> Vec<ParamMistake> {
-    let empty = Map::new();
-    let known = schema.get("properties").and_then(Value::as_object).unwrap_or(&empty);
-    let required = schema.get("required").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    let mut mistakes = Vec::new();
-    for (name, value) in params {
-        let Some(property) = known.get(name) else {
-            let message = format!("`{kind}` has no parameter `{name}`");
-            let hint = Some(suggest(name, known.keys().map(String::as_str)));
-            mistakes.push(ParamMistake { param: Some(name.clone()), message, hint });
-            continue;
-        };
-        if let Some((message, hint)) = against_property(name, followed(schema, property), value) {
-            mistakes.push(ParamMistake { param: Some(name.clone()), message, hint });
-        }
-    }
-    for name in required.iter().filter_map(Value::as_str).filter(|name| !params.contains_key(*name)) {
-        let about = known.get(name).and_then(|property| property.get("description")).and_then(Value::as_str);
-        let message = format!("`{kind}` needs the parameter `{name}`");
-        mistakes.push(ParamMistake { param: None, message, hint: about.map(|text| format!("{name}: {text}")) });
-    }
-    mistakes
-}
-
-/// The definition that a property refers to, or the property itself.
-fn followed<'a>(schema: &'a Value, property: &'a Value) -> &'a Value {
-    let target = property.get("$ref").and_then(Value::as_str).and_then(|path| schema.pointer(path.strip_prefix('#')?));
-    target.unwrap_or(property)
-}
-
-/// What is wrong with one value, and what to do.
-fn against_property(name: &str, property: &Value, value: &Value) -> Option<(String, Option<String>)> {
-    let types: Vec<&str> = match property.get("type") {
-        Some(Value::String(one)) => vec![one],
-        Some(Value::Array(several)) => several.iter().filter_map(Value::as_str).collect(),
-        _ => vec![],
-    };
-    if !types.is_empty() && !types.iter().any(|wanted| is_of(wanted, value)) {
-        return Some((format!("`{name}` should be {}, not {value}", types.join(" or ")), None));
-    }
-    let least = property.get("minimum").and_then(Value::as_f64);
-    if let (Some(least), Some(number)) = (least, value.as_f64())
-        && number < least
-    {
-        return Some((format!("`{name}` should be at least {least}, not {value}"), None));
-    }
-    let text = value.as_str()?;
-    let choices = choices(property)?;
-    let hint = || Some(suggest(text, choices.iter().copied()));
-    (!choices.contains(&text)).then(|| (format!("`{name}` cannot be `{text}`"), hint()))
-}
-
-/// The texts that a property may be, when it is one of a few.
-fn choices(property: &Value) -> Option<Vec<&str>> {
-    if let Some(list) = property.get("enum").and_then(Value::as_array) {
-        return list.iter().map(Value::as_str).collect();
-    }
-    let mut found = vec![];
-    for choice in property.get("oneOf")?.as_array()? {
-        match choice.get("enum").and_then(Value::as_array) {
-            Some(list) => found.extend(list.iter().filter_map(Value::as_str)),
-            None => found.push(choice.get("const")?.as_str()?),
-        }
-    }
-    Some(found)
-}
-
-fn is_of(wanted: &str, value: &Value) -> bool {
-    match wanted {
-        "string" => value.is_string(),
-        "integer" => value.is_i64() || value.is_u64(),
-        "number" => value.is_number(),
-        "boolean" => value.is_boolean(),
-        "array" => value.is_array(),
-        "object" => value.is_object(),
-        "null" => value.is_null(),
-        _ => true,
     }
 }

@@ -100,7 +100,7 @@ inputs.texts = ["b", "text/text.txt"]
           did you mean `list`?
       toy.toml:22: unknown input of `toy.count` `bookks`
           did you mean `books`?
-      toy.toml:23: `min_length` should be integer, not "many"
+      toy.toml:23: `min_length` should be a whole number, not "many"
       toy.toml:26: unknown setting or matrix line `sed`
           did you mean `seed`?
       toy.toml:27: unknown stage `tex`
@@ -226,12 +226,12 @@ fn wrong_values_name_what_was_expected() {
                 how = \"fial\"\ninputs.texts = \"a\"\n[stages.c]\nrun = \"toy.count\"\nmin_length = \"x\"\nmore = 1\n";
     assert_snapshot!(mistakes(text), @r#"
     5 mistakes in `toy.toml`
-      toy.toml:5: `partitions` should be at least 0, not -1
+      toy.toml:5: `partitions` should be a whole number of at least 0, not -1
       toy.toml:8: `how` cannot be `fial`
           did you mean `fail`?
       toy.toml:10: `stages.c` lacks `inputs.books`
           books: a part of a list of books
-      toy.toml:12: `min_length` should be integer, not "x"
+      toy.toml:12: `min_length` should be a whole number, not "x"
       toy.toml:13: `toy.count` has no parameter `more`
           there is `min_length`
     "#);

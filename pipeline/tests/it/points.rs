@@ -225,7 +225,7 @@ fn stages_that_no_target_reaches_are_checked() {
       toy.toml:29: no value for seed = `2`
           add `2 = ...` here, or `default = ...`
       toy.toml:32: `inputs.texts` of `typed` takes one artifact or more, not none
-      toy.toml:33: `keep` should be integer or null, not "lora"
+      toy.toml:33: `keep` should be a whole number, not "lora"
       toy.toml:36: `each = "random"`: that stage is not partitioned
           its kind should take a parameter `partitions`
       toy.toml:41: `each = "parts"`: that stage varies over `seed`, which is gathered here

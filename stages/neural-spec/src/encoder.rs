@@ -21,12 +21,16 @@ pub struct RandomEncoder {
 #[serde(deny_unknown_fields)]
 pub struct EncoderShape {
     /// Width of the transformer, H.
+    #[schemars(range(min = 1))]
     pub hidden_size: u32,
     /// Transformer layers.
+    #[schemars(range(min = 1))]
     pub num_hidden_layers: u32,
     /// Attention heads; divides `hidden_size`.
+    #[schemars(range(min = 1))]
     pub num_attention_heads: u32,
     /// Inner width of the feed-forward blocks.
+    #[schemars(range(min = 1))]
     pub intermediate_size: u32,
     /// Output channels of each convolution over the waveform.
     pub conv_dim: Vec<u32>,
@@ -41,8 +45,10 @@ pub struct EncoderShape {
     /// Whether layers normalise their input (true: pre-norm, the large style) or their output (false: post-norm, the base style).
     pub do_stable_layer_norm: bool,
     /// Taps of the positional convolution, in frames.
+    #[schemars(range(min = 1))]
     pub num_conv_pos_embeddings: u32,
     /// Groups of the positional convolution; divides `hidden_size`.
+    #[schemars(range(min = 1))]
     pub num_conv_pos_embedding_groups: u32,
     /// Dropout after the embedding, attention and feed-forward outputs.
     pub hidden_dropout: f64,
@@ -58,6 +64,7 @@ pub struct EncoderShape {
     pub mask_time_prob: f64,
     /// Frames of one time mask. Default 10, as in the benchmark's backbone.
     #[serde(default = "mask_length")]
+    #[schemars(range(min = 1))]
     pub mask_time_length: u32,
     /// Fewest time masks of an utterance. Default 2, as in the benchmark's backbone.
     #[serde(default = "mask_time_min_masks")]
@@ -67,6 +74,7 @@ pub struct EncoderShape {
     pub mask_feature_prob: f64,
     /// Features of one feature mask. Default 10, as in the benchmark's backbone.
     #[serde(default = "mask_length")]
+    #[schemars(range(min = 1))]
     pub mask_feature_length: u32,
 }
 

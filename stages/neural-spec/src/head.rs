@@ -13,6 +13,7 @@ pub enum HeadSpec {
     Classification {
         /// Width of the projector. Default 256, as in the benchmark's reference code.
         #[serde(default = "projector_size")]
+        #[schemars(range(min = 1))]
         projector_size: u32,
         /// Whether its input is a learned mix of all layers instead of the last one. Default false, as in the benchmark's reference code.
         #[serde(default)]
@@ -24,6 +25,7 @@ pub enum HeadSpec {
         sizes: Vec<u32>,
         /// Width of the projector. Default 256, as in the benchmark's reference code.
         #[serde(default = "projector_size")]
+        #[schemars(range(min = 1))]
         projector_size: u32,
         /// Whether its input is a learned mix of all layers instead of the last one. Default false, as in the benchmark's reference code.
         #[serde(default)]
@@ -51,6 +53,7 @@ pub enum HeadSpec {
         tdnn_dilation: Vec<u32>,
         /// Numbers of the vector. Default 512, as there.
         #[serde(default = "xvector_size")]
+        #[schemars(range(min = 1))]
         output_size: u32,
         /// How far cosines are spread before the softmax of the loss. Default 30, as in transformers.
         #[serde(default = "scale")]

@@ -21,9 +21,11 @@ pub struct Train {
     pub learning_rate: f64,
     /// Passes over the training data; either this or `max_steps`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub epochs: Option<u32>,
     /// Updates; either this or `epochs`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub max_steps: Option<u32>,
     /// How the learning rate falls after the warm-up. Default `linear`, as in the benchmark's classification tasks.
     #[serde(default = "linear")]
@@ -38,8 +40,10 @@ pub struct Train {
     pub batch_secs: f64,
     /// Most utterances in a micro batch; no limit when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub batch_size: Option<u32>,
     /// Micro batches per step.
+    #[schemars(range(min = 1))]
     pub accumulation: u32,
     /// Largest norm of the gradient; a larger one is scaled down to it. Default 1, as in the benchmark.
     #[serde(default = "one")]
@@ -58,18 +62,22 @@ pub struct Train {
     pub epsilon: f64,
     /// Steps from one evaluation on the dev set to the next; once per epoch when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub eval_every: Option<u32>,
     /// Evaluations in a row without a better metric after which training ends; never early when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub patience: Option<u32>,
     /// Steps from one saved point to the next, as published: the best is chosen among saved points only, and an evaluation
     /// counts as better when it beats the best saved one, so that patience begins with the first save. A multiple of
     /// `eval_every`. When absent, every evaluation may be the best.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub save_every: Option<u32>,
     /// How many points of the training to leave under `checkpoints/`: the best, the last, and the newest between. The best
     /// alone, and not there, when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub keep_checkpoints: Option<u32>,
     /// What is compared on the dev set.
     pub metric: Metric,

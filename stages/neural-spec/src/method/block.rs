@@ -13,6 +13,7 @@ use crate::{Mistakes, require, require_positive, require_probability};
 #[serde(default, deny_unknown_fields)]
 pub struct Bottleneck {
     /// Inner width. Default half of the encoder's hidden size.
+    #[schemars(range(min = 1))]
     pub bottleneck_dim: Option<u32>,
     /// What is between the two layers. Default `relu`.
     pub activation: AdapterActivation,
@@ -76,10 +77,12 @@ impl Bottleneck {
 #[serde(default, deny_unknown_fields)]
 pub struct ConvAdapter {
     /// Inner width; divides the encoder's hidden size. Default half of it.
+    #[schemars(range(min = 1))]
     pub bottleneck_dim: Option<u32>,
     /// Taps of the three convolutions, each odd. Default `[3, 5, 3]`.
     pub kernel_sizes: [u32; 3],
     /// How much narrower the gate (squeeze and excitation) is than the hidden size. Default 16.
+    #[schemars(range(min = 1))]
     pub reduction: u32,
     /// Whether frames that are padding are left out, so that the result does not depend on the batch. Default false, as
     /// published: there the convolutions and the gate see padding.
@@ -126,8 +129,10 @@ impl ConvAdapter {
 #[serde(default, deny_unknown_fields)]
 pub struct Prefix {
     /// Keys, and values, of each layer. Default 30.
+    #[schemars(range(min = 1))]
     pub prefix_len: u32,
     /// Inner width of two linear layers with tanh between that make them from a smaller table. Default none: they are the table.
+    #[schemars(range(min = 1))]
     pub projection: Option<u32>,
     /// Dropout of keys and values in training. Default 0.1.
     pub dropout: f64,

@@ -70,6 +70,7 @@ impl LinearLayer {
 #[serde(default, deny_unknown_fields)]
 pub struct Lora {
     /// Rank of the update. Default 8.
+    #[schemars(range(min = 1))]
     pub rank: u32,
     /// Numerator of its scale: `s = alpha / rank`. Default 1.
     pub alpha: f64,
