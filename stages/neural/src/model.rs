@@ -87,6 +87,13 @@ fn trains(method: &Method, name: &str, config: &EncoderConfig) -> Result<bool, M
     Ok(used && method.trains(name, config.num_hidden_layers as u32)?)
 }
 
+/// An adapter that does not fit an encoder.
+fn other_shape(adapter: &Path, config: &EncoderConfig, mistakes: Vec<String>) -> ModelError {
+    let EncoderConfig { model_type, hidden_size, num_hidden_layers, .. } = config;
+    let encoder = format!("an encoder ({}) with {num_hidden_layers} layers of {hidden_size}", model_type.class());
+    ModelError::OtherShape { folder: adapter.to_owned(), encoder, mistakes }
+}
+
 impl Model {
     /// An encoder from a checkpoint folder, with fresh adapters and a fresh head, both seeded.
     pub fn new(
@@ -347,11 +354,7 @@ impl Model {
             return Err(ModelError::OtherFamily { folder: folder.to_owned(), expected, found });
         }
         assign(&self.trainable().into_iter().collect(), &values).map_err(|error| match error {
-            ModelError::Values { mistakes } => {
-                let EncoderConfig { hidden_size, num_hidden_layers, .. } = self.config;
-                let encoder = format!("an encoder ({}) with {num_hidden_layers} layers of {hidden_size}", family.class());
-                ModelError::OtherShape { folder: folder.to_owned(), encoder, mistakes }
-            }
+            ModelError::Values { mistakes } => other_shape(folder, &self.config, mistakes),
             other => other,
         })?;
         Ok(certainty)

@@ -288,21 +288,24 @@ fn what_does_not_fit_the_encoder_is_named() {
     for (text, expected) in [
         (
             json!({"name": "lora", "rank": 33}),
-            "rank 33 does not fit `encoder.layers.0.attention.q_proj`: it must be between 1 and 32",
+            "`rank` is 33, but `encoder.layers.0.attention.q_proj` of this encoder allows 1 to 32",
         ),
-        (json!({"name": "lora", "rank_pattern": {"q_proj": 40}}), "rank 40"),
+        (json!({"name": "lora", "rank_pattern": {"q_proj": 40}}), "`rank_pattern.q_proj` is 40"),
         (json!({"name": "lora", "rank_pattern": {"q_porj": 4}}), "pattern `q_porj` matches none"),
         (json!({"name": "lora", "alpha_pattern": {"q_proj": 4, "attention.q_proj": 2}}), "both match"),
-        (json!({"name": "lora", "layers": [0, 3]}), "layer 3 is out of bounds: the encoder has 3"),
-        (json!({"name": "ia3", "layers": {"from": 1, "to": 7}}), "layer 7 is out of bounds"),
-        (json!({"name": "prefix", "layers": {"last": 4}}), "the last 4 layers are out of bounds: the encoder has 3"),
-        (json!({"name": "finetune", "layers": [5]}), "layer 5 is out of bounds"),
-        (json!({"name": "bitfit", "layers": [5]}), "layer 5 is out of bounds"),
-        (json!({"name": "convadapter", "bottleneck_dim": 5}), "bottleneck_dim 5 does not divide the encoder's hidden size 32"),
-        (json!({"name": "convadapter", "reduction": 64}), "reduction 64 leaves nothing"),
+        (json!({"name": "lora", "layers": [0, 3]}), "`layers` names layer 3, but the encoder has 3 layers"),
+        (json!({"name": "ia3", "layers": {"from": 1, "to": 7}}), "`layers` names layer 7"),
+        (json!({"name": "prefix", "layers": {"last": 4}}), "`layers` asks for the last 4, but the encoder has 3 layers"),
+        (json!({"name": "finetune", "layers": [5]}), "`layers` names layer 5"),
+        (json!({"name": "bitfit", "layers": [5]}), "`layers` names layer 5"),
+        (
+            json!({"name": "convadapter", "bottleneck_dim": 5}),
+            "`bottleneck_dim` is 5, which does not divide the encoder's hidden size 32",
+        ),
+        (json!({"name": "convadapter", "reduction": 64}), "`reduction` is 64, which leaves nothing"),
     ] {
-        let error = try_model(folder.path(), &method(text)).unwrap_err().to_string();
-        assert!(error.contains(expected), "{error}");
+        let error = try_model(folder.path(), &method(text)).unwrap_err();
+        assert!(error.to_string().contains(expected) && error.hint().is_some(), "{error}: {:?}", error.hint());
     }
 }
 

@@ -102,10 +102,10 @@ mod tests {
     #[test]
     fn layers_that_are_not_there_are_named() {
         let error = |layers: Layers| layers.of(12).unwrap_err().to_string();
-        let expected = "layer 12 is out of bounds: the encoder has 12, counted from 0";
+        let expected = "`layers` names layer 12, but the encoder has 12 layers, counted from 0";
         assert_eq!(error(Layers::Listed(vec![3, 12])), expected);
-        assert_eq!(error(Layers::Range { from: 3, to: u32::MAX }), expected.replace("12 is", "4294967295 is"));
-        assert_eq!(error(Layers::Last { last: 13 }), "the last 13 layers are out of bounds: the encoder has 12");
+        assert_eq!(error(Layers::Range { from: 3, to: u32::MAX }), expected.replace("layer 12", "layer 4294967295"));
+        assert_eq!(error(Layers::Last { last: 13 }), "`layers` asks for the last 13, but the encoder has 12 layers");
     }
 
     #[test]

@@ -55,7 +55,7 @@ pub enum Start {
 #[non_exhaustive]
 pub enum Misfit {
     /// The encoder ends below.
-    #[error("layer {layer} is out of bounds: the encoder has {num_layers}, counted from 0")]
+    #[error("`layers` names layer {layer}, but the encoder has {num_layers} layers, counted from 0")]
     Layer {
         /// What was asked for.
         layer: u32,
@@ -63,7 +63,7 @@ pub enum Misfit {
         num_layers: u32,
     },
     /// The encoder has fewer.
-    #[error("the last {last} layers are out of bounds: the encoder has {num_layers}")]
+    #[error("`layers` asks for the last {last}, but the encoder has {num_layers} layers")]
     TooManyLayers {
         /// What was asked for.
         last: u32,
@@ -71,8 +71,10 @@ pub enum Misfit {
         num_layers: u32,
     },
     /// An update of this rank would be larger than the layer.
-    #[error("rank {rank} does not fit `{module}`: it must be between 1 and {limit}")]
+    #[error("`{setting}` is {rank}, but `{module}` of this encoder allows 1 to {limit}, the smaller side of its weight")]
     Rank {
+        /// What set it: `rank`, or a pattern of `rank_pattern`.
+        setting: String,
         /// The layer.
         module: String,
         /// What was asked for.
@@ -81,7 +83,9 @@ pub enum Misfit {
         limit: u32,
     },
     /// The groups of a convolution do not come out even.
-    #[error("bottleneck_dim {dim} does not divide the encoder's hidden size {hidden_size}, as the grouped convolutions need")]
+    #[error(
+        "`bottleneck_dim` is {dim}, which does not divide the encoder's hidden size {hidden_size}, as the grouped convolutions need"
+    )]
     Groups {
         /// What was asked for.
         dim: u32,
@@ -89,7 +93,7 @@ pub enum Misfit {
         hidden_size: u32,
     },
     /// The gate would have no width.
-    #[error("reduction {reduction} leaves nothing of the encoder's hidden size {hidden_size}")]
+    #[error("`reduction` is {reduction}, which leaves nothing of the encoder's hidden size {hidden_size}")]
     Reduction {
         /// What was asked for.
         reduction: u32,
@@ -114,6 +118,26 @@ pub enum Misfit {
         /// Another.
         second: String,
     },
+}
+
+impl Misfit {
+    /// What the user can do about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Layer { .. } | Self::TooManyLayers { .. } => {
+                "name layers that the encoder has in `method.layers`, or leave it out for all of them"
+            }
+            Self::Rank { .. } => {
+                "lower it to what the layer allows; `method.rank_pattern` sets another rank for some layers alone"
+            }
+            Self::Groups { .. } => "set `method.bottleneck_dim` to a divisor of the hidden size, or leave it out for half of it",
+            Self::Reduction { .. } => "set `method.reduction` to the hidden size or less, or leave it out for 16",
+            Self::NoMatch { .. } => {
+                "a pattern is the end of the name of a layer that `method.targets` and `method.layers` choose"
+            }
+            Self::TwoMatches { .. } => "leave one of the two patterns out, or make them so long that each layer has one",
+        }
+    }
 }
 
 impl Method {
@@ -190,7 +214,7 @@ fn modules(targets: &[LinearLayer], layers: Option<&Layers>, dims: Dims) -> Resu
 impl Lora {
     /// The rank of the update beside a layer.
     fn rank_of(&self, module: &str) -> Result<u32, Misfit> {
-        Ok(only_match(&self.rank_pattern, module)?.unwrap_or(self.rank))
+        Ok(only_match(&self.rank_pattern, module)?.map_or(self.rank, |(_, rank)| rank))
     }
 
     /// The factor of the update beside a layer.
@@ -198,7 +222,7 @@ impl Lora {
     /// Errors: [`Misfit::TwoMatches`].
     pub fn scale_of(&self, module: &str) -> Result<f64, Misfit> {
         let rank = f64::from(self.rank_of(module)?);
-        let alpha = only_match(&self.alpha_pattern, module)?.unwrap_or(self.alpha);
+        let alpha = only_match(&self.alpha_pattern, module)?.map_or(self.alpha, |(_, alpha)| alpha);
         Ok(if self.rslora { alpha / rank.sqrt() } else { alpha / rank })
     }
 
@@ -214,7 +238,9 @@ impl Lora {
         for Module { name, size_out, size_in } in modules {
             let (rank, limit) = (self.rank_of(&name)?, size_in.min(size_out));
             if rank < 1 || rank > limit {
-                return Err(Misfit::Rank { module: name, rank, limit });
+                let pattern = only_match(&self.rank_pattern, &name)?;
+                let setting = pattern.map_or_else(|| "rank".to_owned(), |(end, _)| format!("rank_pattern.{end}"));
+                return Err(Misfit::Rank { setting, module: name, rank, limit });
             }
             self.scale_of(&name)?;
             // Kaiming uniform with a slope of sqrt(5), which comes to this bound.
@@ -234,13 +260,13 @@ fn ends_with(module: &str, end: &str) -> bool {
     module.strip_suffix(end).is_some_and(|front| front.is_empty() || front.ends_with('.'))
 }
 
-/// The value of the one pattern that matches; peft would take the first of several, which nobody should have to know.
-fn only_match<T: Copy>(patterns: &BTreeMap<String, T>, module: &str) -> Result<Option<T>, Misfit> {
+/// The one pattern that matches, and its value; peft would take the first of several, which nobody should have to know.
+fn only_match<'a, T: Copy>(patterns: &'a BTreeMap<String, T>, module: &str) -> Result<Option<(&'a str, T)>, Misfit> {
     let mut matching = patterns.iter().filter(|(end, _)| ends_with(module, end));
     let Some((first, &value)) = matching.next() else { return Ok(None) };
     match matching.next() {
         Some((second, _)) => Err(Misfit::TwoMatches { module: module.to_owned(), first: first.clone(), second: second.clone() }),
-        None => Ok(Some(value)),
+        None => Ok(Some((first, value))),
     }
 }
 

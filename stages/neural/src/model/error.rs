@@ -111,6 +111,7 @@ impl ModelError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Checkpoint(error) => error.hint(),
+            Self::Method(misfit) => Some(misfit.hint()),
             Self::OtherBase { .. } | Self::OtherFamily { .. } | Self::OtherShape { .. } => {
                 Some("give the encoder that the adapter was trained on")
             }

@@ -6,9 +6,9 @@ use std::path::Path;
 use neural_spec::HeadSpec;
 use tch::Device;
 
-use super::{Model, ModelError, ParameterCounts};
+use super::{Model, ModelError, ParameterCounts, other_shape};
 use crate::adapters::files;
-use crate::checkpoint::{CheckpointError, Weights};
+use crate::checkpoint::{CheckpointError, EncoderConfig, Weights};
 
 /// What came of a merge.
 #[derive(Debug, Clone)]
@@ -38,7 +38,13 @@ pub fn merge(adapter: &Path, encoder: &Path, out: &Path) -> Result<Merged, Model
         None => head_of(&files::read_weights(adapter)?).ok_or_else(|| ModelError::NoHead { folder: adapter.to_owned() })?,
     };
     // Every value that the seed would draw is read.
-    let mut model = Model::new(encoder, &method, &head, labels.len(), 0, Device::Cpu)?;
+    let model = Model::new(encoder, &method, &head, labels.len(), 0, Device::Cpu);
+    let mut model = match model {
+        Err(ModelError::Method(misfit)) => {
+            return Err(other_shape(adapter, &EncoderConfig::read(encoder)?, vec![misfit.to_string()]));
+        }
+        other => other?,
+    };
     let doubt = model.load_adapter(adapter)?.doubt(adapter, encoder)?;
     let merged = model.merged()?;
 
