@@ -66,6 +66,22 @@ fn broken_recordings_become_rejects_and_too_many_fail_the_node() {
 }
 
 #[test]
+fn a_checkpoint_of_something_else_or_cut_short_is_refused_before_anything_is_made() {
+    let project = Project::of("speech_commands");
+    let settings = "[corpora]\nspeech_commands = \"corpus\"\n[checkpoints]\nbackbone = \"encoder\"\n";
+    project.write("sure.toml", settings);
+    fs::create_dir(project.path("encoder")).unwrap();
+    project.write("encoder/config.json", r#"{"model_type":"bert"}"#);
+    project.write("encoder/model.safetensors", "\u{2}\0\0\0\0\0\0\0{}");
+    let command = ["plan", "keyword_spotting", "--set", "backbone=published"];
+    fails_at(&project, &command, &["describes a `bert`, expected `wav2vec2`", "hint: point `checkpoints`"]);
+    project.write("encoder/config.json", r#"{"model_type":"wav2vec2","hidden_size":16,"num_hidden_layers":1}"#);
+    project.write("encoder/model.safetensors", "\u{2}\0\0\0\0\0\0\0{");
+    let command = ["run", "keyword_spotting", "--set", "backbone=published"];
+    fails_at(&project, &command, &["model.safetensors` is damaged", "hint: fetch or copy the file again", "table: not run"]);
+}
+
+#[test]
 fn a_missing_worker_fails_the_neural_nodes_only_and_says_how_to_get_it() {
     let project = Project::new();
     project.write("sure.toml", "worker = \"./no-such-worker\"\n[corpora]\nspeech_commands = \"corpus\"\n");
@@ -141,9 +157,13 @@ fn a_damaged_checkpoint_is_named_with_what_took_it_in() {
     let project = Project::new();
     fs::create_dir(project.path("backbone")).unwrap();
     project.write("backbone/config.json", "{}");
-    project.write("backbone/model.safetensors", "cut");
+    project.write("backbone/model.safetensors", "\u{2}\0\0\0\0\0\0\0{}"); // whole, but empty: only training finds that out
     project.write("sure.toml", "[corpora]\nspeech_commands = \"corpus\"\n[checkpoints]\nbackbone = \"backbone\"\n");
     let command = ["run", "./tiny.toml:train[method=lora]", "--set", "backbone=published"];
-    fails_at(&project, &command, &["3 bytes are too few", "hint: fetch or copy the file again", "made by `published`"]);
+    fails_at(
+        &project,
+        &command,
+        &["no tensor of an encoder is among them", "hint: take config.json and weights from one", "made by `published`"],
+    );
     assert!(!project.planned("reuse").iter().any(|node| node.starts_with("train")));
 }

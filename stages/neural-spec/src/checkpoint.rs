@@ -1,5 +1,7 @@
 //! Encoders that lie on this machine, in the folder layout of Hugging Face.
 
+mod look;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Read, Write};
@@ -53,6 +55,81 @@ pub enum CheckpointError {
         /// The file.
         file: String,
     },
+    /// A file cannot be read.
+    #[error("cannot read `{path}`")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The configuration is no JSON.
+    #[error("`{path}` is not JSON, or not that of an encoder")]
+    Config {
+        /// The configuration.
+        path: PathBuf,
+        /// Where it departs.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The configuration is that of something else.
+    #[error("`{path}` describes a `{family}`, expected `wav2vec2`, `hubert` or `wavlm`")]
+    Family {
+        /// The configuration.
+        path: PathBuf,
+        /// Its `model_type`.
+        family: String,
+    },
+    /// A file of weights ends early or late, or its header is damaged.
+    #[error("`{path}` is damaged: {reason}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A pickle in the format before PyTorch 1.6.
+    #[error("`{path}` is no zip archive, as PyTorch writes them since version 1.6")]
+    OldPickle {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The weights are not those that the configuration describes.
+    #[error("the weights in `{folder}` are not those of its config.json ({expected}): {found}")]
+    OtherWeights {
+        /// The folder.
+        folder: PathBuf,
+        /// What the configuration describes.
+        expected: String,
+        /// What tells of a difference.
+        found: String,
+    },
+}
+
+impl CheckpointError {
+    /// For `map_err`.
+    fn read(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Read { path, source }
+    }
+
+    /// What the user can do about it.
+    fn hint(&self) -> &'static str {
+        match self {
+            Self::Damaged { .. } => "fetch or copy the file again, whole",
+            Self::Family { .. } | Self::Config { .. } => {
+                "point `checkpoints` of the machine's settings at a wav2vec 2.0, HuBERT or WavLM encoder as transformers saves it"
+            }
+            Self::OldPickle { .. } => {
+                "load it where you trust it and save it with `save_pretrained`, which writes model.safetensors"
+            }
+            Self::OtherWeights { .. } => {
+                "take config.json and weights from one and the same wav2vec 2.0, HuBERT or WavLM checkpoint"
+            }
+            _ => "point `checkpoints` of the machine's settings at a folder as Hugging Face publishes it, downloaded whole",
+        }
+    }
 }
 
 const CONFIG: &str = "config.json";
@@ -95,7 +172,8 @@ fn wants(path: &str) -> bool {
     part || [CONFIG, SINGLE, INDEX, PICKLE].contains(&path) || BESIDE.contains(&path)
 }
 
-/// Copies `config.json`, the weights, and how audio is prepared and outputs are read (where that is there) into the artifact.
+/// Looks at a checkpoint and copies `config.json`, the weights, and how audio is prepared and outputs are read (where that is there) into
+/// the artifact.
 ///
 /// Of several layouts of weights the first is taken: one safetensors file, a list of them, a pickle.
 ///
@@ -106,6 +184,7 @@ pub fn run(params: &EncoderCheckpoint, job: &Job) -> Result<(), StageError> {
     let mut files = vec![tree.find(CONFIG).ok_or_else(|| broken(CheckpointError::NoConfig { folder: tree.root.clone() }))?];
     files.extend(BESIDE.iter().filter_map(|file| tree.find(file)));
     files.extend(weights(tree)?);
+    look::look(&tree.root, files.iter().map(|file| file.path.as_str())).map_err(broken)?;
     let total: u64 = files.iter().map(|file| file.size).sum();
     let mut done = 0;
     for file in files {
@@ -148,8 +227,8 @@ fn weights(tree: &Tree) -> Result<Vec<&TreeFile>, StageError> {
 }
 
 fn broken(error: CheckpointError) -> StageError {
-    StageError::failed(error)
-        .with_hint("point `checkpoints` of the machine's settings at a folder as Hugging Face publishes it, downloaded whole")
+    let hint = error.hint();
+    StageError::failed(error).with_hint(hint)
 }
 
 /// Copies a file and checks on the way that it is the one the plan saw.
@@ -217,6 +296,9 @@ mod tests {
         (result, names)
     }
 
+    /// A file of weights without any.
+    const EMPTY: &str = "\u{2}\0\0\0\0\0\0\0{}";
+
     fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         for (name, text) in files {
@@ -228,7 +310,7 @@ mod tests {
     #[test]
     fn only_what_is_needed_is_copied() {
         let files =
-            [(CONFIG, "{}"), (PREPROCESSOR, "{}"), (SINGLE, "w"), (PICKLE, "p"), ("README.md", "r"), ("vocab.json", "{}")];
+            [(CONFIG, "{}"), (PREPROCESSOR, "{}"), (SINGLE, EMPTY), (PICKLE, "p"), ("README.md", "r"), ("vocab.json", "{}")];
         let (result, names) = run_on(folder(&files).path());
         result.unwrap();
         assert_eq!(names, [CONFIG, SINGLE, PREPROCESSOR, "vocab.json"]);
@@ -237,7 +319,7 @@ mod tests {
     #[test]
     fn listed_parts_are_copied_and_missing_ones_named() {
         let index = r#"{"metadata":{},"weight_map":{"a":"model-1.safetensors","b":"model-2.safetensors"}}"#;
-        let mut files = vec![(CONFIG, "{}"), (INDEX, index), ("model-1.safetensors", "1"), ("model-2.safetensors", "2")];
+        let mut files = vec![(CONFIG, "{}"), (INDEX, index), ("model-1.safetensors", EMPTY), ("model-2.safetensors", EMPTY)];
         let (result, names) = run_on(folder(&files).path());
         result.unwrap();
         assert_eq!(names, [CONFIG, "model-1.safetensors", "model-2.safetensors", INDEX]);
@@ -248,7 +330,7 @@ mod tests {
 
     #[test]
     fn a_folder_without_config_or_weights_is_refused() {
-        let (result, _) = run_on(folder(&[(SINGLE, "w")]).path());
+        let (result, _) = run_on(folder(&[(SINGLE, EMPTY)]).path());
         assert!(result.unwrap_err().to_string().contains(CONFIG));
         let (result, _) = run_on(folder(&[(CONFIG, "{}")]).path());
         assert!(result.unwrap_err().to_string().contains(PICKLE));
@@ -256,7 +338,7 @@ mod tests {
 
     #[test]
     fn a_file_changed_since_the_plan_stops_the_run() {
-        let folder = folder(&[(CONFIG, "{}"), (SINGLE, "w")]);
+        let folder = folder(&[(CONFIG, "{}"), (SINGLE, EMPTY)]);
         let file = |name: &str, text: &[u8]| TreeFile { path: name.into(), size: 2, digest: Digest::of(text) };
         let files = vec![file(CONFIG, b"{}"), file(SINGLE, b"other")];
         let (result, _) = run_with(Tree { root: folder.path().to_owned(), files });

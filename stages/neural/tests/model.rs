@@ -341,6 +341,12 @@ fn broken_checkpoints_say_what_is_broken() {
         "`encoder.layers.0.layer_norm.bias` holds NaN",
     ];
     check_broken(several, &expected);
+    let poisoned = |folder: &Path| {
+        edit(folder, |weights| {
+            let _ = weights.get_mut("encoder.layers.0.layer_norm.bias").unwrap().fill_(f64::INFINITY);
+        });
+    };
+    check_broken(poisoned, &["are damaged: `encoder.layers.0.layer_norm.bias` holds NaN or infinite values"]);
     // Weights of another architecture are told as such, and a long list is cut.
     let other = |folder: &Path| {
         edit(folder, |weights| {

@@ -89,6 +89,14 @@ pub enum CheckpointError {
         /// Every tensor that is missing, superfluous, of another shape, or not finite.
         mistakes: Vec<String>,
     },
+    /// The weights are those the configuration asks for, but for numbers that are none.
+    #[error("the weights in `{folder}` are damaged: {}", mistakes.join("; "))]
+    NotFinite {
+        /// The folder.
+        folder: PathBuf,
+        /// The tensors with NaN or infinite values.
+        mistakes: Vec<String>,
+    },
     /// libtorch refused.
     #[error("libtorch cannot hold the weights of `{path}`")]
     Torch {
@@ -110,6 +118,9 @@ impl CheckpointError {
             }
             Self::Json { path, .. } | Self::Config { path, .. } if path.ends_with(CONFIG) => {
                 "point to a wav2vec 2.0, HuBERT or WavLM encoder as transformers saves it"
+            }
+            Self::NotFinite { .. } => {
+                "such weights give no results: fetch the checkpoint again, or take one from before the training that made it diverged"
             }
             Self::NoWeights { .. } => "download the checkpoint whole",
             Self::Weights { .. } => "take config.json and weights from one and the same wav2vec 2.0, HuBERT or WavLM checkpoint",

@@ -189,7 +189,8 @@ pub(crate) fn direction_norm(direction: &Tensor) -> Result<Tensor, TchError> {
 /// Accepts names with and without the family's prefix (`wav2vec2.`), and the older names of weight normalisation. Steps over what belongs
 /// to a head or to pre-training.
 ///
-/// Errors: [`CheckpointError::Weights`] lists every tensor that is missing, unexpected, of another shape or not finite.
+/// Errors: [`CheckpointError::Weights`] lists every tensor that is missing, unexpected, of another shape or not finite;
+/// [`CheckpointError::NotFinite`] those that are not finite, where that is all.
 pub fn read(folder: &Path, config: &EncoderConfig, device: Device) -> Result<Weights, CheckpointError> {
     read_part(folder, config, device, |_| true)
 }
@@ -219,7 +220,7 @@ pub(crate) fn read_part(
         return Err(CheckpointError::Weights { folder: folder.to_owned(), mistakes });
     }
     mistakes.extend(shortened(unexpected.iter().map(|name| format!("`{name}` is unexpected")).collect()));
-    let mut unfit = Vec::new();
+    let (mut unfit, mut broken) = (Vec::new(), Vec::new());
     for Parameter { name, shape, .. } in &expected {
         match weights.get(name) {
             None => unfit.push(format!("`{name}` is missing")),
@@ -227,12 +228,17 @@ pub(crate) fn read_part(
                 unfit.push(format!("`{name}` has shape {:?}, expected {shape:?}", tensor.size()));
             }
             Some(tensor) if !is_finite(tensor).map_err(CheckpointError::torch(&path))? => {
-                unfit.push(format!("`{name}` holds NaN or infinite values"));
+                broken.push(format!("`{name}` holds NaN or infinite values"));
             }
             Some(_) => {}
         }
     }
     mistakes.extend(shortened(unfit));
+    let fits = mistakes.is_empty();
+    mistakes.extend(shortened(broken));
+    if fits && !mistakes.is_empty() {
+        return Err(CheckpointError::NotFinite { folder: folder.to_owned(), mistakes });
+    }
     if !mistakes.is_empty() {
         return Err(CheckpointError::Weights { folder: folder.to_owned(), mistakes });
     }

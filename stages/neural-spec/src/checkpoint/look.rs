@@ -1,0 +1,189 @@
+//! A first look at a checkpoint folder: what `config.json` and the heads of the weight files tell, without libtorch.
+//!
+//! It costs no time and happens while a workflow is planned, so that a folder of something else, or a file that was cut short, stops it
+//! before anything is made. Whoever trains reads every tensor and looks at the rest.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+
+use safetensors::tensor::Metadata;
+use serde::Deserialize;
+
+use super::{CONFIG, CheckpointError, PICKLE};
+
+/// What a look needs of `config.json`.
+#[derive(Deserialize)]
+struct Config {
+    model_type: Option<String>,
+    hidden_size: Option<usize>,
+    num_hidden_layers: Option<usize>,
+}
+
+/// The families of encoders that are known, as `model_type` names them.
+const FAMILIES: [&str; 3] = ["wav2vec2", "hubert", "wavlm"];
+/// The bytes in front of a safetensors file that give the length of its header.
+const LENGTH_BYTES: u64 = 8;
+/// No header is longer, as in the safetensors crate.
+const MAX_HEADER_BYTES: u64 = 100_000_000;
+/// A zip archive ends with this and at most so many bytes of which most are a comment (APPNOTE 4.3.16).
+const ZIP_END: &[u8] = b"PK\x05\x06";
+const MAX_ZIP_END_BYTES: u64 = 22 + 65_535;
+
+/// Looks at a folder that holds these files.
+///
+/// Errors: a configuration of another family, a file that is cut short, weights that are not those of the configuration.
+pub(super) fn look<'a>(folder: &Path, files: impl Iterator<Item = &'a str>) -> Result<(), CheckpointError> {
+    let path = folder.join(CONFIG);
+    let text = std::fs::read(&path).map_err(CheckpointError::read(&path))?;
+    let config: Config =
+        serde_json::from_slice(&text).map_err(|source| CheckpointError::Config { path: path.clone(), source })?;
+    if let Some(family) = config.model_type.as_deref().filter(|family| !FAMILIES.contains(family)) {
+        return Err(CheckpointError::Family { path, family: family.to_owned() });
+    }
+    let mut shapes = BTreeMap::new();
+    for file in files {
+        let path = folder.join(file);
+        if file == PICKLE {
+            return look_at_zip(&path);
+        }
+        if file.ends_with(".safetensors") {
+            let header = header(&path)?;
+            let shape = |name: String| Some((name.clone(), header.info(&name)?.shape.clone()));
+            shapes.extend(header.offset_keys().into_iter().filter_map(shape));
+        }
+    }
+    fits(folder, &config, &shapes)
+}
+
+/// The header of a safetensors file, whose size is what the header says.
+fn header(path: &Path) -> Result<Metadata, CheckpointError> {
+    let damaged = |reason: String| CheckpointError::Damaged { path: path.to_owned(), reason };
+    let mut file = File::open(path).map_err(CheckpointError::read(path))?;
+    let size = file.metadata().map_err(CheckpointError::read(path))?.len();
+    let mut length = [0; LENGTH_BYTES as usize];
+    if size < LENGTH_BYTES {
+        return Err(damaged(format!("{size} bytes are too few for a safetensors file")));
+    }
+    file.read_exact(&mut length).map_err(CheckpointError::read(path))?;
+    let length = u64::from_le_bytes(length);
+    if length > MAX_HEADER_BYTES || length > size - LENGTH_BYTES {
+        return Err(damaged(format!("its header claims {length} bytes and the file has {size}")));
+    }
+    let mut text = vec![0; length as usize];
+    file.read_exact(&mut text).map_err(CheckpointError::read(path))?;
+    let header: Metadata = serde_json::from_slice(&text).map_err(|error| damaged(format!("its header is wrong ({error})")))?;
+    let expected = LENGTH_BYTES + length + header.data_len() as u64;
+    if size != expected {
+        return Err(damaged(format!("its header describes {expected} bytes and the file has {size}")));
+    }
+    Ok(header)
+}
+
+/// Whether a pickle is a zip archive, to its end.
+fn look_at_zip(path: &Path) -> Result<(), CheckpointError> {
+    let damaged = |reason: &str| CheckpointError::Damaged { path: path.to_owned(), reason: reason.to_owned() };
+    let mut file = File::open(path).map_err(CheckpointError::read(path))?;
+    let mut magic = [0; 2];
+    if file.read_exact(&mut magic).is_err() || &magic != b"PK" {
+        return Err(CheckpointError::OldPickle { path: path.to_owned() });
+    }
+    let size = file.metadata().map_err(CheckpointError::read(path))?.len();
+    file.seek(SeekFrom::Start(size.saturating_sub(MAX_ZIP_END_BYTES))).map_err(CheckpointError::read(path))?;
+    let mut end = Vec::new();
+    file.read_to_end(&mut end).map_err(CheckpointError::read(path))?;
+    let is_whole = end.windows(ZIP_END.len()).any(|bytes| bytes == ZIP_END);
+    if is_whole { Ok(()) } else { Err(damaged("the end of the zip archive is missing")) }
+}
+
+/// Whether the last layer that the configuration describes is there, in the width that it describes.
+fn fits(folder: &Path, config: &Config, shapes: &BTreeMap<String, Vec<usize>>) -> Result<(), CheckpointError> {
+    let (Some(layers), Some(width)) = (config.num_hidden_layers, config.hidden_size) else { return Ok(()) };
+    let Some(last) = layers.checked_sub(1) else { return Ok(()) };
+    let family = config.model_type.as_deref().unwrap_or(FAMILIES[0]);
+    let name = format!("encoder.layers.{last}.attention.q_proj.weight");
+    let found = shapes.get(&format!("{family}.{name}")).or_else(|| shapes.get(&name));
+    let found = match found {
+        Some(shape) if *shape == [width, width] => return Ok(()),
+        Some(shape) => format!("`{name}` has shape {shape:?}"),
+        None if shapes.is_empty() => "they hold no tensor".to_owned(),
+        None => {
+            let examples = shapes.keys().take(3).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+            format!("`{name}` is not among its {} tensors (such as {examples})", shapes.len())
+        }
+    };
+    Err(CheckpointError::OtherWeights {
+        folder: folder.to_owned(),
+        expected: format!("{family}, {layers} layers of {width}"),
+        found,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use safetensors::Dtype;
+    use safetensors::tensor::TensorView;
+
+    use super::super::{CONFIG, SINGLE};
+    use super::*;
+
+    const TINY: &str = r#"{"model_type":"hubert","hidden_size":2,"num_hidden_layers":1}"#;
+    const LAST: &str = "encoder.layers.0.attention.q_proj.weight";
+
+    /// A file with one square tensor.
+    fn weights(name: &str, width: usize) -> Vec<u8> {
+        let bytes = vec![0; 4 * width * width];
+        let view = TensorView::new(Dtype::F32, vec![width, width], &bytes).unwrap();
+        safetensors::serialize([(name, view)], None).unwrap()
+    }
+
+    #[track_caller]
+    fn check(config: &str, file: &str, bytes: &[u8], expected: Result<(), &str>) {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(CONFIG), config).unwrap();
+        fs::write(folder.path().join(file), bytes).unwrap();
+        let found = look(folder.path(), [CONFIG, file].into_iter()).map_err(|error| error.to_string());
+        match (&found, expected) {
+            (Ok(()), Ok(())) => {}
+            (Err(error), Err(part)) => assert!(error.contains(part), "{error}"),
+            _ => panic!("{found:?}, expected {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn whole_files_of_the_right_shape_pass_with_and_without_prefix() {
+        check(TINY, SINGLE, &weights(LAST, 2), Ok(()));
+        check(TINY, SINGLE, &weights(&format!("hubert.{LAST}"), 2), Ok(()));
+        check("{}", SINGLE, &weights("any", 1), Ok(()));
+        check(TINY, PICKLE, b"PK\x03\x04 and so on PK\x05\x06 the end", Ok(()));
+    }
+
+    #[test]
+    fn what_was_cut_short_or_is_something_else_is_refused() {
+        let whole = weights(LAST, 2);
+        for keep in [3, 20, whole.len() - 1] {
+            check(TINY, SINGLE, &whole[..keep], Err("is damaged"));
+        }
+        check(TINY, PICKLE, b"PK\x03\x04 and so on", Err("the end of the zip archive is missing"));
+        check(TINY, PICKLE, b"\x80\x02 a pickle", Err("no zip archive"));
+        check("{", SINGLE, &whole, Err("is not JSON"));
+        check(
+            &TINY.replace("hubert", "bert"),
+            SINGLE,
+            &whole,
+            Err("describes a `bert`, expected `wav2vec2`, `hubert` or `wavlm`"),
+        );
+        check(
+            TINY,
+            SINGLE,
+            &weights(LAST, 3),
+            Err("(hubert, 1 layers of 2): `encoder.layers.0.attention.q_proj.weight` has shape [3, 3]"),
+        );
+        check(TINY, SINGLE, &weights("bert.pooler", 3), Err("is not among its 1 tensors (such as `bert.pooler`)"));
+        check(TINY, SINGLE, b"\x02\0\0\0\0\0\0\0{}", Err("they hold no tensor"));
+        check(TINY, SINGLE, &weights(&format!("wavlm.{LAST}"), 2), Err("is not among its 1 tensors"));
+    }
+}
