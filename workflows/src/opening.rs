@@ -125,7 +125,7 @@ impl Asking {
     pub(crate) fn open(self) -> Result<Opening> {
         let question = self.question();
         let Self { settings, registry, store, request, mut spec } = self;
-        let axes = overrides::apply(&mut spec, &request.set)?;
+        let axes = overrides::apply(&mut spec, &registry, &request.set)?;
         let workflow = build(&spec, &registry, &axes, &request.targets)?;
         Ok(Opening { settings, workflow, store, request, question })
     }

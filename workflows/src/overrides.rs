@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use pipeline::mistake::suggest;
+use pipeline::registry::Registry;
 use pipeline::spec::{Located, Spec, StageSpec, Term};
 use serde_json::Value;
 
@@ -34,11 +35,15 @@ pub(crate) fn for_training(max_steps: Option<u32>, overfit_batch: bool) -> Set {
 
 /// Writes the parameters among `set` into the stages; returns the rest.
 ///
-/// Errors: a name whose front is no stage and no kind of one.
-pub(crate) fn apply(spec: &mut Spec, set: &Set) -> Result<Set> {
+/// Errors: a name whose front is no stage and no kind of one; one without a front that is a parameter and nothing else.
+pub(crate) fn apply(spec: &mut Spec, registry: &Registry, set: &Set) -> Result<Set> {
     let mut rest = Set::new();
     for (name, values) in set {
         let Some((front, parameter)) = name.rsplit_once('.') else {
+            let meant = with_parameter(spec, registry, name);
+            if !meant.is_empty() && spec.axes.iter().all(|axis| axis.name.value != *name) {
+                return Err(problem(format!("--set {name}: no setting and no matrix line `{name}`"), suggest_one(name, &meant)));
+            }
             rest.insert(name.clone(), values.clone());
             continue;
         };
@@ -50,11 +55,30 @@ pub(crate) fn apply(spec: &mut Spec, set: &Set) -> Result<Set> {
             found = true;
         }
         if !found {
+            let meant = with_parameter(spec, registry, parameter);
             let known = spec.stages.iter().flat_map(|stage| [stage.name.value.as_str(), stage.run.value.as_str()]);
-            return Err(problem(format!("--set {name}: no stage and no kind of stage `{front}`"), suggest(front, known)));
+            let hint = if meant.is_empty() { suggest(front, known) } else { suggest_one(name, &meant) };
+            return Err(problem(format!("--set {name}: no stage and no kind of stage `{front}`"), hint));
         }
     }
     Ok(rest)
+}
+
+/// A parameter of this name, in full, of every stage whose kind has it.
+fn with_parameter(spec: &Spec, registry: &Registry, parameter: &str) -> Vec<String> {
+    let has = |stage: &&StageSpec| {
+        let kind = registry.get(&stage.run.value);
+        kind.is_some_and(|kind| kind.schema["properties"].get(parameter).is_some())
+    };
+    spec.stages.iter().filter(has).map(|stage| format!("{}.{parameter}", stage.name.value)).collect()
+}
+
+/// The one that is meant, or all of them.
+fn suggest_one(name: &str, meant: &[String]) -> String {
+    match meant {
+        [one] => format!("did you mean `{one}`?"),
+        several => suggest(name, several.iter().map(String::as_str)),
+    }
 }
 
 fn put(stage: &mut StageSpec, parameter: &str, value: &str) {
@@ -74,13 +98,17 @@ fn read(text: &str) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::problem::Problem;
+    use crate::stages::registry;
 
     const FILE: &str = "[workflow]\nname = \"w\"\n[stages.train]\nrun = \"peft.train\"\nepochs = 3\nmetric = \"loss\"\n[stages.other]\nrun = \"x\"\n";
 
     fn params(set: &Set) -> Result<(BTreeMap<String, Value>, Set)> {
         let mut spec = pipeline::spec::parse("w.toml", FILE).unwrap();
-        let rest = apply(&mut spec, set)?;
+        let rest = apply(&mut spec, &registry(Path::new("sure-neural")), set)?;
         let stage = &spec.stages[0];
         Ok((stage.params.iter().map(|(key, term)| (key.value.clone(), term.value.to_json())).collect(), rest))
     }
@@ -100,9 +128,19 @@ mod tests {
         assert_eq!(rest, set("corpus", "fsdd"));
     }
 
+    #[track_caller]
+    fn check(name: &str, message: &str, hint: &str) {
+        let error = params(&set(name, "3")).unwrap_err();
+        let said = error.downcast_ref::<Problem>().unwrap().hint();
+        assert!(error.to_string().contains(message) && said == hint, "{error}: {said}");
+    }
+
     #[test]
-    fn an_unknown_stage_is_named() {
-        let error = params(&set("trian.epochs", "3")).unwrap_err();
-        assert!(error.to_string().contains("trian"), "{error}");
+    fn an_unknown_name_is_told_with_the_parameter_that_ends_so() {
+        check("max_steps", "no setting and no matrix line `max_steps`", "did you mean `train.max_steps`?");
+        check("trian.epochs", "no stage and no kind of stage `trian`", "did you mean `train.epochs`?");
+        check("training.loop.epochs", "no stage and no kind of stage `training.loop`", "did you mean `train.epochs`?");
+        check("trian.epoks", "no stage and no kind of stage `trian`", "did you mean `train`?");
+        assert_eq!(params(&set("steps", "3")).unwrap().1, set("steps", "3"), "the engine knows what is near");
     }
 }

@@ -10,6 +10,13 @@ pub(crate) struct Problem {
     hint: String,
 }
 
+#[cfg(test)]
+impl Problem {
+    pub(crate) fn hint(&self) -> &str {
+        &self.hint
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
