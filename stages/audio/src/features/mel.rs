@@ -45,15 +45,25 @@ pub struct MelSpectrogram {
 impl MelSpectrogram {
     /// The spectrogram, frame by frame; none without samples.
     pub fn apply(&self, samples: &[f32]) -> Vec<Vec<f64>> {
-        if samples.is_empty() {
-            return Vec::new();
-        }
+        let basis = self.basis();
+        let bands = |bins: Vec<f64>| {
+            let sums = basis.iter().map(|weights| weights.iter().zip(&bins).map(|(weight, bin)| weight * bin).sum::<f64>());
+            match self.recipe {
+                Recipe::Tacotron | Recipe::Hifigan => sums.map(|sum| sum.max(1e-5).ln()).collect(),
+                Recipe::PowerDb => sums.map(|sum| 10.0 * sum.max(1e-10).log10()).collect(),
+            }
+        };
+        self.magnitudes(samples).map(bands).collect()
+    }
+
+    /// What the bands are sums of, frame by frame: `n_fft / 2 + 1` magnitudes, or powers where the recipe says so.
+    pub fn magnitudes(&self, samples: &[f32]) -> impl Iterator<Item = Vec<f64>> {
         let padding = match self.recipe {
             Recipe::Tacotron | Recipe::PowerDb => self.n_fft / 2,
             Recipe::Hifigan => self.n_fft.saturating_sub(self.hop_length) / 2,
         };
         let padded = (samples.len() + 2 * padding).max(self.n_fft);
-        let sample = |at: usize| {
+        let sample = move |at: usize| {
             let at = at as i64 - padding as i64;
             match self.recipe {
                 Recipe::PowerDb => usize::try_from(at).ok().and_then(|at| samples.get(at)).copied().map_or(0.0, f64::from),
@@ -64,23 +74,19 @@ impl MelSpectrogram {
         let mut window = vec![0.0; self.n_fft];
         window[margin..margin + self.win_length].copy_from_slice(&hann(self.win_length, self.win_length));
 
-        let basis = self.basis();
         let mut spectrum = Spectrum::new(self.n_fft);
-        let mut bins = vec![0.0; self.n_fft / 2 + 1];
-        let frame = |start: usize| {
+        let frame = move |start: usize| {
+            let mut bins = vec![0.0; self.n_fft / 2 + 1];
             spectrum.power((0..self.n_fft).map(|at| sample(start + at) * window[at]), &mut bins);
             match self.recipe {
                 Recipe::Tacotron => bins.iter_mut().for_each(|bin| *bin = bin.sqrt()),
                 Recipe::Hifigan => bins.iter_mut().for_each(|bin| *bin = (*bin + 1e-9).sqrt()),
                 Recipe::PowerDb => {}
             }
-            let sums = basis.iter().map(|weights| weights.iter().zip(&bins).map(|(weight, bin)| weight * bin).sum::<f64>());
-            match self.recipe {
-                Recipe::Tacotron | Recipe::Hifigan => sums.map(|sum| sum.max(1e-5).ln()).collect(),
-                Recipe::PowerDb => sums.map(|sum| 10.0 * sum.max(1e-10).log10()).collect(),
-            }
+            bins
         };
-        (0..=padded - self.n_fft).step_by(self.hop_length).map(frame).collect()
+        let end = if samples.is_empty() { 0 } else { padded - self.n_fft + 1 };
+        (0..end).step_by(self.hop_length).map(frame)
     }
 
     /// The weights of every band, one for each of the `n_fft / 2 + 1` bins.
