@@ -218,13 +218,7 @@ fn units(group: &Group) -> Units {
 
 /// What the intervals are: once for all that are made alike.
 fn interval_note(groups: &[Group]) -> String {
-    let mut notes: Vec<String> = Vec::new();
-    for note in groups.iter().flat_map(|group| &group.runs).map(|run| score::describe(&run.scores)) {
-        if !notes.contains(&note) {
-            notes.push(note);
-        }
-    }
-    notes.join("; ")
+    score::describe(groups.iter().flat_map(|group| &group.runs).map(|run| &run.scores))
 }
 
 #[cfg(test)]

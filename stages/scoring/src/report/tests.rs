@@ -113,7 +113,10 @@ fn what_is_drawn_for_an_interval_is_what_was_scored() {
     assert_eq!(note(&runs), "95 % interval: bootstrap over utterances, 2000 draws");
     runs[2].scores.detail = Detail::Verification { targets: 10, others: 10 };
     assert_eq!(note(&runs[2..]), "95 % interval: bootstrap over trials, 2000 draws");
-    assert!(note(&runs).contains("over utterances, 2000 draws; 95 %") && note(&runs).ends_with("over trials, 2000 draws"));
+    assert_eq!(note(&runs), "95 % interval: bootstrap over utterances or trials, 2000 draws");
+    runs[2].scores.interval.confidence = 0.9;
+    let both = "95 % interval: bootstrap over utterances, 2000 draws; 90 % interval: bootstrap over trials, 2000 draws";
+    assert_eq!(note(&runs), both);
     runs[0].scores.interval.by = Units::Speaker;
     assert!(note(&runs[..1]).contains("bootstrap over speakers"), "{}", note(&runs[..1]));
 }

@@ -397,16 +397,28 @@ fn parameters(training: &Json) -> Option<Parameters> {
     Some(Parameters { trainable: count("trainable")?, total: count("total")? })
 }
 
-/// `95 % interval: bootstrap over utterances, 2000 draws`; of a verification it is trials that are drawn.
-pub(crate) fn describe(scores: &Scores) -> String {
-    let Resampling { confidence, resamples, by, .. } = scores.interval;
-    let drawn = match (&scores.detail, by) {
-        (Detail::Verification { .. }, Units::Utterance) => "trials",
-        _ => by.plural(),
+/// How the intervals of all these scores were made: `95 % interval: bootstrap over utterances or trials, 2000 draws`. Of a verification it
+/// is trials that are drawn.
+pub(crate) fn describe<'a>(all: impl Iterator<Item = &'a Scores>) -> String {
+    let mut kinds: Vec<(String, u32, Vec<&str>)> = Vec::new();
+    for scores in all {
+        let Resampling { confidence, resamples, by, .. } = scores.interval;
+        let drawn = match (&scores.detail, by) {
+            (Detail::Verification { .. }, Units::Utterance) => "trials",
+            _ => by.plural(),
+        };
+        let percent = format!("{:.2}", 100.0 * confidence);
+        let percent = percent.trim_end_matches('0').trim_end_matches('.');
+        match kinds.iter_mut().find(|(known, draws, _)| known == percent && *draws == resamples) {
+            Some((.., list)) if list.contains(&drawn) => {}
+            Some((.., list)) => list.push(drawn),
+            None => kinds.push((percent.to_owned(), resamples, vec![drawn])),
+        }
+    }
+    let kind = |(percent, resamples, drawn): &(String, u32, Vec<&str>)| {
+        format!("{percent} % interval: bootstrap over {}, {resamples} draws", drawn.join(" or "))
     };
-    let percent = format!("{:.2}", 100.0 * confidence);
-    let percent = percent.trim_end_matches('0').trim_end_matches('.');
-    format!("{percent} % interval: bootstrap over {drawn}, {resamples} draws")
+    kinds.iter().map(kind).collect::<Vec<_>>().join("; ")
 }
 
 /// The file itself, or the file of that name in a folder.
