@@ -82,6 +82,30 @@ fn a_checkpoint_of_something_else_or_cut_short_is_refused_before_anything_is_mad
 }
 
 #[test]
+fn a_word_that_no_training_recording_says_is_refused_or_left_out_by_name() {
+    let project = Project::new();
+    let lists =
+        ["testing", "validation"].map(|list| fs::read_to_string(project.path(&format!("corpus/{list}_list.txt"))).unwrap());
+    for entry in fs::read_dir(project.path("corpus/stop")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = format!("stop/{}", path.file_name().unwrap().to_str().unwrap());
+        if !lists.iter().any(|list| list.contains(&name)) {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    let leave_out = "task.targets.unknown_labels=leave_out";
+    let texts = [
+        "of the dev set are `stop`, the first `stop/",
+        "of the test set are `stop`",
+        "those of the train set are `off`",
+        leave_out,
+    ];
+    fails_at(&project, &["run", "./tiny.toml:targets"], &texts);
+    let answer = project.sure(&["run", "./tiny.toml:targets", "--set", leave_out]);
+    assert!(answer.ok && answer.err.contains("left out: no training utterance is `stop`"), "{}", answer.err);
+}
+
+#[test]
 fn a_missing_worker_fails_the_neural_nodes_only_and_says_how_to_get_it() {
     let project = Project::new();
     project.write("sure.toml", "worker = \"./no-such-worker\"\n[corpora]\nspeech_commands = \"corpus\"\n");

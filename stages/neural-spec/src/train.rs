@@ -278,7 +278,7 @@ impl Stage for Train {
             Slot::one("train_targets", "what is learned of the first (train.parquet of `task.targets`)"),
             Slot::one("dev_targets", "and of the second (dev.parquet of `task.targets`)"),
             Slot::one("task", "what the task is (task.json of `task.targets`)"),
-            Slot::one("encoder", "a Hugging Face checkpoint folder"),
+            Slot::one("encoder", "a Hugging Face checkpoint folder; a head in it is not used, the one of `head` starts anew"),
         ]
     }
 

@@ -612,6 +612,35 @@ fn targets_of_another_corpus_are_named() {
     assert!(error.contains("the target of `clip-18`") && error.contains("the task has 3 outputs"), "{error}");
 }
 
+#[test]
+fn targets_made_for_other_outputs_are_refused_though_their_numbers_fit() {
+    let bench = Bench::new();
+    let moved = Target { id: "clip-18".to_owned(), target: vec![1], text: "sideways".to_owned() };
+    write_targets(&bench.path("dev_targets.parquet"), &[moved]).unwrap();
+    let error = run(&params(json!({})), &bench.job("out", "resume", u64::MAX)).unwrap_err();
+    let said = error.to_string();
+    assert!(said.contains("`clip-18`") && said.contains("is `sideways`, and with the outputs of the task it would be"), "{said}");
+    assert!(error.hint().unwrap().contains("one and the same `task.targets`"), "{error:?}");
+}
+
+#[test]
+fn targets_of_another_vocabulary_of_the_same_size_are_refused() {
+    let bench = spelling(letter);
+    let other = Vocabulary::of_characters(["xyz"].into_iter(), &[]);
+    let mut task = TaskFile::read(&bench.path("task.json")).unwrap();
+    task.outputs = Outputs::Tokens(other);
+    task.write(&bench.path("")).unwrap();
+    let error = run(&ctc(&json!({"epochs": 1})), &bench.job("out", "resume", u64::MAX)).unwrap_err().to_string();
+    assert!(error.contains("is `l`, and with the outputs of the task it would be `y`"), "{error}");
+}
+
+#[test]
+fn a_model_that_is_no_training_is_refused_with_what_should_be_there() {
+    let error = Summary::read(Path::new("nowhere")).unwrap_err();
+    assert_eq!(error.to_string(), "`nowhere` holds no trained model: expected `training.json` in it");
+    assert!(error.hint().unwrap().contains("all that `peft.train` left"), "{error:?}");
+}
+
 /// Runs the convolutions over all shards; returns the folder with what they made.
 fn front(bench: &Bench, format: &str) -> PathBuf {
     let mut job = bench.job("front", "none", u64::MAX);

@@ -4,6 +4,15 @@ use datasets::fluent::SLOTS;
 
 use crate::Group;
 
+/// A slot that an utterance has no class for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoClass {
+    /// For example `object`.
+    pub slot: String,
+    /// Its value, where it has one.
+    pub value: Option<String>,
+}
+
 /// The three groups of classes, in the benchmark's order.
 pub fn groups() -> Vec<Group> {
     let group = |(name, labels): (&str, &[&str])| Group {
@@ -13,15 +22,14 @@ pub fn groups() -> Vec<Group> {
     SLOTS.map(group).to_vec()
 }
 
-/// The classes of an utterance with these slots; or which slot has a value that no class is for.
+/// The classes of an utterance with these slots.
 ///
-/// Errors: the slot, and its value where it has one.
-pub fn classes(groups: &[Group], slots: &[(String, String)]) -> Result<Vec<i64>, String> {
+/// Errors: the first slot that is absent, or whose value no class is for.
+pub fn classes(groups: &[Group], slots: &[(String, String)]) -> Result<Vec<i64>, NoClass> {
     let class = |group: &Group| {
-        let value = slots.iter().find(|(name, _)| *name == group.name).map(|(_, value)| value.as_str());
-        let value = value.ok_or_else(|| format!("no {}", group.name))?;
-        let known = group.labels.iter().position(|label| label == value);
-        known.map(|at| at as i64).ok_or_else(|| format!("{} `{value}`", group.name))
+        let value = slots.iter().find(|(name, _)| *name == group.name).map(|(_, value)| value);
+        let known = group.labels.iter().position(|label| Some(label) == value);
+        known.map(|at| at as i64).ok_or_else(|| NoClass { slot: group.name.clone(), value: value.cloned() })
     };
     groups.iter().map(class).collect()
 }
@@ -41,7 +49,8 @@ mod tests {
             [("action", "activate"), ("object", object), ("location", "none")].map(|(n, v)| (n.to_owned(), v.to_owned()))
         };
         assert_eq!(classes(&groups(), &slots("heat")), Ok(vec![1, 4, 0]));
-        assert_eq!(classes(&groups(), &slots("piano")), Err("object `piano`".to_owned()));
-        assert_eq!(classes(&groups(), &slots("heat")[..2]), Err("no location".to_owned()));
+        let no_class = |slot: &str, value: Option<&str>| Err(NoClass { slot: slot.to_owned(), value: value.map(str::to_owned) });
+        assert_eq!(classes(&groups(), &slots("piano")), no_class("object", Some("piano")));
+        assert_eq!(classes(&groups(), &slots("heat")[..2]), no_class("location", None));
     }
 }

@@ -65,6 +65,18 @@ pub enum DataError {
         /// How many outputs the task has.
         outputs: usize,
     },
+    /// Targets and task belong to different tasks, though the numbers would fit.
+    #[error("the target of `{id}` in `{targets}` is `{text}`, and with the outputs of the task it would be `{meant}`")]
+    OtherOutputs {
+        /// The targets.
+        targets: PathBuf,
+        /// The utterance.
+        id: String,
+        /// What the targets say that it is.
+        text: String,
+        /// What the task would take it for.
+        meant: String,
+    },
     /// What the convolutions made of whole clips cannot be cut.
     #[error("the {split} set holds features of whole clips, and the task cuts, pads or feeds them as they are")]
     CutFeatures {
@@ -81,7 +93,14 @@ pub enum DataError {
 
 impl From<DataError> for StageError {
     fn from(error: DataError) -> Self {
-        Self::failed(error)
+        let hint = match error {
+            DataError::OtherTask { .. } | DataError::OtherOutputs { .. } => {
+                "take targets and `task.json` from one and the same `task.targets`"
+            }
+            DataError::NoAudio { .. } => "take the shards that the targets were made of",
+            _ => return Self::failed(error),
+        };
+        Self::failed(error).with_hint(hint)
     }
 }
 
@@ -111,6 +130,10 @@ impl Utterances {
             }
             let row = by_id.get(target.id.as_str()).copied();
             rows.push(row.ok_or_else(|| DataError::NoAudio { targets: targets.to_owned(), id: target.id.clone(), split })?);
+        }
+        if let Some((target, meant)) = misread(&list, &task.outputs) {
+            let (targets, id, text) = (targets.to_owned(), target.id.clone(), target.text.clone());
+            return Err(DataError::OtherOutputs { targets, id, text, meant });
         }
         let clips = &task.clips;
         if shards.features().is_some() && (clips.cut.is_some() || clips.pad.is_some() || clips.unmasked_to.is_some() || clips.raw)
@@ -219,5 +242,36 @@ fn fits(target: &[i64], outputs: &Outputs) -> bool {
             target.len() == groups.len() && target.iter().zip(groups).all(|(&value, group)| within(value, group.labels.len()))
         }
         Outputs::Tokens(vocabulary) => target.iter().all(|&value| within(value, vocabulary.tokens().len())),
+    }
+}
+
+/// A target whose numbers mean something else than its text says, and what they mean: it was made for other outputs.
+///
+/// Texts may differ here and there, where a vocabulary lacks characters; that none is spelled as it reads tells another vocabulary.
+fn misread<'a>(targets: &'a [Target], outputs: &Outputs) -> Option<(&'a Target, String)> {
+    let mut readings = targets.iter().filter_map(|target| Some((target, meaning(&target.target, outputs)?)));
+    let differs = |(target, meant): &(&Target, String)| target.text != *meant;
+    match outputs {
+        Outputs::Classes { .. } | Outputs::Groups { .. } => readings.find(differs),
+        Outputs::Tokens(_) => {
+            let first = readings.next().filter(differs)?;
+            readings.all(|one| differs(&one)).then_some(first)
+        }
+    }
+}
+
+/// What numbers mean with these outputs; nothing where that cannot be told.
+fn meaning(target: &[i64], outputs: &Outputs) -> Option<String> {
+    match outputs {
+        Outputs::Classes { labels } => Some(labels[target[0] as usize].clone()),
+        Outputs::Groups { groups } => {
+            let names = groups.iter().zip(target).map(|(group, &class)| group.labels[class as usize].as_str());
+            Some(names.collect::<Vec<_>>().join(", "))
+        }
+        Outputs::Tokens(vocabulary) => {
+            let tokens = vocabulary.without_blanks(target); // and without an end token
+            let known = !tokens.is_empty() && !tokens.contains(&vocabulary.unknown());
+            known.then(|| vocabulary.decode_to_score(&tokens))
+        }
     }
 }

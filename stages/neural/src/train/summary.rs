@@ -1,6 +1,7 @@
 //! `training.json`: what was trained, how it went, and what is needed to use it.
 
-use std::path::Path;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 use neural_spec::{HeadSpec, Method, Metric, Precision};
 use pipeline::StageError;
@@ -38,10 +39,23 @@ pub struct Summary {
 
 /// A training artifact that cannot be read.
 #[derive(Debug, thiserror::Error)]
-#[error("`{path}` is not the summary of a training")]
-pub struct SummaryError {
-    path: std::path::PathBuf,
-    source: serde_json::Error,
+#[non_exhaustive]
+pub enum SummaryError {
+    /// Something else than a training.
+    #[error("`{folder}` holds no trained model: expected `training.json` in it")]
+    NoTraining {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The file holds something else.
+    #[error("`{path}` is not the summary of a training")]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Where it departs.
+        #[source]
+        source: serde_json::Error,
+    },
 }
 
 const FILE_NAME: &str = "training.json";
@@ -52,8 +66,14 @@ impl Summary {
     /// Errors: a file that cannot be read, [`SummaryError`].
     pub fn read(folder: &Path) -> Result<Self, StageError> {
         let path = folder.join(FILE_NAME);
-        let text = std::fs::read(&path).map_err(StageError::io("read", &path))?;
-        serde_json::from_slice(&text).map_err(|source| StageError::failed(SummaryError { path, source }))
+        let text = std::fs::read(&path).map_err(|source| match source.kind() {
+            ErrorKind::NotFound | ErrorKind::NotADirectory => {
+                let error = StageError::failed(SummaryError::NoTraining { folder: folder.to_owned() });
+                error.with_hint("a trained model is all that `peft.train` left, as in `inputs.model = \"train\"`")
+            }
+            _ => StageError::io("read", &path)(source),
+        })?;
+        serde_json::from_slice(&text).map_err(|source| StageError::failed(SummaryError::Json { path, source }))
     }
 
     /// Writes the file.

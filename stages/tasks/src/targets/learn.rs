@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use super::labels::{UnknownLabel, take_untaught};
 use super::{MakeTargets, SPLITS, Target, UnknownWords, Utterance, VocabularyOf};
+use crate::intent::NoClass;
 use crate::lexicon::{self, Lexicon};
 use crate::{Outputs, Protocol, Task, Vocabulary, intent, normalise, slots};
 
@@ -17,6 +19,8 @@ pub struct Made {
     pub targets: [Vec<Target>; 3],
     /// Utterances without a target.
     pub left_out: Vec<LeftOut>,
+    /// Those among them whose label cannot be learned.
+    pub unknown_labels: Vec<UnknownLabel>,
     /// Characters that the vocabulary lacks, and how many utterances have them.
     pub missing_characters: [BTreeMap<char, usize>; 3],
     /// Words without phonemes, and how often they occur.
@@ -105,28 +109,51 @@ impl<'a> Work<'a> {
 
     fn done(self, outputs: Outputs, targets: [Vec<Target>; 3]) -> Made {
         let Self { left_out, .. } = self;
-        Made { outputs, targets, left_out, missing_characters: Default::default(), unknown_words: Default::default() }
+        let (missing_characters, unknown_words) = Default::default();
+        Made { outputs, targets, left_out, unknown_labels: Vec::new(), missing_characters, unknown_words }
+    }
+
+    /// The same for a task of classes, of which dev and test set have no others than the training set. `unknown` are utterances
+    /// left out already.
+    fn done_with_classes(mut self, outputs: Outputs, mut targets: [Vec<Target>; 3], mut unknown: Vec<UnknownLabel>) -> Made {
+        let untaught = take_untaught(&outputs, &mut targets);
+        let reason = |one: &UnknownLabel| format!("no training utterance is `{}`", one.label);
+        let left_out = untaught.iter().map(|one| LeftOut { split: one.split, id: one.id.clone(), reason: reason(one) });
+        self.left_out.extend(left_out);
+        unknown.extend(untaught);
+        Made { unknown_labels: unknown, ..self.done(outputs, targets) }
     }
 
     fn classes(mut self, labels: Vec<String>, of: impl Fn(&Utterance) -> Result<String, String>) -> Made {
         let ids: BTreeMap<&str, i64> = labels.iter().map(String::as_str).zip(0..).collect();
-        let targets = self.each(|_, utterance| {
+        let mut unknown = Vec::new();
+        let targets = self.each(|split, utterance| {
             let text = of(utterance)?;
-            let class = ids.get(text.as_str()).copied().ok_or_else(|| format!("`{text}` is not among the classes"))?;
+            let Some(&class) = ids.get(text.as_str()) else {
+                let reason = format!("`{text}` is not among the classes");
+                unknown.push(UnknownLabel { split: SPLITS[split], id: utterance.id.clone(), label: text });
+                return Err(reason);
+            };
             Ok(Target { id: utterance.id.clone(), target: vec![class], text })
         });
-        self.done(Outputs::Classes { labels }, targets)
+        self.done_with_classes(Outputs::Classes { labels }, targets, unknown)
     }
 
     fn intents(mut self) -> Made {
         let groups = intent::groups();
-        let targets = self.each(|_, utterance| {
-            let classes = intent::classes(&groups, &utterance.slots).map_err(|found| format!("no class for {found}"))?;
+        let mut unknown = Vec::new();
+        let targets = self.each(|split, utterance| {
+            let classes = intent::classes(&groups, &utterance.slots).map_err(|NoClass { slot, value }| {
+                let Some(value) = value else { return format!("no {slot}") };
+                let label = format!("{slot}={value}");
+                unknown.push(UnknownLabel { split: SPLITS[split], id: utterance.id.clone(), label });
+                format!("no class for {slot} `{value}`")
+            })?;
             let names = groups.iter().zip(&classes).map(|(group, &class)| group.labels[class as usize].as_str());
             let text = names.collect::<Vec<_>>().join(", ");
             Ok(Target { id: utterance.id.clone(), target: classes, text })
         });
-        self.done(Outputs::Groups { groups }, targets)
+        self.done_with_classes(Outputs::Groups { groups }, targets, unknown)
     }
 
     /// `of` gives the reference text, `encoded` how it is spelled in tokens.

@@ -12,6 +12,7 @@
 //! It reads the small columns of shards, never the audio.
 
 mod columns;
+mod labels;
 mod learn;
 mod table;
 
@@ -25,6 +26,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::columns::{ColumnsError, Utterance, read_columns};
+pub use self::labels::UnknownLabel;
 pub use self::learn::{LeftOut, Made, make};
 pub use self::table::{TableError, Target, read_targets, write_targets};
 use crate::lexicon::Lexicon;
@@ -53,6 +55,9 @@ pub struct MakeTargets {
     /// What becomes of words without phonemes.
     #[serde(default)]
     pub unknown_words: UnknownWords,
+    /// What becomes of utterances whose label cannot be learned: the task has no class for it, or no training utterance has it.
+    #[serde(default)]
+    pub unknown_labels: UnknownLabels,
     /// Longer utterances are left out of all sets, in seconds; those of the benchmark's `LibriSpeech` and FLEURS runs were of 20.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_duration_secs: Option<f64>,
@@ -89,6 +94,17 @@ pub enum UnknownWords {
     Error,
 }
 
+/// What becomes of utterances whose label cannot be learned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UnknownLabels {
+    /// The stage fails and lists them.
+    #[default]
+    Error,
+    /// They are left out.
+    LeaveOut,
+}
+
 /// Why there are no targets.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -113,6 +129,16 @@ pub enum TargetsError {
         /// The class.
         label: String,
     },
+    /// Labels without a class, or without a training utterance.
+    #[error("{task} cannot learn every label: {unknown}; those of the train set are {known}")]
+    UnknownLabels {
+        /// The task.
+        task: &'static str,
+        /// Which, where, and how many.
+        unknown: String,
+        /// The labels of the training set.
+        known: String,
+    },
     /// Words without phonemes.
     #[error("{} words have no phonemes: {}{}", words.len(), words[..words.len().min(20)].join(", "), if words.len() > 20 { ", ..." } else { "" })]
     UnknownWords {
@@ -123,7 +149,7 @@ pub enum TargetsError {
 
 impl Stage for MakeTargets {
     const KIND: &'static str = "task.targets";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const ABOUT: &'static str = "makes what a task learns of each utterance: classes, or tokens with their vocabulary";
 
     fn slots() -> Vec<Slot> {
@@ -257,6 +283,7 @@ fn lexicon(params: &MakeTargets, job: &Job) -> Result<Option<Lexicon>, StageErro
 
 /// What was made, counted; or why it is of no use.
 fn examine(params: &MakeTargets, splits: &[Vec<Utterance>], made: &Made) -> Result<Report, TargetsError> {
+    require_labels(params, made)?;
     let mut report = Report { task: params.task.name(), ..Report::default() };
     for ((split, utterances), targets) in SPLITS.into_iter().zip(splits).zip(&made.targets) {
         let reasons = report.left_out.entry(split).or_default();
@@ -310,12 +337,27 @@ fn examine(params: &MakeTargets, splits: &[Vec<Utterance>], made: &Made) -> Resu
             return Err(TargetsError::UnknownWords { words: words.into_iter().cloned().collect() });
         }
     }
+    Ok(report)
+}
+
+/// Whether the training set teaches more than one label, and all that dev and test set have. An empty one is told of elsewhere.
+fn require_labels(params: &MakeTargets, made: &Made) -> Result<(), TargetsError> {
     let train = &made.targets[0];
-    let is_one = !matches!(made.outputs, Outputs::Tokens(_)) && train.iter().all(|target| target.target == train[0].target);
-    if is_one {
+    if matches!(made.outputs, Outputs::Tokens(_)) || train.is_empty() {
+        return Ok(());
+    }
+    if train.iter().all(|target| target.target == train[0].target) {
         return Err(TargetsError::OneClass { utterances: train.len(), label: train[0].text.clone() });
     }
-    Ok(report)
+    if params.unknown_labels == UnknownLabels::LeaveOut || made.unknown_labels.is_empty() {
+        return Ok(());
+    }
+    let known = labels::names(&made.outputs, train).into_iter().map(|label| format!("`{label}`"));
+    Err(TargetsError::UnknownLabels {
+        task: params.task.name(),
+        unknown: labels::describe(&made.unknown_labels),
+        known: labels::shortened(known, ", "),
+    })
 }
 
 /// Frames that the published convolutions give (Baevski et al. 2020, section 4.2).
@@ -333,6 +375,9 @@ fn explain(error: TargetsError) -> StageError {
         }
         TargetsError::EmptySplit { .. } => "another protocol of the corpus may leave out other utterances",
         TargetsError::OneClass { .. } => "choose another corpus, or another protocol of it",
+        TargetsError::UnknownLabels { .. } => {
+            "correct the labels, or give the train set utterances of each; or leave those utterances out: `--set task.targets.unknown_labels=leave_out`"
+        }
         TargetsError::UnknownWords { .. } => {
             "add them to a lexicon (`lexicon = \"NAME\"`, and its folder under `[lexicons]` in sure.toml), or choose another `unknown_words`"
         }

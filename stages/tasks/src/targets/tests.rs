@@ -25,6 +25,7 @@ fn params(task: Task) -> MakeTargets {
         vocabulary: None,
         lexicon: None,
         unknown_words: UnknownWords::Unk,
+        unknown_labels: UnknownLabels::Error,
         max_duration_secs: None,
         defects_of_esd: false,
     }
@@ -45,11 +46,60 @@ fn tokens(made: &Made) -> &crate::Vocabulary {
     vocabulary
 }
 
+fn leaving_out(task: Task) -> MakeTargets {
+    MakeTargets { unknown_labels: UnknownLabels::LeaveOut, ..params(task) }
+}
+
 #[test]
-fn labels_outside_the_set_are_left_out_and_counted() {
+fn labels_that_cannot_be_learned_are_refused_with_what_could_be() {
+    let both = || vec![labelled("a", "yes"), labelled("b", "no")];
+    let refused = |task, splits| examined(&params(task), splits, None).unwrap_err().to_string();
+    // A label outside the set.
+    let strange = vec![labelled("c", "perhaps"), labelled("d", "perhaps"), labelled("e", "maybe")];
+    assert_eq!(
+        refused(Task::KeywordSpotting, [[both(), strange].concat(), both(), both()]),
+        "keyword_spotting cannot learn every label: 1 utterance of the train set is `maybe`, the first `e`; 2 utterances of the train set \
+         are `perhaps`, the first `c`; those of the train set are `yes`, `no`"
+    );
+    // A label of the set, but none that the training set has.
+    let labels = Rc::new(["yes", "no", "stop"].map(str::to_owned).to_vec());
+    let of_three = |utterances: Vec<Utterance>| -> Vec<Utterance> {
+        utterances.into_iter().map(|utterance| Utterance { labels: Rc::clone(&labels), ..utterance }).collect()
+    };
+    let splits = || [of_three(both()), of_three(both()), of_three([both(), vec![labelled("f", "stop")]].concat())];
+    let message = "emotion cannot learn every label: 1 utterance of the test set is `stop`, the first `f`; those of the train set are \
+                   `yes`, `no`";
+    assert_eq!(refused(Task::Emotion, splits()), message);
+    let (report, made) = examined(&leaving_out(Task::Emotion), splits(), None).unwrap();
+    assert_eq!(made.outputs.len(), 3);
+    assert_eq!((made.targets[2].len(), report.left_out["test"]["no training utterance is `stop`"]), (2, 1));
+    // A training set of one class is the plainer mistake.
+    let splits = [vec![labelled("a", "yes"); 2], both(), both()];
+    assert!(refused(Task::Emotion, splits).contains("nothing to tell apart"));
+}
+
+#[test]
+fn intents_that_cannot_be_learned_are_refused_slot_by_slot() {
+    let wanting = |id: &str, action: &str, object: &str| {
+        let slots = [("action", action), ("object", object), ("location", "none")];
+        Utterance { slots: slots.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(), ..utterance(id) }
+    };
+    let train = || vec![wanting("a", "activate", "heat"), wanting("b", "bring", "shoes")];
+    let refused = |test| examined(&params(Task::Intent), [train(), train(), test], None).unwrap_err().to_string();
+    let message = refused(vec![wanting("c", "bring", "piano")]);
+    assert!(message.contains("1 utterance of the test set is `object=piano`, the first `c`"), "{message}");
+    let message = refused(vec![wanting("d", "bring", "music")]);
+    assert!(message.contains("1 utterance of the test set is `object=music`, the first `d`"), "{message}");
+    for label in ["action=bring", "action=activate", "object=heat", "object=shoes", "location=none"] {
+        assert!(message.contains(&format!("`{label}`")), "{message}");
+    }
+}
+
+#[test]
+fn labels_outside_the_set_can_be_left_out_and_are_counted() {
     let train = vec![labelled("a", "yes"), labelled("b", "no"), labelled("c", "perhaps"), utterance("d")];
     let splits = [train, vec![labelled("e", "yes")], vec![labelled("f", "no")]];
-    let (report, made) = examined(&params(Task::KeywordSpotting), splits, None).unwrap();
+    let (report, made) = examined(&leaving_out(Task::KeywordSpotting), splits, None).unwrap();
     assert_eq!(made.targets[0].iter().map(|target| target.target[0]).collect::<Vec<_>>(), [0, 1]);
     assert_eq!(report.left_out["train"]["`perhaps` is not among the classes"], 1);
     assert_eq!(report.left_out["train"]["no label of the corpus's set"], 1);
@@ -64,7 +114,7 @@ fn one_class_and_empty_splits_are_refused() {
     assert_eq!(error.to_string(), "all 3 utterances of the train set are `yes`: there is nothing to tell apart");
     let error = examined(&params(Task::Emotion), [both(), vec![], both()], None).unwrap_err();
     assert_eq!(error.to_string(), "the dev set has no utterance for emotion: 0 in the shards, none left out");
-    let error = examined(&params(Task::Emotion), [both(), both(), vec![labelled("c", "perhaps")]], None).unwrap_err();
+    let error = examined(&leaving_out(Task::Emotion), [both(), both(), vec![labelled("c", "perhaps")]], None).unwrap_err();
     let message = "the test set has no utterance for emotion: 1 in the shards, left out: 1 `perhaps` is not among the classes";
     assert_eq!(error.to_string(), message);
 }
@@ -73,7 +123,12 @@ fn one_class_and_empty_splits_are_refused() {
 fn speakers_are_those_of_the_training_set() {
     let by = |id: &str, speaker: &str| Utterance { speaker: Some(speaker.to_owned()), ..utterance(id) };
     let splits = [vec![by("a", "p2"), by("b", "p1")], vec![by("c", "p1")], vec![by("d", "p2"), by("e", "p9")]];
-    let (report, made) = examined(&params(Task::Speaker), splits, None).unwrap();
+    let message = examined(&params(Task::Speaker), splits.clone(), None).unwrap_err().to_string();
+    assert!(
+        message.ends_with("1 utterance of the test set is `p9`, the first `e`; those of the train set are `p1`, `p2`"),
+        "{message}"
+    );
+    let (report, made) = examined(&leaving_out(Task::Speaker), splits, None).unwrap();
     assert_eq!(made.outputs.names(), ["p1", "p2"]);
     assert_eq!(made.targets[0][0].target, [1]);
     assert_eq!(report.left_out["test"]["`p9` is not among the classes"], 1);
@@ -90,7 +145,7 @@ fn intents_without_a_class_are_named() {
         vec![wanting("d", "heat")],
         vec![wanting("e", "heat")],
     ];
-    let (report, made) = examined(&params(Task::Intent), splits, None).unwrap();
+    let (report, made) = examined(&leaving_out(Task::Intent), splits, None).unwrap();
     assert_eq!(
         (made.outputs.len(), &made.targets[0][1].target, made.targets[0][1].text.as_str()),
         (24, &vec![1, 2, 0], "activate, lights, none")
