@@ -74,3 +74,13 @@ fn stored_convolutions_that_nothing_reads_are_told_of() {
     assert!(said(&["--set", "method=finetune"]), "the convolutions are trained");
     assert!(!said(&[]));
 }
+
+#[test]
+fn that_nothing_reads_them_is_told_when_nothing_runs_too() {
+    let project = Project::new();
+    let run = || project.sure(&["run", "./tiny.toml:shards", "--set", "front=cached"]);
+    assert!(run().err.contains("note: `front=cached` changes nothing here"));
+    let again = run();
+    assert!(again.ok && again.err.contains("0 to run"), "{}", again.err);
+    assert!(again.err.contains("note: `front=cached` changes nothing here"), "{}", again.err);
+}

@@ -81,6 +81,42 @@ fn a_checkpoint_of_something_else_or_cut_short_is_refused_before_anything_is_mad
     fails_at(&project, &command, &["model.safetensors` is damaged", "hint: fetch or copy the file again", "table: not run"]);
 }
 
+/// The encoder of the tiny workflow sees some 850 samples for one frame; published ones see 400.
+#[test]
+fn clips_shorter_than_a_frame_are_learned_and_tested_and_empty_ones_left_out() {
+    let project = Project::new();
+    project.replace("tiny.toml", "max_reject_share = 0.01", "max_reject_share = 0.2");
+    project.replace("tiny.toml", "max_steps = 24", "max_steps = 2");
+    let workflow = fs::read_to_string(project.path("tiny.toml")).unwrap();
+    let alone = workflow.lines().map(|line| if line.starts_with("batch_secs") { "batch_secs = 0.01" } else { line });
+    project.write("tiny.toml", &alone.collect::<Vec<_>>().join("\n"));
+    let listed = |name: &str| fs::read_to_string(project.path(name)).unwrap().lines().map(str::to_owned).collect::<Vec<_>>();
+    let (test, dev) = (listed("corpus/testing_list.txt"), listed("corpus/validation_list.txt"));
+    let mut stop: Vec<_> = fs::read_dir(project.path("corpus/stop")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    stop.sort();
+    let names = stop.into_iter().map(|name| format!("stop/{}", name.into_string().unwrap()));
+    let train: Vec<_> = names.filter(|name| !test.contains(name) && !dev.contains(name)).collect();
+    for (clip, len) in [(&train[0], 1), (&train[1], 0), (&test[0], 10), (&dev[0], 399)] {
+        fs::write(project.path("corpus").join(clip), wav(len)).unwrap();
+    }
+    let answer = project.sure(&["run", "./tiny.toml", "--set", "method=lora"]);
+    assert!(answer.ok, "{}", answer.err);
+    let expected = format!("1 utterance left out, see rejects.parquet; the first: {}: 0 samples", train[1]);
+    assert!(answer.err.contains(&expected), "{}", answer.err);
+    let tested = answer.out.lines().find(|line| line.contains(" lora ") && line.contains("scratch")).unwrap();
+    assert!(tested.trim_end().ends_with(&test.len().to_string()), "the clip of 10 samples is tested: {tested}");
+}
+
+/// A recording of 16 bits at 16 kHz.
+fn wav(len: u32) -> Vec<u8> {
+    let mut bytes = b"RIFF".to_vec();
+    bytes.extend((36 + 2 * len).to_le_bytes());
+    bytes.extend(b"WAVEfmt \x10\0\0\0\x01\0\x01\0\x80\x3e\0\0\0\x7d\0\0\x02\0\x10\0data");
+    bytes.extend((2 * len).to_le_bytes());
+    bytes.extend((0..len).flat_map(|at| (100 * (at as i16 % 50)).to_le_bytes()));
+    bytes
+}
+
 #[test]
 fn a_word_that_no_training_recording_says_is_refused_or_left_out_by_name() {
     let project = Project::new();

@@ -61,6 +61,12 @@ pub(crate) struct Request {
     pub(crate) corpora: Places,
 }
 
+impl Request {
+    fn asks_for_front(&self) -> bool {
+        self.set.get("front").is_some_and(|values| values.iter().any(|value| value == "cached"))
+    }
+}
+
 impl Asking {
     pub(crate) fn new(target: &Target) -> Result<Self> {
         let settings = Settings::load(&target.place.machine, &target.place.corpus)?;
@@ -92,6 +98,11 @@ impl Asking {
     /// What is asked, as far as it decides what a run finds.
     pub(crate) fn question(&self) -> Question {
         Question::new(&self.spec.name, self.spec.sources.digest(), &self.request.set, &self.request.targets, &program())
+    }
+
+    /// Whether stored convolutions were asked for.
+    pub(crate) fn asks_for_front(&self) -> bool {
+        self.request.asks_for_front()
     }
 
     /// What asks for all of the workflow of a node: the one it names, else that of the last run, set as it was then.
@@ -192,8 +203,8 @@ impl Opening {
 
     /// Says when stored convolutions were asked for, and nothing that was asked for reads them.
     pub(crate) fn tell_idle_front(&self) {
-        let asked = self.request.set.get("front").is_some_and(|values| values.iter().any(|value| value == "cached"));
-        if asked && !self.workflow.order.iter().any(|&node| &*self.workflow.graph[node].stage == "front") {
+        if self.request.asks_for_front() && !self.workflow.order.iter().any(|&node| &*self.workflow.graph[node].stage == "front")
+        {
             say!(
                 "note: `front=cached` changes nothing here: no stage that was asked for reads stored convolutions. Where clips are cut \
                  (`protocol=paper`) or the convolutions are trained (`finetune`), audio is read"

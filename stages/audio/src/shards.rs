@@ -394,9 +394,11 @@ fn tell(job: &Job, params: &Shards, report: &Report, rejects: &[(&Entry, Reject)
     job.progress.fact("audio_secs_per_sec", (audio_secs / elapsed_secs.max(1e-9)).into());
     job.progress.fact("rejected", report.rejected.into());
     if let Some((entry, reject)) = rejects.first() {
-        let count = rejects.len();
-        job.progress
-            .note(&format!("{count} utterances left out, see rejects.parquet; the first: {}: {}", entry.path, reject.reason));
+        let left_out = match rejects.len() {
+            1 => "1 utterance".to_owned(),
+            count => format!("{count} utterances"),
+        };
+        job.progress.note(&format!("{left_out} left out, see rejects.parquet; the first: {}: {}", entry.path, reject.reason));
     }
 }
 

@@ -38,6 +38,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
         && args.choice.only.is_empty()
         && args.timeline.is_none()
         && !args.dry_run
+        && !asking.asks_for_front() // whether anything reads it is told every time, and only the graph knows
         && let Some(standing) = stand_still(&asking, &*progress, &mut looked)?
     {
         drop(progress);

@@ -385,15 +385,21 @@ fn explain(error: TargetsError) -> StageError {
     StageError::failed(error).with_hint(hint)
 }
 
+/// `1 utterance`, `2 utterances`.
+fn utterances(count: usize) -> String {
+    format!("{count} utterance{}", if count == 1 { "" } else { "s" })
+}
+
 /// What people should hear of at once.
 fn tell(report: &Report, job: &Job) {
     for (split, reasons) in &report.left_out {
         for (reason, count) in reasons {
-            job.progress.note(&format!("{split}: {count} utterances left out: {reason}"));
+            job.progress.note(&format!("{split}: {} left out: {reason}", utterances(*count)));
         }
     }
     for (split, count) in report.more_tokens_than_frames.iter().filter(|(_, count)| **count > 0) {
-        job.progress.note(&format!("{split}: {count} utterances have more tokens than frames; their loss will be 0"));
+        let have = if *count == 1 { "has" } else { "have" };
+        job.progress.note(&format!("{split}: {} {have} more tokens than frames: a loss of 0 each", utterances(*count)));
     }
     for (split, missing) in &report.missing_characters {
         let listed: String = missing.keys().collect();
