@@ -1,17 +1,19 @@
 //! `sure run`
 
+use std::collections::HashSet;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use pipeline::Stop;
+use neural_spec::Train;
 use pipeline::event::Progress;
 use pipeline::memo::{self, End, Standing};
-use pipeline::run::Options;
+use pipeline::run::{Options, Summary};
 use pipeline::source::Looked;
 use pipeline::store::Store;
+use pipeline::{Stage, Stop};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -21,7 +23,7 @@ use crate::commands::results::{link_results, print_results};
 use crate::commands::runs::write_timeline;
 use crate::console::say;
 use crate::console::{self, duration};
-use crate::opening::{Asking, survey_what_can, with_hint};
+use crate::opening::{Asking, Opening, survey_what_can, with_hint};
 use crate::settings::Settings;
 
 /// Exit code of a run that was stopped by a signal, as shells report SIGINT.
@@ -82,7 +84,19 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     }
     memo::keep(&opening.question, &opening.workflow, &summary.survey, &summary, &opening.store)?;
     let ends = memo::ends(&opening.workflow, &summary);
-    show_results(args, &opening.workflow.name, &ends, &opening.settings, &opening.store)
+    let code = show_results(args, &opening.workflow.name, &ends, &opening.settings, &opening.store)?;
+    if !args.quiet && !args.json && has_trained(&opening, &summary) {
+        say!("`sure results` shows this again, with times, and the speed and memory of every training");
+    }
+    Ok(code)
+}
+
+/// Whether a training ran, and did not stay as it was.
+fn has_trained(opening: &Opening, summary: &Summary) -> bool {
+    let ran: HashSet<&str> = summary.steps.iter().filter(|step| step.state == "ran").map(|step| step.node.as_str()).collect();
+    let nodes = opening.workflow.order.iter().map(|&index| &opening.workflow.graph[index]);
+    let mut trainings = nodes.filter(|node| node.kind.name == Train::KIND);
+    trainings.any(|node| ran.contains(&*format!("{}:{}", opening.workflow.name, node.id)))
 }
 
 /// Answers at once when nothing has changed since a run that ended complete.

@@ -113,7 +113,7 @@ impl Pace {
         }
     }
 
-    /// Records what all steps took since the training was begun or taken up again.
+    /// Records what all steps took since the training was begun or taken up again, and tells it in a line.
     pub(crate) fn report(&self, job: &Job) {
         let Spent { time, waited, audio_secs } = self.total;
         let secs = time.as_secs_f64();
@@ -129,14 +129,44 @@ impl Pace {
             job.progress.fact(name, round(value).into());
         }
         job.progress.fact("steps", self.steps.into());
-        if let Some(bytes) = device::peak_memory(self.device) {
-            job.progress.fact("peak_memory_gib", round(bytes as f64 / f64::from(1 << 30)).into());
+        let peak_gib = device::peak_memory(self.device).map(|bytes| bytes as f64 / f64::from(1 << 30));
+        if let Some(gib) = peak_gib {
+            job.progress.fact("peak_memory_gib", round(gib).into());
         }
+        job.progress.note(&sentence(self.steps, self.total, peak_gib));
     }
+}
+
+/// `160 steps of 92 ms, 0.3 % of it waiting for data; 158 s of audio a second; at most 0.85 GiB`
+fn sentence(steps: u64, total: Spent, peak_gib: Option<f64>) -> String {
+    let secs = total.time.as_secs_f64();
+    let step = secs / steps as f64;
+    let step = if step < 1.0 { format!("{:.0} ms", 1e3 * step) } else { format!("{step:.2} s") };
+    let (waited, speed) = (100.0 * total.waited.as_secs_f64() / secs, total.audio_secs / secs);
+    let memory = peak_gib.map_or_else(String::new, |gib| format!("; at most {gib:.2} GiB"));
+    format!("{steps} steps of {step}, {waited:.1} % of it waiting for data; {speed:.0} s of audio a second{memory}")
 }
 
 /// A file of its own for every start, as TensorBoard wants it.
 fn open(folder: &Path, step: u64) -> io::Result<EventWriter<BufWriter<File>>> {
     std::fs::create_dir_all(folder)?;
     EventWriter::new(BufWriter::new(File::create(folder.join(format!("events.out.tfevents.{step}.sure")))?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_training_tells_its_pace_in_a_line() {
+        let spent = |secs, waited, audio_secs| Spent {
+            time: Duration::from_secs_f64(secs),
+            waited: Duration::from_secs_f64(waited),
+            audio_secs,
+        };
+        let line = sentence(160, spent(14.72, 0.046, 2330.0), Some(0.8512));
+        assert_eq!(line, "160 steps of 92 ms, 0.3 % of it waiting for data; 158 s of audio a second; at most 0.85 GiB");
+        let line = sentence(2, spent(5.0, 0.0, 40.0), None);
+        assert_eq!(line, "2 steps of 2.50 s, 0.0 % of it waiting for data; 8 s of audio a second");
+    }
 }
