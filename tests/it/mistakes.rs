@@ -139,6 +139,7 @@ fn a_word_that_no_training_recording_says_is_refused_or_left_out_by_name() {
     fails_at(&project, &["run", "./tiny.toml:targets"], &texts);
     let answer = project.sure(&["run", "./tiny.toml:targets", "--set", leave_out]);
     assert!(answer.ok && answer.err.contains("left out: no training utterance is `stop`"), "{}", answer.err);
+    assert!(answer.err.contains("targets: train: no utterance is `stop`: not learned"), "{}", answer.err);
 }
 
 #[test]

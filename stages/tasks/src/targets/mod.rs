@@ -200,6 +200,9 @@ struct Report {
     /// Split -> class -> utterances, for tasks of one class.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     classes: BTreeMap<&'static str, BTreeMap<String, usize>>,
+    /// Classes that no training utterance has.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    untaught_classes: Vec<String>,
     /// Split -> utterances whose target needs more frames than the published encoder has for them: they cost and teach nothing.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     more_tokens_than_frames: BTreeMap<&'static str, usize>,
@@ -318,6 +321,10 @@ fn examine(params: &MakeTargets, splits: &[Vec<Utterance>], made: &Made) -> Resu
             }
         }
     }
+    if let Outputs::Classes { labels } = &made.outputs {
+        let taught = &report.classes[SPLITS[0]];
+        report.untaught_classes = labels.iter().filter(|label| !taught.contains_key(*label)).cloned().collect();
+    }
     for (split, missing) in SPLITS.into_iter().zip(&made.missing_characters) {
         if !missing.is_empty() {
             report.missing_characters.insert(split, missing.clone());
@@ -396,6 +403,10 @@ fn tell(report: &Report, job: &Job) {
         for (reason, count) in reasons {
             job.progress.note(&format!("{split}: {} left out: {reason}", utterances(*count)));
         }
+    }
+    if !report.untaught_classes.is_empty() {
+        let listed = report.untaught_classes.iter().map(|label| format!("`{label}`"));
+        job.progress.note(&format!("train: no utterance is {}: not learned", labels::shortened(listed, ", ")));
     }
     for (split, count) in report.more_tokens_than_frames.iter().filter(|(_, count)| **count > 0) {
         let have = if *count == 1 { "has" } else { "have" };

@@ -73,6 +73,7 @@ fn labels_that_cannot_be_learned_are_refused_with_what_could_be() {
     let (report, made) = examined(&leaving_out(Task::Emotion), splits(), None).unwrap();
     assert_eq!(made.outputs.len(), 3);
     assert_eq!((made.targets[2].len(), report.left_out["test"]["no training utterance is `stop`"]), (2, 1));
+    assert_eq!(report.untaught_classes, ["stop"]);
     // A training set of one class is the plainer mistake.
     let splits = [vec![labelled("a", "yes"); 2], both(), both()];
     assert!(refused(Task::Emotion, splits).contains("nothing to tell apart"));
