@@ -65,7 +65,7 @@ fn joined(text: &Value, side: &str) -> String {
 fn voices_are_compared_in_pairs() {
     let project = Project::of("esd");
     let table = run_briefly(&project, "speaker", &["score=speaker_verification", "evaluate.trials=40"]);
-    assert!(table.contains("EER") && table.contains("minDCF"), "{table}");
+    assert!(table.contains("EER") && table.contains("minDCF") && table.contains("learning_curves.png"), "{table}");
     let line = table.lines().find(|line| line.starts_with("esd") && line.contains("lora")).unwrap_or_else(|| panic!("{table}"));
     assert!(line.ends_with("  40"), "forty trials: {line}");
     let errors = project.sure(&["errors", "evaluate[method=lora]"]);

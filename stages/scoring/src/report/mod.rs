@@ -18,6 +18,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::evidence::{self, Evidence};
+use crate::metric::Metric;
 use crate::plot::{self, Curve, CurvePanel, ScatterPanel, ScatterPoint};
 use crate::score::{self, Scores, read_scores, write};
 use crate::significance::Units;
@@ -48,7 +49,7 @@ fn default_rounds() -> u32 {
 
 impl Stage for ReportTable {
     const KIND: &'static str = "report.table";
-    const VERSION: u32 = 4;
+    const VERSION: u32 = 5;
     const ABOUT: &'static str = "tables of all scores, tasks by methods and in detail, with pictures and a page";
 
     fn slots() -> Vec<Slot> {
@@ -187,15 +188,17 @@ fn scatter(groups: &[Group]) -> Vec<ScatterPanel> {
     panels
 }
 
-/// One panel per task and corpus, one line per run.
+/// One panel per task and corpus, one line per run: of what is scored, or else of what the training was judged by, where a dev set
+/// has no score of that kind, as in verification.
 fn curves(groups: &[Group]) -> Vec<CurvePanel> {
     let mut panels: Vec<CurvePanel> = Vec::new();
     for group in groups {
         for run in &group.runs {
-            let metric = run.scores.primary;
-            let Some(points) = run.scores.training.as_ref().and_then(|training| plot::dev_curve(training, metric)) else {
-                continue;
-            };
+            let Some(training) = &run.scores.training else { continue };
+            let judged_by = training.get("metric").and_then(|name| Metric::deserialize(name).ok());
+            let metrics = [Some(run.scores.primary), judged_by].into_iter().flatten();
+            let mut known = metrics.filter_map(|metric| Some((metric, plot::dev_curve(training, metric)?)));
+            let Some((metric, points)) = known.next() else { continue };
             let title = [spaced(&run.task), run.corpus.clone()].into_iter().filter(|part| part != NONE).collect::<Vec<_>>();
             let (title, others) = (title.join(", "), run.telling.values().cloned());
             let label = [run.method.clone()].into_iter().chain(others).collect::<Vec<_>>().join(", ");

@@ -163,6 +163,17 @@ fn published_cells_stand_beside_ours_when_asked_for() {
 }
 
 #[test]
+fn curves_are_of_the_score_or_else_of_what_a_training_was_judged_by() {
+    let mut runs = [words("a", "lora", 2), words("a", "full", 4)];
+    let curve = serde_json::json!([{"step": 10, "dev_wer": 0.5, "dev_loss": 2.0}]);
+    runs[0].scores.training = Some(serde_json::json!({"metric": "loss", "curve": curve}));
+    runs[1].scores.training = Some(serde_json::json!({"metric": "accuracy", "curve": [{"step": 10, "dev_accuracy": 0.25}]}));
+    let panels = curves(&group::groups(&runs));
+    let shown: Vec<_> = panels.iter().map(|panel| (panel.metric, panel.curves[0].points.clone())).collect();
+    assert_eq!(shown, [(Metric::Wer, vec![(10.0, 0.5)]), (Metric::Accuracy, vec![(10.0, 0.25)])]);
+}
+
+#[test]
 fn names_leave_out_what_all_runs_share() {
     let mut runs = [keywords("lora", "1", &[0]), keywords("lora", "1", &[1]), keywords("full", "1", &[2])];
     for (run, layers) in runs.iter_mut().zip(["4", "8", "4"]) {
