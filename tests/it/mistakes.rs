@@ -79,6 +79,8 @@ fn a_checkpoint_of_something_else_or_cut_short_is_refused_before_anything_is_mad
     project.write("encoder/model.safetensors", "\u{2}\0\0\0\0\0\0\0{");
     let command = ["run", "keyword_spotting", "--set", "backbone=published"];
     fails_at(&project, &command, &["model.safetensors` is damaged", "hint: fetch or copy the file again", "table: not run"]);
+    let doctor = project.sure(&["doctor"]);
+    assert!(!doctor.ok && doctor.out.contains("model.safetensors` is damaged"), "{}", doctor.out);
 }
 
 /// The encoder of the tiny workflow sees some 850 samples for one frame; published ones see 400.

@@ -1,6 +1,6 @@
 //! Parameters held against the JSON schema of their stage kind, in the words of whoever writes a workflow file.
 //!
-//! What a schema cannot tell (or tells only as one of several forms) is left to the stage.
+//! What a schema cannot tell is left to the stage.
 
 use std::fmt;
 
@@ -77,12 +77,12 @@ impl<'a> Check<'a> {
     fn value(&mut self, path: &Path, property: &'a Value, value: &Value) {
         let property = self.followed(property);
         if let Some(forms) = property.get("anyOf").and_then(Value::as_array) {
-            let mut forms = forms.iter().filter(|form| form.get("type").is_none_or(|name| name != "null"));
-            // Which of several forms was meant, only the stage can tell.
-            if let (Some(form), None, false) = (forms.next(), forms.next(), value.is_null()) {
-                self.value(path, form, value);
-            }
-            return;
+            let forms: Vec<_> = forms.iter().filter(|form| form.get("type").is_none_or(|name| name != "null")).collect();
+            return match forms[..] {
+                _ if value.is_null() => {}
+                [one] => self.value(path, one, value),
+                _ => self.one_of(path, property, &forms, value),
+            };
         }
         if let Some((tag, variants)) = variants(property) {
             return self.variant(path, tag, variants, value);
@@ -104,6 +104,25 @@ impl<'a> Check<'a> {
             }
             Value::Object(values) => self.table(path, &path.to_string(), property, values),
             _ => {}
+        }
+    }
+
+    /// One of several forms: what is wrong is told of the only one of the value's type, else what all of them are.
+    fn one_of(&mut self, path: &Path, property: &Value, forms: &[&'a Value], value: &Value) {
+        let against = |form: &&'a Value| {
+            let mut check = Self { schema: self.schema, param: self.param, found: vec![] };
+            check.value(path, form, value);
+            check.found
+        };
+        if forms.iter().any(|form| against(form).is_empty()) {
+            return;
+        }
+        let of_type: Vec<_> = forms.iter().filter(|form| mismatch(self.followed(form), value).is_none()).collect();
+        if let [one] = of_type[..] {
+            self.found.extend(against(one));
+        } else {
+            let about = property.get("description").and_then(Value::as_str);
+            self.note(format!("{path} cannot be {value}"), about.map(str::to_owned));
         }
     }
 
@@ -303,8 +322,9 @@ mod tests {
         Value,
     }
 
+    /// A list or the last ones.
     #[derive(Deserialize, JsonSchema)]
-    #[serde(untagged)]
+    #[serde(untagged, deny_unknown_fields)]
     #[expect(dead_code, reason = "only the schema is looked at")]
     enum Form {
         Listed(Vec<u32>),
@@ -358,7 +378,12 @@ mod tests {
         check(with("pair", json!([1, -2])), &["a value of `pair` should be a whole number of at least 0, not -2"]);
         check(with("pair", json!("x")), &["`pair` should be a list, not \"x\""]);
         check(with("spare", json!("value ")), &["`spare` cannot be `value ` | did you mean `value`?"]);
-        // One of several forms: the stage says which there are.
-        check(with("form", json!({"first": 1})), &[]);
+        check(with("form", json!([3, 4])), &[]);
+        check(with("form", json!([3, -4])), &["a value of `form` should be a whole number of at least 0, not -4"]);
+        check(
+            with("form", json!({"first": 1})),
+            &["`form` has no parameter `first` | there is `last`", "`form` needs the parameter `last`"],
+        );
+        check(with("form", json!("top")), &["`form` cannot be \"top\" | A list or the last ones."]);
     }
 }

@@ -115,7 +115,7 @@ impl CheckpointError {
     }
 
     /// What the user can do about it.
-    fn hint(&self) -> &'static str {
+    pub fn hint(&self) -> &'static str {
         match self {
             Self::Damaged { .. } => "fetch or copy the file again, whole",
             Self::Family { .. } | Self::Config { .. } => {
@@ -181,9 +181,7 @@ fn wants(path: &str) -> bool {
 /// longer the one the plan saw.
 pub fn run(params: &EncoderCheckpoint, job: &Job) -> Result<(), StageError> {
     let tree = job.sources.get(&params.place()).ok_or_else(|| StageError::NoPlace { place: params.place() })?;
-    let mut files = vec![tree.find(CONFIG).ok_or_else(|| broken(CheckpointError::NoConfig { folder: tree.root.clone() }))?];
-    files.extend(BESIDE.iter().filter_map(|file| tree.find(file)));
-    files.extend(weights(tree)?);
+    let files = files(tree).map_err(broken)?;
     look::look(&tree.root, files.iter().map(|file| file.path.as_str())).map_err(broken)?;
     let total: u64 = files.iter().map(|file| file.size).sum();
     let mut done = 0;
@@ -198,6 +196,31 @@ pub fn run(params: &EncoderCheckpoint, job: &Job) -> Result<(), StageError> {
     Ok(())
 }
 
+/// Looks at a checkpoint folder as [`run`] does, and copies nothing.
+///
+/// Errors: [`CheckpointError`] for a folder that is no checkpoint of an encoder, or one that was cut short.
+pub fn look_at(folder: &Path) -> Result<(), CheckpointError> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).map_err(CheckpointError::read(folder))? {
+        let entry = entry.map_err(CheckpointError::read(folder))?;
+        if let Some(path) = entry.file_name().to_str().filter(|path| wants(path)) {
+            // Neither size nor content matters to who only looks.
+            found.push(TreeFile { path: path.to_owned(), size: 0, digest: Digest([0; 32]) });
+        }
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    let tree = Tree { root: folder.to_owned(), files: found };
+    look::look(folder, files(&tree)?.iter().map(|file| file.path.as_str()))
+}
+
+/// What of a folder is the checkpoint: its configuration, what lies beside, the weights.
+fn files(tree: &Tree) -> Result<Vec<&TreeFile>, CheckpointError> {
+    let mut files = vec![tree.find(CONFIG).ok_or_else(|| CheckpointError::NoConfig { folder: tree.root.clone() })?];
+    files.extend(BESIDE.iter().filter_map(|file| tree.find(file)));
+    files.extend(weights(tree)?);
+    Ok(files)
+}
+
 /// The list of weight files of a checkpoint in parts.
 #[derive(Deserialize)]
 struct Index {
@@ -206,22 +229,21 @@ struct Index {
 }
 
 /// The files that hold the weights.
-fn weights(tree: &Tree) -> Result<Vec<&TreeFile>, StageError> {
+fn weights(tree: &Tree) -> Result<Vec<&TreeFile>, CheckpointError> {
     if let Some(single) = tree.find(SINGLE) {
         return Ok(vec![single]);
     }
     let Some(index) = tree.find(INDEX) else {
-        let pickle = tree.find(PICKLE).ok_or_else(|| broken(CheckpointError::NoWeights { folder: tree.root.clone() }))?;
+        let pickle = tree.find(PICKLE).ok_or_else(|| CheckpointError::NoWeights { folder: tree.root.clone() })?;
         return Ok(vec![pickle]);
     };
     let path = tree.root.join(INDEX);
-    let text = fs::read(&path).map_err(StageError::io("read", &path))?;
-    let listed: Index =
-        serde_json::from_slice(&text).map_err(|source| broken(CheckpointError::Index { path: path.clone(), source }))?;
+    let text = fs::read(&path).map_err(CheckpointError::read(&path))?;
+    let listed: Index = serde_json::from_slice(&text).map_err(|source| CheckpointError::Index { path: path.clone(), source })?;
     let names: BTreeSet<String> = listed.weight_map.into_values().collect();
     let mut files = vec![index];
     for name in names {
-        files.push(tree.find(&name).ok_or_else(|| broken(CheckpointError::NoPart { index: path.clone(), file: name }))?);
+        files.push(tree.find(&name).ok_or_else(|| CheckpointError::NoPart { index: path.clone(), file: name })?);
     }
     Ok(files)
 }
@@ -334,6 +356,11 @@ mod tests {
         assert!(result.unwrap_err().to_string().contains(CONFIG));
         let (result, _) = run_on(folder(&[(CONFIG, "{}")]).path());
         assert!(result.unwrap_err().to_string().contains(PICKLE));
+        let looked = |files: &[(&str, &str)]| look_at(folder(files).path()).map_err(|error| error.to_string());
+        assert!(looked(&[(SINGLE, EMPTY)]).unwrap_err().contains(CONFIG));
+        assert!(looked(&[(CONFIG, "{}")]).unwrap_err().contains(PICKLE));
+        assert!(looked(&[(CONFIG, "{}"), (SINGLE, "cut")]).unwrap_err().contains("too few"));
+        assert_eq!(looked(&[(CONFIG, "{}"), (SINGLE, EMPTY)]), Ok(()));
     }
 
     #[test]

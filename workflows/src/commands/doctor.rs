@@ -23,10 +23,15 @@ pub(crate) fn doctor(args: &DoctorArgs) -> Result<ExitCode> {
     check_store(&settings, &mut report);
     check_worker(&settings, &mut report);
     for (place, path) in &settings.machine.places.0 {
-        if path.is_dir() {
-            Report::good(place, &path.display().to_string());
-        } else {
+        if !path.is_dir() {
             report.bad(place, &format!("no folder `{}`", path.display()), "correct it in sure.toml");
+        } else if place.starts_with("checkpoints.")
+            && let Err(error) = neural_spec::checkpoint::look_at(path)
+        {
+            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            report.bad(place, &format!("{error}{cause}"), error.hint());
+        } else {
+            Report::good(place, &path.display().to_string());
         }
     }
     if !settings.machine.places.0.keys().any(|place| place.starts_with("corpora.")) {
