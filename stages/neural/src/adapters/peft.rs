@@ -87,6 +87,20 @@ pub(super) fn read(peft_type: &str, config: &Value) -> Result<Method, Vec<String
     if config.get("bias").is_some_and(|bias| bias != "none") {
         mistakes.push(format!("bias must be \"none\", not {}", config["bias"]));
     }
+    // Told here, since serde would name neither the field nor what a person writes there.
+    let is_whole = |value: &Value| value.as_u64().is_some_and(|number| u32::try_from(number).is_ok());
+    let whole = [
+        config.get("r").into_iter().collect::<Vec<_>>(),
+        config.get("rank_pattern").and_then(Value::as_object).into_iter().flat_map(serde_json::Map::values).collect(),
+        config.get("layers_to_transform").and_then(Value::as_array).into_iter().flatten().collect(),
+    ];
+    for (name, values) in ["r", "rank_pattern", "layers_to_transform"].into_iter().zip(whole) {
+        let wrong = values.into_iter().filter(|value| !is_whole(value));
+        mistakes.extend(wrong.map(|value| format!("{name} must be a whole number, not {value}")));
+    }
+    if !mistakes.is_empty() {
+        return Err(mistakes);
+    }
     let method = match peft_type {
         "LORA" => serde_json::from_value(config.clone()).map(|config| lora(config, &mut mistakes)),
         _ => serde_json::from_value(config.clone()).map(|config| ia3(config, &mut mistakes)),
@@ -264,6 +278,9 @@ mod tests {
         check(r#"{"target_modules":["layers.0.attention.q_proj","v_proj"]}"#, "other modules in one transformer layer");
         check(r#"{"rank_pattern":{"q_.*":3}}"#, "rank_pattern must be the ends of layers' names");
         check(r#"{"r":0}"#, "rank must be above 0, not 0");
-        check(r#"{"r":-1}"#, "invalid value");
+        check(r#"{"r":-1}"#, "r must be a whole number, not -1");
+        check(r#"{"r":2.5}"#, "r must be a whole number, not 2.5");
+        check(r#"{"rank_pattern":{"q_proj":-2}}"#, "rank_pattern must be a whole number, not -2");
+        check(r#"{"layers_to_transform":[0,-1]}"#, "layers_to_transform must be a whole number, not -1");
     }
 }
