@@ -449,6 +449,10 @@ fn an_adapter_without_our_own_files_is_held_against_the_encoder_that_it_names() 
         fs::copy(&path, cached.join(path.file_name().unwrap())).unwrap();
     }
     assert_eq!(doubt(&cached), None);
+    as_peft_leaves_it(&adapter, Some("facebook/wav2vec2-base-960h"));
+    let error = load(&cached).unwrap().doubt(&adapter, &cached).unwrap_err();
+    let expected = "was made for another encoder: for `facebook/wav2vec2-base-960h`, this one is `facebook/wav2vec2-base`";
+    assert!(error.to_string().contains(expected) && error.hint().is_some(), "{error}");
     as_peft_leaves_it(&adapter, None);
     assert!(doubt(own.path()).unwrap().contains("nothing in"));
 }

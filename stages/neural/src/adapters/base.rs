@@ -1,14 +1,14 @@
 //! Which encoder an adapter was trained on, and what tells it.
 //!
 //! An adapter of this project records its encoder twice: in `sure.json` and in the header of its tensors, so that the two files that peft
-//! knows are enough. An adapter of another program names its encoder, if that: a folder that lies here is compared, any other name tells
-//! of a difference, but proves none.
+//! knows are enough. An adapter of another program names its encoder, if that: a folder that lies here is compared, two names of the Hub
+//! are held against each other, and any other name tells of a difference, but proves none.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::{CheckpointError, EncoderConfig, weights};
+use crate::checkpoint::{EncoderConfig, weights};
 use crate::model::ModelError;
 
 /// An encoder, as far as an adapter has to know it again.
@@ -93,9 +93,9 @@ impl Told {
 impl Certainty {
     /// Why it is not certain that an adapter belongs to the encoder in `folder`; none when it is, or when their names agree.
     ///
-    /// Errors: a folder whose `config.json` cannot be read.
-    pub fn doubt(&self, adapter: &Path, folder: &Path) -> Result<Option<String>, CheckpointError> {
-        let (adapter, encoder) = (adapter.display(), folder.display());
+    /// Errors: [`ModelError::OtherName`] when both have names of the Hub, and not the same; a folder whose `config.json` cannot be read.
+    pub fn doubt(&self, adapter_folder: &Path, folder: &Path) -> Result<Option<String>, ModelError> {
+        let (adapter, encoder) = (adapter_folder.display(), folder.display());
         let checked = "only names and shapes of tensors were compared";
         let wanted = match self {
             Self::Same => return Ok(None),
@@ -110,6 +110,9 @@ impl Certainty {
         if known.iter().any(|name| agree(wanted, name)) {
             return Ok(None);
         }
+        if let (Some(found), false, true) = (repository(folder), is_path(wanted), wanted.contains('/')) {
+            return Err(ModelError::OtherName { folder: adapter_folder.to_owned(), expected: wanted.clone(), found });
+        }
         let known = known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" and ");
         Ok(Some(format!(
             "the adapter in `{adapter}` was trained on `{wanted}`, but the encoder in `{encoder}` goes by {known}: {checked}"
@@ -120,24 +123,37 @@ impl Certainty {
 /// The names that a checkpoint folder goes by: that of its repository in a cache of the Hub; elsewhere its own and the one in its
 /// `config.json`, which may be that of what it was made from.
 fn names(folder: &Path, config: &EncoderConfig) -> Vec<String> {
-    let whole = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
-    let parts: Vec<_> = whole.iter().map(|part| part.to_string_lossy().into_owned()).collect();
-    let repository = parts.iter().rev().find_map(|part| part.strip_prefix("models--"));
-    if let Some(repository) = repository {
-        return vec![repository.replace("--", "/")];
+    if let Some(repository) = repository(folder) {
+        return vec![repository];
     }
+    let own = whole(folder).file_name().map(|name| name.to_string_lossy().into_owned());
     let inside = config.other.get("_name_or_path").and_then(|name| name.as_str()).filter(|name| !name.is_empty());
-    let mut names: Vec<String> = parts.last().cloned().into_iter().chain(inside.map(str::to_owned)).collect();
+    let mut names: Vec<String> = own.into_iter().chain(inside.map(str::to_owned)).collect();
     names.dedup();
     names
+}
+
+/// `facebook/hubert-base-ls960` for a folder inside `models--facebook--hubert-base-ls960`.
+fn repository(folder: &Path) -> Option<String> {
+    let whole = whole(folder);
+    let mut parts = whole.iter().rev().map(|part| part.to_string_lossy());
+    parts.find_map(|part| Some(part.strip_prefix("models--")?.replace("--", "/")))
+}
+
+fn whole(folder: &Path) -> PathBuf {
+    folder.canonicalize().unwrap_or_else(|_| folder.to_owned())
+}
+
+/// Whether a name is a folder's rather than one of the Hub.
+fn is_path(name: &str) -> bool {
+    name.starts_with(['/', '.', '~']) || name.matches('/').count() > 1
 }
 
 /// Whether the name that an adapter gives is one that an encoder goes by. A copy of `facebook/wav2vec2-base` may lie in a folder
 /// `wav2vec2-base`; the last part of a path of some other machine (`checkpoint-500`) says nothing.
 fn agree(wanted: &str, name: &str) -> bool {
     let last = |name: &str| name.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_lowercase();
-    let is_path = wanted.starts_with(['/', '.', '~']) || wanted.matches('/').count() > 1;
-    wanted == name || (!is_path && last(wanted) == last(name))
+    wanted == name || (!is_path(wanted) && last(wanted) == last(name))
 }
 
 #[cfg(test)]

@@ -37,6 +37,16 @@ pub enum ModelError {
         /// What it was put on.
         found: Box<Base>,
     },
+    /// An adapter names another encoder of the Hub than the one that it was put on.
+    #[error("the adapter in `{folder}` was made for another encoder: for `{expected}`, this one is `{found}`")]
+    OtherName {
+        /// The adapter.
+        folder: PathBuf,
+        /// What it was trained on.
+        expected: String,
+        /// What it was put on.
+        found: String,
+    },
     /// An adapter was trained on an encoder of another family, as its names tell.
     #[error("the adapter in `{folder}` was made for a {found} encoder, this one is {expected}")]
     OtherFamily {
@@ -115,6 +125,9 @@ impl ModelError {
             Self::OtherBase { .. } | Self::OtherFamily { .. } | Self::OtherShape { .. } => {
                 Some("give the encoder that the adapter was trained on")
             }
+            Self::OtherName { .. } => Some(
+                "give the encoder that it names; where both have the same weights, a copy outside of the Hub's cache is taken",
+            ),
             Self::Exists { .. } => Some("name a folder that is not there yet: nothing is written over"),
             Self::NoName => Some("give the name of the folder to make"),
             Self::CannotMerge { .. } => Some("use the adapter beside its encoder; LoRA, DoRA, IA3 and BitFit can be merged"),
