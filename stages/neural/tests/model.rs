@@ -269,7 +269,7 @@ fn impossible_requests_are_named() {
     let head = HeadSpec::Classification { projector_size: 12, layer_sum: true };
     let wide = Method::Lora(Lora { rank: 33, targets: vec![LinearLayer::QProj], rslora: true, ..Lora::default() });
     let error = Model::new(folder.path(), &wide, &head, 5, 7, Device::Cpu).unwrap_err().to_string();
-    assert!(error.contains("rank 33") && error.contains("q_proj"), "{error}");
+    assert!(error.contains("`rank` is 33") && error.contains("q_proj"), "{error}");
     let model = Model::new(folder.path(), &lora(), &head, 5, 7, Device::Cpu).unwrap();
     let too_long = Batch { num_samples: vec![700, 701, 90], ..batch() };
     assert!(model.forward(&too_long, Mode::Eval).unwrap_err().to_string().contains("701"));
