@@ -152,7 +152,7 @@ fn mistakes_on_the_command_line_say_what_is_right() {
     ] {
         said.push(format!("$ sure {}\n{}", args.join(" "), refused(&project, args)));
     }
-    project.write("sure.toml", "[pools]\ngpus = [1, 1]\n");
+    project.write("sure.toml", "[pools]\ncpu = 0\n");
     said.push(format!("$ sure plan ./tiny.toml\n{}", refused(&project, &["plan", "./tiny.toml"])));
     assert_snapshot!("mistakes_on_the_command_line", said.join("\n\n"));
 }

@@ -15,7 +15,7 @@
 //! librispeech = "/data/librispeech-lm"
 //! [pools]
 //! cpu = 8
-//! gpus = [0, 1]            # device ids; a node gets one of them for itself
+//! gpus = [0, 1]            # device ids; a node gets one of them for itself. [0, 0, 1, 1]: two small nodes share each
 //! memory_mib = 64000       # what nodes that claim memory share
 //! ```
 
@@ -114,15 +114,6 @@ impl Settings {
             gpus: written.pools.gpus.unwrap_or_else(gpus),
             memory_mib: written.pools.memory_mib,
         };
-        let mut devices = pools.gpus.clone();
-        devices.sort_unstable();
-        devices.dedup();
-        if devices.len() != pools.gpus.len() {
-            return Err(problem(
-                "`pools.gpus` names a device twice",
-                "each id stands for one device, which one node uses at a time",
-            ));
-        }
         if pools.cpu == 0 {
             return Err(problem("the cpu pool has no slot", "`pools.cpu` or --jobs should be at least 1"));
         }

@@ -9,25 +9,26 @@ use crate::traces::Step;
 /// The process under which a lane stands.
 const CPU: u32 = 0;
 const GPU: u32 = 1;
+/// More lanes than nodes share a GPU.
+const LANES: u32 = 1000;
 
-/// One lane per GPU, and as many others as nodes ran at once. Times are in microseconds since the first start.
+/// As many lanes per GPU as nodes shared it, and as many others as nodes ran at once. Times are in microseconds since the first start.
 pub fn timeline(steps: &[Step]) -> Value {
     let mut ran: Vec<&Step> = steps.iter().filter(|step| step.started_ms > 0 && step.attempts > 0).collect();
     ran.sort_by(|a, b| (a.started_ms, &a.node).cmp(&(b.started_ms, &b.node)));
     let first = ran.first().map_or(0, |step| step.started_ms);
     let mut lanes = BTreeMap::new();
-    let mut free_from: Vec<i64> = vec![];
+    let mut free_from: BTreeMap<Option<u32>, Vec<i64>> = BTreeMap::new();
     let mut events = vec![];
     for step in ran {
         let start = (step.started_ms - first) * 1000;
         let length = (step.secs * 1e6) as i64;
-        let lane = match step.gpu {
-            Some(gpu) => (GPU, gpu),
-            None => (CPU, lane(&mut free_from, start, start + length)),
-        };
-        lanes.entry(lane).or_insert_with(|| match lane {
-            (GPU, device) => format!("gpu {device}"),
-            (_, number) => format!("slot {}", number + 1),
+        let number = lane(free_from.entry(step.gpu).or_default(), start, start + length);
+        let lane = step.gpu.map_or((CPU, number), |gpu| (GPU, gpu * LANES + number));
+        lanes.entry(lane).or_insert_with(|| match (step.gpu, number) {
+            (Some(gpu), 0) => format!("gpu {gpu}"),
+            (Some(gpu), number) => format!("gpu {gpu}, slot {}", number + 1),
+            (None, number) => format!("slot {}", number + 1),
         });
         events.push(json!({
             "name": step.node.split_once(':').map_or(step.node.as_str(), |(_, node)| node),

@@ -9,7 +9,7 @@ use crate::stage::{Claims, CpuClaim, GpuClaim};
 pub struct Pools {
     /// Slots of the `cpu` pool; at least 1.
     pub cpu: usize,
-    /// Devices of the `gpu` pool.
+    /// Devices of the `gpu` pool; one that is named twice serves two nodes at a time.
     pub gpus: Vec<u32>,
     /// Memory, in MiB; none when nobody counts it.
     pub memory_mib: Option<u64>,
@@ -68,6 +68,8 @@ impl Want {
 pub(super) struct Free {
     cpu: usize,
     gpus: Vec<u32>,
+    /// Devices that nodes hold.
+    busy: Vec<u32>,
     memory_mib: u64,
 }
 
@@ -80,7 +82,7 @@ pub(super) struct Lack {
 
 impl Free {
     pub(super) fn of(pools: &Pools) -> Self {
-        Self { cpu: pools.cpu, gpus: pools.gpus.clone(), memory_mib: pools.memory_mib.unwrap_or(0) }
+        Self { cpu: pools.cpu, gpus: pools.gpus.clone(), busy: Vec::new(), memory_mib: pools.memory_mib.unwrap_or(0) }
     }
 
     pub(super) fn amounts(&self) -> Amounts {
@@ -105,15 +107,26 @@ impl Free {
         debug_assert!(self.lack(want).is_none());
         self.cpu -= want.threads;
         self.memory_mib -= want.memory_mib;
-        let gpu = if want.gpu { Some(self.gpus.remove(0)) } else { None };
+        let gpu = want.gpu.then(|| self.idlest()).flatten();
         Grant { threads: want.threads, gpu, memory_mib: want.memory_mib }
+    }
+
+    /// A device, the one that serves fewest nodes; among equals the first.
+    fn idlest(&mut self) -> Option<u32> {
+        let serves = |device: u32| self.busy.iter().filter(|busy| **busy == device).count();
+        let at = (0..self.gpus.len()).min_by_key(|&at| serves(self.gpus[at]))?;
+        let device = self.gpus.remove(at);
+        self.busy.push(device);
+        Some(device)
     }
 
     pub(super) fn give_back(&mut self, grant: &Grant) {
         self.cpu += grant.threads;
         self.memory_mib += grant.memory_mib;
-        self.gpus.extend(grant.gpu);
-        self.gpus.sort_unstable();
+        if let Some(at) = self.busy.iter().position(|device| Some(*device) == grant.gpu) {
+            self.gpus.push(self.busy.swap_remove(at));
+            self.gpus.sort_unstable();
+        }
     }
 }
 

@@ -80,6 +80,26 @@ fn devices_are_given_out_one_by_one_and_spare_the_cpu_pool() {
 }
 
 #[test]
+fn nodes_share_a_device_that_is_named_twice() {
+    let workflow = House::new().workflow(MIXED);
+    let mut schedule = schedule(&workflow, Pools { cpu: 4, gpus: vec![3, 3, 7], memory_mib: None });
+    start(&mut schedule, &workflow);
+    end(&mut schedule, &workflow, "one");
+    let mut started = start(&mut schedule, &workflow);
+    let devices = |started: &[String]| -> Vec<String> {
+        started.iter().filter_map(|line| line.split_once(" x1 ").map(|(_, gpu)| gpu.to_owned())).collect()
+    };
+    let mut first = devices(&started);
+    first.sort_unstable();
+    assert_eq!(first, ["gpu3", "gpu7"], "the idlest first");
+    for id in ["two", "three", "far", "near"] {
+        end(&mut schedule, &workflow, id);
+    }
+    started = start(&mut schedule, &workflow);
+    assert_eq!(started, ["wide x4"]);
+}
+
+#[test]
 fn failure_blocks_what_depends_on_it_and_nothing_else() {
     let workflow = House::new().workflow(MIXED);
     let mut schedule = schedule(&workflow, Pools { cpu: 8, ..Pools::default() });

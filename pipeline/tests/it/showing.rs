@@ -96,11 +96,11 @@ fn timeline_has_a_lane_per_slot_and_per_device() {
     insta::assert_snapshot!(lines.join("\n"), @r"
     thread_name 0 slot 1
     thread_name 1 slot 2
-    thread_name 3 gpu 3
+    thread_name 3000 gpu 3
     process_name 0 cpu
     process_name 0 gpu
     a pid 0 tid 0: 0 + 2000000
-    train pid 1 tid 3: 200000 + 3000000
+    train pid 1 tid 3000: 200000 + 3000000
     b pid 0 tid 1: 500000 + 1000000
     c pid 0 tid 1: 1600000 + 500000
     ");

@@ -107,14 +107,16 @@ fn check_worker(settings: &Settings, report: &mut Report) {
     Report::good("worker", &worker.display().to_string());
     let probe: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
     Report::good("libtorch", probe["libtorch"].as_str().unwrap_or("unknown version"));
-    let devices = probe["cuda_devices"].as_u64().unwrap_or(0);
+    let devices = probe["devices"].as_array().map_or(0, Vec::len);
     match (settings.machine.pools.gpus.len(), probe["cuda"].as_bool().unwrap_or(false)) {
         (0, _) => Report::note(
             "gpu pool",
             "no device",
             "training runs on the CPU; `gpus = [0]` under `[pools]` in sure.toml sets devices",
         ),
-        (count, true) => Report::good("gpu pool", &format!("{count} devices set, {devices} seen by CUDA")),
+        (count, true) => {
+            Report::good("gpu pool", &format!("nodes that may use it at once: {count}; devices seen by CUDA: {devices}"));
+        }
         (count, false) => {
             let hint = "this libtorch has no CUDA or finds no driver; set LIBTORCH to an install with CUDA, or `gpus = []`";
             report.bad("gpu pool", &format!("{count} devices, but libtorch sees no CUDA"), hint);
