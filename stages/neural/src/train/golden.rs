@@ -4,7 +4,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde_json::Value;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
+
+pub(crate) use self::place::device;
+use self::place::slack;
+use crate::device::{choose, open_cuda_library};
+
+#[path = "../../tests/device/mod.rs"]
+mod place;
 
 /// A case with its tensors.
 pub(crate) struct Golden {
@@ -55,7 +62,7 @@ pub(crate) fn open(dir: &str, name: &str) -> Option<Golden> {
 
 impl Golden {
     pub(crate) fn get(&self, name: &str) -> Option<Tensor> {
-        self.tensors.get(name).map(Tensor::shallow_clone)
+        self.tensors.get(name).map(|tensor| tensor.to_device(device()))
     }
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.tensors.keys().map(String::as_str)
@@ -64,13 +71,13 @@ impl Golden {
     /// Compares shape and values within the case's tolerance.
     #[track_caller]
     pub(crate) fn check(&self, name: &str, found: &Tensor) {
-        let expected = &self.tensors[name];
+        let (expected, found) = (&self.tensors[name], found.to_device(Device::Cpu));
         assert_eq!(found.size(), expected.size(), "shape of {name}");
         let (found, expected) = (found.detach().to_kind(Kind::Double), expected.to_kind(Kind::Double));
         let number = |form: &str| self.tolerance[form].as_f64();
         let allowed = match number("scaled") {
-            Some(share) => expected.abs().max().clamp_min(1.0) * share,
-            None => expected.abs() * number("rtol").unwrap_or(0.0) + number("atol").unwrap_or(0.0),
+            Some(share) => expected.abs().max().clamp_min(1.0) * share * slack(),
+            None => (expected.abs() * number("rtol").unwrap_or(0.0) + number("atol").unwrap_or(0.0)) * slack(),
         };
         let share = ((&found - &expected).abs() / allowed).max().double_value(&[]);
         println!("GOLDEN {} {name} {share:e}", self.name); // read by scripts/golden_table.py

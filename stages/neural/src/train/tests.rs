@@ -2,7 +2,7 @@
 
 use neural_spec::{HeadSpec, LinearLayer, Lora, Method, Optimizer, Schedule};
 
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use super::optimizer::{Constants, Parameters, clip};
 use crate::model::{Batch, Mode, Model};
@@ -27,7 +27,7 @@ fn a_run_of_lora_is_that_of_the_reference() {
     });
     let head = HeadSpec::Classification { projector_size: size("projector.weight") as u32, layer_sum: false };
     let labels = size("classifier.bias") as usize;
-    let mut model = Model::new(golden.base.as_deref().unwrap(), &method, &head, labels, 0, Device::Cpu).unwrap();
+    let mut model = Model::new(golden.base.as_deref().unwrap(), &method, &head, labels, 0, golden::device()).unwrap();
     model.use_attention_mask(true);
     model.set_trainable(&init).unwrap();
 

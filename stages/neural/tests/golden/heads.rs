@@ -6,15 +6,16 @@ use neural::heads::{Head, Scores, Targets, ctc};
 use neural::model::{Mode, Model};
 use neural_spec::{Finetune, HeadSpec, Method};
 use serde_json::Value;
-use tch::{Device, Kind, Reduction, Tensor};
+use tch::{Kind, Reduction, Tensor};
 
-use crate::support::{Case, cases, is_wav2vec2};
+use crate::device::device;
+use crate::support::{Case, cases, is_wav2vec2, read};
 
 /// The reference model of a case: all of its base trained, with the case's head.
 fn model(case: &Case, spec: &HeadSpec, num_outputs: usize) -> Model {
-    let model = Model::new(&case.base, &Method::Finetune(Finetune::default()), spec, num_outputs, 1, Device::Cpu).unwrap();
+    let model = Model::new(&case.base, &Method::Finetune(Finetune::default()), spec, num_outputs, 1, device()).unwrap();
     let tensors = model.tensors();
-    for (name, value) in Tensor::read_safetensors(case.folder.join("head.safetensors")).unwrap() {
+    for (name, value) in read(&case.folder.join("head.safetensors")) {
         let target = tensors.get(&name).unwrap_or_else(|| panic!("no tensor {name} in the model"));
         tch::no_grad(|| target.shallow_clone().copy_(&value));
     }
@@ -47,7 +48,7 @@ fn ctc_heads_match() {
         case.check("loss.mean", &loss(Reduction::Mean));
         let targets = Targets::Tokens { ids: ids.clone(), blank: 0 };
         let each = model.head().losses(&scores, &targets).unwrap();
-        let lengths = Tensor::from_slice(&ids.iter().map(|ids| ids.len() as f32).collect::<Vec<_>>());
+        let lengths = Tensor::from_slice(&ids.iter().map(|ids| ids.len() as f32).collect::<Vec<_>>()).to_device(device());
         case.check("loss.none", &(&each * lengths));
         // What training adds up is the reference's mean.
         let mean = each.mean(Kind::Float);

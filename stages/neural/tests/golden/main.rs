@@ -3,6 +3,8 @@
 //! The numbers lie in the folder that `SURE_GOLDEN` names, `../shared/golden` beside the repository when unset.
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test stops at the first surprise and says aloud what it skips")]
 
+#[path = "../device/mod.rs"]
+mod device;
 mod heads;
 mod peft;
 mod support;
@@ -11,11 +13,14 @@ use std::path::Path;
 
 use neural::adapters::Adapters;
 use neural::checkpoint::{EncoderConfig, ModelType, weights};
+use neural::device::{choose, open_cuda_library};
 use neural::encoder::{Encoder, Frames, Input, Mode, Pass, Point};
 use neural::model::{LastState, Model};
 use neural_spec::{Finetune, HeadSpec, Method};
 use support::{Case, cases, is_wav2vec2};
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
+
+use crate::device::device;
 
 #[test]
 fn encoders_match_at_every_point() {
@@ -34,7 +39,7 @@ fn encoders_match_at_every_point() {
 
 fn check_encoder(case: &Case, folder: &Path) {
     let config = EncoderConfig::read(folder).unwrap();
-    let weights = weights::read(folder, &config, Device::Cpu).unwrap();
+    let weights = weights::read(folder, &config, device()).unwrap();
     let encoder = Encoder::new(&config, &weights, &Adapters::new()).unwrap();
     case.check("pos_conv_weight", &encoder.position_weight().unwrap());
     let (audio, lengths) = case.audio();
@@ -71,7 +76,7 @@ fn check_encoder(case: &Case, folder: &Path) {
         let all: Vec<i64> = (0..num_frames).flat_map(|query| (0..num_frames).map(move |key| buckets.of(key - query))).collect();
         assert_eq!(all, Vec::<i64>::try_from(case.get("relative_buckets").flatten(0, -1)).unwrap(), "{}", case.name);
     }
-    let frames = Frames::of(&config, &lengths, num_frames, Device::Cpu).unwrap();
+    let frames = Frames::of(&config, &lengths, num_frames, device()).unwrap();
     assert_eq!(frames.counts, Vec::<i64>::try_from(case.get("feature_lengths")).unwrap());
     assert_eq!(frames.real.unwrap().to_kind(Kind::Uint8), *case.get("feature_mask"));
 }
@@ -81,7 +86,7 @@ fn classification_heads_match() {
     let wanted =
         |case: &serde_json::Value, base: &Path| case["name"].as_str().unwrap().starts_with("seqcls_") && is_wav2vec2(base);
     for case in cases("head", wanted) {
-        let head = Tensor::read_safetensors(case.folder.join("head.safetensors")).unwrap();
+        let head = support::read(&case.folder.join("head.safetensors"));
         let mut model = finetuned(&case, &head);
         check_logits(&case, &mut model);
         if case.names().any(|name| name == "mask.logits.last_before_norm") {
@@ -96,7 +101,7 @@ fn classification_heads_match() {
 /// A model whose encoder is the case's base, all of it trained, with a given head.
 pub(crate) fn finetuned(case: &Case, head: &[(String, Tensor)]) -> Model {
     let (spec, num_labels) = head_of(head);
-    let model = Model::new(&case.base, &Method::Finetune(Finetune::default()), &spec, num_labels, 1, Device::Cpu).unwrap();
+    let model = Model::new(&case.base, &Method::Finetune(Finetune::default()), &spec, num_labels, 1, device()).unwrap();
     let mut tensors = model.tensors();
     for (name, value) in head {
         tch::no_grad(|| tensors.get_mut(name).unwrap().copy_(value));

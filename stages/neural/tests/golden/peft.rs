@@ -4,9 +4,9 @@ use neural::adapters::files;
 use neural::model::{Batch, Mode, Model, ModelError};
 use neural_spec::{AdapterActivation, BitFit, Bottleneck, ConvAdapter, HeadOnly, Method, Place, Prefix};
 use serde_json::Value;
-use tch::{Device, Tensor};
 
-use crate::support::{Case, cases};
+use crate::device::device;
+use crate::support::{Case, cases, read};
 use crate::{check_logits, finetuned, head_of};
 
 #[test]
@@ -20,12 +20,12 @@ fn check_method(case: &Case) {
     let folder = case.folder.join("adapter");
     let of_peft = folder.is_dir();
     let (method, stored) = if of_peft {
-        (files::read_method(&folder).unwrap(), files::read_weights(&folder).unwrap().into_iter().collect())
+        (files::read_method(&folder).unwrap(), files::read_weights(&folder).unwrap().into_iter().collect::<Vec<_>>())
     } else {
-        (own_method(&case.options), Tensor::read_safetensors(case.folder.join("adapter.safetensors")).unwrap())
+        (own_method(&case.options), read(&case.folder.join("adapter.safetensors")))
     };
     let (head, num_labels) = head_of(&stored);
-    let mut model = Model::new(&case.base, &method, &head, num_labels, 1, Device::Cpu).unwrap();
+    let mut model = Model::new(&case.base, &method, &head, num_labels, 1, device()).unwrap();
     check_start(case, &model);
 
     if of_peft {

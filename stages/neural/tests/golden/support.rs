@@ -8,6 +8,8 @@ use neural::model::{Batch, Mode, Model};
 use serde_json::Value;
 use tch::{Kind, Tensor};
 
+use crate::device::{device, slack};
+
 pub(crate) struct Case {
     pub(crate) name: String,
     pub(crate) folder: PathBuf,
@@ -37,13 +39,19 @@ pub(crate) fn cases(kind: &str, wanted: impl Fn(&Value, &Path) -> bool) -> Vec<C
         let folder = root.join(options["dir"].as_str().unwrap());
         let base = options["base"].as_str().map_or_else(|| folder.clone(), |base| root.join(base));
         if wanted(options, &base) {
-            let tensors = Tensor::read_safetensors(folder.join("golden.safetensors")).unwrap().into_iter().collect();
+            let tensors = read(&folder.join("golden.safetensors")).into_iter().collect();
             let name = options["name"].as_str().unwrap().to_owned();
             found.push(Case { name, folder, base, options: options.clone(), tensors });
         }
     }
     assert!(!found.is_empty(), "no case of kind {kind} in the manifest");
     found
+}
+
+/// The tensors of a file, on the device that computes.
+pub(crate) fn read(file: &Path) -> Vec<(String, Tensor)> {
+    let tensors = Tensor::read_safetensors(file).unwrap();
+    tensors.into_iter().map(|(name, tensor)| (name, tensor.to_device(device()))).collect()
 }
 
 /// Whether a checkpoint folder holds a wav2vec 2.0 encoder.
@@ -69,20 +77,19 @@ impl Case {
     #[expect(clippy::print_stdout, reason = "scripts/golden_table.py reads how far each tensor is off")]
     pub(crate) fn check(&self, name: &str, found: &Tensor) {
         let expected = self.get(name).to_kind(Kind::Double);
-        let found = found.detach().to_kind(Kind::Double);
+        let found = found.detach().to_device(device()).to_kind(Kind::Double);
         let found = if found.dim() == 0 { found.unsqueeze(0) } else { found };
         assert_eq!(found.size(), expected.size(), "{}: shape of {name}", self.name);
         let scale = expected.abs().max().double_value(&[]).max(1.0);
         let error = (&found - &expected).abs().max().double_value(&[]) / scale;
-        let allowed = self.options["tolerance"]["scaled"].as_f64().unwrap();
+        let allowed = self.options["tolerance"]["scaled"].as_f64().unwrap() * slack();
         println!("GOLDEN {} {name} {:e}", self.name, error / allowed);
         assert!(error <= allowed, "{}: {name} is off by {error:e}, allowed {allowed:e}", self.name);
     }
 
     /// The backbone's own batch: audio and the samples of each utterance.
     pub(crate) fn audio(&self) -> (Tensor, Vec<i64>) {
-        let tensors: BTreeMap<String, Tensor> =
-            Tensor::read_safetensors(self.base.join("golden.safetensors")).unwrap().into_iter().collect();
+        let tensors: BTreeMap<String, Tensor> = read(&self.base.join("golden.safetensors")).into_iter().collect();
         let lengths = tensors["attention_mask"].sum_dim_intlist(1, false, Kind::Int64);
         (tensors["input_values"].shallow_clone(), Vec::try_from(lengths).unwrap())
     }
