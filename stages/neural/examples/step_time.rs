@@ -201,7 +201,7 @@ fn gflop_per_sec(shape: &EncoderShape, seconds: f64, method: &str) -> f64 {
     let linear = 2.0 * rate * layers * (4.0 * hidden * hidden + 2.0 * hidden * f64::from(shape.intermediate_size));
     let attention = 4.0 * rate * layers * hidden * rate * seconds;
     let total = match method {
-        "forward" => conv + front + linear + attention,
+        "forward" | "head_only" => conv + front + linear + attention,
         "finetune" => conv + 3.0 * (front + linear + attention),
         "finetune_all" => 3.0 * (conv + front + linear + attention),
         // Adapters: gradients of the inputs, not of the frozen weights; the adapters' own share is left out.

@@ -11,6 +11,7 @@ pub mod encoder;
 pub mod evaluate;
 pub mod heads;
 pub mod model;
+mod native;
 pub mod random;
 pub mod tensorboard;
 pub mod train;

@@ -5,7 +5,8 @@ use tch::{TchError, Tensor, no_grad};
 
 use crate::checkpoint::Weights;
 use crate::encoder::Pass;
-use crate::encoder::modules::tensor;
+use crate::encoder::modules::{Rows, tensor};
+use crate::native::{self, LinearParts, LowRank};
 
 /// Adds a trainable low-rank update to a frozen linear layer: `y = Wx + b + scale * up(down(dropout(x)))`.
 ///
@@ -29,9 +30,19 @@ impl Lora {
 
     pub(super) fn forward(&self, x: &Tensor, weight: &Tensor, bias: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
         let rows = Rows::of(x)?;
+        if let Some(update) = self.low_rank(pass) {
+            let [output] = native::linears(&rows.flat, [LinearParts { weight, bias, update: Some(update) }])?;
+            return rows.restore(&output);
+        }
         let output = rows.flat.f_linear(weight, Some(bias))?;
         let narrow = self.narrow(&pass.dropout(&rows.flat, self.dropout)?)?;
         rows.restore(&self.add_to(output, &narrow)?)
+    }
+
+    /// Itself as two products, where nothing is dropped between.
+    pub(crate) fn low_rank(&self, pass: &Pass) -> Option<LowRank<'_>> {
+        let Self { down, up, scale, .. } = self;
+        (pass.probability(self.dropout) == 0.0).then_some(LowRank { down, up, scale: *scale })
     }
 
     /// `scale * down(x)`: (N, in) -> (N, rank). Scaling here costs rank / out of scaling the result.
@@ -115,24 +126,4 @@ fn squares(weight: &Tensor) -> Result<Tensor, TchError> {
 /// What [`neural_spec::Start::RowNorms`] asks for.
 pub(super) fn row_norms(weight: &Tensor) -> Result<Tensor, TchError> {
     no_grad(|| squares(weight)?.f_sqrt())
-}
-
-/// A tensor as a matrix of rows, so that a product can be added to in place: a view could not be, without copies in the backward pass.
-struct Rows {
-    flat: Tensor,
-    shape: Vec<i64>,
-}
-
-impl Rows {
-    fn of(x: &Tensor) -> Result<Self, TchError> {
-        let shape = x.size();
-        Ok(Self { flat: x.f_flatten(0, -2)?, shape })
-    }
-
-    fn restore(mut self, output: &Tensor) -> Result<Tensor, TchError> {
-        if let (Some(last), Some(&width)) = (self.shape.last_mut(), output.size().last()) {
-            *last = width;
-        }
-        output.f_view(self.shape.as_slice())
-    }
 }

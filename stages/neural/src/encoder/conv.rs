@@ -1,5 +1,7 @@
 //! The convolutions over the waveform, and the projection behind them.
 
+mod rows;
+
 use tch::{Device, Kind, TchError, Tensor};
 
 use super::Pass;
@@ -60,6 +62,9 @@ impl ConvStack {
     }
 
     pub(crate) fn forward(&self, audio: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
+        if audio.device().is_cuda() && !(pass.trains() && self.layers.iter().any(ConvLayer::is_trained)) {
+            return tch::no_grad(|| rows::forward(self, audio));
+        }
         let mut h = audio.f_unsqueeze(-1)?; // (B, S, 1)
         for layer in &self.layers {
             h = match &layer.norm {
@@ -74,6 +79,15 @@ impl ConvStack {
 }
 
 impl ConvLayer {
+    fn is_trained(&self) -> bool {
+        let norm = match &self.norm {
+            Norm::None => false,
+            Norm::Group { weight, bias } => weight.requires_grad() || bias.requires_grad(),
+            Norm::Layer(norm) => norm.is_trained(),
+        };
+        norm || self.weight.requires_grad() || self.bias.as_ref().is_some_and(Tensor::requires_grad)
+    }
+
     /// (B, S, C) -> (B, T, C'), channels last all the way: half the time of the usual order on a CPU, since neither the
     /// convolution nor the norm behind it needs a transposed copy.
     fn convolve(&self, x: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
@@ -120,15 +134,22 @@ impl ConvLayer {
     }
 
     /// A convolution over a waveform (B, S, 1), each channel then brought to zero mean and unit variance over time: (B, T, C).
+    fn convolve_normed(&self, x: &Tensor, gain: &Tensor, shift: &Tensor) -> Result<Tensor, TchError> {
+        let windows = self.windows(x)?;
+        let weight = self.normed_weight(&windows, gain, shift)?; // (B, C, K + 1)
+        let ones = windows.f_narrow(-1, 0, 1)?.f_ones_like()?;
+        Tensor::f_cat(&[windows, ones], -1)?.f_bmm(&weight.f_transpose(1, 2)?)
+    }
+
+    /// The weights of that convolution for each utterance, (B, C, K + 1), from what its frames see, (B, T, K).
     ///
     /// Mean and variance of a channel follow from those of the few samples that a frame sees, and go into the weights of the
     /// product: nothing passes over the output, the largest tensor of all. In 64 bits, since neighbouring samples of speech are so
     /// alike that a variance can be a millionth of what it is the difference of.
-    fn convolve_normed(&self, x: &Tensor, gain: &Tensor, shift: &Tensor) -> Result<Tensor, TchError> {
+    fn normed_weight(&self, windows: &Tensor, gain: &Tensor, shift: &Tensor) -> Result<Tensor, TchError> {
         let (out, _, taps) = self.weight.size3()?;
-        let windows = self.windows(x)?;
         let wide = |tensor: &Tensor| tensor.f_to_kind(Kind::Double);
-        let samples = wide(&windows)?;
+        let samples = wide(windows)?;
         let mean = samples.f_mean_dim(1, true, Kind::Double)?; // (B, 1, K)
         let centred = samples.f_sub(&mean)?;
         let covariance = centred.f_transpose(1, 2)?.f_bmm(&centred)?.f_div_scalar(windows.size()[1])?; // (B, K, K)
@@ -143,10 +164,7 @@ impl ConvLayer {
         }
         let offset = offset.f_mul(&scale)?.f_add(&wide(shift)?.f_unsqueeze(-1)?)?;
         // The offset is the weight of a sample that is always 1.
-        let weight = Tensor::f_cat(&[weight.f_mul(&scale)?, offset], -1)?.f_to_kind(windows.kind())?; // (B, C, K + 1)
-        let ones = windows.f_narrow(-1, 0, 1)?.f_ones_like()?;
-        let windows = Tensor::f_cat(&[windows, ones], -1)?;
-        windows.f_bmm(&weight.f_transpose(1, 2)?)
+        Tensor::f_cat(&[weight.f_mul(&scale)?, offset], -1)?.f_to_kind(windows.kind())
     }
 }
 

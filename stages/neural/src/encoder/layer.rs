@@ -78,14 +78,16 @@ impl Layer {
         let pass = around.pass;
         match &self.style {
             Style::PostNorm => {
-                let attended = pass.dropout(&self.attention.forward(x, around)?, self.dropout)?;
-                let x = self.attention_norm.forward(&x.f_add(&attended)?)?;
-                self.feed_forward_norm.forward(&x.f_add(&self.feed_forward.forward(&x, pass)?)?)
+                let attended = self.attention.forward(x, around)?;
+                let x = self.attention_norm.forward(&pass.add_dropped(x, &attended, self.dropout)?)?;
+                let h = self.feed_forward.forward(&x, pass)?;
+                self.feed_forward_norm.forward(&pass.add_dropped(&x, &h, self.dropout)?)
             }
             Style::PreNorm { mms } => {
                 let attended = self.attention.forward(&self.attention_norm.forward(x)?, around)?;
-                let x = x.f_add(&pass.dropout(&attended, self.dropout)?)?;
-                let x = x.f_add(&self.feed_forward.forward(&self.feed_forward_norm.forward(&x)?, pass)?)?;
+                let x = pass.add_dropped(x, &attended, self.dropout)?;
+                let h = self.feed_forward.forward(&self.feed_forward_norm.forward(&x)?, pass)?;
+                let x = pass.add_dropped(&x, &h, self.dropout)?;
                 match mms {
                     Some(adapter) => x.f_add(&adapter.forward(&x, pass)?),
                     None => Ok(x),
@@ -128,11 +130,12 @@ impl Attention {
     fn forward(&self, x: &Tensor, around: &Surroundings) -> Result<Tensor, TchError> {
         let pass = around.pass;
         let &[batch, frames, hidden] = x.size().as_slice() else { return Err(TchError::Shape("expected (B, T, H)".to_owned())) };
-        let heads = |linear: &Linear| {
+        let heads = |made: &Tensor| {
             let split = [batch, frames, self.num_heads, hidden / self.num_heads];
-            linear.forward(x, pass)?.f_view(split)?.f_transpose(1, 2) // (B, A, T, D)
+            made.f_view(split)?.f_transpose(1, 2) // (B, A, T, D)
         };
-        let (query, mut key, mut value) = (heads(&self.query)?, heads(&self.key)?, heads(&self.value)?);
+        let [query, key, value] = Linear::forward_all([&self.query, &self.key, &self.value], x, pass)?;
+        let (query, mut key, mut value) = (heads(&query)?, heads(&key)?, heads(&value)?);
         let mut mask = self.mask(x, around)?;
         if let Some(prefix) = around.prefix {
             (key, value) = prefix.extend(&key, &value, pass)?;
@@ -165,8 +168,7 @@ struct FeedForward {
     inner: Linear,
     outer: Linear,
     activation: Activation,
-    inner_dropout: f64,
-    outer_dropout: f64,
+    dropout: f64,
 }
 
 impl FeedForward {
@@ -175,15 +177,13 @@ impl FeedForward {
             inner: Linear::new(weights, &format!("{name}.intermediate_dense"), adapters)?,
             outer: Linear::new(weights, &format!("{name}.output_dense"), adapters)?,
             activation: config.hidden_act,
-            inner_dropout: config.activation_dropout,
-            outer_dropout: config.hidden_dropout,
+            dropout: config.activation_dropout,
         })
     }
 
     fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
-        let h = self.activation.replace(self.inner.forward(x, pass)?)?;
-        let h = self.outer.forward(&pass.dropout(&h, self.inner_dropout)?, pass)?;
-        pass.dropout(&h, self.outer_dropout)
+        let h = pass.activate_and_drop(self.activation, self.inner.forward(x, pass)?, self.dropout)?;
+        self.outer.forward(&h, pass)
     }
 }
 

@@ -5,6 +5,7 @@ use tch::{TchError, Tensor};
 use super::Pass;
 use crate::adapters::{Adapters, Beside};
 use crate::checkpoint::{Activation, Weights};
+use crate::native::{self, Kernels, LinearParts, NORM_GELU_WIDTH};
 
 /// A tensor by name. Weights are complete by construction: [`crate::checkpoint::weights::read`] checks them.
 pub(crate) fn tensor(weights: &Weights, name: &str) -> Tensor {
@@ -31,8 +32,60 @@ impl Linear {
     pub(crate) fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
         match &self.adapter {
             Some(adapter) => adapter.forward(x, &self.weight, &self.bias, pass),
+            // A GPU is slow to add up a bias's gradient as libtorch does it.
+            None if pass.trains() && x.device().is_cuda() && self.bias.requires_grad() => {
+                let rows = Rows::of(x)?;
+                let [output] =
+                    native::linears(&rows.flat, [LinearParts { weight: &self.weight, bias: &self.bias, update: None }])?;
+                rows.restore(&output)
+            }
             None => x.f_linear(&self.weight, Some(&self.bias)),
         }
+    }
+
+    /// What layers make of an input that they share: the same as each alone, but its gradient comes back as one.
+    pub(crate) fn forward_all<const N: usize>(layers: [&Self; N], x: &Tensor, pass: &Pass) -> Result<[Tensor; N], TchError> {
+        let parts = layers.map(|layer| layer.parts(pass));
+        let each: Vec<Tensor> = if parts.iter().all(Option::is_some) {
+            let rows = Rows::of(x)?;
+            let made = native::linears(&rows.flat, parts.map(|parts| parts.expect("looked at above")))?;
+            made.iter().map(|made| rows.restore(made)).collect::<Result<_, _>>()?
+        } else {
+            layers.iter().map(|layer| layer.forward(x, pass)).collect::<Result<_, _>>()?
+        };
+        Ok(each.try_into().expect("one for each layer"))
+    }
+
+    /// Itself as two products, where it is no more in this pass.
+    fn parts(&self, pass: &Pass) -> Option<LinearParts<'_>> {
+        let update = match &self.adapter {
+            None => None,
+            Some(Beside::Lora(lora)) => Some(lora.low_rank(pass)?),
+            Some(Beside::Dora(_) | Beside::Ia3(_)) => return None,
+        };
+        Some(LinearParts { weight: &self.weight, bias: &self.bias, update })
+    }
+}
+
+/// A tensor as a matrix of rows, so that a product can be added to in place: a view could not be, without copies in the backward pass.
+pub(crate) struct Rows {
+    pub(crate) flat: Tensor,
+    shape: Vec<i64>,
+}
+
+impl Rows {
+    pub(crate) fn of(x: &Tensor) -> Result<Self, TchError> {
+        let shape = x.size();
+        Ok(Self { flat: x.f_flatten(0, -2)?, shape })
+    }
+
+    /// `output`, of as many rows, in the shape that they came from.
+    pub(crate) fn restore(&self, output: &Tensor) -> Result<Tensor, TchError> {
+        let mut shape = self.shape.clone();
+        if let (Some(last), Some(&width)) = (shape.last_mut(), output.size().last()) {
+            *last = width;
+        }
+        output.f_view(shape.as_slice())
     }
 }
 
@@ -49,8 +102,26 @@ impl LayerNorm {
         Self { weight: tensor(weights, &format!("{name}.weight")), bias: tensor(weights, &format!("{name}.bias")), eps }
     }
 
+    pub(crate) fn is_trained(&self) -> bool {
+        self.weight.requires_grad() || self.bias.requires_grad()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of(weight: Tensor, bias: Tensor, eps: f64) -> Self {
+        Self { weight, bias, eps }
+    }
+
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor, TchError> {
         x.f_layer_norm(self.weight.size(), Some(&self.weight), Some(&self.bias), self.eps, true)
+    }
+
+    /// Its activated result for rows (N, C), without a graph.
+    pub(crate) fn forward_activated(&self, x: &Tensor, activation: Activation) -> Result<Tensor, TchError> {
+        let fits = activation == Activation::Gelu && self.weight.size() == [NORM_GELU_WIDTH];
+        match Kernels::of(x).filter(|_| fits) {
+            Some(kernels) => kernels.norm_gelu(x, &self.weight, &self.bias, self.eps),
+            None => activation.replace(self.forward(x)?),
+        }
     }
 }
 

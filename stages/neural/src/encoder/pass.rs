@@ -1,9 +1,11 @@
 //! One forward pass: evaluation, or training with its random draws.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use tch::{TchError, Tensor};
 
+use crate::checkpoint::Activation;
+use crate::native::Kernels;
 use crate::random::Rng;
 
 /// Whether a forward pass trains, and with which random draws.
@@ -23,17 +25,20 @@ pub enum Mode {
 pub struct Pass {
     rng: Option<RefCell<Rng>>,
     seed: u64,
+    /// For the next kernel of our own that drops something.
+    noise: Cell<u64>,
 }
 
 impl Pass {
     /// Begins a pass. Training seeds libtorch's generator, from which dropout draws.
     pub fn begin(mode: Mode) -> Self {
         match mode {
-            Mode::Eval => Self { rng: None, seed: 0 },
+            Mode::Eval => Self { rng: None, seed: 0, noise: Cell::new(0) },
             Mode::Train { seed } => {
                 let mut rng = Rng::named(seed, "pass");
                 tch::manual_seed((rng.next_u64() >> 1) as i64);
-                Self { rng: Some(RefCell::new(rng)), seed }
+                let noise = Cell::new(rng.next_u64());
+                Self { rng: Some(RefCell::new(rng)), seed, noise }
             }
         }
     }
@@ -48,12 +53,33 @@ impl Pass {
         if self.trains() {
             let seed = Rng::named(self.seed, &format!("layer {index}")).next_u64();
             tch::manual_seed((seed >> 1) as i64);
+            self.noise.set(seed);
         }
     }
 
     /// Zeroes elements with probability `p` and scales the others by 1 / (1 - p); in evaluation the input itself.
     pub(crate) fn dropout(&self, x: &Tensor, p: f64) -> Result<Tensor, TchError> {
         if self.probability(p) > 0.0 { x.f_dropout(p, true) } else { Ok(x.shallow_clone()) }
+    }
+
+    /// `to + dropout(x)`, as one where the device can.
+    pub(crate) fn add_dropped(&self, to: &Tensor, x: &Tensor, p: f64) -> Result<Tensor, TchError> {
+        match Kernels::of(x).filter(|_| self.probability(p) > 0.0) {
+            Some(kernels) => kernels.dropout_add(x, to, p, self.next_noise()),
+            None => to.f_add(&self.dropout(x, p)?),
+        }
+    }
+
+    /// `dropout(activation(x))` of a tensor that nobody else reads, as one where the device can.
+    pub(crate) fn activate_and_drop(&self, activation: Activation, x: Tensor, p: f64) -> Result<Tensor, TchError> {
+        match Kernels::of(&x).filter(|_| activation == Activation::Gelu && self.probability(p) > 0.0) {
+            Some(kernels) => kernels.gelu_dropout(&x, p, self.next_noise()),
+            None => self.dropout(&activation.replace(x)?, p),
+        }
+    }
+
+    fn next_noise(&self) -> u64 {
+        self.noise.replace(self.noise.get().wrapping_add(1))
     }
 
     /// `p` in training, 0 in evaluation.

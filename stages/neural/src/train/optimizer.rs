@@ -1,13 +1,16 @@
 //! Updates of one flat tensor: AdamW and its relatives.
 //!
 //! All trained tensors are made views of one long vector, and their gradients of another, so that an update is a dozen
-//! operations however many tensors there are, and the state of training is four vectors.
+//! operations however many tensors there are, and the state of training is four vectors. On a GPU AdamW is one pass over them, by
+//! libtorch's fused kernel.
 //!
 //! With 16-bit numbers the tensors are views of a rounded copy, which is made anew after every update of the 32-bit one. No part
 //! of a model needs to know: it computes in the format of its weights.
 
 use neural_spec::Optimizer;
-use tch::{Kind, TchError, Tensor, no_grad};
+use tch::{Device, Kind, TchError, Tensor, no_grad};
+
+use crate::native::{self, AdamW};
 
 /// A rule and its constants.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,11 +37,17 @@ pub struct Parameters {
     pub second: Tensor,
     /// 1 where weight decay applies, 0 where not. (P)
     decays: Tensor,
+    /// On a GPU: the parts of the vectors that decay, and those that do not.
+    fused: Option<[Slices; 2]>,
     /// What the tensors' gradients are views of, in the tensors' format. (P)
     gradient: Tensor,
     /// Tensors of fewer than 32 bits, and what adds up their gradients.
     rounded: Option<Rounded>,
 }
+
+/// The same parts of values, gradient and moments.
+#[derive(Debug, Default)]
+struct Slices([Vec<Tensor>; 4]);
 
 #[derive(Debug)]
 struct Rounded {
@@ -46,6 +55,8 @@ struct Rounded {
     values: Tensor,
     /// Sum of the gradients of an update's micro batches. (P)
     sum: Tensor,
+    /// Whether there is one yet.
+    begun: bool,
 }
 
 impl Parameters {
@@ -58,18 +69,22 @@ impl Parameters {
             return Err(TchError::Shape("nothing is trained".to_owned()));
         }
         let device = named[0].1.device();
+        if kind != Kind::Float {
+            // A GPU multiplies matrices at full speed where they start at a multiple of 16 bytes.
+            named.sort_by_key(|(_, tensor)| tensor.numel() % LANES != 0);
+        }
+        let runs = runs(&named, &decays);
         let (values, decays) = no_grad(|| {
             let flat = |(_, tensor): &(String, Tensor)| tensor.f_to_kind(Kind::Float)?.f_reshape(-1);
             let values = Tensor::f_cat(&named.iter().map(flat).collect::<Result<Vec<_>, TchError>>()?, 0)?;
-            let decay = |(name, tensor): &(String, Tensor)| {
-                Tensor::f_full([tensor.numel() as i64], f64::from(u8::from(decays(name))), (Kind::Float, device))
-            };
-            let decays = Tensor::f_cat(&named.iter().map(decay).collect::<Result<Vec<_>, TchError>>()?, 0)?;
+            let decay =
+                |&(count, decays): &(i64, bool)| Tensor::f_full([count], f64::from(u8::from(decays)), (Kind::Float, device));
+            let decays = Tensor::f_cat(&runs.iter().map(decay).collect::<Result<Vec<_>, TchError>>()?, 0)?;
             Ok::<_, TchError>((values, decays))
         })?;
         let gradient = values.f_to_kind(kind)?.f_zeros_like()?;
         let rounded = (kind != Kind::Float)
-            .then(|| Ok::<_, TchError>(Rounded { values: values.f_to_kind(kind)?, sum: values.f_zeros_like()? }))
+            .then(|| Ok::<_, TchError>(Rounded { values: values.f_to_kind(kind)?, sum: values.f_zeros_like()?, begun: false }))
             .transpose()?;
         let storage = rounded.as_ref().map_or(&values, |rounded| &rounded.values);
         let mut start = 0;
@@ -83,7 +98,9 @@ impl Parameters {
             start += count;
         }
         let (first, second) = (values.f_zeros_like()?, values.f_zeros_like()?);
-        Ok(Self { named, values, first, second, decays, gradient, rounded })
+        let sum = rounded.as_ref().map_or(&gradient, |rounded| &rounded.sum);
+        let fused = device.is_cuda().then(|| slices([&values, sum, &first, &second], &runs)).transpose()?;
+        Ok(Self { named, values, first, second, decays, fused, gradient, rounded })
     }
 
     /// The trained tensors by name, in 32 bits, as they are now.
@@ -125,9 +142,13 @@ impl Parameters {
     pub fn collect_gradient(&mut self) -> Result<(), TchError> {
         let Some(rounded) = &mut self.rounded else { return Ok(()) };
         no_grad(|| {
-            let _ = rounded.sum.f_add_(&self.gradient)?;
-            let _ = self.gradient.f_zero_()?;
-            Ok(())
+            if rounded.begun {
+                let _ = rounded.sum.f_add_(&self.gradient)?;
+            } else {
+                rounded.sum.f_copy_(&self.gradient)?;
+            }
+            rounded.begun = true;
+            self.gradient.f_zero_().map(drop)
         })
     }
 
@@ -143,17 +164,27 @@ impl Parameters {
         let _ = self.gradient.f_zero_()?;
         if let Some(rounded) = &mut self.rounded {
             let _ = rounded.sum.f_zero_()?;
+            rounded.begun = false;
         }
         Ok(())
     }
 
-    /// One update with [`Self::gradient`], which is zero afterwards. `step` counts from 1; `rate` is the learning rate.
+    /// One update with [`Self::gradient`], which is used up afterwards: the next one starts from zero.
+    /// `step` counts from 1; `rate` is the learning rate.
     ///
     /// The operations and their order are those of PyTorch's optimizers. On the CPU they go over the vector in pieces that stay
     /// in the cache, since the memory is what they wait for; no number depends on where a piece ends.
     /// Errors: what libtorch reports.
     pub fn update(&mut self, constants: &Constants, rate: f64, step: u64) -> Result<(), TchError> {
         let gradient = self.rounded.as_ref().map_or(&self.gradient, |rounded| &rounded.sum);
+        if let (Some([decaying, others]), Optimizer::Adamw {}) = (&self.fused, &constants.rule) {
+            no_grad(|| {
+                decaying.update(constants, constants.weight_decay, rate, step)?;
+                others.update(constants, 0.0, rate, step)?;
+                if self.rounded.is_none() { self.gradient.f_zero_().map(drop) } else { Ok(()) }
+            })?;
+            return self.end_update();
+        }
         let whole = Piece {
             values: self.values.shallow_clone(),
             first: self.first.shallow_clone(),
@@ -161,13 +192,57 @@ impl Parameters {
             decays: self.decays.shallow_clone(),
             gradient: gradient.shallow_clone(),
         };
-        if self.values.device() == tch::Device::Cpu {
+        if self.values.device() == Device::Cpu {
             let threads = usize::try_from(tch::get_num_threads()).unwrap_or(1).max(1);
             in_pieces(&whole, threads, |piece| piece.update(constants, rate, step))?;
         } else {
             no_grad(|| whole.update(constants, rate, step))?;
         }
+        self.end_update()
+    }
+
+    fn end_update(&mut self) -> Result<(), TchError> {
+        if let Some(rounded) = &mut self.rounded {
+            rounded.begun = false; // the next gradient takes the place of the sum
+        }
         no_grad(|| self.round())
+    }
+}
+
+/// Sixteen bytes of the numbers with the fewest bits.
+const LANES: usize = 8;
+
+/// How many numbers in a row decay, or do not.
+fn runs(named: &[(String, Tensor)], decays: &impl Fn(&str) -> bool) -> Vec<(i64, bool)> {
+    let mut runs: Vec<(i64, bool)> = Vec::new();
+    for (name, tensor) in named {
+        let (count, decays) = (tensor.numel() as i64, decays(name));
+        match runs.last_mut() {
+            Some((sum, same)) if *same == decays => *sum += count,
+            _ => runs.push((count, decays)),
+        }
+    }
+    runs
+}
+
+/// The vectors cut into what decays and what does not.
+fn slices(vectors: [&Tensor; 4], runs: &[(i64, bool)]) -> Result<[Slices; 2], TchError> {
+    let mut slices = [Slices::default(), Slices::default()];
+    let mut start = 0;
+    for &(count, decays) in runs {
+        for (slices, vector) in slices[usize::from(!decays)].0.iter_mut().zip(vectors) {
+            slices.push(vector.f_narrow(0, start, count)?);
+        }
+        start += count;
+    }
+    Ok(slices)
+}
+
+impl Slices {
+    fn update(&self, constants: &Constants, weight_decay: f64, rate: f64, step: u64) -> Result<(), TchError> {
+        let Self([values, gradient, first, second]) = self;
+        let Constants { betas, epsilon, .. } = *constants;
+        native::fused_adamw(values, gradient, first, second, AdamW { rate, betas, weight_decay, epsilon, step })
     }
 }
 
@@ -245,8 +320,7 @@ impl Piece {
                 let _ = self.values.f_add_(&change)?;
             }
         }
-        let _ = self.gradient.f_zero_()?; // here, where it is in the cache
-        Ok(())
+        self.gradient.f_zero_().map(drop) // here, where it is in the cache
     }
 }
 
@@ -380,6 +454,46 @@ mod tests {
             in_pieces(&parts, threads, |part| part.update(&constants, 0.1, 3)).unwrap();
             assert_eq!(parts.values, values, "{threads} threads");
         }
+    }
+
+    /// The kernel runs on the CPU too, where it can be compared.
+    #[test]
+    fn the_fused_kernel_computes_the_same() {
+        let tensors = || ["bias", "a", "b", "norm", "c"].map(|name| (name.to_owned(), leaf(&[0.5, -1.0, 2.0])));
+        let decays = |name: &str| name.len() == 1;
+        let constants = Constants { rule: Optimizer::Adamw {}, betas: [0.9, 0.98], epsilon: 1e-6, weight_decay: 0.3 };
+        let mut plain = Parameters::new(tensors().into(), Kind::Float, decays).unwrap();
+        let mut fused = Parameters::new(tensors().into(), Kind::Float, decays).unwrap();
+        let runs = runs(&fused.named, &decays);
+        assert_eq!(runs, [(3, false), (6, true), (3, false), (3, true)]);
+        fused.fused = Some(slices([&fused.values, &fused.gradient, &fused.first, &fused.second], &runs).unwrap());
+        for step in 1..=5 {
+            let gradient = (Tensor::arange(15, (Kind::Float, Device::Cpu)) * step).sin();
+            for parameters in [&mut plain, &mut fused] {
+                parameters.gradient().copy_(&gradient);
+                parameters.update(&constants, 1e-2, step as u64).unwrap();
+                assert_eq!(Vec::<f32>::try_from(&*parameters.gradient()).unwrap(), [0.0; 15]);
+            }
+            assert!((&plain.values - &fused.values).abs().max().double_value(&[]) < 1e-6, "step {step}");
+        }
+        assert!(
+            plain.values.double_value(&[3]) < plain.values.double_value(&[0]) + 0.5,
+            "what decays moves apart from what does not"
+        );
+    }
+
+    #[test]
+    fn tensors_of_odd_sizes_leave_the_others_aligned() {
+        let named: Vec<_> = [31, 8, 5, 16]
+            .map(|count| (count.to_string(), Tensor::ones([count], (Kind::Float, Device::Cpu)).set_requires_grad(true)))
+            .into();
+        let handles: Vec<Tensor> = named.iter().map(|(_, tensor)| tensor.shallow_clone()).collect();
+        let parameters = Parameters::new(named, Kind::BFloat16, |_| true).unwrap();
+        let order: Vec<&str> = parameters.named.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(order, ["8", "16", "31", "5"]);
+        let start =
+            |tensor: &Tensor| tensor.data_ptr() as usize - parameters.rounded.as_ref().unwrap().values.data_ptr() as usize;
+        assert_eq!([start(&handles[1]), start(&handles[3])], [0, 16]);
     }
 
     #[test]

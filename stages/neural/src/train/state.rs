@@ -45,7 +45,7 @@ struct Head<H> {
 }
 
 /// Raised when the file changes.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const STATE: &str = "state";
 const PREVIOUS: &str = "state.previous";
 const DAMAGED: &str = "state.damaged";

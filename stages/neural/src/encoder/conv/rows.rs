@@ -1,0 +1,126 @@
+//! Frozen convolutions of a whole batch as a few matrix products, for GPUs.
+//!
+//! Behind the first convolution every utterance gets so many frames that each later stride divides them without rest. The frames
+//! of all utterances are then the rows of one matrix, and as many rows as a stride, side by side, are again rows of one: as many
+//! taps as a stride are one product over the batch, and the taps behind them another, of the rows behind, added in place. A frame
+//! that sees beyond its utterance is behind the last real one, and is cut off in the end.
+
+use tch::{TchError, Tensor};
+
+use super::{ConvLayer, ConvStack, Norm};
+
+/// Widths of matrices that a GPU multiplies at full speed are multiples of this.
+const LANES: i64 = 8;
+
+/// Waveform (B, S) -> features (B, T, C), without a graph.
+pub(super) fn forward(stack: &ConvStack, audio: &Tensor) -> Result<Tensor, TchError> {
+    let (batch, samples) = audio.size2()?;
+    let (mut frames, mut h) = (samples, audio.shallow_clone());
+    for (at, layer) in stack.layers.iter().enumerate() {
+        frames = (frames - layer.weight.size()[2]) / layer.stride + 1;
+        h = if at == 0 {
+            let whole: i64 = stack.layers[1..].iter().map(|layer| layer.stride).product();
+            layer.first_rows(audio, frames, (frames + whole - 1) / whole * whole)?
+        } else {
+            layer.rows(&h)?
+        }; // (B * frames or more, C)
+        h = match &layer.norm {
+            Norm::Layer(norm) => norm.forward_activated(&h, stack.activation)?,
+            Norm::None | Norm::Group { .. } => stack.activation.replace(h)?,
+        };
+    }
+    let channels = h.size()[1];
+    h.f_view([batch, -1, channels])?.f_narrow(1, 0, frames)
+}
+
+impl ConvLayer {
+    /// Waveform (B, S) -> (B * rows, C), of which the first `frames` of each utterance are real.
+    fn first_rows(&self, audio: &Tensor, frames: i64, rows: i64) -> Result<Tensor, TchError> {
+        let ((batch, samples), (out, _, taps)) = (audio.size2()?, self.weight.size3()?);
+        let missing = ((rows - 1) * self.stride + taps - samples).max(0);
+        let windows = audio.f_constant_pad_nd([0, missing])?.f_unfold(1, taps, self.stride)?.f_narrow(1, 0, rows)?; // (B, rows, K)
+        let normed = matches!(self.norm, Norm::Group { .. });
+        let used = taps + i64::from(normed);
+        let width = (used + LANES - 1) / LANES * LANES;
+        let wide = Tensor::f_zeros([batch, rows, width], (audio.kind(), audio.device()))?;
+        wide.f_narrow(2, 0, taps)?.f_copy_(&windows)?;
+        let widened = |weight: &Tensor| weight.f_constant_pad_nd([0, width - used]);
+        match &self.norm {
+            Norm::Group { weight: gain, bias: shift } => {
+                let _ = wide.f_narrow(2, taps, 1)?.f_fill_(1.0)?;
+                let weight = self.normed_weight(&windows.f_narrow(1, 0, frames)?, gain, shift)?; // (B, C, K + 1)
+                wide.f_bmm(&widened(&weight)?.f_transpose(1, 2)?)?.f_view([-1, out])
+            }
+            Norm::None | Norm::Layer(_) => {
+                let weight = widened(&self.weight.f_view([out, taps])?)?;
+                wide.f_view([-1, width])?.f_linear(&weight, self.bias.as_ref())
+            }
+        }
+    }
+
+    /// Rows (R, C) -> (R / stride, C').
+    fn rows(&self, x: &Tensor) -> Result<Tensor, TchError> {
+        let ((rows, channels), (out, _, taps)) = (x.size2()?, self.weight.size3()?);
+        let rows = rows / self.stride;
+        let side_by_side = x.f_view([rows, self.stride * channels])?;
+        let weight = self.weight.f_permute([0, 2, 1])?.f_reshape([out, taps * channels])?;
+        let part = |first: i64| -> Result<[Tensor; 2], TchError> {
+            let (behind, width) = (first / self.stride, self.stride.min(taps - first) * channels);
+            let seen = side_by_side.f_narrow(0, behind, rows - behind)?.f_narrow(1, 0, width)?;
+            Ok([seen, weight.f_narrow(1, first * channels, width)?])
+        };
+        let [seen, of] = part(0)?;
+        let result = seen.f_linear(&of, self.bias.as_ref())?;
+        for first in (self.stride..taps).step_by(self.stride as usize) {
+            let [seen, of] = part(first)?;
+            let _ = result.f_narrow(0, 0, seen.size()[0])?.f_addmm_(&seen, &of.f_transpose(0, 1)?)?;
+        }
+        Ok(result)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind};
+
+    use super::*;
+    use crate::checkpoint::Activation;
+    use crate::encoder::modules::LayerNorm;
+    use crate::encoder::{Mode, Pass};
+
+    fn stack(shapes: &[(i64, i64)], norm: &str) -> ConvStack {
+        let random = |shape: &[i64]| Tensor::randn(shape, (Kind::Float, Device::Cpu));
+        let layer = |(at, &(taps, stride)): (usize, &(i64, i64))| ConvLayer {
+            weight: random(&[6, if at == 0 { 1 } else { 6 }, taps]) * 0.3,
+            bias: (norm != "none").then(|| random(&[6])),
+            stride,
+            norm: match norm {
+                "group" if at == 0 => Norm::Group { weight: random(&[6]), bias: random(&[6]) },
+                "layer" => Norm::Layer(LayerNorm::of(random(&[6]), random(&[6]), 1e-5)),
+                _ => Norm::None,
+            },
+        };
+        ConvStack { layers: shapes.iter().enumerate().map(layer).collect(), activation: Activation::Gelu }
+    }
+
+    #[test]
+    fn rows_of_a_batch_are_the_convolutions_of_its_utterances() {
+        tch::manual_seed(5);
+        let published = [(10, 5), (3, 2), (3, 2), (3, 2), (3, 2), (2, 2), (2, 2)];
+        let small = [(20, 10), (8, 4), (8, 4), (4, 2)];
+        let odd = [(4, 3), (7, 2), (2, 3), (3, 1)];
+        for (shapes, samples) in [(&published[..], [400, 401, 1111]), (&small, [850, 1203, 1490]), (&odd, [90, 91, 123])] {
+            for (samples, norm) in samples.into_iter().flat_map(|samples| ["none", "group", "layer"].map(|norm| (samples, norm)))
+            {
+                let stack = stack(shapes, norm);
+                let audio = Tensor::randn([3, samples], (Kind::Float, Device::Cpu));
+                let found = tch::no_grad(|| forward(&stack, &audio).unwrap());
+                let expected = tch::no_grad(|| stack.forward(&audio, &Pass::begin(Mode::Eval)).unwrap());
+                assert_eq!(found.size(), expected.size(), "{shapes:?} {samples} {norm}");
+                let scale = expected.abs().max().double_value(&[]).max(1.0);
+                let worst = (&found - &expected).abs().max().double_value(&[]) / scale;
+                assert!(worst < 1e-5, "{shapes:?} {samples} {norm}: {worst:e}");
+            }
+        }
+    }
+}
