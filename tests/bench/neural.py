@@ -3,6 +3,7 @@
 
     python3 tests/bench/neural.py                       # base shape, 5 s x 4, two threads
     python3 tests/bench/neural.py --size large --seconds 5 --batch 2 --methods lora6
+    python3 tests/bench/neural.py --front cached --methods lora6,lora_qv,finetune      # ours from what frozen convolutions made once
     python3 tests/bench/neural.py --device 0 --size large --seconds 10 --batch 32 --precision bf16     # with a GPU
 
 Both sides compute forward, backward, clipping and AdamW on the same shapes with the same dropout, in processes of their own that
@@ -65,6 +66,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--methods", default="forward,lora6,lora_qv,finetune")
     parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16"])
+    parser.add_argument("--front", default="audio", choices=["audio", "cached"], help="what our side reads")
     parser.add_argument("--device", help="index of a GPU")
     parser.add_argument("--python", help="a Python that has torch, transformers and peft")
     parser.add_argument("--venv", type=Path, default=cache, help="where to make one")
@@ -112,7 +114,7 @@ def run_theirs(python: str, method: str, options: argparse.Namespace) -> dict:
 def run_ours(ours: str, method: str, options: argparse.Namespace) -> dict:
     command = [ours, "--size", options.size, "--batch", str(options.batch), "--seconds", str(options.seconds), "--steps", str(options.steps)]
     command += ["--methods", method, "--threads", str(options.threads), "--precision", options.precision]
-    command += ["--device", options.device] if options.device else []
+    command += ["--front", options.front] + (["--device", options.device] if options.device else [])
     return last_line(command, options)
 
 

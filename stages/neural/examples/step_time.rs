@@ -6,6 +6,7 @@
 //! cargo run --release -p neural --example step_time -- --size base --batch 4 --seconds 5 --threads 2 --methods lora6,finetune
 //! ```
 //!
+//! `--front cached` gives it what the frozen convolutions would have made of the audio, as `--set front=cached` does.
 //! `--write FOLDER` writes a model and a batch, and prints the loss, for comparison with another program.
 //!
 //! The encoder has random weights of a published shape: speed does not depend on them. `share_of_peak` compares the operations
@@ -50,6 +51,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         seconds: get("seconds", "5").parse()?,
         steps: get("steps", "12").parse()?,
         padded: get("padded", "no") == "yes",
+        cached: get("front", "audio") == "cached",
         peak: get("peak-tflops", "790").parse()?,
     };
     if let Some(folder) = options.get("write") {
@@ -84,6 +86,7 @@ struct Bench<'a> {
     seconds: f64,
     steps: u32,
     padded: bool,
+    cached: bool,
     peak: f64,
 }
 
@@ -156,7 +159,14 @@ impl Bench<'_> {
 
     fn batch(&self) -> Batch {
         let samples = (self.seconds * RATE as f64) as i64;
-        let audio = Tensor::randn([self.batch, samples], (Kind::Float, self.device));
+        let (batch, place) = (self.batch, (Kind::Float, self.device));
+        let audio = if self.cached {
+            let strides = self.shape.conv_kernel.iter().zip(&self.shape.conv_stride);
+            let frames = strides.fold(samples, |frames, (&taps, &stride)| (frames - i64::from(taps)) / i64::from(stride) + 1);
+            Tensor::randn([batch, frames, i64::from(self.shape.conv_dim[self.shape.conv_dim.len() - 1])], place)
+        } else {
+            Tensor::randn([batch, samples], place)
+        };
         // Ragged: from half the length to all of it.
         let length = |row: i64| samples / 2 + samples * row / (2 * (self.batch - 1).max(1));
         let num_samples: Vec<i64> = (0..self.batch).map(|row| if self.padded { length(row) } else { samples }).collect();
