@@ -17,7 +17,7 @@ fn main() {
         .std("c++17")
         .warnings(false) // libtorch's headers have many
         .includes([headers.join("torch/csrc/api/include"), headers])
-        .files(["native/native.cpp", "native/kernels.cpp"])
+        .files(["native/native.cpp", "native/dropout.cpp", "native/kernels.cpp"])
         .compile("sure_native");
 }
 

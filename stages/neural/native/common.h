@@ -25,4 +25,7 @@ const char* guarded(Action action) {
   return message.c_str();
 }
 
+// A kernel of kernels.cu over the numbers of `a`, and of `b` where it reads two: some of them dropped, as `p` and `seed` say.
+at::Tensor elementwise_on_gpu(const char* kernel, const at::Tensor& a, const at::Tensor& b, double p, int64_t seed);
+
 }  // namespace sure

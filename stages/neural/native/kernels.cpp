@@ -6,7 +6,6 @@
 #include <dlfcn.h>
 #include <limits.h>
 #include <stdlib.h>
-#include <torch/csrc/autograd/custom_function.h>
 
 #include <cmath>
 #include <map>
@@ -17,8 +16,6 @@
 namespace {
 
 using at::Tensor;
-using torch::autograd::AutogradContext;
-using torch::autograd::variable_list;
 
 // Opens the first library that there is.
 void* open(std::initializer_list<const char*> names) {
@@ -131,8 +128,9 @@ Tensor readable(const Tensor& tensor) {
   return reinterpret_cast<uintptr_t>(row.data_ptr()) % 16 == 0 ? row : row.clone();
 }
 
-// out = action(a, b), where some of the numbers are dropped.
-Tensor elementwise(const char* name, const Tensor& a, const Tensor& b, double p, int64_t seed) {
+}  // namespace
+
+Tensor sure::elementwise_on_gpu(const char* name, const Tensor& a, const Tensor& b, double p, int64_t seed) {
   const Tensor first = readable(a), second = b.defined() ? readable(b) : first, out = at::empty_like(first);
   const void *of_first = first.data_ptr(), *of_second = second.data_ptr();
   void* of_out = out.data_ptr();
@@ -145,50 +143,10 @@ Tensor elementwise(const char* name, const Tensor& a, const Tensor& b, double p,
   return out;
 }
 
-struct GeluDropout : torch::autograd::Function<GeluDropout> {
-  static Tensor forward(AutogradContext* context, const Tensor& x, double p, int64_t seed) {
-    context->save_for_backward({x});
-    context->saved_data["p"] = p;
-    context->saved_data["seed"] = seed;
-    return elementwise("gelu_dropout", x, Tensor(), p, seed);
-  }
-
-  static variable_list backward(AutogradContext* context, variable_list gradients) {
-    const double p = context->saved_data["p"].toDouble();
-    const int64_t seed = context->saved_data["seed"].toInt();
-    return {elementwise("gelu_dropout_back", context->get_saved_variables()[0], gradients[0], p, seed), Tensor(), Tensor()};
-  }
-};
-
-struct DropoutAdd : torch::autograd::Function<DropoutAdd> {
-  static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& to, double p, int64_t seed) {
-    context->saved_data["p"] = p;
-    context->saved_data["seed"] = seed;
-    return elementwise("dropout_add", x, to, p, seed);
-  }
-
-  static variable_list backward(AutogradContext* context, variable_list gradients) {
-    const double p = context->saved_data["p"].toDouble();
-    const int64_t seed = context->saved_data["seed"].toInt();
-    const Tensor dx = context->needs_input_grad(0) ? elementwise("dropout_back", gradients[0], Tensor(), p, seed) : Tensor();
-    return {dx, gradients[0], Tensor(), Tensor()};
-  }
-};
-
-}  // namespace
-
 extern "C" {
 
 const char* sure_load_kernels(const char* source, Tensor* like) {
   return sure::guarded([&] { kernels = new Kernels(source, *like); });  // for the life of the process
-}
-
-const char* sure_gelu_dropout(Tensor** result, Tensor* x, double p, int64_t seed) {
-  return sure::guarded([&] { *result = new Tensor(GeluDropout::apply(*x, p, seed)); });
-}
-
-const char* sure_dropout_add(Tensor** result, Tensor* x, Tensor* to, double p, int64_t seed) {
-  return sure::guarded([&] { *result = new Tensor(DropoutAdd::apply(*x, *to, p, seed)); });
 }
 
 const char* sure_norm_gelu(Tensor** result, Tensor* x, Tensor* weight, Tensor* bias, double epsilon) {

@@ -5,7 +5,7 @@ use std::ffi::{CStr, CString, c_char};
 use std::ptr;
 use std::sync::OnceLock;
 
-use tch::{TchError, Tensor};
+use tch::{Device, TchError, Tensor};
 
 /// A C++ tensor, as tch points to it.
 type Raw = *mut torch_sys::C_tensor;
@@ -34,6 +34,7 @@ unsafe extern "C" {
         step: f64,
     ) -> *const c_char;
     fn sure_load_kernels(source: *const c_char, like: Raw) -> *const c_char;
+    fn sure_dropout(result: *mut Raw, x: Raw, p: f64, seed: i64) -> *const c_char;
     fn sure_gelu_dropout(result: *mut Raw, x: Raw, p: f64, seed: i64) -> *const c_char;
     fn sure_dropout_add(result: *mut Raw, x: Raw, to: Raw, p: f64, seed: i64) -> *const c_char;
     fn sure_norm_gelu(result: *mut Raw, x: Raw, weight: Raw, bias: Raw, epsilon: f64) -> *const c_char;
@@ -134,6 +135,31 @@ pub(crate) fn fused_adamw(
     }
 }
 
+/// Zeroes numbers of `x` with probability `p` and scales the others by 1 / (1 - p). The same seed drops the same, wherever it is
+/// computed and by however many threads.
+///
+/// Errors: libtorch's; on a GPU without [`Kernels`], see [`draws_on`].
+pub(crate) fn dropout(x: &Tensor, p: f64, seed: u64) -> Result<Tensor, TchError> {
+    // SAFETY: see `made`.
+    made(|result| unsafe { sure_dropout(result, raw(x), p, seed.cast_signed()) })
+}
+
+/// `to + dropout(x)`, of equal shapes and kinds.
+///
+/// Errors: as [`dropout`], and other shapes.
+pub(crate) fn dropout_add(x: &Tensor, to: &Tensor, p: f64, seed: u64) -> Result<Tensor, TchError> {
+    if x.size() != to.size() || x.kind() != to.kind() {
+        return Err(TchError::Shape(format!("expected two of a kind, found {:?} and {:?}", x.size(), to.size())));
+    }
+    // SAFETY: see `made`.
+    made(|result| unsafe { sure_dropout_add(result, raw(x), raw(to), p, seed.cast_signed()) })
+}
+
+/// Whether [`dropout`] and [`dropout_add`] work where `x` lies.
+pub(crate) fn draws_on(x: &Tensor) -> bool {
+    x.device() == Device::Cpu || Kernels::of(x).is_some()
+}
+
 /// Kernels of our own, which pass over memory once where libtorch's would two or three times. They exist where there is a GPU of
 /// NVIDIA's and NVRTC to compile them; everything has another way where they do not.
 #[derive(Debug, Clone, Copy)]
@@ -157,15 +183,6 @@ impl Kernels {
     pub(crate) fn gelu_dropout(self, x: &Tensor, p: f64, seed: u64) -> Result<Tensor, TchError> {
         // SAFETY: see `made`.
         made(|result| unsafe { sure_gelu_dropout(result, raw(x), p, seed.cast_signed()) })
-    }
-
-    /// `to + dropout(x)`, of equal shapes; the same seed drops the same.
-    pub(crate) fn dropout_add(self, x: &Tensor, to: &Tensor, p: f64, seed: u64) -> Result<Tensor, TchError> {
-        if x.size() != to.size() {
-            return Err(TchError::Shape(format!("expected equal shapes, found {:?} and {:?}", x.size(), to.size())));
-        }
-        // SAFETY: see `made`.
-        made(|result| unsafe { sure_dropout_add(result, raw(x), raw(to), p, seed.cast_signed()) })
     }
 
     /// `gelu(layer_norm(x))` of rows (N, [`NORM_GELU_WIDTH`]), without a graph.
@@ -209,7 +226,7 @@ unsafe fn answer(message: *const c_char) -> Result<(), TchError> {
 
 #[cfg(test)]
 mod tests {
-    use tch::{Device, Kind};
+    use tch::Kind;
 
     use super::*;
 
@@ -279,6 +296,47 @@ mod tests {
         check(&frozen, true);
     }
 
+    /// Known answer of Random123, the authors' own library, for Philox4x32 with ten rounds: counter and key of zeros.
+    const WORDS: [u32; 4] = [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8];
+
+    #[test]
+    fn what_is_dropped_follows_from_the_published_generator() {
+        for p in [0.1, 0.5, 0.9] {
+            let ones = Tensor::ones([8], (Kind::Float, Device::Cpu));
+            let found = Vec::<f32>::try_from(dropout(&ones, p, 0).unwrap()).unwrap();
+            let threshold = (p * 65536.0_f64).round();
+            let halves = WORDS.iter().flat_map(|word| [word & 0xffff, word >> 16]);
+            let expected =
+                halves.map(|half| if f64::from(half) < threshold { 0.0 } else { (65536.0 / (65536.0 - threshold)) as f32 });
+            assert_eq!(found, expected.collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn dropout_is_the_same_forward_and_backward_in_every_kind_and_order() {
+        for count in [1_i64, 511, 512, 70_001] {
+            let (p, seed) = (0.3, 0x1234_5678_9abc_def0);
+            let ones = Tensor::ones([count], (Kind::Float, Device::Cpu));
+            let mask = dropout(&ones, p, seed).unwrap();
+            let share = mask.eq(0.0).to_kind(Kind::Float).mean(Kind::Float).double_value(&[]);
+            assert!((share - p).abs() < 5.0 * (p * (1.0 - p) / count as f64).sqrt(), "{share} of {count} dropped");
+            assert!(count == 1 || dropout(&ones, p, seed + 1).unwrap() != mask, "another seed drops other numbers");
+            let narrow = dropout(&ones.to_kind(Kind::BFloat16), p, seed).unwrap();
+            assert_eq!(narrow, mask.to_kind(Kind::BFloat16));
+
+            let [x, to, pull] = [true, true, false].map(|trained| leaf(&[count], trained));
+            let found = dropout_add(&x, &to, p, seed).unwrap();
+            assert!((&found - (&x * &mask + &to)).abs().max().double_value(&[]) < 1e-6);
+            let gradients = Tensor::run_backward(&[(&found * &pull).sum(Kind::Float)], &[&x, &to], false, false);
+            assert_eq!(gradients[0], &pull * &mask);
+            assert_eq!(gradients[1], pull);
+            // A transposed tensor is thinned in the order in which it is read.
+            let turned = dropout(&x.detach().view([count, 1]).tr(), p, seed).unwrap();
+            assert_eq!(turned.view(count), x.detach() * &mask);
+        }
+        assert!(dropout_add(&leaf(&[2], false), &leaf(&[3], false), 0.5, 1).is_err());
+    }
+
     #[test]
     fn what_does_not_fit_is_an_error_and_no_end() {
         let layer = Layer::new(3, false, Some((2, 1.0)));
@@ -293,7 +351,7 @@ mod tests {
 /// What only a GPU can show. `tests/kernels.rs` compares the kernels' arithmetic everywhere.
 #[cfg(test)]
 mod on_a_gpu {
-    use tch::{Device, Kind};
+    use tch::Kind;
 
     use super::*;
 
@@ -331,11 +389,16 @@ mod on_a_gpu {
         let (p, seed) = (0.3, 77);
         for x in inputs(device) {
             let zeros = x.zeros_like();
-            let mask = kernels.dropout_add(&x.ones_like(), &zeros, p, seed).unwrap();
+            let mask = dropout_add(&x.ones_like(), &zeros, p, seed).unwrap();
             let share = mask.eq(0.0).to_kind(Kind::Float).mean(Kind::Float).double_value(&[]);
             let spread = 5.0 * (p * (1.0 - p) / x.numel() as f64).sqrt();
             assert!((share - p).abs() < spread, "{share} of {:?} dropped", x.size());
-            let other = kernels.dropout_add(&x.ones_like(), &zeros, p, seed + 1).unwrap();
+            assert_eq!(
+                mask.to_device(Device::Cpu),
+                dropout(&x.ones_like().to_device(Device::Cpu), p, seed).unwrap(),
+                "as on a CPU"
+            );
+            let other = dropout_add(&x.ones_like(), &zeros, p, seed + 1).unwrap();
             assert!(x.numel() < 100 || other != mask, "another seed drops other numbers");
 
             let pull = x.randn_like();
@@ -349,7 +412,7 @@ mod on_a_gpu {
             assert_close(&mine.grad(), &plain.grad());
 
             let (mine, plain, onto, plain_onto) = (leaf(), leaf(), leaf(), leaf());
-            let found = kernels.dropout_add(&mine, &onto, p, seed).unwrap();
+            let found = dropout_add(&mine, &onto, p, seed).unwrap();
             let expected = &plain * &mask + &plain_onto;
             assert_close(&found, &expected);
             (&found * &pull).sum(Kind::Float).backward();

@@ -1,6 +1,6 @@
 //! A generator of our own, so that initial weights and masks are the same on every machine.
 //!
-//! Dropout draws from libtorch's generator, which is seeded from here once per forward pass.
+//! Dropout draws from a generator of its own (`native/dropout.cpp`), which is seeded from here for every layer.
 
 /// SplitMix64 (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators", figure 16).
 #[derive(Debug, Clone)]

@@ -545,7 +545,7 @@ fn texts_are_learned_and_written_as_they_were_measured() {
     let bench = spelling(letter);
     fs::copy(bench.path("train.parquet"), bench.path("dev.parquet")).unwrap();
     fs::copy(bench.path("train_targets.parquet"), bench.path("dev_targets.parquet")).unwrap();
-    let summary = bench.train(&ctc(&json!({"epochs": 250, "eval_every": 75, "learning_rate": 1e-2})), "trained");
+    let summary = bench.train(&ctc(&json!({"epochs": 600, "eval_every": 75, "learning_rate": 1e-2})), "trained");
     assert!(summary.best_value.unwrap() < 0.2, "{:?}", summary.curve.last());
 
     let mut job = bench.job("answers", "none", u64::MAX);

@@ -1,6 +1,6 @@
 //! One transformer layer, in both styles.
 
-use tch::{TchError, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 use super::bias::BiasGate;
 use super::modules::{LayerNorm, Linear};
@@ -141,8 +141,7 @@ impl Attention {
             (key, value) = prefix.extend(&key, &value, pass)?;
             mask = mask.map(|mask| prefix.extend_mask(&mask)).transpose()?;
         }
-        let dropout = pass.probability(self.dropout);
-        let mixed = Tensor::f_scaled_dot_product_attention(&query, &key, &value, mask.as_ref(), dropout, false, None, false)?;
+        let mixed = mix([&query, &key, &value], mask.as_ref(), self.dropout, pass)?;
         let merged = mixed.f_transpose(1, 2)?.f_reshape([batch, frames, hidden])?;
         let output = self.out.forward(&merged, pass)?;
         match &self.block {
@@ -160,6 +159,24 @@ impl Attention {
             None => Ok(Some(added)),
         }
     }
+}
+
+/// Attention of queries (B, A, T, D) to keys and values (B, A, S, D): softmax of the scaled scores, thinned in training, times the values.
+fn mix([query, key, value]: [&Tensor; 3], mask: Option<&Tensor>, dropout: f64, pass: &Pass) -> Result<Tensor, TchError> {
+    let dropout = pass.probability(dropout);
+    if dropout == 0.0 || query.device() != Device::Cpu {
+        return Tensor::f_scaled_dot_product_attention(query, key, value, mask, dropout, false, None, false);
+    }
+    // Libtorch takes these steps, too, when it drops something on a CPU, but draws one number after the other.
+    let scale = (*query.size().last().unwrap_or(&1) as f64).sqrt().recip();
+    let mut scores = query.f_mul_scalar(scale)?.f_matmul(&key.f_transpose(-2, -1)?)?; // (B, A, T, S)
+    if let Some(mask) = mask {
+        scores = match mask.kind() {
+            Kind::Bool => scores.f_masked_fill(&mask.f_logical_not()?, f64::NEG_INFINITY)?,
+            _ => scores.f_add(mask)?,
+        };
+    }
+    pass.dropout(&scores.f_softmax(-1, scores.kind())?, dropout)?.f_matmul(value)
 }
 
 /// Two linear layers with an activation between.

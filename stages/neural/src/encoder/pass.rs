@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use tch::{TchError, Tensor};
 
 use crate::checkpoint::Activation;
-use crate::native::Kernels;
+use crate::native::{self, Kernels};
 use crate::random::Rng;
 
 /// Whether a forward pass trains, and with which random draws.
@@ -30,14 +30,14 @@ pub struct Pass {
 }
 
 impl Pass {
-    /// Begins a pass. Training seeds libtorch's generator, from which dropout draws.
+    /// Begins a pass. Training seeds libtorch's generator, too, from which attention on a GPU draws what it drops.
     pub fn begin(mode: Mode) -> Self {
         match mode {
             Mode::Eval => Self { rng: None, seed: 0, noise: Cell::new(0) },
             Mode::Train { seed } => {
                 let mut rng = Rng::named(seed, "pass");
                 tch::manual_seed((rng.next_u64() >> 1) as i64);
-                let noise = Cell::new(rng.next_u64());
+                let noise = Cell::new(Rng::named(seed, "noise").next_u64());
                 Self { rng: Some(RefCell::new(rng)), seed, noise }
             }
         }
@@ -59,15 +59,18 @@ impl Pass {
 
     /// Zeroes elements with probability `p` and scales the others by 1 / (1 - p); in evaluation the input itself.
     pub(crate) fn dropout(&self, x: &Tensor, p: f64) -> Result<Tensor, TchError> {
-        if self.probability(p) > 0.0 { x.f_dropout(p, true) } else { Ok(x.shallow_clone()) }
+        if self.probability(p) == 0.0 {
+            return Ok(x.shallow_clone());
+        }
+        if native::draws_on(x) { native::dropout(x, p, self.next_noise()) } else { x.f_dropout(p, true) }
     }
 
-    /// `to + dropout(x)`, as one where the device can.
+    /// `to + dropout(x)`.
     pub(crate) fn add_dropped(&self, to: &Tensor, x: &Tensor, p: f64) -> Result<Tensor, TchError> {
-        match Kernels::of(x).filter(|_| self.probability(p) > 0.0) {
-            Some(kernels) => kernels.dropout_add(x, to, p, self.next_noise()),
-            None => to.f_add(&self.dropout(x, p)?),
+        if self.probability(p) > 0.0 && native::draws_on(x) {
+            return native::dropout_add(x, to, p, self.next_noise());
         }
+        to.f_add(&self.dropout(x, p)?)
     }
 
     /// `dropout(activation(x))` of a tensor that nobody else reads, as one where the device can.
