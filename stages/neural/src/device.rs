@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+use pipeline::Job;
 use tch::{Cuda, Device};
 
 /// Whether the CUDA half of libtorch is in this process.
@@ -56,6 +57,24 @@ pub fn choose(gpu: Option<u32>) -> Device {
     }
 }
 
+/// The device of a job; when that is not the GPU that it was given, the user is told why, and what would be faster.
+pub fn of_job(job: &Job) -> Device {
+    let device = choose(job.gpu);
+    if let (Some(index), false) = (job.gpu, device.is_cuda()) {
+        let why = match open_cuda_library() {
+            CudaLibrary::Opened(_) => format!("CUDA sees {} devices", Cuda::device_count()),
+            CudaLibrary::Absent => "this libtorch has no CUDA".to_owned(),
+            CudaLibrary::Refused { path, reason } => format!("`{}` does not open: {reason}", path.display()),
+        };
+        job.progress.note(&format!(
+            "device {index} of the gpu pool is not used, {why}: computing on the CPU, threads: {}. `gpus = []` under `[pools]` in \
+             sure.toml gives it the whole cpu pool; `sure doctor` says more",
+            job.threads
+        ));
+    }
+    device
+}
+
 /// Bytes in use: on the GPU by everybody, libtorch's reserve counted, which is what must fit; on a CPU by this process.
 pub fn memory_used(device: Device) -> Option<u64> {
     if device.is_cuda() {
@@ -98,6 +117,11 @@ pub fn use_threads(threads: usize) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::{Arc, Mutex};
+
+    use pipeline::{Inputs, JobProgress, Places, Stop};
+
     use super::*;
 
     #[test]
@@ -109,6 +133,39 @@ mod tests {
         drop(big);
         let peak = peak_memory(Device::Cpu).unwrap();
         assert!(peak >= before + (60 << 20), "what was given back counts too: {before} {peak}");
+    }
+
+    #[derive(Debug, Default, Clone)]
+    struct Told(Arc<Mutex<Vec<String>>>);
+
+    impl JobProgress for Told {
+        fn tick(&self, _: u64, _: u64, _: &str, _: &str) {}
+        fn note(&self, line: &str) {
+            self.0.lock().unwrap().push(line.to_owned());
+        }
+        fn fact(&self, _: &str, _: serde_json::Value) {}
+    }
+
+    #[test]
+    fn a_gpu_that_is_not_there_is_told_of() {
+        let told = Told::default();
+        let job = |gpu| Job {
+            inputs: Inputs::default(),
+            sources: BTreeMap::new(),
+            places: Places::default(),
+            partition: None,
+            out: PathBuf::new(),
+            resume: PathBuf::new(),
+            threads: 1,
+            gpu,
+            progress: Box::new(told.clone()),
+            stop: Stop::default(),
+        };
+        assert_eq!(of_job(&job(None)), Device::Cpu);
+        assert!(told.0.lock().unwrap().is_empty());
+        assert_eq!(of_job(&job(Some(9_999))), Device::Cpu);
+        let told = told.0.lock().unwrap().concat();
+        assert!(told.starts_with("device 9999 of the gpu pool is not used, ") && told.contains("`gpus = []`"), "{told}");
     }
 
     #[test]

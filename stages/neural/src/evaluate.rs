@@ -81,7 +81,7 @@ pub fn run(params: &Evaluate, job: &Job) -> Result<(), StageError> {
     }
     // The seed is of no account: every parameter that it would draw is read.
     let encoder = job.inputs.one("encoder");
-    let mut model = Model::new(encoder, &trained.method, &trained.head, task.outputs.len(), 0, device::choose(job.gpu))?;
+    let mut model = Model::new(encoder, &trained.method, &trained.head, task.outputs.len(), 0, device::of_job(job))?;
     model.load_trained(folder)?;
     prepare(&mut model, &task);
     job.progress.fact("device", device_name(model.device()).into());

@@ -121,7 +121,7 @@ pub fn require(model: &Model, features: Option<&FeatureInfo>) -> Result<(), Stag
 /// Errors: a checkpoint or shards that cannot be read, what libtorch reports.
 pub fn run(params: &neural_spec::Front, job: &Job) -> Result<(), StageError> {
     device::use_threads(job.threads);
-    let front = Front::read(job.inputs.one("encoder"), device::choose(job.gpu)).map_err(StageError::failed)?;
+    let front = Front::read(job.inputs.one("encoder"), device::of_job(job)).map_err(StageError::failed)?;
     let info = FeatureInfo {
         kind: neural_spec::Front::KIND.to_owned(),
         width: front.width(),

@@ -78,7 +78,7 @@ pub fn run(params: &Train, job: &Job) -> Result<(), StageError> {
     device::use_threads(job.threads);
     let task_file = TaskFile::read(job.inputs.one("task"))?;
     let labels = task_file.outputs.names();
-    let device = device::choose(job.gpu);
+    let device = device::of_job(job);
     job.progress.fact("device", device_name(device).into());
     let start = |device| Model::new(job.inputs.one("encoder"), &params.method, &params.head, labels.len(), params.seed, device);
     let mut model = start(device)?;
