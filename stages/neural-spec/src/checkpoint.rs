@@ -1,5 +1,6 @@
 //! Encoders that lie on this machine, in the folder layout of Hugging Face.
 
+pub mod header;
 mod look;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -11,6 +11,7 @@ use std::path::Path;
 use safetensors::tensor::Metadata;
 use serde::Deserialize;
 
+use super::header::{self, HeaderError};
 use super::{CONFIG, CheckpointError, PICKLE};
 
 /// What a look needs of `config.json`.
@@ -23,10 +24,6 @@ struct Config {
 
 /// The families of encoders that are known, as `model_type` names them.
 const FAMILIES: [&str; 3] = ["wav2vec2", "hubert", "wavlm"];
-/// The bytes in front of a safetensors file that give the length of its header.
-const LENGTH_BYTES: u64 = 8;
-/// No header is longer, as in the safetensors crate.
-const MAX_HEADER_BYTES: u64 = 100_000_000;
 /// A zip archive ends with this and at most so many bytes of which most are a comment (APPNOTE 4.3.16).
 const ZIP_END: &[u8] = b"PK\x05\x06";
 const MAX_ZIP_END_BYTES: u64 = 22 + 65_535;
@@ -59,26 +56,12 @@ pub(super) fn look<'a>(folder: &Path, files: impl Iterator<Item = &'a str>) -> R
 
 /// The header of a safetensors file, whose size is what the header says.
 fn header(path: &Path) -> Result<Metadata, CheckpointError> {
-    let damaged = |reason: String| CheckpointError::Damaged { path: path.to_owned(), reason };
     let mut file = File::open(path).map_err(CheckpointError::read(path))?;
-    let size = file.metadata().map_err(CheckpointError::read(path))?.len();
-    let mut length = [0; LENGTH_BYTES as usize];
-    if size < LENGTH_BYTES {
-        return Err(damaged(format!("{size} bytes are too few for a safetensors file")));
-    }
-    file.read_exact(&mut length).map_err(CheckpointError::read(path))?;
-    let length = u64::from_le_bytes(length);
-    if length > MAX_HEADER_BYTES || length > size - LENGTH_BYTES {
-        return Err(damaged(format!("its header claims {length} bytes and the file has {size}")));
-    }
-    let mut text = vec![0; length as usize];
-    file.read_exact(&mut text).map_err(CheckpointError::read(path))?;
-    let header: Metadata = serde_json::from_slice(&text).map_err(|error| damaged(format!("its header is wrong ({error})")))?;
-    let expected = LENGTH_BYTES + length + header.data_len() as u64;
-    if size != expected {
-        return Err(damaged(format!("its header describes {expected} bytes and the file has {size}")));
-    }
-    Ok(header)
+    let header = header::read(&mut file).map_err(|error| match error {
+        HeaderError::Io(source) => CheckpointError::read(path)(source),
+        HeaderError::Damaged(reason) => CheckpointError::Damaged { path: path.to_owned(), reason },
+    });
+    header.map(|(_, header)| header)
 }
 
 /// Whether a pickle is a zip archive, to its end.

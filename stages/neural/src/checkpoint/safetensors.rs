@@ -5,16 +5,13 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
+use neural_spec::checkpoint::header::{self, HeaderError, LENGTH_BYTES};
 use safetensors::tensor::Metadata;
 use safetensors::{Dtype, View};
 use serde_json::Value;
 use tch::{Kind, Tensor};
 
 use super::{CheckpointError, Weights};
-
-const LENGTH_BYTES: u64 = 8;
-/// As in the safetensors crate.
-const MAX_HEADER_BYTES: u64 = 100_000_000;
 
 /// Reads the tensors whose names `wanted` accepts, as float32 on the CPU (integers stay what they are).
 ///
@@ -44,25 +41,10 @@ pub fn read(path: &Path, wanted: impl Fn(&str) -> bool) -> Result<Weights, Check
 
 /// The header and where the data behind it starts; checked against the size of the file.
 fn read_header(file: &mut File, path: &Path) -> Result<(u64, Metadata), CheckpointError> {
-    let damaged = |reason: String| CheckpointError::Damaged { path: path.to_owned(), reason };
-    let size = file.metadata().map_err(CheckpointError::io("read", path))?.len();
-    let mut length = [0; LENGTH_BYTES as usize];
-    if size < LENGTH_BYTES {
-        return Err(damaged(format!("{size} bytes are too few for a safetensors file")));
-    }
-    file.read_exact(&mut length).map_err(CheckpointError::io("read", path))?;
-    let length = u64::from_le_bytes(length);
-    if length > MAX_HEADER_BYTES || length > size - LENGTH_BYTES {
-        return Err(damaged(format!("its header claims {length} bytes and the file has {size}")));
-    }
-    let mut text = vec![0; length as usize];
-    file.read_exact(&mut text).map_err(CheckpointError::io("read", path))?;
-    let header: Metadata = serde_json::from_slice(&text).map_err(|error| damaged(format!("its header is wrong ({error})")))?;
-    let expected = LENGTH_BYTES + length + header.data_len() as u64;
-    if size != expected {
-        return Err(damaged(format!("its header describes {expected} bytes and the file has {size}")));
-    }
-    Ok((LENGTH_BYTES + length, header))
+    header::read(file).map_err(|error| match error {
+        HeaderError::Io(source) => CheckpointError::io("read", path)(source),
+        other => CheckpointError::Damaged { path: path.to_owned(), reason: other.to_string() },
+    })
 }
 
 fn kind_of(dtype: Dtype) -> Option<Kind> {
