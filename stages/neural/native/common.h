@@ -3,6 +3,8 @@
 
 #include <ATen/ATen.h>
 
+#include <cmath>
+#include <cstdint>
 #include <string>
 
 namespace sure {
@@ -24,6 +26,14 @@ const char* guarded(Action action) {
   }
   return message.c_str();
 }
+
+// How dropout with a probability is drawn: of 65536 equally likely numbers `threshold` drop, and what stays is multiplied with `scale`.
+struct Odds {
+  uint32_t threshold;
+  float scale;
+  explicit Odds(double p)
+      : threshold(static_cast<uint32_t>(std::lround(p * 65536.0))), scale(static_cast<float>(65536.0 / (65536.0 - threshold))) {}
+};
 
 // A kernel of kernels.cu over the numbers of `a`, and of `b` where it reads two: some of them dropped, as `p` and `seed` say.
 at::Tensor elementwise_on_gpu(const char* kernel, const at::Tensor& a, const at::Tensor& b, double p, int64_t seed);

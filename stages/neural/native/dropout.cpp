@@ -6,7 +6,6 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include "common.h"
 
@@ -57,8 +56,7 @@ FOR_NEWER_PROCESSORS void factors_of(uint64_t first, uint64_t seed, uint32_t thr
 // What stays of `x`, with `to` added where it is given.
 Tensor on_cpu(const Tensor& x, const Tensor& to, double p, int64_t seed) {
   const Tensor row = x.contiguous(), added = to.defined() ? to.contiguous() : Tensor(), out = at::empty_like(row);
-  const uint32_t threshold = static_cast<uint32_t>(std::lround(p * 65536.0));
-  const float scale = static_cast<float>(65536.0 / (65536.0 - threshold));
+  const sure::Odds odds(p);
   const int64_t count = row.numel(), blocks = (count + BLOCK - 1) / BLOCK;
   AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, row.scalar_type(), "dropout", [&] {
     const scalar_t* from = row.const_data_ptr<scalar_t>();
@@ -67,7 +65,7 @@ Tensor on_cpu(const Tensor& x, const Tensor& to, double p, int64_t seed) {
     at::parallel_for(0, blocks, 64, [&](int64_t begin, int64_t end) {
       float factors[BLOCK];
       for (int64_t block = begin; block < end; ++block) {
-        factors_of(block * GROUPS, static_cast<uint64_t>(seed), threshold, scale, factors);
+        factors_of(block * GROUPS, static_cast<uint64_t>(seed), odds.threshold, odds.scale, factors);
         const int64_t start = block * BLOCK, share = std::min(BLOCK, count - start);
         if (onto)
           for (int64_t i = 0; i < share; ++i) result[start + i] = from[start + i] * factors[i] + onto[start + i];

@@ -7,7 +7,6 @@
 #include <limits.h>
 #include <stdlib.h>
 
-#include <cmath>
 #include <map>
 #include <vector>
 
@@ -135,11 +134,10 @@ Tensor sure::elementwise_on_gpu(const char* name, const Tensor& a, const Tensor&
   const void *of_first = first.data_ptr(), *of_second = second.data_ptr();
   void* of_out = out.data_ptr();
   uint64_t count = first.numel(), key = static_cast<uint64_t>(seed);
-  uint32_t threshold = static_cast<uint32_t>(std::lround(p * 65536.0));
-  float scale = static_cast<float>(65536.0 / (65536.0 - threshold));
+  sure::Odds odds(p);
   const unsigned threads = 256;
   const uint64_t blocks = (count + 8 * threads - 1) / (8 * threads);
-  kernels->start(name, first, blocks, threads, {&of_first, &of_second, &of_out, &count, &key, &threshold, &scale});
+  kernels->start(name, first, blocks, threads, {&of_first, &of_second, &of_out, &count, &key, &odds.threshold, &odds.scale});
   return out;
 }
 

@@ -2,6 +2,8 @@
 //! CUDA that it uses defined for it, and compared with libtorch. Their way onto a GPU is tested where there is one.
 #![expect(clippy::unwrap_used, unsafe_code, reason = "a test stops at the first surprise; it calls into C++")]
 
+mod close;
+
 use std::ffi::c_void;
 use std::path::Path;
 use std::process::Command;
@@ -122,14 +124,10 @@ fn symbol(name: &str, kind: Kind) -> String {
     format!("run_{name}{}", if kind == Kind::Float { "_f32" } else { "" })
 }
 
+/// Libtorch rounds between two operations, a kernel does not: three roundings of 2^-9.
 #[track_caller]
 fn assert_close(found: &Tensor, expected: &Tensor) {
-    assert_eq!((found.size(), found.kind()), (expected.size(), expected.kind()));
-    // Libtorch rounds between two operations, a kernel does not: three roundings of 2^-9.
-    let allowed = if found.kind() == Kind::Float { 4e-6 } else { 1.2e-2 };
-    let (found, expected) = (found.to_kind(Kind::Double), expected.to_kind(Kind::Double));
-    let off = ((&found - &expected).abs() / expected.abs().clamp_min(1.0)).max().double_value(&[]);
-    assert!(off <= allowed, "off by {off:e}");
+    close::assert_close(found, expected, [4e-6, 1.2e-2]);
 }
 
 #[test]

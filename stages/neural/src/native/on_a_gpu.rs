@@ -1,5 +1,8 @@
 //! What only a GPU can show. `tests/kernels.rs` compares the kernels' arithmetic everywhere.
 
+#[path = "../../tests/close/mod.rs"]
+mod close;
+
 use tch::Kind;
 
 use super::*;
@@ -22,13 +25,10 @@ fn inputs(device: Device) -> Vec<Tensor> {
     shapes.iter().flat_map(|tensor| [tensor.shallow_clone(), tensor.to_kind(Kind::BFloat16)]).collect()
 }
 
+/// One rounding of a kernel beside libtorch's.
 #[track_caller]
 fn assert_close(found: &Tensor, expected: &Tensor) {
-    assert_eq!((found.size(), found.kind()), (expected.size(), expected.kind()));
-    let allowed = if found.kind() == Kind::Float { 2e-6 } else { 1e-2 };
-    let (found, expected) = (found.to_kind(Kind::Double), expected.to_kind(Kind::Double));
-    let off = ((&found - &expected).abs() / expected.abs().clamp_min(1.0)).max().double_value(&[]);
-    assert!(off <= allowed, "off by {off:e}");
+    close::assert_close(found, expected, [2e-6, 1e-2]);
 }
 
 /// What a kernel dropped is read off its result for ones; everything else must then be the plain operations with that mask.
