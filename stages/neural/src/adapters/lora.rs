@@ -6,7 +6,7 @@ use tch::{TchError, Tensor, no_grad};
 use crate::checkpoint::Weights;
 use crate::encoder::Pass;
 use crate::encoder::modules::{Rows, tensor};
-use crate::native::{self, LinearParts, LowRank};
+use crate::native::LowRank;
 
 /// Adds a trainable low-rank update to a frozen linear layer: `y = Wx + b + scale * up(down(dropout(x)))`.
 ///
@@ -28,12 +28,9 @@ impl Lora {
         Ok(Self { down: part("lora_A.weight"), up: part("lora_B.weight"), scale, dropout: spec.dropout })
     }
 
+    /// With dropout; without, see [`Self::low_rank`].
     pub(super) fn forward(&self, x: &Tensor, weight: &Tensor, bias: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
         let rows = Rows::of(x)?;
-        if let Some(update) = self.low_rank(pass) {
-            let [output] = native::linears(&rows.flat, [LinearParts { weight, bias, update: Some(update) }])?;
-            return rows.restore(&output);
-        }
         let output = rows.flat.f_linear(weight, Some(bias))?;
         let narrow = self.narrow(&pass.dropout(&rows.flat, self.dropout)?)?;
         rows.restore(&self.add_to(output, &narrow)?)

@@ -30,15 +30,14 @@ impl Linear {
 
     /// (.., in) -> (.., out).
     pub(crate) fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor, TchError> {
+        // A GPU is slow to add up a bias's gradient as libtorch does it.
+        let gains = self.adapter.is_some() || (pass.trains() && x.device().is_cuda() && self.bias.requires_grad());
+        if let Some(parts) = self.parts(pass).filter(|_| gains) {
+            let [output] = products(x, [parts])?;
+            return Ok(output);
+        }
         match &self.adapter {
             Some(adapter) => adapter.forward(x, &self.weight, &self.bias, pass),
-            // A GPU is slow to add up a bias's gradient as libtorch does it.
-            None if pass.trains() && x.device().is_cuda() && self.bias.requires_grad() => {
-                let rows = Rows::of(x)?;
-                let [output] =
-                    native::linears(&rows.flat, [LinearParts { weight: &self.weight, bias: &self.bias, update: None }])?;
-                rows.restore(&output)
-            }
             None => x.f_linear(&self.weight, Some(&self.bias)),
         }
     }
@@ -46,14 +45,10 @@ impl Linear {
     /// What layers make of an input that they share: the same as each alone, but its gradient comes back as one.
     pub(crate) fn forward_all<const N: usize>(layers: [&Self; N], x: &Tensor, pass: &Pass) -> Result<[Tensor; N], TchError> {
         let parts = layers.map(|layer| layer.parts(pass));
-        let each: Vec<Tensor> = if parts.iter().all(Option::is_some) {
-            let rows = Rows::of(x)?;
-            let made = native::linears(&rows.flat, parts.map(|parts| parts.expect("looked at above")))?;
-            made.iter().map(|made| rows.restore(made)).collect::<Result<_, _>>()?
-        } else {
-            layers.iter().map(|layer| layer.forward(x, pass)).collect::<Result<_, _>>()?
-        };
-        Ok(each.try_into().expect("one for each layer"))
+        if parts.iter().all(Option::is_some) {
+            return products(x, parts.map(|parts| parts.expect("looked at above")));
+        }
+        each(layers.map(|layer| layer.forward(x, pass)))
     }
 
     /// Itself as two products, where it is no more in this pass.
@@ -65,6 +60,18 @@ impl Linear {
         };
         Some(LinearParts { weight: &self.weight, bias: &self.bias, update })
     }
+}
+
+/// What layers make of their input, (.., in) -> (.., out) each.
+fn products<const N: usize>(x: &Tensor, layers: [LinearParts; N]) -> Result<[Tensor; N], TchError> {
+    let rows = Rows::of(x)?;
+    each(native::linears(&rows.flat, layers)?.map(|made| rows.restore(&made)))
+}
+
+/// All of them, or the first error.
+fn each<const N: usize>(results: [Result<Tensor, TchError>; N]) -> Result<[Tensor; N], TchError> {
+    let all = results.into_iter().collect::<Result<Vec<_>, _>>()?;
+    Ok(all.try_into().expect("as many as there were"))
 }
 
 /// A tensor as a matrix of rows, so that a product can be added to in place: a view could not be, without copies in the backward pass.
