@@ -19,8 +19,8 @@ use crate::Digest;
 const PIECE: usize = 256 * 1024;
 /// Pieces that one thread takes at once, one after the other, as the disk likes it.
 const RUN: u64 = 16;
-/// Files up to this size are hashed by one thread.
-const SMALL: u64 = RUN * PIECE as u64;
+/// Files up to this size are hashed by one thread, in a few hundredths of a second: while all cores work, others would come too late.
+const SMALL: u64 = 32 << 20;
 
 /// A buffer that does not begin at the start of a cache line makes the kernel's copies a quarter slower.
 const CACHE_LINE: usize = 64;
@@ -114,7 +114,7 @@ mod tests {
     fn pieces_join_to_the_digest_of_the_whole() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
-        let all = bytes(SMALL as usize * 2 + 3 * PIECE);
+        let all = bytes((2 * RUN as usize + 3) * PIECE);
         let lengths = [2, 3, 4, 5, 7, 8, 9, 16, 17, 31, 32, 33, 35].map(|pieces| pieces * PIECE);
         for length in lengths.into_iter().flat_map(|length| [length - 1024, length - 1, length, length - PIECE + 1]) {
             fs::write(&path, &all[..length]).unwrap();

@@ -79,9 +79,13 @@ fn list(root: &Path) -> Result<(Vec<String>, Vec<String>), StoreError> {
     Ok((paths, folders))
 }
 
-/// Does the same to all, on all cores when there are many: handing few to others would cost more than it saves.
+/// So many files are given to all cores.
+const MANY: usize = 64;
+
+/// Does the same to all, on all cores when there are many. For few, whoever works for other nodes would have to leave a core first:
+/// milliseconds, in which the one who asks only waits.
 fn each<T: Send, R: Send, E: Send>(all: Vec<T>, act: impl Fn(T) -> Result<R, E> + Sync + Send) -> Result<Vec<R>, E> {
-    if all.len() < 4 { all.into_iter().map(act).collect() } else { all.into_par_iter().map(act).collect() }
+    if all.len() < MANY { all.into_iter().map(act).collect() } else { all.into_par_iter().map(act).collect() }
 }
 
 /// What has to reach the disk of an artifact at its place, the innermost first.

@@ -10,6 +10,7 @@ mod bits;
 mod header;
 mod subframe;
 
+use std::borrow::Cow;
 use std::io::{self, Read};
 
 use crc_fast::CrcAlgorithm::Crc16Umts;
@@ -27,7 +28,7 @@ const MAX_FRAME_LEN: usize = 1 << 24;
 const READ_LEN: usize = 32 << 10;
 
 pub(super) fn open(source: Source<'_>) -> Result<Box<dyn Decoder + '_>, DecodeError> {
-    let mut window = Window { reader: source.reader()?, bytes: Vec::new(), start: 0, offset: 0 };
+    let mut window = Window::of(source)?;
     let (info, verified) = header::read_metadata(&mut window)?;
     if !SAMPLE_RATES.contains(&info.sample_rate) {
         return Err(DecodeError::SampleRate { found: info.sample_rate });
@@ -63,6 +64,7 @@ impl Decoder for FlacDecoder<'_> {
             self.check()?;
             return Ok(false);
         }
+        self.window.at_least(self.info.max_frame)?;
         let len = loop {
             match decode_frame(self.window.rest(), &self.info, self.decoded, &mut self.channels) {
                 Ok(len) => break len,
@@ -181,15 +183,24 @@ fn restore(coded: Channels, first: &mut [i32], second: &mut [i32]) {
 
 /// The part of the file that is in memory.
 struct Window<'s> {
-    reader: Box<dyn ReadSeek + 's>,
-    bytes: Vec<u8>,
+    /// The rest of the file; absent when all of it is in memory.
+    reader: Option<Box<dyn ReadSeek + 's>>,
+    bytes: Cow<'s, [u8]>,
     /// What lies before has been used.
     start: usize,
     /// Where in the file `start` is.
     offset: u64,
 }
 
-impl Window<'_> {
+impl<'s> Window<'s> {
+    fn of(source: Source<'s>) -> io::Result<Self> {
+        let (reader, bytes) = match source {
+            Source::Memory(bytes) => (None, Cow::Borrowed(bytes)),
+            file @ Source::File(_) => (Some(file.reader()?), Cow::Owned(Vec::new())),
+        };
+        Ok(Self { reader, bytes, start: 0, offset: 0 })
+    }
+
     fn rest(&self) -> &[u8] {
         &self.bytes[self.start..]
     }
@@ -201,10 +212,12 @@ impl Window<'_> {
 
     /// Reads on, twice as much each time that it did not suffice. False at the end of the file.
     fn more(&mut self) -> io::Result<bool> {
-        self.bytes.drain(..self.start);
+        let Some(reader) = &mut self.reader else { return Ok(false) };
+        let bytes = self.bytes.to_mut();
+        bytes.drain(..self.start);
         self.start = 0;
-        let len = self.bytes.len().max(READ_LEN) as u64;
-        let read = self.reader.by_ref().take(len).read_to_end(&mut self.bytes)?;
+        let len = bytes.len().max(READ_LEN) as u64;
+        let read = reader.take(len).read_to_end(bytes)?;
         Ok(read > 0)
     }
 

@@ -17,6 +17,8 @@ pub(super) struct StreamInfo {
     pub(super) num_samples: Option<u64>,
     /// Samples of the largest block.
     pub(super) max_block: usize,
+    /// Bytes of the largest frame; 0 when the encoder did not know.
+    pub(super) max_frame: usize,
 }
 
 /// Reads all that stands before the first frame. Gives the MD5 sum of the samples too, if it is set.
@@ -63,6 +65,7 @@ fn stream_info(block: &[u8; 34]) -> (StreamInfo, Option<[u8; 16]>) {
         bits: (packed >> 36 & 31) as u32 + 1,
         num_samples: (num_samples > 0).then_some(num_samples),
         max_block: usize::from(u16::from_be_bytes([block[2], block[3]])),
+        max_frame: u32::from_be_bytes([0, block[7], block[8], block[9]]) as usize,
     };
     (info, (md5 != [0; 16]).then_some(md5))
 }
