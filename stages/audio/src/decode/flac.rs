@@ -110,19 +110,22 @@ impl FlacDecoder<'_> {
 
 /// Adds what the MD5 sum is of. Section 8.2: little endian, channels interleaved, as many whole bytes as the samples need.
 fn summed(channels: &[Vec<i32>], bits: u32, bytes: &mut Vec<u8>) {
-    let width = bits.div_ceil(8) as usize;
+    match bits.div_ceil(8) {
+        1 => interleave::<1>(channels, bytes),
+        2 => interleave::<2>(channels, bytes),
+        3 => interleave::<3>(channels, bytes),
+        _ => interleave::<4>(channels, bytes),
+    }
+}
+
+fn interleave<const WIDTH: usize>(channels: &[Vec<i32>], bytes: &mut Vec<u8>) {
+    let low = |sample: i32| -> [u8; WIDTH] { std::array::from_fn(|at| sample.to_le_bytes()[at]) };
     match channels {
-        [mono] if width == 2 => bytes.extend(mono.iter().flat_map(|&sample| (sample as i16).to_le_bytes())),
-        [left, right] if width == 2 => {
-            let both = left.iter().zip(right);
-            bytes.extend(both.flat_map(|(&l, &r)| ((l as u16 as u32) | (r as u32) << 16).to_le_bytes()));
-        }
-        _ => {
-            for at in 0..channels[0].len() {
-                for channel in channels {
-                    bytes.extend_from_slice(&channel[at].to_le_bytes()[..width]);
-                }
-            }
+        [mono] => bytes.extend(mono.iter().flat_map(|&sample| low(sample))),
+        [left, right] => bytes.extend(left.iter().zip(right).flat_map(|(&left, &right)| [low(left), low(right)]).flatten()),
+        more => {
+            let samples = (0..more[0].len()).flat_map(|at| more.iter().map(move |channel| channel[at]));
+            bytes.extend(samples.flat_map(low));
         }
     }
 }
