@@ -23,5 +23,6 @@ pub mod worker;
 
 pub use digest::Digest;
 pub use stage::{
-    Arity, Claims, CpuClaim, GpuClaim, Input, Inputs, Job, JobProgress, Places, Silent, Slot, Stage, StageError, Stop,
+    Arity, Borrowed, Claims, CpuClaim, GpuClaim, Input, Inputs, Job, JobProgress, Places, Silent, Slot, Spare, Stage, StageError,
+    Stop,
 };

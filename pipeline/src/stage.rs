@@ -4,6 +4,8 @@
 //! `fn(&Parameters, &Job) -> Result<(), StageError>`. The two are apart so that a program can know, check, plan and
 //! explain a stage whose body lives in another executable.
 
+mod spare;
+
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -16,6 +18,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::source::{SourceNeed, Tree};
+
+pub use spare::{Borrowed, Spare};
 
 /// One kind of step: its identity and its parameters, and nothing else.
 ///
@@ -152,6 +156,8 @@ pub struct Job {
     pub resume: PathBuf,
     /// Threads the body may use.
     pub threads: usize,
+    /// Threads it may borrow beyond those. A body in a worker has none.
+    pub spare: Spare,
     /// Index of the GPU it may use.
     pub gpu: Option<u32>,
     /// Where progress goes.

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::source::Tree;
-use crate::stage::{Inputs, Job, JobProgress, Places, Stage, StageError, Stop};
+use crate::stage::{Inputs, Job, JobProgress, Places, Spare, Stage, StageError, Stop};
 
 mod client;
 
@@ -51,7 +51,8 @@ impl Request {
     /// The parameters, and the job that a body takes.
     pub(crate) fn into_job(self, progress: Box<dyn JobProgress>, stop: Stop) -> (Value, Job) {
         let Self { kind: _, params, inputs, sources, places, partition, out, resume, threads, gpu } = self;
-        (params, Job { inputs, sources, places, partition, out, resume, threads, gpu, progress, stop })
+        let spare = Spare::default();
+        (params, Job { inputs, sources, places, partition, out, resume, threads, spare, gpu, progress, stop })
     }
 }
 

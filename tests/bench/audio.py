@@ -89,8 +89,8 @@ def timed(command, **more):
 
 
 def sure(args, corpus, scratch, form, jobs):
-    """Into a new folder each time. Old ones stay until a format is done: ext4 passes over what was deleted in the last seconds,
-    inode by inode, so that deleting between runs would be a good part of what is measured."""
+    """Into a new folder each time. Old ones stay to the end: ext4 passes over what was deleted in the last minutes, inode by inode,
+    so that deleting between runs would be a good part of what is measured."""
     out = tempfile.mkdtemp(prefix="sure-", dir=scratch)
     command = [args.sure, "prepare", "table", "--root", corpus, "--out", out, "--quiet", "--format", form, "--jobs", jobs]
     secs, cpu, peak, _ = timed(command)
@@ -223,8 +223,8 @@ def main():
           "| peak memory | ffmpeg, long file, per file | sox, long file, per file |")
     print("| --- " * 11 + "|")
     for kind in args.formats.split(","):
-        print(row(args, corpora, kind, total, work / "out"), flush=True)
-        shutil.rmtree(work / "out")
+        print(row(args, corpora, kind, total, work / "out" / kind), flush=True)
+    shutil.rmtree(work / "out")
 
 
 def row(args, corpora, kind, total, scratch):

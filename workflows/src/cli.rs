@@ -339,7 +339,7 @@ pub(crate) struct PrepareArgs {
     /// The largest share of recordings that may turn out broken, 0 to 1; more of them are an error
     #[arg(long, default_value_t = 0.01, value_name = "SHARE", value_parser = share)]
     pub(crate) max_rejects: f64,
-    /// How many shards are made at once [default: number of cores]
+    /// How many threads work at once [default: number of cores]
     #[arg(long, value_name = "N")]
     pub(crate) jobs: Option<usize>,
     /// Print nothing but errors

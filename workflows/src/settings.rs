@@ -117,6 +117,10 @@ impl Settings {
         if pools.cpu == 0 {
             return Err(problem("the cpu pool has no slot", "`pools.cpu` or --jobs should be at least 1"));
         }
+        if pools.cpu < cores {
+            // Files are listed and hashed by no more threads, too. An error says that it was settled before.
+            let _ = rayon::ThreadPoolBuilder::new().num_threads(pools.cpu).build_global();
+        }
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         Ok(Self {
             store: args

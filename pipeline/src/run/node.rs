@@ -197,7 +197,8 @@ impl Session<'_> {
             return worker::call(worker, &request, &task.log, &voice, stop, patience.grace);
         }
         let (progress, stop) = (Box::new(voice), stop.clone());
-        let job = Job { inputs, sources, places, partition, out, resume, threads, gpu, progress, stop };
+        let spare = grant.spare.clone();
+        let job = Job { inputs, sources, places, partition, out, resume, threads, spare, gpu, progress, stop };
         node.placed.run_here(&job).expect("a kind without a worker has its body here")
     }
 

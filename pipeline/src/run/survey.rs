@@ -144,7 +144,7 @@ impl Session<'_> {
             log: log_of(self.store, run, node),
             forced: false,
         };
-        let grant = Grant { threads: self.machine.pools.cpu.max(1), gpu: None, memory_mib: 0 };
+        let grant = Grant { threads: self.machine.pools.cpu.max(1), ..Grant::default() };
         self.progress.event(&Event::NodeStarted { node: node.id.clone(), expected_secs: None });
         let (started_ms, begun) = (now_ms(), Instant::now());
         let end = self.execute(&task, &grant, 1, &super::Patience::default());

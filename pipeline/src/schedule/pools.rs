@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::stage::{Claims, CpuClaim, GpuClaim};
+use crate::stage::{Claims, CpuClaim, GpuClaim, Spare};
 
 /// What a machine has to give.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,10 +28,12 @@ pub enum Pool {
 }
 
 /// What a running node holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct Grant {
     /// Slots of the `cpu` pool, which is also the number of threads it may use.
     pub threads: usize,
+    /// The slots that nobody holds.
+    pub spare: Spare,
     /// A device of the `gpu` pool.
     pub gpu: Option<u32>,
     /// Memory, in MiB.
@@ -67,6 +69,8 @@ impl Want {
 #[derive(Debug)]
 pub(super) struct Free {
     cpu: usize,
+    /// The same, for the nodes that run.
+    spare: Spare,
     gpus: Vec<u32>,
     /// Devices that nodes hold.
     busy: Vec<u32>,
@@ -82,7 +86,13 @@ pub(super) struct Lack {
 
 impl Free {
     pub(super) fn of(pools: &Pools) -> Self {
-        Self { cpu: pools.cpu, gpus: pools.gpus.clone(), busy: Vec::new(), memory_mib: pools.memory_mib.unwrap_or(0) }
+        Self {
+            cpu: pools.cpu,
+            spare: Spare::of(pools.cpu),
+            gpus: pools.gpus.clone(),
+            busy: Vec::new(),
+            memory_mib: pools.memory_mib.unwrap_or(0),
+        }
     }
 
     pub(super) fn amounts(&self) -> Amounts {
@@ -106,9 +116,10 @@ impl Free {
     pub(super) fn take(&mut self, want: &Want) -> Grant {
         debug_assert!(self.lack(want).is_none());
         self.cpu -= want.threads;
+        self.spare.change(-(want.threads as isize));
         self.memory_mib -= want.memory_mib;
         let gpu = want.gpu.then(|| self.idlest()).flatten();
-        Grant { threads: want.threads, gpu, memory_mib: want.memory_mib }
+        Grant { threads: want.threads, spare: self.spare.clone(), gpu, memory_mib: want.memory_mib }
     }
 
     /// A device, the one that serves fewest nodes; among equals the first.
@@ -122,6 +133,7 @@ impl Free {
 
     pub(super) fn give_back(&mut self, grant: &Grant) {
         self.cpu += grant.threads;
+        self.spare.change(grant.threads as isize);
         self.memory_mib += grant.memory_mib;
         if let Some(at) = self.busy.iter().position(|device| Some(*device) == grant.gpu) {
             self.gpus.push(self.busy.swap_remove(at));

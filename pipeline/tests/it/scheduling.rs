@@ -266,6 +266,10 @@ fn check_sums(held: &BTreeMap<NodeIndex, Grant>, pools: &Pools) -> Result<(), Te
     devices.dedup();
     prop_assert!(threads <= pools.cpu && pools.memory_mib.is_none_or(|size| memory <= size), "{held:?}");
     prop_assert!(devices.len() == num_devices && devices.iter().all(|device| pools.gpus.contains(device)), "{held:?}");
+    for grant in held.values() {
+        let lent: Vec<_> = std::iter::from_fn(|| grant.spare.borrow()).collect();
+        prop_assert_eq!(lent.len(), pools.cpu - threads, "threads that nobody holds, and no others, can be borrowed");
+    }
     Ok(())
 }
 

@@ -20,7 +20,7 @@ use audio::recording::Format;
 use audio::shards::{self, Shards};
 use datasets::synthetic::{Options, write_speech_commands};
 use pipeline::source::{Tree, TreeFile};
-use pipeline::{Digest, Input, Inputs, Job, Places, Silent, Stop};
+use pipeline::{Digest, Input, Inputs, Job, Places, Silent, Spare, Stop};
 
 #[expect(clippy::print_stdout, reason = "an example talks to its user")]
 fn main() -> Result<(), Box<dyn Error>> {
@@ -100,6 +100,7 @@ fn job(scratch: &Path, name: &str, inputs: &[(&str, PathBuf)], place: (&str, &Tr
         resume: scratch.join("resume"),
         out,
         threads: 1,
+        spare: Spare::default(),
         gpu: None,
         progress: Box::new(Silent),
         stop: Stop::default(),

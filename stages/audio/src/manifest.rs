@@ -275,14 +275,27 @@ pub fn run(params: &Manifest, job: &Job) -> Result<(), StageError> {
     }
     let (corpus, protocol, licence) = (corpus.name().to_owned(), protocol.name.to_owned(), corpus.licence().to_owned());
     let origin = Origin { place: params.place(), corpus, protocol, licence };
-    for (part, entries) in (0..).zip(&parts) {
-        let folder = job.out.join(part_folder(part));
-        fs::create_dir_all(&folder).map_err(StageError::io("create", &folder))?;
-        write_lines(&folder.join("utterances.jsonl"), entries)?;
-        write_json(&folder.join("place.json"), &origin)?;
-    }
+    write_parts(&job.out, &parts, &origin, job.threads)?;
     job.progress.tick(total, total, "utterances", "");
     Ok(())
+}
+
+/// Writes the folders of all parts, each thread every so manyth.
+fn write_parts(out: &Path, parts: &[Vec<Entry>], origin: &Origin, threads: usize) -> Result<(), StageError> {
+    let write = |part: usize| {
+        let folder = out.join(part_folder(part as u32));
+        fs::create_dir_all(&folder).map_err(StageError::io("create", &folder))?;
+        write_lines(&folder.join("utterances.jsonl"), &parts[part])?;
+        write_json(&folder.join("place.json"), origin)
+    };
+    let threads = threads.clamp(1, parts.len());
+    std::thread::scope(|scope| {
+        let start = |first: usize| scope.spawn(move || (first..parts.len()).step_by(threads).try_for_each(&write));
+        let started: Vec<_> = (1..threads).map(start).collect();
+        let here = (0..parts.len()).step_by(threads).try_for_each(&write);
+        let joined = started.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        joined.fold(here, Result::and)
+    })
 }
 
 /// Reads the entries of one part.

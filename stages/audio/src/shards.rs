@@ -10,27 +10,24 @@
 //! Every file is read whole once, and its hash compared with the manifest's: a recording that was edited while the run used it
 //! fails the node instead of ending up under the wrong fingerprint.
 
-use std::fs;
-use std::io::ErrorKind;
+mod recordings;
+
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use datasets::Split;
-use pipeline::source::UNREADABLE;
-use pipeline::{Digest, Job, Slot, Stage, StageError};
-use rayon::prelude::*;
+use pipeline::{Job, Slot, Stage, StageError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::clips;
 use crate::manifest::{self, Entry, Origin};
-use crate::recording::{Format, Prepared, Preparer, Reject as Refusal, Span, Target};
+use crate::recording::{Format, Prepared};
 use crate::report::{Left, Report};
 use crate::schema::{Column, Row, ShardWriter, write_table};
-use crate::sums::LANES;
 use crate::wav::SAMPLE_RATES;
+use recordings::{Recordings, Reject};
 
 /// Decodes the recordings of a manifest's part, resamples them to mono clips of 16 bits and writes Parquet shards.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -106,24 +103,8 @@ pub enum ShardsError {
 pub const AUDIO_UNIT: &str = "s of audio";
 /// How many files are decoded between two looks at progress and at [`Job::stop`], per thread.
 const FILES_PER_BATCH: usize = 32;
-/// So many are decoded together by one thread, that their MD5 sums fill the lanes: see [`Preparer::prepare_all`].
-const FILES_PER_GROUP: usize = LANES;
 /// A batch ends early once its files have this many bytes, so that memory stays bounded.
 const BYTES_PER_BATCH: u64 = 64 << 20;
-/// Larger files are not read whole, but piece by piece.
-const WHOLE_IN_MEMORY: u64 = 32 << 20;
-
-/// An utterance that gives no row.
-struct Reject {
-    reason: String,
-    /// Whether it is broken, and not only too short or too long.
-    broken: bool,
-    /// Where in the file the trouble is, in bytes.
-    offset: Option<u64>,
-}
-
-/// A clip with the index of its class, or why there is none.
-type Decoded = Result<(Prepared, Option<u32>), Reject>;
 
 /// The body of the stage.
 ///
@@ -134,28 +115,17 @@ pub fn run(params: &Shards, job: &Job) -> Result<(), StageError> {
     let entries = manifest::read_entries(part)?;
     let labels = manifest::read_labels(job.inputs.one("labels"))?;
     let origin = manifest::read_origin(part)?;
-    let root = job.places.get(&origin.place)?.to_owned();
-    let threads = job.threads.max(1);
-    let pool = (threads > 1).then(|| rayon::ThreadPoolBuilder::new().num_threads(threads).build());
-    let pool = pool.transpose().map_err(StageError::failed)?;
-    let target = Target { sample_rate: params.sample_rate, format: params.format };
-    let preparers: Vec<_> = (0..threads).map(|_| Mutex::new(Preparer::new(target))).collect();
-    let source = SourceFiles { root, labels: &labels, params, preparers: &preparers };
+    let source = Recordings::new(job, &origin, &labels, params)?;
 
     let mut report = Report::new(entries.len() as u64, params.sample_rate);
     let mut shards =
         Split::ALL.iter().map(|&split| Part::create(job, split, &labels, params, &origin)).collect::<Result<Vec<_>, _>>()?;
     let (mut rejects, mut done, started) = (Vec::new(), Done::of(&entries), Instant::now());
-    for batch in batches(&entries, threads) {
+    for batch in batches(&entries, job.threads.max(1)) {
         if job.stop.requested() {
             return Err(StageError::Stopped);
         }
-        let group = batch.len().div_ceil(threads).clamp(1, FILES_PER_GROUP);
-        let decoded: Result<Vec<_>, StageError> = match &pool {
-            Some(pool) => pool.install(|| batch.par_chunks(group).map(|entries| source.decode(entries)).collect()),
-            None => batch.chunks(group).map(|entries| source.decode(entries)).collect(),
-        };
-        for (entry, decoded) in batch.iter().zip(decoded?.into_iter().flatten()) {
+        for (entry, decoded) in batch.iter().zip(source.decode(batch)?) {
             match decoded {
                 Err(reject) => rejects.push((entry, reject)),
                 Ok((clip, label)) => {
@@ -192,97 +162,6 @@ fn batches(entries: &[Entry], threads: usize) -> impl Iterator<Item = &[Entry]> 
         rest = after;
         (!batch.is_empty()).then_some(batch)
     })
-}
-
-/// All that is needed to decode one utterance, on any thread.
-struct SourceFiles<'a> {
-    root: PathBuf,
-    labels: &'a [String],
-    params: &'a Shards,
-    /// One per thread of the pool.
-    preparers: &'a [Mutex<Preparer>],
-}
-
-impl SourceFiles<'_> {
-    /// Of each its clip and the index of its class, or why there is none. Errors: a recording that changed since the plan or cannot
-    /// be read.
-    fn decode(&self, entries: &[Entry]) -> Result<Vec<Decoded>, StageError> {
-        let preparer = &self.preparers[rayon::current_thread_index().unwrap_or(0)];
-        let mut preparer = preparer.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut decoded: Vec<Option<Decoded>> = entries.iter().map(|_| None).collect();
-        let (mut waiting, mut files) = (Vec::new(), Vec::new());
-        for (index, entry) in entries.iter().enumerate() {
-            let label = match self.label(entry) {
-                Ok(label) => label,
-                Err(reason) => {
-                    decoded[index] = Some(Err(Reject { reason, broken: true, offset: None }));
-                    continue;
-                }
-            };
-            if entry.digest == UNREADABLE {
-                let reason = "no permission to read it".to_owned();
-                decoded[index] = Some(Err(Reject { reason, broken: true, offset: None }));
-                continue;
-            }
-            let path = self.root.join(&entry.path);
-            let span = entry.start.zip(entry.num_samples).map(|(start, num_samples)| Span { start, num_samples });
-            if entry.size > WHOLE_IN_MEMORY {
-                check_unread(&path, entry)?;
-                decoded[index] = Some(self.judged(preparer.prepare(&path, span), label));
-            } else {
-                files.push((read(&path, entry)?, span));
-                waiting.push((index, label));
-            }
-        }
-        for ((index, label), made) in waiting.into_iter().zip(preparer.prepare_all(files)) {
-            decoded[index] = Some(self.judged(made, label));
-        }
-        Ok(decoded.into_iter().map(|decoded| decoded.expect("every entry was prepared or refused")).collect())
-    }
-
-    /// The index of an utterance's class. Errors: the class is not known.
-    fn label(&self, entry: &Entry) -> Result<Option<u32>, String> {
-        let Some(name) = &entry.label else { return Ok(None) };
-        let index = self.labels.iter().position(|label| label == name);
-        index.map(|index| Some(index as u32)).ok_or_else(|| format!("label `{name}` is not in labels.json"))
-    }
-
-    /// A clip that is as long as asked for.
-    fn judged(&self, made: Result<Prepared, Refusal>, label: Option<u32>) -> Decoded {
-        let clip = made.map_err(|Refusal { reason, offset }| Reject { reason, broken: true, offset })?;
-        let duration = clip.num_samples as f64 / f64::from(self.params.sample_rate);
-        let limits = (self.params.min_duration_secs, self.params.max_duration_secs);
-        let reason = match limits {
-            (Some(min), _) if duration < min => format!("{duration:.3} s, shorter than the {min} s asked for"),
-            (_, Some(max)) if duration > max => format!("{duration:.3} s, longer than the {max} s asked for"),
-            _ => return Ok((clip, label)),
-        };
-        Err(Reject { reason, broken: false, offset: None })
-    }
-}
-
-/// Reads a file and compares it with the manifest. A file whose content the manifest knows and that cannot be read now fails the
-/// node and is no reject: what came in the way must not become part of an artifact.
-fn read(path: &Path, entry: &Entry) -> Result<Vec<u8>, StageError> {
-    let changed = || StageError::SourceChanged { path: path.to_owned() };
-    match fs::read(path) {
-        Ok(bytes) if Digest::of(&bytes) == entry.digest => Ok(bytes),
-        Ok(_) => Err(changed()),
-        Err(error) if error.kind() == ErrorKind::NotFound => Err(changed()),
-        Err(error) => Err(StageError::io("read", path)(error)),
-    }
-}
-
-/// The same for a file that is too large to be held in memory.
-fn check_unread(path: &Path, entry: &Entry) -> Result<(), StageError> {
-    let changed = || StageError::SourceChanged { path: path.to_owned() };
-    let hash = fs::File::open(path).and_then(|file| Ok(blake3::Hasher::new().update_reader(file)?.finalize()));
-    match hash {
-        Ok(hash) if Digest(*hash.as_bytes()) == entry.digest => Ok(()),
-        Ok(_) => Err(changed()),
-        Err(error) if error.kind() == ErrorKind::NotFound => Err(changed()),
-        Err(error) => Err(StageError::io("read", path)(error)),
-    }
 }
 
 /// The shard of one split, and what its side index will say.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pipeline::source::{Tree, TreeFile};
-use pipeline::{Digest, Input, Inputs, Job, Places, Silent, StageError, Stop};
+use pipeline::{Digest, Input, Inputs, Job, Places, Silent, Spare, StageError, Stop};
 use tempfile::TempDir;
 
 use crate::manifest::{self, Manifest};
@@ -74,6 +74,7 @@ impl Bench {
             resume: out.join("resume"),
             out,
             threads: 1,
+            spare: Spare::default(),
             gpu: None,
             progress: Box::new(Silent),
             stop: Stop::default(),
@@ -90,8 +91,20 @@ impl Bench {
 
     /// Runs the shards stage on a part of a manifest, into `out`.
     pub(crate) fn shards(&self, out: &str, manifest: &Path, part: u32, threads: usize) -> Result<PathBuf, StageError> {
+        Self::run_shards(Job { threads, ..self.shards_job(out, manifest, part) })
+    }
+
+    /// The same on the first part, by one thread and those that it may borrow.
+    pub(crate) fn helped_shards(&self, out: &str, manifest: &Path, spare: &Spare) -> Result<PathBuf, StageError> {
+        Self::run_shards(Job { spare: spare.clone(), ..self.shards_job(out, manifest, 0) })
+    }
+
+    fn shards_job(&self, out: &str, manifest: &Path, part: u32) -> Job {
         let inputs = [("manifest", manifest.join(manifest::part_folder(part))), ("labels", manifest.join("labels.json"))];
-        let job = Job { threads, ..self.job(out, &inputs, None) };
+        self.job(out, &inputs, None)
+    }
+
+    fn run_shards(job: Job) -> Result<PathBuf, StageError> {
         shards::run(&params(), &job)?;
         Ok(job.out)
     }

@@ -279,7 +279,7 @@ fn copy(root: &Path, file: &TreeFile, out: &Path) -> Result<(), StageError> {
 mod tests {
     use std::sync::Arc;
 
-    use pipeline::{Inputs, Places, Silent, Stop};
+    use pipeline::{Inputs, Places, Silent, Spare, Stop};
 
     use super::*;
 
@@ -308,6 +308,7 @@ mod tests {
             out: out.path().to_owned(),
             resume: resume.path().to_owned(),
             threads: 1,
+            spare: Spare::default(),
             gpu: None,
             progress: Box::new(Silent),
             stop: Stop::default(),

@@ -120,7 +120,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::sync::{Arc, Mutex};
 
-    use pipeline::{Inputs, JobProgress, Places, Stop};
+    use pipeline::{Inputs, JobProgress, Places, Spare, Stop};
 
     use super::*;
 
@@ -157,6 +157,7 @@ mod tests {
             out: PathBuf::new(),
             resume: PathBuf::new(),
             threads: 1,
+            spare: Spare::default(),
             gpu,
             progress: Box::new(told.clone()),
             stop: Stop::default(),

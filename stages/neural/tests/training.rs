@@ -16,7 +16,7 @@ use neural::encoder::random;
 use neural::model::Model;
 use neural::train::{Summary, run};
 use neural_spec::{ConvNorm, Decoding, EncoderShape, Evaluate, RandomEncoder, Train};
-use pipeline::{Input, Inputs, Job, JobProgress, Places, Stage, StageError, Stop};
+use pipeline::{Input, Inputs, Job, JobProgress, Places, Spare, Stage, StageError, Stop};
 use python::{python, root};
 use serde_json::json;
 use tasks::targets::{Target, write_targets};
@@ -131,6 +131,7 @@ impl Bench {
             out: self.path(out),
             resume: self.path(resume),
             threads: 1,
+            spare: Spare::default(),
             gpu: None,
             progress: Box::new(StopAt { stop: stop.clone(), step: stop_at }),
             stop,

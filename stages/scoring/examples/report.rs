@@ -9,7 +9,7 @@ use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use pipeline::{Input, Inputs, Job, Places, Silent, StageError, Stop};
+use pipeline::{Input, Inputs, Job, Places, Silent, Spare, StageError, Stop};
 use scoring::predictions::{FILE_NAME, Row, write};
 use scoring::significance::Resampling;
 use scoring::{
@@ -219,6 +219,7 @@ fn job<const N: usize>(inputs: [(&str, Vec<Input>); N], out: &Path) -> Job {
         out: out.to_owned(),
         resume: out.join("resume"),
         threads: 1,
+        spare: Spare::default(),
         gpu: None,
         progress: Box::new(Silent),
         stop: Stop::default(),

@@ -11,20 +11,18 @@ pub(super) fn write(picture: &Picture, scale: f32) -> Vec<u8> {
     for mark in &picture.marks {
         paint(&mut canvas, mark, place);
     }
-    encode(&canvas).expect("pixels in memory always encode")
+    encode(canvas).expect("pixels in memory always encode")
 }
 
 /// With the fastest compression: the usual one took longer than all of the painting, for files of few kilobytes.
-fn encode(canvas: &Pixmap) -> Result<Vec<u8>, png::EncodingError> {
+fn encode(canvas: Pixmap) -> Result<Vec<u8>, png::EncodingError> {
     let mut file = Vec::new();
     let mut encoder = png::Encoder::new(&mut file, canvas.width(), canvas.height());
     encoder.set_color(png::ColorType::Rgba);
     encoder.set_depth(png::BitDepth::Eight);
     encoder.set_compression(png::Compression::Fast);
-    let colours = canvas.pixels().iter().map(tiny_skia::PremultipliedColorU8::demultiply);
-    let pixels: Vec<u8> = colours.flat_map(|c| [c.red(), c.green(), c.blue(), c.alpha()]).collect();
     let mut writer = encoder.write_header()?;
-    writer.write_image_data(&pixels)?;
+    writer.write_image_data(&canvas.take_demultiplied())?;
     writer.finish()?;
     Ok(file)
 }
