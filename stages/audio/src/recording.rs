@@ -105,6 +105,18 @@ impl Preparer {
     ///
     /// Errors: [`Reject`], also for a file that cannot be read.
     pub fn prepare(&mut self, path: &Path, span: Option<Span>) -> Result<Prepared, Reject> {
+        settle(vec![self.draft(path, span)]).remove(0)
+    }
+
+    /// Prepares a recording that is in memory.
+    ///
+    /// Errors: [`Reject`].
+    pub fn prepare_bytes(&mut self, bytes: Vec<u8>, span: Option<Span>) -> Result<Prepared, Reject> {
+        settle(vec![self.draft_bytes(bytes, span)]).remove(0)
+    }
+
+    /// [`Self::prepare`] without the last step, for several to be settled together.
+    pub(crate) fn draft(&mut self, path: &Path, span: Option<Span>) -> Result<Draft, Reject> {
         let unreadable = |error: std::io::Error| Reject { reason: format!("cannot be read: {error}"), offset: None };
         let metadata = fs::metadata(path).map_err(unreadable)?;
         if !metadata.is_file() {
@@ -113,31 +125,20 @@ impl Preparer {
         }
         let mut file = File::open(path).map_err(unreadable)?;
         if metadata.len() > WHOLE_IN_MEMORY {
-            let made = self.guarded(Source::File(file), span);
-            return settle(vec![made]).remove(0);
+            return self.guarded(Source::File(file), span);
         }
         let mut bytes = Vec::with_capacity(metadata.len() as usize + 1);
         file.read_to_end(&mut bytes).map_err(unreadable)?;
-        self.prepare_bytes(bytes, span)
+        self.draft_bytes(bytes, span)
     }
 
-    /// Prepares a recording that is in memory.
-    ///
-    /// Errors: [`Reject`].
-    pub fn prepare_bytes(&mut self, bytes: Vec<u8>, span: Option<Span>) -> Result<Prepared, Reject> {
-        self.prepare_all(vec![(bytes, span)]).remove(0)
-    }
-
-    /// Prepares recordings that are in memory, in their order. Faster than one by one: the MD5 sums of FLAC are made side by side.
-    pub fn prepare_all(&mut self, recordings: Vec<(Vec<u8>, Option<Span>)>) -> Vec<Result<Prepared, Reject>> {
-        let made = recordings.into_iter().map(|(bytes, span)| {
-            let mut draft = self.guarded(Source::Memory(&bytes), span)?;
-            if draft.clip.kept {
-                draft.clip.bytes = bytes;
-            }
-            Ok(draft)
-        });
-        settle(made.collect())
+    /// [`Self::prepare_bytes`] without the last step, for several to be settled together.
+    pub(crate) fn draft_bytes(&mut self, bytes: Vec<u8>, span: Option<Span>) -> Result<Draft, Reject> {
+        let mut draft = self.guarded(Source::Memory(&bytes), span)?;
+        if draft.clip.kept {
+            draft.clip.bytes = bytes;
+        }
+        Ok(draft)
     }
 
     /// A decoder that panics has met a file that its makers did not think of: that rejects the file and no more.
@@ -218,8 +219,8 @@ impl Preparer {
     }
 }
 
-/// A clip whose sums are still to be made.
-struct Draft {
+/// A clip whose sums are still to be made: see [`settle`].
+pub(crate) struct Draft {
     clip: Prepared,
     /// By the recording's header.
     promise: Option<Promise>,
@@ -227,8 +228,9 @@ struct Draft {
     unsigned: Option<Summed>,
 }
 
-/// Makes all sums, compares and writes them.
-fn settle(drafts: Vec<Result<Draft, Reject>>) -> Vec<Result<Prepared, Reject>> {
+/// Makes all sums, compares and writes them. Faster for several than one by one: the MD5 sums of FLAC are made side by side, as
+/// many as [`LANES`](crate::sums::LANES).
+pub(crate) fn settle(drafts: Vec<Result<Draft, Reject>>) -> Vec<Result<Prepared, Reject>> {
     let mut waiting = Vec::new();
     let mut clips: Vec<_> = drafts
         .into_iter()

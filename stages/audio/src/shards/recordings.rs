@@ -3,14 +3,14 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pipeline::source::UNREADABLE;
 use pipeline::{Borrowed, Digest, Job, Spare, StageError};
 
 use super::Shards;
 use crate::manifest::{Entry, Origin};
-use crate::recording::{Prepared, Preparer, Reject as Refusal, Span, Target};
+use crate::recording::{Draft, Prepared, Preparer, Reject as Refusal, Span, Target, settle};
 use crate::sums::LANES;
 
 /// An utterance that gives no row.
@@ -24,11 +24,6 @@ pub(super) struct Reject {
 
 /// A clip with the index of its class, or why there is none.
 pub(super) type Decoded = Result<(Prepared, Option<u32>), Reject>;
-
-/// So many are decoded together by one thread, that their MD5 sums fill the lanes: see [`Preparer::prepare_all`].
-const MOST_TOGETHER: usize = LANES;
-/// So many at least where several threads share the work, that none has much left when the others are done.
-const FEWEST_TOGETHER: usize = 4;
 
 /// Larger files are not read whole, but piece by piece.
 const WHOLE_IN_MEMORY: u64 = 32 << 20;
@@ -44,13 +39,20 @@ pub(super) struct Recordings<'a> {
     preparers: Mutex<Vec<Preparer>>,
 }
 
-/// Utterances that no thread has taken, and what became of the others.
+/// What the threads that work on a batch have in common.
 struct Shared<'a> {
-    rest: &'a [Entry],
-    threads: usize,
-    /// With how many were left when they were taken.
-    decoded: Vec<(usize, Result<Vec<Decoded>, StageError>)>,
+    /// Utterances that no thread has taken.
+    rest: std::iter::Enumerate<std::slice::Iter<'a, Entry>>,
+    /// Those whose sums are still to be made.
+    drafts: Vec<(usize, Made)>,
+    /// The others.
+    decoded: Vec<Option<Decoded>>,
+    /// Ends the work.
+    error: Option<StageError>,
 }
+
+/// A clip without its sums, with the index of its class.
+type Made = (Result<Draft, Refusal>, Option<u32>);
 
 impl<'a> Recordings<'a> {
     pub(super) fn new(job: &'a Job, origin: &Origin, labels: &'a [String], params: &'a Shards) -> Result<Self, StageError> {
@@ -61,77 +63,88 @@ impl<'a> Recordings<'a> {
     /// Of each its clip and the index of its class, or why there is none. Errors: a recording that changed since the plan or cannot
     /// be read.
     pub(super) fn decode(&self, entries: &[Entry]) -> Result<Vec<Decoded>, StageError> {
-        let shared = Mutex::new(Shared { rest: entries, threads: 1, decoded: Vec::new() });
+        let decoded = entries.iter().map(|_| None).collect();
+        let shared = Mutex::new(Shared { rest: entries.iter().enumerate(), drafts: Vec::new(), decoded, error: None });
         std::thread::scope(|scope| {
             let help = |borrowed: Option<Borrowed>| {
-                lock(&shared).threads += 1;
                 scope.spawn(|| {
                     self.work(&shared, || {});
-                    lock(&shared).threads -= 1;
                     drop(borrowed);
                 });
             };
             (1..self.threads).for_each(|_| help(None));
             self.work(&shared, || {
-                while lock(&shared).rest.len() > FEWEST_TOGETHER
+                while lock(&shared).rest.len() > 1
                     && let Some(borrowed) = self.spare.borrow()
                 {
                     help(Some(borrowed));
                 }
             });
         });
-        let mut decoded = shared.into_inner().unwrap_or_else(PoisonError::into_inner).decoded;
-        decoded.sort_by_key(|(left, _)| std::cmp::Reverse(*left));
-        let groups: Result<Vec<_>, StageError> = decoded.into_iter().map(|(_, group)| group).collect();
-        Ok(groups?.into_iter().flatten().collect())
+        let drafts = std::mem::take(&mut lock(&shared).drafts);
+        self.settle(drafts, &shared);
+        let Shared { decoded, error, .. } = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
+        match error {
+            Some(error) => Err(error),
+            None => Ok(decoded.into_iter().map(|decoded| decoded.expect("every utterance was prepared or refused")).collect()),
+        }
     }
 
-    /// Takes and decodes until nothing is left. `between` is called before each time.
+    /// Takes and decodes one utterance after the other until none is left. `between` is called before each.
     fn work(&self, shared: &Mutex<Shared<'_>>, between: impl Fn()) {
         let target = Target { sample_rate: self.params.sample_rate, format: self.params.format };
         let mut preparer = lock(&self.preparers).pop().unwrap_or_else(|| Preparer::new(target));
         loop {
             between();
-            let (left, group) = lock(shared).take();
-            if group.is_empty() {
-                break;
+            let Some((index, entry)) = lock(shared).rest.next() else { break };
+            let made = self.draft(entry, &mut preparer);
+            let mut held = lock(shared);
+            match made {
+                Ok(Ok(made)) => held.drafts.push((index, made)),
+                Ok(Err(reject)) => held.decoded[index] = Some(Err(reject)),
+                Err(error) => {
+                    held.rest = [].iter().enumerate();
+                    held.error.get_or_insert(error);
+                }
             }
-            let decoded = self.decode_together(group, &mut preparer);
-            lock(shared).decoded.push((left, decoded));
+            if held.drafts.len() == LANES {
+                let drafts = std::mem::take(&mut held.drafts);
+                drop(held);
+                self.settle(drafts, shared);
+            }
         }
         lock(&self.preparers).push(preparer);
     }
 
-    fn decode_together(&self, entries: &[Entry], preparer: &mut Preparer) -> Result<Vec<Decoded>, StageError> {
-        let mut decoded: Vec<Option<Decoded>> = entries.iter().map(|_| None).collect();
-        let (mut waiting, mut files) = (Vec::new(), Vec::new());
-        for (index, entry) in entries.iter().enumerate() {
-            let label = match self.label(entry) {
-                Ok(label) => label,
-                Err(reason) => {
-                    decoded[index] = Some(Err(Reject { reason, broken: true, offset: None }));
-                    continue;
-                }
-            };
-            if entry.digest == UNREADABLE {
-                let reason = "no permission to read it".to_owned();
-                decoded[index] = Some(Err(Reject { reason, broken: true, offset: None }));
-                continue;
-            }
-            let path = self.root.join(&entry.path);
-            let span = entry.start.zip(entry.num_samples).map(|(start, num_samples)| Span { start, num_samples });
-            if entry.size > WHOLE_IN_MEMORY {
-                check_unread(&path, entry)?;
-                decoded[index] = Some(self.judged(preparer.prepare(&path, span), label));
-            } else {
-                files.push((read(&path, entry)?, span));
-                waiting.push((index, label));
-            }
+    /// What is to be settled of an utterance, or why there is nothing. Errors: as of [`Self::decode`].
+    fn draft(&self, entry: &Entry, preparer: &mut Preparer) -> Result<Result<Made, Reject>, StageError> {
+        let refused = |reason| Ok(Err(Reject { reason, broken: true, offset: None }));
+        let label = match self.label(entry) {
+            Ok(label) => label,
+            Err(reason) => return refused(reason),
+        };
+        if entry.digest == UNREADABLE {
+            return refused("no permission to read it".to_owned());
         }
-        for ((index, label), made) in waiting.into_iter().zip(preparer.prepare_all(files)) {
-            decoded[index] = Some(self.judged(made, label));
+        let path = self.root.join(&entry.path);
+        let span = entry.start.zip(entry.num_samples).map(|(start, num_samples)| Span { start, num_samples });
+        let draft = if entry.size > WHOLE_IN_MEMORY {
+            check_unread(&path, entry)?;
+            preparer.draft(&path, span)
+        } else {
+            preparer.draft_bytes(read(&path, entry)?, span)
+        };
+        Ok(Ok((draft, label)))
+    }
+
+    fn settle(&self, drafts: Vec<(usize, Made)>, shared: &Mutex<Shared<'_>>) {
+        let (places, drafts): (Vec<_>, Vec<_>) =
+            drafts.into_iter().map(|(index, (draft, label))| ((index, label), draft)).unzip();
+        let clips = settle(drafts);
+        let mut held = lock(shared);
+        for ((index, label), clip) in places.into_iter().zip(clips) {
+            held.decoded[index] = Some(self.judged(clip, label));
         }
-        Ok(decoded.into_iter().map(|decoded| decoded.expect("every entry was prepared or refused")).collect())
     }
 
     /// The index of an utterance's class. Errors: the class is not known.
@@ -155,18 +168,7 @@ impl<'a> Recordings<'a> {
     }
 }
 
-impl<'a> Shared<'a> {
-    /// The next ones, and how many there were.
-    fn take(&mut self) -> (usize, &'a [Entry]) {
-        let left = self.rest.len();
-        let fair = if self.threads > 1 { left.div_ceil(2 * self.threads).max(FEWEST_TOGETHER) } else { left };
-        let (group, rest) = self.rest.split_at(fair.min(MOST_TOGETHER).min(left));
-        self.rest = rest;
-        (left, group)
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
