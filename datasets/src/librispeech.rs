@@ -133,11 +133,13 @@ impl Corpus for LibriSpeech {
                 let trans = format!("{}.trans.txt", chapter.stem('-'));
                 let mut recordings = chapter.recordings(place, &["flac", "wav"], &[&trans], listing)?;
                 for (id, text) in transcripts(place, &format!("{}/{trans}", chapter.folder), listing)? {
-                    if let Some(path) = recordings.take(&id) {
-                        listing.utterances.push(chapter.utterance(&id, path, Some(text), &genders));
-                    } else {
-                        let path = place.path(&format!("{}/{id}.flac", chapter.folder));
-                        listing.missing(path, format!("`{trans}` names it, but there is no such recording"));
+                    match recordings.take(&id) {
+                        Some(path) if text.is_empty() => listing.skip(path, format!("`{trans}` names it, without a text")),
+                        Some(path) => listing.utterances.push(chapter.utterance(&id, path, Some(text), &genders)),
+                        None => {
+                            let path = place.path(&format!("{}/{id}.flac", chapter.folder));
+                            listing.missing(path, format!("`{trans}` names it, but there is no such recording"));
+                        }
                     }
                 }
                 recordings.report_left(&format!("`{trans}` does not name it"), listing);
@@ -167,9 +169,9 @@ fn transcripts(place: &crate::place::Place, inner: &str, listing: &mut Listing) 
     Ok(found)
 }
 
-/// The id and the text of a line.
+/// The id and the text of a line; the text may be missing.
 fn parse(line: &str) -> Option<(&str, &str)> {
-    let (id, text) = line.trim().split_once(char::is_whitespace)?;
+    let (id, text) = line.trim().split_once(char::is_whitespace).unwrap_or((line.trim(), ""));
     let is_id = id.split('-').count() == 3 && id.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
     is_id.then_some((id, text.trim()))
 }

@@ -36,6 +36,16 @@ fn what_is_amiss_is_named() {
 }
 
 #[test]
+fn a_recording_without_a_text_is_named() {
+    let copy = Copy::of(CORPUS);
+    let chapter = "LibriSpeech/test-clean/121/9";
+    copy.write(&format!("{chapter}/121-9.trans.txt"), "121-9-0000 \n121-9-0001 YES\n");
+    let listing = copy.list("librispeech-100").unwrap();
+    assert!(reasons(&listing).contains(&format!("{chapter}/121-9-0000.flac: `121-9.trans.txt` names it, without a text")));
+    assert!(listing.utterances.iter().any(|utterance| utterance.id == "121-9-0001"));
+}
+
+#[test]
 fn long_recordings_are_left_out_by_name_only() {
     let copy = Copy::of(CORPUS);
     let mut wav = b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x64\0\0\0\x64\0\0\0\x01\0\x08\0data\xd0\x07\0\0".to_vec();
