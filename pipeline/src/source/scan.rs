@@ -10,10 +10,10 @@ use super::hash::hash_file;
 use super::index::{Entry, Index, Known};
 use super::listing::Listing;
 use super::stat::{Stat, clock};
-use super::walk::{Content, Listed, Wants, list};
+use super::walk::{Content, Listed, Wants, leads_nowhere, list};
 use crate::Digest;
 
-/// Stands for the content of a file that may not be read. Whether one such file matters is for those to say who need it.
+/// Stands for the content of a file that may not be read, or is not where a link says. Whether one such file matters is for those to say who need it.
 pub const UNREADABLE: Digest = Digest([0xff; 32]);
 
 /// How much a scan had to do.
@@ -75,7 +75,8 @@ pub enum ScanError {
 /// sockets, devices) never count.
 ///
 /// # Errors
-/// A folder that cannot be listed or a file that cannot be read, by name; but a file without permission is [`UNREADABLE`].
+/// A folder that cannot be listed or a file that cannot be read, by name; but a file without permission, and a link to nothing, is
+/// [`UNREADABLE`].
 pub fn scan(root: &Path, wants: &(dyn Fn(&str) -> bool + Send + Sync), cache: &Path) -> Result<(Listing, ScanCost), ScanError> {
     scan_at(root, wants, cache, &clock)
 }
@@ -155,6 +156,10 @@ fn hash_one(path: &Path, clock: &(dyn Fn() -> i64 + Sync)) -> Result<Known, Scan
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 let stat = Stat::of(&path.metadata().map_err(failed)?);
                 return Ok(Known { stat, digest: UNREADABLE, racy: true }); // who asks next may be allowed
+            }
+            Err(error) if leads_nowhere(&error) && path.is_symlink() => {
+                let stat = Stat::of(&path.symlink_metadata().map_err(failed)?);
+                return Ok(Known { stat, digest: UNREADABLE, racy: true }); // something may come to be there
             }
             file => file.map_err(failed)?,
         };

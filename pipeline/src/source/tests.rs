@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use super::scan::scan_at;
 use super::*;
+use crate::Digest;
 
 /// A tree, and beside it the index of its last scan.
 struct Folder {
@@ -253,13 +254,19 @@ fn a_circle_of_links_ends_and_links_to_the_outside_are_followed() {
 }
 
 #[test]
-fn broken_links_are_named_when_they_are_wanted() {
+fn a_link_to_nothing_is_a_file_that_cannot_be_read() {
     let folder = Folder::with(&["a"]);
-    symlink("nowhere", folder.path("x.skip")).unwrap();
-    folder.scan();
     symlink("nowhere", folder.path("b")).unwrap();
-    let error = folder.try_scan(&stat::clock).unwrap_err();
-    assert!(matches!(error, ScanError::Read { path, .. } if path == folder.path("b")));
+    symlink("circle", folder.path("circle")).unwrap();
+    symlink("nowhere", folder.path("x.skip")).unwrap();
+    let (before, _) = folder.scan();
+    assert_eq!(paths(&before), ["a", "b", "circle"]);
+    let tree = before.tree();
+    assert!(["b", "circle"].iter().all(|name| tree.find(name).unwrap().digest == UNREADABLE));
+    fs::write(folder.path("nowhere"), "here").unwrap();
+    let (after, _) = folder.scan();
+    assert_eq!(after.tree().find("b").unwrap().digest, Digest::of(b"here"));
+    assert_eq!(before.first_difference(&after), Some(folder.path("b")));
 }
 
 #[test]

@@ -153,6 +153,10 @@ fn look(root: &Path, folder: &str, entry: &DirEntry, wants: Wants<'_>) -> Result
     let meta = if kind.is_symlink() {
         match fs::metadata(entry.path()) {
             Err(_) if !wanted => return Ok(None),
+            Err(error) if leads_nowhere(&error) => {
+                let stat = Stat::of(&entry.metadata().map_err(failed)?); // of the link itself
+                return Ok(Some(Found { name, stat: Some(stat) }));
+            }
             meta => meta.map_err(failed)?,
         }
     } else if wanted && kind.is_file() {
@@ -169,6 +173,11 @@ fn look(root: &Path, folder: &str, entry: &DirEntry, wants: Wants<'_>) -> Result
         return Ok((!circle).then(|| Found { name: name + "/", stat: None }));
     }
     Ok((wanted && meta.is_file()).then(|| Found { name, stat: Some(Stat::of(&meta)) }))
+}
+
+/// Whether a link failed for what it says: nothing is there, or it leads in a circle.
+pub(super) fn leads_nowhere(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
 }
 
 /// Whether a folder is one of those on the way from the root to `folder`.

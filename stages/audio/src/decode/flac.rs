@@ -9,6 +9,7 @@
 mod bits;
 mod header;
 mod subframe;
+mod wide;
 
 use std::borrow::Cow;
 use std::io::{self, Read};
@@ -148,6 +149,7 @@ fn decode_frame(bytes: &[u8], info: &StreamInfo, decoded: u64, channels: &mut [V
     let (header, header_len) = FrameHeader::parse(bytes)?;
     header.check(info, decoded)?;
     let mut bits = Bits::new(bytes, header_len);
+    let mut difference = None;
     for (number, channel) in channels.iter_mut().enumerate() {
         channel.resize(header.num_samples, 0);
         let side = match header.channels {
@@ -155,15 +157,21 @@ fn decode_frame(bytes: &[u8], info: &StreamInfo, decoded: u64, channels: &mut [V
             Channels::LeftSide | Channels::MidSide => number == 1,
             Channels::SideRight => number == 0,
         };
-        subframe::decode(&mut bits, info.bits + u32::from(side), channel)?;
+        if side && info.bits == 32 {
+            wide::decode(&mut bits, difference.insert(vec![0; header.num_samples]))?;
+        } else {
+            subframe::decode(&mut bits, info.bits + u32::from(side), channel)?;
+        }
     }
     let len = bits.end_of_byte()?;
     let Some(footer) = bytes.get(len..len + 2) else { return Err(Stop::End) };
     if crc_fast::checksum(Crc16Umts, &bytes[..len]) as u16 != u16::from_be_bytes([footer[0], footer[1]]) {
         return Err(Stop::Bad("a frame does not have its checksum"));
     }
-    if let [first, second] = channels {
-        restore(header.channels, first, second);
+    match (channels, difference) {
+        ([first, second], Some(difference)) => wide::restore(header.channels, &difference, first, second),
+        ([first, second], None) => restore(header.channels, first, second),
+        _ => {}
     }
     Ok(len + 2)
 }

@@ -49,9 +49,11 @@ pub(super) fn timeline(file: &mut (impl Read + Seek), size: u64) -> io::Result<O
             None => None,
         };
         let start = edit.map_or(0, |edit| edit.start);
-        // The length of an edit is in ticks of the movie, often milliseconds: rounded up, not to cut what is sound.
+        // The length of an edit is in ticks of the movie, often milliseconds, and some programs round it down: up to the next
+        // one, not to cut what is sound. What the packets hold is known to the sample, and bounds it too.
         let end = edit.zip(movie_scale).filter(|(edit, _)| edit.duration > 0).map(|(edit, movie_scale)| {
-            let ticks = (u128::from(edit.duration) * u128::from(timescale)).div_ceil(u128::from(movie_scale));
+            let coarse = u128::from(movie_scale < timescale);
+            let ticks = ((u128::from(edit.duration) + coarse) * u128::from(timescale)).div_ceil(u128::from(movie_scale));
             start.saturating_add(ticks.min(u128::from(u64::MAX)) as u64)
         });
         return Ok(Some(Timeline { timescale, start, end, duration }));

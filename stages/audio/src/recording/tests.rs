@@ -50,6 +50,8 @@ const FIXTURES: &[(&str, &[u8])] = fixtures![
     "adpcm.wav",
     "double.wav",
     "stereo.flac",
+    "apart32.flac",
+    "apart24.flac",
     "tone.mp3",
     "uncounted.mp3",
     "tone.m4a",

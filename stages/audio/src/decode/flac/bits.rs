@@ -45,7 +45,7 @@ impl<'a> Bits<'a> {
     fn filled_at_end(mut self) -> Self {
         // What lay below the first `len` bits may be a part of a byte that is read now.
         self.word = if self.len == 0 { 0 } else { self.word & !0 << (64 - self.len) };
-        while self.len <= 56
+        while self.len < 56
             && let Some(&byte) = self.bytes.get(self.at)
         {
             self.word |= u64::from(byte) << (56 - self.len);

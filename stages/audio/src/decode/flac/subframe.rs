@@ -6,22 +6,11 @@ use multiversion::multiversion;
 
 use super::bits::{Bits, Stop};
 
-/// Fills `block` with samples of `width` bits, 33 at most.
+/// Fills `block` with samples of `width` bits, 32 at most.
 pub(super) fn decode(bits: &mut Bits<'_>, width: u32, block: &mut [i32]) -> Result<(), Stop> {
-    let head = bits.take(8)?;
-    let wasted = if head & 1 == 1 { bits.take_zeros()? + 1 } else { 0 };
-    if head & 0x80 != 0 {
-        return Err(Stop::Bad("a subframe does not begin with a zero"));
-    }
-    if wasted >= width {
-        return Err(Stop::Bad("a subframe wastes all of its bits"));
-    }
+    let (kind, wasted) = head(bits, width)?;
     let width = width - wasted;
-    if width > 32 {
-        // Only 32-bit stereo has such a channel; speech has not.
-        return Err(Stop::Bad("a channel of 33 bits"));
-    }
-    match head >> 1 & 0x3f {
+    match kind {
         0 => block.fill(bits.take_signed(width)? as i32),
         1 => {
             for sample in block.iter_mut() {
@@ -40,22 +29,45 @@ pub(super) fn decode(bits: &mut Bits<'_>, width: u32, block: &mut [i32]) -> Resu
     Ok(())
 }
 
+/// What kind of subframe it is, and how many bits at the end of every sample are zeros that it leaves out (sections 9.2.1 and 9.2.2).
+pub(super) fn head(bits: &mut Bits<'_>, width: u32) -> Result<(u32, u32), Stop> {
+    let head = bits.take(8)?;
+    let wasted = if head & 1 == 1 { bits.take_zeros()? + 1 } else { 0 };
+    if head & 0x80 != 0 {
+        return Err(Stop::Bad("a subframe does not begin with a zero"));
+    }
+    if wasted >= width {
+        return Err(Stop::Bad("a subframe wastes all of its bits"));
+    }
+    Ok((head >> 1 & 0x3f, wasted))
+}
+
 /// Section 9.2.5: a polynomial through the samples before.
 fn fixed(bits: &mut Bits<'_>, width: u32, order: usize, block: &mut [i32]) -> Result<(), Stop> {
     warm_up(bits, width, order, block)?;
-    let coefficients: &[i32] = match order {
+    residual(bits, width, polynomial(order), 0, block)
+}
+
+pub(super) fn polynomial(order: usize) -> &'static [i32] {
+    match order {
         0 => &[],
         1 => &[1],
         2 => &[2, -1],
         3 => &[3, -3, 1],
         _ => &[4, -6, 4, -1],
-    };
-    residual(bits, width, coefficients, 0, block)
+    }
 }
 
 /// Section 9.2.6: a sum of the samples before, by coefficients in the file.
 fn linear(bits: &mut Bits<'_>, width: u32, order: usize, block: &mut [i32]) -> Result<(), Stop> {
     warm_up(bits, width, order, block)?;
+    let mut coefficients = [0; 32];
+    let (coefficients, shift) = taken(bits, &mut coefficients[..order])?;
+    residual(bits, width, coefficients, shift, block)
+}
+
+/// Coefficients as they stand in the file, and by how many bits their sum is shifted.
+pub(super) fn taken<'c>(bits: &mut Bits<'_>, coefficients: &'c mut [i32]) -> Result<(&'c [i32], u32), Stop> {
     let precision = bits.take(4)? + 1;
     if precision == 16 {
         return Err(Stop::Bad("coefficients of no known precision"));
@@ -64,12 +76,10 @@ fn linear(bits: &mut Bits<'_>, width: u32, order: usize, block: &mut [i32]) -> R
     if shift < 0 {
         return Err(Stop::Bad("coefficients with a negative shift"));
     }
-    let mut coefficients = [0_i32; 32];
-    let coefficients = &mut coefficients[..order];
     for coefficient in &mut *coefficients {
         *coefficient = bits.take_signed(precision)? as i32;
     }
-    residual(bits, width, coefficients, shift as u32, block)
+    Ok((coefficients, shift as u32))
 }
 
 fn warm_up(bits: &mut Bits<'_>, width: u32, order: usize, block: &mut [i32]) -> Result<(), Stop> {
@@ -98,6 +108,13 @@ fn residual(bits: &mut Bits<'_>, width: u32, coefficients: &[i32], shift: u32, b
         (_, true) => by!(i32, 2 + 32),
         (_, false) => by!(f64, 2 + 32),
     }
+}
+
+/// The residuals alone, behind `order` samples that stay as they are.
+pub(super) fn residuals(bits: &mut Bits<'_>, order: usize, block: &mut [i32]) -> Result<(), Stop> {
+    let (first, _) = block.split_at_mut(order);
+    first.fill(0);
+    samples(bits, block, order, Predictor::<i32, 2, 8>::new(&[], 0))
 }
 
 /// A sum of products. One that does not fit comes from damage only, and the checksum finds it.
