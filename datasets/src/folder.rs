@@ -66,7 +66,9 @@ pub(crate) fn stem<'a>(entry: &'a Entry, extensions: &[&str]) -> Result<&'a str,
     let is_known = |found: &str| extensions.iter().any(|extension| found.eq_ignore_ascii_case(extension));
     match (entry.kind, entry.name.rsplit_once('.')) {
         (Kind::Folder, _) => Err("a folder, not a file".to_owned()),
-        (Kind::Neither, _) => Err("not a regular file with a name in UTF-8".to_owned()),
+        (Kind::Neither, _) => {
+            Err("neither a file nor a folder: a pipe, a link to nothing, or a name that is not UTF-8".to_owned())
+        }
         (Kind::File, Some((stem, found))) if is_known(found) => Ok(stem),
         (Kind::File, _) => Err(format!("not a .{} file", extensions.join(" or ."))),
     }
