@@ -85,7 +85,10 @@ impl Corpus for Iemocap {
             [("neu", [1_066, 258, 384]), ("hap", [891, 303, 442]), ("ang", [606, 327, 170]), ("sad", [696, 143, 245])];
         match (protocol.name, fold(protocol)) {
             ("iemocap-4", _) => Facts { classes: &CLASSES, speakers: Some([6, 2, 2]), ..Facts::default() },
-            (_, Some(_)) => Facts { speakers: Some([8, 8, 2]), shares_speakers: true, ..Facts::default() },
+            (_, Some(session)) => {
+                let test = [1_085, 1_023, 1_151, 1_031, 1_241].get(session as usize - 1).copied();
+                Facts { utterances: [None, None, test], speakers: Some([8, 8, 2]), shares_speakers: true, ..Facts::default() }
+            }
             _ => Facts { speakers: Some([6, 2, 2]), ..Facts::default() },
         }
     }

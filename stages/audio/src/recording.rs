@@ -6,7 +6,7 @@
 //! clamped, no dither, so that the same input gives the same bytes.
 
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{Read, Seek};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -123,13 +123,20 @@ impl Preparer {
             let what = if metadata.is_dir() { "a folder" } else { "a device or pipe" };
             return Err(Reject { reason: format!("{what}, not a file"), offset: None });
         }
-        let mut file = File::open(path).map_err(unreadable)?;
+        let file = File::open(path).map_err(unreadable)?;
         if metadata.len() > WHOLE_IN_MEMORY {
-            return self.guarded(Source::File(file), span);
+            return self.draft_pieces(&file, span);
         }
-        let mut bytes = Vec::with_capacity(metadata.len() as usize + 1);
-        file.read_to_end(&mut bytes).map_err(unreadable)?;
-        self.draft_bytes(bytes, span)
+        self.draft_bytes(whole(&file).map_err(unreadable)?, span)
+    }
+
+    fn draft_pieces(&mut self, file: &File, span: Option<Span>) -> Result<Draft, Reject> {
+        let unreadable = |error: std::io::Error| Reject::from(DecodeError::Io(error));
+        let mut draft = self.guarded(Source::File(file.try_clone().map_err(unreadable)?), span)?;
+        if draft.clip.kept {
+            draft.clip.bytes = whole(file).map_err(unreadable)?;
+        }
+        Ok(draft)
     }
 
     /// [`Self::prepare_bytes`] without the last step, for several to be settled together.
@@ -157,10 +164,9 @@ impl Preparer {
     /// Decodes, resamples and encodes. Kept bytes are left to the caller, who has them.
     fn run(&mut self, source: Source<'_>, span: Option<Span>) -> Result<Draft, DecodeError> {
         let Target { sample_rate: to, format } = self.target;
-        let in_memory = matches!(source, Source::Memory(_));
         let mut decoder = decode::open(source, self.fallback)?;
         let info = decoder.info();
-        let kept = in_memory && span.is_none() && info.sample_rate == to && decoder.conforms() == Some(format);
+        let kept = span.is_none() && info.sample_rate == to && decoder.conforms() == Some(format);
         let mut cut = Cut::new(span);
         if let Some(Span { start, .. }) = span {
             cut.skip(decoder.seek(start)?);
@@ -219,6 +225,14 @@ impl Preparer {
     }
 }
 
+/// All that is in a file, from its beginning.
+fn whole(mut file: &File) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(file.metadata()?.len() as usize + 1);
+    file.rewind()?;
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// A clip whose sums are still to be made: see [`settle`].
 pub(crate) struct Draft {
     clip: Prepared,
@@ -226,6 +240,13 @@ pub(crate) struct Draft {
     promise: Option<Promise>,
     /// What the clip's own header lacks.
     unsigned: Option<Summed>,
+}
+
+impl Draft {
+    /// The bytes of the recording itself, where they are the clip.
+    pub(crate) fn kept(&self) -> Option<&[u8]> {
+        self.clip.kept.then_some(self.clip.bytes.as_slice())
+    }
 }
 
 /// Makes all sums, compares and writes them. Faster for several than one by one: the MD5 sums of FLAC are made side by side, as

@@ -130,7 +130,11 @@ impl<'a> Recordings<'a> {
         let span = entry.start.zip(entry.num_samples).map(|(start, num_samples)| Span { start, num_samples });
         let draft = if entry.size > WHOLE_IN_MEMORY {
             check_unread(&path, entry)?;
-            preparer.draft(&path, span)
+            let draft = preparer.draft(&path, span);
+            if draft.as_ref().is_ok_and(|draft| draft.kept().is_some_and(|bytes| Digest::of(bytes) != entry.digest)) {
+                return Err(StageError::SourceChanged { path });
+            }
+            draft
         } else {
             preparer.draft_bytes(read(&path, entry)?, span)
         };
