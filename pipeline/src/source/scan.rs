@@ -13,7 +13,8 @@ use super::stat::{Stat, clock};
 use super::walk::{Content, Listed, Wants, leads_nowhere, list};
 use crate::Digest;
 
-/// Stands for the content of a file that may not be read, or is not where a link says. Whether one such file matters is for those to say who need it.
+/// Stands for the content of a file that may not be read, is not where a link says, or has a name that is not Unicode. Whether one
+/// such file matters is for those to say who need it.
 pub const UNREADABLE: Digest = Digest([0xff; 32]);
 
 /// How much a scan had to do.
@@ -45,12 +46,6 @@ pub enum ScanError {
         /// The cause.
         #[source]
         source: io::Error,
-    },
-    /// A name that is not Unicode cannot be written down.
-    #[error("the name `{path}` is not valid Unicode")]
-    Name {
-        /// The file.
-        path: PathBuf,
     },
     /// A file was written to while it was hashed, again and again.
     #[error("`{path}` changes while it is read")]
@@ -139,7 +134,16 @@ fn hash_unread(root: &Path, folder: &mut Listed, clock: &(dyn Fn() -> i64 + Sync
     let path = root.join(&folder.path);
     let hashed = unread.par_iter().map(|place| {
         let entry = Entry::at(entries, *place).expect("the walk noted where entries stand");
-        hash_one(&path.join(entry.name), clock)
+        let hashed = hash_one(&path.join(entry.name), clock);
+        match (hashed, entry.file) {
+            // A file whose name is not Unicode, or one that has gone.
+            (Err(ScanError::Read { source, .. }), Some(Known { stat, .. }))
+                if leads_nowhere(&source) && entry.name.contains(char::REPLACEMENT_CHARACTER) =>
+            {
+                Ok(Known { stat, digest: UNREADABLE, racy: true })
+            }
+            (hashed, _) => hashed,
+        }
     });
     let hashed = hashed.collect::<Result<Vec<Known>, ScanError>>()?;
     for (place, known) in unread.iter().zip(&hashed) {

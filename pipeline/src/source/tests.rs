@@ -278,13 +278,20 @@ fn what_has_no_content_does_not_count() {
 }
 
 #[test]
-fn names_that_are_no_text_are_named() {
+fn names_that_are_no_text_count_and_stop_nothing() {
     use std::os::unix::ffi::OsStrExt;
     let folder = Folder::with(&["a"]);
-    let path = folder.root().join(std::ffi::OsStr::from_bytes(b"\xff"));
-    fs::write(&path, "x").unwrap();
-    let error = folder.try_scan(&stat::clock).unwrap_err();
-    assert!(matches!(error, ScanError::Name { path: named } if named == path));
+    let (without, _) = folder.scan();
+    for name in [&b"caf\xe9"[..], b"caf\xe8", b"folder\xff/b"] {
+        let path = folder.root().join(std::ffi::OsStr::from_bytes(name));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "x").unwrap();
+    }
+    let (with, _) = folder.scan();
+    assert_eq!(paths(&with), ["a", "caf\u{fffd}"]);
+    assert_eq!(with.tree().find("caf\u{fffd}").unwrap().digest, UNREADABLE);
+    assert_ne!(with.digest(), without.digest());
+    assert_eq!(folder.scan().0.digest(), with.digest());
 }
 
 #[test]

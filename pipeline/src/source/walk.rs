@@ -135,12 +135,14 @@ fn find(root: &Path, folder: &str, wants: Wants<'_>) -> Result<Vec<Found>, ScanE
         found.extend(looked.collect::<Result<Vec<_>, _>>()?.into_iter().flatten());
     }
     found.sort_unstable_by(|a: &Found, b| a.name.cmp(&b.name));
+    found.dedup_by(|a, b| a.name == b.name); // two names of which nothing else is left
     Ok(found)
 }
 
 /// What an entry of a folder is. Links are followed: what counts is the content behind them.
 fn look(root: &Path, folder: &str, entry: &DirEntry, wants: Wants<'_>) -> Result<Option<Found>, ScanError> {
-    let name = entry.file_name().into_string().map_err(|_| ScanError::Name { path: entry.path() })?;
+    // What is not Unicode in a name is replaced: such a file counts, and cannot be read by that name.
+    let name = entry.file_name().to_string_lossy().into_owned();
     if name.starts_with('.') {
         return Ok(None);
     }
