@@ -60,7 +60,7 @@ pub struct Reject {
 }
 
 /// Larger recordings are read piece by piece.
-const WHOLE_IN_MEMORY: u64 = 64 << 20;
+pub(crate) const WHOLE_IN_MEMORY: u64 = 32 << 20;
 
 /// The most samples of a clip: 4.6 hours at 16 kHz, half a gigabyte of PCM.
 pub const MAX_SAMPLES: u64 = 1 << 28;

@@ -10,7 +10,7 @@ use pipeline::{Borrowed, Digest, Job, Spare, StageError};
 
 use super::Shards;
 use crate::manifest::{Entry, Origin};
-use crate::recording::{Draft, Prepared, Preparer, Reject as Refusal, Span, Target, settle};
+use crate::recording::{Draft, Prepared, Preparer, Reject as Refusal, Span, Target, WHOLE_IN_MEMORY, settle};
 use crate::sums::LANES;
 
 /// An utterance that gives no row.
@@ -24,9 +24,6 @@ pub(super) struct Reject {
 
 /// A clip with the index of its class, or why there is none.
 pub(super) type Decoded = Result<(Prepared, Option<u32>), Reject>;
-
-/// Larger files are not read whole, but piece by piece.
-const WHOLE_IN_MEMORY: u64 = 32 << 20;
 
 /// All that is needed to decode utterances.
 pub(super) struct Recordings<'a> {
