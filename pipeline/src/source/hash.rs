@@ -126,6 +126,17 @@ mod tests {
     }
 
     #[test]
+    fn files_on_both_sides_of_the_limit_have_the_digest_of_their_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        for length in [SMALL, SMALL + 1] {
+            fs::write(&path, bytes(length as usize)).unwrap();
+            let file = File::open(&path).unwrap();
+            assert_eq!(hash_file(&file).unwrap(), hash_in_order(&File::open(&path).unwrap()).unwrap(), "{length} bytes");
+        }
+    }
+
+    #[test]
     fn small_files_have_the_digest_of_their_bytes() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");

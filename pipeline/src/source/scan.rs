@@ -70,8 +70,8 @@ pub enum ScanError {
 /// sockets, devices) never count.
 ///
 /// # Errors
-/// A folder that cannot be listed or a file that cannot be read, by name; but a file without permission, and a link to nothing, is
-/// [`UNREADABLE`].
+/// A folder that cannot be listed or a file that cannot be read, by name; but a file without permission, a link to nothing, and a
+/// file whose name is not Unicode are [`UNREADABLE`].
 pub fn scan(root: &Path, wants: &(dyn Fn(&str) -> bool + Send + Sync), cache: &Path) -> Result<(Listing, ScanCost), ScanError> {
     scan_at(root, wants, cache, &clock)
 }
@@ -134,16 +134,8 @@ fn hash_unread(root: &Path, folder: &mut Listed, clock: &(dyn Fn() -> i64 + Sync
     let path = root.join(&folder.path);
     let hashed = unread.par_iter().map(|place| {
         let entry = Entry::at(entries, *place).expect("the walk noted where entries stand");
-        let hashed = hash_one(&path.join(entry.name), clock);
-        match (hashed, entry.file) {
-            // A file whose name is not Unicode, or one that has gone.
-            (Err(ScanError::Read { source, .. }), Some(Known { stat, .. }))
-                if leads_nowhere(&source) && entry.name.contains(char::REPLACEMENT_CHARACTER) =>
-            {
-                Ok(Known { stat, digest: UNREADABLE, racy: true })
-            }
-            (hashed, _) => hashed,
-        }
+        let walked = entry.file.expect("only files are noted").stat;
+        hash_one(&path.join(entry.name), walked, clock)
     });
     let hashed = hashed.collect::<Result<Vec<Known>, ScanError>>()?;
     for (place, known) in unread.iter().zip(&hashed) {
@@ -152,18 +144,14 @@ fn hash_unread(root: &Path, folder: &mut Listed, clock: &(dyn Fn() -> i64 + Sync
     Ok((hashed.len(), hashed.iter().map(|known| known.stat.size).sum()))
 }
 
-fn hash_one(path: &Path, clock: &(dyn Fn() -> i64 + Sync)) -> Result<Known, ScanError> {
+/// `walked` is what the walk saw of it.
+fn hash_one(path: &Path, walked: Stat, clock: &(dyn Fn() -> i64 + Sync)) -> Result<Known, ScanError> {
     let failed = |source| ScanError::Read { path: path.to_owned(), source };
     for _ in 0..3 {
         let now = clock();
         let file = match File::open(path) {
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                let stat = Stat::of(&path.metadata().map_err(failed)?);
-                return Ok(Known { stat, digest: UNREADABLE, racy: true }); // who asks next may be allowed
-            }
-            Err(error) if leads_nowhere(&error) && path.is_symlink() => {
-                let stat = Stat::of(&path.symlink_metadata().map_err(failed)?);
-                return Ok(Known { stat, digest: UNREADABLE, racy: true }); // something may come to be there
+            Err(error) if is_for_good(&error, path) => {
+                return Ok(Known { stat: walked, digest: UNREADABLE, racy: true }); // who asks next may be allowed or find it
             }
             file => file.map_err(failed)?,
         };
@@ -178,4 +166,11 @@ fn hash_one(path: &Path, clock: &(dyn Fn() -> i64 + Sync)) -> Result<Known, Scan
         }
     }
     Err(ScanError::Unsteady { path: path.to_owned() })
+}
+
+/// Whether a file that the walk saw cannot be opened for what it is, and not because it has gone meanwhile: no permission, a link
+/// to nothing, or a name that is not Unicode.
+fn is_for_good(error: &io::Error, path: &Path) -> bool {
+    let is_lossy = || path.file_name().is_some_and(|name| name.to_string_lossy().contains(char::REPLACEMENT_CHARACTER));
+    error.kind() == io::ErrorKind::PermissionDenied || leads_nowhere(error) && (path.is_symlink() || is_lossy())
 }

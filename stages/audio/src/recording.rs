@@ -117,24 +117,22 @@ impl Preparer {
 
     /// [`Self::prepare`] without the last step, for several to be settled together.
     pub(crate) fn draft(&mut self, path: &Path, span: Option<Span>) -> Result<Draft, Reject> {
-        let unreadable = |error: std::io::Error| Reject { reason: format!("cannot be read: {error}"), offset: None };
-        let metadata = fs::metadata(path).map_err(unreadable)?;
+        let metadata = fs::metadata(path).map_err(DecodeError::from)?;
         if !metadata.is_file() {
             let what = if metadata.is_dir() { "a folder" } else { "a device or pipe" };
             return Err(Reject { reason: format!("{what}, not a file"), offset: None });
         }
-        let file = File::open(path).map_err(unreadable)?;
+        let file = File::open(path).map_err(DecodeError::from)?;
         if metadata.len() > WHOLE_IN_MEMORY {
             return self.draft_pieces(&file, span);
         }
-        self.draft_bytes(whole(&file).map_err(unreadable)?, span)
+        self.draft_bytes(whole(&file)?, span)
     }
 
     fn draft_pieces(&mut self, file: &File, span: Option<Span>) -> Result<Draft, Reject> {
-        let unreadable = |error: std::io::Error| Reject::from(DecodeError::Io(error));
-        let mut draft = self.guarded(Source::File(file.try_clone().map_err(unreadable)?), span)?;
+        let mut draft = self.guarded(Source::File(file.try_clone().map_err(DecodeError::from)?), span)?;
         if draft.clip.kept {
-            draft.clip.bytes = whole(file).map_err(unreadable)?;
+            draft.clip.bytes = whole(file)?;
         }
         Ok(draft)
     }
@@ -226,7 +224,7 @@ impl Preparer {
 }
 
 /// All that is in a file, from its beginning.
-fn whole(mut file: &File) -> std::io::Result<Vec<u8>> {
+fn whole(mut file: &File) -> Result<Vec<u8>, DecodeError> {
     let mut bytes = Vec::with_capacity(file.metadata()?.len() as usize + 1);
     file.rewind()?;
     file.read_to_end(&mut bytes)?;
