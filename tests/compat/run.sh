@@ -18,6 +18,6 @@ fi
 sure=${SURE:-}
 if [ -z "$sure" ]; then
   cargo build --quiet --locked -p sure
-  sure=target/debug/sure
+  sure=${CARGO_TARGET_DIR:-target}/debug/sure
 fi
 HF_HUB_OFFLINE=1 "$environment/bin/python" tests/compat/check.py "$sure"
