@@ -2,7 +2,6 @@
 
 pub mod compare;
 mod digest;
-pub mod draw;
 pub mod event;
 pub mod explain;
 pub mod graph;

@@ -5,6 +5,7 @@ mod artifacts;
 mod cli;
 mod commands;
 mod console;
+mod draw;
 mod library;
 mod opening;
 mod overrides;

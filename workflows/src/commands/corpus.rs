@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use clap::{Args, Subcommand};
 use datasets::check::{Report, check};
 use datasets::{Corpus, Protocol, Split};
 use pipeline::mistake::suggest;
@@ -11,9 +12,59 @@ use pipeline::source::{Listing, UNREADABLE, scan};
 use serde_json::json;
 
 use super::tables;
-use crate::cli::{CorpusArgs, CorpusCheckArgs, CorpusCommand, CorpusListArgs};
+use crate::cli::MachineArgs;
 use crate::problem::problem;
 use crate::settings::Settings;
+
+#[derive(Args)]
+pub(crate) struct CorpusArgs {
+    #[command(subcommand)]
+    pub(crate) command: CorpusCommand,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum CorpusCommand {
+    /// List the corpora that can be read, with protocols and published sizes
+    List(CorpusListArgs),
+    /// Hold a copy of a corpus against what is published: counts, hours, missing and extra files, known defects, duplicates and
+    /// speakers across splits. Exit code 0: complete; 1: not complete; 2: cannot be read
+    Check(CorpusCheckArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct CorpusListArgs {
+    /// Only this one
+    pub(crate) corpus: Option<String>,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct CorpusCheckArgs {
+    /// The corpus, by the name of its reader
+    pub(crate) corpus: String,
+    /// The folder that holds it [default: that of `[corpora]` in sure.toml]
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) root: Option<PathBuf>,
+    /// How the corpus is split and labelled [default: the first that `sure corpus list NAME` names]
+    #[arg(long)]
+    pub(crate) protocol: Option<String>,
+    /// A table of `table` that has a name of its own, below the folder; may be given for each split
+    #[arg(long = "table", value_name = "FILE")]
+    pub(crate) tables: Vec<PathBuf>,
+    /// Do not read the recordings: duplicates by content are not found
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Show every name, not the first ten of each finding
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) all: bool,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+}
 
 pub(crate) fn corpus(args: &CorpusArgs) -> Result<ExitCode> {
     match &args.command {

@@ -4,11 +4,18 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use anyhow::Result;
+use clap::Args;
 use pipeline::store::Store;
 use serde_json::Value;
 
-use crate::cli::DoctorArgs;
+use crate::cli::MachineArgs;
 use crate::settings::Settings;
+
+#[derive(Args)]
+pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+}
 
 pub(crate) fn doctor(args: &DoctorArgs) -> Result<ExitCode> {
     let settings = Settings::load(&args.machine, &[])?;

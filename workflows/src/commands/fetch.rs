@@ -4,11 +4,20 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use clap::Args;
 use hub::{Hub, HubError, Pinned};
 
-use crate::cli::FetchArgs;
+use crate::cli::MachineArgs;
 use crate::problem::problem;
 use crate::settings::Settings;
+
+#[derive(Args)]
+pub(crate) struct FetchArgs {
+    /// Names under `[checkpoints]` in sure.toml, or `hub:ORGANISATION/NAME@COMMIT` [default: all of the Hub's in sure.toml]
+    pub(crate) names: Vec<String>,
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+}
 
 /// Runs the command.
 pub(crate) fn fetch(args: &FetchArgs) -> Result<ExitCode> {

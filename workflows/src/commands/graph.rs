@@ -3,19 +3,46 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use crate::draw::{DrawNode, DrawState, Drawing};
 use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
 use petgraph::graph::NodeIndex;
 use pipeline::Stop;
-use pipeline::draw::{DrawNode, DrawState, Drawing};
 use pipeline::event::Deaf;
 use pipeline::graph::Workflow;
 use pipeline::plan::{Plan, Verdict};
 
-use crate::cli::{Form, GraphArgs};
+use crate::cli::Target;
 use crate::opening::{Opening, with_hint};
+
+#[derive(Args)]
+pub(crate) struct GraphArgs {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// Form of the drawing
+    #[arg(long, value_enum, default_value_t = Form::Dot)]
+    pub(crate) format: Form,
+    /// File to write [default: standard output]
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Draw every partition, not one box for all of them
+    #[arg(long)]
+    pub(crate) partitions: bool,
+    /// Draw one box for each stage, whatever its matrix [default: when there would be more than 60 boxes]
+    #[arg(long, conflicts_with = "partitions")]
+    pub(crate) stages: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Form {
+    Dot,
+    Svg,
+    Mermaid,
+}
 
 pub(crate) fn graph(args: &GraphArgs) -> Result<ExitCode> {
     let opening = Opening::new(&args.target)?;

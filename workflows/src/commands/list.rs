@@ -3,16 +3,22 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use clap::Args;
 use pipeline::Arity;
 use pipeline::mistake::suggest;
 use pipeline::registry::Kind;
 use pipeline::spec::Spec;
 use serde_json::Value;
 
-use crate::cli::ListArgs;
 use crate::library;
 use crate::problem::problem;
 use crate::stages::registry;
+
+#[derive(Args)]
+pub(crate) struct ListArgs {
+    /// A workflow, stage kind or corpus to describe
+    pub(crate) name: Option<String>,
+}
 
 pub(crate) fn list(args: &ListArgs) -> Result<ExitCode> {
     let (registry, workflows) = (registry("sure-neural".as_ref()), library::all()?);

@@ -6,15 +6,33 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use clap::Args;
 use pipeline::graph::matches;
 use pipeline::run::{log_name, status};
 use pipeline::store::Store;
 use pipeline::traces::Step;
 
-use crate::cli::LogArgs;
+use crate::cli::MachineArgs;
 use crate::commands::runs::{find, id_of};
 use crate::problem::problem;
 use crate::settings::Settings;
+
+#[derive(Args)]
+pub(crate) struct LogArgs {
+    /// A node, a pattern (`train[method=lora]`), or the beginning of a node's name
+    pub(crate) node: String,
+    /// The log of this run [default: the last one in which the node was executed]
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) run: Option<i64>,
+    /// Only the last lines
+    #[arg(long, value_name = "LINES")]
+    pub(crate) tail: Option<usize>,
+    /// Only print where the log lies
+    #[arg(long)]
+    pub(crate) path: bool,
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+}
 
 /// An execution, with its log.
 struct Found {

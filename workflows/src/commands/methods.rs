@@ -3,12 +3,28 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use clap::Args;
 use neural_spec::benchmark::{PAPER_CONV_ADAPTER_PERCENT, Task, other_methods};
 use neural_spec::{EncoderShape, Method};
 use serde_json::{Value, json};
 
-use crate::cli::MethodsArgs;
 use crate::problem::problem;
+
+#[derive(Args)]
+pub(crate) struct MethodsArgs {
+    /// Width of the transformer
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    pub(crate) hidden: u32,
+    /// Transformer layers
+    #[arg(long, value_name = "N", default_value_t = 24)]
+    pub(crate) layers: u32,
+    /// Inner width of the feed-forward blocks [default: four times the width of the transformer]
+    #[arg(long, value_name = "N")]
+    pub(crate) inner: Option<u32>,
+    /// Print it as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
 
 /// Far above any encoder of speech; what is counted lists every tensor, and a slip of the finger must not fill the memory.
 const MAX_WIDTH: u32 = 1 << 20;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Result;
+use clap::Args;
 use petgraph::graph::NodeIndex;
 use pipeline::Stop;
 use pipeline::event::Deaf;
@@ -14,9 +15,23 @@ use pipeline::manifest::{Change, INPUT};
 use pipeline::plan::{Plan, Reason, Verdict};
 use serde_json::{Value, json};
 
-use crate::cli::PlanArgs;
+use crate::cli::{Choice, Target};
 use crate::console::duration;
 use crate::opening::{Opening, survey_what_can};
+
+#[derive(Args)]
+pub(crate) struct PlanArgs {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    #[command(flatten)]
+    pub(crate) choice: Choice,
+    /// List reused nodes too
+    #[arg(long, short)]
+    pub(crate) all: bool,
+    /// Print the plan as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
 
 pub(crate) fn plan(args: &PlanArgs) -> Result<ExitCode> {
     let opening = Opening::new(&args.target)?;

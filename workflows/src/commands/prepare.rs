@@ -12,11 +12,14 @@
 mod publish;
 
 use std::fs;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use audio::wav::SAMPLE_RATES;
+use clap::Args;
 use pipeline::Stop;
 use pipeline::event::Progress;
 use pipeline::memo;
@@ -25,13 +28,61 @@ use pipeline::source::Looked;
 use pipeline::store::Store;
 use pipeline::store::house::Keep;
 
-use crate::cli::{MachineArgs, Place, PrepareArgs, Target};
+use crate::cli::{MachineArgs, Place, Target};
 use crate::commands::corpus::find;
 use crate::commands::run::{STOPPED, listen_for_signals};
 use crate::commands::tables::in_corpus;
 use crate::console;
 use crate::opening::{Asking, with_hint};
 use crate::problem::problem;
+
+/// Sample rates of clips, in Hz.
+const RATES: RangeInclusive<i64> = *SAMPLE_RATES.start() as i64..=*SAMPLE_RATES.end() as i64;
+
+#[derive(Args)]
+pub(crate) struct PrepareArgs {
+    /// The corpus, by the name of its reader (`sure corpus list`); `table` for recordings of your own
+    pub(crate) corpus: String,
+    /// The folder that holds the corpus
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) root: PathBuf,
+    /// The folder to make the shards in, new or made by this command; what is up to date there is left alone
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) out: PathBuf,
+    /// How the corpus is split and labelled [default: the first that `sure corpus list NAME` names]
+    #[arg(long)]
+    pub(crate) protocol: Option<String>,
+    /// A table of `table`: CSV, TSV, JSON lines or Parquet with a column `path`, below --root; may be given for each split
+    #[arg(long = "table", value_name = "FILE")]
+    pub(crate) tables: Vec<PathBuf>,
+    /// Sample rate of the clips, in Hz
+    #[arg(long, default_value_t = 16_000, value_name = "HZ", value_parser = clap::value_parser!(u32).range(RATES))]
+    pub(crate) rate: u32,
+    /// How the clips are written
+    #[arg(long, default_value = "wav", value_parser = ["wav", "flac"])]
+    pub(crate) format: String,
+    /// Shards of each split; a changed recording rebuilds one
+    #[arg(long, default_value_t = 16, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) shards: u32,
+    /// The largest share of recordings that may turn out broken, 0 to 1; more of them are an error
+    #[arg(long, default_value_t = 0.01, value_name = "SHARE", value_parser = share)]
+    pub(crate) max_rejects: f64,
+    /// How many threads work at once [default: number of cores]
+    #[arg(long, value_name = "N")]
+    pub(crate) jobs: Option<usize>,
+    /// Print nothing but errors
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+    /// Print events as JSON lines on standard output instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `0.01`
+fn share(text: &str) -> Result<f64, String> {
+    let share: Option<f64> = text.parse().ok();
+    share.filter(|share| (0.0..=1.0).contains(share)).ok_or_else(|| "expected a share of 0 to 1, such as 0.01".to_owned())
+}
 
 pub(crate) fn prepare(args: &PrepareArgs) -> Result<ExitCode> {
     let corpus = find(&args.corpus)?;

@@ -2,11 +2,14 @@
 
 use std::collections::HashSet;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use clap::Args;
 use neural_spec::Train;
 use pipeline::event::Progress;
 use pipeline::memo::{self, End, Standing};
@@ -17,7 +20,7 @@ use pipeline::{Stage, Stop};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::cli::RunArgs;
+use crate::cli::{self, Choice, Target};
 use crate::commands::plan::Shown;
 use crate::commands::results::{link_results, print_results};
 use crate::commands::runs::write_timeline;
@@ -25,6 +28,33 @@ use crate::console::say;
 use crate::console::{self, duration};
 use crate::opening::{Asking, Opening, survey_what_can, with_hint};
 use crate::settings::Settings;
+
+#[derive(Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// Go on with what does not depend on a failed node
+    #[arg(long, short = 'k')]
+    pub(crate) keep_going: bool,
+    #[command(flatten)]
+    pub(crate) choice: Choice,
+    /// Only show the plan
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Stop cleanly after this time, as Ctrl-C does: `90s`, `30m`, `2h`
+    #[arg(long, value_name = "TIME", value_parser = cli::duration)]
+    pub(crate) time_limit: Option<Duration>,
+    /// Write a timeline of the run for `chrome://tracing` or Perfetto
+    #[arg(long, value_name = "FILE")]
+    pub(crate) timeline: Option<PathBuf>,
+    /// Print nothing but errors and results
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+    /// Print events as JSON lines on standard output instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
 
 /// Exit code of a run that was stopped by a signal, as shells report SIGINT.
 pub(crate) const STOPPED: u8 = 130;

@@ -4,18 +4,37 @@ use std::collections::HashSet;
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use clap::Args;
 use pipeline::run::{status, timeline};
 use pipeline::store::Store;
 use pipeline::traces::{RunRow, Step};
 use serde_json::{Value, json};
 
-use crate::cli::RunsArgs;
+use crate::cli::MachineArgs;
 use crate::opening::Request;
 use crate::problem::problem;
 use crate::settings::Settings;
+
+#[derive(Args)]
+pub(crate) struct RunsArgs {
+    /// A run's number, to see its nodes
+    pub(crate) run: Option<i64>,
+    /// How many
+    #[arg(long, default_value_t = 20)]
+    pub(crate) limit: usize,
+    /// Write a timeline of that run for `chrome://tracing` or Perfetto
+    #[arg(long, value_name = "FILE", requires = "run")]
+    pub(crate) timeline: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+}
 
 pub(crate) fn runs(args: &RunsArgs) -> Result<ExitCode> {
     let store = Store::open(&Settings::load(&args.machine, &[])?.store)?;

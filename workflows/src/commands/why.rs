@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Result;
+use clap::Args;
 use petgraph::graph::NodeIndex;
 use pipeline::Stop;
 use pipeline::event::Deaf;
@@ -18,13 +19,27 @@ use pipeline::schedule::{Pool, Wait};
 use pipeline::store::Store;
 use serde_json::{Value, json};
 
-use crate::cli::{Place, WhyArgs};
+use crate::cli::Place;
 use crate::commands::plan::{describe_change, describe_reason};
 use crate::commands::runs::find;
 use crate::console::duration;
 use crate::opening::{Opening, survey_what_can, workflow_and_target};
 use crate::problem::problem;
 use crate::settings::Settings;
+
+#[derive(Args)]
+pub(crate) struct WhyArgs {
+    /// `train[method=lora]`, or `keyword_spotting:train[method=lora]`; without a workflow, that of the last run
+    pub(crate) node: String,
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// Explain what became of it in an earlier run (see `sure runs`)
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) run: Option<i64>,
+    /// Print the explanation as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
 
 /// Names shown before the rest is only counted.
 const NAMES_SHOWN: usize = 3;

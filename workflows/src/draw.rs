@@ -9,30 +9,30 @@ use std::fmt::Write;
 
 /// A graph to draw.
 #[derive(Debug, Clone, Copy)]
-pub struct Drawing<'a> {
+pub(crate) struct Drawing<'a> {
     /// Names the picture for those who cannot see it.
-    pub title: &'a str,
+    pub(crate) title: &'a str,
     /// The boxes.
-    pub nodes: &'a [DrawNode],
+    pub(crate) nodes: &'a [DrawNode],
     /// Arrows by index into `nodes`, from and to. Those that point nowhere or at their own start are left out; in a graph
     /// with a cycle the boxes of the cycle share the leftmost layers.
-    pub edges: &'a [(usize, usize)],
+    pub(crate) edges: &'a [(usize, usize)],
 }
 
 /// A box.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DrawNode {
+pub(crate) struct DrawNode {
     /// Shown under the pointer.
-    pub id: String,
+    pub(crate) id: String,
     /// What it says; the first line stands out.
-    pub lines: Vec<String>,
+    pub(crate) lines: Vec<String>,
     /// Its colour.
-    pub state: DrawState,
+    pub(crate) state: DrawState,
 }
 
 /// What a colour means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum DrawState {
+pub(crate) enum DrawState {
     /// Nothing is known about it.
     Plain,
     /// Its output is there already.
@@ -98,7 +98,7 @@ const SWEEPS: usize = 12;
 
 impl Drawing<'_> {
     /// As SVG, with colours for light and dark surroundings and a legend of the states that occur.
-    pub fn svg(&self) -> String {
+    pub(crate) fn svg(&self) -> String {
         let layout = Layout::new(self);
         let boxes = (0..self.nodes.len()).map(|node| layout.items[node]);
         let states = DrawState::ALL.into_iter().filter(|state| self.nodes.iter().any(|node| node.state == *state));
@@ -127,7 +127,7 @@ impl Drawing<'_> {
     }
 
     /// As text for Graphviz.
-    pub fn dot(&self) -> String {
+    pub(crate) fn dot(&self) -> String {
         let quote = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', " ");
         let mut out = format!("digraph \"{}\" {{\n  rankdir=LR;\n", quote(self.title));
         out.push_str("  node [shape=box, style=\"rounded,filled\", fontname=\"sans-serif\"];\n");
@@ -145,7 +145,7 @@ impl Drawing<'_> {
     }
 
     /// As text for Mermaid, which many pages of Markdown show as a picture.
-    pub fn mermaid(&self) -> String {
+    pub(crate) fn mermaid(&self) -> String {
         let quote = |text: &str| escape(text).replace('&', "#");
         let mut out = "flowchart LR\n".to_owned();
         for (at, node) in self.nodes.iter().enumerate() {
