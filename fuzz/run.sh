@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # usage: fuzz/run.sh [SECONDS] [TARGET...]    fuzzes each target (default: all) for so long (default: 600)
-# Decoders begin from the recordings in stages/audio/tests/fixtures, readers of label files from the miniatures of their corpora.
+# Decoders begin from the recordings in stages/audio/codec/fixtures, readers of label files from the miniatures of their corpora.
 # There is no unsafe code to sanitize. Needs nightly Rust and cargo-fuzz. What it finds is in fuzz/artifacts; no memory over 512 MB.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -13,7 +13,7 @@ programs=target/$(rustc +nightly -vV | sed -n 's/^host: //p')/release
 status=0
 for target in "$@"; do
     mkdir -p "corpus/$target" "artifacts/$target"
-    for pattern in ${seeds[$target]:-}; do cp ../stages/audio/tests/fixtures/$pattern "corpus/$target"; done
+    for pattern in ${seeds[$target]:-}; do cp ../stages/audio/codec/fixtures/$pattern "corpus/$target"; done
     unset SURE_FUZZ_SEEDS
     case $target in labels_*) export SURE_FUZZ_SEEDS="$PWD/corpus/$target" ;; esac
     echo "== $target" >&2

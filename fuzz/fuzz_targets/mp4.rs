@@ -1,3 +1,3 @@
 #![no_main]
-//! Begins from the mp4 recordings of `stages/audio/tests/fixtures`.
+//! Begins from the mp4 recordings of `stages/audio/codec/fixtures`.
 libfuzzer_sys::fuzz_target!(init: fuzz::begin(), |file: &[u8]| fuzz::prepare(file));

@@ -1,26 +1,11 @@
 //! What all fuzz targets of decoders do: prepare a recording that may be anything. It must give a clip or a reason; our own code
-//! must not panic, and symphonia's panics must stay within [`recording::Preparer`]. [`labels`] does the same for label files.
-//!
-//! The modules of `stages/audio` are taken by path, so that Parquet need not be built with a sanitizer.
-
-#![allow(dead_code, reason = "the stages use the rest")]
-
-#[path = "../../stages/audio/src"]
-mod here {
-    pub mod decode;
-    pub mod encode;
-    pub mod recording;
-    pub mod resample;
-    pub mod sums;
-    pub mod wav;
-}
-pub use here::{decode, encode, recording, resample, sums, wav};
+//! must not panic, and symphonia's panics must stay within [`Preparer`]. [`labels`] does the same for label files.
 
 pub mod labels;
 
 use std::cell::RefCell;
 
-use recording::{Format, Preparer, Target};
+use codec::recording::{Format, Preparer, Target};
 
 /// libFuzzer stops at every panic, also at one that is caught: here only at those of our own code.
 pub fn begin() {

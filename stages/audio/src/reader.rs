@@ -20,7 +20,6 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 use parquet::file::serialized_reader::SerializedPageReader;
 
-use crate::clips;
 use crate::features::{FEATURES, FeatureInfo};
 use crate::recording::{self, Reject};
 use crate::schema::{Annotation, HUGGING_FACE, annotations, optional_text};
@@ -279,10 +278,7 @@ impl Shard {
             let batch = batch.map_err(|error| parquet(error.into()))?;
             read_index(&batch, number, &mut places, rows).map_err(layout)?;
         }
-        let mut ranges: Vec<OnceLock<Vec<Range>>> = metadata.row_groups().iter().map(|_| OnceLock::new()).collect();
-        if let Some(known) = from_index(path, &metadata) {
-            ranges = known;
-        }
+        let ranges = metadata.row_groups().iter().map(|_| OnceLock::new()).collect();
         Ok((Self { path: path.to_owned(), file, metadata, audio_column, features, ranges, cursor: Mutex::new(()) }, labels))
     }
 
@@ -357,19 +353,6 @@ fn features_of(metadata: &ParquetMetaData) -> Result<Option<FeatureInfo>, String
     let pairs = metadata.file_metadata().key_value_metadata();
     let text = pairs.and_then(|pairs| pairs.iter().find(|pair| pair.key == FEATURES)).and_then(|pair| pair.value.as_deref());
     text.map(|text| serde_json::from_str(text).map_err(|error| format!("metadata `{FEATURES}`: {error}"))).transpose()
-}
-
-/// The places of all clips by the index beside the shard; none when it is not there or not of this file.
-fn from_index(path: &Path, metadata: &ParquetMetaData) -> Option<Vec<OnceLock<Vec<Range>>>> {
-    let clips = clips::read(path)?;
-    let num_rows: usize = metadata.row_groups().iter().map(|group| group.num_rows() as usize).sum();
-    let end = std::fs::metadata(path).ok()?.len();
-    if clips.len() != num_rows || clips.iter().any(|clip| clip.offset.saturating_add(u64::from(clip.len)) > end) {
-        return None;
-    }
-    let mut clips = clips.iter().map(|clip| Range { offset: clip.offset, len: clip.len });
-    let groups = metadata.row_groups().iter().map(|group| clips.by_ref().take(group.num_rows() as usize).collect::<Vec<_>>());
-    Some(groups.map(OnceLock::from).collect())
 }
 
 /// The class names in the Hugging Face metadata; none when the label is no class.

@@ -10,8 +10,7 @@ use pipeline::{Borrowed, Digest, Job, Spare, StageError};
 
 use super::Shards;
 use crate::manifest::{Entry, Origin};
-use crate::recording::{Draft, Prepared, Preparer, Reject as Refusal, Span, Target, WHOLE_IN_MEMORY, settle};
-use crate::sums::LANES;
+use crate::recording::{Prepared, Preparer, Recording, Reject as Refusal, Span, Target, WHOLE_IN_MEMORY};
 
 /// An utterance that gives no row.
 pub(super) struct Reject {
@@ -36,20 +35,25 @@ pub(super) struct Recordings<'a> {
     preparers: Mutex<Vec<Preparer>>,
 }
 
-/// What the threads that work on a batch have in common.
+/// State that the threads of a batch share.
 struct Shared<'a> {
     /// Utterances that no thread has taken.
     rest: std::iter::Enumerate<std::slice::Iter<'a, Entry>>,
-    /// Those whose sums are still to be made.
-    drafts: Vec<(usize, Made)>,
-    /// The others.
+    /// Results by utterance.
     decoded: Vec<Option<Decoded>>,
-    /// Ends the work.
+    /// Error that ends the work.
     error: Option<StageError>,
 }
 
-/// A clip without its sums, with the index of its class.
-type Made = (Result<Draft, Refusal>, Option<u32>);
+impl Shared<'_> {
+    fn fail(&mut self, error: StageError) {
+        self.rest = [].iter().enumerate();
+        self.error.get_or_insert(error);
+    }
+}
+
+/// An utterance that is being decoded: its index, entry and class.
+type Taken<'a> = (usize, &'a Entry, Option<u32>);
 
 impl<'a> Recordings<'a> {
     pub(super) fn new(job: &'a Job, origin: &Origin, labels: &'a [String], params: &'a Shards) -> Result<Self, StageError> {
@@ -61,7 +65,7 @@ impl<'a> Recordings<'a> {
     /// be read.
     pub(super) fn decode(&self, entries: &[Entry]) -> Result<Vec<Decoded>, StageError> {
         let decoded = entries.iter().map(|_| None).collect();
-        let shared = Mutex::new(Shared { rest: entries.iter().enumerate(), drafts: Vec::new(), decoded, error: None });
+        let shared = Mutex::new(Shared { rest: entries.iter().enumerate(), decoded, error: None });
         std::thread::scope(|scope| {
             let help = |borrowed: Option<Borrowed>| {
                 scope.spawn(|| {
@@ -78,8 +82,6 @@ impl<'a> Recordings<'a> {
                 }
             });
         });
-        let drafts = std::mem::take(&mut lock(&shared).drafts);
-        self.settle(drafts, &shared);
         let Shared { decoded, error, .. } = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
         match error {
             Some(error) => Err(error),
@@ -87,65 +89,50 @@ impl<'a> Recordings<'a> {
         }
     }
 
-    /// Takes and decodes one utterance after the other until none is left. `between` is called before each.
+    /// Decodes one utterance after the other until none is left. Calls `between` before each.
     fn work(&self, shared: &Mutex<Shared<'_>>, between: impl Fn()) {
         let target = Target { sample_rate: self.params.sample_rate, format: self.params.format };
         let mut preparer = lock(&self.preparers).pop().unwrap_or_else(|| Preparer::new(target));
-        loop {
+        let next = || loop {
             between();
-            let Some((index, entry)) = lock(shared).rest.next() else { break };
-            let made = self.draft(entry, &mut preparer);
-            let mut held = lock(shared);
-            match made {
-                Ok(Ok(made)) => held.drafts.push((index, made)),
-                Ok(Err(reject)) => held.decoded[index] = Some(Err(reject)),
+            let (index, entry) = lock(shared).rest.next()?;
+            match self.open(entry) {
+                Ok(Ok((recording, label))) => {
+                    let span = entry.start.zip(entry.num_samples).map(|(start, num_samples)| Span { start, num_samples });
+                    return Some(((index, entry, label), recording, span));
+                }
+                Ok(Err(reason)) => {
+                    lock(shared).decoded[index] = Some(Err(Reject { reason, broken: true, offset: None }));
+                }
                 Err(error) => {
-                    held.rest = [].iter().enumerate();
-                    held.error.get_or_insert(error);
+                    lock(shared).fail(error);
+                    return None;
                 }
             }
-            if held.drafts.len() == LANES {
-                let drafts = std::mem::take(&mut held.drafts);
-                drop(held);
-                self.settle(drafts, shared);
-            }
-        }
+        };
+        preparer.prepare_each(next, |(index, entry, label): Taken<'_>, clip| match self.judged(entry, clip, label) {
+            Ok(decoded) => lock(shared).decoded[index] = Some(decoded),
+            Err(error) => lock(shared).fail(error),
+        });
         lock(&self.preparers).push(preparer);
     }
 
-    /// What is to be settled of an utterance, or why there is nothing. Errors: as of [`Self::decode`].
-    fn draft(&self, entry: &Entry, preparer: &mut Preparer) -> Result<Result<Made, Reject>, StageError> {
-        let refused = |reason| Ok(Err(Reject { reason, broken: true, offset: None }));
+    /// Returns the recording of an utterance and the index of its class, or the reason why there is none. Errors: as of
+    /// [`Self::decode`].
+    fn open(&self, entry: &Entry) -> Result<Result<(Recording, Option<u32>), String>, StageError> {
         let label = match self.label(entry) {
             Ok(label) => label,
-            Err(reason) => return refused(reason),
+            Err(reason) => return Ok(Err(reason)),
         };
         if entry.digest == UNREADABLE {
-            return refused("no permission to read it".to_owned());
+            return Ok(Err("no permission to read it".to_owned()));
         }
         let path = self.root.join(&entry.path);
-        let span = entry.start.zip(entry.num_samples).map(|(start, num_samples)| Span { start, num_samples });
-        let draft = if entry.size > WHOLE_IN_MEMORY {
+        if entry.size > WHOLE_IN_MEMORY {
             check_unread(&path, entry)?;
-            let draft = preparer.draft(&path, span);
-            if draft.as_ref().is_ok_and(|draft| draft.kept().is_some_and(|bytes| Digest::of(bytes) != entry.digest)) {
-                return Err(StageError::SourceChanged { path });
-            }
-            draft
-        } else {
-            preparer.draft_bytes(read(&path, entry)?, span)
-        };
-        Ok(Ok((draft, label)))
-    }
-
-    fn settle(&self, drafts: Vec<(usize, Made)>, shared: &Mutex<Shared<'_>>) {
-        let (places, drafts): (Vec<_>, Vec<_>) =
-            drafts.into_iter().map(|(index, (draft, label))| ((index, label), draft)).unzip();
-        let clips = settle(drafts);
-        let mut held = lock(shared);
-        for ((index, label), clip) in places.into_iter().zip(clips) {
-            held.decoded[index] = Some(self.judged(clip, label));
+            return Ok(Ok((Recording::File(path), label)));
         }
+        Ok(Ok((Recording::Bytes(read(&path, entry)?), label)))
     }
 
     /// The index of an utterance's class. Errors: the class is not known.
@@ -155,17 +142,23 @@ impl<'a> Recordings<'a> {
         index.map(|index| Some(index as u32)).ok_or_else(|| format!("label `{name}` is not in labels.json"))
     }
 
-    /// A clip that is as long as asked for.
-    fn judged(&self, made: Result<Prepared, Refusal>, label: Option<u32>) -> Decoded {
-        let clip = made.map_err(|Refusal { reason, offset }| Reject { reason, broken: true, offset })?;
+    /// Returns the clip if its length is within the limits. Errors: a large recording that changed while it was read.
+    fn judged(&self, entry: &Entry, made: Result<Prepared, Refusal>, label: Option<u32>) -> Result<Decoded, StageError> {
+        let clip = match made {
+            Ok(clip) => clip,
+            Err(Refusal { reason, offset }) => return Ok(Err(Reject { reason, broken: true, offset })),
+        };
+        if clip.kept && entry.size > WHOLE_IN_MEMORY && Digest::of(&clip.bytes) != entry.digest {
+            return Err(StageError::SourceChanged { path: self.root.join(&entry.path) });
+        }
         let duration = clip.num_samples as f64 / f64::from(self.params.sample_rate);
         let limits = (self.params.min_duration_secs, self.params.max_duration_secs);
         let reason = match limits {
             (Some(min), _) if duration < min => format!("{duration:.3} s, shorter than the {min} s asked for"),
             (_, Some(max)) if duration > max => format!("{duration:.3} s, longer than the {max} s asked for"),
-            _ => return Ok((clip, label)),
+            _ => return Ok(Ok((clip, label))),
         };
-        Err(Reject { reason, broken: false, offset: None })
+        Ok(Err(Reject { reason, broken: false, offset: None }))
     }
 }
 

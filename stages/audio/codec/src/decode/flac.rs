@@ -16,7 +16,7 @@ use std::io::{self, Read};
 
 use crc_fast::CrcAlgorithm::Crc16Umts;
 
-use super::{DecodeError, Decoder, Promise, ReadSeek, Source, SourceInfo};
+use super::{DecodeError, Decoder, ReadSeek, Source, SourceInfo};
 use crate::encode::Format;
 use crate::sums::Summed;
 use crate::wav::SAMPLE_RATES;
@@ -30,13 +30,13 @@ const READ_LEN: usize = 32 << 10;
 
 pub(super) fn open(source: Source<'_>) -> Result<Box<dyn Decoder + '_>, DecodeError> {
     let mut window = Window::of(source)?;
-    let (info, verified) = header::read_metadata(&mut window)?;
+    let (info, md5) = header::read_metadata(&mut window)?;
     if !SAMPLE_RATES.contains(&info.sample_rate) {
         return Err(DecodeError::SampleRate { found: info.sample_rate });
     }
-    let promise = verified.map(|expected| Promise { expected, samples: Summed::new() });
+    let summed = md5.map(|md5| Summed::new(Some(md5)));
     let channels = vec![Vec::new(); usize::from(info.num_channels)];
-    Ok(Box::new(FlacDecoder { window, info, channels, decoded: 0, promise }))
+    Ok(Box::new(FlacDecoder { window, info, channels, decoded: 0, summed }))
 }
 
 struct FlacDecoder<'s> {
@@ -45,8 +45,8 @@ struct FlacDecoder<'s> {
     /// The samples of a frame, channel by channel.
     channels: Vec<Vec<i32>>,
     decoded: u64,
-    /// The MD5 sum that the samples should have.
-    promise: Option<Promise>,
+    /// Samples for the MD5 sum, where the header has one.
+    summed: Option<Summed>,
 }
 
 impl Decoder for FlacDecoder<'_> {
@@ -77,15 +77,15 @@ impl Decoder for FlacDecoder<'_> {
         self.window.consume(len);
         let num_samples = self.channels[0].len();
         self.decoded += num_samples as u64;
-        if let Some(promise) = &mut self.promise {
-            summed(&self.channels, self.info.bits, promise.samples.room());
+        if let Some(summed) = &mut self.summed {
+            interleave_all(&self.channels, self.info.bits, summed.room());
         }
         average(&self.channels, self.info.bits, mono);
         Ok(true)
     }
 
-    fn promise(&mut self) -> Option<Promise> {
-        self.promise.take()
+    fn summed(&mut self) -> Option<Summed> {
+        self.summed.take()
     }
 }
 
@@ -109,8 +109,8 @@ impl FlacDecoder<'_> {
     }
 }
 
-/// Adds what the MD5 sum is of. Section 8.2: little endian, channels interleaved, as many whole bytes as the samples need.
-fn summed(channels: &[Vec<i32>], bits: u32, bytes: &mut Vec<u8>) {
+/// Adds the bytes of the MD5 sum. Section 8.2: little endian, channels interleaved, as many whole bytes as the samples need.
+fn interleave_all(channels: &[Vec<i32>], bits: u32, bytes: &mut Vec<u8>) {
     match bits.div_ceil(8) {
         1 => interleave::<1>(channels, bytes),
         2 => interleave::<2>(channels, bytes),

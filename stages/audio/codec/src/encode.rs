@@ -1,6 +1,6 @@
 //! Writes 16-bit mono samples as a whole WAV or FLAC file in memory, block by block, the same bytes on every machine.
 
-pub mod flac;
+pub(crate) mod flac;
 
 use crate::sums::Summed;
 use crate::wav::WavWriter;
@@ -18,9 +18,9 @@ pub enum Format {
 }
 
 impl Format {
-    /// What goes without saying stays out of a fingerprint.
+    /// True for WAV, which stays out of fingerprints.
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
-    pub(crate) fn is_default(&self) -> bool {
+    pub fn is_default(&self) -> bool {
         *self == Self::default()
     }
 
@@ -55,7 +55,7 @@ impl Encoder {
         }
     }
 
-    /// The file; and what its sum is still to be made of, for [`flac::sign`].
+    /// Returns the file, and for FLAC the samples whose sum [`flac::sign`] writes into it.
     pub(crate) fn finish(self) -> (Vec<u8>, Option<Summed>) {
         match self {
             Self::Wav(writer) => (writer.finish(), None),

@@ -2,7 +2,7 @@
 //!
 //! hound reads the format chunk (integer and float PCM, also in its extensible form) and says what the samples are. Chunks
 //! are walked here, because hound does not skip the pad byte after an odd-sized chunk, knows no RF64, and refuses files whose
-//! sizes were never filled in (measured, `audio.md` 4.2); and samples are converted here in bulk, which is several times faster
+//! sizes were never filled in (measured); and samples are converted here in bulk, which is several times faster
 //! than sample by sample. Nothing is allocated by what a header promises: only bytes that are there count.
 //!
 //! Two places say how long a file is, the size of the whole and that of the data chunk. When both promise more than there is, the

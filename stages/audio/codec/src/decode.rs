@@ -68,17 +68,10 @@ pub(crate) trait Decoder {
     /// Adds the next samples to `mono`, full scale 1; false when they were the last.
     fn next(&mut self, mono: &mut Vec<f32>) -> Result<bool, DecodeError>;
 
-    /// After the last sample: the sum that the header promises, and that of which it is. To compare them is left to the caller,
-    /// who has many.
-    fn promise(&mut self) -> Option<Promise> {
+    /// Returns the samples whose MD5 sum the header promises, after the last of them. The caller compares the sums.
+    fn summed(&mut self) -> Option<Summed> {
         None
     }
-}
-
-/// What a header says the MD5 sum of the samples is.
-pub(crate) struct Promise {
-    pub(crate) expected: [u8; 16],
-    pub(crate) samples: Summed,
 }
 
 /// Why a recording gives no clip.

@@ -6,23 +6,26 @@
 use md5::{Digest, Md5};
 use multiversion::multiversion;
 
-/// Samples that wait for their sum, as bytes; more than so many are summed as they come, so that memory stays bounded.
+/// Samples whose MD5 sum is to be computed, as bytes. More than [`MAX_WAITING`] bytes are summed at once, so that memory stays
+/// bounded.
 #[derive(Debug)]
 pub(crate) struct Summed {
+    /// The sum that a header promises; absent where the sum itself is wanted.
+    pub(crate) promised: Option<[u8; 16]>,
     waiting: Vec<u8>,
-    /// Of what did not wait.
+    /// Sum of the bytes that did not wait.
     sum: Option<Md5>,
 }
 
-/// The most that waits.
+/// Bytes that wait at most.
 const MAX_WAITING: usize = 4 << 20;
 
 impl Summed {
-    pub(crate) fn new() -> Self {
-        Self { waiting: Vec::new(), sum: None }
+    pub(crate) fn new(promised: Option<[u8; 16]>) -> Self {
+        Self { promised, waiting: Vec::new(), sum: None }
     }
 
-    /// Where the next bytes are to be put.
+    /// Returns the buffer for the next bytes.
     pub(crate) fn room(&mut self) -> &mut Vec<u8> {
         if self.waiting.len() > MAX_WAITING {
             self.sum.get_or_insert_with(Md5::new).update(&self.waiting);
@@ -30,22 +33,22 @@ impl Summed {
         }
         &mut self.waiting
     }
-
-    /// The sums of several, in their order.
-    pub(crate) fn finish(many: Vec<Self>) -> Vec<[u8; 16]> {
-        let waiting: Vec<&[u8]> = many.iter().map(|one| if one.sum.is_none() { one.waiting.as_slice() } else { &[] }).collect();
-        let mut sums = md5(&waiting);
-        for (sum, one) in sums.iter_mut().zip(many) {
-            if let Some(mut long) = one.sum {
-                long.update(&one.waiting);
-                *sum = long.finalize().into();
-            }
-        }
-        sums
-    }
 }
 
-/// Messages that are summed side by side: one vector of AVX-512, two of AVX2.
+/// Computes the sums of several, in their order.
+pub(crate) fn sums(many: Vec<Summed>) -> Vec<[u8; 16]> {
+    let waiting: Vec<&[u8]> = many.iter().map(|one| if one.sum.is_none() { one.waiting.as_slice() } else { &[] }).collect();
+    let mut sums = md5(&waiting);
+    for (sum, one) in sums.iter_mut().zip(many) {
+        if let Some(mut long) = one.sum {
+            long.update(&one.waiting);
+            *sum = long.finalize().into();
+        }
+    }
+    sums
+}
+
+/// Number of messages that are summed side by side: one vector of AVX-512, two of AVX2.
 pub(crate) const LANES: usize = 16;
 const BLOCK: usize = 64;
 
@@ -198,12 +201,12 @@ mod tests {
     #[test]
     fn what_is_too_long_to_wait_has_the_same_sum() {
         let long: Vec<u8> = (0..2 * MAX_WAITING + 100).map(|n| (n % 253) as u8).collect();
-        let mut summed = Summed::new();
+        let mut summed = Summed::new(None);
         long.chunks(1 << 20).for_each(|piece| summed.room().extend_from_slice(piece));
-        let mut short = Summed::new();
+        let mut short = Summed::new(None);
         short.room().extend_from_slice(b"short");
         assert!(summed.sum.is_some() && summed.waiting.len() <= MAX_WAITING + (2 << 20));
         let expected: [[u8; 16]; 2] = [Md5::digest(&long).into(), Md5::digest(b"short").into()];
-        assert_eq!(Summed::finish(vec![summed, short]), expected);
+        assert_eq!(sums(vec![summed, short]), expected);
     }
 }

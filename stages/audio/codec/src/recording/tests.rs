@@ -40,7 +40,7 @@ fn has(program: &str) -> bool {
 }
 
 macro_rules! fixtures {
-    ($($name:literal),*) => { &[$(($name, include_bytes!(concat!("../../tests/fixtures/", $name)).as_slice())),*] };
+    ($($name:literal),*) => { &[$(($name, include_bytes!(concat!("../../fixtures/", $name)).as_slice())),*] };
 }
 /// Recordings that only other programs write; `make.sh` beside them says how.
 const FIXTURES: &[(&str, &[u8])] = fixtures![

@@ -1,8 +1,8 @@
 //! Changes the sample rate of clips, block by block.
 //!
 //! The scheme of rubato's FFT resampler in f32 with a block of (rate / gcd) times an even number, whose only factors are 2, 3, 5 and
-//! 7: so the delay is a whole number of output samples (no shift) and the transforms are fast. Measured against soxr and the sinc
-//! resamplers in `audio.md` 4.1: as clean as soxr VHQ, 145 dB of alias rejection, no loss up to 7.5 kHz. The transforms use what
+//! 7: so the delay is a whole number of output samples (no shift) and the transforms are fast. Measured against soxr and sinc
+//! resamplers: as clean as soxr VHQ, 145 dB of alias rejection, no loss up to 7.5 kHz. The transforms use what
 //! vector instructions the processor has, so a sample can differ by its last bit between processors with and without AVX.
 
 mod convert;

@@ -1,7 +1,7 @@
 //! Prepares recordings that are held in memory, on one thread, and says how fast that is.
 //!
 //! ```text
-//! cargo run --release -p audio --example prepare_speed -- wav RECORDING...
+//! cargo run --release -p codec --example prepare_speed -- wav RECORDING...
 //! ```
 //!
 //! Counted is decoding, resampling and encoding, without files, hashes and Parquet, in processor time: other work on the machine
@@ -10,7 +10,7 @@
 use std::error::Error;
 use std::fs;
 
-use audio::recording::{Format, Preparer, Target};
+use codec::recording::{Format, Preparer, Target};
 
 #[expect(clippy::print_stdout, reason = "an example talks to its user")]
 fn main() -> Result<(), Box<dyn Error>> {
