@@ -161,7 +161,7 @@ fn split_report(root: &Path, listing: &Listing, facts: &Facts, split: Split, dam
             None => unknown_lengths += 1,
         }
     }
-    let speakers: BTreeSet<&str> = of_split().filter_map(|utterance| utterance.speaker.as_deref()).collect();
+    let speakers: BTreeSet<&str> = of_split().filter_map(|utterance| utterance.annotation.speaker.as_deref()).collect();
     SplitReport {
         split,
         utterances: listing.count(split),
@@ -204,7 +204,7 @@ fn skipped(listing: &Listing, is_whole: bool, findings: &mut Vec<Finding>) {
 fn flagged(listing: &Listing, findings: &mut Vec<Finding>) {
     let mut flags: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for utterance in &listing.utterances {
-        for flag in &utterance.flags {
+        for flag in &utterance.annotation.flags {
             flags.entry(flag).or_default().push(utterance.id.clone());
         }
     }

@@ -40,7 +40,7 @@ fn ids_are_unique_and_sorted_and_labels_known(protocol: &Protocol, listing: &Lis
     let ids: Vec<_> = listing.utterances.iter().map(|u| &u.id).collect();
     assert!(ids.is_sorted_by(|a, b| a < b), "{}: {ids:?}", protocol.name);
     for utterance in &listing.utterances {
-        let label = utterance.label.as_ref();
+        let label = utterance.annotation.label.as_ref();
         assert!(label.is_none_or(|label| listing.labels.contains(label)), "{}: {label:?}", protocol.name);
     }
 }

@@ -25,7 +25,7 @@ use std::path::Path;
 
 use crate::folder::{Entry, Kind, stem};
 use crate::place::{Layout, MINIATURE, Place};
-use crate::{Corpus, CorpusError, Facts, Listing, Protocol, Split, Utterance};
+use crate::{Annotation, Corpus, CorpusError, Facts, Listing, Protocol, Split, Utterance};
 use transcripts::Transcripts;
 
 const LAYOUT: Layout = Layout {
@@ -139,20 +139,23 @@ fn list_speaker(place: &Place, speaker: &'static str, protocol: &Protocol, listi
         }
         let (block, by_number) = place_of(number);
         let mut utterance = Utterance {
-            label: Some(emotion.to_owned()),
-            speaker: Some(speaker.to_owned()),
+            annotation: Annotation {
+                label: Some(emotion.to_owned()),
+                speaker: Some(speaker.to_owned()),
+                ..Annotation::default()
+            },
             ..Utterance::new(stem, path, split.unwrap_or(by_number))
         };
         if block != emotion {
-            utterance.flags.push(format!("by its number the emotion is {block}"));
+            utterance.annotation.flags.push(format!("by its number the emotion is {block}"));
         }
         if let Some(split) = split.filter(|split| *split != by_number) {
-            utterance.flags.push(format!("in the folder of {split}, by its number in {by_number}"));
+            utterance.annotation.flags.push(format!("in the folder of {split}, by its number in {by_number}"));
         }
         if transcript.is_none() {
-            utterance.flags.push("no transcript".to_owned());
+            utterance.annotation.flags.push("no transcript".to_owned());
         }
-        utterance.transcript = transcript;
+        utterance.annotation.transcript = transcript;
         utterance.tag("gender", if MALE.contains(&speaker) { "male" } else { "female" });
         listing.utterances.push(utterance);
     };

@@ -18,7 +18,7 @@ use std::path::Path;
 
 use crate::place::{Layout, MINIATURE, Place, Recordings};
 use crate::text::lines;
-use crate::{Corpus, CorpusError, Facts, Listing, Protocol, Split, Utterance};
+use crate::{Annotation, Corpus, CorpusError, Facts, Listing, Protocol, Split, Utterance};
 
 const LAYOUT: Layout = Layout {
     corpus: "fleurs",
@@ -168,15 +168,14 @@ impl Row<'_> {
     fn utterance(&self, path: String, split: Split) -> Utterance {
         let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
         let mut utterance = Utterance {
-            transcript: some(self.raw),
-            normalised: some(self.normalised),
             duration_ms: self.num_samples.checked_mul(1_000).map(|product| product / SAMPLE_RATE),
+            annotation: Annotation { transcript: some(self.raw), normalised: some(self.normalised), ..Annotation::default() },
             ..Utterance::new(format!("{split}/{}", self.name), path, split)
         };
         utterance.tag("sentence", self.sentence);
         utterance.tag("gender", self.gender);
-        if utterance.transcript.is_none() {
-            utterance.flags.push("no transcript".to_owned());
+        if utterance.annotation.transcript.is_none() {
+            utterance.annotation.flags.push("no transcript".to_owned());
         }
         utterance
     }

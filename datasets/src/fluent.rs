@@ -17,7 +17,7 @@ use std::path::Path;
 
 use crate::place::{Layout, MINIATURE, Place, Recordings, clean};
 use crate::text::{Header, Row, rows};
-use crate::{Corpus, CorpusError, Facts, Listing, Protocol, Slot, Split, Utterance};
+use crate::{Annotation, Corpus, CorpusError, Facts, Listing, Protocol, Slot, Split, Utterance};
 
 const LAYOUT: Layout = Layout {
     corpus: "fluent_speech_commands",
@@ -199,10 +199,13 @@ fn parse(row: &Row, len: usize, columns: [usize; 6]) -> Result<(String, Utteranc
     let slots = SLOTS.iter().zip(slots).map(|((name, _), value)| Slot { name: (*name).to_owned(), value: value.to_owned() });
     let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
     let utterance = Utterance {
-        label: Some(intent),
-        speaker: some(speaker),
-        transcript: some(transcript),
-        slots: slots.collect(),
+        annotation: Annotation {
+            label: Some(intent),
+            speaker: some(speaker),
+            transcript: some(transcript),
+            slots: slots.collect(),
+            ..Annotation::default()
+        },
         ..Utterance::new(key, "", Split::Train)
     };
     Ok((key.to_owned(), utterance))

@@ -14,7 +14,7 @@ use std::path::Path;
 
 use crate::folder::{entries, wav_stem};
 use crate::place::MINIATURE;
-use crate::{Corpus, CorpusError, Facts, Listing, Protocol, Split, Utterance};
+use crate::{Annotation, Corpus, CorpusError, Facts, Listing, Protocol, Split, Utterance};
 
 const FOLDER: &str = "recordings";
 const EXPECTED: &str = "`recordings/<digit>_<speaker>_<index>.wav`";
@@ -123,9 +123,12 @@ fn utterance(stem: &str, path: &str) -> Result<Utterance, String> {
         Err(_) => return Err(format!("index `{index}` is not a number")),
     };
     Ok(Utterance {
-        label: Some(digit.to_owned()),
-        speaker: Some(speaker.to_owned()),
-        transcript: Some(WORDS[label].to_owned()),
+        annotation: Annotation {
+            label: Some(digit.to_owned()),
+            speaker: Some(speaker.to_owned()),
+            transcript: Some(WORDS[label].to_owned()),
+            ..Annotation::default()
+        },
         ..Utterance::new(stem, path, split)
     })
 }
@@ -161,14 +164,15 @@ mod tests {
         }
         fs::create_dir(folder.join("9_theo_0.wav")).unwrap();
         let listing = list(root.path()).unwrap();
-        let seen: Vec<_> = listing.utterances.iter().map(|u| (u.id.as_str(), u.split, u.speaker.as_deref().unwrap())).collect();
+        let seen: Vec<_> =
+            listing.utterances.iter().map(|u| (u.id.as_str(), u.split, u.annotation.speaker.as_deref().unwrap())).collect();
         let expected = [
             ("0_mary_ann_5", Split::Dev, "mary_ann"),
             ("7_jackson_32", Split::Train, "jackson"),
             ("7_jackson_4", Split::Test, "jackson"),
         ];
         assert_eq!(seen, expected);
-        assert_eq!(listing.utterances[1].transcript.as_deref(), Some("seven"));
+        assert_eq!(listing.utterances[1].annotation.transcript.as_deref(), Some("seven"));
         let (missing, others): (Vec<_>, Vec<_>) = listing.skipped.iter().partition(|skipped| skipped.cause == Cause::Missing);
         assert_eq!(missing.len(), 3000 - 2); // Mary Ann is nobody's list
         assert!(missing.iter().all(|skipped| !skipped.path.ends_with("7_jackson_32.wav")));

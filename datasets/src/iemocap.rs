@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::place::{Layout, MINIATURE, Place, Recordings, split_of};
-use crate::{Corpus, CorpusError, Facts, Listing, Protocol, Split, Utterance};
+use crate::{Annotation, Corpus, CorpusError, Facts, Listing, Protocol, Split, Utterance};
 use turns::{Turn, parse_transcript, parse_turn};
 
 const LAYOUT: Layout = Layout {
@@ -165,10 +165,10 @@ fn list_session(
                 continue;
             };
             let mut utterance = utterance(&turn, path, split_for(protocol, number, turn.id), number);
-            utterance.label = Some((*label).to_owned());
-            utterance.transcript = transcripts.get(turn.id).cloned();
-            if utterance.transcript.is_none() {
-                utterance.flags.push("no transcript".to_owned());
+            utterance.annotation.label = Some((*label).to_owned());
+            utterance.annotation.transcript = transcripts.get(turn.id).cloned();
+            if utterance.annotation.transcript.is_none() {
+                utterance.annotation.flags.push("no transcript".to_owned());
             }
             listing.utterances.push(utterance);
         }
@@ -179,8 +179,8 @@ fn list_session(
 
 fn utterance(turn: &Turn, path: String, split: Split, session: u32) -> Utterance {
     let mut utterance = Utterance {
-        speaker: Some(format!("Ses{session:02}{}", turn.actor)),
         duration_ms: turn.duration_ms,
+        annotation: Annotation { speaker: Some(format!("Ses{session:02}{}", turn.actor)), ..Annotation::default() },
         ..Utterance::new(turn.id, path, split)
     };
     utterance.tag("gender", if turn.actor == 'F' { "female" } else { "male" });

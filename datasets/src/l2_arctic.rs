@@ -20,7 +20,7 @@ use std::path::Path;
 use crate::folder::Kind;
 use crate::place::{Layout, MINIATURE, Place, Recordings, hold_out};
 use crate::textgrid;
-use crate::{Cause, Corpus, CorpusError, Defect, Facts, Listing, Phone, Protocol, Split, Utterance, Word};
+use crate::{Annotation, Cause, Corpus, CorpusError, Defect, Facts, Listing, Phone, Protocol, Split, Utterance, Word};
 
 const LAYOUT: Layout = Layout {
     corpus: "l2_arctic",
@@ -185,12 +185,15 @@ fn list_folder(
                 continue;
             }
         };
-        let mut utterance = Utterance { speaker: Some(speaker.to_owned()), ..Utterance::new(id, path, split) };
+        let mut utterance = Utterance {
+            annotation: Annotation { speaker: Some(speaker.to_owned()), ..Annotation::default() },
+            ..Utterance::new(id, path, split)
+        };
         utterance.tag("first_language", language);
         utterance.tag("gender", gender);
-        utterance.transcript = texts.remove(stem).and_then(|inner| place.clip_text(&inner));
-        if utterance.transcript.is_none() {
-            utterance.flags.push("no transcript".to_owned());
+        utterance.annotation.transcript = texts.remove(stem).and_then(|inner| place.clip_text(&inner));
+        if utterance.annotation.transcript.is_none() {
+            utterance.annotation.flags.push("no transcript".to_owned());
         }
         if protocol.name == ANNOTATED {
             let Some(grid) = grids.remove(stem) else {
@@ -243,9 +246,11 @@ fn annotate(utterance: &mut Utterance, text: &str) -> Result<(), String> {
     };
     let (words, phones) = (tier("words")?, tier("phones")?);
     let words = words.intervals.iter().filter(|(_, text)| !text.trim().is_empty());
-    utterance.words = words.map(|(times, text)| Word { text: text.trim().to_owned(), slot: None, times: Some(*times) }).collect();
+    utterance.annotation.words =
+        words.map(|(times, text)| Word { text: text.trim().to_owned(), slot: None, times: Some(*times) }).collect();
     let phones = phones.intervals.iter().filter(|(_, symbol)| !symbol.trim().is_empty());
-    utterance.phones = phones.map(|(times, symbol)| Phone { symbol: symbol.trim().to_owned(), times: *times }).collect();
+    utterance.annotation.phones =
+        phones.map(|(times, symbol)| Phone { symbol: symbol.trim().to_owned(), times: *times }).collect();
     Ok(())
 }
 

@@ -1,12 +1,14 @@
 //! Reads speech corpora as their makers distribute them.
 //!
-//! A reader lists utterances with their labels and splits. It decodes no audio, hashes no recording and knows nothing of
-//! stages: what becomes of an utterance is for others to say. [`check`] says whether a copy is complete. [`synthetic`] writes
-//! miniatures in the layout of every corpus, so that everything can be tried without a download.
+//! A reader lists utterances with their labels and splits. It decodes no audio and hashes no recording. [`check`] reports whether
+//! a copy is complete. [`synthetic`] writes miniatures in the layout of every corpus, so that everything can be tried without a
+//! download. [`annotation`] is the one struct for what is known of an utterance, [`parquet_file`] the one module that opens
+//! Parquet files, [`shard`] the rows of a shard without their audio.
 //!
 //! Where the code published with SURE did something that a sound experiment would not, there are two protocols: the sound
 //! one, which is the default, and one that repeats SURE, with a name of its own that shows in every result.
 
+pub mod annotation;
 pub mod check;
 mod corpus;
 mod error;
@@ -22,7 +24,9 @@ pub mod librispeech;
 pub mod libritts;
 mod listing;
 pub mod meld;
+pub mod parquet_file;
 mod place;
+pub mod shard;
 pub mod snips;
 pub mod speech_commands;
 pub mod synthetic;
@@ -32,13 +36,14 @@ mod textgrid;
 mod utterance;
 pub mod vctk;
 
+pub use annotation::{Annotation, Phone, Slot, Times, Word};
 pub use corpus::{Corpus, Defect, Facts, Protocol};
 pub use error::CorpusError;
 pub use header::Length;
 pub use listing::{Cause, Listing, Skipped};
-pub use utterance::{Phone, Slot, Span, Split, Times, Utterance, Word};
+pub use utterance::{Span, Split, Utterance};
 
-/// Every reader, in order of name.
+/// All readers, in order of name.
 pub static ALL: &[&dyn Corpus] = &[
     &snips::AudioSnips,
     &esd::Esd,
@@ -55,7 +60,7 @@ pub static ALL: &[&dyn Corpus] = &[
     &vctk::Vctk,
 ];
 
-/// The reader of a name, for example `fsdd`.
+/// Finds the reader of a name, for example `fsdd`.
 pub fn find(name: &str) -> Option<&'static dyn Corpus> {
     ALL.iter().copied().find(|corpus| corpus.name() == name)
 }

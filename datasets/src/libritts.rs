@@ -135,9 +135,9 @@ impl Corpus for LibriTts {
                     let own = || own_texts(place, &format!("{}/{id}", chapter.folder));
                     let (original, normalised) = texts.remove(id).unwrap_or_else(own);
                     let mut utterance = chapter.utterance(id, path.to_owned(), original, &genders);
-                    utterance.normalised = normalised;
+                    utterance.annotation.normalised = normalised;
                     let problems = DEFECTS.iter().filter(|defect| defect.id == id).map(|defect| defect.problem.to_owned());
-                    utterance.flags.extend(problems);
+                    utterance.annotation.flags.extend(problems);
                     listing.utterances.push(utterance);
                 }
                 for id in texts.keys() {

@@ -22,7 +22,7 @@ use std::path::Path;
 
 use crate::place::{Layout, MINIATURE, Place, Recordings};
 use crate::text::{Header, Row, rows};
-use crate::{Cause, Corpus, CorpusError, Facts, Listing, Protocol, Split, Utterance};
+use crate::{Annotation, Cause, Corpus, CorpusError, Facts, Listing, Protocol, Split, Utterance};
 
 const LAYOUT: Layout = Layout {
     corpus: "meld",
@@ -159,9 +159,9 @@ fn list_split(place: &Place, split: Split, table: &str, protocol: &Protocol, lis
             (None, _) => listing.missing(named(), format!("row {} of `{table}` names it, but there is no such clip", row.line)),
             (Some(path), problem) => {
                 let mut utterance = parsed.utterance(id, path, split);
-                utterance.flags.extend(problem.map(|defect| defect.problem.to_owned()));
+                utterance.annotation.flags.extend(problem.map(|defect| defect.problem.to_owned()));
                 if known::is_out_of_step(split, &parsed.dialogue) {
-                    utterance.flags.push(known::OUT_OF_STEP.to_owned());
+                    utterance.annotation.flags.push(known::OUT_OF_STEP.to_owned());
                 }
                 listing.utterances.push(utterance);
             }
@@ -230,17 +230,20 @@ impl Parsed {
     fn utterance(&self, id: String, path: &str, split: Split) -> Utterance {
         let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
         let mut utterance = Utterance {
-            label: Some(self.emotion.to_owned()),
-            speaker: some(&self.speaker),
-            transcript: some(&self.text),
             duration_ms: self.duration_ms,
+            annotation: Annotation {
+                label: Some(self.emotion.to_owned()),
+                speaker: some(&self.speaker),
+                transcript: some(&self.text),
+                ..Annotation::default()
+            },
             ..Utterance::new(id, path, split)
         };
         for (name, value) in &self.tags {
             utterance.tag(name, value);
         }
-        if utterance.transcript.is_none() {
-            utterance.flags.push("no transcript".to_owned());
+        if utterance.annotation.transcript.is_none() {
+            utterance.annotation.flags.push("no transcript".to_owned());
         }
         utterance
     }

@@ -136,7 +136,7 @@ impl Place<'_> {
             listing.labels = protocol.labels.iter().map(|&label| label.to_owned()).collect();
         }
         if !listing.classes.contains_key("speaker") {
-            let speakers = listing.names_of(|utterance| utterance.speaker.as_deref());
+            let speakers = listing.names_of(|utterance| utterance.annotation.speaker.as_deref());
             listing.classes.insert("speaker".to_owned(), speakers);
         }
         listing.hold_against(protocol, self.is_miniature);

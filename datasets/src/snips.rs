@@ -23,7 +23,7 @@ use std::path::Path;
 
 use crate::place::{Layout, MINIATURE, Recordings};
 use crate::text::lines;
-use crate::{Corpus, CorpusError, Facts, Listing, Protocol, Slot, Split, Utterance, Word};
+use crate::{Annotation, Corpus, CorpusError, Facts, Listing, Protocol, Slot, Split, Utterance, Word};
 
 const LAYOUT: Layout = Layout {
     corpus: "audio_snips",
@@ -120,8 +120,8 @@ impl Corpus for AudioSnips {
                 continue;
             };
             let known = |slot: &Slot| slots.contains(&slot.name);
-            for slot in utterance.slots.iter().filter(|slot| !known(slot)) {
-                utterance.flags.push(format!("slot `{}` is not in `{SLOTS}`", slot.name));
+            for slot in utterance.annotation.slots.iter().filter(|slot| !known(slot)) {
+                utterance.annotation.flags.push(format!("slot `{}` is not in `{SLOTS}`", slot.name));
             }
             utterance.path = path;
             listing.utterances.push(utterance);
@@ -185,21 +185,24 @@ fn parse(line: &str) -> Result<(Split, Utterance), String> {
         return Err(format!("intent `{intent}` is not one of the seven"));
     }
     let mut utterance = Utterance {
-        label: Some((*intent).to_owned()),
-        speaker: Some(voice.to_owned()),
-        transcript: Some(words.join(" ")),
-        words: Vec::with_capacity(words.len()),
+        annotation: Annotation {
+            label: Some((*intent).to_owned()),
+            speaker: Some(voice.to_owned()),
+            transcript: Some(words.join(" ")),
+            words: Vec::with_capacity(words.len()),
+            ..Annotation::default()
+        },
         ..Utterance::new(id, "", split)
     };
     let mut last = "O";
     for (&text, &slot) in words.iter().zip(slots) {
         let name = Some(slot.to_owned()).filter(|slot| slot != "O");
-        match (&name, utterance.slots.last_mut()) {
+        match (&name, utterance.annotation.slots.last_mut()) {
             (Some(_), Some(run)) if slot == last => run.value = format!("{} {text}", run.value),
-            (Some(name), _) => utterance.slots.push(Slot { name: name.clone(), value: text.to_owned() }),
+            (Some(name), _) => utterance.annotation.slots.push(Slot { name: name.clone(), value: text.to_owned() }),
             (None, _) => {}
         }
-        utterance.words.push(Word { text: text.to_owned(), slot: name, times: None });
+        utterance.annotation.words.push(Word { text: text.to_owned(), slot: name, times: None });
         last = slot;
     }
     Ok((split, utterance))

@@ -25,7 +25,7 @@ mod silence;
 use std::path::Path;
 
 use crate::folder::{Entry, Kind, entries, wav_stem};
-use crate::{Corpus, CorpusError, Facts, Listing, Protocol, Split, Utterance};
+use crate::{Annotation, Corpus, CorpusError, Facts, Listing, Protocol, Split, Utterance};
 use lists::Lists;
 
 pub(crate) const TESTING_LIST: &str = "testing_list.txt";
@@ -192,9 +192,12 @@ fn list_word(root: &Path, word: &str, protocol: &Protocol, lists: &mut Lists, li
         match split {
             Err(reason) => listing.skip(path, reason),
             Ok(split) => listing.utterances.push(Utterance {
-                label: Some(label.to_owned()),
-                speaker: Some(speaker.to_owned()),
-                transcript: Some(word.to_owned()),
+                annotation: Annotation {
+                    label: Some(label.to_owned()),
+                    speaker: Some(speaker.to_owned()),
+                    transcript: Some(word.to_owned()),
+                    ..Annotation::default()
+                },
                 ..Utterance::new(format!("{word}/{stem}"), path, split)
             }),
         }
@@ -236,9 +239,12 @@ fn list_test_archive(root: &Path, protocol: &Protocol, listing: &mut Listing) ->
             match stem {
                 Err(reason) => listing.skip(path, reason),
                 Ok(stem) => listing.utterances.push(Utterance {
-                    label: label.map(str::to_owned),
-                    speaker: stem_and_speaker(&entry).ok().map(|(_, speaker)| speaker.to_owned()),
-                    transcript: label.filter(|label| !label.starts_with('_')).map(str::to_owned),
+                    annotation: Annotation {
+                        label: label.map(str::to_owned),
+                        speaker: stem_and_speaker(&entry).ok().map(|(_, speaker)| speaker.to_owned()),
+                        transcript: label.filter(|label| !label.starts_with('_')).map(str::to_owned),
+                        ..Annotation::default()
+                    },
                     ..Utterance::new(format!("test_set/{}/{stem}", folder.name), path, Split::Test)
                 }),
             }

@@ -37,7 +37,7 @@ use std::path::Path;
 
 use crate::folder::Kind;
 use crate::place::{Layout, MINIATURE, Place, clean, split_of};
-use crate::{Cause, Corpus, CorpusError, Facts, Length, Listing, Protocol, Span, Split, Utterance};
+use crate::{Annotation, Cause, Corpus, CorpusError, Facts, Length, Listing, Protocol, Span, Split, Utterance};
 use records::{Record, records};
 
 const LAYOUT: Layout = Layout {
@@ -167,7 +167,7 @@ fn read_tables(place: &Place, root: &Path, tables: Vec<&String>, protocol: &Prot
         }
     }
     reader.report_extra(&mut listing)?;
-    listing.labels = listing.names_of(|utterance| utterance.label.as_deref());
+    listing.labels = listing.names_of(|utterance| utterance.annotation.label.as_deref());
     place.finish(listing, protocol)
 }
 
@@ -277,7 +277,11 @@ impl Reader<'_> {
             },
         };
         let tags = rest.into_iter().filter(|(_, value)| !value.is_empty()).collect();
-        Ok(Utterance { span, label, speaker, transcript, normalised, tags, ..Utterance::new(id, path, split) })
+        Ok(Utterance {
+            span,
+            annotation: Annotation { label, speaker, transcript, normalised, tags, ..Annotation::default() },
+            ..Utterance::new(id, path, split)
+        })
     }
 
     fn length(&mut self, path: &str) -> Option<Length> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use crate::synthetic::{Miniature, write_mute};
-use crate::{Corpus, CorpusError, Listing, Utterance, find};
+use crate::{Annotation, Corpus, CorpusError, Listing, Utterance, find};
 
 /// A mute miniature in a folder of its own.
 pub(crate) struct Copy {
@@ -43,7 +43,7 @@ impl Copy {
 
 /// An utterance in a line.
 pub(crate) fn shown(utterance: &Utterance) -> String {
-    let Utterance { id, split, label, speaker, path, transcript, .. } = utterance;
+    let Utterance { id, split, path, annotation: Annotation { label, speaker, transcript, .. }, .. } = utterance;
     let text = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
     format!("{id} {split} {} {} {path} {}", text(label), text(speaker), text(transcript))
 }

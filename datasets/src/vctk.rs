@@ -24,7 +24,7 @@ use std::path::Path;
 
 use crate::folder::{Kind, stem};
 use crate::place::{Layout, MINIATURE, Place};
-use crate::{Cause, Corpus, CorpusError, Facts, Listing, Protocol, Split, Utterance};
+use crate::{Annotation, Cause, Corpus, CorpusError, Facts, Listing, Protocol, Split, Utterance};
 
 const LAYOUT: Layout = Layout {
     corpus: "vctk",
@@ -189,13 +189,19 @@ fn list_speaker(
             _ if index < num_train + held_out => Split::Dev,
             _ => Split::Test,
         };
-        let mut utterance =
-            Utterance { label: Some(speaker.to_owned()), speaker: Some(speaker.to_owned()), ..Utterance::new(id, path, split) };
+        let mut utterance = Utterance {
+            annotation: Annotation {
+                label: Some(speaker.to_owned()),
+                speaker: Some(speaker.to_owned()),
+                ..Annotation::default()
+            },
+            ..Utterance::new(id, path, split)
+        };
         let text = texts.remove(&prompt).and_then(|inner| place.clip_text(&inner));
         // Should there be more lines, the first is the prompt.
-        utterance.transcript = text.and_then(|text| text.lines().next().map(|line| line.trim().to_owned()));
-        if utterance.transcript.is_none() {
-            utterance.flags.push("no transcript".to_owned());
+        utterance.annotation.transcript = text.and_then(|text| text.lines().next().map(|line| line.trim().to_owned()));
+        if utterance.annotation.transcript.is_none() {
+            utterance.annotation.flags.push("no transcript".to_owned());
         }
         for (name, value) in info.into_iter().flatten() {
             utterance.tag(name, value);

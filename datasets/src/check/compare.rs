@@ -12,7 +12,7 @@ const HOURS_SLACK: f64 = 0.02;
 pub(super) fn classes(listing: &Listing, facts: &Facts) -> Vec<ClassReport> {
     let mut counts: BTreeMap<&str, [u64; 3]> = BTreeMap::new();
     for utterance in &listing.utterances {
-        if let Some(label) = &utterance.label {
+        if let Some(label) = &utterance.annotation.label {
             counts.entry(label).or_default()[utterance.split as usize] += 1;
         }
     }
@@ -83,7 +83,7 @@ pub(super) fn splits(listing: &Listing, facts: &Facts, digest: &dyn Fn(&str) -> 
         add(Severity::Warning, "names of recordings that occur in several splits", shared);
     }
 
-    let speakers = groups(listing.utterances.iter(), |utterance| utterance.speaker.clone());
+    let speakers = groups(listing.utterances.iter(), |utterance| utterance.annotation.speaker.clone());
     let shared = speakers.into_iter().filter(|(_, group)| spans(group)).map(|(name, _)| name).collect();
     let severity = if facts.shares_speakers { Severity::Note } else { Severity::Warning };
     add(severity, "speakers that are in several splits", shared);

@@ -26,8 +26,9 @@ fn both_layouts_and_every_encoding_are_read() {
     assert_eq!(listing.labels, EMOTIONS);
     assert_eq!(listing.classes["speaker"], SPEAKERS[10..]);
     for speaker in listing.classes["speaker"].clone() {
-        let of_speaker = |u: &&Utterance| u.speaker.as_deref() == Some(&speaker);
-        let texts: Vec<_> = listing.utterances.iter().filter(of_speaker).filter_map(|u| u.transcript.as_deref()).collect();
+        let of_speaker = |u: &&Utterance| u.annotation.speaker.as_deref() == Some(&speaker);
+        let texts: Vec<_> =
+            listing.utterances.iter().filter(of_speaker).filter_map(|u| u.annotation.transcript.as_deref()).collect();
         assert!(texts.contains(&"It\u{2019}s good, is it?"), "{speaker}: {texts:?}");
         assert!(texts.iter().all(|text| !text.contains(['\u{fffd}', '\u{feff}', '\0'])), "{speaker}: {texts:?}");
     }
@@ -35,7 +36,7 @@ fn both_layouts_and_every_encoding_are_read() {
     let row = "0020_000021 test Neutral 0020 0020/Neutral/0020_000021.wav It\u{2019}s good, is it?";
     assert_eq!(shown(layout_b), row);
     let mandarin = copy.list("esd-zh").unwrap();
-    let texts = mandarin.names_of(|u| u.transcript.as_deref());
+    let texts = mandarin.names_of(|u| u.annotation.transcript.as_deref());
     assert_eq!(texts, ["停下", "很好"]);
     assert_eq!(mandarin.classes["speaker"], ["0001", "0003"]);
 }
@@ -50,7 +51,8 @@ fn what_is_amiss_is_named() {
         "0015/0015.txt:2: not a clip, a sentence and an emotion, parted by tabs",
     ];
     assert_eq!(reasons(&listing), expected);
-    let flagged: Vec<_> = listing.utterances.iter().filter(|u| !u.flags.is_empty()).map(|u| (&*u.id, &*u.flags[0])).collect();
+    let flagged: Vec<_> =
+        listing.utterances.iter().filter(|u| !u.annotation.flags.is_empty()).map(|u| (&*u.id, &*u.annotation.flags[0])).collect();
     assert_eq!(flagged, [("0013_000001", "no transcript"), ("0014_000351", "in the folder of test, by its number in dev")]);
 }
 

@@ -9,10 +9,11 @@ fn quotation_marks_are_literal_and_a_sentence_may_have_several_readers() {
     assert_eq!(Split::ALL.map(|split| listing.count(split)), [5, 4, 4]);
     let row = "train/1001 train - - data/en_us/audio/train/1001.wav \"It\u{2019}s good\", is it?";
     assert_eq!(shown_id(&listing, "train/1001"), row);
-    let both: Vec<_> = listing.utterances.iter().filter(|u| u.tags["sentence"] == "1" && u.split == Split::Dev).collect();
+    let both: Vec<_> =
+        listing.utterances.iter().filter(|u| u.annotation.tags["sentence"] == "1" && u.split == Split::Dev).collect();
     assert_eq!(both.iter().map(|u| u.id.as_str()).collect::<Vec<_>>(), ["dev/2001", "dev/2003"]);
-    assert_eq!(both[0].normalised.as_deref(), Some("it's good is it"));
-    assert_eq!((both[0].tags["gender"].as_str(), both[0].duration_ms), ("female", Some(1_500)));
+    assert_eq!(both[0].annotation.normalised.as_deref(), Some("it's good is it"));
+    assert_eq!((both[0].annotation.tags["gender"].as_str(), both[0].duration_ms), ("female", Some(1_500)));
 }
 
 #[test]
@@ -26,7 +27,7 @@ fn what_is_amiss_is_named() {
         "data/en_us/train.tsv:9: `../x.wav` is not the name of a recording",
     ];
     assert_eq!(reasons(&listing), expected);
-    let flagged: Vec<_> = listing.utterances.iter().filter(|u| !u.flags.is_empty()).map(|u| u.id.as_str()).collect();
+    let flagged: Vec<_> = listing.utterances.iter().filter(|u| !u.annotation.flags.is_empty()).map(|u| u.id.as_str()).collect();
     assert_eq!(flagged, ["train/1005"]);
 }
 

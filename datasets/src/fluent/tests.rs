@@ -13,7 +13,7 @@ fn intents_are_actions_objects_and_locations() {
     assert_eq!((listing.labels.len(), heads), (31, vec![6, 14, 4]));
     let row = "kLr0/u001-0 train activate|lights|kitchen kLr0 wavs/speakers/kLr0/u001-0.wav Turn on the lights, in the kitchen";
     assert_eq!(shown_id(&listing, "kLr0/u001-0"), row);
-    let slots = &listing.utterances.iter().find(|u| u.id == "kLr0/u001-0").unwrap().slots;
+    let slots = &listing.utterances.iter().find(|u| u.id == "kLr0/u001-0").unwrap().annotation.slots;
     let slots: Vec<_> = slots.iter().map(|slot| format!("{}={}", slot.name, slot.value)).collect();
     assert_eq!(slots, ["action=activate", "object=lights", "location=kitchen"]);
     assert!(shown_id(&listing, "V4ej/u002-0").contains("/u002-0.WAV "));

@@ -10,11 +10,11 @@ fn excited_is_happy_in_four_classes() {
     let path = "IEMOCAP_full_release/Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F001.wav";
     let row = format!("Ses01F_impro01_F001 train hap Ses01F {path} It\u{2019}s good\u{2026}");
     assert_eq!(shown_id(&listing, "Ses01F_impro01_F001"), row);
-    let happy = listing.utterances.iter().filter(|u| u.label.as_deref() == Some("hap")).count();
+    let happy = listing.utterances.iter().filter(|u| u.annotation.label.as_deref() == Some("hap")).count();
     assert_eq!((happy, listing.unused["emotion `xxx` is not one of four"]), (10, 5));
-    assert_eq!(listing.names_of(|u| u.speaker.as_deref()).len(), 10);
+    assert_eq!(listing.names_of(|u| u.annotation.speaker.as_deref()).len(), 10);
     let first = listing.utterances.iter().find(|u| u.id == "Ses01F_impro01_F001").unwrap();
-    assert_eq!((first.tags["valence"].as_str(), first.duration_ms), ("2.5000", Some(1_250)));
+    assert_eq!((first.annotation.tags["valence"].as_str(), first.duration_ms), ("2.5000", Some(1_250)));
 }
 
 #[test]
@@ -29,7 +29,7 @@ fn what_is_amiss_is_named() {
         format!("{base}/sentences/wav/Ses02F_impro01/Ses02F_impro01_F999.wav: no line of the labels names it"),
     ];
     assert_eq!(reasons(&listing), expected);
-    let flagged: Vec<_> = listing.utterances.iter().filter(|u| !u.flags.is_empty()).map(|u| u.id.as_str()).collect();
+    let flagged: Vec<_> = listing.utterances.iter().filter(|u| !u.annotation.flags.is_empty()).map(|u| u.id.as_str()).collect();
     assert_eq!(flagged, ["Ses03F_impro01_M000"]);
 }
 

@@ -15,7 +15,7 @@ fn speakers_are_splits_and_names_repeat() {
         shown_id(&listing, "NJS/arctic_a0001"),
         "NJS/arctic_a0001 test - NJS NJS/NJS/wav/arctic_a0001.wav Turn left, please."
     );
-    assert_eq!(listing.utterances[0].tags["first_language"], "Arabic");
+    assert_eq!(listing.utterances[0].annotation.tags["first_language"], "Arabic");
 }
 
 #[test]
@@ -38,10 +38,10 @@ fn annotated_sentences_have_words_and_phones() {
     let ids: Vec<_> = listing.utterances.iter().map(|u| u.id.as_str()).collect();
     assert_eq!(ids, ["ABA/arctic_a0001"]);
     let utterance = &listing.utterances[0];
-    assert_eq!(utterance.words.iter().map(|word| word.text.as_str()).collect::<Vec<_>>(), ["turn", "left", "please"]);
-    let phones: Vec<_> = utterance.phones.iter().map(|phone| phone.symbol.as_str()).collect();
+    assert_eq!(utterance.annotation.words.iter().map(|word| word.text.as_str()).collect::<Vec<_>>(), ["turn", "left", "please"]);
+    let phones: Vec<_> = utterance.annotation.phones.iter().map(|phone| phone.symbol.as_str()).collect();
     assert_eq!(phones, ["sil", "T", "ER,AH,s", "N", "L", "EH", "F", "T", "P", "L", "IY", "Z"]);
-    assert_eq!(utterance.words[0].times.unwrap().start_us, 100_000);
+    assert_eq!(utterance.annotation.words[0].times.unwrap().start_us, 100_000);
     let expected = [
         "ABA/wav/arctic_a0002.wav: the annotation has no tier `phones`",
         "ABA/wav/arctic_a0003.wav: the annotation cannot be read: ends before the text of an interval",

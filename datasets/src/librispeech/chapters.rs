@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::folder::Kind;
 use crate::place::{Place, Recordings};
-use crate::{CorpusError, Listing, Split, Utterance};
+use crate::{Annotation, CorpusError, Listing, Split, Utterance};
 
 /// A folder of the corpus, and the split that it is.
 pub(crate) type Subset = (&'static str, Split);
@@ -50,15 +50,18 @@ impl Chapter<'_> {
     ) -> Utterance {
         let (subset, split) = self.subset;
         let mut utterance = Utterance {
-            speaker: Some(self.speaker.to_owned()),
-            transcript: transcript.filter(|text| !text.is_empty()),
+            annotation: Annotation {
+                speaker: Some(self.speaker.to_owned()),
+                transcript: transcript.filter(|text| !text.is_empty()),
+                ..Annotation::default()
+            },
             ..Utterance::new(id, path, split)
         };
         utterance.tag("subset", subset);
         utterance.tag("chapter", self.number);
         utterance.tag("gender", genders.get(self.speaker).copied().unwrap_or_default());
-        if utterance.transcript.is_none() {
-            utterance.flags.push("no transcript".to_owned());
+        if utterance.annotation.transcript.is_none() {
+            utterance.annotation.flags.push("no transcript".to_owned());
         }
         utterance
     }

@@ -11,7 +11,7 @@ fn subsets_are_splits() {
     assert_eq!(Split::ALL.map(|split| listing.count(split)), [8, 4, 4]);
     let row = "103-1240-0000 train - 103 LibriSpeech/train-clean-100/103/1240/103-1240-0000.flac IT'S GOOD IS IT";
     assert_eq!(shown_id(&listing, "103-1240-0000"), row);
-    let tags: Vec<_> = listing.utterances[0].tags.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let tags: Vec<_> = listing.utterances[0].annotation.tags.iter().map(|(name, value)| format!("{name}={value}")).collect();
     assert_eq!(tags, ["chapter=1240", "gender=female", "subset=train-clean-100"]);
     assert_eq!(listing.classes["speaker"].len(), 4);
 }

@@ -11,7 +11,7 @@ fn texts_come_from_the_table_or_from_files_of_their_own() {
     assert_eq!(Split::ALL.map(|split| listing.count(split)), [9, 4, 4]);
     let row = "103_1241_000000_000001 train - 103 LibriTTS/train-clean-100/103/1241/103_1241_000000_000001.wav Turn left \u{2014} & stop!";
     assert_eq!(shown_id(&listing, "103_1241_000000_000001"), row);
-    let text = |id: &str| listing.utterances.iter().find(|u| u.id == id).unwrap().normalised.clone();
+    let text = |id: &str| listing.utterances.iter().find(|u| u.id == id).unwrap().annotation.normalised.clone();
     assert_eq!(text("103_1241_000000_000001").as_deref(), Some("Turn left {and} stop!"));
     assert_eq!(text("103_1241_000000_000002").as_deref(), Some("It's good, is it?"));
 }
@@ -26,14 +26,14 @@ fn what_is_amiss_is_named() {
         format!("{base}/103_1241_000099_000000.wav: the table of its chapter names it, but there is no such recording"),
     ];
     assert_eq!(reasons(&listing), expected);
-    let flagged: Vec<_> = listing.utterances.iter().filter(|u| !u.flags.is_empty()).map(|u| u.id.as_str()).collect();
+    let flagged: Vec<_> = listing.utterances.iter().filter(|u| !u.annotation.flags.is_empty()).map(|u| u.id.as_str()).collect();
     assert_eq!(flagged, ["103_1241_000000_000004"]);
 }
 
 #[test]
 fn sure_holds_out_of_the_training_subset_alone() {
     let listing = Copy::of(CORPUS).list(SURE).unwrap();
-    assert!(listing.utterances.iter().all(|u| u.tags["subset"] == "train-clean-100"));
+    assert!(listing.utterances.iter().all(|u| u.annotation.tags["subset"] == "train-clean-100"));
     assert_eq!(Split::ALL.map(|split| listing.count(split)), [0, 9, 0]);
 }
 

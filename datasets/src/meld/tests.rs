@@ -14,7 +14,10 @@ fn rows_and_clips_meet() {
         shown_id(&listing, "test/dia0_utt1"),
         "test/dia0_utt1 test joy Joey output_repeated_splits_test/dia0_utt1.mp4 It\u{2019}s good\u{2026} \u{201c}more\u{201d}, please!"
     );
-    assert_eq!((joy.tags["sentiment"].as_str(), joy.tags["season"].as_str(), joy.duration_ms), ("positive", "8", Some(1_250)));
+    assert_eq!(
+        (joy.annotation.tags["sentiment"].as_str(), joy.annotation.tags["season"].as_str(), joy.duration_ms),
+        ("positive", "8", Some(1_250))
+    );
     assert!(shown_id(&listing, "dev/dia0_utt2").contains("/dia0_utt2.MP4 "));
 }
 
@@ -35,7 +38,7 @@ fn what_is_amiss_is_named_and_known_defects_are_told_apart() {
     assert_eq!(reasons(&listing), expected);
     let causes: Vec<_> = listing.skipped.iter().map(|skipped| skipped.cause).collect();
     assert_eq!(causes, [Unusable, Unusable, Unusable, Known, Known, Missing, Extra, Known, Known]);
-    let flagged: Vec<_> = listing.utterances.iter().filter(|u| !u.flags.is_empty()).map(|u| u.id.as_str()).collect();
+    let flagged: Vec<_> = listing.utterances.iter().filter(|u| !u.annotation.flags.is_empty()).map(|u| u.id.as_str()).collect();
     assert_eq!(flagged, ["test/dia38_utt4", "train/dia241_utt0"]);
 }
 

@@ -12,7 +12,8 @@ fn voices_are_disjoint_by_default_and_everywhere_in_sure() {
     assert_eq!(Split::ALL.map(|split| listing.count(split)), [6, 3, 3]);
     let voices = |listing: &Listing, split| {
         let of_split = |u: &Utterance| u.split == split;
-        let names: BTreeSet<_> = listing.utterances.iter().filter(|u| of_split(u)).filter_map(|u| u.speaker.clone()).collect();
+        let names: BTreeSet<_> =
+            listing.utterances.iter().filter(|u| of_split(u)).filter_map(|u| u.annotation.speaker.clone()).collect();
         names.into_iter().collect::<Vec<_>>()
     };
     assert_eq!(voices(&listing, Split::Train), ["Ivy", "Joanna"]);
@@ -29,8 +30,8 @@ fn words_have_slots_and_runs_of_one_slot_are_one_value() {
     let row = "Ivy-snips-train-1 train GetWeather Ivy train/Ivy-snips-train-1.wav WHAT IS THE WEATHER IN HAPPY HOUSE \u{201c}";
     assert_eq!(shown_id(&listing, "Ivy-snips-train-1"), row);
     let utterance = listing.utterances.iter().find(|u| u.id == "Ivy-snips-train-1").unwrap();
-    assert_eq!(utterance.slots, [Slot { name: "city".to_owned(), value: "HAPPY HOUSE".to_owned() }]);
-    assert_eq!((utterance.words.len(), utterance.words[5].slot.as_deref()), (8, Some("city")));
+    assert_eq!(utterance.annotation.slots, [Slot { name: "city".to_owned(), value: "HAPPY HOUSE".to_owned() }]);
+    assert_eq!((utterance.annotation.words.len(), utterance.annotation.words[5].slot.as_deref()), (8, Some("city")));
     assert_eq!(listing.classes["slot"], ["city", "genre", "restaurant_type"]);
 }
 
@@ -47,7 +48,8 @@ fn what_is_amiss_is_named() {
         "train/Ivy-snips-train-88.wav: no line of `all.iob.snips.txt` is about `Ivy-snips-train-88`",
     ];
     assert_eq!(reasons(&listing), expected);
-    let flagged: Vec<_> = listing.utterances.iter().filter(|u| !u.flags.is_empty()).map(|u| u.flags[0].clone()).collect();
+    let flagged: Vec<_> =
+        listing.utterances.iter().filter(|u| !u.annotation.flags.is_empty()).map(|u| u.annotation.flags[0].clone()).collect();
     assert_eq!(flagged, ["slot `party_size` is not in `slots.txt`"; 4]);
 }
 
@@ -63,7 +65,7 @@ proptest! {
     #[test]
     fn any_line_is_read_or_refused(line in "(A-snips-(train|x)-1)?( BOS)?[A-Z ]{0,9}( EOS)?\t?(O )?[a-zO ]{0,9}( PlayMusic)?|\\PC{0,60}") {
         if let Ok((_, utterance)) = parse(&line) {
-            prop_assert!(utterance.slots.len() <= utterance.words.len());
+            prop_assert!(utterance.annotation.slots.len() <= utterance.annotation.words.len());
         }
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::BACKGROUND;
 use crate::folder::{entries, wav_stem};
-use crate::{CorpusError, Length, Listing, Span, Split, Utterance};
+use crate::{Annotation, CorpusError, Length, Listing, Span, Split, Utterance};
 
 /// Adds every whole second of every background recording: the first 80 % of a recording's seconds to train, the next 10 % to
 /// dev, the rest to test. Neighbouring seconds sound alike, so each split takes one stretch and not every tenth second.
@@ -40,7 +40,7 @@ pub(super) fn list(root: &Path, label: &str, listing: &mut Listing) -> Result<()
             };
             listing.utterances.push(Utterance {
                 span: Some(Span { start: second * rate, num_samples: rate }),
-                label: Some(label.to_owned()),
+                annotation: Annotation { label: Some(label.to_owned()), ..Annotation::default() },
                 ..Utterance::new(format!("{label}/{stem}_{second:04}"), path.clone(), split)
             });
         }

@@ -25,7 +25,7 @@ fn list(root: &TempDir, protocol: &str) -> Result<Listing, CorpusError> {
 }
 
 fn ids(listing: &Listing) -> Vec<(String, Split, String)> {
-    listing.utterances.iter().map(|u| (u.id.clone(), u.split, u.label.clone().unwrap())).collect()
+    listing.utterances.iter().map(|u| (u.id.clone(), u.split, u.annotation.label.clone().unwrap())).collect()
 }
 
 fn row(id: &str, split: Split, label: &str) -> (String, Split, String) {
@@ -64,7 +64,7 @@ fn lists_decide_the_split_and_other_words_stay_out() {
     ];
     assert_eq!(ids(&listing), expected);
     assert_eq!(listing.labels, ELEVEN);
-    assert_eq!(listing.utterances[3].speaker.as_deref(), Some("0a7c2a8d"));
+    assert_eq!(listing.utterances[3].annotation.speaker.as_deref(), Some("0a7c2a8d"));
     assert_eq!(listing.skipped, []);
 }
 

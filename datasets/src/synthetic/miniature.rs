@@ -331,7 +331,7 @@ mod tests {
                 write_mute(corpus, &root, Miniature { takes, ..Miniature::default() }).unwrap();
                 let corpus = find(corpus).unwrap();
                 let listing = corpus.list(&root, &corpus.protocols()[0]).unwrap();
-                let flagged = listing.utterances.iter().filter(|utterance| !utterance.flags.is_empty()).count();
+                let flagged = listing.utterances.iter().filter(|utterance| !utterance.annotation.flags.is_empty()).count();
                 (listing.utterances.len(), listing.skipped.len(), flagged)
             };
             let ((few, skipped, flagged), (many, skipped_of_many, flagged_of_many)) = (list(1), list(3));
@@ -351,7 +351,7 @@ mod tests {
             let [train, dev, test] = Split::ALL.map(|split| listing.count(split));
             // IEMOCAP's splits are sessions, FSDD and a table hold out what their names and rows say.
             assert!(train >= 80 && dev >= 20 && test >= 20, "{name}: {train} {dev} {test} of {} clips", written.clips);
-            let speakers = listing.names_of(|utterance| utterance.speaker.as_deref()).len();
+            let speakers = listing.names_of(|utterance| utterance.annotation.speaker.as_deref()).len();
             assert!(speakers >= 4 || name == "fleurs", "{name}: {speakers} speakers");
         }
     }

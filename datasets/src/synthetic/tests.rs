@@ -47,7 +47,7 @@ fn the_reader_of_the_real_corpus_reads_it() {
     assert_eq!((listing.skipped.len(), listing.expected), (0, None));
     let speakers = |split: Split| {
         let mut names: Vec<_> =
-            listing.utterances.iter().filter(|u| u.split == split).filter_map(|u| u.speaker.clone()).collect();
+            listing.utterances.iter().filter(|u| u.split == split).filter_map(|u| u.annotation.speaker.clone()).collect();
         names.dedup();
         names.sort();
         names.dedup();
@@ -56,7 +56,7 @@ fn the_reader_of_the_real_corpus_reads_it() {
     assert!(speakers(Split::Test).iter().all(|name| !speakers(Split::Train).contains(name)));
 
     let twelve = SpeechCommands.list(&root, SpeechCommands.protocol(Some("gsc-v2-12")).unwrap()).unwrap();
-    assert_eq!(twelve.utterances.iter().filter(|u| u.label.as_deref() == Some("_silence_")).count(), 30);
+    assert_eq!(twelve.utterances.iter().filter(|u| u.annotation.label.as_deref() == Some("_silence_")).count(), 30);
     let wrong = SpeechCommands.list(&root, SpeechCommands.protocol(Some("gsc-v1-11")).unwrap()).unwrap_err().to_string();
     assert!(wrong.contains("`README.md` says so"), "{wrong}");
 }

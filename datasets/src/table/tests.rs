@@ -28,7 +28,7 @@ fn columns_are_known_by_name_and_others_are_tags() {
     assert_eq!(listing.labels, ["no", "stop", "yes"]);
     assert_eq!(shown_id(&listing, "first"), "first train yes anna clips/a 0.wav Yes, \u{201c}please\u{201d}");
     let first = listing.utterances.iter().find(|u| u.id == "first").unwrap();
-    assert_eq!(first.tags.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>(), ["room=kitchen"]);
+    assert_eq!(first.annotation.tags.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>(), ["room=kitchen"]);
     let expected = [
         "clips/stray.wav: no row names it",
         "table.csv:10: 2 fields, expected 7",
@@ -159,7 +159,7 @@ fn parquet_tables_say_what_the_others_do() {
     }
     let listing = Table.list(root.path(), &PROTOCOLS[0]).unwrap();
     assert_eq!(listing.utterances.iter().map(shown).collect::<Vec<_>>(), ["a#0+4000 test - - a.wav Yes", "b test - - b.wav -"]);
-    assert!(listing.utterances.iter().all(|utterance| utterance.tags.is_empty()));
+    assert!(listing.utterances.iter().all(|utterance| utterance.annotation.tags.is_empty()));
 }
 
 /// A table as pandas writes it, with each codec: see `tests/fixtures/make.py`.
@@ -175,7 +175,7 @@ fn parquet_tables_of_pandas_are_read_whatever_their_codec() {
         assert_eq!((listing.utterances.len(), listing.skipped.len()), (40, 0), "{codec}");
         assert_eq!(shown(&listing.utterances[38]), "u38 train - - a.wav Yes, please.", "{codec}");
         assert_eq!(shown(&listing.utterances[39]), "u39 train - - b.wav -", "{codec}");
-        let tags: Vec<_> = listing.utterances[39].tags.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let tags: Vec<_> = listing.utterances[39].annotation.tags.iter().map(|(name, value)| format!("{name}={value}")).collect();
         assert_eq!(tags, ["ok=false", "take=39"], "{codec}");
     }
 }

@@ -8,12 +8,12 @@ fn each_speaker_is_split_in_order_of_name_whatever_the_order_of_the_folder() {
     let listing = Copy::of("vctk").list("vctk-0.92-mic1").unwrap();
     assert_eq!(Split::ALL.map(|split| listing.count(split)), [25, 3, 3]);
     assert_eq!(listing.labels.len(), 107);
-    assert_eq!(listing.names_of(|u| u.speaker.as_deref()), ["p225", "p226", "p376"]);
+    assert_eq!(listing.names_of(|u| u.annotation.speaker.as_deref()), ["p225", "p226", "p376"]);
     let of_one: Vec<_> = listing.utterances.iter().filter(|u| u.id.starts_with("p225")).map(|u| u.split).collect();
     assert_eq!(of_one, [&[Split::Train; 8][..], &[Split::Dev, Split::Test]].concat());
     let first = "p225_001_mic1 train p225 p225 wav48_silence_trimmed/p225/p225_001_mic1.flac Please, go left.";
     assert_eq!(shown_id(&listing, "p225_001_mic1"), first);
-    let tags: Vec<_> = listing.utterances[0].tags.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let tags: Vec<_> = listing.utterances[0].annotation.tags.iter().map(|(name, value)| format!("{name}={value}")).collect();
     assert_eq!(tags, ["accent=English", "age=23", "gender=female", "region=Southern England"]);
 }
 
@@ -38,7 +38,7 @@ fn what_is_amiss_is_named() {
         "wav48_silence_trimmed/p226/p999_001_mic1.flac: its name is not `p226_<number>_mic1`",
     ];
     assert_eq!(reasons(&listing), expected);
-    let flagged: Vec<_> = listing.utterances.iter().filter(|u| !u.flags.is_empty()).map(|u| u.id.as_str()).collect();
+    let flagged: Vec<_> = listing.utterances.iter().filter(|u| !u.annotation.flags.is_empty()).map(|u| u.id.as_str()).collect();
     assert_eq!(flagged, ["p376_011_mic1"]);
 }
 
@@ -51,7 +51,7 @@ fn texts_may_have_any_case_and_be_unreadable() {
     copy.write("txt/p225/p225_002.txt", "");
     let listing = copy.list("vctk-0.80").unwrap();
     assert!(shown_id(&listing, "p225_001").ends_with(" Again."));
-    assert_eq!(listing.utterances.iter().find(|u| u.id == "p225_002").unwrap().flags, ["no transcript"]);
+    assert_eq!(listing.utterances.iter().find(|u| u.id == "p225_002").unwrap().annotation.flags, ["no transcript"]);
 }
 
 #[test]

@@ -18,7 +18,7 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use datasets::table::Tables;
-use datasets::{Corpus, CorpusError, Listing, Phone, Protocol, Split, Utterance, Word};
+use datasets::{Annotation, Corpus, CorpusError, Listing, Protocol, Split, Utterance};
 use pipeline::source::{SourceNeed, Tree};
 use pipeline::{Digest, Job, Slot, Stage, StageError};
 use schemars::JsonSchema;
@@ -154,46 +154,24 @@ pub enum ManifestError {
 
 /// A line of `utterances.jsonl`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Entry {
-    /// Unique in the corpus.
+    /// Id, unique in the corpus.
     pub id: String,
-    /// The recording, relative to the corpus folder.
+    /// Path of the recording, relative to the corpus folder.
     pub path: String,
-    /// BLAKE3 of the recording.
+    /// BLAKE3 digest of the recording.
     pub digest: Digest,
-    /// Bytes of the recording.
+    /// Size of the recording in bytes.
     pub size: u64,
-    /// The part of the data it belongs to.
+    /// Split.
     pub split: Split,
-    /// The class, by name.
-    pub label: Option<String>,
-    /// Who speaks.
-    pub speaker: Option<String>,
-    /// What is said, as distributed.
-    pub transcript: Option<String>,
-    /// What is said, as the corpus normalises it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub normalised: Option<String>,
-    /// The words one by one.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub words: Vec<Word>,
-    /// The phones one by one.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub phones: Vec<Phone>,
-    /// What is to be understood.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub slots: Vec<datasets::Slot>,
-    /// Anything else, by name.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub tags: BTreeMap<String, String>,
-    /// Known problems that are no reason to leave it out.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub flags: Vec<String>,
-    /// The first sample of the utterance in the recording, at the recording's rate. With `num_samples`, or all of it.
+    /// Labels, texts and tags.
+    #[serde(flatten)]
+    pub annotation: Annotation,
+    /// First sample of the utterance in the recording, at the recording's rate. Absent with `num_samples` for a whole recording.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<u64>,
-    /// How many samples of the recording it has.
+    /// Number of samples of the recording.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub num_samples: Option<u64>,
 }
@@ -280,7 +258,7 @@ pub fn run(params: &Manifest, job: &Job) -> Result<(), StageError> {
     Ok(())
 }
 
-/// Writes the folders of all parts, each thread every so manyth.
+/// Writes the folders of all parts. With `n` threads, each writes every `n`th folder.
 fn write_parts(out: &Path, parts: &[Vec<Entry>], origin: &Origin, threads: usize) -> Result<(), StageError> {
     let write = |part: usize| {
         let folder = out.join(part_folder(part as u32));
@@ -365,17 +343,9 @@ fn entry(utterance: Utterance, tree: &Tree) -> Result<Entry, StageError> {
         digest: file.digest,
         size: file.size,
         split: utterance.split,
-        label: utterance.label,
-        speaker: utterance.speaker,
-        transcript: utterance.transcript,
-        normalised: utterance.normalised,
-        words: utterance.words,
-        phones: utterance.phones,
-        slots: utterance.slots,
-        tags: utterance.tags,
-        flags: utterance.flags,
         start: utterance.span.map(|span| span.start),
         num_samples: utterance.span.map(|span| span.num_samples),
+        annotation: utterance.annotation,
     })
 }
 
@@ -386,7 +356,7 @@ fn summarise(corpus: &dyn Corpus, protocol: &Protocol, listing: &Listing) -> Sum
         labels.insert(name.clone(), Split::ALL.map(|split| (split.name().to_owned(), 0)).into());
     }
     for utterance in &listing.utterances {
-        let counts = utterance.label.as_ref().and_then(|label| labels.get_mut(label));
+        let counts = utterance.annotation.label.as_ref().and_then(|label| labels.get_mut(label));
         if let Some(count) = counts.and_then(|counts| counts.get_mut(utterance.split.name())) {
             *count += 1;
         }

@@ -10,46 +10,32 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::Int64Type;
-use arrow_array::{Array, RecordBatch};
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use datasets::parquet_file::{HUGGING_FACE, ParquetFile, ParquetFileError};
+use datasets::shard::{RowInfo, SHARD, is_read};
 use parquet::column::page::{Page, PageReader};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
+use parquet::file::metadata::ParquetMetaData;
 use parquet::file::serialized_reader::SerializedPageReader;
 
 use crate::features::{FEATURES, FeatureInfo};
 use crate::recording::{self, Reject};
-use crate::schema::{Annotation, HUGGING_FACE, annotations, optional_text};
 
 /// Shards that were opened together. Safe to use from many threads.
 #[derive(Debug)]
 pub struct ShardReader {
     shards: Vec<Shard>,
     rows: Vec<RowInfo>,
+    /// Position of each of `rows`.
+    positions: Vec<Position>,
     labels: Vec<String>,
 }
 
-/// What is known of an utterance without its audio.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RowInfo {
-    /// Unique in the corpus.
-    pub id: String,
-    /// Index of the class.
-    pub label: Option<u32>,
-    /// Name of the class.
-    pub keyword: Option<String>,
-    /// Who speaks.
-    pub speaker: Option<String>,
-    /// What is said.
-    pub transcript: Option<String>,
-    /// Length in samples.
-    pub num_samples: usize,
+/// Position of a row in the shards.
+#[derive(Debug, Clone, Copy)]
+struct Position {
     shard: u32,
     row_group: u32,
-    /// In the row group.
+    /// Row in the row group.
     row: u32,
 }
 
@@ -57,48 +43,25 @@ pub struct RowInfo {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
-    /// The file cannot be read.
-    #[error("cannot read `{path}`")]
-    Io {
-        /// The shard.
-        path: PathBuf,
-        /// The cause.
-        #[source]
-        source: std::io::Error,
-    },
-    /// Not Parquet, or damaged.
-    #[error("`{path}` is not a Parquet file that can be read")]
-    Parquet {
-        /// The shard.
-        path: PathBuf,
-        /// The cause.
-        #[source]
-        source: ParquetError,
-    },
-    /// Parquet, but not as `audio.shards` writes it.
-    #[error("`{path}` is not a shard: {problem}")]
-    Layout {
-        /// The file.
-        path: PathBuf,
-        /// What was expected and what was found.
-        problem: String,
-    },
+    /// The file cannot be read, or is not as `audio.shards` writes it.
+    #[error(transparent)]
+    File(#[from] ParquetFileError),
     /// The classes of two shards differ.
     #[error("`{path}` has other labels than `{first}`")]
     Labels {
-        /// The shard that differs.
+        /// Shard that differs.
         path: PathBuf,
-        /// The first shard.
+        /// First shard.
         first: PathBuf,
     },
-    /// The audio of a row is not as the row says.
+    /// The audio of a row differs from its description.
     #[error("the audio of `{id}` in `{path}` is damaged")]
     Audio {
-        /// The utterance.
+        /// Id of the utterance.
         id: String,
-        /// The shard.
+        /// Path of the shard.
         path: PathBuf,
-        /// The cause.
+        /// Cause.
         #[source]
         source: Reject,
     },
@@ -119,48 +82,29 @@ impl ShardReader {
                 }
                 Some(first) if first.features != shard.features => {
                     let problem = format!("expected the features of `{}`", first.path.display());
-                    return Err(shard.layout(problem));
+                    return Err(shard.layout(problem).into());
                 }
                 Some(_) => {}
             }
             shards.push(shard);
         }
-        rows.sort_by(|a, b| a.id.cmp(&b.id));
-        Ok(Self { shards, rows, labels })
+        rows.sort_by(|(a, _): &(RowInfo, _), (b, _)| a.id.cmp(&b.id));
+        let (rows, positions) = rows.into_iter().unzip();
+        Ok(Self { shards, rows, positions, labels })
     }
 
-    /// What a shard says of every utterance besides the audio, which is not read: for what is learned from them. In order of id.
-    ///
-    /// Errors: [`ReadError`] naming the file.
-    pub fn annotations<P: AsRef<Path>>(paths: &[P]) -> Result<Vec<Annotation>, ReadError> {
-        let mut all = Vec::new();
-        for path in paths {
-            let path = path.as_ref();
-            let parquet = |source| ReadError::Parquet { path: path.to_owned(), source };
-            let layout = |problem: String| ReadError::Layout { path: path.to_owned(), problem };
-            let file = File::open(path).map_err(|source| ReadError::Io { path: path.to_owned(), source })?;
-            let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(parquet)?;
-            let mask = ProjectionMask::columns(builder.parquet_schema(), ANNOTATION_COLUMNS);
-            for batch in builder.with_projection(mask).build().map_err(parquet)? {
-                let batch = batch.map_err(|error| parquet(error.into()))?;
-                all.extend(annotations(&batch).map_err(layout)?);
-            }
-        }
-        all.sort_by(|a, b| a.id.cmp(&b.id));
-        Ok(all)
-    }
-
-    /// All rows in order of id, so that the order depends neither on how many shards there are nor on that of the paths.
+    /// All rows in order of id, so that the order depends neither on the number of shards nor on the order of the paths. Of the
+    /// annotation only label, speaker and transcript are read.
     pub fn rows(&self) -> &[RowInfo] {
         &self.rows
     }
 
-    /// The classes, in the order of their indices.
+    /// Names of the classes, in the order of their indices.
     pub fn labels(&self) -> &[String] {
         &self.labels
     }
 
-    /// What takes the place of the audio; none in shards of audio. Those that were opened together have the same.
+    /// Features that take the place of the audio; absent in shards of audio. Shards that were opened together have the same.
     pub fn features(&self) -> Option<&FeatureInfo> {
         self.shards.first().and_then(|shard| shard.features.as_ref())
     }
@@ -196,17 +140,16 @@ impl ShardReader {
     /// When there is no row `row`.
     pub fn load_into(&self, row: usize, samples: &mut Vec<f32>) -> Result<(), ReadError> {
         let bytes = self.load_wav(row)?;
-        let info = &self.rows[row];
+        let (info, shard) = (&self.rows[row], &self.shards[self.positions[row].shard as usize]);
         recording::samples(&bytes, samples).map_err(|source| ReadError::Audio {
             id: info.id.clone(),
-            path: self.shards[info.shard as usize].path.clone(),
+            path: shard.path.clone(),
             source,
         })?;
         if samples.len() == info.num_samples {
             return Ok(());
         }
-        let shard = &self.shards[info.shard as usize];
-        Err(shard.layout(format!("`{}` should have {} samples and has {}", info.id, info.num_samples, samples.len())))
+        Err(shard.layout(format!("`{}` should have {} samples and has {}", info.id, info.num_samples, samples.len())).into())
     }
 
     /// The WAV or FLAC file of a row, as stored.
@@ -216,16 +159,16 @@ impl ShardReader {
     /// # Panics
     /// When there is no row `row`.
     pub fn load_wav(&self, row: usize) -> Result<Vec<u8>, ReadError> {
-        let info = &self.rows[row];
-        let shard = &self.shards[info.shard as usize];
-        let range = shard.ranges(info.row_group as usize)?[info.row as usize];
+        let position = self.positions[row];
+        let shard = &self.shards[position.shard as usize];
+        let range = shard.ranges(position.row_group as usize)?[position.row as usize];
         let mut bytes = vec![0; range.len as usize];
         shard.file.read_exact_at(&mut bytes, range.offset).map_err(|source| shard.io(source))?;
         Ok(bytes)
     }
 }
 
-/// Where the WAV file of a row lies in the shard.
+/// Bytes of the shard that are the WAV or FLAC file of a row.
 #[derive(Debug, Clone, Copy)]
 struct Range {
     offset: u64,
@@ -248,41 +191,34 @@ struct Shard {
     cursor: Mutex<()>,
 }
 
-const ANNOTATION_COLUMNS: [&str; 12] =
-    ["id", "speaker", "split", "num_samples", "label", "keyword", "transcript", "normalised", "words", "phones", "slots", "tags"];
-const INDEX_COLUMNS: [&str; 6] = ["id", "speaker", "num_samples", "label", "keyword", "transcript"];
+/// Columns of the index besides those that are always read.
+const INDEX_COLUMNS: [&str; 5] = ["speaker", "sample_rate", "label", "keyword", "transcript"];
 
 impl Shard {
-    fn open(path: &Path, number: u32, rows: &mut Vec<RowInfo>) -> Result<(Self, Vec<String>), ReadError> {
-        let parquet = |source| ReadError::Parquet { path: path.to_owned(), source };
-        let layout = |problem: String| ReadError::Layout { path: path.to_owned(), problem };
-        let file = Arc::new(File::open(path).map_err(|source| ReadError::Io { path: path.to_owned(), source })?);
-        let own_cursor = File::open(path).map_err(|source| ReadError::Io { path: path.to_owned(), source })?;
-        let options = ArrowReaderOptions::new().with_offset_index_policy(PageIndexPolicy::Required);
-        let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(own_cursor, options).map_err(parquet)?;
-        let metadata = Arc::clone(builder.metadata());
-        let columns = builder.parquet_schema().columns();
-        let features = features_of(&metadata).map_err(layout)?;
-        let wanted = if features.is_some() { crate::features::shard::COLUMN } else { "audio.bytes" };
-        let audio_column = columns.iter().position(|column| column.path().string() == wanted);
-        let audio_column = audio_column.ok_or_else(|| layout(format!("expected a column `{wanted}`, found none")))?;
-        let labels = labels_of(&metadata).map_err(layout)?;
-
-        let mask = ProjectionMask::columns(builder.parquet_schema(), INDEX_COLUMNS);
-        let batches = builder.with_projection(mask).build().map_err(parquet)?;
-        let mut places = metadata.row_groups().iter().zip(0..).flat_map(|(group, number)| {
+    fn open(path: &Path, number: u32, rows: &mut Vec<(RowInfo, Position)>) -> Result<(Self, Vec<String>), ReadError> {
+        let io = |source| ParquetFileError::Io { path: path.to_owned(), source };
+        let (own_cursor, file) = (Arc::new(File::open(path).map_err(io)?), ParquetFile::open_indexed(path, SHARD)?);
+        let metadata = Arc::clone(file.metadata());
+        let features = features_of(&file)?;
+        let audio_column = file.leaf(if features.is_some() { crate::features::shard::COLUMN } else { "audio.bytes" })?;
+        if file.note(HUGGING_FACE).is_none() {
+            return Err(file.layout(format!("expected metadata under `{HUGGING_FACE}`, found none")).into());
+        }
+        let labels = file.class_names("label");
+        let mut positions = metadata.row_groups().iter().zip(0..).flat_map(|(group, row_group)| {
             let num_rows = u32::try_from(group.num_rows()).unwrap_or(0);
-            (0..num_rows).map(move |row| (number, row))
+            (0..num_rows).map(move |row| Position { shard: number, row_group, row })
         });
-        for batch in batches {
-            let batch = batch.map_err(|error| parquet(error.into()))?;
-            read_index(&batch, number, &mut places, rows).map_err(layout)?;
+        for batch in file.rows(|path| is_read(path, |column| INDEX_COLUMNS.contains(&column)))? {
+            rows.extend(RowInfo::decode(&batch?)?.into_iter().zip(positions.by_ref()));
         }
         let ranges = metadata.row_groups().iter().map(|_| OnceLock::new()).collect();
-        Ok((Self { path: path.to_owned(), file, metadata, audio_column, features, ranges, cursor: Mutex::new(()) }, labels))
+        let shard =
+            Self { path: path.to_owned(), file: own_cursor, metadata, audio_column, features, ranges, cursor: Mutex::new(()) };
+        Ok((shard, labels))
     }
 
-    /// Where the clips of a row group lie.
+    /// Returns the byte ranges of the clips of a row group.
     fn ranges(&self, row_group: usize) -> Result<&[Range], ReadError> {
         let known = &self.ranges[row_group];
         if let Some(ranges) = known.get() {
@@ -304,13 +240,13 @@ impl Shard {
         let column = group.column(self.audio_column);
         let num_rows = group.num_rows() as usize;
         if column.compression() != parquet::basic::Compression::UNCOMPRESSED {
-            return Err(self.layout(format!("expected `audio.bytes` uncompressed, found {}", column.compression())));
+            return Err(self.layout(format!("expected `audio.bytes` uncompressed, found {}", column.compression())).into());
         }
         let index = self.metadata.page_index_for_row_group(row_group);
         let Some(pages) = index.page_locations(self.audio_column).cloned() else {
-            return Err(self.layout("expected a page index, found none".to_owned()));
+            return Err(self.layout("expected a page index, found none".to_owned()).into());
         };
-        let parquet = |source| ReadError::Parquet { path: self.path.clone(), source };
+        let parquet = |source| self.parquet(source);
         let mut reader =
             SerializedPageReader::new(Arc::clone(&self.file), column, num_rows, Some(pages.clone())).map_err(parquet)?;
         let mut ranges = Vec::with_capacity(num_rows);
@@ -318,7 +254,7 @@ impl Shard {
             let Some(Page::DataPage { buf, encoding: parquet::basic::Encoding::PLAIN, .. }) =
                 reader.get_next_page().map_err(parquet)?
             else {
-                return Err(self.layout("expected `audio.bytes` in PLAIN pages of version 1".to_owned()));
+                return Err(self.layout("expected `audio.bytes` in PLAIN pages of version 1".to_owned()).into());
             };
             // The location covers the page's header too, and the header comes first.
             let page_start = page.offset as u64 + (page.compressed_page_size as u64).saturating_sub(buf.len() as u64);
@@ -330,78 +266,32 @@ impl Shard {
                 at += 4 + len as usize;
             }
             if at != buf.len() {
-                return Err(self.layout("a page of `audio.bytes` does not end with a value".to_owned()));
+                return Err(self.layout("a page of `audio.bytes` does not end with a value".to_owned()).into());
             }
         }
         if ranges.len() != num_rows {
-            return Err(self.layout(format!("expected {num_rows} clips in row group {row_group}, found {}", ranges.len())));
+            return Err(self
+                .layout(format!("expected {num_rows} clips in row group {row_group}, found {}", ranges.len()))
+                .into());
         }
         Ok(ranges)
     }
 
     fn io(&self, source: std::io::Error) -> ReadError {
-        ReadError::Io { path: self.path.clone(), source }
+        ParquetFileError::Io { path: self.path.clone(), source }.into()
     }
 
-    fn layout(&self, problem: String) -> ReadError {
-        ReadError::Layout { path: self.path.clone(), problem }
+    fn parquet(&self, source: ParquetError) -> ReadError {
+        ParquetFileError::Parquet { path: self.path.clone(), source }.into()
+    }
+
+    fn layout(&self, problem: String) -> ParquetFileError {
+        ParquetFileError::Layout { path: self.path.clone(), kind: SHARD, problem }
     }
 }
 
-/// What takes the place of the audio; none in a shard of audio.
-fn features_of(metadata: &ParquetMetaData) -> Result<Option<FeatureInfo>, String> {
-    let pairs = metadata.file_metadata().key_value_metadata();
-    let text = pairs.and_then(|pairs| pairs.iter().find(|pair| pair.key == FEATURES)).and_then(|pair| pair.value.as_deref());
-    text.map(|text| serde_json::from_str(text).map_err(|error| format!("metadata `{FEATURES}`: {error}"))).transpose()
-}
-
-/// The class names in the Hugging Face metadata; none when the label is no class.
-fn labels_of(metadata: &ParquetMetaData) -> Result<Vec<String>, String> {
-    let pairs = metadata.file_metadata().key_value_metadata();
-    let text = pairs.and_then(|pairs| pairs.iter().find(|pair| pair.key == HUGGING_FACE)).and_then(|pair| pair.value.as_deref());
-    let text = text.ok_or_else(|| format!("expected metadata under `{HUGGING_FACE}`, found none"))?;
-    let value: serde_json::Value = serde_json::from_str(text).map_err(|error| format!("metadata `{HUGGING_FACE}`: {error}"))?;
-    let names = value["info"]["features"]["label"]["names"].as_array();
-    Ok(names.map_or_else(Vec::new, |names| names.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect()))
-}
-
-/// Adds the rows of a batch of small columns to the index.
-fn read_index(
-    batch: &RecordBatch,
-    shard: u32,
-    places: &mut impl Iterator<Item = (u32, u32)>,
-    rows: &mut Vec<RowInfo>,
-) -> Result<(), String> {
-    let column = |name: &str| batch.column_by_name(name).ok_or_else(|| format!("expected a column `{name}`, found none"));
-    let text = |name: &str| {
-        let column = column(name)?;
-        column.as_string_opt::<i32>().ok_or_else(|| format!("expected `{name}` as text, found {}", column.data_type()))
-    };
-    let number = |name: &str| {
-        let column = column(name)?;
-        column.as_primitive_opt::<Int64Type>().ok_or_else(|| format!("expected `{name}` as int64, found {}", column.data_type()))
-    };
-    let (id, speaker, keyword, transcript) = (text("id")?, text("speaker")?, text("keyword")?, text("transcript")?);
-    let (num_samples, label) = (number("num_samples")?, number("label")?);
-    let optional = |column, at| optional_text(Some(column), at);
-    for at in 0..batch.num_rows() {
-        let (row_group, row) = places.next().ok_or("more rows than its row groups count")?;
-        let samples = num_samples.value(at);
-        rows.push(RowInfo {
-            id: id.value(at).to_owned(),
-            label: if label.is_valid(at) {
-                Some(u32::try_from(label.value(at)).map_err(|_| format!("a label of {}", label.value(at)))?)
-            } else {
-                None
-            },
-            keyword: optional(keyword, at),
-            speaker: optional(speaker, at),
-            transcript: optional(transcript, at),
-            num_samples: usize::try_from(samples).map_err(|_| format!("a length of {samples} samples"))?,
-            shard,
-            row_group,
-            row,
-        });
-    }
-    Ok(())
+/// Features that take the place of the audio; absent in a shard of audio.
+fn features_of(file: &ParquetFile) -> Result<Option<FeatureInfo>, ParquetFileError> {
+    let parse = |text| serde_json::from_str(text).map_err(|error| file.layout(format!("metadata `{FEATURES}`: {error}")));
+    file.note(FEATURES).map(parse).transpose()
 }

@@ -82,14 +82,14 @@ impl Report {
         split.samples += clip.num_samples;
         split.extent = joined(split.extent, Some((clip.num_samples, clip.num_samples)));
         *split.lengths.entry(bar).or_default() += 1;
-        if let Some(label) = &entry.label {
+        if let Some(label) = &entry.annotation.label {
             *split.labels.entry(label.clone()).or_default() += 1;
         }
-        if let Some(speaker) = &entry.speaker {
+        if let Some(speaker) = &entry.annotation.speaker {
             *split.speakers.entry(speaker.clone()).or_default() += 1;
         }
-        split.transcribed += u64::from(entry.transcript.is_some());
-        split.flagged += u64::from(!entry.flags.is_empty());
+        split.transcribed += u64::from(entry.annotation.transcript.is_some());
+        split.flagged += u64::from(!entry.annotation.flags.is_empty());
         self.kept_as_is += u64::from(clip.kept);
         self.source_bytes += entry.size;
         self.clip_bytes += clip.bytes.len() as u64;

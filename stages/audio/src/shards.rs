@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use datasets::Split;
+use datasets::shard::RowInfo;
 use pipeline::{Job, Slot, Stage, StageError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -181,7 +182,7 @@ impl Part {
     }
 
     fn push(&mut self, row: Row) -> Result<(), StageError> {
-        self.rows.push((clips::hash_of(&row.id), row.num_samples));
+        self.rows.push((clips::hash_of(&row.info.id), row.info.num_samples as u64));
         self.writer.push(row)
     }
 
@@ -219,24 +220,18 @@ impl Done {
     }
 }
 
-fn row(entry: &Entry, clip: Prepared, label: Option<u32>, params: &Shards) -> Row {
+fn row(entry: &Entry, clip: Prepared, class: Option<u32>, params: &Shards) -> Row {
     Row {
         bytes: clip.bytes,
         path: format!("{}.{}", entry.id, params.format.extension()),
-        id: entry.id.clone(),
-        speaker: entry.speaker.clone(),
-        split: entry.split.name(),
-        sample_rate: params.sample_rate,
-        num_samples: clip.num_samples,
-        label,
-        keyword: entry.label.clone(),
-        transcript: entry.transcript.clone(),
-        normalised: entry.normalised.clone(),
-        words: entry.words.clone(),
-        phones: entry.phones.clone(),
-        slots: entry.slots.clone(),
-        tags: entry.tags.iter().map(|(name, value)| datasets::Slot { name: name.clone(), value: value.clone() }).collect(),
-        flags: entry.flags.clone(),
+        split: entry.split,
+        info: RowInfo {
+            id: entry.id.clone(),
+            num_samples: clip.num_samples as usize,
+            sample_rate: params.sample_rate,
+            class,
+            annotation: entry.annotation.clone(),
+        },
         source_path: entry.path.clone(),
         source_sample_rate: clip.source.sample_rate,
         source_channels: clip.source.num_channels,

@@ -5,14 +5,10 @@
 //! rejects.parquet     the rejects of all parts
 //! ```
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::Int64Type;
-use arrow_array::{Array, RecordBatch, StringArray};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use parquet::errors::ParquetError;
+use arrow_array::{Array, StringArray};
+use datasets::parquet_file::{ParquetFile, ParquetFileError};
 use pipeline::{Job, Slot, Stage, StageError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -48,29 +44,6 @@ pub struct Statistics {
     pub shards: Report,
 }
 
-/// The table of rejects of a part is not as `audio.shards` writes it.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SummaryError {
-    /// No Parquet, or damaged.
-    #[error("cannot read `{path}`")]
-    Parquet {
-        /// The table.
-        path: PathBuf,
-        /// The cause.
-        #[source]
-        source: ParquetError,
-    },
-    /// Other columns.
-    #[error("`{path}` is not a table of rejects: no column `{column}`")]
-    Column {
-        /// The table.
-        path: PathBuf,
-        /// What is not there.
-        column: &'static str,
-    },
-}
-
 /// The body of the stage.
 ///
 /// Errors: an input that is not as `audio.shards` writes it; files that cannot be written.
@@ -93,28 +66,18 @@ struct Rejects(Vec<([String; 4], Option<u64>)>);
 const TEXTS: [&str; 4] = ["id", "path", "reason", "kind"];
 
 impl Rejects {
-    fn read(&mut self, path: &Path) -> Result<(), SummaryError> {
-        let parquet = |source| SummaryError::Parquet { path: path.to_owned(), source };
-        let file = File::open(path).map_err(|error| parquet(ParquetError::External(Box::new(error))))?;
-        let batches = ParquetRecordBatchReaderBuilder::try_new(file).and_then(ParquetRecordBatchReaderBuilder::build);
-        for batch in batches.map_err(parquet)? {
-            self.add(&batch.map_err(|error| parquet(error.into()))?, path)?;
-        }
-        Ok(())
-    }
-
-    fn add(&mut self, batch: &RecordBatch, path: &Path) -> Result<(), SummaryError> {
-        let missing = |column| SummaryError::Column { path: path.to_owned(), column };
-        let mut texts: Vec<&StringArray> = Vec::with_capacity(TEXTS.len());
-        for name in TEXTS {
-            let column = batch.column_by_name(name).and_then(|column| column.as_string_opt::<i32>());
-            texts.push(column.ok_or_else(|| missing(name))?);
-        }
-        let offsets = batch.column_by_name("offset").and_then(|column| column.as_primitive_opt::<Int64Type>());
-        let offsets = offsets.ok_or_else(|| missing("offset"))?;
-        for row in 0..batch.num_rows() {
-            let values = std::array::from_fn(|at| texts[at].value(row).to_owned());
-            self.0.push((values, offsets.is_valid(row).then(|| offsets.value(row) as u64)));
+    fn read(&mut self, path: &Path) -> Result<(), ParquetFileError> {
+        for batch in ParquetFile::open(path, "a table of rejects")?.rows(|_| true)? {
+            let batch = batch?;
+            let mut texts: Vec<&StringArray> = Vec::with_capacity(TEXTS.len());
+            for name in TEXTS {
+                texts.push(batch.text(name)?);
+            }
+            let offsets = batch.numbers("offset")?;
+            for row in 0..batch.num_rows() {
+                let values = std::array::from_fn(|at| texts[at].value(row).to_owned());
+                self.0.push((values, offsets.is_valid(row).then(|| offsets.value(row) as u64)));
+            }
         }
         Ok(())
     }

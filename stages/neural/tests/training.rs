@@ -12,6 +12,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use audio::schema::{Row, ShardWriter};
 use audio::wav::write_pcm16;
+use datasets::shard::RowInfo;
+use datasets::{Annotation, Split};
 use neural::encoder::random;
 use neural::model::Model;
 use neural::train::{Summary, run};
@@ -63,23 +65,26 @@ impl Bench {
         let outputs = Outputs::Classes { labels: LABELS.map(str::to_owned).to_vec() };
         bench.describe(Task::KeywordSpotting, outputs, |row, _| (vec![row as i64 % 3], LABELS[row % 3].to_owned()));
         let names: Vec<String> = LABELS.iter().map(|&label| label.to_owned()).collect();
-        for (split, rows) in [("train", 0..18), ("dev", 18..24), ("test", 24..30)] {
+        for (split, rows) in [(Split::Train, 0..18), (Split::Dev, 18..24), (Split::Test, 24..30)] {
             let mut shard = ShardWriter::create(&bench.path(&format!("{split}.parquet")), &names, RATE).unwrap();
             for row in rows {
                 let samples = clip(row);
                 let id = format!("clip-{row:02}");
+                let annotation = Annotation {
+                    label: Some(names[row % 3].clone()),
+                    speaker: Some(format!("speaker-{}", row % 3)),
+                    ..Annotation::default()
+                };
+                let (num_samples, class) = (samples.len(), Some(row as u32 % 3));
                 shard
                     .push(Row {
                         bytes: write_pcm16(RATE, &samples),
                         path: format!("{id}.wav"),
-                        id,
                         split,
-                        sample_rate: RATE,
-                        num_samples: samples.len() as u64,
-                        label: Some(row as u32 % 3),
-                        keyword: Some(names[row % 3].clone()),
-                        speaker: Some(format!("speaker-{}", row % 3)),
-                        ..Row::default()
+                        info: RowInfo { id, num_samples, sample_rate: RATE, class, annotation },
+                        source_path: String::new(),
+                        source_sample_rate: RATE,
+                        source_channels: 1,
                     })
                     .unwrap();
             }

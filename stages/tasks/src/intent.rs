@@ -1,5 +1,6 @@
 //! The intents of Fluent Speech Commands: an action, an object and a place.
 
+use datasets::Slot;
 use datasets::fluent::SLOTS;
 
 use crate::Group;
@@ -25,9 +26,9 @@ pub fn groups() -> Vec<Group> {
 /// The classes of an utterance with these slots.
 ///
 /// Errors: the first slot that is absent, or whose value no class is for.
-pub fn classes(groups: &[Group], slots: &[(String, String)]) -> Result<Vec<i64>, NoClass> {
+pub fn classes(groups: &[Group], slots: &[Slot]) -> Result<Vec<i64>, NoClass> {
     let class = |group: &Group| {
-        let value = slots.iter().find(|(name, _)| *name == group.name).map(|(_, value)| value);
+        let value = slots.iter().find(|slot| slot.name == group.name).map(|slot| &slot.value);
         let known = group.labels.iter().position(|label| Some(label) == value);
         known.map(|at| at as i64).ok_or_else(|| NoClass { slot: group.name.clone(), value: value.cloned() })
     };
@@ -46,7 +47,8 @@ mod tests {
     #[test]
     fn slots_become_classes_and_strange_ones_are_named() {
         let slots = |object: &str| {
-            [("action", "activate"), ("object", object), ("location", "none")].map(|(n, v)| (n.to_owned(), v.to_owned()))
+            [("action", "activate"), ("object", object), ("location", "none")]
+                .map(|(name, value)| Slot { name: name.to_owned(), value: value.to_owned() })
         };
         assert_eq!(classes(&groups(), &slots("heat")), Ok(vec![1, 4, 0]));
         let no_class = |slot: &str, value: Option<&str>| Err(NoClass { slot: slot.to_owned(), value: value.map(str::to_owned) });

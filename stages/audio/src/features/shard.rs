@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, BinaryArray, Int32Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema};
+use datasets::parquet_file::{ParquetFile, ParquetFileError};
+use datasets::shard::SHARD;
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
@@ -17,7 +17,7 @@ use parquet::schema::types::ColumnPath;
 use pipeline::{Job, StageError};
 
 use super::{FEATURES, FeatureInfo};
-use crate::reader::{ReadError, ShardReader};
+use crate::reader::ShardReader;
 use crate::schema::HUGGING_FACE;
 
 /// The column that holds the numbers.
@@ -188,27 +188,8 @@ impl Writer {
 }
 
 /// Every column but the audio, all rows.
-fn read_rest(path: &Path) -> Result<RecordBatch, ReadError> {
-    let parquet = |source| ReadError::Parquet { path: path.to_owned(), source };
-    let file = File::open(path).map_err(|source| ReadError::Io { path: path.to_owned(), source })?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(parquet)?;
-    let kept: Vec<usize> =
-        builder.schema().fields().iter().enumerate().filter(|(_, f)| f.name() != "audio").map(|(at, _)| at).collect();
-    let mask = ProjectionMask::roots(builder.parquet_schema(), kept.iter().copied());
-    let schema = Arc::new(builder.schema().project(&kept).map_err(|error| parquet(error.into()))?);
-    let rows = builder.metadata().file_metadata().num_rows().max(1) as usize;
-    let reader = builder.with_projection(mask).with_batch_size(rows).build().map_err(parquet)?;
-    let batches: Vec<RecordBatch> = reader.collect::<Result<_, _>>().map_err(|error| parquet(error.into()))?;
-    let columns = match &batches[..] {
-        [] => return Ok(RecordBatch::new_empty(schema)),
-        [batch] => batch.columns().to_vec(),
-        _ => {
-            let problem = format!("expected its rows in one batch, found {}", batches.len());
-            return Err(ReadError::Layout { path: path.to_owned(), problem });
-        }
-    };
-    // The batch alone has lost the file's metadata.
-    RecordBatch::try_new(schema, columns).map_err(|error| parquet(error.into()))
+fn read_rest(path: &Path) -> Result<RecordBatch, ParquetFileError> {
+    ParquetFile::open(path, SHARD)?.whole(|column| column != "audio")
 }
 
 /// Hugging Face's list of columns with the audio replaced.

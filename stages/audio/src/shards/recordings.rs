@@ -137,7 +137,7 @@ impl<'a> Recordings<'a> {
 
     /// The index of an utterance's class. Errors: the class is not known.
     fn label(&self, entry: &Entry) -> Result<Option<u32>, String> {
-        let Some(name) = &entry.label else { return Ok(None) };
+        let Some(name) = &entry.annotation.label else { return Ok(None) };
         let index = self.labels.iter().position(|label| label == name);
         index.map(|index| Some(index as u32)).ok_or_else(|| format!("label `{name}` is not in labels.json"))
     }

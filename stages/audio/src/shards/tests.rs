@@ -1,8 +1,8 @@
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 
-use arrow_array::cast::AsArray;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use datasets::Annotation;
+use datasets::parquet_file::ParquetFile;
 use pipeline::{Digest, Spare};
 
 use super::*;
@@ -21,13 +21,10 @@ fn bytes(folder: &Path) -> Vec<Vec<u8>> {
 
 /// The rows of rejects.parquet as `id: reason`.
 fn rejects(folder: &Path) -> Vec<String> {
-    let file = File::open(folder.join("rejects.parquet")).unwrap();
-    let batches = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
     let mut lines = Vec::new();
-    for batch in batches {
+    for batch in ParquetFile::open(&folder.join("rejects.parquet"), "a table of rejects").unwrap().rows(|_| true).unwrap() {
         let batch = batch.unwrap();
-        let column = |name: &str| batch.column_by_name(name).unwrap().as_string::<i32>().clone();
-        let (ids, reasons) = (column("id"), column("reason"));
+        let (ids, reasons) = (batch.text("id").unwrap(), batch.text("reason").unwrap());
         lines.extend((0..batch.num_rows()).map(|at| format!("{}: {}", ids.value(at), reasons.value(at))));
     }
     lines
@@ -42,8 +39,9 @@ fn every_clip_comes_back_resampled_with_its_labels() {
     assert_eq!(reader.labels().len(), 10);
     let at = reader.rows().iter().position(|row| row.id == "2_bob_7").unwrap();
     let row = &reader.rows()[at];
-    assert_eq!((row.label, row.keyword.as_deref(), row.speaker.as_deref()), (Some(2), Some("2"), Some("bob")));
-    assert_eq!((row.transcript.as_deref(), row.num_samples), (Some("two"), 2 * (400 + 20 + 7)));
+    let annotation = &row.annotation;
+    assert_eq!((row.class, annotation.label.as_deref(), annotation.speaker.as_deref()), (Some(2), Some("2"), Some("bob")));
+    assert_eq!((annotation.transcript.as_deref(), row.num_samples), (Some("two"), 2 * (400 + 20 + 7)));
     let source = fs::read(bench.corpus().join("recordings/2_bob_7.wav")).unwrap();
     let expected = Preparer::new(Target { sample_rate: 16_000, format: Format::Wav }).prepare_bytes(source, None).unwrap();
     assert_eq!(reader.load_wav(at).unwrap(), expected.bytes);
@@ -190,15 +188,7 @@ fn batches_cover_everything_once_and_stay_small() {
         digest: Digest::of(b""),
         size,
         split: Split::Train,
-        label: None,
-        speaker: None,
-        transcript: None,
-        normalised: None,
-        words: Vec::new(),
-        phones: Vec::new(),
-        slots: Vec::new(),
-        tags: std::collections::BTreeMap::new(),
-        flags: Vec::new(),
+        annotation: Annotation::default(),
         start: None,
         num_samples: None,
     };
@@ -228,15 +218,7 @@ fn row_groups_stay_small_and_audio_is_plain_and_uncompressed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("train.parquet");
     let mut writer = ShardWriter::create(&path, &["a".to_owned()], 16_000).unwrap();
-    let clip = |n: usize, len: usize| Row {
-        bytes: write_pcm16(16_000, &vec![n as i16; len]),
-        path: format!("{n}.wav"),
-        id: format!("{n:05}"),
-        split: "train",
-        sample_rate: 16_000,
-        num_samples: len as u64,
-        ..Row::default()
-    };
+    let clip = |n: usize, len: usize| row(&format!("{n:05}"), &vec![n as i16; len], Annotation::default());
     let short = 1_100;
     for n in 0..short {
         writer.push(clip(n, 1_000 + n)).unwrap();
@@ -245,11 +227,10 @@ fn row_groups_stay_small_and_audio_is_plain_and_uncompressed() {
         writer.push(clip(n, 3 << 20)).unwrap();
     }
     writer.finish().unwrap();
-    let builder = ParquetRecordBatchReaderBuilder::try_new(File::open(&path).unwrap()).unwrap();
-    let groups: Vec<_> =
-        builder.metadata().row_groups().iter().map(parquet::file::metadata::RowGroupMetaData::num_rows).collect();
+    let file = ParquetFile::open(&path, "a shard").unwrap();
+    let groups: Vec<_> = file.metadata().row_groups().iter().map(parquet::file::metadata::RowGroupMetaData::num_rows).collect();
     assert_eq!(groups, [500, 500, 103, 2]);
-    let audio = builder.metadata().row_group(0).column(0);
+    let audio = file.metadata().row_group(0).column(0);
     assert_eq!(audio.compression(), parquet::basic::Compression::UNCOMPRESSED);
     assert!(audio.dictionary_page_offset().is_none());
 
@@ -267,47 +248,39 @@ fn row_groups_stay_small_and_audio_is_plain_and_uncompressed() {
             });
         }
     });
-    assert_eq!((reader.rows()[0].label, reader.rows()[0].speaker.as_ref()), (None, None));
+    assert_eq!((reader.rows()[0].class, &reader.rows()[0].annotation), (None, &Annotation::default()));
+}
+
+/// A row of a clip at 16 kHz.
+fn row(id: &str, samples: &[i16], annotation: Annotation) -> Row {
+    Row {
+        bytes: write_pcm16(16_000, samples),
+        path: format!("{id}.wav"),
+        split: Split::Train,
+        info: RowInfo { id: id.to_owned(), num_samples: samples.len(), sample_rate: 16_000, class: None, annotation },
+        source_path: format!("{id}.mp3"),
+        source_sample_rate: 44_100,
+        source_channels: 2,
+    }
 }
 
 #[test]
-fn everything_that_a_corpus_says_comes_back() {
-    use datasets::{Phone, Slot, Times, Word};
+fn rows_are_read_back_without_their_audio() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("train.parquet");
-    let text = |text: &str| Some(text.to_owned());
-    let times = |start_us, end_us| Times { start_us, end_us };
-    let slot = |name: &str, value: &str| Slot { name: name.to_owned(), value: value.to_owned() };
-    let full = Row {
-        bytes: write_pcm16(16_000, &[1; 40]),
-        id: "a".to_owned(),
-        speaker: text("ann"),
-        split: "train",
-        num_samples: 40,
-        label: Some(1),
-        keyword: text("yes"),
-        transcript: text("Yes, \u{201c}please\u{201d}\u{0}"),
-        normalised: text("yes please"),
-        words: vec![
-            Word { text: "Yes".to_owned(), slot: None, times: Some(times(0, 333_333)) },
-            Word { text: "please".to_owned(), slot: text("manner"), times: None },
-        ],
-        phones: vec![Phone { symbol: "Y".to_owned(), times: times(10, 123_457) }],
-        slots: vec![slot("manner", "please"), slot("manner", "")],
-        tags: vec![slot("gender", "female")],
-        flags: vec!["too short".to_owned()],
-        ..Row::default()
-    };
-    let bare = Row { bytes: write_pcm16(16_000, &[1; 40]), id: "b".to_owned(), num_samples: 40, ..Row::default() };
-    let mut writer = ShardWriter::create(&path, &["no".to_owned(), "yes".to_owned()], 16_000).unwrap();
+    let tags = [("gender".to_owned(), "female".to_owned())].into();
+    let annotation = Annotation { label: Some("yes".to_owned()), tags, ..Annotation::default() };
+    let mut full = row("a", &[1; 40], annotation);
+    full.info.class = Some(1);
+    let bare = row("b", &[1; 50], Annotation::default());
+    let classes = ["no".to_owned(), "yes".to_owned()];
+    let mut writer = ShardWriter::create(&path, &classes, 16_000).unwrap();
     writer.push(full.clone()).unwrap();
-    writer.push(bare).unwrap();
+    writer.push(bare.clone()).unwrap();
     writer.finish().unwrap();
-    let [first, second] = ShardReader::annotations(&[&path]).unwrap().try_into().unwrap();
-    assert_eq!((first.words, first.phones, first.slots, first.tags), (full.words, full.phones, full.slots, full.tags));
-    assert_eq!((first.transcript, first.normalised, first.speaker), (full.transcript, full.normalised, full.speaker));
-    assert_eq!((first.split.as_str(), first.num_samples, first.label, first.keyword), ("train", 40, Some(1), full.keyword));
-    assert_eq!((second.id.as_str(), second.transcript, second.words.len(), second.label), ("b", None, 0, None));
+    assert_eq!(RowInfo::read(&path, |_| true).unwrap(), (vec![full.info.clone(), bare.info], classes.to_vec()));
+    let (rows, _) = RowInfo::read(&path, |column| column == "label").unwrap();
+    assert_eq!((rows[0].class, &rows[0].annotation), (Some(1), &Annotation::default()));
 }
 
 #[test]

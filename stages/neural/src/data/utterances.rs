@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use audio::features::FeatureInfo;
 use audio::reader::{ReadError, ShardReader};
+use datasets::parquet_file::ParquetFileError;
 use pipeline::{Input, StageError};
-use tasks::targets::{TableError, Target, read_targets};
+use tasks::targets::{Target, read_targets};
 use tasks::{Clips, Order, Outputs, TaskFile};
 use tch::Tensor;
 
@@ -36,7 +37,7 @@ pub enum DataError {
     Read(#[from] ReadError),
     /// Targets cannot be read.
     #[error(transparent)]
-    Targets(#[from] TableError),
+    Targets(#[from] ParquetFileError),
     /// Nothing to learn from.
     #[error("the {split} set has no utterances")]
     Empty {
@@ -170,7 +171,7 @@ impl Utterances {
     }
     /// The speaker of a row.
     pub fn speaker(&self, row: usize) -> Option<&str> {
-        self.shards.rows()[self.rows[row]].speaker.as_deref()
+        self.shards.rows()[self.rows[row]].annotation.speaker.as_deref()
     }
     /// The samples of a row's recording, before any cut.
     pub fn num_samples(&self, row: usize) -> usize {

@@ -11,8 +11,8 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, UInt32Type};
 use arrow_array::{Array, ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray, UInt32Array};
 use arrow_schema::DataType;
+use datasets::parquet_file::{Batch, ParquetFile, ParquetFileError};
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
@@ -27,37 +27,26 @@ pub const FILE_NAME: &str = "utterances.parquet";
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EvidenceError {
-    /// The file cannot be made or opened.
-    #[error("cannot {action} `{path}`")]
+    /// The file cannot be read, or it is not what scoring writes.
+    #[error(transparent)]
+    Read(#[from] ParquetFileError),
+    /// The file cannot be made.
+    #[error("cannot write `{path}`")]
     Io {
-        /// The verb: `write`, `read`.
-        action: &'static str,
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The cause.
+        /// Cause.
         #[source]
         source: std::io::Error,
     },
-    /// It is not Parquet, or it is damaged.
-    #[error("cannot {action} `{path}` as parquet")]
+    /// The rows cannot be written.
+    #[error("cannot write `{path}` as parquet")]
     Parquet {
-        /// The verb: `write`, `read`.
-        action: &'static str,
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The cause.
+        /// Cause.
         #[source]
         source: ParquetError,
-    },
-    /// Another schema.
-    #[error("`{path}` is not what scoring writes: column `{column}` should be {expected} without nulls")]
-    Column {
-        /// The file.
-        path: PathBuf,
-        /// The column.
-        column: String,
-        /// Its type here.
-        expected: DataType,
     },
 }
 
@@ -65,8 +54,8 @@ pub enum EvidenceError {
 ///
 /// Errors: [`EvidenceError::Io`], [`EvidenceError::Parquet`].
 pub fn write(path: &Path, evidence: &Evidence) -> Result<(), EvidenceError> {
-    let file = File::create(path).map_err(|source| EvidenceError::Io { action: "write", path: path.to_owned(), source })?;
-    write_rows(file, evidence).map_err(|source| EvidenceError::Parquet { action: "write", path: path.to_owned(), source })
+    let file = File::create(path).map_err(|source| EvidenceError::Io { path: path.to_owned(), source })?;
+    write_rows(file, evidence).map_err(|source| EvidenceError::Parquet { path: path.to_owned(), source })
 }
 
 fn write_rows(file: File, evidence: &Evidence) -> Result<(), ParquetError> {
@@ -100,13 +89,10 @@ fn write_rows(file: File, evidence: &Evidence) -> Result<(), ParquetError> {
 ///
 /// Errors: [`EvidenceError`].
 pub fn read(path: &Path) -> Result<Evidence, EvidenceError> {
-    let parquet = |source| EvidenceError::Parquet { action: "read", path: path.to_owned(), source };
-    let file = File::open(path).map_err(|source| EvidenceError::Io { action: "read", path: path.to_owned(), source })?;
-    let reader = ParquetRecordBatchReaderBuilder::try_new(file).and_then(ParquetRecordBatchReaderBuilder::build);
     let mut evidence = Evidence::default();
     let mut speakers: Vec<Option<String>> = Vec::new();
-    for batch in reader.map_err(parquet)? {
-        append(&mut evidence, &mut speakers, &batch.map_err(|source| parquet(source.into()))?, path)?;
+    for batch in ParquetFile::open(path, "a file of evidence")?.rows(|_| true)? {
+        append(&mut evidence, &mut speakers, &batch?)?;
     }
     evidence.speakers = speakers.into_iter().collect();
     if let Some(classes) = &mut evidence.classes {
@@ -116,18 +102,16 @@ pub fn read(path: &Path) -> Result<Evidence, EvidenceError> {
     Ok(evidence)
 }
 
-fn append(
-    evidence: &mut Evidence,
-    speakers: &mut Vec<Option<String>>,
-    batch: &RecordBatch,
-    path: &Path,
-) -> Result<(), EvidenceError> {
+fn append(evidence: &mut Evidence, speakers: &mut Vec<Option<String>>, batch: &Batch) -> Result<(), ParquetFileError> {
     let column = |name: &str, expected: DataType| {
-        let found = batch.column_by_name(name).filter(|column| *column.data_type() == expected);
-        let found = found.filter(|column| name == "speaker" || column.null_count() == 0);
-        found.ok_or_else(|| EvidenceError::Column { path: path.to_owned(), column: name.to_owned(), expected })
+        let column = batch.column(name, &expected)?;
+        match column.null_count() {
+            0 => Ok(column),
+            _ if name == "speaker" => Ok(column),
+            nulls => Err(batch.layout(format!("column `{name}` should have a value in each row, {nulls} rows have none"))),
+        }
     };
-    let has = |name: &str| batch.column_by_name(name).is_some();
+    let has = |name: &str| batch.find(name).is_some();
     let numbers = |name: &str| Ok(column(name, DataType::Float64)?.as_primitive::<Float64Type>().values().to_vec());
     let classes = |name: &str| Ok(column(name, DataType::UInt32)?.as_primitive::<UInt32Type>().values().to_vec());
     evidence.ids.extend(column("id", DataType::Utf8)?.as_string::<i32>().iter().flatten().map(str::to_owned));
@@ -185,6 +169,6 @@ mod tests {
         let rows = [crate::Trial { enrol_id: "a".to_owned(), test_id: "b".to_owned(), score: 1.0, target: true }];
         crate::predictions::write(&path, &rows).unwrap();
         let message = read(&path).unwrap_err().to_string();
-        assert!(message.ends_with("column `id` should be Utf8 without nulls"), "{message}");
+        assert!(message.ends_with("is not a file of evidence: column `id` should be Utf8, found no such column"), "{message}");
     }
 }

@@ -18,8 +18,8 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
+use datasets::parquet_file::{ParquetFile, ParquetFileError};
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
@@ -58,25 +58,24 @@ pub trait Row: Sized {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PredictionsError {
-    /// The file cannot be made or opened.
-    #[error("cannot {action} `{path}`")]
+    /// The file cannot be read, or it is not Parquet.
+    #[error(transparent)]
+    Read(#[from] ParquetFileError),
+    /// The file cannot be made.
+    #[error("cannot write `{path}`")]
     Io {
-        /// The verb: `write`, `read`.
-        action: &'static str,
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The cause.
+        /// Cause.
         #[source]
         source: std::io::Error,
     },
-    /// It is not Parquet, or it is damaged.
-    #[error("cannot {action} `{path}` as parquet")]
+    /// The rows cannot be written.
+    #[error("cannot write `{path}` as parquet")]
     Parquet {
-        /// The verb: `write`, `read`.
-        action: &'static str,
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The cause.
+        /// Cause.
         #[source]
         source: ParquetError,
     },
@@ -133,8 +132,8 @@ pub fn write<R: Row>(path: &Path, predictions: &[R]) -> Result<(), PredictionsEr
     let mut rows: Vec<&R> = predictions.iter().collect();
     rows.sort_by(|a, b| a.key().cmp(&b.key()));
     refuse_doubles(&rows)?;
-    let file = File::create(path).map_err(io("write", path))?;
-    write_rows(file, &rows).map_err(parquet("write", path))
+    let file = File::create(path).map_err(|source| PredictionsError::Io { path: path.to_owned(), source })?;
+    write_rows(file, &rows).map_err(|source| PredictionsError::Parquet { path: path.to_owned(), source })
 }
 
 fn write_rows<R: Row>(file: File, rows: &[&R]) -> Result<(), ParquetError> {
@@ -148,15 +147,15 @@ fn write_rows<R: Row>(file: File, rows: &[&R]) -> Result<(), ParquetError> {
 
 /// Reads predictions, sorted by key. Columns beyond those of [`schema`] are stepped over.
 ///
-/// Errors: [`PredictionsError::Io`] and [`PredictionsError::Parquet`] when the file cannot be read,
+/// Errors: [`PredictionsError::Read`] when the file cannot be read,
 /// [`PredictionsError::Column`] and [`PredictionsError::Null`] when it holds something else,
 /// [`PredictionsError::Duplicate`] when a key occurs twice.
 pub fn read<R: Row>(path: &Path) -> Result<Vec<R>, PredictionsError> {
     let mut predictions = Vec::new();
-    for batch in open(path)?.build().map_err(parquet("read", path))? {
-        let batch = batch.map_err(|source| parquet("read", path)(source.into()))?;
+    for batch in open(path)?.rows(|_| true)? {
+        let batch = batch?;
         let columns = R::columns();
-        let columns = columns.iter().map(|field| column(&batch, field, path, R::WHAT)).collect::<Result<Vec<_>, _>>()?;
+        let columns = columns.iter().map(|field| column(batch.arrow(), field, path, R::WHAT)).collect::<Result<Vec<_>, _>>()?;
         predictions.extend(R::decode(&columns, batch.num_rows()));
     }
     predictions.sort_by(|a: &R, b: &R| a.key().cmp(&b.key()));
@@ -164,9 +163,8 @@ pub fn read<R: Row>(path: &Path) -> Result<Vec<R>, PredictionsError> {
     Ok(predictions)
 }
 
-fn open(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>, PredictionsError> {
-    let file = File::open(path).map_err(io("read", path))?;
-    ParquetRecordBatchReaderBuilder::try_new(file).map_err(parquet("read", path))
+fn open(path: &Path) -> Result<ParquetFile, ParquetFileError> {
+    ParquetFile::open(path, "a file of predictions")
 }
 
 /// `rows` are sorted by key.
@@ -199,16 +197,6 @@ fn column<'a>(batch: &'a RecordBatch, field: &Field, path: &Path, what: &'static
         0 => Ok(array),
         count => Err(PredictionsError::Null { path: path.to_owned(), column: field.name().clone(), count }),
     }
-}
-
-fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> PredictionsError {
-    let path = path.to_owned();
-    move |source| PredictionsError::Io { action, path, source }
-}
-
-fn parquet(action: &'static str, path: &Path) -> impl FnOnce(ParquetError) -> PredictionsError {
-    let path = path.to_owned();
-    move |source| PredictionsError::Parquet { action, path, source }
 }
 
 #[cfg(test)]

@@ -90,7 +90,10 @@ fn what_is_not_predictions_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("other.parquet");
     fs::write(&path, b"no parquet at all").unwrap();
-    assert!(matches!(read::<Prediction>(&path).unwrap_err(), PredictionsError::Parquet { .. }));
+    assert!(matches!(
+        read::<Prediction>(&path).unwrap_err(),
+        PredictionsError::Read(datasets::parquet_file::ParquetFileError::Parquet { .. })
+    ));
 
     let schema = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, false)]));
     let batch = RecordBatch::try_new(schema, vec![Arc::new(Int64Array::from(vec![1]))]).unwrap();
@@ -101,7 +104,10 @@ fn what_is_not_predictions_is_named() {
     assert!(message.ends_with("holds no predictions of texts: column `id` should be Utf8, found Int64"), "{message}");
     let message = read_any(&path).unwrap_err().to_string();
     assert!(message.ends_with("holds no predictions: its columns are `id`"), "{message}");
-    assert!(matches!(read_any(&folder.path().join("absent")).unwrap_err(), PredictionsError::Io { .. }));
+    assert!(matches!(
+        read_any(&folder.path().join("absent")).unwrap_err(),
+        PredictionsError::Read(datasets::parquet_file::ParquetFileError::Io { .. })
+    ));
 
     write(&path, &[transcription("a", "x", "y")]).unwrap();
     let message = read::<Prediction>(&path).unwrap_err().to_string();

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use datasets::shard::RowInfo;
 use serde::Serialize;
 
 use super::labels::{UnknownLabel, take_untaught};
-use super::{MakeTargets, SPLITS, Target, UnknownWords, Utterance, VocabularyOf};
+use super::{MakeTargets, SPLITS, Target, UnknownWords, VocabularyOf};
 use crate::intent::NoClass;
 use crate::lexicon::{self, Lexicon};
 use crate::{Outputs, Protocol, Task, Vocabulary, intent, normalise, slots};
@@ -17,7 +18,7 @@ pub struct Made {
     pub outputs: Outputs,
     /// In order of id.
     pub targets: [Vec<Target>; 3],
-    /// Utterances without a target.
+    /// RowInfos without a target.
     pub left_out: Vec<LeftOut>,
     /// Those among them whose label cannot be learned.
     pub unknown_labels: Vec<UnknownLabel>,
@@ -38,39 +39,47 @@ pub struct LeftOut {
     pub reason: String,
 }
 
-/// Makes the targets of a task. `splits` are the utterances of train, dev and test; phonemes need a lexicon.
+/// Makes the targets of a task. `labels` are the classes of the corpus, `splits` the utterances of train, dev and test; phonemes
+/// need a lexicon.
 ///
 /// # Panics
 /// When phonemes are asked for without a lexicon.
-pub fn make(params: &MakeTargets, splits: [&[Utterance]; 3], lexicon: Option<&Lexicon>) -> Made {
+pub fn make(params: &MakeTargets, labels: &[String], splits: [&[RowInfo]; 3], lexicon: Option<&Lexicon>) -> Made {
     let work = Work { params, splits, left_out: Vec::new() };
     match params.task {
         Task::Emotion | Task::KeywordSpotting => {
-            let labels = splits.iter().find_map(|split| split.first()).map(|utterance| utterance.labels.to_vec());
-            let of = |utterance: &Utterance| utterance.label.clone().ok_or_else(|| "no label of the corpus's set".to_owned());
-            work.classes(labels.unwrap_or_default(), of)
+            let of =
+                |utterance: &RowInfo| utterance.annotation.label.clone().ok_or_else(|| "no label of the corpus's set".to_owned());
+            work.classes(labels.to_vec(), of)
         }
         Task::Speaker => {
-            let speakers: BTreeSet<String> = splits[0].iter().filter_map(|utterance| utterance.speaker.clone()).collect();
-            let of = |utterance: &Utterance| utterance.speaker.clone().ok_or_else(|| "no speaker".to_owned());
+            let speakers: BTreeSet<String> =
+                splits[0].iter().filter_map(|utterance| utterance.annotation.speaker.clone()).collect();
+            let of = |utterance: &RowInfo| utterance.annotation.speaker.clone().ok_or_else(|| "no speaker".to_owned());
             work.classes(speakers.into_iter().collect(), of)
         }
         Task::Intent => work.intents(),
         Task::SpeechRecognition => {
-            let of = |utterance: &Utterance| {
-                let text = utterance.normalised.as_ref().or(utterance.transcript.as_ref()).ok_or("no transcript")?;
+            let of = |utterance: &RowInfo| {
+                let text = utterance
+                    .annotation
+                    .normalised
+                    .as_ref()
+                    .or(utterance.annotation.transcript.as_ref())
+                    .ok_or("no transcript")?;
                 Ok(normalise::transcript(text, params.protocol))
             };
             work.characters(&[], of, str::to_owned)
         }
         Task::SlotFilling => {
-            let names = |split: &[Utterance]| split.iter().flat_map(|u| &u.words).filter_map(|(_, slot)| slot.clone()).collect();
+            let names =
+                |split: &[RowInfo]| split.iter().flat_map(|u| &u.annotation.words).filter_map(|word| word.slot.clone()).collect();
             let paper = params.protocol == Protocol::Paper;
             let sets = if paper { &splits[..] } else { &splits[..1] };
             let names: BTreeSet<String> = sets.iter().flat_map(|split| -> BTreeSet<String> { names(split) }).collect();
-            let of = |utterance: &Utterance| {
-                let words = utterance.words.iter().map(|(word, slot)| (word.as_str(), slot.as_deref()));
-                if utterance.words.is_empty() { Err("no words") } else { Ok(slots::marked(words)) }
+            let of = |utterance: &RowInfo| {
+                let words = utterance.annotation.words.iter().map(|word| (word.text.as_str(), word.slot.as_deref()));
+                if utterance.annotation.words.is_empty() { Err("no words") } else { Ok(slots::marked(words)) }
             };
             let encoded = |text: &str| if paper { slots::with_published_separators(text) } else { text.to_owned() };
             work.characters(&names.into_iter().collect::<Vec<_>>(), of, encoded)
@@ -81,13 +90,13 @@ pub fn make(params: &MakeTargets, splits: [&[Utterance]; 3], lexicon: Option<&Le
 
 struct Work<'a> {
     params: &'a MakeTargets,
-    splits: [&'a [Utterance]; 3],
+    splits: [&'a [RowInfo]; 3],
     left_out: Vec<LeftOut>,
 }
 
 impl<'a> Work<'a> {
     /// A target for every utterance that `of` has one for.
-    fn each(&mut self, mut of: impl FnMut(usize, &'a Utterance) -> Result<Target, String>) -> [Vec<Target>; 3] {
+    fn each(&mut self, mut of: impl FnMut(usize, &'a RowInfo) -> Result<Target, String>) -> [Vec<Target>; 3] {
         let limit = self.params.max_duration_secs;
         let splits = self.splits;
         std::array::from_fn(|at| {
@@ -124,7 +133,7 @@ impl<'a> Work<'a> {
         Made { unknown_labels: unknown, ..self.done(outputs, targets) }
     }
 
-    fn classes(mut self, labels: Vec<String>, of: impl Fn(&Utterance) -> Result<String, String>) -> Made {
+    fn classes(mut self, labels: Vec<String>, of: impl Fn(&RowInfo) -> Result<String, String>) -> Made {
         let ids: BTreeMap<&str, i64> = labels.iter().map(String::as_str).zip(0..).collect();
         let mut unknown = Vec::new();
         let targets = self.each(|split, utterance| {
@@ -143,7 +152,7 @@ impl<'a> Work<'a> {
         let groups = intent::groups();
         let mut unknown = Vec::new();
         let targets = self.each(|split, utterance| {
-            let classes = intent::classes(&groups, &utterance.slots).map_err(|NoClass { slot, value }| {
+            let classes = intent::classes(&groups, &utterance.annotation.slots).map_err(|NoClass { slot, value }| {
                 let Some(value) = value else { return format!("no {slot}") };
                 let label = format!("{slot}={value}");
                 unknown.push(UnknownLabel { split: SPLITS[split], id: utterance.id.clone(), label });
@@ -160,7 +169,7 @@ impl<'a> Work<'a> {
     fn characters(
         mut self,
         slots: &[String],
-        of: impl Fn(&Utterance) -> Result<String, &'static str>,
+        of: impl Fn(&RowInfo) -> Result<String, &'static str>,
         encoded: impl Fn(&str) -> String,
     ) -> Made {
         let texts = self.splits.map(|split| split.iter().map(&of).collect::<Vec<_>>());
@@ -209,7 +218,8 @@ impl<'a> Work<'a> {
         let mut unknown: [BTreeMap<String, usize>; 3] = Default::default();
         let leave_out = self.params.unknown_words == UnknownWords::LeaveOut;
         let targets = self.each(|split, utterance| {
-            let text = utterance.normalised.as_ref().or(utterance.transcript.as_ref()).ok_or("no transcript")?;
+            let text =
+                utterance.annotation.normalised.as_ref().or(utterance.annotation.transcript.as_ref()).ok_or("no transcript")?;
             let words = normalise::words(text);
             if split == 0 && words.is_empty() {
                 return Err("an empty transcript".to_owned());

@@ -11,7 +11,6 @@
 //!
 //! It reads the small columns of shards, never the audio.
 
-mod columns;
 mod labels;
 mod learn;
 mod table;
@@ -20,15 +19,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+use datasets::shard::RowInfo;
 use pipeline::source::SourceNeed;
 use pipeline::{Job, Slot, Stage, StageError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::columns::{ColumnsError, Utterance, read_columns};
 pub use self::labels::UnknownLabel;
 pub use self::learn::{LeftOut, Made, make};
-pub use self::table::{TableError, Target, read_targets, write_targets};
+pub use self::table::{Target, read_targets, write_targets};
 use crate::lexicon::Lexicon;
 use crate::{Outputs, Protocol, Task, TaskFile, task};
 
@@ -219,17 +218,20 @@ struct Report {
 /// Errors: shards that cannot be read, [`TargetsError`], a lexicon that is none.
 pub fn run(params: &MakeTargets, job: &Job) -> Result<(), StageError> {
     let lexicon = lexicon(params, job)?;
-    let mut splits = Vec::new();
+    let (mut splits, mut labels) = (Vec::new(), Vec::new());
     for split in SPLITS {
         let mut utterances = Vec::new();
         for shard in job.inputs.many("shards") {
-            read_columns(&shard.path.join(format!("{split}.parquet")), &mut utterances).map_err(StageError::failed)?;
+            let read = RowInfo::read(&shard.path.join(format!("{split}.parquet")), |_| true);
+            let (rows, classes) = read.map_err(StageError::failed)?;
+            utterances.extend(rows);
+            labels = classes;
         }
         utterances.sort_by(|a, b| a.id.cmp(&b.id));
         splits.push(utterances);
     }
     let [train, dev, test] = &splits[..] else { unreachable!("there are three splits") };
-    let made = make(params, [train, dev, test], lexicon.as_ref());
+    let made = make(params, &labels, [train, dev, test], lexicon.as_ref());
     let report = examine(params, &splits, &made).map_err(explain)?;
     tell(&report, job);
 
@@ -285,7 +287,7 @@ fn lexicon(params: &MakeTargets, job: &Job) -> Result<Option<Lexicon>, StageErro
 }
 
 /// What was made, counted; or why it is of no use.
-fn examine(params: &MakeTargets, splits: &[Vec<Utterance>], made: &Made) -> Result<Report, TargetsError> {
+fn examine(params: &MakeTargets, splits: &[Vec<RowInfo>], made: &Made) -> Result<Report, TargetsError> {
     require_labels(params, made)?;
     let mut report = Report { task: params.task.name(), ..Report::default() };
     for ((split, utterances), targets) in SPLITS.into_iter().zip(splits).zip(&made.targets) {

@@ -1,7 +1,7 @@
 //! Targets on disk: a Parquet table for each split.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::builder::{Int64Builder, ListBuilder};
@@ -9,8 +9,8 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{ArrayRef, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema};
+use datasets::parquet_file::{ParquetFile, ParquetFileError};
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
@@ -25,36 +25,6 @@ pub struct Target {
     pub target: Vec<i64>,
     /// The same for people and for scoring: the class, `activate, lights, none`, or the reference text.
     pub text: String,
-}
-
-/// A file that holds no targets.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum TableError {
-    /// The file cannot be read.
-    #[error("cannot read `{path}`")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        #[source]
-        source: std::io::Error,
-    },
-    /// Not Parquet, or damaged.
-    #[error("`{path}` is not a Parquet file that can be read")]
-    Parquet {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        #[source]
-        source: ParquetError,
-    },
-    /// A column is missing or of another type.
-    #[error("`{path}` holds no targets: expected the columns `id`, `target` (list of int64) and `text`")]
-    Layout {
-        /// The file.
-        path: PathBuf,
-    },
 }
 
 fn item() -> Arc<Field> {
@@ -93,19 +63,14 @@ pub fn write_targets(path: &Path, targets: &[Target]) -> Result<(), StageError> 
 
 /// Reads the targets of a split.
 ///
-/// Errors: [`TableError`].
-pub fn read_targets(path: &Path) -> Result<Vec<Target>, TableError> {
-    let parquet = |source| TableError::Parquet { path: path.to_owned(), source };
-    let layout = || TableError::Layout { path: path.to_owned() };
-    let file = File::open(path).map_err(|source| TableError::Io { path: path.to_owned(), source })?;
+/// Errors: [`ParquetFileError`].
+pub fn read_targets(path: &Path) -> Result<Vec<Target>, ParquetFileError> {
     let mut targets = Vec::new();
-    for batch in
-        ParquetRecordBatchReaderBuilder::try_new(file).and_then(ParquetRecordBatchReaderBuilder::build).map_err(parquet)?
-    {
-        let batch = batch.map_err(|error| parquet(error.into()))?;
-        let text = |name: &str| batch.column_by_name(name).and_then(|column| column.as_string_opt::<i32>()).ok_or_else(layout);
-        let (id, text) = (text("id")?, text("text")?);
-        let lists = batch.column_by_name("target").and_then(|column| column.as_list_opt::<i32>()).ok_or_else(layout)?;
+    for batch in ParquetFile::open(path, "a table of targets")?.rows(|_| true)? {
+        let batch = batch?;
+        let (id, text) = (batch.text("id")?, batch.text("text")?);
+        let layout = || batch.layout("column `target` should be a list of int64".to_owned());
+        let lists = batch.find("target").and_then(|column| column.as_list_opt::<i32>()).ok_or_else(layout)?;
         for row in 0..batch.num_rows() {
             let values = lists.value(row);
             let values = values.as_primitive_opt::<Int64Type>().ok_or_else(layout)?;

@@ -1,21 +1,30 @@
 //! What becomes of utterances, good and bad.
 #![expect(clippy::needless_pass_by_value, reason = "a test's data has no other use")]
 
-use std::rc::Rc;
+use datasets::{Annotation, Slot, Word};
 
 use super::*;
 
-fn utterance(id: &str) -> Utterance {
-    let labels = Rc::new(vec!["yes".to_owned(), "no".to_owned()]);
-    Utterance { id: id.to_owned(), num_samples: 16_000, sample_rate: 16_000, labels, ..Utterance::default() }
+fn utterance(id: &str) -> RowInfo {
+    annotated(id, Annotation::default())
 }
 
-fn saying(id: &str, text: &str) -> Utterance {
-    Utterance { transcript: Some(text.to_owned()), ..utterance(id) }
+fn annotated(id: &str, annotation: Annotation) -> RowInfo {
+    RowInfo { id: id.to_owned(), num_samples: 16_000, sample_rate: 16_000, class: None, annotation }
 }
 
-fn labelled(id: &str, label: &str) -> Utterance {
-    Utterance { label: Some(label.to_owned()), ..utterance(id) }
+fn saying(id: &str, text: &str) -> RowInfo {
+    annotated(id, Annotation { transcript: Some(text.to_owned()), ..Annotation::default() })
+}
+
+fn labelled(id: &str, label: &str) -> RowInfo {
+    annotated(id, Annotation { label: Some(label.to_owned()), ..Annotation::default() })
+}
+
+/// An utterance with slots, each a name and a value.
+fn wanting<const N: usize>(id: &str, slots: [(&str, &str); N]) -> RowInfo {
+    let slots = slots.map(|(name, value)| Slot { name: name.to_owned(), value: value.to_owned() });
+    annotated(id, Annotation { slots: slots.to_vec(), ..Annotation::default() })
 }
 
 fn params(task: Task) -> MakeTargets {
@@ -31,13 +40,19 @@ fn params(task: Task) -> MakeTargets {
     }
 }
 
-fn examined(
+fn examined(params: &MakeTargets, splits: [Vec<RowInfo>; 3], lexicon: Option<&Lexicon>) -> Result<(Report, Made), TargetsError> {
+    examined_with(params, &["yes", "no"], splits, lexicon)
+}
+
+fn examined_with(
     params: &MakeTargets,
-    splits: [Vec<Utterance>; 3],
+    labels: &[&str],
+    splits: [Vec<RowInfo>; 3],
     lexicon: Option<&Lexicon>,
 ) -> Result<(Report, Made), TargetsError> {
     let [train, dev, test] = &splits;
-    let made = make(params, [train, dev, test], lexicon);
+    let labels: Vec<String> = labels.iter().map(|&label| label.to_owned()).collect();
+    let made = make(params, &labels, [train, dev, test], lexicon);
     Ok((examine(params, &splits, &made)?, made))
 }
 
@@ -62,15 +77,13 @@ fn labels_that_cannot_be_learned_are_refused_with_what_could_be() {
          are `perhaps`, the first `c`; those of the train set are `yes`, `no`"
     );
     // A label of the set, but none that the training set has.
-    let labels = Rc::new(["yes", "no", "stop"].map(str::to_owned).to_vec());
-    let of_three = |utterances: Vec<Utterance>| -> Vec<Utterance> {
-        utterances.into_iter().map(|utterance| Utterance { labels: Rc::clone(&labels), ..utterance }).collect()
-    };
-    let splits = || [of_three(both()), of_three(both()), of_three([both(), vec![labelled("f", "stop")]].concat())];
+    let three = ["yes", "no", "stop"];
+    let splits = || [both(), both(), [both(), vec![labelled("f", "stop")]].concat()];
     let message = "emotion cannot learn every label: 1 utterance of the test set is `stop`, the first `f`; those of the train set are \
                    `yes`, `no`";
-    assert_eq!(refused(Task::Emotion, splits()), message);
-    let (report, made) = examined(&leaving_out(Task::Emotion), splits(), None).unwrap();
+    let refusal = examined_with(&params(Task::Emotion), &three, splits(), None).unwrap_err().to_string();
+    assert_eq!(refusal, message);
+    let (report, made) = examined_with(&leaving_out(Task::Emotion), &three, splits(), None).unwrap();
     assert_eq!(made.outputs.len(), 3);
     assert_eq!((made.targets[2].len(), report.left_out["test"]["no training utterance is `stop`"]), (2, 1));
     assert_eq!(report.untaught_classes, ["stop"]);
@@ -81,10 +94,8 @@ fn labels_that_cannot_be_learned_are_refused_with_what_could_be() {
 
 #[test]
 fn intents_that_cannot_be_learned_are_refused_slot_by_slot() {
-    let wanting = |id: &str, action: &str, object: &str| {
-        let slots = [("action", action), ("object", object), ("location", "none")];
-        Utterance { slots: slots.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(), ..utterance(id) }
-    };
+    let wanting =
+        |id: &str, action: &str, object: &str| wanting(id, [("action", action), ("object", object), ("location", "none")]);
     let train = || vec![wanting("a", "activate", "heat"), wanting("b", "bring", "shoes")];
     let refused = |test| examined(&params(Task::Intent), [train(), train(), test], None).unwrap_err().to_string();
     let message = refused(vec![wanting("c", "bring", "piano")]);
@@ -122,7 +133,7 @@ fn one_class_and_empty_splits_are_refused() {
 
 #[test]
 fn speakers_are_those_of_the_training_set() {
-    let by = |id: &str, speaker: &str| Utterance { speaker: Some(speaker.to_owned()), ..utterance(id) };
+    let by = |id: &str, speaker: &str| annotated(id, Annotation { speaker: Some(speaker.to_owned()), ..Annotation::default() });
     let splits = [vec![by("a", "p2"), by("b", "p1")], vec![by("c", "p1")], vec![by("d", "p2"), by("e", "p9")]];
     let message = examined(&params(Task::Speaker), splits.clone(), None).unwrap_err().to_string();
     assert!(
@@ -137,10 +148,7 @@ fn speakers_are_those_of_the_training_set() {
 
 #[test]
 fn intents_without_a_class_are_named() {
-    let wanting = |id: &str, object: &str| {
-        let slots = [("action", "activate"), ("object", object), ("location", "none")];
-        Utterance { slots: slots.map(|(n, v)| (n.to_owned(), v.to_owned())).to_vec(), ..utterance(id) }
-    };
+    let wanting = |id: &str, object: &str| wanting(id, [("action", "activate"), ("object", object), ("location", "none")]);
     let splits = [
         vec![wanting("a", "heat"), wanting("b", "lights"), wanting("c", "piano")],
         vec![wanting("d", "heat")],
@@ -179,7 +187,7 @@ fn texts_longer_than_their_frames_are_counted() {
 
 #[test]
 fn short_clips_count_as_two_and_a_half_seconds_whatever_they_hold() {
-    let clip = |id: &str, num_samples| Utterance { num_samples, ..saying(id, "left left left left left left") };
+    let clip = |id: &str, num_samples| RowInfo { num_samples, ..saying(id, "left left left left left left") };
     let splits = || [vec![clip("a", 3_200), clip("b", 90_000)], vec![saying("c", "go")], vec![saying("d", "go")]];
     let paper = MakeTargets { protocol: Protocol::Paper, ..params(Task::SpeechRecognition) };
     assert_eq!(examined(&paper, splits(), None).unwrap().0.more_tokens_than_frames["train"], 1);
@@ -214,8 +222,9 @@ fn characters_that_the_vocabulary_lacks_are_counted_per_split() {
 #[test]
 fn slots_are_marked_and_their_tokens_are_whole() {
     let words = |id: &str, city: &str| {
-        let words = [("IN", None), (city, Some("city"))].map(|(word, slot)| (word.to_owned(), slot.map(str::to_owned)));
-        Utterance { words: words.to_vec(), ..utterance(id) }
+        let words = [("IN", None), (city, Some("city"))];
+        let words = words.map(|(text, slot)| Word { text: text.to_owned(), slot: slot.map(str::to_owned), times: None });
+        annotated(id, Annotation { words: words.to_vec(), ..Annotation::default() })
     };
     let splits = || [vec![words("a", "ROME")], vec![words("b", "ROME")], vec![words("c", "ROME"), saying("d", "IN ROME")]];
     let (report, made) = examined(&params(Task::SlotFilling), splits(), None).unwrap();
@@ -254,7 +263,7 @@ fn phonemes_come_from_the_lexicon_and_unknown_words_as_asked() {
 
 #[test]
 fn long_utterances_can_be_left_out_of_all_sets() {
-    let long = |id: &str| Utterance { num_samples: 16_000 * 20, ..saying(id, "go") };
+    let long = |id: &str| RowInfo { num_samples: 16_000 * 20, ..saying(id, "go") };
     let splits = [vec![saying("a", "go"), long("b")], vec![saying("c", "go")], vec![saying("d", "go"), long("e")]];
     let params = MakeTargets { max_duration_secs: Some(20.0), ..params(Task::SpeechRecognition) };
     let (report, made) = examined(&params, splits, None).unwrap();
@@ -275,5 +284,5 @@ fn targets_come_back_as_written() {
     write_targets(&path, &[]).unwrap();
     assert_eq!(read_targets(&path).unwrap(), []);
     fs::write(&path, "no table").unwrap();
-    assert!(matches!(read_targets(&path), Err(TableError::Parquet { .. })));
+    assert!(matches!(read_targets(&path), Err(datasets::parquet_file::ParquetFileError::Parquet { .. })));
 }
