@@ -7,8 +7,8 @@ use serde::Serialize;
 use crate::Digest;
 use crate::explain::{FileChange, files_between, is_source};
 use crate::manifest::{Change, INPUT};
+use crate::records::ResultId;
 use crate::store::{Store, StoreError};
-use crate::traces::TraceId;
 
 /// How two runs differ.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -65,15 +65,15 @@ pub fn compare(store: &Store, older: i64, newer: i64) -> Result<Comparison, Stor
     Ok(comparison)
 }
 
-fn difference(store: &Store, node: String, before: TraceId, now: TraceId) -> Result<Option<Difference>, StoreError> {
-    let Some((old, new)) = store.trace(before)?.zip(store.trace(now)?) else { return Ok(None) }; // collected since
+fn difference(store: &Store, node: String, before: ResultId, now: ResultId) -> Result<Option<Difference>, StoreError> {
+    let Some((old, new)) = store.result(before)?.zip(store.result(now)?) else { return Ok(None) }; // collected since
     let changes = new.manifest.since(&old.manifest);
     let files = if changes.iter().any(is_source) { files_between(now, before, store)? } else { vec![] };
     let kind = new.manifest.0.get("stage").cloned().unwrap_or_default();
     Ok(Some(Difference { node, kind, changes, files, old: old.artifact, now: new.artifact }))
 }
 
-fn members(store: &Store, run: i64) -> Result<BTreeMap<String, TraceId>, StoreError> {
+fn members(store: &Store, run: i64) -> Result<BTreeMap<String, ResultId>, StoreError> {
     let id = |node: String| node.split_once(':').map(|(_, id)| id.to_owned()).unwrap_or(node);
-    Ok(store.members(run)?.into_iter().map(|member| (id(member.node), member.trace)).collect())
+    Ok(store.members(run)?.into_iter().map(|member| (id(member.node), member.result)).collect())
 }

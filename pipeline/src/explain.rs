@@ -11,8 +11,8 @@ use crate::Digest;
 use crate::graph::Workflow;
 use crate::manifest::{Change, INPUT, Manifest};
 use crate::plan::{Plan, Reason, Verdict};
+use crate::records::{ResultId, RunRow};
 use crate::store::{Store, StoreError};
-use crate::traces::{RunRow, TraceId};
 
 /// Why a node is, was or will be run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -50,7 +50,7 @@ pub enum Fate {
     InRun {
         /// The run's number.
         run: i64,
-        /// See [`crate::traces::Step::state`]; `reused` also for a node that simply stayed as it was.
+        /// See [`crate::records::Step::state`]; `reused` also for a node that simply stayed as it was.
         state: String,
         /// The error, or what kept it from running.
         message: Option<String>,
@@ -112,14 +112,14 @@ pub fn explain_past(
 
 /// What a node was made by, and what had made it before.
 trait Traced {
-    fn pair(&self, node: &str) -> Result<Option<(TraceId, Option<TraceId>)>, StoreError>;
+    fn pair(&self, node: &str) -> Result<Option<(ResultId, Option<ResultId>)>, StoreError>;
 }
 
 /// As of now.
 struct Latest<'a>(&'a Store);
 
 impl Traced for Latest<'_> {
-    fn pair(&self, node: &str) -> Result<Option<(TraceId, Option<TraceId>)>, StoreError> {
+    fn pair(&self, node: &str) -> Result<Option<(ResultId, Option<ResultId>)>, StoreError> {
         self.0.latest(node)
     }
 }
@@ -127,10 +127,10 @@ impl Traced for Latest<'_> {
 /// As of an earlier run: what its nodes were made by, and those of the runs before it, which are looked at as they are needed.
 struct Past<'a> {
     store: &'a Store,
-    now: HashMap<String, TraceId>,
+    now: HashMap<String, ResultId>,
     /// The runs before of the same workflow, newest first.
     earlier: Vec<i64>,
-    looked_at: RefCell<Vec<HashMap<String, TraceId>>>,
+    looked_at: RefCell<Vec<HashMap<String, ResultId>>>,
 }
 
 impl<'a> Past<'a> {
@@ -141,12 +141,12 @@ impl<'a> Past<'a> {
     }
 }
 
-fn members(store: &Store, run: i64) -> Result<HashMap<String, TraceId>, StoreError> {
-    Ok(store.members(run)?.into_iter().map(|member| (member.node, member.trace)).collect())
+fn members(store: &Store, run: i64) -> Result<HashMap<String, ResultId>, StoreError> {
+    Ok(store.members(run)?.into_iter().map(|member| (member.node, member.result)).collect())
 }
 
 impl Traced for Past<'_> {
-    fn pair(&self, node: &str) -> Result<Option<(TraceId, Option<TraceId>)>, StoreError> {
+    fn pair(&self, node: &str) -> Result<Option<(ResultId, Option<ResultId>)>, StoreError> {
         let Some(now) = self.now.get(node).copied() else { return Ok(None) };
         let mut looked_at = self.looked_at.borrow_mut();
         for (number, run) in self.earlier.iter().enumerate() {
@@ -245,7 +245,7 @@ fn manifests(
 ) -> Result<Option<(Manifest, Manifest)>, StoreError> {
     let key = workflow.key(&workflow.graph[node]);
     let Some((now, Some(before))) = past.pair(&key)? else { return Ok(None) };
-    Ok(store.trace(now)?.zip(store.trace(before)?).map(|(now, before)| (now.manifest, before.manifest)))
+    Ok(store.result(now)?.zip(store.result(before)?).map(|(now, before)| (now.manifest, before.manifest)))
 }
 
 pub(crate) fn is_source(change: &Change) -> bool {
@@ -260,7 +260,7 @@ fn source_files(workflow: &Workflow, node: NodeIndex, store: &Store, past: &dyn 
 }
 
 /// The outside files that differ between what two executions saw.
-pub(crate) fn files_between(now: TraceId, before: TraceId, store: &Store) -> Result<Vec<FileChange>, StoreError> {
+pub(crate) fn files_between(now: ResultId, before: ResultId, store: &Store) -> Result<Vec<FileChange>, StoreError> {
     let (new, old) = (kept_files(now, store)?, kept_files(before, store)?);
     let names: std::collections::BTreeSet<&String> = new.keys().chain(old.keys()).collect();
     let change = |path: &String| FileChange { path: path.clone(), old: old.get(path).cloned(), new: new.get(path).cloned() };
@@ -268,10 +268,10 @@ pub(crate) fn files_between(now: TraceId, before: TraceId, store: &Store) -> Res
 }
 
 /// The outside files that an execution saw, with their digests.
-fn kept_files(trace: TraceId, store: &Store) -> Result<BTreeMap<String, String>, StoreError> {
+fn kept_files(trace: ResultId, store: &Store) -> Result<BTreeMap<String, String>, StoreError> {
     let mut files = BTreeMap::new();
-    let trace = store.trace(trace)?;
-    let trees = trace.as_ref().and_then(|trace| trace.record.facts.get("trees")).and_then(|trees| trees.as_object());
+    let trace = store.result(trace)?;
+    let trees = trace.as_ref().and_then(|trace| trace.provenance.facts.get("trees")).and_then(|trees| trees.as_object());
     for digest in trees.into_iter().flatten().filter_map(|(_, digest)| digest.as_str().and_then(Digest::parse)) {
         let text = fs::read_to_string(store.path(digest).join("tree.txt")).unwrap_or_default(); // gone: nothing to name
         files.extend(

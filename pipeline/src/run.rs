@@ -14,11 +14,11 @@ use crate::Digest;
 use crate::event::{Event, Outcome, Progress};
 use crate::graph::{Node, Workflow};
 use crate::plan::{Plan, plan};
+use crate::records::Step;
 use crate::schedule::Pools;
-use crate::source::{Looked, ScanError};
+use crate::source::{RecentScans, ScanError};
 use crate::stage::{Places, Stop};
 use crate::store::{Store, StoreError};
-use crate::traces::Step;
 
 mod survey;
 
@@ -64,8 +64,10 @@ pub struct Options {
     pub only: HashSet<NodeIndex>,
     /// What was asked for, for the record.
     pub request: String,
-    /// Outside trees that were looked through right before.
-    pub looked: Looked,
+    /// Folder of the project that asks, for the record.
+    pub project: Option<String>,
+    /// Scans of outside trees that were made right before.
+    pub scans: RecentScans,
     /// How long to wait for what.
     pub patience: Patience,
 }
@@ -191,7 +193,13 @@ impl Session<'_> {
     /// node is part of the [`Summary`].
     pub fn run(&self, options: &Options) -> Result<Summary, RunError> {
         let begun = Instant::now();
-        let run = self.store.begin_run(&self.workflow.name, &options.request, &self.machine.host, now_ms())?;
+        let run = self.store.begin_run(
+            &self.workflow.name,
+            &options.request,
+            options.project.as_deref(),
+            &self.machine.host,
+            now_ms(),
+        )?;
         let mut ledger = Ledger::new(self, run);
         let through = self.go_through(options, &mut ledger);
         let mut summary = ledger.close();
@@ -204,7 +212,7 @@ impl Session<'_> {
             () if summary.stopped => "stopped",
             () => "failed",
         };
-        let ended = self.store.settle().and_then(|()| self.store.end_run(run, outcome, &summary.steps, now_ms()));
+        let ended = self.store.flush().and_then(|()| self.store.end_run(run, outcome, &summary.steps, now_ms()));
         through?;
         ended?;
         self.progress.event(&Event::RunFinished { run, complete: summary.complete, secs: begun.elapsed().as_secs_f64() });

@@ -10,7 +10,8 @@
 mod hash;
 mod index;
 mod listing;
-mod looked;
+mod mount;
+mod recent;
 mod scan;
 mod stat;
 #[cfg(test)]
@@ -20,7 +21,8 @@ mod walk;
 
 pub(crate) use hash::hash_file;
 pub use listing::Listing;
-pub use looked::Looked;
+pub(crate) use mount::file_system;
+pub use recent::RecentScans;
 pub use scan::{ScanCost, ScanError, UNREADABLE, scan};
 pub(crate) use tree::listing_digest;
 pub use tree::{Tree, TreeFile};

@@ -10,14 +10,14 @@ use anyhow::{Context, Result};
 use petgraph::graph::NodeIndex;
 use pipeline::event::Progress;
 use pipeline::graph::{Workflow, build};
-use pipeline::memo::Question;
 use pipeline::mistake::suggest;
+use pipeline::plan_cache::PlanKey;
+use pipeline::records::RunRow;
 use pipeline::registry::Registry;
 use pipeline::run::{RunError, Session, Survey};
 use pipeline::source::ScanError;
 use pipeline::spec::Spec;
 use pipeline::store::Store;
-use pipeline::traces::RunRow;
 use pipeline::{Places, Stop};
 use serde::{Deserialize, Serialize};
 
@@ -47,7 +47,7 @@ pub(crate) struct Opening {
     /// What was asked for, for the record.
     pub(crate) request: Request,
     /// The same, for the shortcut past planning.
-    pub(crate) question: Question,
+    pub(crate) question: PlanKey,
 }
 
 /// What was asked for, as the record of runs keeps it.
@@ -96,8 +96,8 @@ impl Asking {
     }
 
     /// What is asked, as far as it decides what a run finds.
-    pub(crate) fn question(&self) -> Question {
-        Question::new(&self.spec.name, self.spec.sources.digest(), &self.request.set, &self.request.targets, &program())
+    pub(crate) fn question(&self) -> PlanKey {
+        PlanKey::new(&self.spec.name, self.spec.sources.digest(), &self.request.set, &self.request.targets, &program())
     }
 
     /// Whether stored convolutions were asked for.

@@ -15,10 +15,10 @@ use super::{Patience, Session, now_ms};
 use crate::Digest;
 use crate::graph::Node;
 use crate::manifest::Manifest;
+use crate::records::{Provenance, ResultRecord};
 use crate::schedule::Grant;
 use crate::stage::{Inputs, Job, StageError, Stop};
 use crate::store::StoreError;
-use crate::traces::{Record, Trace};
 use crate::worker::{self, Request, guarded};
 
 /// A node that must run, with all it needs.
@@ -99,7 +99,7 @@ impl Session<'_> {
     fn try_execute(&self, task: &Task, grant: &Grant, attempt: u32, patience: &Patience) -> Result<End, StageError> {
         let node = &self.workflow.graph[task.node];
         let fingerprint = task.manifest.fingerprint();
-        let Some(_claim) = self.store.claim(fingerprint, &self.stop).map_err(store_trouble)? else {
+        let Some(_lock) = self.store.lock(fingerprint, &self.stop).map_err(store_trouble)? else {
             return Err(StageError::Stopped);
         };
         if !task.forced
@@ -141,7 +141,7 @@ impl Session<'_> {
         if attempt > 1 {
             facts.insert("attempt".to_owned(), attempt.into());
         }
-        let record = Record {
+        let provenance = Provenance {
             node: self.workflow.key(node),
             started_ms,
             secs,
@@ -150,7 +150,8 @@ impl Session<'_> {
             gpu: grant.gpu,
             facts,
         };
-        let artifact = self.store.commit(&Trace { manifest: task.manifest.clone(), artifact, record }).map_err(store_trouble)?;
+        let artifact =
+            self.store.commit(&ResultRecord { manifest: task.manifest.clone(), artifact, provenance }).map_err(store_trouble)?;
         Ok(End::Made(artifact))
     }
 

@@ -12,9 +12,9 @@ use super::{Session, Summary, Survey, log_of};
 use crate::Digest;
 use crate::event::{Event, Outcome};
 use crate::plan::{Plan, Verdict};
+use crate::records::Step;
 use crate::stage::StageError;
 use crate::store::StoreError;
-use crate::traces::Step;
 use crate::worker::chain;
 
 /// What is known of a run so far, through all its rounds.

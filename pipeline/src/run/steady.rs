@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Session;
 use super::node::Task;
 use super::survey::Trees;
-use crate::source::Looked;
+use crate::source::RecentScans;
 use crate::stage::StageError;
 
 impl Session<'_> {
@@ -42,7 +42,7 @@ impl Session<'_> {
         let node = &self.workflow.graph[task.node];
         let mut trees = BTreeMap::new();
         for need in node.placed.sources() {
-            let tree = self.scan(node, &need, &mut Looked::default()).map_err(StageError::failed)?;
+            let tree = self.scan(node, &need, &mut RecentScans::default()).map_err(StageError::failed)?;
             trees.insert(need.place, tree);
         }
         Ok(trees)

@@ -13,7 +13,7 @@ use crate::event::{Event, Outcome};
 use crate::graph::Node;
 use crate::plan::{SourceDigests, base_manifest};
 use crate::schedule::Grant;
-use crate::source::{Listing, Looked, ScanCost, SourceNeed};
+use crate::source::{Listing, RecentScans, ScanCost, SourceNeed};
 use crate::stage::{Inputs, StageError};
 use crate::worker::chain;
 
@@ -57,7 +57,7 @@ impl Session<'_> {
     /// The same inside a run. One that does not keep going ends at the first source that cannot be looked through, and looks no
     /// further after one that fails.
     pub(super) fn survey_in_run(&self, options: &Options, run: i64) -> Result<Survey, RunError> {
-        let (mut survey, mut looked) = (Survey::default(), options.looked.clone());
+        let (mut survey, mut looked) = (Survey::default(), options.scans.clone());
         for index in self.sources() {
             let node = &self.workflow.graph[index];
             let log = log_of(self.store, run, node);
@@ -95,7 +95,7 @@ impl Session<'_> {
         self.workflow.order.iter().copied().filter(|index| !self.workflow.graph[*index].placed.sources().is_empty())
     }
 
-    fn look_through(&self, index: NodeIndex, survey: &mut Survey, looked: &mut Looked) -> Result<(), RunError> {
+    fn look_through(&self, index: NodeIndex, survey: &mut Survey, looked: &mut RecentScans) -> Result<(), RunError> {
         let node = &self.workflow.graph[index];
         let mut trees = BTreeMap::new();
         let mut digests = vec![];
@@ -109,7 +109,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    pub(super) fn scan(&self, node: &Node, need: &SourceNeed, looked: &mut Looked) -> Result<Arc<Listing>, RunError> {
+    pub(super) fn scan(&self, node: &Node, need: &SourceNeed, looked: &mut RecentScans) -> Result<Arc<Listing>, RunError> {
         let place = &need.place;
         let root = self.machine.places.0.get(place);
         let root = root.ok_or_else(|| RunError::NoPlace { node: node.id.clone(), place: place.clone() })?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::traces::Step;
+use crate::records::Step;
 
 /// The process under which a lane stands.
 const CPU: u32 = 0;

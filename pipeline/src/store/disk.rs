@@ -11,7 +11,7 @@ use std::sync::Arc;
 pub enum Act {
     /// A folder is made.
     MakeFolder(PathBuf),
-    /// A file of an attempt becomes read-only.
+    /// A file or folder of an artifact becomes read-only.
     Protect(PathBuf),
     /// A folder moves.
     Rename {
@@ -22,26 +22,26 @@ pub enum Act {
     },
     /// A folder and all in it is removed.
     Remove(PathBuf),
-    /// What a file or folder holds is brought to the disk.
+    /// The content of a file or folder is brought to the disk.
     Sync(PathBuf),
-    /// All that was ever written to the file system of this folder is brought to the disk.
+    /// Everything that was ever written to the file system of this folder is brought to the disk.
     SyncAll(PathBuf),
-    /// The database records an artifact, and trusts its bytes only as long as this machine runs.
+    /// A result with this artifact is recorded; its bytes are trusted only as long as this machine runs.
     Record(PathBuf),
-    /// The database trusts the bytes of these artifacts for ever.
-    Settle(Vec<PathBuf>),
+    /// The bytes of these artifacts are trusted for ever.
+    MarkDurable(Vec<PathBuf>),
 }
 
-/// Is told of every [`Act`] before it happens, and may refuse it. For tests; a store without one does as it likes.
+/// Receives every [`Act`] before it happens, and may refuse it. For tests.
 pub trait Watch: Send + Sync {
     /// Takes note of an act; an error becomes the error of the act.
     ///
     /// # Errors
-    /// As the watch likes.
+    /// Any error of the watch.
     fn before(&self, act: &Act) -> io::Result<()>;
 }
 
-/// The way to the disk.
+/// Access to the disk.
 #[derive(Clone, Default)]
 pub(super) struct Disk {
     watch: Option<Arc<dyn Watch>>,
@@ -52,7 +52,7 @@ impl Disk {
         Self { watch: Some(watch) }
     }
 
-    /// Asks whether an act that is done elsewhere may happen.
+    /// Passes an act that is done elsewhere to the watch.
     pub(super) fn ask(&self, act: impl FnOnce() -> Act) -> io::Result<()> {
         self.watch.as_ref().map_or(Ok(()), |watch| watch.before(&act()))
     }
@@ -72,6 +72,11 @@ impl Disk {
         file.set_permissions(Permissions::from_mode(0o444))
     }
 
+    pub(super) fn protect_folder(&self, path: &Path) -> io::Result<()> {
+        self.ask(|| Act::Protect(path.to_owned()))?;
+        fs::set_permissions(path, Permissions::from_mode(0o555))
+    }
+
     pub(super) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.ask(|| Act::Rename { from: from.to_owned(), to: to.to_owned() })?;
         fs::rename(from, to)
@@ -79,7 +84,7 @@ impl Disk {
 
     pub(super) fn remove(&self, folder: &Path) -> io::Result<()> {
         self.ask(|| Act::Remove(folder.to_owned()))?;
-        fs::remove_dir_all(folder)
+        super::access::remove_all(folder)
     }
 
     pub(super) fn sync(&self, path: &Path) -> io::Result<()> {
@@ -87,7 +92,7 @@ impl Disk {
         File::open(path)?.sync_all()
     }
 
-    /// One call for many files: far cheaper than one call for each.
+    /// Brings a whole file system to the disk: for many files far cheaper than one call for each.
     pub(super) fn sync_all(&self, folder: &Path) -> io::Result<()> {
         self.ask(|| Act::SyncAll(folder.to_owned()))?;
         Ok(rustix::fs::syncfs(File::open(folder)?)?)

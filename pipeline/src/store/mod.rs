@@ -1,22 +1,25 @@
 //! Artifacts on disk: immutable folders named by the digest of their content.
 //!
 //! ```text
+//! format                 format of the store
 //! objects/ab/cdef...     artifacts
-//! aside/                 artifacts that turned out to be damaged, for whoever wants to look at them
+//! records.log            results and runs (see [`crate::records`])
+//! traces.db              index of them
+//! aside/                 artifacts that turned out to be damaged
 //! scratch/<process>/     one folder per attempt; never reused
-//! resume/<fingerprint>/  what a long stage keeps to go on after being killed
-//! locks/                 files for locks of the kernel: who makes what (see `claim`), opens the store, collects
+//! resume/<fingerprint>/  state of a long stage, with which it goes on after being killed
+//! locks/                 files for locks of the kernel: making a fingerprint (see `lock`), opening the store, collecting
+//! projects/              folders of links to results, which garbage collection keeps
 //! stat/                  stat caches of outside trees
 //! logs/<run>/            logs of nodes
-//! traces.db              what is known of earlier executions (see [`crate::traces`])
 //! ```
 //!
 //! Publishing: hash and protect every file of the attempt, rename it into place, record it; then, many at a time, bring it all
-//! to the disk and settle it (see `settle`). Killed anywhere in between, the store holds only whole artifacts, and a power
-//! failure loses at most what was not settled.
+//! to the disk and mark it as durable (see `flush`). Killed anywhere in between, the store holds only whole artifacts, and a power
+//! failure loses at most what was not durable.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,47 +28,47 @@ use std::time::Duration;
 
 use crate::Digest;
 use crate::plan::Parts;
+use crate::records::{ArtifactFiles, Index, RecordsError, ResultId, ResultRecord};
 use crate::run::log_name;
 use crate::source::TreeFile;
 use crate::stage::Stop;
-use crate::traces::{DbError, Known, Member, RunRow, Step, Trace, TraceId, Traces, damaged};
 
-mod claim;
+mod access;
 pub mod disk;
-pub mod house;
+mod flush;
+pub mod gc;
+mod history;
+mod lock;
 mod publish;
 mod recall;
-mod settle;
 
-pub use claim::Claim;
-use claim::Claims;
+use access::{ScratchFolder, opening};
 use disk::{Act, Disk, Watch};
-use publish::Look;
+use flush::{Flusher, Pending};
+pub use lock::FingerprintLock;
+use lock::Locks;
+use publish::FileState;
 pub use recall::Recall;
-use settle::{Pending, Settler};
 
 /// A store on disk. Several processes may use one at a time.
 pub struct Store {
+    /// Folder of the store.
     root: PathBuf,
+    /// Folder for everything that is written: the store itself, or a temporary folder while the store may only be read.
+    work: PathBuf,
+    /// The temporary folder, removed at the end.
+    _temporary: Option<tempfile::TempDir>,
     disk: Disk,
-    database: Arc<Database>,
-    settler: Settler,
-    known: Mutex<HashMap<Digest, Arc<Known>>>,
-    /// The traces of fingerprints that were looked up.
-    found: Mutex<HashMap<Digest, TraceId>>,
-    /// What the files of artifacts of many files looked like when they were known to be sound.
-    looked_at: Mutex<HashMap<Digest, Arc<Vec<Look>>>>,
-    claims: Arc<Claims>,
-    session: Session,
+    records: Arc<Records>,
+    flusher: Flusher,
+    known: Mutex<HashMap<Digest, Arc<ArtifactFiles>>>,
+    /// Results of fingerprints that were looked up.
+    found: Mutex<HashMap<Digest, ResultId>>,
+    /// State of the files of artifacts of many files when they were known to be sound.
+    checked: Mutex<HashMap<Digest, Arc<Vec<FileState>>>>,
+    locks: Arc<Locks>,
+    scratch: ScratchFolder,
     attempts: AtomicU64,
-    /// The damaged database that opening set aside.
-    pub set_aside: Option<PathBuf>,
-}
-
-/// What keeps this process's scratch folders from being cleaned away by another.
-struct Session {
-    folder: PathBuf,
-    _lock: File,
 }
 
 /// A store that cannot be used, or not for this.
@@ -83,14 +86,30 @@ pub enum StoreError {
         #[source]
         source: io::Error,
     },
-    /// The database answers with an error.
-    #[error("the store's database `{path}` cannot be used")]
-    Database {
-        /// The database.
-        path: PathBuf,
+    /// The records of results and runs cannot be read or written.
+    #[error("the store `{root}` cannot be used")]
+    Records {
+        /// The store.
+        root: PathBuf,
         /// The cause.
         #[source]
-        source: rusqlite::Error,
+        source: RecordsError,
+    },
+    /// The store is on a file system that other machines share.
+    #[error("the store `{root}` is on a network file system ({kind}), where locks do not reach across machines")]
+    Network {
+        /// The store.
+        root: PathBuf,
+        /// Type of the file system.
+        kind: String,
+    },
+    /// A process of another machine uses the store, or was killed while it did.
+    #[error("the machine {machine} uses this store, or did until it was stopped: it left `{folder}`")]
+    OtherMachine {
+        /// Name of the other machine.
+        machine: String,
+        /// Scratch folder of the process.
+        folder: PathBuf,
     },
     /// An artifact lacks the part that an input names.
     #[error("the artifact has no `{part}`; it holds {holds}")]
@@ -114,15 +133,51 @@ pub enum StoreError {
     },
 }
 
-/// To look at each file of an artifact before each use would cost the square of their number where every part of a corpus is
-/// used by a node of its own. So of artifacts with more files than this, all are looked at before the first use in a process, and
-/// then those of the part that is used.
+impl StoreError {
+    /// True if there is no room for what was to be written.
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Io { source, .. } => matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded),
+            Self::Records { source, .. } => source.is_full(),
+            _ => false,
+        }
+    }
+
+    /// Advice on what the user can do.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            _ if self.is_full() => FULL.to_owned(),
+            Self::Records { source: RecordsError::Newer { .. }, .. } => {
+                "a newer version of this program wrote it: use that version, or another store (`--store FOLDER`)".to_owned()
+            }
+            Self::Network { .. } => {
+                "keep the store on a local disk: `--store FOLDER`, or `store = \"FOLDER\"` in sure.toml".to_owned()
+            }
+            Self::OtherMachine { folder, .. } => {
+                format!(
+                    "if no `sure` runs there any more, remove `{}`; else give this machine a store of its own",
+                    folder.display()
+                )
+            }
+            _ => return None,
+        })
+    }
+}
+
+/// Advice when the disk is full.
+pub const FULL: &str = "the disk is full: `sure store gc` shows what may be removed from the store";
+
+/// Number of files from which those of the part in use are examined before each use, not all of the artifact. Where every part of a
+/// corpus is read by a node of its own, examining all would cost the square of their number.
 const MANY_FILES: usize = 64;
 
-/// The database, for one thread at a time.
-struct Database {
-    root: PathBuf,
-    traces: Mutex<Traces>,
+/// The records, for one thread at a time.
+struct Records {
+    /// Folder of the index.
+    folder: PathBuf,
+    /// True if the index is a copy for reading.
+    is_view: bool,
+    index: Mutex<Index>,
 }
 
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
@@ -130,17 +185,17 @@ fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Stor
     move |source| StoreError::Io { action, path, source }
 }
 
-/// Where an artifact lies in a store.
-fn place(root: &Path, artifact: Digest) -> PathBuf {
+/// Path of an artifact in a store.
+fn object_path(root: &Path, artifact: Digest) -> PathBuf {
     let hex = artifact.to_string();
     root.join("objects").join(&hex[..2]).join(&hex[2..])
 }
 
 impl Store {
-    /// Opens a store, beginning it when there is none.
+    /// Opens a store for writing, beginning it when there is none.
     ///
     /// # Errors
-    /// [`StoreError`] when its folders or its database cannot be made, read or written.
+    /// [`StoreError`] when its folders or its records cannot be made, read or written.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         Self::open_with(root, Disk::default())
     }
@@ -153,56 +208,109 @@ impl Store {
         Self::open_with(root, Disk::watched(watch))
     }
 
-    fn open_with(root: &Path, disk: Disk) -> Result<Self, StoreError> {
-        for folder in ["objects", "scratch", "resume", "locks", "stat", "logs"] {
-            let path = root.join(folder);
-            if !path.is_dir() {
-                disk.make_folders(&path).map_err(io_error("create", &path))?;
+    /// Opens a store for reading: changes nothing in it and takes no lock, and begins none where there is none. Whatever a source
+    /// stage makes while planning goes to a temporary folder.
+    ///
+    /// # Errors
+    /// [`StoreError`] when a newer version of this program wrote the store, or its records cannot be read.
+    pub fn view(root: &Path) -> Result<Self, StoreError> {
+        access::check_format(root)?;
+        let temporary = tempfile::Builder::new().prefix("sure-").tempdir();
+        let temporary = temporary.map_err(|source| io_error("create", &std::env::temp_dir())(source))?;
+        let (work, disk) = (temporary.path().to_owned(), Disk::default());
+        make_folders(&work, &disk)?;
+        let index = Index::view(root, &work).map_err(records_error(root))?;
+        let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
+        Self::with(root, work, Some(temporary), disk, index)
+    }
+
+    /// Opens a store for planning: for writing where that is possible without making or repairing anything, else as [`Self::view`].
+    /// So what a source stage makes while planning is kept for the run that follows.
+    ///
+    /// # Errors
+    /// As [`Self::view`].
+    pub fn open_for_planning(root: &Path) -> Result<Self, StoreError> {
+        if Index::is_current(root) && rustix::fs::access(root, rustix::fs::Access::WRITE_OK).is_ok() {
+            match Self::open(root) {
+                Err(StoreError::Io { .. } | StoreError::Network { .. } | StoreError::OtherMachine { .. }) => {}
+                opened => return opened,
             }
         }
+        Self::view(root)
+    }
+
+    fn open_with(root: &Path, disk: Disk) -> Result<Self, StoreError> {
+        access::check_format(root)?;
+        access::share_with_group(root);
+        make_folders(root, &disk)?;
         let root = root.canonicalize().map_err(io_error("open", root))?;
+        access::check_file_system(&root)?;
         let opening = opening(&root)?;
-        let (traces, set_aside) = Traces::open(&database_path(&root)).map_err(database_error(&root))?;
-        sweep(&root.join("scratch"));
-        let session = Session::begin(&root.join("scratch"))?;
-        let claims = Claims::open(&root.join("locks"))?;
-        let database = Arc::new(Database { root: root.clone(), traces: Mutex::new(traces) });
-        let settler = Settler::new(root.clone(), disk.clone(), Arc::clone(&database));
-        let attempts = AtomicU64::new(0);
-        let store = Self {
-            root,
-            disk,
-            database,
-            settler,
-            known: Mutex::default(),
-            found: Mutex::default(),
-            looked_at: Mutex::default(),
-            claims,
-            session,
-            attempts,
-            set_aside,
-        };
-        drop(opening); // what follows may find the database damaged, and then opens it again
-        store.resolve_doubts()?;
+        let index = Index::open(&root).map_err(records_error(&root))?;
+        access::write_format(&root)?;
+        access::sweep(&root.join("scratch"))?;
+        let store = Self::with(root.clone(), root, None, disk, index)?;
+        drop(opening); // what follows may find the index damaged, and then opens it again
+        store.check_doubtful()?;
         store.sweep_resume()?;
         Ok(store)
     }
 
+    fn with(
+        root: PathBuf,
+        work: PathBuf,
+        temporary: Option<tempfile::TempDir>,
+        disk: Disk,
+        index: Index,
+    ) -> Result<Self, StoreError> {
+        let scratch = ScratchFolder::begin(&work.join("scratch"))?;
+        let locks = Locks::open(&work.join("locks"))?;
+        let is_view = temporary.is_some();
+        let records = Arc::new(Records { folder: work.clone(), is_view, index: Mutex::new(index) });
+        let flusher = Flusher::new(work.clone(), disk.clone(), Arc::clone(&records));
+        Ok(Self {
+            root,
+            work,
+            _temporary: temporary,
+            disk,
+            records,
+            flusher,
+            known: Mutex::default(),
+            found: Mutex::default(),
+            checked: Mutex::default(),
+            locks,
+            scratch,
+            attempts: AtomicU64::new(0),
+        })
+    }
+
+    /// True if this process may only read the store.
+    pub fn is_view(&self) -> bool {
+        self.records.is_view
+    }
+
+    /// Repairs since the last call, and what reading found damaged, one sentence each: for the user.
+    pub fn notices(&self) -> Vec<String> {
+        self.records.index.lock().expect("no holder of this lock panics").take_notices()
+    }
+
     /// After a power failure: checks the artifacts that may not have reached the disk, by digest.
-    fn resolve_doubts(&self) -> Result<(), StoreError> {
-        let doubts = self.database.ask(|database| database.doubts())?;
-        let mut settled = vec![];
-        for doubt in doubts {
-            if self.is_sound(doubt.artifact).unwrap_or(false) {
-                settled.push(doubt.trace);
+    fn check_doubtful(&self) -> Result<(), StoreError> {
+        let (mut durable, mut lost) = (vec![], vec![]);
+        for doubtful in self.records.ask(|index| index.doubtful())? {
+            if self.is_sound(doubtful.artifact).unwrap_or(false) {
+                durable.push(doubtful.result);
             } else {
-                self.put_aside(doubt.artifact)?;
-                self.database.ask(|database| database.forget(doubt.trace))?;
+                self.put_aside(doubtful.artifact)?;
+                lost.push(doubtful.result);
             }
         }
-        if !settled.is_empty() {
+        if !lost.is_empty() {
+            self.records.ask(|index| index.forget(&lost))?;
+        }
+        if !durable.is_empty() {
             self.disk.sync_all(&self.root).map_err(io_error("write", &self.root))?;
-            self.database.ask(|database| database.settle(&settled))?;
+            self.records.ask(|index| index.mark_durable(&durable))?;
         }
         Ok(())
     }
@@ -211,44 +319,50 @@ impl Store {
     fn sweep_resume(&self) -> Result<(), StoreError> {
         for entry in fs::read_dir(self.root.join("resume")).into_iter().flatten().flatten() {
             let Some(fingerprint) = entry.file_name().to_str().and_then(Digest::parse) else { continue };
-            if self.lookup(fingerprint)?.is_some() && self.claims.try_claim(fingerprint)?.is_some() {
+            if self.lookup(fingerprint)?.is_some() && self.locks.try_lock(fingerprint)?.is_some() {
                 let _ = fs::remove_dir_all(entry.path()); // what stays behind only takes room
             }
         }
         Ok(())
     }
 
-    /// Where it is.
+    /// Folder for what is written: the store, or a temporary folder while it may only be read.
+    pub(crate) fn work(&self) -> &Path {
+        &self.work
+    }
+
+    /// Folder of the store.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Where an artifact lies.
+    /// Path of an artifact.
     pub fn path(&self, artifact: Digest) -> PathBuf {
-        place(&self.root, artifact)
+        let path = object_path(&self.work, artifact);
+        if self.is_view() && !path.is_dir() { object_path(&self.root, artifact) } else { path }
     }
 
-    /// Whether an artifact is there.
+    /// True if an artifact is in its place.
     pub fn has(&self, artifact: Digest) -> bool {
         self.path(artifact).is_dir()
     }
 
-    /// A new empty folder for one attempt, and a place beside it for what shall not be published.
+    /// Makes a new empty folder for one attempt.
     ///
     /// # Errors
     /// [`StoreError::Io`]
     pub fn attempt(&self) -> Result<PathBuf, StoreError> {
-        let path = self.session.folder.join(self.attempts.fetch_add(1, Ordering::Relaxed).to_string());
+        let path = self.scratch.folder.join(self.attempts.fetch_add(1, Ordering::Relaxed).to_string());
         self.disk.make_folder(&path).map_err(io_error("create", &path))?;
         Ok(path)
     }
 
-    /// The folder that outlives killed attempts of a fingerprint; it may not exist yet.
+    /// Path of the folder that outlives killed attempts of a fingerprint; it may not exist yet.
     pub fn resume_path(&self, fingerprint: Digest) -> PathBuf {
-        self.root.join("resume").join(fingerprint.to_string())
+        self.work.join("resume").join(fingerprint.to_string())
     }
 
-    /// The folder that outlives killed attempts of a fingerprint.
+    /// Makes the folder that outlives killed attempts of a fingerprint.
     ///
     /// # Errors
     /// [`StoreError::Io`]
@@ -258,43 +372,49 @@ impl Store {
         Ok(path)
     }
 
-    /// The stat cache file of an outside tree.
+    /// Path of the stat cache of an outside tree.
     pub fn stat_cache(&self, place: &str, root: &Path) -> PathBuf {
         let key = format!("{place}\0{}", root.display());
-        self.root.join("stat").join(Digest::of(key.as_bytes()).to_string())
+        let name = Digest::of(key.as_bytes()).to_string();
+        let path = self.work.join("stat").join(&name);
+        if self.is_view() && !path.exists() {
+            let _ = fs::copy(self.root.join("stat").join(name), &path); // none yet: the files are hashed
+        }
+        path
     }
 
-    /// Where the log of a node lies.
+    /// Path of the log of a node.
     pub(crate) fn log_path(&self, run: i64, id: &str) -> PathBuf {
-        self.root.join("logs").join(run.to_string()).join(log_name(id))
+        let root = if self.is_view() && run == 0 { &self.work } else { &self.root };
+        root.join("logs").join(run.to_string()).join(log_name(id))
     }
 
-    /// The folder for the logs of a run.
+    /// Makes the folder for the logs of a run.
     ///
     /// # Errors
     /// [`StoreError::Io`]
     pub fn logs(&self, run: i64) -> Result<PathBuf, StoreError> {
-        let path = self.root.join("logs").join(run.to_string());
+        let path = self.work.join("logs").join(run.to_string());
         fs::create_dir_all(&path).map_err(io_error("create", &path))?;
         Ok(path)
     }
 
-    /// Waits until no other run makes this fingerprint. None when a stop was asked for meanwhile.
+    /// Waits until no other run makes this fingerprint. Returns none when a stop was asked for meanwhile.
     ///
     /// # Errors
     /// [`StoreError::Io`]
-    pub fn claim(&self, fingerprint: Digest, stop: &Stop) -> Result<Option<Claim>, StoreError> {
+    pub fn lock(&self, fingerprint: Digest, stop: &Stop) -> Result<Option<FingerprintLock>, StoreError> {
         loop {
-            match self.claims.try_claim(fingerprint)? {
-                Some(claim) => return Ok(Some(claim)),
+            match self.locks.try_lock(fingerprint)? {
+                Some(lock) => return Ok(Some(lock)),
                 None if stop.requested() => return Ok(None),
                 None => std::thread::sleep(Duration::from_millis(20)),
             }
         }
     }
 
-    /// Whether an artifact, or a part of it, may be read by a stage. One that is damaged is set aside, so that its producer runs
-    /// again.
+    /// Checks an artifact, or a part of it, before a stage reads it. One that is damaged is set aside, so that its producer runs
+    /// again. Returns true if it is sound.
     ///
     /// # Errors
     /// [`StoreError`]
@@ -308,20 +428,20 @@ impl Store {
             Err(error) => return Err(error),
         };
         let path = self.path(artifact);
-        let looked_at = || self.looked_at.lock().expect("no holder of this lock panics");
-        let before = looked_at().get(&artifact).cloned();
+        let checked = || self.checked.lock().expect("no holder of this lock panics");
+        let before = checked().get(&artifact).cloned();
         if let Some(before) = before {
-            let places = publish::places_of(&known.files, part);
-            if publish::looks(&path, &known.files[places.clone()]).is_some_and(|now| now == before[places]) {
+            let range = publish::range_of(&known.files, part);
+            if publish::states(&path, &known.files[range.clone()]).is_some_and(|now| now == before[range]) {
                 return Ok(true);
             }
-            looked_at().remove(&artifact);
+            checked().remove(&artifact);
         }
-        let looks = publish::looks(&path, &known.files);
-        let stamp = looks.as_deref().map(publish::stamp_of);
+        let states = publish::states(&path, &known.files);
+        let stamp = states.as_deref().map(publish::stamp_of);
         if stamp == Some(known.stamp) {
-            if let Some(looks) = looks.filter(|looks| looks.len() > MANY_FILES) {
-                looked_at().insert(artifact, Arc::new(looks));
+            if let Some(states) = states.filter(|states| states.len() > MANY_FILES) {
+                checked().insert(artifact, Arc::new(states));
             }
             return Ok(true);
         }
@@ -330,13 +450,13 @@ impl Store {
             return Ok(false);
         }
         // Touched or copied, but the bytes are what they were.
-        let known = Known { files: known.files.clone(), stamp: stamp.unwrap_or_default() };
-        self.database.ask(|database| database.add_artifact(artifact, &known))?;
+        let known = ArtifactFiles { files: known.files.clone(), stamp: stamp.unwrap_or_default() };
+        self.records.ask(|index| index.add_artifact(artifact, &known))?;
         self.remember(artifact, known);
         Ok(true)
     }
 
-    /// Whether every file of an artifact still has the content it was published with.
+    /// Hashes an artifact. Returns true if every file still has the content it was published with.
     ///
     /// # Errors
     /// As [`Self::listing`].
@@ -344,12 +464,13 @@ impl Store {
         Ok(publish::is_sound(&self.path(artifact), &self.known(artifact)?.files))
     }
 
-    /// Moves a damaged artifact out of the way. What gave it counts as gone from then on.
+    /// Moves a damaged artifact out of the way. From then on it counts as gone.
     fn put_aside(&self, artifact: Digest) -> Result<(), StoreError> {
-        let path = self.path(artifact);
+        let path = object_path(&self.work, artifact);
         if path.symlink_metadata().is_err() {
             return Ok(());
         }
+        publish::make_movable(&path);
         let folder = self.root.join("aside");
         self.disk.make_folders(&folder).map_err(io_error("create", &folder))?;
         let name = artifact.to_string();
@@ -361,15 +482,15 @@ impl Store {
         }
     }
 
-    /// Makes an attempt's folder an artifact. It counts once it is part of a trace that is committed.
+    /// Makes an attempt's folder an artifact. It counts once it is part of a result that is committed.
     ///
     /// # Errors
     /// [`StoreError`]; the attempt stays where it is.
     pub fn publish(&self, attempt: &Path) -> Result<Digest, StoreError> {
         let sealed = publish::seal(attempt, &self.disk)?;
         let artifact = publish::digest_of(&sealed.known.files);
-        let target = self.path(artifact);
-        if target.is_dir() && self.usable(artifact, None)? {
+        let target = object_path(&self.work, artifact);
+        if self.has(artifact) && self.usable(artifact, None)? {
             return Ok(artifact);
         }
         let parent = target.parent().expect("objects lie in folders");
@@ -383,82 +504,67 @@ impl Store {
             Err(_) if target.is_dir() => return Ok(artifact), // another run was first, with the same bytes
             Err(source) => return Err(io_error("publish", &target)(source)),
         }
+        self.disk.protect_folder(&target).map_err(io_error("protect", &target))?;
         paths.push(parent.to_owned());
-        self.settler.add(Pending { trace: None, artifact, paths });
+        self.flusher.add(Pending { result: None, artifact, paths });
         self.remember(artifact, sealed.known);
         Ok(artifact)
     }
 
-    fn remember(&self, artifact: Digest, known: Known) -> Arc<Known> {
+    fn remember(&self, artifact: Digest, known: ArtifactFiles) -> Arc<ArtifactFiles> {
         let known = Arc::new(known);
         self.known.lock().expect("no holder of this lock panics").insert(artifact, Arc::clone(&known));
         known
     }
 
-    /// The files of an artifact.
+    /// Returns the files of an artifact.
     ///
     /// # Errors
-    /// [`StoreError::Gone`] when it was never published here; [`StoreError::Database`].
+    /// [`StoreError::Gone`] when it was never published here; [`StoreError::Records`].
     pub fn listing(&self, artifact: Digest) -> Result<Vec<TreeFile>, StoreError> {
         Ok(self.known(artifact)?.files.clone())
     }
 
-    fn known(&self, artifact: Digest) -> Result<Arc<Known>, StoreError> {
+    fn known(&self, artifact: Digest) -> Result<Arc<ArtifactFiles>, StoreError> {
         if let Some(found) = self.known.lock().expect("no holder of this lock panics").get(&artifact) {
             return Ok(Arc::clone(found));
         }
-        let known = self.database.ask(|database| database.known(artifact))?;
+        let known = self.records.ask(|index| index.files(artifact))?;
         let known = known.map_or_else(|| self.list_again(artifact), Ok)?;
         Ok(self.remember(artifact, known))
     }
 
-    /// Lists an artifact whose listing was lost with a damaged database.
-    fn list_again(&self, artifact: Digest) -> Result<Known, StoreError> {
+    /// Hashes an artifact that the index does not know.
+    fn list_again(&self, artifact: Digest) -> Result<ArtifactFiles, StoreError> {
         let path = self.path(artifact);
         let sealed = if path.is_dir() { Some(publish::seal(&path, &self.disk)?) } else { None };
         let Some(sealed) = sealed.filter(|sealed| publish::digest_of(&sealed.known.files) == artifact) else {
             return Err(StoreError::Gone { digest: artifact });
         };
-        self.database.ask(|database| database.add_artifact(artifact, &sealed.known))?;
+        self.records.ask(|index| index.add_artifact(artifact, &sealed.known))?;
         Ok(sealed.known)
     }
 
-    /// A trace.
+    /// Looks a fingerprint up. Returns its artifact, when both the result and the artifact are there.
     ///
     /// # Errors
-    /// [`StoreError::Database`]
-    pub fn trace(&self, id: TraceId) -> Result<Option<Trace>, StoreError> {
-        self.database.ask(|database| database.trace(id))
-    }
-
-    /// The trace of a fingerprint.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`]
-    pub fn trace_of(&self, fingerprint: Digest) -> Result<Option<TraceId>, StoreError> {
-        self.database.ask(|database| database.trace_of(fingerprint))
-    }
-
-    /// The artifact of a fingerprint, when both the trace and the artifact are there.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`]
+    /// [`StoreError::Records`]
     pub fn lookup(&self, fingerprint: Digest) -> Result<Option<Digest>, StoreError> {
-        let found = self.database.ask(|database| database.find(fingerprint))?.filter(|found| self.has(found.artifact));
+        let found = self.records.ask(|index| index.find(fingerprint))?.filter(|found| self.has(found.artifact));
         Ok(found.map(|found| {
-            self.found.lock().expect("no holder of this lock panics").insert(fingerprint, found.trace);
+            self.found.lock().expect("no holder of this lock panics").insert(fingerprint, found.result);
             found.artifact
         }))
     }
 
-    /// Asks what is remembered, as of one moment; for planning.
+    /// Asks the records, as of one moment; for planning.
     ///
     /// # Errors
     /// [`StoreError`]
     pub fn recall<T>(&self, ask: impl Fn(&Recall<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
         match Recall::new(self).and_then(|recall| ask(&recall)) {
-            Err(StoreError::Database { source, .. }) if damaged(&source) => {
-                self.database.renew(source)?;
+            Err(StoreError::Records { source, .. }) if source.is_damage() => {
+                self.records.renew(&source).map_err(records_error(&self.root))?;
                 ask(&Recall::new(self)?)
             }
             answer => answer,
@@ -466,128 +572,29 @@ impl Store {
     }
 
     /// Records that a manifest gave an artifact, and clears its resume folder. Returns the artifact that counts: the first one.
-    /// A kill at any time after that loses nothing; [`Self::settle`] waits until a power failure does not either.
+    /// A kill at any time after that loses nothing; [`Self::flush`] waits until a power failure does not either.
     ///
     /// # Errors
     /// [`StoreError`]
-    pub fn commit(&self, trace: &Trace) -> Result<Digest, StoreError> {
-        let known = self.known(trace.artifact)?;
-        self.disk.ask(|| Act::Record(self.path(trace.artifact))).map_err(io_error("write", &database_path(&self.root)))?;
-        let lost = |artifact: Digest| artifact != trace.artifact && !self.has(artifact);
-        let (id, artifact) = self.database.ask(|database| database.commit(trace, &known, lost))?;
-        self.settler.add(Pending { trace: Some(id), artifact, paths: vec![] });
-        self.found.lock().expect("no holder of this lock panics").insert(trace.manifest.fingerprint(), id);
+    pub fn commit(&self, result: &ResultRecord) -> Result<Digest, StoreError> {
+        let known = self.known(result.artifact)?;
+        self.disk.ask(|| Act::Record(self.path(result.artifact))).map_err(io_error("write", &self.root.join("records.log")))?;
+        let lost = |artifact: Digest| artifact != result.artifact && !self.has(artifact);
+        let (id, artifact) = self.records.ask(|index| index.commit(result, &known, lost))?;
+        self.flusher.add(Pending { result: Some(id), artifact, paths: vec![] });
+        let fingerprint = result.manifest.fingerprint();
+        self.found.lock().expect("no holder of this lock panics").insert(fingerprint, id);
         self.hold([artifact])?;
-        let resume = self.resume_path(trace.manifest.fingerprint());
-        let _ = fs::remove_dir_all(resume); // of no more use; what stays behind only takes room
+        let _ = fs::remove_dir_all(self.resume_path(fingerprint)); // of no more use; what stays behind only takes room
         Ok(artifact)
     }
 
-    /// Waits until all that was committed is on disk.
+    /// Waits until everything that was committed is on disk.
     ///
     /// # Errors
     /// [`StoreError`]
-    pub fn settle(&self) -> Result<(), StoreError> {
-        self.settler.settle()
-    }
-
-    /// Notes the fingerprints that nodes (`workflow:node`) have in this run without having run.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`]
-    pub fn note_reused(&self, nodes: &[(String, Digest)]) -> Result<(), StoreError> {
-        let mut traces = Vec::with_capacity(nodes.len());
-        for (node, fingerprint) in nodes {
-            let found = self.found.lock().expect("no holder of this lock panics").get(fingerprint).copied();
-            let trace = found.map_or_else(|| self.trace_of(*fingerprint), |trace| Ok(Some(trace)))?;
-            traces.extend(trace.map(|trace| (node.clone(), trace)));
-        }
-        self.database.ask(|database| database.note_reused(&traces))
-    }
-
-    /// The trace a node (`workflow:node`) had last, and the one before.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`]
-    pub fn latest(&self, node: &str) -> Result<Option<(TraceId, Option<TraceId>)>, StoreError> {
-        self.database.ask(|database| database.latest(node))
-    }
-
-    /// How long each node (`workflow:node`) of a workflow took when it last ran.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`]
-    pub fn durations(&self, workflow: &str) -> Result<HashMap<String, f64>, StoreError> {
-        self.database.ask(|database| database.durations(workflow))
-    }
-
-    /// A number that changes whenever a node of the workflow has another trace than before.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`]
-    pub fn generation(&self, workflow: &str) -> Result<i64, StoreError> {
-        self.database.ask(|database| database.generation(workflow))
-    }
-
-    /// Enters a run into the record.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`]
-    pub fn begin_run(&self, workflow: &str, request: &str, host: &str, started_ms: i64) -> Result<i64, StoreError> {
-        self.database.ask(|database| database.begin_run(workflow, request, host, started_ms))
-    }
-
-    /// Ends a run in the record.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`]
-    pub fn end_run(&self, run: i64, outcome: &str, steps: &[Step], ended_ms: i64) -> Result<(), StoreError> {
-        self.database.ask(|database| database.end_run(run, outcome, steps, ended_ms))
-    }
-
-    /// Ends a run that found everything as the run before it of the same workflow left it.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`]
-    pub fn end_same(&self, run: i64, ended_ms: i64) -> Result<(), StoreError> {
-        self.database.ask(|database| database.end_same(run, ended_ms))
-    }
-
-    /// The latest runs, newest first.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`]
-    pub fn runs(&self, limit: usize) -> Result<Vec<RunRow>, StoreError> {
-        self.database.ask(|database| database.runs(limit))
-    }
-
-    /// One run.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`]
-    pub fn run(&self, run: i64) -> Result<Option<RunRow>, StoreError> {
-        self.database.ask(|database| database.run(run))
-    }
-
-    /// The nodes of a run that did not simply stay as they were.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`]
-    pub fn steps(&self, run: i64) -> Result<Vec<Step>, StoreError> {
-        let mut steps = self.database.ask(|database| database.steps(run))?;
-        for step in steps.iter_mut().filter(|step| step.attempts > 0) {
-            let id = step.node.split_once(':').map_or(step.node.as_str(), |(_, id)| id);
-            step.log = Some(self.log_path(run, id));
-        }
-        Ok(steps)
-    }
-
-    /// The nodes that were up to date at the end of a run, with what made them, by name.
-    ///
-    /// # Errors
-    /// [`StoreError::Database`]
-    pub fn members(&self, run: i64) -> Result<Vec<Member>, StoreError> {
-        self.database.ask(|database| database.members(run))
+    pub fn flush(&self) -> Result<(), StoreError> {
+        self.flusher.flush()
     }
 }
 
@@ -598,86 +605,45 @@ impl Parts for Store {
     }
 }
 
-fn database_path(root: &Path) -> PathBuf {
-    root.join("traces.db")
+fn records_error(root: &Path) -> impl FnOnce(RecordsError) -> StoreError {
+    let root = root.to_owned();
+    move |source| StoreError::Records { root, source }
 }
 
-fn database_error(root: &Path) -> impl FnOnce(DbError) -> StoreError {
-    let path = database_path(root);
-    move |source| StoreError::Database { path, source }
+fn make_folders(root: &Path, disk: &Disk) -> Result<(), StoreError> {
+    for folder in ["objects", "scratch", "resume", "locks", "stat", "logs"] {
+        let path = root.join(folder);
+        if !path.is_dir() {
+            disk.make_folders(&path).map_err(io_error("create", &path))?;
+        }
+    }
+    Ok(())
 }
 
-impl Database {
-    /// Asks the database. When only now it turns out to be damaged, a new one is begun and asked.
-    fn ask<T>(&self, mut ask: impl FnMut(&mut Traces) -> Result<T, DbError>) -> Result<T, StoreError> {
-        let mut traces: MutexGuard<'_, Traces> = self.traces.lock().expect("no holder of this lock panics");
-        let answer = match ask(&mut traces) {
-            Err(error) if damaged(&error) => {
-                drop(traces);
-                self.renew(error)?;
-                traces = self.traces.lock().expect("no holder of this lock panics");
-                ask(&mut traces)
+impl Records {
+    /// Asks the index. When only now it turns out to be damaged, it is made again and asked once more.
+    fn ask<T>(&self, mut ask: impl FnMut(&mut Index) -> Result<T, RecordsError>) -> Result<T, StoreError> {
+        let mut index: MutexGuard<'_, Index> = self.index.lock().expect("no holder of this lock panics");
+        let answer = match ask(&mut index) {
+            Err(error) if error.is_damage() && !self.is_view => {
+                drop(index);
+                self.renew(&error).and_then(|()| ask(&mut self.index.lock().expect("no holder of this lock panics")))
             }
             answer => answer,
         };
-        answer.map_err(database_error(&self.root))
+        answer.map_err(records_error(&self.folder))
     }
 
-    /// Replaces the database after an error that told of damage.
-    fn renew(&self, error: DbError) -> Result<(), StoreError> {
-        let _opening = opening(&self.root)?;
-        let mut traces = self.traces.lock().expect("no holder of this lock panics");
-        *traces = Traces::reopen(&database_path(&self.root), error).map_err(database_error(&self.root))?;
+    /// Replaces the index after an error that told of damage.
+    fn renew(&self, error: &RecordsError) -> Result<(), RecordsError> {
+        let _opening = opening(&self.folder).map_err(|error| match error {
+            StoreError::Io { action, path, source } => RecordsError::Log { action, path, source },
+            _ => unreachable!("locking gives no other error"),
+        })?;
+        let mut index = self.index.lock().expect("no holder of this lock panics");
+        let notices = index.take_notices();
+        *index = Index::reopen(&self.folder, error)?;
+        index.add_notices(notices);
         Ok(())
-    }
-}
-
-impl Session {
-    fn begin(scratch: &Path) -> Result<Self, StoreError> {
-        let mut number = u64::from(std::process::id());
-        loop {
-            let folder = scratch.join(number.to_string());
-            match fs::create_dir(&folder) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    number += 1 << 32;
-                    continue;
-                }
-                Err(source) => return Err(io_error("create", &folder)(source)),
-            }
-            let path = folder.join("lock");
-            let lock = File::create(&path).and_then(|file| file.lock().map(|()| file));
-            return Ok(Self { _lock: lock.map_err(io_error("lock", &path))?, folder });
-        }
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.folder); // what cannot be removed now is swept by a later run
-    }
-}
-
-/// Lets one process at a time open the store. Another might otherwise set aside the database that this one has just begun,
-/// or sweep this one's scratch folder before it is locked.
-fn opening(root: &Path) -> Result<File, StoreError> {
-    let path = root.join("locks").join("opening");
-    let lock = File::create(&path).and_then(|file| file.lock().map(|()| file));
-    lock.map_err(io_error("lock", &path))
-}
-
-/// Removes the scratch folders of processes that are gone: those whose lock is free.
-fn sweep(scratch: &Path) {
-    for entry in fs::read_dir(scratch).into_iter().flatten().flatten() {
-        // A folder without its lock file was made a moment ago, or was left by a kill between two calls: spare the first.
-        let age = entry.metadata().and_then(|meta| meta.modified()).ok().and_then(|time| time.elapsed().ok());
-        let lock = File::open(entry.path().join("lock")); // held until the folder is gone
-        let free = match &lock {
-            Ok(lock) => lock.try_lock().is_ok(),
-            Err(_) => age.is_some_and(|age| age > Duration::from_secs(60)),
-        };
-        if free {
-            let _ = fs::remove_dir_all(entry.path());
-        }
     }
 }

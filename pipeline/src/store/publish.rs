@@ -1,9 +1,9 @@
-//! From a folder that a stage has filled to an artifact: what is in it, and whether that is still so.
+//! Making an artifact of the folder that a stage has filled, and checking it later.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -11,20 +11,20 @@ use rayon::prelude::*;
 use super::disk::Disk;
 use super::{StoreError, io_error};
 use crate::Digest;
+use crate::records::ArtifactFiles;
 use crate::source::{TreeFile, hash_file, listing_digest};
-use crate::traces::Known;
 
 /// A folder whose files are hashed and read-only.
 pub(super) struct Sealed {
-    pub(super) known: Known,
-    /// Its folders relative to it, the outermost first; the first is itself.
+    pub(super) known: ArtifactFiles,
+    /// Folders relative to the artifact, the outermost first; the first is the artifact itself.
     folders: Vec<String>,
 }
 
-/// Bytes from which a file is begun to be written as soon as it is complete.
+/// Bytes from which the kernel begins to write a file as soon as it is complete.
 const LARGE: u64 = 1 << 20;
 
-/// Hashes and write-protects all files of a folder.
+/// Hashes and write-protects all files of a folder, and the folders in it. The folder itself has yet to be moved.
 pub(super) fn seal(root: &Path, disk: &Disk) -> Result<Sealed, StoreError> {
     let (paths, folders) = list(root)?;
     let files = each(paths, |path| {
@@ -37,12 +37,16 @@ pub(super) fn seal(root: &Path, disk: &Disk) -> Result<Sealed, StoreError> {
         Ok(TreeFile { path, size, digest })
     });
     let files = files?;
+    for folder in folders.iter().skip(1) {
+        let full = root.join(folder);
+        disk.protect_folder(&full).map_err(io_error("protect", &full))?;
+    }
     let stamp = stamp(root, &files).ok_or_else(|| StoreError::Io {
         action: "read",
         path: root.to_owned(),
         source: io::Error::other("a file vanished while the artifact was published"),
     })?;
-    Ok(Sealed { known: Known { files, stamp }, folders })
+    Ok(Sealed { known: ArtifactFiles { files, stamp }, folders })
 }
 
 /// Lets the kernel begin to bring a large file to the disk, so that whoever waits for the disk in the end waits for less.
@@ -53,7 +57,7 @@ fn begin_writing(file: &File, size: u64) {
     }
 }
 
-/// The files and folders below a folder, sorted files first; all relative to it.
+/// Lists the files, sorted, and the folders below a folder; all relative to it.
 fn list(root: &Path) -> Result<(Vec<String>, Vec<String>), StoreError> {
     let mut paths = vec![];
     let mut folders = vec![String::new()];
@@ -79,31 +83,31 @@ fn list(root: &Path) -> Result<(Vec<String>, Vec<String>), StoreError> {
     Ok((paths, folders))
 }
 
-/// So many files are given to all cores.
+/// Number of files from which all cores are used.
 const MANY: usize = 64;
 
-/// Does the same to all, on all cores when there are many. For few, whoever works for other nodes would have to leave a core first:
-/// milliseconds, in which the one who asks only waits.
+/// Does the same to all, on all cores when there are many. For few it would take longer to wait until another node's work leaves a
+/// core.
 fn each<T: Send, R: Send, E: Send>(all: Vec<T>, act: impl Fn(T) -> Result<R, E> + Sync + Send) -> Result<Vec<R>, E> {
     if all.len() < MANY { all.into_iter().map(act).collect() } else { all.into_par_iter().map(act).collect() }
 }
 
-/// What has to reach the disk of an artifact at its place, the innermost first.
+/// Lists the files and folders of an artifact in its place, the innermost first.
 pub(super) fn insides(target: &Path, sealed: &Sealed) -> Vec<PathBuf> {
     let files = sealed.known.files.iter().map(|file| target.join(&file.path));
     files.chain(sealed.folders.iter().rev().map(|folder| target.join(folder))).collect()
 }
 
-/// What files look like from outside, in one number: it changes with every write to one of them. None when one is missing.
+/// Checksum of the state of files: it changes with every write to one of them. None when one is missing.
 pub(super) fn stamp(root: &Path, files: &[TreeFile]) -> Option<u32> {
-    looks(root, files).map(|looks| stamp_of(&looks))
+    states(root, files).map(|states| stamp_of(&states))
 }
 
-/// What a file looks like from outside: inode, size, and the times of the last change of content and of the inode.
-pub(super) type Look = [i64; 6];
+/// State of a file: inode, size, and the times of the last change of content and of the inode.
+pub(super) type FileState = [i64; 6];
 
-/// What each file looks like. None when one is missing.
-pub(super) fn looks(root: &Path, files: &[TreeFile]) -> Option<Vec<Look>> {
+/// State of each file. None when one is missing.
+pub(super) fn states(root: &Path, files: &[TreeFile]) -> Option<Vec<FileState>> {
     let look = |file: &TreeFile| {
         let meta = fs::symlink_metadata(root.join(&file.path)).ok().filter(fs::Metadata::is_file)?;
         Some([meta.ino() as i64, meta.len() as i64, meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()])
@@ -111,15 +115,15 @@ pub(super) fn looks(root: &Path, files: &[TreeFile]) -> Option<Vec<Look>> {
     files.iter().map(look).collect()
 }
 
-/// All looks in one number.
-pub(super) fn stamp_of(looks: &[Look]) -> u32 {
-    let bytes: Vec<u8> = looks.as_flattened().iter().flat_map(|number| number.to_le_bytes()).collect();
+/// Checksum of states.
+pub(super) fn stamp_of(states: &[FileState]) -> u32 {
+    let bytes: Vec<u8> = states.as_flattened().iter().flat_map(|number| number.to_le_bytes()).collect();
     let (first, _) = Digest::of(&bytes).0.split_first_chunk::<4>().map(|(first, rest)| (*first, rest.len())).unwrap_or_default();
     u32::from_le_bytes(first)
 }
 
-/// Where the files of a part of an artifact stand among all of its files.
-pub(super) fn places_of(files: &[TreeFile], part: Option<&str>) -> Range<usize> {
+/// Range of the files of a part of an artifact among all of its files.
+pub(super) fn range_of(files: &[TreeFile], part: Option<&str>) -> Range<usize> {
     let Some(part) = part else { return 0..files.len() };
     if let Ok(at) = files.binary_search_by(|file| file.path.as_str().cmp(part)) {
         return at..at + 1;
@@ -130,7 +134,7 @@ pub(super) fn places_of(files: &[TreeFile], part: Option<&str>) -> Range<usize> 
     first..first + count
 }
 
-/// Whether all files have the content they should have.
+/// Hashes all files. Returns true if they have the content that they should have.
 pub(super) fn is_sound(root: &Path, files: &[TreeFile]) -> bool {
     let sound = |file: &TreeFile| {
         let digest = File::open(root.join(&file.path)).and_then(|open| hash_file(&open));
@@ -139,7 +143,7 @@ pub(super) fn is_sound(root: &Path, files: &[TreeFile]) -> bool {
     root.is_dir() && files.par_iter().all(sound)
 }
 
-/// The first thing that is wrong with an artifact: a file that differs, is missing or was added.
+/// Describes the first damage of an artifact: a file that differs, is missing or was added.
 pub(super) fn first_damage(root: &Path, files: &[TreeFile]) -> Option<String> {
     let Ok((paths, _)) = list(root) else { return Some("it cannot be listed".to_owned()) };
     if let Some(extra) = paths.iter().find(|path| files.binary_search_by(|file| file.path.cmp(path)).is_err()) {
@@ -155,7 +159,7 @@ pub(super) fn digest_of(files: &[TreeFile]) -> Digest {
     listing_digest(files.iter().map(|file| (file.path.as_str(), file.size, file.digest)))
 }
 
-/// The digest of one file or folder of an artifact.
+/// Digest of one file or folder of an artifact.
 pub(super) fn part_digest(files: &[TreeFile], part: &str) -> Result<Digest, StoreError> {
     if let Ok(at) = files.binary_search_by(|file| file.path.as_str().cmp(part)) {
         return Ok(files[at].digest);
@@ -170,4 +174,20 @@ pub(super) fn part_digest(files: &[TreeFile], part: &str) -> Result<Digest, Stor
         return Err(StoreError::NoPart { part: part.to_owned(), holds: names.join(", ") });
     }
     Ok(listing_digest(inside.into_iter()))
+}
+
+/// Lets a read-only artifact be moved: the kernel writes into a folder that gets another parent. Fails silently where another user
+/// owns it; moving then says so.
+pub(super) fn make_movable(folder: &Path) {
+    let _ = fs::set_permissions(folder, Permissions::from_mode(0o755));
+}
+
+/// Lets the files in a folder and its folders be removed.
+pub(super) fn make_writable(folder: &Path) {
+    make_movable(folder);
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            make_writable(&entry.path());
+        }
+    }
 }

@@ -1,34 +1,34 @@
-//! What a store remembers, as of one moment: what a plan is made from.
+//! A view of the records of a store as of one moment: the source of a plan.
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::sync::Arc;
 
-use super::{Store, StoreError, database_error, database_path, publish};
+use super::{Store, StoreError, publish, records_error};
 use crate::Digest;
 use crate::manifest::Manifest;
 use crate::plan::{Memory, Parts};
-use crate::traces::{DbError, Known, Recipes, Traces};
+use crate::records::{ArtifactFiles, Index, Recipes, RecordsError};
 
 /// A view of a store that does not change while a plan is made.
 pub struct Recall<'a> {
     store: &'a Store,
-    traces: Traces,
-    known: RefCell<HashMap<Digest, Arc<Known>>>,
+    index: Index,
+    known: RefCell<HashMap<Digest, Arc<ArtifactFiles>>>,
     presence: RefCell<Presence>,
-    /// Read at once when it is first asked for: an index would make every trace a fifth larger.
+    /// All recipes, read when they are first asked for: an index of them would make every row of a result a fifth larger.
     recipes: OnceCell<Recipes>,
 }
 
-/// Which artifacts lie in their place. Of a folder that is asked for often, one listing answers for all.
+/// Artifacts that are in their place. Of a folder that is asked for often, one listing answers for all.
 #[derive(Default)]
 struct Presence {
     asked: HashMap<u8, u32>,
     listed: HashMap<u8, HashSet<[u8; 32]>>,
 }
 
-/// So many questions about a folder are answered one by one.
+/// Number of questions about a folder that are answered one by one.
 const ONE_BY_ONE: u32 = 8;
 
 impl Presence {
@@ -43,7 +43,8 @@ impl Presence {
             return store.has(artifact);
         }
         let prefix = format!("{first:02x}");
-        let names = fs::read_dir(store.root().join("objects").join(&prefix)).into_iter().flatten().flatten();
+        let folders = [&store.root, &store.work].map(|root| root.join("objects").join(&prefix));
+        let names = folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten();
         let digest = |entry: fs::DirEntry| {
             let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
             Digest::parse(&format!("{prefix}{}", entry.file_name().to_str()?)).filter(|_| is_folder).map(|digest| digest.0)
@@ -57,24 +58,24 @@ impl Presence {
 
 impl<'a> Recall<'a> {
     pub(super) fn new(store: &'a Store) -> Result<Self, StoreError> {
-        let traces = Traces::snapshot(&database_path(store.root())).map_err(database_error(store.root()))?;
-        Ok(Self { store, traces, known: RefCell::default(), presence: RefCell::default(), recipes: OnceCell::new() })
+        let index = Index::snapshot(&store.work).map_err(records_error(store.root()))?;
+        Ok(Self { store, index, known: RefCell::default(), presence: RefCell::default(), recipes: OnceCell::new() })
     }
 
-    fn answer<T>(&self, answer: Result<T, DbError>) -> Result<T, StoreError> {
-        answer.map_err(database_error(self.store.root()))
+    fn answer<T>(&self, answer: Result<T, RecordsError>) -> Result<T, StoreError> {
+        answer.map_err(records_error(self.store.root()))
     }
 }
 
 impl Memory for Recall<'_> {
     fn lookup(&self, fingerprint: Digest) -> Result<Option<Digest>, StoreError> {
-        let Some(found) = self.answer(self.traces.find(fingerprint))? else { return Ok(None) };
+        let Some(found) = self.answer(self.index.find(fingerprint))? else { return Ok(None) };
         let artifact = found.artifact;
         if !self.presence.borrow_mut().has(self.store, artifact) {
             return Ok(None);
         }
-        self.known.borrow_mut().insert(artifact, Arc::new(found.known));
-        self.store.found.lock().expect("no holder of this lock panics").insert(fingerprint, found.trace);
+        self.known.borrow_mut().insert(artifact, Arc::new(found.files));
+        self.store.found.lock().expect("no holder of this lock panics").insert(fingerprint, found.result);
         Ok(Some(artifact))
     }
 
@@ -82,7 +83,7 @@ impl Memory for Recall<'_> {
         let recipes = match self.recipes.get() {
             Some(recipes) => recipes,
             None => self.recipes.get_or_init({
-                let all = self.answer(self.traces.recipes())?;
+                let all = self.answer(self.index.recipes())?;
                 || all
             }),
         };
@@ -90,8 +91,8 @@ impl Memory for Recall<'_> {
     }
 
     fn last_manifest(&self, node: &str) -> Result<Option<Manifest>, StoreError> {
-        let Some((trace, _)) = self.answer(self.traces.latest(node))? else { return Ok(None) };
-        Ok(self.answer(self.traces.trace(trace))?.map(|trace| trace.manifest))
+        let Some((result, _)) = self.answer(self.index.latest(node))? else { return Ok(None) };
+        Ok(self.answer(self.index.result(result))?.map(|result| result.manifest))
     }
 }
 
@@ -101,7 +102,7 @@ impl Parts for Recall<'_> {
         if let Some(known) = self.known.borrow().get(&artifact) {
             return publish::part_digest(&known.files, part);
         }
-        let known = match self.answer(self.traces.known(artifact))? {
+        let known = match self.answer(self.index.files(artifact))? {
             Some(known) => Arc::new(known),
             None => self.store.known(artifact)?,
         };

@@ -192,7 +192,7 @@ fn nothing_is_settled_before_all_its_bytes_are_on_the_disk() {
     let mut settled = 0;
     for act in &acts {
         disk.take(act);
-        if let Act::Settle(artifacts) = act {
+        if let Act::MarkDurable(artifacts) = act {
             for artifact in artifacts {
                 assert!(disk.holds(artifact), "{} is settled too early", artifact.display());
                 settled += 1;

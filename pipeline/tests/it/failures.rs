@@ -311,7 +311,7 @@ fn failure_that_may_pass_is_tried_again_in_a_fresh_folder() {
     try 3 found 0 files
     ");
     let (fingerprint, _) = house.store().latest("one:bad").unwrap().unwrap();
-    assert_eq!(house.store().trace(fingerprint).unwrap().unwrap().record.facts["attempt"], 3);
+    assert_eq!(house.store().result(fingerprint).unwrap().unwrap().provenance.facts["attempt"], 3);
     assert_eq!(ended.events.iter().filter(|event| matches!(event, Event::NodeStarted { .. })).count(), 2);
 }
 

@@ -8,7 +8,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::house::{House, slow, word};
-use pipeline::traces::TraceId;
+use pipeline::records::ResultId;
 
 /// A small workflow over four books. Few values, so that equal bytes and equal fingerprints are common.
 #[derive(Debug, Clone)]
@@ -130,11 +130,11 @@ impl Model {
     }
 }
 
-type Traces = BTreeSet<TraceId>;
+type Results = BTreeSet<ResultId>;
 
 /// Plans, runs and compares; what was made comes back.
 /// `seen`: every trace so far.
-fn step(house: &mut House, seen: &mut Traces, model: &Model, change: Option<&Change>) -> BTreeMap<String, pipeline::Digest> {
+fn step(house: &mut House, seen: &mut Results, model: &Model, change: Option<&Change>) -> BTreeMap<String, pipeline::Digest> {
     let workflow = house.workflow(&model.toml());
     model.furnish(house);
     house.options.forced.clear();
@@ -146,7 +146,7 @@ fn step(house: &mut House, seen: &mut Traces, model: &Model, change: Option<&Cha
     if let Some(Change::Lose(number)) = change {
         let key = workflow.key(&workflow.graph[nodes[number % nodes.len()]]);
         if let Some((fingerprint, _)) = house.store().latest(&key).unwrap() {
-            let trace = house.store().trace(fingerprint).unwrap().unwrap();
+            let trace = house.store().result(fingerprint).unwrap().unwrap();
             let path = house.store().path(trace.artifact);
             let _ = std::fs::remove_dir_all(path);
         }
@@ -188,7 +188,7 @@ fn plans_are_honest_and_results_are_those_of_a_fresh_build() {
     let config = ProptestConfig { cases, failure_persistence: None, max_shrink_iters: 200, ..ProptestConfig::default() };
     proptest!(config, |(start in model(), changes in vec(change(), 1..5))| {
         let (mut house, mut model) = (House::new(), start);
-        let mut seen = Traces::new();
+        let mut seen = Results::new();
         let mut made = step(&mut house, &mut seen, &model, None);
         for change in &changes {
             model.apply(change);
@@ -197,7 +197,7 @@ fn plans_are_honest_and_results_are_those_of_a_fresh_build() {
         let again = step(&mut house, &mut seen, &model, None);
         prop_assert!(!house.ledger().is_empty());
         let mut fresh = House::new();
-        prop_assert_eq!(&made, &step(&mut fresh, &mut Traces::new(), &model, None));
+        prop_assert_eq!(&made, &step(&mut fresh, &mut Results::new(), &model, None));
         prop_assert_eq!(&made, &again);
     });
 }

@@ -8,13 +8,13 @@ use std::sync::{Arc, Mutex};
 use pipeline::event::{Event, Outcome, Progress};
 use pipeline::graph::{Settings, Workflow, build};
 use pipeline::plan::{Plan, Verdict};
+use pipeline::records::Step;
 use pipeline::run::{Machine, Options, RunError, Session, Summary};
 use pipeline::schedule::Pools;
 use pipeline::source::scan;
 use pipeline::spec::parse;
 use pipeline::store::Store;
 use pipeline::store::disk::Watch;
-use pipeline::traces::Step;
 use pipeline::{Digest, Places, Stop};
 use tempfile::TempDir;
 

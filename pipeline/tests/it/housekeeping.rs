@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use pipeline::Digest;
 use pipeline::event::Event;
+use pipeline::records::ResultId;
 use pipeline::store::Store;
-use pipeline::store::house::{Keep, Victim};
-use pipeline::traces::TraceId;
+use pipeline::store::gc::{Keep, Victim};
 
 use crate::house::{BOOKS, Ended, House};
 use crate::stages::part_of;
@@ -91,7 +91,7 @@ fn age_size_last_runs_and_wishes_each_keep_what_they_name() {
     assert_eq!(none(&last_run()), 0);
     assert_eq!(none(&Keep { younger_than: Duration::from_secs(60), ..Keep::default() }), 0);
     assert_eq!(none(&Keep { max_bytes: Some(1 << 30), ..Keep::default() }), 0);
-    let wanted: HashSet<TraceId> = [sum].into();
+    let wanted: HashSet<ResultId> = [sum].into();
     assert_eq!(none(&Keep { wanted, ..Keep::default() }), all - 1);
     let total = store.usage().unwrap().artifacts.bytes;
     let some = store.collectable(&Keep { max_bytes: Some(total / 2), ..Keep::default() }).unwrap();

@@ -213,8 +213,8 @@ fn facts_logs_and_runs_are_recorded() {
     assert_eq!(store.steps(run.id).unwrap().len(), 7, "and the source");
     let (fingerprint, before) = store.latest("books:sum").unwrap().unwrap();
     assert_eq!(before, None);
-    let trace = store.trace(fingerprint).unwrap().unwrap();
-    assert_eq!((trace.record.host.as_str(), trace.artifact), ("here", ended.artifacts["sum"]));
+    let trace = store.result(fingerprint).unwrap().unwrap();
+    assert_eq!((trace.provenance.host.as_str(), trace.artifact), ("here", ended.artifacts["sum"]));
     assert!(ended.events.iter().any(|event| matches!(event, Event::RunFinished { complete: true, .. })));
 }
 

@@ -4,10 +4,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use pipeline::event::Event;
+use pipeline::records::Step;
 use pipeline::run::{RunStatus, status, timeline};
 use pipeline::schedule::{Pool, Wait};
 use pipeline::store::Store;
-use pipeline::traces::Step;
 
 use crate::house::House;
 

@@ -39,7 +39,7 @@ fn worker_does_what_a_stage_here_does() {
     assert_eq!(house.text(&ended, "end", "text.txt"), "3so fineso over");
     assert_eq!(house.run(&workflow("write")).ran(), "");
     let (fingerprint, _) = house.store().latest("far:bad").unwrap().unwrap();
-    let facts = house.store().trace(fingerprint).unwrap().unwrap().record.facts;
+    let facts = house.store().result(fingerprint).unwrap().unwrap().provenance.facts;
     assert!(facts.contains_key("pid"));
 }
 

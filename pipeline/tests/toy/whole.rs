@@ -9,11 +9,11 @@ use std::time::Instant;
 use pipeline::event::Deaf;
 use pipeline::explain::explain;
 use pipeline::graph::{Settings, Workflow, build};
-use pipeline::memo::{self, Question};
+use pipeline::plan_cache::{self, PlanKey};
 use pipeline::registry::Registry;
 use pipeline::run::{Machine, Options, Session};
 use pipeline::schedule::Pools;
-use pipeline::source::{Looked, scan};
+use pipeline::source::{RecentScans, scan};
 use pipeline::spec::{Spec, parse};
 use pipeline::store::Store;
 use pipeline::{Places, Stop};
@@ -50,20 +50,20 @@ impl Setting {
 /// Brings a workflow up to date.
 pub(crate) fn up(workflow: &str, store: &str, books: &str) -> Answer {
     let setting = Setting::new(workflow, store, books)?;
-    let question = Question::new(&setting.spec.name, setting.spec.sources.digest(), &Settings::new(), &[], "toy");
+    let question = PlanKey::new(&setting.spec.name, setting.spec.sources.digest(), &Settings::new(), &[], "toy");
     let Setting { store, registry, machine, .. } = &setting;
-    let mut looked = Looked::default();
-    if let Some(standing) = memo::stand_still(&question, "", store, registry, machine, &Deaf, &mut looked)? {
-        println!("{} nodes, none ran", standing.nodes);
+    let mut scans = RecentScans::default();
+    if let Some(found) = plan_cache::run_if_up_to_date(&question, "", None, store, registry, machine, &Deaf, &mut scans)? {
+        println!("{} nodes, none ran", found.nodes);
         return Ok(true);
     }
     let workflow = setting.workflow(&[])?;
     let session = setting.session(&workflow);
-    let summary = session.run(&Options { looked, ..Options::default() })?;
+    let summary = session.run(&Options { scans, ..Options::default() })?;
     let ran = summary.steps.iter().filter(|step| step.state == "ran").count();
     println!("{} nodes, {ran} ran", workflow.order.len());
     if summary.complete {
-        memo::keep(&question, &workflow, &summary.survey, &summary, store)?;
+        plan_cache::keep(&question, &workflow, &summary.survey, &summary, store)?;
     }
     Ok(summary.complete)
 }

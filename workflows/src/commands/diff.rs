@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 use pipeline::compare::{Comparison, Difference, compare};
+use pipeline::records::RunRow;
 use pipeline::store::Store;
-use pipeline::traces::RunRow;
 use serde::Serialize;
 use serde_json::{Value, json};
 

@@ -8,9 +8,9 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Args;
 use pipeline::graph::matches;
+use pipeline::records::Step;
 use pipeline::run::{log_name, status};
 use pipeline::store::Store;
-use pipeline::traces::Step;
 
 use crate::cli::MachineArgs;
 use crate::commands::runs::{find, id_of};

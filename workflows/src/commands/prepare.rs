@@ -22,11 +22,11 @@ use audio::wav::SAMPLE_RATES;
 use clap::Args;
 use pipeline::Stop;
 use pipeline::event::Progress;
-use pipeline::memo;
+use pipeline::plan_cache;
 use pipeline::run::Options;
-use pipeline::source::Looked;
+use pipeline::source::RecentScans;
 use pipeline::store::Store;
-use pipeline::store::house::Keep;
+use pipeline::store::gc::Keep;
 
 use crate::cli::{MachineArgs, Place, Target};
 use crate::commands::corpus::find;
@@ -108,9 +108,16 @@ pub(crate) fn prepare(args: &PrepareArgs) -> Result<ExitCode> {
     let progress: Arc<dyn Progress> = console::pick_hours(args.quiet, args.json);
 
     let request = serde_json::to_string(&asking.request)?;
-    let (machine, mut looked) = (&asking.settings.machine, Looked::default());
-    let still =
-        memo::stand_still(&asking.question(), &request, &asking.store, &asking.registry, machine, &*progress, &mut looked)?;
+    let (machine, mut looked) = (&asking.settings.machine, RecentScans::default());
+    let still = plan_cache::run_if_up_to_date(
+        &asking.question(),
+        &request,
+        &asking.store,
+        &asking.registry,
+        machine,
+        &*progress,
+        &mut looked,
+    )?;
     if still.is_some() && publish::again(&out, &asking.store)? {
         drop(progress);
         return tell(args, &out);
@@ -124,7 +131,7 @@ pub(crate) fn prepare(args: &PrepareArgs) -> Result<ExitCode> {
         return Ok(if summary.stopped { ExitCode::from(STOPPED) } else { ExitCode::FAILURE });
     }
     publish::publish(&out, &opening.workflow, &summary, &opening.store, args.shards)?;
-    memo::keep(&opening.question, &opening.workflow, &summary.survey, &summary, &opening.store)?;
+    plan_cache::keep(&opening.question, &opening.workflow, &summary.survey, &summary, &opening.store)?;
     forget_older(&opening.store)?;
     tell(args, &out)
 }

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use pipeline::memo::End;
+use pipeline::plan_cache::End;
 use pipeline::store::Store;
 
 use crate::cli::{MachineArgs, Place, Target};

@@ -12,9 +12,9 @@ use anyhow::{Context, Result};
 use clap::Args;
 use neural_spec::Train;
 use pipeline::event::Progress;
-use pipeline::memo::{self, End, Standing};
+use pipeline::plan_cache::{self, End, UpToDate};
 use pipeline::run::{Options, Summary};
-use pipeline::source::Looked;
+use pipeline::source::RecentScans;
 use pipeline::store::Store;
 use pipeline::{Stage, Stop};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -65,13 +65,13 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     listen_for_signals(&stop)?;
     let stop = args.time_limit.map_or_else(|| stop.clone(), |limit| stop.until(Instant::now() + limit));
     let progress: Arc<dyn Progress> = console::pick(args.quiet, args.json);
-    let mut looked = Looked::default();
+    let mut looked = RecentScans::default();
     if args.choice.force.is_empty()
         && args.choice.only.is_empty()
         && args.timeline.is_none()
         && !args.dry_run
         && !asking.asks_for_front() // whether anything reads it is told every time, and only the graph knows
-        && let Some(standing) = stand_still(&asking, &*progress, &mut looked)?
+        && let Some(standing) = run_if_up_to_date(&asking, &*progress, &mut looked)?
     {
         drop(progress);
         return show_results(args, &asking.question().workflow, &standing.ends, &asking.settings, &asking.store);
@@ -112,8 +112,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     if !options.only.is_empty() {
         return Ok(ExitCode::SUCCESS); // the rest of the workflow may be out of date: nothing to link to
     }
-    memo::keep(&opening.question, &opening.workflow, &summary.survey, &summary, &opening.store)?;
-    let ends = memo::ends(&opening.workflow, &summary);
+    plan_cache::keep(&opening.question, &opening.workflow, &summary.survey, &summary, &opening.store)?;
+    let ends = plan_cache::ends(&opening.workflow, &summary);
     let code = show_results(args, &opening.workflow.name, &ends, &opening.settings, &opening.store)?;
     if !args.quiet && !args.json && has_trained(&opening, &summary) {
         say!("`sure results` shows this again, with times, and the speed and memory of every training");
@@ -130,10 +130,10 @@ fn has_trained(opening: &Opening, summary: &Summary) -> bool {
 }
 
 /// Answers at once when nothing has changed since a run that ended complete.
-fn stand_still(asking: &Asking, progress: &dyn Progress, looked: &mut Looked) -> Result<Option<Standing>> {
+fn run_if_up_to_date(asking: &Asking, progress: &dyn Progress, looked: &mut RecentScans) -> Result<Option<UpToDate>> {
     let (store, machine) = (&asking.store, &asking.settings.machine);
     let request = serde_json::to_string(&asking.request)?;
-    Ok(memo::stand_still(&asking.question(), &request, store, &asking.registry, machine, progress, looked)?)
+    Ok(plan_cache::run_if_up_to_date(&asking.question(), &request, store, &asking.registry, machine, progress, looked)?)
 }
 
 fn show_results(args: &RunArgs, workflow: &str, ends: &[End], settings: &Settings, store: &Store) -> Result<ExitCode> {

@@ -9,9 +9,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use pipeline::records::{RunRow, Step};
 use pipeline::run::{status, timeline};
 use pipeline::store::Store;
-use pipeline::traces::{RunRow, Step};
 use serde_json::{Value, json};
 
 use crate::cli::MachineArgs;

@@ -12,9 +12,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use pipeline::Stop;
 use pipeline::event::Deaf;
 use pipeline::plan::Verdict;
+use pipeline::records::{ResultId, RunRow};
 use pipeline::store::Store;
-use pipeline::store::house::{Amount, Damage, Keep, Victim};
-use pipeline::traces::{RunRow, TraceId};
+use pipeline::store::gc::{Amount, Damage, Keep, Victim};
 use serde_json::json;
 
 use crate::cli::{MachineArgs, Place, duration};
@@ -156,7 +156,7 @@ fn show_victims(out: &mut impl Write, victims: &[Victim]) -> io::Result<()> {
 
 /// What each workflow of the record would reuse as it is now, set as it was in its last run. One that cannot be planned any more
 /// keeps nothing beyond what its last runs ended with.
-fn reached(store: &Store, machine: &MachineArgs) -> Result<HashSet<TraceId>> {
+fn reached(store: &Store, machine: &MachineArgs) -> Result<HashSet<ResultId>> {
     let mut wanted = HashSet::new();
     let mut seen = HashSet::new();
     for row in store.runs(usize::MAX >> 1)? {
@@ -174,7 +174,7 @@ fn reached(store: &Store, machine: &MachineArgs) -> Result<HashSet<TraceId>> {
     Ok(wanted)
 }
 
-fn reached_by(row: &RunRow, machine: &MachineArgs) -> Result<Vec<TraceId>> {
+fn reached_by(row: &RunRow, machine: &MachineArgs) -> Result<Vec<ResultId>> {
     let place = Place { machine: machine.clone(), ..Place::default() };
     let opening = Opening::as_in(row, &place)?;
     let session = opening.session(Arc::new(Deaf), Stop::default());

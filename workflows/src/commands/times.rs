@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
-use pipeline::traces::Record;
+use pipeline::records::Provenance;
 use serde_json::Value;
 
 use crate::console::duration;
@@ -35,7 +35,7 @@ struct Pace {
 }
 
 impl Pace {
-    fn add(&mut self, record: &Record) {
+    fn add(&mut self, record: &Provenance) {
         let fact = |name: &str| record.facts.get(name).and_then(Value::as_f64);
         let (Some(step_ms), Some(wait_ms), Some(speed)) =
             (fact("step_ms"), fact("data_wait_ms_per_step"), fact("audio_secs_per_sec"))
@@ -53,7 +53,7 @@ impl Pace {
 }
 
 impl Sum {
-    fn add(&mut self, record: &Record) {
+    fn add(&mut self, record: &Provenance) {
         self.nodes += 1;
         self.secs += record.secs;
         self.cpu_secs += record.secs * record.threads as f64;
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn times_add_up() {
-        let record = |secs, gpu| Record { secs, gpu, threads: 2, host: "here".to_owned(), ..Record::default() };
+        let record = |secs, gpu| Provenance { secs, gpu, threads: 2, host: "here".to_owned(), ..Provenance::default() };
         let mut sum = Sum::default();
         sum.add(&record(3600.0, Some(0)));
         sum.add(&record(1800.0, None));
@@ -161,7 +161,7 @@ mod tests {
         let record = |values: [f64; 5]| {
             let names = ["steps", "step_ms", "data_wait_ms_per_step", "audio_secs_per_sec", "peak_memory_gib"];
             let facts = names.into_iter().zip(values).map(|(name, value)| (name.to_owned(), value.into())).collect();
-            Record { facts, ..Record::default() }
+            Provenance { facts, ..Provenance::default() }
         };
         let mut sum = Sum::default();
         sum.add(&record([30.0, 100.0, 1.0, 50.0, 0.5]));

@@ -1,7 +1,8 @@
 //! Bringing what was committed to the disk, many artifacts at a time.
 //!
-//! Order, for each artifact: its files and folders, then the folder it was renamed into, then the settled mark of its trace
-//! (see [`crate::traces`]). Before that mark the trace is trusted only while this machine runs, and checked by digest after.
+//! Order, for each artifact: its files and folders, then the folder it was renamed into, then the mark that its result
+//! is durable (see [`crate::records`]). Before that mark the result is trusted only while this machine runs, and checked by digest
+//! after.
 
 use std::path::PathBuf;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -10,27 +11,27 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::disk::{Act, Disk};
-use super::{Database, StoreError, io_error, place};
+use super::{Records, StoreError, io_error, object_path};
 use crate::Digest;
-use crate::traces::TraceId;
+use crate::records::ResultId;
 
-/// How long a commit may stay unsettled while a run goes on.
+/// Longest time until a commit is brought to the disk while a run goes on.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Up to so many files are brought to the disk one by one; more of them by one call for the whole file system.
+/// Number of files up to which each is brought to the disk by a call of its own; more are by one call for the whole file system.
 const FEW: usize = 16;
 
-/// Something that was committed, and what has to reach the disk before it is settled.
+/// An artifact that was committed, with the files that have to reach the disk before its result is durable.
 pub(super) struct Pending {
-    /// None for what only goes along with a trace to come.
-    pub(super) trace: Option<TraceId>,
+    /// None for an artifact that is part of a result to come.
+    pub(super) result: Option<ResultId>,
     pub(super) artifact: Digest,
     /// Files and folders, the innermost first.
     pub(super) paths: Vec<PathBuf>,
 }
 
-/// Settles in the background, once a commit has been made.
-pub(super) struct Settler {
+/// Brings commits to the disk in the background, from the first commit on.
+pub(super) struct Flusher {
     work: Arc<Work>,
     thread: Mutex<Option<(Sender<()>, JoinHandle<()>)>>,
 }
@@ -38,15 +39,15 @@ pub(super) struct Settler {
 struct Work {
     root: PathBuf,
     disk: Disk,
-    database: Arc<Database>,
+    records: Arc<Records>,
     pending: Mutex<Vec<Pending>>,
-    /// Held while settling, so that whoever waits for the disk waits for what another thread has taken over too.
-    settling: Mutex<()>,
+    /// Held while flushing, so that a thread that waits for the disk also waits for what another thread has taken over.
+    flushing: Mutex<()>,
 }
 
-impl Settler {
-    pub(super) fn new(root: PathBuf, disk: Disk, database: Arc<Database>) -> Self {
-        let work = Work { root, disk, database, pending: Mutex::default(), settling: Mutex::default() };
+impl Flusher {
+    pub(super) fn new(root: PathBuf, disk: Disk, records: Arc<Records>) -> Self {
+        let work = Work { root, disk, records, pending: Mutex::default(), flushing: Mutex::default() };
         Self { work: Arc::new(work), thread: Mutex::default() }
     }
 
@@ -58,20 +59,20 @@ impl Settler {
             let work = Arc::clone(&self.work);
             let run = move || {
                 while matches!(ended.recv_timeout(INTERVAL), Err(RecvTimeoutError::Timeout)) {
-                    let _ = work.settle(); // what cannot be settled now is tried again, at last by whoever waits for it
+                    let _ = work.flush(); // what cannot be written now is tried again, at last by the caller that waits for it
                 }
             };
-            *thread = std::thread::Builder::new().name("settle".to_owned()).spawn(run).ok().map(|thread| (end, thread));
+            *thread = std::thread::Builder::new().name("flush".to_owned()).spawn(run).ok().map(|thread| (end, thread));
         }
     }
 
     /// Waits until all that was added is on disk.
-    pub(super) fn settle(&self) -> Result<(), StoreError> {
-        self.work.settle()
+    pub(super) fn flush(&self) -> Result<(), StoreError> {
+        self.work.flush()
     }
 }
 
-impl Drop for Settler {
+impl Drop for Flusher {
     fn drop(&mut self) {
         if let Some((end, thread)) = self.thread.lock().ok().and_then(|mut thread| thread.take()) {
             drop(end);
@@ -81,17 +82,17 @@ impl Drop for Settler {
 }
 
 impl Work {
-    fn settle(&self) -> Result<(), StoreError> {
-        let _turn = self.settling.lock().expect("no holder of this lock panics");
+    fn flush(&self) -> Result<(), StoreError> {
+        let _turn = self.flushing.lock().expect("no holder of this lock panics");
         let pending = std::mem::take(&mut *self.pending.lock().expect("no holder of this lock panics"));
         if pending.is_empty() {
             return Ok(());
         }
-        let settled = self.bring_to_disk(&pending);
-        if settled.is_err() {
+        let flushed = self.bring_to_disk(&pending);
+        if flushed.is_err() {
             self.pending.lock().expect("no holder of this lock panics").extend(pending);
         }
-        settled
+        flushed
     }
 
     fn bring_to_disk(&self, pending: &[Pending]) -> Result<(), StoreError> {
@@ -99,16 +100,16 @@ impl Work {
         if paths.len() <= FEW {
             for path in paths {
                 match self.disk.sync(path) {
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {} // set aside meanwhile: no one trusts it
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {} // set aside meanwhile: nothing trusts it
                     synced => synced.map_err(io_error("write", path))?,
                 }
             }
         } else {
             self.disk.sync_all(&self.root).map_err(io_error("write", &self.root))?;
         }
-        let artifacts = || pending.iter().map(|one| place(&self.root, one.artifact)).collect();
-        self.disk.ask(|| Act::Settle(artifacts())).map_err(io_error("write", &self.root))?;
-        let traces: Vec<TraceId> = pending.iter().filter_map(|one| one.trace).collect();
-        self.database.ask(|database| database.settle(&traces))
+        let artifacts = || pending.iter().map(|one| object_path(&self.root, one.artifact)).collect();
+        self.disk.ask(|| Act::MarkDurable(artifacts())).map_err(io_error("write", &self.root))?;
+        let results: Vec<ResultId> = pending.iter().filter_map(|one| one.result).collect();
+        self.records.ask(|index| index.mark_durable(&results))
     }
 }

@@ -1,6 +1,6 @@
-//! Who makes what: at any moment one run, in one thread, makes a fingerprint.
+//! Locks of fingerprints: at any moment one thread of one process makes a fingerprint.
 //!
-//! All claims are locks of the kernel on one file that nobody reads: a claim locks the byte whose number is the beginning of its
+//! All are locks of the kernel on one file that nobody reads: a lock covers the byte whose number is the beginning of its
 //! fingerprint. So it costs no file of its own, and ends with the process that holds it, however that ends. Two fingerprints that
 //! begin with the same 62 bits would wait for each other, which does no harm.
 
@@ -17,9 +17,9 @@ use nix::libc;
 use super::{StoreError, io_error};
 use crate::Digest;
 
-/// The file, and what this process has locked in it: the kernel tells processes apart, not the threads of one.
+/// The lock file, with the bytes that this process has locked: the kernel tells processes apart, not the threads of one.
 #[derive(Debug)]
-pub(super) struct Claims {
+pub(super) struct Locks {
     file: File,
     path: PathBuf,
     mine: Mutex<HashSet<i64>>,
@@ -27,21 +27,21 @@ pub(super) struct Claims {
 
 /// Exclusive right to make one fingerprint; ends when dropped, or when the process ends however it ends.
 #[derive(Debug)]
-pub struct Claim {
-    claims: Arc<Claims>,
+pub struct FingerprintLock {
+    locks: Arc<Locks>,
     byte: i64,
 }
 
-impl Claims {
+impl Locks {
     pub(super) fn open(folder: &Path) -> Result<Arc<Self>, StoreError> {
-        let path = folder.join("claims");
+        let path = folder.join("claims"); // named so since the first version: old and new programs exclude each other
         let file = File::options().create(true).truncate(false).read(true).write(true).open(&path);
         let file = file.map_err(io_error("open", &path))?;
         Ok(Arc::new(Self { file, path, mine: Mutex::default() }))
     }
 
-    /// None while another run or thread makes this fingerprint.
-    pub(super) fn try_claim(self: &Arc<Self>, fingerprint: Digest) -> Result<Option<Claim>, StoreError> {
+    /// Locks a fingerprint. Returns none while another run or thread makes it.
+    pub(super) fn try_lock(self: &Arc<Self>, fingerprint: Digest) -> Result<Option<FingerprintLock>, StoreError> {
         let byte = byte_of(fingerprint);
         let mut mine = self.mine.lock().expect("no holder of this lock panics");
         if mine.contains(&byte) {
@@ -50,7 +50,7 @@ impl Claims {
         match self.set(byte, libc::F_WRLCK) {
             Ok(()) => {
                 mine.insert(byte);
-                Ok(Some(Claim { claims: Arc::clone(self), byte }))
+                Ok(Some(FingerprintLock { locks: Arc::clone(self), byte }))
             }
             Err(Errno::EAGAIN | Errno::EACCES) => Ok(None),
             Err(error) => Err(io_error("lock", &self.path)(io::Error::from(error))),
@@ -65,15 +65,15 @@ impl Claims {
     }
 }
 
-impl Drop for Claim {
+impl Drop for FingerprintLock {
     fn drop(&mut self) {
-        let mut mine = self.claims.mine.lock().expect("no holder of this lock panics");
-        let _ = self.claims.set(self.byte, libc::F_UNLCK); // of a lock that is held: nothing can go wrong
+        let mut mine = self.locks.mine.lock().expect("no holder of this lock panics");
+        let _ = self.locks.set(self.byte, libc::F_UNLCK); // of a lock that is held: nothing can go wrong
         mine.remove(&self.byte);
     }
 }
 
-/// Offsets in files are positive numbers, and one has to follow.
+/// Returns the byte of a fingerprint: offsets in files are positive numbers, and one has to follow.
 fn byte_of(fingerprint: Digest) -> i64 {
     let (first, _) = fingerprint.0.split_first_chunk::<8>().expect("digests have 32 bytes");
     i64::from_be_bytes(*first) & (i64::MAX >> 1)
@@ -84,17 +84,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fingerprint_is_claimed_once_at_a_time() {
+    fn a_fingerprint_is_locked_once_at_a_time() {
         let folder = tempfile::tempdir().unwrap();
-        let (here, there) = (Claims::open(folder.path()).unwrap(), Claims::open(folder.path()).unwrap());
+        let (here, there) = (Locks::open(folder.path()).unwrap(), Locks::open(folder.path()).unwrap());
         let (one, other) = (Digest::of(b"one"), Digest([0xFF; 32]));
-        let held = here.try_claim(one).unwrap().unwrap();
-        assert!(here.try_claim(one).unwrap().is_none(), "by another thread");
-        assert!(there.try_claim(one).unwrap().is_none(), "by another opening of the store");
-        let beside = there.try_claim(other).unwrap();
-        assert!(beside.is_some() && here.try_claim(other).unwrap().is_none(), "another fingerprint is free, once");
+        let held = here.try_lock(one).unwrap().unwrap();
+        assert!(here.try_lock(one).unwrap().is_none(), "by another thread");
+        assert!(there.try_lock(one).unwrap().is_none(), "by another opening of the store");
+        let beside = there.try_lock(other).unwrap();
+        assert!(beside.is_some() && here.try_lock(other).unwrap().is_none(), "another fingerprint is free, once");
         drop(held);
-        assert!(there.try_claim(one).unwrap().is_some(), "after its end it is free again");
-        assert!(here.try_claim(one).unwrap().is_some());
+        assert!(there.try_lock(one).unwrap().is_some(), "after its end it is free again");
+        assert!(here.try_lock(one).unwrap().is_some());
     }
 }

@@ -1,14 +1,12 @@
-//! The tables, and what becomes of a database of another version.
+//! Tables of the index.
 
-use rusqlite::{Connection, ffi};
+use rusqlite::Connection;
 
-use super::DbError;
+/// Format of the index. Raised whenever a table or the meaning of a column changes.
+pub(super) const VERSION: i32 = 4;
 
-/// Raised whenever a table or the meaning of a column changes.
-const VERSION: i32 = 3;
-
-/// Rows are numbered in the order in which they come, and found by keys of four bytes, because both keep the tables small; what
-/// else a row holds tells apart the few that share a key.
+/// Rows are numbered in the order in which they come and found by keys of four bytes: both keep the tables small. Other columns tell
+/// the few rows apart that share a key.
 const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS word(id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
 
@@ -35,26 +33,43 @@ const TABLES: &str = "
 
     -- members: pairs of node and trace, or `same` as those of an earlier run; steps: compressed
     CREATE TABLE IF NOT EXISTS run(id INTEGER PRIMARY KEY, workflow TEXT NOT NULL, request TEXT NOT NULL, host TEXT NOT NULL,
-        started_ms INTEGER NOT NULL, ended_ms INTEGER, outcome TEXT, same INTEGER, members BLOB, steps BLOB);
+        started_ms INTEGER NOT NULL, ended_ms INTEGER, outcome TEXT, same INTEGER, members BLOB, steps BLOB, project TEXT);
+
+    -- one row: the name of the record log, how much of it is in the index, the number of the last result
+    CREATE TABLE IF NOT EXISTS log(id TEXT NOT NULL, length INTEGER NOT NULL, last INTEGER NOT NULL, epoch INTEGER NOT NULL);
 ";
 
-/// Makes the tables of a new database. One of an older version counts as damaged: it is set aside, and what it knew runs again.
-pub(super) fn prepare(db: &Connection) -> Result<(), DbError> {
+/// Format of an index file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    /// No tables yet.
+    Empty,
+    /// The format that this program writes.
+    Current,
+    /// An older one.
+    Older(i32),
+    /// A newer one.
+    Newer(i32),
+}
+
+/// Oldest format of an index whose results this program can read: the one before the record log.
+pub(super) const OLDEST: i32 = 3;
+
+/// Reads the format of an index.
+pub(super) fn format(db: &Connection) -> Result<Format, rusqlite::Error> {
     let version: i32 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    if version == VERSION {
-        return Ok(());
-    }
-    let is_new = !db.prepare("SELECT 1 FROM sqlite_master LIMIT 1")?.exists([])?;
-    if version > VERSION || !is_new {
-        let (code, text) = if version > VERSION {
-            (
-                ffi::SQLITE_MISMATCH,
-                format!("it has format {version}, and this program knows {VERSION} and older: use a newer one"),
-            )
-        } else {
-            (ffi::SQLITE_NOTADB, format!("it has format {version}, and this program writes {VERSION}"))
-        };
-        return Err(DbError::SqliteFailure(ffi::Error::new(code), Some(text)));
-    }
-    db.execute_batch(&format!("BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {VERSION}; COMMIT"))
+    let is_empty = !db.prepare("SELECT 1 FROM sqlite_master LIMIT 1")?.exists([])?;
+    Ok(match version {
+        0 if is_empty => Format::Empty,
+        VERSION => Format::Current,
+        newer if newer > VERSION => Format::Newer(newer),
+        older => Format::Older(older),
+    })
+}
+
+/// Makes the tables of a new index of a log. `epoch` differs from that of any index before it.
+pub(super) fn create(db: &Connection, log_id: &str, epoch: i64) -> Result<(), rusqlite::Error> {
+    db.execute_batch(&format!("BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {VERSION}; COMMIT"))?;
+    db.execute("INSERT INTO log(id, length, last, epoch) VALUES (?, 0, 0, ?)", rusqlite::params![log_id, epoch])?;
+    Ok(())
 }

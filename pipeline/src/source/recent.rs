@@ -1,4 +1,4 @@
-//! Trees that were looked through a moment ago.
+//! Scans that were made a moment ago.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use super::{Listing, ScanCost, ScanError, scan};
 
-/// Trees that were looked through a moment ago, so that what follows at once need not do it again: several nodes may read the
-/// same tree, and a run plans right after it saw that an earlier answer no longer holds.
+/// Scans that were made a moment ago, so that the next step need not repeat them: several nodes may read the same tree, and a run plans
+/// right after it found that an earlier answer is not valid any more.
 #[derive(Debug, Clone, Default)]
-pub struct Looked(HashMap<PathBuf, Arc<Listing>>);
+pub struct RecentScans(HashMap<PathBuf, Arc<Listing>>);
 
-impl Looked {
-    /// As [`scan()`], once for each cache file; a cost is told of the scan that was made.
+impl RecentScans {
+    /// Scans a tree as [`scan()`] does, once for each cache file. The cost is that of the scan that was made; none when it was not.
     ///
     /// # Errors
     /// As [`scan()`].

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::{Store, StoreError, io_error, publish};
 use crate::Digest;
-use crate::traces::TraceId;
+use crate::records::ResultId;
 
 /// Number of things and their bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -53,7 +53,7 @@ pub struct Keep {
     /// What was made or used within this time.
     pub younger_than: Duration,
     /// What the workflows as they are now would reuse.
-    pub wanted: HashSet<TraceId>,
+    pub wanted: HashSet<ResultId>,
     /// When set, what is not wanted goes only until the artifacts take no more bytes than this, the longest unused first.
     pub max_bytes: Option<u64>,
 }
@@ -92,9 +92,9 @@ impl Store {
     /// [`StoreError`]
     pub fn usage(&self) -> Result<Usage, StoreError> {
         let mut usage = Usage::default();
-        let stored = self.database.ask(|database| database.inventory())?;
+        let stored = self.records.ask(|index| index.inventory())?;
         let known: HashMap<Digest, _> = stored.into_iter().map(|stored| (stored.artifact, stored)).collect();
-        let mentioned = self.database.ask(|database| database.mentioned())?;
+        let mentioned = self.records.ask(|index| index.mentioned())?;
         for (artifact, _) in self.artifacts()? {
             let stored = known.get(&artifact);
             let bytes = stored.map_or_else(|| amount(&self.path(artifact)).bytes, |stored| stored.bytes);
@@ -105,7 +105,7 @@ impl Store {
                 None => usage.unknown.add(bytes),
             }
         }
-        for name in ["aside", "logs", "memo", "resume", "scratch", "stat", "traces.db", "traces.db-wal"] {
+        for name in ["aside", "logs", "plans", "records.log", "resume", "scratch", "stat", "traces.db", "traces.db-wal"] {
             let amount = amount(&self.root().join(name));
             if amount.count > 0 {
                 usage.others.insert(name.to_owned(), amount);
@@ -136,11 +136,11 @@ impl Store {
     /// # Errors
     /// [`StoreError`]
     pub fn collectable(&self, keep: &Keep) -> Result<Vec<Victim>, StoreError> {
-        let stored = self.database.ask(|database| database.inventory())?;
+        let stored = self.records.ask(|index| index.inventory())?;
         let known: HashMap<Digest, _> = stored.into_iter().map(|stored| (stored.artifact, stored)).collect();
-        let mut wanted = self.database.ask(|database| database.members_of_last_runs(keep.last_runs))?;
+        let mut wanted = self.records.ask(|index| index.members_of_last_runs(keep.last_runs))?;
         wanted.extend(&keep.wanted);
-        let mentioned = self.database.ask(|database| database.mentioned())?;
+        let mentioned = self.records.ask(|index| index.mentioned())?;
         let held = self.held();
         let mut total = 0;
         let mut victims = vec![];
@@ -148,11 +148,11 @@ impl Store {
             let stored = known.get(&artifact);
             let bytes = stored.map_or_else(|| amount(&self.path(artifact)).bytes, |stored| stored.bytes);
             total += bytes;
-            let traces = stored.map_or(&[][..], |stored| &stored.traces);
+            let results = stored.map_or(&[][..], |stored| &stored.results);
             let by = mentioned.get(&artifact);
-            let is_wanted = traces.iter().chain(by.map(|(trace, _)| trace)).any(|trace| wanted.contains(trace));
+            let is_wanted = results.iter().chain(by.map(|(result, _)| result)).any(|result| wanted.contains(result));
             let used_ms = stored.map_or(0, |stored| stored.used_ms).max(millis(made));
-            let limit = if traces.is_empty() { keep.younger_than.max(YOUNG) } else { keep.younger_than };
+            let limit = if results.is_empty() { keep.younger_than.max(YOUNG) } else { keep.younger_than };
             let age = SystemTime::UNIX_EPOCH
                 .checked_add(Duration::from_millis(used_ms.max(0) as u64))
                 .and_then(|used| used.elapsed().ok())
@@ -187,6 +187,7 @@ impl Store {
         let (mut freed, mut gone) = (Amount::default(), vec![]);
         for victim in victims.iter().filter(|victim| !held.contains(&victim.artifact)) {
             let from = self.path(victim.artifact);
+            publish::make_movable(&from);
             match self.disk.rename(&from, &bin.join(victim.artifact.to_string())) {
                 Ok(()) => freed.add(victim.bytes),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -196,11 +197,7 @@ impl Store {
             gone.push(victim.artifact);
         }
         self.disk.remove(&bin).map_err(io_error("remove", &bin))?;
-        self.database.ask(|database| {
-            database.forget_gone(&gone)?;
-            database.shorten_runs(keep_runs.max(1))?;
-            database.compact()
-        })?;
+        self.records.ask(|index| index.forget_gone(&gone, keep_runs.max(1)).and_then(|()| index.compact()))?;
         self.remove_old_logs(keep_runs.max(1))?;
         Ok(freed)
     }
@@ -236,7 +233,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Io`]
     pub fn hold(&self, artifacts: impl IntoIterator<Item = Digest>) -> Result<(), StoreError> {
-        let path = self.session.folder.join("holds");
+        let path = self.scratch.folder.join("holds");
         let bytes: Vec<u8> = artifacts.into_iter().flat_map(|artifact| artifact.0).collect();
         let file = File::options().create(true).append(true).open(&path);
         file.and_then(|mut file| file.write_all(&bytes)).map_err(io_error("write", &path))
@@ -261,9 +258,9 @@ impl Store {
     /// # Errors
     /// [`StoreError`]
     pub fn verify(&self, only_look: bool, tell: &(dyn Fn(u64) + Sync)) -> Result<Vec<Damage>, StoreError> {
-        let stored = self.database.ask(|database| database.inventory())?;
+        let stored = self.records.ask(|index| index.inventory())?;
         let present = stored.into_par_iter().filter(|stored| self.has(stored.artifact));
-        let check = |stored: crate::traces::Stored| {
+        let check = |stored: crate::records::StoredArtifact| {
             let what = match self.known(stored.artifact) {
                 Ok(known) => publish::first_damage(&self.path(stored.artifact), &known.files),
                 Err(error) => Some(error.to_string()),

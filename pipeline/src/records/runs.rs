@@ -1,4 +1,4 @@
-//! The record of runs.
+//! Records of runs.
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -6,13 +6,15 @@ use std::path::PathBuf;
 use flate2::Compression;
 use flate2::read::DeflateDecoder;
 use flate2::write::DeflateEncoder;
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
 
+use super::entry::{EndEntry, Entry, RunEntry};
+use super::index::Index;
 use super::pack::{pack_pairs, unpack_pairs};
-use super::{DbError, TraceId, Traces};
+use super::{RecordsError, ResultId};
 
-/// How a node ended in a run.
+/// Outcome of one node in a run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Step {
     /// `workflow:node`
@@ -21,17 +23,17 @@ pub struct Step {
     pub state: String,
     /// Duration.
     pub secs: f64,
-    /// Its log file, when it was tried.
+    /// Log file, when it was tried.
     pub log: Option<PathBuf>,
-    /// The error.
+    /// Error message.
     pub message: Option<String>,
-    /// Why it ran.
+    /// Reason why it ran.
     #[serde(default)]
     pub why: Option<String>,
     /// Start, in milliseconds since 1970; 0 when it did not start.
     #[serde(default)]
     pub started_ms: i64,
-    /// How often it was tried.
+    /// Number of attempts.
     #[serde(default)]
     pub attempts: u32,
     /// Threads it was given.
@@ -42,8 +44,8 @@ pub struct Step {
     pub gpu: Option<u32>,
 }
 
-/// Steps as they are kept: column by column, which packs twice as well as step by step. Where the log of a step lies follows from
-/// its run and its node.
+/// Steps as the index keeps them: column by column, which packs twice as well as step by step. The path of a log follows from the run
+/// and the node.
 #[derive(Default, Serialize, Deserialize)]
 struct Columns {
     node: Vec<String>,
@@ -75,7 +77,7 @@ impl Columns {
         all
     }
 
-    /// The steps; none of a column that is too short.
+    /// Returns the steps, without those that a column is too short for.
     fn steps(&self) -> Vec<Step> {
         let step = |at: usize| {
             Some(Step {
@@ -95,15 +97,17 @@ impl Columns {
     }
 }
 
-/// A run in the record.
+/// A run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RunRow {
-    /// Its number.
+    /// Number of the run.
     pub id: i64,
-    /// The workflow's name.
+    /// Name of the workflow.
     pub workflow: String,
-    /// How it was asked for: settings and targets, as JSON.
+    /// Settings and targets that were asked for, as JSON.
     pub request: String,
+    /// Folder of the project that the run belongs to; none for runs of older versions.
+    pub project: Option<String>,
     /// Machine.
     pub host: String,
     /// Start, in milliseconds since 1970.
@@ -112,6 +116,8 @@ pub struct RunRow {
     pub ended_ms: Option<i64>,
     /// `done`, `failed`, `stopped`; none while it runs or when it was killed.
     pub outcome: Option<String>,
+    /// True if `sure store gc` forgot its nodes.
+    pub shortened: bool,
 }
 
 /// A node of a run that was up to date at its end.
@@ -119,31 +125,45 @@ pub struct RunRow {
 pub struct Member {
     /// `workflow:node`
     pub node: String,
-    /// What made its artifact, in this run or before.
-    pub trace: TraceId,
+    /// The result that it had, made in this run or before.
+    #[serde(rename = "trace")]
+    pub result: ResultId,
 }
 
-impl Traces {
-    pub(crate) fn begin_run(&mut self, workflow: &str, request: &str, host: &str, started_ms: i64) -> Result<i64, DbError> {
+impl Index {
+    /// Records the begin of a run. Returns its number.
+    pub(crate) fn begin_run(
+        &mut self,
+        workflow: &str,
+        request: &str,
+        project: Option<&str>,
+        host: &str,
+        started_ms: i64,
+    ) -> Result<i64, RecordsError> {
         self.members.clear();
-        let row = params![workflow, request, host, started_ms];
-        let mut insert = self.db.prepare_cached("INSERT INTO run(workflow, request, host, started_ms) VALUES (?, ?, ?, ?)")?;
-        insert.execute(row)?;
-        Ok(self.db.last_insert_rowid())
+        self.writing(|writer| {
+            let last =
+                writer.db.prepare_cached("SELECT coalesce(max(id), 0) FROM run")?.query_row([], |row| row.get::<_, i64>(0))?;
+            let (workflow, request, project, host) = (workflow.into(), request.into(), project.map(Into::into), host.into());
+            writer.put(&Entry::Run(RunEntry { run: last + 1, workflow, request, project, host, started_ms }))?;
+            Ok(last + 1)
+        })
     }
 
-    /// Ends a run. A run without a single new step has the members of the one before, which its own need not repeat.
-    pub(crate) fn end_run(&mut self, run: i64, outcome: &str, steps: &[Step], ended_ms: i64) -> Result<(), DbError> {
-        let members: Vec<(u64, u64)> = std::mem::take(&mut self.members).into_iter().collect();
-        let packed = pack_pairs(&members);
+    /// Records the end of a run. A run without a single new result has the members of the one before, which it need not repeat.
+    pub(crate) fn end_run(&mut self, run: i64, outcome: &str, steps: &[Step], ended_ms: i64) -> Result<(), RecordsError> {
+        let pairs: Vec<(u64, u64)> = std::mem::take(&mut self.members).into_iter().collect();
+        let packed = pack_pairs(&pairs);
         let same = self.like_before(run, &packed)?;
+        let members = if same.is_none() { Some(self.named(&pairs)?) } else { None };
         let packed = same.is_none().then_some(packed);
-        let num_steps = steps.len();
-        let steps = (!steps.is_empty()).then(|| deflate(&serde_json::to_vec(&Columns::of(steps)).expect("plain data")));
-        let mut update =
-            self.db.prepare_cached("UPDATE run SET ended_ms = ?, outcome = ?, same = ?, members = ?, steps = ? WHERE id = ?")?;
-        update.execute(params![ended_ms, outcome, same, packed, steps, run])?;
-        if num_steps > MANY_STEPS {
+        self.writing(|writer| {
+            let end = EndEntry { run, ended_ms, outcome: outcome.into(), same, members, steps: steps.into() };
+            writer.store_end(&end, packed)?;
+            writer.add_line(&Entry::Ended(end));
+            Ok(())
+        })?;
+        if steps.len() > MANY_STEPS {
             // The log of the database stays as large as it ever was. After so much work its folding is no longer felt; while another
             // process reads, it is left to a later run.
             let _ = self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
@@ -151,61 +171,68 @@ impl Traces {
         Ok(())
     }
 
-    /// Ends a run that found everything as the run before it of the same workflow left it.
-    pub(crate) fn end_same(&mut self, run: i64, ended_ms: i64) -> Result<(), DbError> {
+    /// Records the end of a run that found everything as the run before it of the same workflow left it.
+    pub(crate) fn end_same(&mut self, run: i64, ended_ms: i64) -> Result<(), RecordsError> {
         let same = self.before(run)?;
-        let mut update = self.db.prepare_cached("UPDATE run SET ended_ms = ?, outcome = 'done', same = ? WHERE id = ?")?;
-        update.execute(params![ended_ms, same, run]).map(|_| ())
+        let end = EndEntry { run, ended_ms, outcome: "done".into(), same, members: None, steps: [].as_slice().into() };
+        self.writing(|writer| writer.put(&Entry::Ended(end)))
     }
 
-    /// The run before this one of the same workflow that holds members.
-    fn before(&self, run: i64) -> Result<Option<i64>, DbError> {
+    /// The run before this one of the same workflow that has members.
+    fn before(&self, run: i64) -> Result<Option<i64>, RecordsError> {
         let mut query = self.db.prepare_cached(
             "SELECT coalesce(same, id) FROM run WHERE id < ?1 AND workflow = (SELECT workflow FROM run WHERE id = ?1)
              AND (same IS NOT NULL OR members IS NOT NULL) ORDER BY id DESC LIMIT 1",
         )?;
-        query.query_row([run], |row| row.get(0)).optional()
+        Ok(query.query_row([run], |row| row.get(0)).optional()?)
     }
 
-    fn like_before(&self, run: i64, packed: &[u8]) -> Result<Option<i64>, DbError> {
+    fn like_before(&self, run: i64, packed: &[u8]) -> Result<Option<i64>, RecordsError> {
         let Some(before) = self.before(run)? else { return Ok(None) };
         let mut query = self.db.prepare_cached("SELECT 1 FROM run WHERE id = ? AND members = ?")?;
-        Ok(query.exists(params![before, packed])?.then_some(before))
+        Ok(query.exists(rusqlite::params![before, packed])?.then_some(before))
     }
 
-    pub(crate) fn runs(&self, limit: usize) -> Result<Vec<RunRow>, DbError> {
+    /// The latest runs, newest first.
+    pub(crate) fn runs(&self, limit: usize) -> Result<Vec<RunRow>, RecordsError> {
         let mut query = self.db.prepare(&format!("{SELECT} ORDER BY id DESC LIMIT ?"))?;
-        query.query_map([limit as i64], read_run)?.collect()
+        Ok(query.query_map([limit as i64], read_run)?.collect::<Result<_, _>>()?)
     }
 
-    pub(crate) fn run(&self, run: i64) -> Result<Option<RunRow>, DbError> {
-        self.db.prepare(&format!("{SELECT} WHERE id = ?"))?.query_row([run], read_run).optional()
+    /// A run by its number.
+    pub(crate) fn run(&self, run: i64) -> Result<Option<RunRow>, RecordsError> {
+        Ok(self.db.prepare(&format!("{SELECT} WHERE id = ?"))?.query_row([run], read_run).optional()?)
     }
 
-    pub(crate) fn steps(&self, run: i64) -> Result<Vec<Step>, DbError> {
+    /// Steps of a run, by name of the node.
+    pub(crate) fn steps(&self, run: i64) -> Result<Vec<Step>, RecordsError> {
         let mut query = self.db.prepare_cached("SELECT steps FROM run WHERE id = ?")?;
         let bytes: Option<Vec<u8>> = query.query_row([run], |row| row.get(0)).optional()?.flatten();
-        let text = bytes.map(|bytes| inflate(&bytes)).unwrap_or_default();
-        let columns: Columns = serde_json::from_slice(&text).unwrap_or_default(); // damaged: nothing to show
-        let mut steps = columns.steps();
+        let mut steps = bytes.map(|bytes| unpack_steps(&bytes)).unwrap_or_default();
         steps.sort_by(|a, b| a.node.cmp(&b.node));
         Ok(steps)
     }
 
-    /// The nodes that were up to date at the end of a run, by name.
-    pub(crate) fn members(&self, run: i64) -> Result<Vec<Member>, DbError> {
+    /// Nodes that were up to date at the end of a run, by name.
+    pub(crate) fn members(&self, run: i64) -> Result<Vec<Member>, RecordsError> {
         let mut query =
             self.db.prepare_cached("SELECT members FROM run WHERE id = (SELECT coalesce(same, id) FROM run WHERE id = ?)")?;
         let bytes: Option<Vec<u8>> = query.query_row([run], |row| row.get(0)).optional()?.flatten();
         let pairs = bytes.and_then(|bytes| unpack_pairs(&bytes)).unwrap_or_default();
-        let mut name = self.db.prepare_cached("SELECT name FROM node WHERE id = ?")?;
-        let mut members = vec![];
-        for (node, trace) in pairs {
-            if let Some(node) = name.query_row([node as i64], |row| row.get(0)).optional()? {
-                members.push(Member { node, trace: TraceId(trace as i64) });
-            }
-        }
+        let named = self.named(&pairs)?.into_iter();
+        let mut members: Vec<Member> = named.map(|(node, result)| Member { node, result: ResultId(result) }).collect();
         members.sort_by(|a, b| a.node.cmp(&b.node));
+        Ok(members)
+    }
+
+    /// Members by the names of their nodes instead of their rows.
+    pub(super) fn named(&self, pairs: &[(u64, u64)]) -> Result<Vec<(String, i64)>, RecordsError> {
+        let mut name = self.db.prepare_cached("SELECT name FROM node WHERE id = ?")?;
+        let mut members = Vec::with_capacity(pairs.len());
+        for (node, result) in pairs {
+            let node = name.query_row([*node as i64], |row| row.get(0)).optional()?;
+            members.extend(node.map(|node| (node, *result as i64)));
+        }
         Ok(members)
     }
 }
@@ -213,9 +240,10 @@ impl Traces {
 /// With more steps than this a run leaves a long log of the database.
 const MANY_STEPS: usize = 500;
 
-const SELECT: &str = "SELECT id, workflow, request, host, started_ms, ended_ms, outcome FROM run";
+const SELECT: &str = "SELECT id, workflow, request, host, started_ms, ended_ms, outcome, project,
+    outcome IS NOT NULL AND steps IS NULL AND members IS NULL AND same IS NULL FROM run";
 
-fn read_run(row: &Row<'_>) -> Result<RunRow, DbError> {
+fn read_run(row: &Row<'_>) -> Result<RunRow, rusqlite::Error> {
     Ok(RunRow {
         id: row.get(0)?,
         workflow: row.get(1)?,
@@ -224,7 +252,18 @@ fn read_run(row: &Row<'_>) -> Result<RunRow, DbError> {
         started_ms: row.get(4)?,
         ended_ms: row.get(5)?,
         outcome: row.get(6)?,
+        project: row.get(7)?,
+        shortened: row.get(8)?,
     })
+}
+
+pub(super) fn pack_steps(steps: &[Step]) -> Vec<u8> {
+    deflate(&serde_json::to_vec(&Columns::of(steps)).expect("plain data"))
+}
+
+pub(super) fn unpack_steps(bytes: &[u8]) -> Vec<Step> {
+    let columns: Columns = serde_json::from_slice(&inflate(bytes)).unwrap_or_default(); // damaged: nothing to show
+    columns.steps()
 }
 
 fn deflate(bytes: &[u8]) -> Vec<u8> {

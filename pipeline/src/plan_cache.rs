@@ -1,13 +1,14 @@
-//! A shortcut past planning: the answer of a run that ended complete, kept for when the same is asked again and nothing has changed.
+//! The plan cache: a shortcut past planning. It keeps the answer of a run that ended complete, for a later run of the same request.
 //!
-//! What a run finds depends on the workflow's text, the settings, the targets, the program, the outside trees and what the store
-//! holds; nothing else. A memo names them all. It holds while
-//! - the question is the same (its key: text, settings, targets, program);
-//! - no node of the workflow got another trace since (the workflow's generation in the store);
+//! The outcome of a run depends on the workflow's text, the settings, the targets, the program, the outside trees and the content of
+//! the store; nothing else. An entry names them all. It is valid while
+//! - the request is the same (the key of the entry: text, settings, targets, program);
+//! - no node of the workflow got another result since (the workflow's generation in the store);
 //! - the outside trees have the same digests, by the same scan as always;
-//! - every artifact is still in its place. Artifacts lie in 256 folders; one whose times are as they were has lost nothing.
+//! - every artifact is still in its place. Artifacts are in 256 folders; one whose times are as they were has lost nothing.
 //!
-//! It is only a shortcut: whenever something does not match, the run plans as usual, and a memo that is lost costs no more.
+//! It is only a shortcut: whenever something does not match, the run plans as usual, and an entry that is lost costs no more. So an entry
+//! of another format is simply not found: the format is part of its name.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
@@ -23,20 +24,24 @@ use crate::event::{Event, Progress};
 use crate::graph::Workflow;
 use crate::registry::Registry;
 use crate::run::{Machine, Summary, Survey, now_ms};
-use crate::source::{Looked, ScanCost};
+use crate::source::{RecentScans, ScanCost};
 use crate::store::{Store, StoreError};
 use crate::{Digest, Places};
 
-/// What is asked of a workflow.
+/// Folder of the entries. Raised with their format: entries of another format are not looked for, and go with the folder.
+const FOLDER: &str = "plans/1";
+
+/// Key of an entry: a request for a workflow.
 #[derive(Debug, Clone)]
-pub struct Question {
-    /// The workflow's name.
+pub struct PlanKey {
+    /// Name of the workflow.
     pub workflow: String,
     key: Digest,
 }
 
-impl Question {
-    /// `text`: the digest of the workflow file and all it includes; `program`: what changes whenever the stages may (the executable's identity).
+impl PlanKey {
+    /// Makes a key. `text`: digest of the workflow file and all that it includes; `program`: identity of the executable, which changes
+    /// whenever the stages may.
     pub fn new(
         workflow: &str,
         text: Digest,
@@ -49,24 +54,24 @@ impl Question {
     }
 
     fn path(&self, store: &Store) -> PathBuf {
-        store.root().join("memo").join(self.key.to_string())
+        store.work().join(FOLDER).join(self.key.to_string())
     }
 }
 
-/// The first part of a memo; the names of all artifacts follow.
+/// First part of an entry; the names of all artifacts follow.
 #[derive(Serialize, Deserialize)]
 struct Head {
     generation: i64,
     nodes: usize,
-    sources: Vec<SourceMemo>,
+    sources: Vec<SourceState>,
     ends: Vec<End>,
-    /// For each of the 256 folders of artifacts, when it last changed.
+    /// Times of the last change of each of the 256 folders of artifacts.
     folders: Vec<Option<Times>>,
 }
 
 /// An outside tree as it was.
 #[derive(Serialize, Deserialize)]
-struct SourceMemo {
+struct SourceState {
     node: String,
     kind: String,
     params: Value,
@@ -74,28 +79,28 @@ struct SourceMemo {
     digest: Digest,
 }
 
-/// A node that nothing else uses: what a workflow is for.
+/// A final node of a workflow: one that nothing else uses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct End {
-    /// Its stage, or its id where the stage has several nodes.
+    /// Name of its stage, or its id where the stage has several nodes.
     pub name: String,
-    /// What it made.
+    /// Artifact of the node.
     pub artifact: Digest,
 }
 
-/// Inode, modification and change time.
+/// Inode, modification and change time of a folder.
 type Times = (u64, i64, i64, i64, i64);
 
 /// A workflow that is up to date as a whole.
 #[derive(Debug)]
-pub struct Standing {
+pub struct UpToDate {
     /// Number of its nodes.
     pub nodes: usize,
-    /// What it is for.
+    /// Final nodes.
     pub ends: Vec<End>,
 }
 
-/// The wanted nodes of a workflow that nothing else uses, with what they made.
+/// Returns the final nodes of a workflow that were asked for, with their artifacts.
 pub fn ends(workflow: &Workflow, summary: &Summary) -> Vec<End> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for node in &workflow.order {
@@ -115,18 +120,12 @@ pub fn ends(workflow: &Workflow, summary: &Summary) -> Vec<End> {
 /// Keeps the answer of a run that ended complete.
 ///
 /// # Errors
-/// [`StoreError`] when the store does not answer. A memo that cannot be written is left out.
-pub fn keep(
-    question: &Question,
-    workflow: &Workflow,
-    survey: &Survey,
-    summary: &Summary,
-    store: &Store,
-) -> Result<(), StoreError> {
+/// [`StoreError`] when the store does not answer. An entry that cannot be written is left out.
+pub fn keep(key: &PlanKey, workflow: &Workflow, survey: &Survey, summary: &Summary, store: &Store) -> Result<(), StoreError> {
     let mut sources = vec![];
     for index in workflow.order.iter().filter(|index| survey.digests.contains_key(index)) {
         let node = &workflow.graph[*index];
-        sources.extend(survey.digests[index].iter().map(|(place, digest)| SourceMemo {
+        sources.extend(survey.digests[index].iter().map(|(place, digest)| SourceState {
             node: node.id.clone(),
             kind: node.kind.name.to_owned(),
             params: node.placed.params().clone(),
@@ -139,29 +138,29 @@ pub fn keep(
     let names = Names::of(&artifacts);
     let (nodes, folders) = (workflow.order.len(), folder_times(store, &names));
     let head = Head { generation, nodes, sources, ends: ends(workflow, summary), folders };
-    write(&question.path(store), &head, &names);
+    write(&key.path(store), &head, &names);
     Ok(())
 }
 
-/// The kept answer, when it still holds. Trees that were looked through to find out are left in `looked`.
+/// Returns the kept answer, if it is still valid. Trees that were scanned for that are left in `scans`.
 ///
 /// # Errors
 /// [`StoreError`] when the store does not answer.
-pub fn recall(
-    question: &Question,
+pub fn lookup(
+    key: &PlanKey,
     store: &Store,
     registry: &Registry,
     places: &Places,
     progress: &dyn Progress,
-    looked: &mut Looked,
-) -> Result<Option<Standing>, StoreError> {
-    let path = question.path(store);
+    scans: &mut RecentScans,
+) -> Result<Option<UpToDate>, StoreError> {
+    let path = key.path(store);
     let Some((mut head, artifacts)) = read(&path) else { return Ok(None) };
-    if store.generation(&question.workflow)? != head.generation {
+    if store.generation(&key.workflow)? != head.generation {
         return Ok(None);
     }
-    let mut look = |source: &SourceMemo| look_through(source, store, registry, places, progress, looked);
-    if !head.sources.iter().all(|source| look(source) == Some(source.digest)) {
+    let mut scan = |source: &SourceState| scan(source, store, registry, places, progress, scans);
+    if !head.sources.iter().all(|source| scan(source) == Some(source.digest)) {
         return Ok(None);
     }
     match check_folders(store, &head.folders, &artifacts) {
@@ -172,55 +171,56 @@ pub fn recall(
             write(&path, &head, &artifacts);
         }
     }
-    Ok(Some(Standing { nodes: head.nodes, ends: head.ends }))
+    Ok(Some(UpToDate { nodes: head.nodes, ends: head.ends }))
 }
 
-/// A whole run, when the kept answer holds: it is told of and recorded as any other. Trees that were looked through to find out
-/// are left in `looked`.
+/// Makes a whole run of the kept answer, if that is still valid: reported and recorded as any other. Trees that were scanned for that
+/// are left in `scans`.
 ///
 /// # Errors
 /// [`StoreError`] when the store does not answer.
-pub fn stand_still(
-    question: &Question,
+pub fn run_if_up_to_date(
+    key: &PlanKey,
     request: &str,
+    project: Option<&str>,
     store: &Store,
     registry: &Registry,
     machine: &Machine,
     progress: &dyn Progress,
-    looked: &mut Looked,
-) -> Result<Option<Standing>, StoreError> {
+    scans: &mut RecentScans,
+) -> Result<Option<UpToDate>, StoreError> {
     let begun = Instant::now();
-    let Some(standing) = recall(question, store, registry, &machine.places, progress, looked)? else { return Ok(None) };
-    let run = store.begin_run(&question.workflow, request, &machine.host, now_ms())?;
-    let (workflow, reuse) = (question.workflow.clone(), standing.nodes);
+    let Some(up_to_date) = lookup(key, store, registry, &machine.places, progress, scans)? else { return Ok(None) };
+    let run = store.begin_run(&key.workflow, request, project, &machine.host, now_ms())?;
+    let (workflow, reuse) = (key.workflow.clone(), up_to_date.nodes);
     progress.event(&Event::RunStarted { run, workflow, reuse, run_nodes: 0, maybe: 0, expected_secs: Some(0.0) });
     store.end_same(run, now_ms())?;
     progress.event(&Event::RunFinished { run, complete: true, secs: begun.elapsed().as_secs_f64() });
-    Ok(Some(standing))
+    Ok(Some(up_to_date))
 }
 
-/// The digest of an outside tree now. Whatever goes wrong is left to the plan, which says what it is.
-fn look_through(
-    source: &SourceMemo,
+/// Scans an outside tree. Returns its digest; none when that fails: the plan then says why.
+fn scan(
+    source: &SourceState,
     store: &Store,
     registry: &Registry,
     places: &Places,
     progress: &dyn Progress,
-    looked: &mut Looked,
+    scans: &mut RecentScans,
 ) -> Option<Digest> {
     let Value::Object(params) = source.params.clone() else { return None };
     let stage = registry.get(&source.kind)?.place(params).ok()?;
     let need = stage.sources().into_iter().find(|need| need.place == source.place)?;
     let root = places.0.get(&source.place)?;
     let cache = store.stat_cache(&format!("{} {} {}", source.place, source.kind, stage.params()), root);
-    let (tree, cost) = looked.scan(root, &need.wants, cache).ok()?;
+    let (tree, cost) = scans.scan(root, &need.wants, cache).ok()?;
     if let Some(ScanCost { files, read, bytes }) = cost {
         progress.event(&Event::Scanned { node: source.node.clone(), files, read, bytes });
     }
     Some(tree.digest())
 }
 
-/// The artifacts that are needed, sorted: the folder they lie in, which is the first byte of their digest, and the eight bytes after
+/// Names of the artifacts that are needed, sorted: their folder, which is the first byte of their digest, and the eight bytes after
 /// it. That is enough to tell them apart in a folder.
 struct Names(Vec<(u8, [u8; 8])>);
 
@@ -232,12 +232,12 @@ impl Names {
         Self(names)
     }
 
-    /// Folder by folder.
+    /// Returns the names folder by folder.
     fn folders(&self) -> impl Iterator<Item = (u8, &[(u8, [u8; 8])])> {
         self.0.chunk_by(|a, b| a.0 == b.0).map(|group| (group[0].0, group))
     }
 
-    /// For each of the 256 folders how many there are, then the eight bytes of each.
+    /// Writes the number of names in each of the 256 folders, then the eight bytes of each name.
     fn to_bytes(&self) -> Vec<u8> {
         let mut counts = [0_u32; 256];
         self.0.iter().for_each(|(folder, _)| counts[usize::from(*folder)] += 1);
@@ -259,7 +259,7 @@ fn short_name(digest: [u8; 32]) -> Option<(u8, [u8; 8])> {
     rest.first_chunk::<8>().map(|name| (*folder, *name))
 }
 
-/// Whether a folder holds all these artifacts.
+/// True if a folder has all these artifacts.
 fn holds(store: &Store, first: u8, names: &[(u8, [u8; 8])]) -> bool {
     let prefix = format!("{first:02x}");
     let digest = |entry: fs::DirEntry| {
@@ -293,7 +293,7 @@ fn check_folders(store: &Store, before: &[Option<Times>], artifacts: &Names) -> 
     result
 }
 
-/// The times of the folders that hold artifacts; none for one that changed so lately that a later change could look the same.
+/// Returns the times of the folders of artifacts; none for one that changed so lately that a later change could give the same.
 fn folder_times(store: &Store, artifacts: &Names) -> Vec<Option<Times>> {
     let used: HashSet<u8> = artifacts.folders().map(|(first, _)| first).collect();
     let now = clock();
@@ -315,7 +315,7 @@ fn clock() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
 }
 
-/// Length of the head, head, names, and the digest of all that.
+/// Writes the length of the head, head, names, and the digest of all that.
 fn write(path: &Path, head: &Head, artifacts: &Names) {
     let head = serde_json::to_vec(head).expect("plain data");
     let mut bytes = (head.len() as u64).to_le_bytes().to_vec();
@@ -323,7 +323,7 @@ fn write(path: &Path, head: &Head, artifacts: &Names) {
     bytes.extend(artifacts.to_bytes());
     let sum = Digest::of(&bytes);
     bytes.extend(sum.0);
-    let folder = path.parent().expect("memos lie in a folder");
+    let folder = path.parent().expect("entries are in a folder");
     let aside = path.with_extension(std::process::id().to_string());
     let written = fs::create_dir_all(folder)
         .and_then(|()| File::create(&aside))
@@ -335,7 +335,7 @@ fn write(path: &Path, head: &Head, artifacts: &Names) {
     forget_old(folder);
 }
 
-/// The number of memos that are kept.
+/// Number of entries that are kept.
 const MOST: usize = 64;
 
 fn forget_old(folder: &Path) {

@@ -1,28 +1,28 @@
-//! Compact forms of what a database row holds. A node's state should cost a few hundred bytes, and digests are most of it.
+//! Compact forms of the columns of the index. Digests are most of their bytes.
 //!
 //! A manifest becomes a list of pairs, each a name and a value. A name is a word number, with the number that it ends with, as in
-//! `input.texts#17`. A value is a digest (32 bytes), an artifact this store knows (its row), a short text as it is or a long one as
+//! `input.texts#17`. A value is a digest (32 bytes), an artifact in the index (its row), a short text as it is or a long one as
 //! a word number. Words are texts that many rows share.
 
 use crate::Digest;
 use crate::manifest::Manifest;
 use crate::source::TreeFile;
 
-/// Where words and artifacts get their numbers, for writing.
+/// Numbers of words and artifacts, for writing.
 pub(super) trait Numbers {
     type Error;
-    /// The number of a text that many rows share.
+    /// Returns the number of a text that many rows share.
     fn word(&mut self, text: &str) -> Result<u64, Self::Error>;
-    /// The row of an artifact, when this store knows it.
+    /// Returns the row of an artifact, when the index has it.
     fn artifact(&mut self, digest: Digest) -> Result<Option<u64>, Self::Error>;
 }
 
-/// The way back.
+/// Words and artifacts by their numbers, for reading.
 pub(super) trait Names {
     type Error;
-    /// The text of a word; none when the database is damaged.
+    /// Returns the text of a word; none when the index is damaged.
     fn word(&mut self, number: u64) -> Result<Option<String>, Self::Error>;
-    /// The digest of an artifact; none when its row is gone.
+    /// Returns the digest of an artifact; none when its row is gone.
     fn artifact(&mut self, row: u64) -> Result<Option<Digest>, Self::Error>;
 }
 
@@ -61,7 +61,7 @@ pub(super) fn pack_manifest<N: Numbers>(manifest: &Manifest, numbers: &mut N) ->
     Ok(out)
 }
 
-/// None when the bytes are damaged or an artifact they refer to is forgotten.
+/// Returns none when the bytes are damaged or an artifact they refer to is forgotten.
 pub(super) fn unpack_manifest<N: Names>(mut bytes: &[u8], names: &mut N) -> Result<Option<Manifest>, N::Error> {
     let mut manifest = Manifest::default();
     while !bytes.is_empty() {
@@ -86,7 +86,7 @@ pub(super) fn unpack_manifest<N: Names>(mut bytes: &[u8], names: &mut N) -> Resu
     Ok(Some(manifest))
 }
 
-/// The number that a name ends with, and what stands before it.
+/// Splits the number off that a name ends with.
 fn split_number(name: &str) -> (&str, Option<u64>) {
     let head = name.trim_end_matches(|c: char| c.is_ascii_digit());
     let number = &name[head.len()..];
@@ -107,7 +107,7 @@ pub(super) fn pack_listing(files: &[TreeFile]) -> Vec<u8> {
     out
 }
 
-/// None when the bytes are damaged.
+/// Returns none when the bytes are damaged.
 pub(super) fn unpack_listing(mut bytes: &[u8]) -> Option<Vec<TreeFile>> {
     let mut files = vec![];
     while !bytes.is_empty() {
@@ -132,7 +132,7 @@ pub(super) fn pack_pairs(pairs: &[(u64, u64)]) -> Vec<u8> {
     out
 }
 
-/// None when the bytes are damaged.
+/// Returns none when the bytes are damaged.
 pub(super) fn unpack_pairs(mut bytes: &[u8]) -> Option<Vec<(u64, u64)>> {
     let mut pairs = vec![];
     let (mut first, mut second) = (0_u64, 0_u64);
@@ -144,7 +144,7 @@ pub(super) fn unpack_pairs(mut bytes: &[u8]) -> Option<Vec<(u64, u64)>> {
     Some(pairs)
 }
 
-/// Small numbers of either sign as small numbers.
+/// Maps small numbers of either sign to small numbers.
 fn zigzag(number: i64) -> u64 {
     ((number << 1) ^ (number >> 63)) as u64
 }
@@ -153,7 +153,7 @@ fn unzigzag(number: u64) -> i64 {
     (number >> 1) as i64 ^ -((number & 1) as i64)
 }
 
-/// Seven bits a byte, the lowest first; the highest bit says that more follow (LEB128).
+/// Writes seven bits a byte, the lowest first; the highest bit says that more follow (LEB128).
 fn put(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         out.push(number as u8 | 0x80);
