@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::source::ScanCost;
+
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "event")]
@@ -142,4 +144,14 @@ pub struct Deaf;
 
 impl Progress for Deaf {
     fn event(&self, _: &Event) {}
+}
+
+/// Reports the scan of the tree of a source node.
+pub(crate) fn report_scan(progress: &dyn Progress, node: &str, cost: ScanCost) {
+    let ScanCost { files, read, bytes, other_format } = cost;
+    if other_format {
+        let line = "the stat cache has another format: every file was read again".to_owned();
+        progress.event(&Event::Note { node: node.to_owned(), line });
+    }
+    progress.event(&Event::Scanned { node: node.to_owned(), files, read, bytes });
 }

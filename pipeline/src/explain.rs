@@ -27,6 +27,9 @@ pub struct Explanation {
     pub causes: Vec<Self>,
     /// The outside files that changed, for a source.
     pub files: Vec<FileChange>,
+    /// The run that made its artifact, for a node that is up to date.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub made_in: Option<i64>,
 }
 
 /// What an explanation is about.
@@ -110,8 +113,12 @@ pub fn explain_past(
     Ok(Some(explanation))
 }
 
-/// What a node was made by, and what had made it before.
+/// Results of a node: the one it has, and the one it had before that was made.
 trait Traced {
+    /// Number of the run that made the result, where that is to be told.
+    fn made_in(&self, _node: &str) -> Result<Option<i64>, StoreError> {
+        Ok(None)
+    }
     fn pair(&self, node: &str) -> Result<Option<(ResultId, Option<ResultId>)>, StoreError>;
 }
 
@@ -120,7 +127,15 @@ struct Latest<'a>(&'a Store);
 
 impl Traced for Latest<'_> {
     fn pair(&self, node: &str) -> Result<Option<(ResultId, Option<ResultId>)>, StoreError> {
-        self.0.latest(node)
+        let Some((now, before)) = self.0.latest(node)? else { return Ok(None) };
+        // A node that went back to an older result is explained by the run that made it.
+        let before = if before.is_some_and(|before| before > now) { self.0.result_before(node, now)? } else { before };
+        Ok(Some((now, before)))
+    }
+
+    fn made_in(&self, node: &str) -> Result<Option<i64>, StoreError> {
+        let Some((now, _)) = self.0.latest(node)? else { return Ok(None) };
+        self.0.run_of(now)
     }
 }
 
@@ -200,10 +215,11 @@ impl Walk<'_> {
 
     /// Why an up-to-date node ran the last time.
     fn last_run(&mut self, node: NodeIndex, depth: usize) -> Result<Explanation, StoreError> {
+        let made_in = self.past.made_in(&self.workflow.key(&self.workflow.graph[node]))?;
         let Some((now, before)) = manifests(self.workflow, node, self.store, self.past)? else {
-            return Ok(bare(self.workflow, node));
+            return Ok(Explanation { made_in, ..bare(self.workflow, node) });
         };
-        let mut explanation = Explanation { fate: Fate::LastRan, ..bare(self.workflow, node) };
+        let mut explanation = Explanation { fate: Fate::LastRan, made_in, ..bare(self.workflow, node) };
         if depth > 0 && self.seen.insert(node) {
             explanation.changes = now.since(&before);
             explanation.causes = self.causes(node, &explanation.changes, depth)?;
@@ -233,7 +249,7 @@ impl Walk<'_> {
 /// An explanation that says no more than that a node ran once.
 fn bare(workflow: &Workflow, node: NodeIndex) -> Explanation {
     let node = workflow.graph[node].id.clone();
-    Explanation { node, fate: Fate::FirstRun, changes: vec![], causes: vec![], files: vec![] }
+    Explanation { node, fate: Fate::FirstRun, changes: vec![], causes: vec![], files: vec![], made_in: None }
 }
 
 /// The manifests a node had last and before.

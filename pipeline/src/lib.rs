@@ -5,6 +5,7 @@ mod digest;
 pub mod event;
 pub mod explain;
 pub mod graph;
+mod host;
 pub mod limits;
 pub mod manifest;
 pub mod mistake;

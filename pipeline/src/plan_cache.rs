@@ -20,11 +20,11 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::event::{Event, Progress};
+use crate::event::{Event, Progress, report_scan};
 use crate::graph::Workflow;
 use crate::registry::Registry;
 use crate::run::{Machine, Summary, Survey, now_ms};
-use crate::source::{RecentScans, ScanCost};
+use crate::source::RecentScans;
 use crate::store::{Store, StoreError};
 use crate::{Digest, Places};
 
@@ -159,6 +159,11 @@ pub fn lookup(
     if store.generation(&key.workflow)? != head.generation {
         return Ok(None);
     }
+    for end in &head.ends {
+        if !store.usable(end.artifact, None)? {
+            return Ok(None); // emptied or edited: planning in full finds that it is gone
+        }
+    }
     let mut scan = |source: &SourceState| scan(source, store, registry, places, progress, scans);
     if !head.sources.iter().all(|source| scan(source) == Some(source.digest)) {
         return Ok(None);
@@ -214,8 +219,8 @@ fn scan(
     let root = places.0.get(&source.place)?;
     let cache = store.stat_cache(&format!("{} {} {}", source.place, source.kind, stage.params()), root);
     let (tree, cost) = scans.scan(root, &need.wants, cache).ok()?;
-    if let Some(ScanCost { files, read, bytes }) = cost {
-        progress.event(&Event::Scanned { node: source.node.clone(), files, read, bytes });
+    if let Some(cost) = cost {
+        report_scan(progress, &source.node, cost);
     }
     Some(tree.digest())
 }

@@ -6,14 +6,14 @@
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use petgraph::graph::NodeIndex;
 
 use crate::Digest;
 use crate::event::{Event, Outcome, Progress};
 use crate::graph::{Node, Workflow};
-use crate::plan::{Plan, plan};
+use crate::plan::{Plan, Verdict, plan};
 use crate::records::Step;
 use crate::schedule::Pools;
 use crate::source::{RecentScans, ScanError};
@@ -36,6 +36,7 @@ mod report;
 mod status;
 mod timeline;
 
+pub use crate::host::now_ms;
 use report::Ledger;
 use round::Round;
 pub use status::{RunStatus, Running, status};
@@ -182,8 +183,28 @@ impl Session<'_> {
     /// # Errors
     /// [`StoreError`]
     pub fn plan(&self, survey: &Survey, forced: &HashSet<NodeIndex>) -> Result<Plan, StoreError> {
-        self.store
-            .recall(|recall| plan(self.workflow, &survey.digests, &survey.failures.keys().copied().collect(), forced, recall))
+        let failed = survey.failures.keys().copied().collect();
+        loop {
+            let plan = self.store.recall(|recall| plan(self.workflow, &survey.digests, &failed, forced, recall))?;
+            if self.final_results_are_sound(&plan)? {
+                return Ok(plan);
+            }
+        }
+    }
+
+    /// Checks the results that no other node would read before use. One that was emptied or edited is set aside, so that the next plan
+    /// makes it again.
+    fn final_results_are_sound(&self, plan: &Plan) -> Result<bool, StoreError> {
+        let mut all = true;
+        for (node, verdict) in &plan.verdicts {
+            let is_final = || self.workflow.graph.neighbors(*node).next().is_none();
+            if let Verdict::Reuse { artifact, .. } = verdict
+                && is_final()
+            {
+                all &= self.store.usable(*artifact, None)?;
+            }
+        }
+        Ok(all)
     }
 
     /// Looks through the outside trees, plans, and runs what must run.
@@ -262,12 +283,6 @@ pub fn log_name(id: &str) -> String {
 
 /// The folder for the logs of what runs while planning, outside any run.
 const NO_RUN: i64 = 0;
-
-/// The time, in milliseconds since 1970.
-#[expect(clippy::disallowed_methods, reason = "the time of a run goes into the record, never into an output")]
-pub fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
-}
 
 /// Where a node's log lies.
 fn log_of(store: &Store, run: i64, node: &Node) -> PathBuf {

@@ -1,4 +1,4 @@
-//! What nodes left behind when they last ran or were reused.
+//! Artifacts of nodes, as of when they last ran or were reused.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -12,9 +12,9 @@ use crate::cli::Place;
 use crate::opening::Opening;
 use crate::problem::problem;
 
-/// A file of an artifact, and whose it is.
+/// An artifact with the node that it belongs to.
 pub(crate) struct Left {
-    /// The node whose artifact holds it.
+    /// The node.
     pub(crate) node: String,
     /// The value of the axis `seed`, when the node has one.
     pub(crate) seed: Option<String>,
@@ -22,7 +22,7 @@ pub(crate) struct Left {
     pub(crate) folder: PathBuf,
 }
 
-/// Finds the artifacts that hold a file, for every node that a pattern names: its own, else that of the nearest node it was
+/// Finds the artifacts that contain a file, for every node that a pattern names: its own, else that of the nearest node it was
 /// made from, else that of the nearest one made from it. `what` names the file's content in messages.
 pub(crate) fn find(pattern: &str, place: &Place, file: &str, what: &str) -> Result<Vec<Left>> {
     let (opening, pattern) = Opening::of_node(pattern, place)?;
@@ -70,7 +70,7 @@ fn nearest(opening: &Opening, node: NodeIndex, file: &str) -> Result<Vec<Left>> 
     Ok(vec![])
 }
 
-/// Whether a node made from the other, or from which the other was made, speaks of the same model: at the same point of the
+/// True if a node made from the other, or from which the other was made, belongs to the same model: it is at the same point of the
 /// matrix, upstream as far as both have the axes.
 fn belongs(opening: &Opening, node: NodeIndex, other: NodeIndex, direction: Direction) -> bool {
     let (node, other) = (&opening.workflow.graph[node].point, &opening.workflow.graph[other].point);
@@ -80,10 +80,10 @@ fn belongs(opening: &Opening, node: NodeIndex, other: NodeIndex, direction: Dire
     }
 }
 
-/// The artifact a node had last, when it is still there.
+/// Path of the last artifact of a node, when it still exists.
 fn last(opening: &Opening, node: NodeIndex) -> Result<Option<PathBuf>> {
     let key = format!("{}:{}", opening.workflow.name, opening.workflow.graph[node].id);
-    let Some((trace, _)) = opening.store.latest(&key)? else { return Ok(None) };
-    let Some(trace) = opening.store.trace(trace)? else { return Ok(None) };
-    Ok(opening.store.has(trace.artifact).then(|| opening.store.path(trace.artifact)))
+    let Some((result, _)) = opening.store.latest(&key)? else { return Ok(None) };
+    let Some(result) = opening.store.result(result)? else { return Ok(None) };
+    Ok(opening.store.has(result.artifact).then(|| opening.store.path(result.artifact)))
 }

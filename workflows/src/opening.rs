@@ -1,10 +1,10 @@
 //! What most commands begin with: the workflow, the store and the machine.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use petgraph::graph::NodeIndex;
@@ -17,7 +17,7 @@ use pipeline::registry::Registry;
 use pipeline::run::{RunError, Session, Survey};
 use pipeline::source::ScanError;
 use pipeline::spec::Spec;
-use pipeline::store::Store;
+use pipeline::store::{Store, StoreError};
 use pipeline::{Places, Stop};
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +28,52 @@ use crate::overrides;
 use crate::problem::{problem, show};
 use crate::settings::Settings;
 use crate::stages::registry;
+
+/// Access to the store that a command needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// To make results.
+    Write,
+    /// To plan: source stages may have to run for that. A store is not begun, and one that may only be read is enough.
+    Plan,
+    /// To read.
+    View,
+}
+
+/// Opens the store. Repairs and damage are reported on standard error.
+pub(crate) fn open_store(settings: &Settings, access: Access) -> Result<Store> {
+    let opened = match access {
+        Access::Write => Store::open(&settings.store),
+        Access::Plan => Store::open_for_planning(&settings.store),
+        Access::View => Store::view(&settings.store),
+    };
+    let store = opened.map_err(store_problem)?;
+    report_notices(&store);
+    Ok(store)
+}
+
+/// Reports repairs of the store, each once: several steps of a command may open it.
+pub(crate) fn report_notices(store: &Store) {
+    static REPORTED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let mut reported = REPORTED.lock().unwrap_or_else(PoisonError::into_inner);
+    for notice in store.notices() {
+        if !reported.contains(&notice) {
+            say!("warning: {notice}");
+            reported.insert(notice);
+        }
+    }
+}
+
+/// An error of the store with its hint.
+pub(crate) fn store_problem(error: StoreError) -> anyhow::Error {
+    match error.hint() {
+        Some(hint) => {
+            let chain: Vec<String> = anyhow::Chain::new(&error).map(ToString::to_string).collect();
+            problem(chain.join(": "), hint)
+        }
+        None => error.into(),
+    }
+}
 
 /// What was asked for and where, before a graph is built of it.
 pub(crate) struct Asking {
@@ -68,7 +114,7 @@ impl Request {
 }
 
 impl Asking {
-    pub(crate) fn new(target: &Target) -> Result<Self> {
+    pub(crate) fn new(target: &Target, access: Access) -> Result<Self> {
         let settings = Settings::load(&target.place.machine, &target.place.corpus)?;
         let mut set = overrides::for_training(target.place.max_steps, target.place.overfit_batch);
         for (name, values) in &target.place.set {
@@ -79,19 +125,13 @@ impl Asking {
         let (workflow, first) = workflow_and_target(&target.workflow);
         let targets = first.into_iter().chain(target.targets.iter().map(String::as_str)).map(str::to_owned).collect();
         let request = Request { workflow: workflow.to_owned(), set, targets, corpora };
-        Self::with(settings, request)
+        Self::with(settings, request, access)
     }
 
-    pub(crate) fn with(settings: Settings, request: Request) -> Result<Self> {
+    fn with(settings: Settings, request: Request, access: Access) -> Result<Self> {
         let spec = library::find(&request.workflow)?;
         let registry = registry(&settings.worker);
-        let store = Store::open(&settings.store)?;
-        if let Some(aside) = &store.set_aside {
-            say!(
-                "warning: the store's database was damaged or is of another version; it is set aside as `{}`, and what it knew runs again",
-                aside.display()
-            );
-        }
+        let store = open_store(&settings, access)?;
         Ok(Self { settings, registry, store, request, spec })
     }
 
@@ -106,13 +146,13 @@ impl Asking {
     }
 
     /// What asks for all of the workflow of a node: the one it names, else that of the last run, set as it was then.
-    fn of_node(node: &str, place: &Place) -> Result<(Self, String)> {
+    fn of_node(node: &str, place: &Place, access: Access) -> Result<(Self, String)> {
         if let (workflow, Some(node)) = workflow_and_target(node) {
             let target = Target { workflow: workflow.to_owned(), targets: vec![], place: place.clone() };
-            return Ok((Self::new(&target)?, node.to_owned()));
+            return Ok((Self::new(&target, access)?, node.to_owned()));
         }
         let settings = Settings::load(&place.machine, &place.corpus)?;
-        let store = Store::open(&settings.store)?;
+        let store = open_store(&settings, Access::View)?;
         let Some(last) = store.runs(1)?.pop() else {
             return Err(problem(
                 "no run yet in this store",
@@ -120,7 +160,7 @@ impl Asking {
             ));
         };
         drop(store);
-        Ok((as_in(&last, place)?, node.to_owned()))
+        Ok((as_in(&last, place, access)?, node.to_owned()))
     }
 
     /// Asks for a node and what it depends on, and no more: that is all an explanation needs. When no stage has such a name it asks
@@ -143,7 +183,7 @@ impl Asking {
 }
 
 /// The workflow of an earlier run, set as it was then.
-fn as_in(run: &RunRow, place: &Place) -> Result<Asking> {
+fn as_in(run: &RunRow, place: &Place, access: Access) -> Result<Asking> {
     let last: Request =
         serde_json::from_str(&run.request).with_context(|| format!("the record of run {} cannot be read", run.id))?;
     let mut place = place.clone();
@@ -158,7 +198,7 @@ fn as_in(run: &RunRow, place: &Place) -> Result<Asking> {
         }
     }
     let target = Target { workflow: last.workflow, targets: vec![], place };
-    Asking::new(&target)
+    Asking::new(&target, access)
 }
 
 /// `keyword_spotting:train[seed=1]` as workflow and target. A colon inside brackets is part of a value.
@@ -175,30 +215,30 @@ fn program() -> String {
 }
 
 impl Opening {
-    pub(crate) fn new(target: &Target) -> Result<Self> {
-        Asking::new(target)?.open()
+    pub(crate) fn new(target: &Target, access: Access) -> Result<Self> {
+        Asking::new(target, access)?.open()
     }
 
     /// Opens the workflow of a node: the one it names, else that of the last run, set as it was then.
     pub(crate) fn of_node(node: &str, place: &Place) -> Result<(Self, String)> {
-        let (asking, node) = Asking::of_node(node, place)?;
+        let (asking, node) = Asking::of_node(node, place, Access::View)?;
         Ok((asking.open()?, node))
     }
 
     /// The same, as far as the node needs it.
     pub(crate) fn up_to_node(node: &str, place: &Place) -> Result<(Self, String)> {
-        let (asking, node) = Asking::of_node(node, place)?;
+        let (asking, node) = Asking::of_node(node, place, Access::Plan)?;
         Ok((asking.only(&node).open()?, node))
     }
 
     /// Opens the workflow of an earlier run, all of it, set as it was then.
     pub(crate) fn as_in(run: &RunRow, place: &Place) -> Result<Self> {
-        as_in(run, place)?.open()
+        as_in(run, place, Access::Plan)?.open()
     }
 
     /// The same, as far as a node needs it.
     pub(crate) fn up_to_node_in(node: &str, run: &RunRow, place: &Place) -> Result<Self> {
-        as_in(run, place)?.only(node).open()
+        as_in(run, place, Access::View)?.only(node).open()
     }
 
     /// Says when stored convolutions were asked for, and nothing that was asked for reads them.
@@ -267,6 +307,9 @@ pub(crate) fn with_hint(error: RunError) -> anyhow::Error {
             );
             problem(format!("{error}: no folder `{}`", root.display()), hint)
         }
-        _ => error.into(),
+        _ => match error {
+            RunError::Store(error) => store_problem(error),
+            error => error.into(),
+        },
     }
 }

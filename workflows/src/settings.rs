@@ -138,6 +138,13 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// Name of the project, by which the store tells apart the runs of several: the folder of its results.
+    pub(crate) fn project(&self) -> String {
+        self.results.display().to_string()
+    }
+}
+
 fn read(path: &Path) -> Result<File> {
     let text = fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?;
     toml::from_str(&text).map_err(|error| {

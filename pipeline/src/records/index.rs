@@ -22,6 +22,7 @@ use super::pack::{Names, unpack_listing, unpack_manifest};
 use super::writer::Writer;
 use super::{ArtifactFiles, Doubtful, Hit, Provenance, RecordsError, ResultId, ResultRecord};
 use crate::Digest;
+use crate::host::boot;
 use crate::manifest::PARTITION;
 use crate::source::{TreeFile, listing_digest};
 
@@ -234,6 +235,24 @@ impl Index {
         Ok(found.and_then(|(now, before)| Some((now?, before))))
     }
 
+    /// Last result that a node made before another one.
+    pub(crate) fn result_before(&self, node: &str, result: ResultId) -> Result<Option<ResultId>, RecordsError> {
+        let mut query = self.db.prepare_cached(
+            "SELECT max(id) FROM trace WHERE id < ? AND node = (SELECT id FROM node WHERE key = ? AND name = ?)",
+        )?;
+        Ok(query.query_row(params![result.0, key_of(node), node], |row| Ok(row.get::<_, Option<i64>>(0)?.map(ResultId)))?)
+    }
+
+    /// Run that made a result: the last one of its workflow that began before it did.
+    pub(crate) fn run_of(&self, result: ResultId) -> Result<Option<i64>, RecordsError> {
+        let mut query = self.db.prepare_cached(
+            "SELECT max(run.id) FROM run, trace JOIN node ON node.id = trace.node WHERE trace.id = ?
+             AND run.workflow = substr(node.name, 1, instr(node.name, ':') - 1) AND run.started_ms <= trace.started_ms
+             AND (run.ended_ms IS NULL OR run.ended_ms >= trace.started_ms)",
+        )?;
+        Ok(query.query_row([result.0], |row| row.get(0))?)
+    }
+
     /// Duration of each node of a workflow when it last ran, in seconds.
     pub(crate) fn durations(&self, workflow: &str) -> Result<HashMap<String, f64>, RecordsError> {
         let (low, high) = (format!("{workflow}:"), format!("{workflow};")); // `;` follows `:`
@@ -388,10 +407,4 @@ impl Recipes {
     pub(crate) fn contains(&self, recipe: Digest, partition: Option<u32>) -> bool {
         self.0.contains(&(recipe_key(recipe), partition))
     }
-}
-
-/// Name for the time since this machine started, or for this process where the system gives none.
-pub(crate) fn boot() -> String {
-    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
-    id.map_or_else(|_| format!("process {}", std::process::id()), |id| id.trim().to_owned())
 }

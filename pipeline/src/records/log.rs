@@ -187,7 +187,7 @@ fn checksum(json: &[u8]) -> [u8; SUM] {
 fn new_id() -> String {
     let mut seed = [0; 16];
     let random = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut seed));
-    let time = crate::run::now_ms();
+    let time = crate::host::now_ms();
     Digest::of(format!("{seed:?} {} {time} {}", random.is_ok(), std::process::id()).as_bytes()).to_string()[..SUM].to_owned()
 }
 

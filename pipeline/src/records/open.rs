@@ -163,7 +163,7 @@ impl Index {
         let mut index = Self::connect(path, WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
         index.db.pragma_update(None, "journal_mode", "OFF")?;
         index.db.pragma_update(None, "synchronous", "OFF")?;
-        schema::create(&index.db, log_id, crate::run::now_ms().saturating_mul(1000))?;
+        schema::create(&index.db, log_id, crate::host::now_ms().saturating_mul(1000))?;
         let report = index.writing(|writer| {
             let report = read(&mut |entry| writer.apply(entry))?;
             writer.note_position(report.end)?;

@@ -152,7 +152,7 @@ impl Index {
 
     /// Records the end of a run. A run without a single new result has the members of the one before, which it need not repeat.
     pub(crate) fn end_run(&mut self, run: i64, outcome: &str, steps: &[Step], ended_ms: i64) -> Result<(), RecordsError> {
-        let pairs: Vec<(u64, u64)> = std::mem::take(&mut self.members).into_iter().collect();
+        let pairs: Vec<(u64, u64)> = self.members.iter().map(|(node, result)| (*node, *result)).collect();
         let packed = pack_pairs(&pairs);
         let same = self.like_before(run, &packed)?;
         let members = if same.is_none() { Some(self.named(&pairs)?) } else { None };
@@ -163,6 +163,7 @@ impl Index {
             writer.add_line(&Entry::Ended(end));
             Ok(())
         })?;
+        self.members.clear();
         if steps.len() > MANY_STEPS {
             // The log of the database stays as large as it ever was. After so much work its folding is no longer felt; while another
             // process reads, it is left to a later run.

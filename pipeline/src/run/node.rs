@@ -13,12 +13,13 @@ use super::survey::Trees;
 use super::voice::Voice;
 use super::{Patience, Session, now_ms};
 use crate::Digest;
+use crate::event::Event;
 use crate::graph::Node;
 use crate::manifest::Manifest;
 use crate::records::{Provenance, ResultRecord};
 use crate::schedule::Grant;
 use crate::stage::{Inputs, Job, StageError, Stop};
-use crate::store::StoreError;
+use crate::store::{FULL, StoreError};
 use crate::worker::{self, Request, guarded};
 
 /// A node that must run, with all it needs.
@@ -57,8 +58,11 @@ pub(super) struct DamagedInput {
     pub(super) digest: Digest,
 }
 
-/// A full or failing disk may be better the next time.
+/// A failing disk may be better the next time. A full one ends the run.
 fn store_trouble(error: StoreError) -> StageError {
+    if error.is_full() {
+        return StageError::failed(error).with_hint(FULL);
+    }
     let may_pass = matches!(error, StoreError::Io { .. });
     let error = StageError::failed(error);
     if may_pass { error.transient() } else { error }
@@ -150,8 +154,18 @@ impl Session<'_> {
             gpu: grant.gpu,
             facts,
         };
+        let made = artifact;
         let artifact =
             self.store.commit(&ResultRecord { manifest: task.manifest.clone(), artifact, provenance }).map_err(store_trouble)?;
+        if made != artifact {
+            let (kept, other) = (self.store.path(artifact), self.store.path(made));
+            let line = format!(
+                "it gave other bytes than before: the earlier result is kept (`{}`), and nothing reads the new one (`{}`)",
+                kept.display(),
+                other.display()
+            );
+            self.progress.event(&Event::Note { node: node.id.clone(), line });
+        }
         Ok(End::Made(artifact))
     }
 

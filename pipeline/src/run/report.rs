@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use petgraph::graph::NodeIndex;
 
+use super::round::is_disk_full;
 use super::status::StatusFile;
 use super::{Session, Summary, Survey, log_of};
 use crate::Digest;
@@ -14,7 +15,7 @@ use crate::event::{Event, Outcome};
 use crate::plan::{Plan, Verdict};
 use crate::records::Step;
 use crate::stage::StageError;
-use crate::store::StoreError;
+use crate::store::{FULL, StoreError};
 use crate::worker::chain;
 
 /// What is known of a run so far, through all its rounds.
@@ -147,7 +148,11 @@ impl<'a> Ledger<'a> {
 
 /// How a node ended that gave an error.
 pub(super) fn outcome_of(error: &StageError, log: &Path) -> Outcome {
-    if matches!(error, StageError::Stopped) { Outcome::Stopped } else { failure(chain(error), error.hint(), log) }
+    if matches!(error, StageError::Stopped) {
+        return Outcome::Stopped;
+    }
+    let hint = error.hint().or_else(|| is_disk_full(error).then(|| FULL.to_owned()));
+    failure(chain(error), hint, log)
 }
 
 pub(super) fn failure(chain: Vec<String>, hint: Option<String>, log: &Path) -> Outcome {

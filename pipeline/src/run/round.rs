@@ -262,7 +262,7 @@ impl<'r, 'l> Round<'r, 'l> {
             }
             End::Failed(error) => {
                 let left = retries(&self.session.workflow.graph[node]).saturating_sub(tried.attempts - 1);
-                if error.is_transient() && left > 0 && !self.halted && !self.session.stop.requested() {
+                if error.is_transient() && !is_disk_full(&error) && left > 0 && !self.halted && !self.session.stop.requested() {
                     self.try_again(node, Attempt { task, tried }, &error);
                 } else {
                     self.fail(node, &error, &tried);
@@ -303,7 +303,7 @@ impl<'r, 'l> Round<'r, 'l> {
 
     fn fail(&mut self, node: NodeIndex, error: &StageError, tried: &Tried) {
         self.schedule.failed(node);
-        self.halted |= !self.options.keep_going;
+        self.halted |= !self.options.keep_going || is_disk_full(error);
         let log = super::log_of(self.session.store, self.ledger.run, &self.session.workflow.graph[node]);
         self.ledger.finished(node, outcome_of(error, &log), tried);
     }
@@ -328,4 +328,10 @@ impl<'r, 'l> Round<'r, 'l> {
             (tasks.get(&node).map_or(0, |attempt| attempt.tried.started_ms), secs[node.index()])
         });
     }
+}
+
+/// True if a node failed because the disk is full: every other node would fail, too.
+pub(super) fn is_disk_full(error: &StageError) -> bool {
+    let signs = ["No space left on device", "Disk quota exceeded", "database or disk is full"];
+    chain(error).iter().any(|text| signs.iter().any(|sign| text.contains(sign)))
 }

@@ -1,11 +1,11 @@
-//! Whether outside files stayed as they were while a stage ran.
+//! Checks that outside files stay as they are while a stage runs.
 
 use std::collections::BTreeMap;
 
 use super::Session;
 use super::node::Task;
-use super::survey::Trees;
-use crate::source::RecentScans;
+use super::survey::{Trees, scan_name};
+use crate::source::{RecentScans, distrust};
 use crate::stage::StageError;
 
 impl Session<'_> {
@@ -32,10 +32,13 @@ impl Session<'_> {
     /// [`StageError::SourceChanged`] when there is one.
     pub(super) fn check_sources(&self, task: &Task, before: &Trees) -> Result<(), StageError> {
         let after = self.look_again(task)?;
-        match before.iter().find_map(|(place, seen)| seen.first_touched(&after[place])) {
-            Some(path) => Err(StageError::SourceChanged { path }),
-            None => Ok(()),
+        let touched = before.iter().find_map(|(place, seen)| Some((place, seen.first_touched(&after[place])?)));
+        let Some((place, path)) = touched else { return Ok(()) };
+        if let Some(root) = self.machine.places.0.get(place) {
+            let name = scan_name(&self.workflow.graph[task.node], place);
+            distrust(root, &self.store.stat_cache(&name, root), &path);
         }
+        Err(StageError::SourceChanged { path })
     }
 
     fn look_again(&self, task: &Task) -> Result<Trees, StageError> {

@@ -9,11 +9,11 @@ use petgraph::graph::NodeIndex;
 use super::node::{End, Task};
 use super::report::{Tried, failure, outcome_of};
 use super::{NO_RUN, Options, RunError, Session, log_of, now_ms};
-use crate::event::{Event, Outcome};
+use crate::event::{Event, Outcome, report_scan};
 use crate::graph::Node;
 use crate::plan::{SourceDigests, base_manifest};
 use crate::schedule::Grant;
-use crate::source::{Listing, RecentScans, ScanCost, SourceNeed};
+use crate::source::{Listing, RecentScans, SourceNeed};
 use crate::stage::{Inputs, StageError};
 use crate::worker::chain;
 
@@ -39,6 +39,11 @@ impl Survey {
     pub fn complete(mut self) -> Result<Self, RunError> {
         if self.errors.is_empty() { Ok(self) } else { Err(self.errors.swap_remove(0).1) }
     }
+}
+
+/// Name under which the store keeps the stat cache of a source.
+pub(super) fn scan_name(node: &Node, place: &str) -> String {
+    format!("{place} {} {}", node.kind.name, node.placed.params())
 }
 
 /// The outside trees of a node, by place.
@@ -113,11 +118,10 @@ impl Session<'_> {
         let place = &need.place;
         let root = self.machine.places.0.get(place);
         let root = root.ok_or_else(|| RunError::NoPlace { node: node.id.clone(), place: place.clone() })?;
-        let what = format!("{place} {} {}", node.kind.name, node.placed.params());
-        let scanned = looked.scan(root, &need.wants, self.store.stat_cache(&what, root));
+        let scanned = looked.scan(root, &need.wants, self.store.stat_cache(&scan_name(node, place), root));
         let (tree, cost) = scanned.map_err(|source| RunError::Scan { node: node.id.clone(), place: place.clone(), source })?;
-        if let Some(ScanCost { files, read, bytes }) = cost {
-            self.progress.event(&Event::Scanned { node: node.id.clone(), files, read, bytes });
+        if let Some(cost) = cost {
+            report_scan(&*self.progress, &node.id, cost);
         }
         Ok(tree)
     }

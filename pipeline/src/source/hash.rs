@@ -36,7 +36,7 @@ fn with_buffer<T>(work: impl FnOnce(&mut [u8]) -> T) -> T {
     })
 }
 
-/// BLAKE3 of a file, in memory that does not depend on its size.
+/// Computes BLAKE3 of a file, in memory that does not depend on its size.
 ///
 /// Errors: whatever reading gives; a file that shrinks meanwhile gives [`io::ErrorKind::UnexpectedEof`].
 pub(crate) fn hash_file(file: &File) -> io::Result<Digest> {

@@ -19,11 +19,13 @@ use super::stat::Stat;
 use super::tree::ListingHasher;
 use crate::Digest;
 
+/// First bytes of an index of any format.
+const FAMILY: &[u8; 7] = b"surestt";
 /// First bytes of an index; raised with its format.
 const MAGIC: &[u8; 8] = b"surestt2";
 /// Bytes of a row of the table.
 const ROW: usize = 16;
-/// Bytes of what is known of a file.
+/// Bytes of a known version.
 const KNOWN: usize = 1 + Stat::LEN + 32;
 
 /// The files of a tree as a scan found them.
@@ -37,30 +39,40 @@ pub(super) struct Index {
     digest: Digest,
 }
 
-/// What is known of a file.
+/// Outcome of loading an index.
+pub(super) enum Loaded {
+    /// The index.
+    Index(Index),
+    /// There is one of another format.
+    OtherFormat,
+    /// There is none, it is damaged, or it is of another root.
+    Nothing,
+}
+
+/// Known version of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Known {
-    /// Its version.
+    /// Stat of the file.
     pub(super) stat: Stat,
-    /// Its content.
+    /// Digest of its content.
     pub(super) digest: Digest,
-    /// Whether a later change could have the same stat.
+    /// True if a later change could have the same stat.
     pub(super) racy: bool,
 }
 
 /// A file or subfolder.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Entry<'a> {
-    /// Its name; `/` at the end of a folder's.
+    /// Name; `/` at the end of a folder's.
     pub(super) name: &'a str,
-    /// What is known of it, when it is a file.
+    /// Known version, when it is a file.
     pub(super) file: Option<Known>,
 }
 
 /// A folder and its entries.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Folder<'a> {
-    /// Its entries as they are kept.
+    /// Entries as they are kept.
     pub(super) bytes: &'a [u8],
     /// The number of its first subfolder; the others follow.
     pub(super) first_child: usize,
@@ -76,7 +88,7 @@ impl Index {
         let size: usize = folders.iter().map(|(bytes, _)| bytes.as_ref().len()).sum();
         let mut bytes = Vec::with_capacity(entries + size);
         bytes.extend(MAGIC);
-        bytes.extend([0; 32 + 8]); // known once all is in place
+        bytes.extend([0; 32 + 8]); // known once everything is in place
         bytes.extend((num_folders as u64).to_le_bytes());
         bytes.extend((root.len() as u64).to_le_bytes());
         bytes.extend(root);
@@ -103,9 +115,45 @@ impl Index {
         index
     }
 
-    /// The index that a file holds for a root; none when it is damaged or another's.
-    pub(super) fn load(path: &Path, root: &Path) -> Option<Self> {
-        Self::parse(fs::read(path).ok()?, root)
+    /// Loads the index that a file contains for a root.
+    pub(super) fn load(path: &Path, root: &Path) -> Loaded {
+        let Ok(bytes) = fs::read(path) else { return Loaded::Nothing };
+        let is_other = bytes.starts_with(FAMILY) && !bytes.starts_with(MAGIC);
+        if is_other { Loaded::OtherFormat } else { Self::parse(bytes, root).map_or(Loaded::Nothing, Loaded::Index) }
+    }
+
+    /// Marks a file as racy, so that the next scan reads it. Returns false if the index does not have it.
+    pub(super) fn distrust(&mut self, path: &str) -> bool {
+        let mut number = 0;
+        let mut rest = path;
+        loop {
+            let Some(folder) = self.folder(number) else { return false };
+            let start = self.entries + self.row(number).map_or(0, |(start, _)| start);
+            let (name, is_file) = rest.split_once('/').map_or((rest, true), |(name, _)| (name, false));
+            let (mut at, mut child, mut found) = (start, folder.first_child, None);
+            for entry in folder.entries() {
+                let is_folder = entry.file.is_none();
+                if is_folder != is_file && entry.name.trim_end_matches('/') == name {
+                    found = Some((at + 2 + entry.name.len(), child));
+                }
+                child += usize::from(is_folder);
+                at += 2 + entry.name.len() + if is_folder { 0 } else { KNOWN };
+            }
+            match found {
+                Some((flag, _)) if is_file => {
+                    self.bytes[flag] = 1;
+                    return true;
+                }
+                Some((_, child)) => (number, rest) = (child, &rest[name.len() + 1..]),
+                None => return false,
+            }
+        }
+    }
+
+    /// Row of the table: the offset of a folder's entries, and the number of its first subfolder.
+    fn row(&self, number: usize) -> Option<(usize, usize)> {
+        let mut row = self.bytes.get(self.table + number * ROW..self.entries)?;
+        Some((u64::from_le_bytes(take(&mut row)?) as usize, u64::from_le_bytes(take(&mut row)?) as usize))
     }
 
     fn parse(mut bytes: Vec<u8>, root: &Path) -> Option<Self> {
@@ -155,22 +203,18 @@ impl Index {
         self.num_folders
     }
 
-    /// Whether it would be written as the same bytes.
+    /// True if it would be written as the same bytes.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         self.bytes == other.bytes
     }
 
     /// A folder by its number; the root is number 0.
     pub(super) fn folder(&self, number: usize) -> Option<Folder<'_>> {
-        let row = |number: usize| {
-            let mut row = self.bytes.get(self.table + number * ROW..self.entries)?;
-            Some((u64::from_le_bytes(take(&mut row)?) as usize, u64::from_le_bytes(take(&mut row)?) as usize))
-        };
-        let ((start, first_child), (end, _)) = (row(number)?, row(number + 1)?);
+        let ((start, first_child), (end, _)) = (self.row(number)?, self.row(number + 1)?);
         Some(Folder { bytes: self.bytes[self.entries..].get(start..end)?, first_child })
     }
 
-    /// A number for the versions of all files: their names, stats and contents, however long ago they were written.
+    /// Digest of the versions of all files: their names, stats and contents.
     pub(super) fn versions(&self) -> Digest {
         let mut hasher = blake3::Hasher::new();
         let mut waiting = vec![]; // many short runs of bytes would be several times slower
@@ -218,7 +262,7 @@ impl std::fmt::Debug for Index {
 }
 
 impl<'a> Folder<'a> {
-    /// Its files and subfolders, sorted by name.
+    /// Files and subfolders, sorted by name.
     pub(super) fn entries(&self) -> Entries<'a> {
         Entries { rest: self.bytes }
     }
@@ -252,15 +296,15 @@ impl Entry<'_> {
         }
     }
 
-    /// The file that stands at a place among the entries of its folder.
-    pub(super) fn at(bytes: &[u8], place: usize) -> Option<Entry<'_>> {
-        Entries { rest: bytes.get(place..)? }.next()
+    /// Reads the file at an offset among the entries of its folder.
+    pub(super) fn at(bytes: &[u8], offset: usize) -> Option<Entry<'_>> {
+        Entries { rest: bytes.get(offset..)? }.next()
     }
 
-    /// Replaces what is known of the file that stands at a place.
-    pub(super) fn replace(bytes: &mut [u8], place: usize, known: &Known) {
-        let name = usize::from(u16::from_le_bytes([bytes[place], bytes[place + 1]]));
-        let start = place + 2 + name;
+    /// Replaces the known version of the file at an offset.
+    pub(super) fn replace(bytes: &mut [u8], offset: usize, known: &Known) {
+        let name = usize::from(u16::from_le_bytes([bytes[offset], bytes[offset + 1]]));
+        let start = offset + 2 + name;
         bytes[start..start + KNOWN].copy_from_slice(&known.to_bytes());
     }
 }

@@ -1,4 +1,4 @@
-//! What a scan found.
+//! The outcome of a scan.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use super::index::Index;
 use super::tree::{Tree, TreeFile};
 use crate::Digest;
 
-/// What a scan found. Its digest is known at once; the list of its files is made when it is first asked for.
+/// Outcome of a scan. The digest is known at once; the list of the files is made when it is first asked for.
 #[derive(Debug)]
 pub struct Listing {
     root: PathBuf,
@@ -43,8 +43,8 @@ impl Listing {
         Arc::clone(tree)
     }
 
-    /// The first file that was written to, replaced, added or removed between this scan and a later one. It tells also of an
-    /// edit that was taken back, which the content does not.
+    /// Returns the first file that was written to, replaced, added or removed between this scan and a later one. This finds an
+    /// edit that was taken back, too, which the content does not show.
     pub(crate) fn first_touched(&self, later: &Self) -> Option<PathBuf> {
         if self.index.is_same(&later.index) || self.index.versions() == later.index.versions() {
             return None;
@@ -60,7 +60,7 @@ impl Listing {
         touched.or_else(added).map(|(path, _)| self.root.join(path))
     }
 
-    /// The first file whose content is not the same in another scan, if there is one.
+    /// Returns the first file whose content is not the same in another scan, if there is one.
     pub fn first_difference(&self, other: &Self) -> Option<PathBuf> {
         if self.digest() == other.digest() {
             return None;

@@ -1,4 +1,4 @@
-//! Scanning a tree: list it, hash what the last scan does not know, keep what was found for the next.
+//! Scanning a tree: list it, hash the files that the last scan does not know, keep the index for the next.
 
 use std::fs::File;
 use std::io;
@@ -7,25 +7,28 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use super::hash::hash_file;
-use super::index::{Entry, Index, Known};
+use super::index::{Entry, Index, Known, Loaded};
 use super::listing::Listing;
 use super::stat::{Stat, clock};
+use super::trust::Devices;
 use super::walk::{Content, Listed, Wants, leads_nowhere, list};
 use crate::Digest;
 
-/// Stands for the content of a file that may not be read, is not where a link says, or has a name that is not Unicode. Whether one
-/// such file matters is for those to say who need it.
+/// Digest that stands for the content of a file that may not be read, of a link to nothing, or of a file whose name is not Unicode. Each stage
+/// decides whether such a file matters.
 pub const UNREADABLE: Digest = Digest([0xff; 32]);
 
-/// How much a scan had to do.
+/// Cost of a scan.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ScanCost {
     /// Files found.
     pub files: usize,
     /// Files that had to be read.
     pub read: usize,
-    /// Their bytes.
+    /// Bytes of these files.
     pub bytes: u64,
+    /// True if there was a stat cache of another format, so that every file had to be read.
+    pub other_format: bool,
 }
 
 /// A tree that cannot be scanned.
@@ -73,19 +76,24 @@ pub enum ScanError {
 /// A folder that cannot be listed or a file that cannot be read, by name; but a file without permission, a link to nothing, and a
 /// file whose name is not Unicode are [`UNREADABLE`].
 pub fn scan(root: &Path, wants: &(dyn Fn(&str) -> bool + Send + Sync), cache: &Path) -> Result<(Listing, ScanCost), ScanError> {
-    scan_at(root, wants, cache, &clock)
+    scan_at(root, wants, cache, &Devices::new(root), &clock)
 }
 
-/// [`scan`] by another clock.
+/// [`scan`] with another clock and other trust in file systems.
 pub(super) fn scan_at(
     root: &Path,
     wants: Wants<'_>,
     cache: &Path,
+    devices: &Devices,
     clock: &(dyn Fn() -> i64 + Sync),
 ) -> Result<(Listing, ScanCost), ScanError> {
-    let last = Index::load(cache, root);
-    let mut folders = list(root, wants, last.as_ref())?;
-    let hashed = folders.par_iter_mut().map(|folder| hash_unread(root, folder, clock));
+    let (last, other_format) = match Index::load(cache, root) {
+        Loaded::Index(index) => (Some(index), false),
+        Loaded::OtherFormat => (None, true),
+        Loaded::Nothing => (None, false),
+    };
+    let mut folders = list(root, wants, devices, last.as_ref())?;
+    let hashed = folders.par_iter_mut().map(|folder| hash_unread(root, folder, devices, clock));
     let (read, bytes) = hashed.try_reduce(|| (0, 0), |a, b| Ok((a.0 + b.0, a.1 + b.1)))?;
     let index = match last {
         Some(last) if is_same(&folders, &last) => last,
@@ -97,8 +105,19 @@ pub(super) fn scan_at(
             index
         }
     };
-    let cost = ScanCost { files: index.num_files(), read, bytes };
+    let cost = ScanCost { files: index.num_files(), read, bytes, other_format };
     Ok((Listing::new(root.to_owned(), index), cost))
+}
+
+/// Makes the next scan of a tree read a file again, whatever its stat: it changed while a stage read it, and its times may not tell
+/// the versions apart that were there meanwhile.
+pub(crate) fn distrust(root: &Path, cache: &Path, file: &Path) {
+    let relative = file.strip_prefix(root).ok().and_then(Path::to_str);
+    if let (Loaded::Index(mut index), Some(relative)) = (Index::load(cache, root), relative)
+        && index.distrust(relative)
+    {
+        let _ = index.save(cache).or_else(|_| std::fs::remove_file(cache)); // without a cache everything is read
+    }
 }
 
 fn is_same(folders: &[Listed], last: &Index) -> bool {
@@ -129,13 +148,18 @@ impl AsRef<[u8]> for Entries<'_> {
 }
 
 /// Hashes the files of a folder whose content is not known; returns how many there were, and their bytes.
-fn hash_unread(root: &Path, folder: &mut Listed, clock: &(dyn Fn() -> i64 + Sync)) -> Result<(usize, u64), ScanError> {
+fn hash_unread(
+    root: &Path,
+    folder: &mut Listed,
+    devices: &Devices,
+    clock: &(dyn Fn() -> i64 + Sync),
+) -> Result<(usize, u64), ScanError> {
     let Content::New { entries, unread } = &mut folder.content else { return Ok((0, 0)) };
     let path = root.join(&folder.path);
     let hashed = unread.par_iter().map(|place| {
         let entry = Entry::at(entries, *place).expect("the walk noted where entries stand");
         let walked = entry.file.expect("only files are noted").stat;
-        hash_one(&path.join(entry.name), walked, clock)
+        hash_one(&path.join(entry.name), walked, devices, clock)
     });
     let hashed = hashed.collect::<Result<Vec<Known>, ScanError>>()?;
     for (place, known) in unread.iter().zip(&hashed) {
@@ -144,32 +168,32 @@ fn hash_unread(root: &Path, folder: &mut Listed, clock: &(dyn Fn() -> i64 + Sync
     Ok((hashed.len(), hashed.iter().map(|known| known.stat.size).sum()))
 }
 
-/// `walked` is what the walk saw of it.
-fn hash_one(path: &Path, walked: Stat, clock: &(dyn Fn() -> i64 + Sync)) -> Result<Known, ScanError> {
+/// Hashes a file. `walked` is the stat that the walk saw.
+fn hash_one(path: &Path, walked: Stat, devices: &Devices, clock: &(dyn Fn() -> i64 + Sync)) -> Result<Known, ScanError> {
     let failed = |source| ScanError::Read { path: path.to_owned(), source };
     for _ in 0..3 {
         let now = clock();
         let file = match File::open(path) {
             Err(error) if is_for_good(&error, path) => {
-                return Ok(Known { stat: walked, digest: UNREADABLE, racy: true }); // who asks next may be allowed or find it
+                return Ok(Known { stat: walked, digest: UNREADABLE, racy: true }); // the next scan may be allowed to read it, or find it
             }
             file => file.map_err(failed)?,
         };
-        let stat = Stat::of(&file.metadata().map_err(failed)?);
+        let (stat, is_trusted) = devices.stat(&file.metadata().map_err(failed)?, path);
         let digest = match hash_file(&file) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => continue, // cut off meanwhile
             digest => digest.map_err(failed)?,
         };
         // If another file stands at the path by now, the next scan meets another inode.
-        if Stat::of(&file.metadata().map_err(failed)?) == stat {
-            return Ok(Known { stat, digest, racy: stat.is_racy(now) });
+        if devices.stat(&file.metadata().map_err(failed)?, path).0 == stat {
+            return Ok(Known { stat, digest, racy: !is_trusted || stat.is_racy(now) });
         }
     }
     Err(ScanError::Unsteady { path: path.to_owned() })
 }
 
-/// Whether a file that the walk saw cannot be opened for what it is, and not because it has gone meanwhile: no permission, a link
-/// to nothing, or a name that is not Unicode.
+/// True if a file that the walk saw can never be opened, rather than being gone meanwhile: no permission, a link to nothing, or a name
+/// that is not Unicode.
 fn is_for_good(error: &io::Error, path: &Path) -> bool {
     let is_lossy = || path.file_name().is_some_and(|name| name.to_string_lossy().contains(char::REPLACEMENT_CHARACTER));
     error.kind() == io::ErrorKind::PermissionDenied || leads_nowhere(error) && (path.is_symlink() || is_lossy())

@@ -1,10 +1,10 @@
-//! What identifies a version of a file without reading it, and when that is not enough.
+//! Identity of a version of a file without reading it, and when that is not enough.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// What identifies a version of a file without reading it. Times are in nanoseconds since 1970.
+/// Identity of a version of a file without reading it. Times are in nanoseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stat {
     pub(super) device: u64,
@@ -34,7 +34,7 @@ impl Stat {
         }
     }
 
-    /// Whether a change after `now`, when the file is about to be read, could leave the same times.
+    /// True if a change after `now`, when the file is about to be read, could leave the same times.
     ///
     /// The change time decides: no program can set it, so it is when the content last changed or later.
     pub(super) fn is_racy(&self, now: i64) -> bool {

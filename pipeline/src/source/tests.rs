@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::scan::scan_at;
+use super::trust::{Devices, Trust};
 use super::*;
 use crate::Digest;
 
@@ -39,7 +40,7 @@ impl Folder {
         fs::write(self.path(path), text).unwrap();
     }
     fn try_scan(&self, clock: &(dyn Fn() -> i64 + Sync)) -> Result<(Listing, ScanCost), ScanError> {
-        scan_at(&self.root(), &|path| !path.ends_with("skip"), &self.cache(), clock)
+        scan_at(&self.root(), &|path| !path.ends_with("skip"), &self.cache(), &Devices::new(&self.root()), clock)
     }
     /// A scan at a time when no file is racy any more.
     fn scan(&self) -> (Listing, ScanCost) {
@@ -53,7 +54,7 @@ impl Folder {
     fn truth(&self) -> Listing {
         let cache = self.dir.path().join("no cache");
         let _ = fs::remove_file(&cache);
-        scan_at(&self.root(), &|path| !path.ends_with("skip"), &cache, &stat::clock).unwrap().0
+        scan_at(&self.root(), &|path| !path.ends_with("skip"), &cache, &Devices::new(&self.root()), &stat::clock).unwrap().0
     }
 }
 
@@ -87,9 +88,9 @@ fn second_scan_reads_nothing_and_hidden_or_unwanted_files_never_count() {
     let folder = Folder::with(&["b/c.txt", "a.txt", ".hidden", "b/.d", "x.skip", ".git/e"]);
     let (found, cost) = folder.scan();
     assert_eq!(paths(&found), ["a.txt", "b/c.txt"]);
-    assert_eq!(cost, ScanCost { files: 2, read: 2, bytes: 12 });
+    assert_eq!(cost, ScanCost { files: 2, read: 2, bytes: 12, ..ScanCost::default() });
     let (again, cost) = folder.scan();
-    assert_eq!((again.tree(), cost), (found.tree(), ScanCost { files: 2, read: 0, bytes: 0 }));
+    assert_eq!((again.tree(), cost), (found.tree(), ScanCost { files: 2, ..ScanCost::default() }));
 }
 
 #[test]
@@ -378,4 +379,43 @@ fn many_files_in_one_folder_and_many_folders_are_found() {
     assert_eq!((cost.files, found.tree().files.len(), cost.read), (1_200, 1_200, 1_200));
     assert_eq!(found.digest(), found.tree().digest());
     assert_eq!(folder.scan().1.read, 0);
+}
+
+#[test]
+fn files_are_read_again_where_the_file_system_is_not_trusted() {
+    let folder = Folder::with(&["a", "sub/b"]);
+    let late = || stat::clock() + 3_600_000_000_000;
+    let scan = |trust: fn(&Path) -> Trust| {
+        let devices = Devices::judged_by(&folder.root(), trust);
+        scan_at(&folder.root(), &|_| true, &folder.cache(), &devices, &late).unwrap().1.read
+    };
+    assert_eq!((scan(|_| Trust::Full), scan(|_| Trust::Full)), (2, 0));
+    assert_eq!((scan(|_| Trust::Mount(1)), scan(|_| Trust::Mount(1))), (2, 0), "as long as it stays mounted");
+    assert_eq!(scan(|_| Trust::Mount(2)), 2, "another image in its place, with the same device, inodes and times");
+    assert_eq!((scan(|_| Trust::None), scan(|_| Trust::None)), (2, 2), "no change times");
+}
+
+#[test]
+fn a_distrusted_file_is_read_again_and_no_other() {
+    let folder = Folder::with(&["a", "sub/b", "sub/c", "sub/sub/b", "z"]);
+    folder.scan();
+    assert_eq!(folder.scan().1.read, 0);
+    for file in ["sub/b", "z", "sub/sub/b"] {
+        distrust(&folder.root(), &folder.cache(), &folder.path(file));
+        assert_eq!((folder.scan().1.read, folder.scan().1.read), (1, 0), "{file}");
+    }
+    distrust(&folder.root(), &folder.cache(), &folder.path("no such file"));
+    assert_eq!(folder.scan().1.read, 0);
+}
+
+#[test]
+fn a_cache_of_another_format_is_read_as_none_and_reported() {
+    let folder = Folder::with(&["a"]);
+    folder.scan();
+    let mut bytes = fs::read(folder.cache()).unwrap();
+    bytes[7] = b'1';
+    fs::write(folder.cache(), bytes).unwrap();
+    let (_, cost) = folder.scan();
+    assert_eq!((cost.read, cost.other_format), (1, true));
+    assert_eq!(folder.scan().1, ScanCost { files: 1, ..ScanCost::default() });
 }

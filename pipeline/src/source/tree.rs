@@ -1,4 +1,4 @@
-//! What a stage sees of an outside tree: every file with the hash of its content.
+//! An outside tree as a stage sees it: every file with the hash of its content.
 
 use std::path::PathBuf;
 
@@ -9,9 +9,9 @@ use crate::Digest;
 /// The files of an outside tree, sorted by path, each with the hash of its content.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tree {
-    /// Where it is on this machine.
+    /// Folder on this machine.
     pub root: PathBuf,
-    /// Its files.
+    /// Files.
     pub files: Vec<TreeFile>,
 }
 
@@ -33,7 +33,7 @@ impl Tree {
         Some(&self.files[at])
     }
 
-    /// The digest of all names and contents; where the tree lies does not matter.
+    /// Digest of all names and contents, whatever the root.
     pub fn digest(&self) -> Digest {
         listing_digest(self.files.iter().map(|file| (file.path.as_str(), file.size, file.digest)))
     }
@@ -51,7 +51,7 @@ pub(crate) fn listing_digest<'a>(files: impl Iterator<Item = (&'a str, u64, Dige
 /// Takes the files of a folder one by one, in order of their paths.
 #[derive(Default)]
 pub(super) struct ListingHasher {
-    /// Made only for a long listing: to begin one costs as much as to hash a short listing at once.
+    /// Hasher of a long listing; to begin one costs as much as to hash a short listing at once.
     hasher: Option<blake3::Hasher>,
     waiting: Vec<u8>,
 }

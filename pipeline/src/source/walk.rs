@@ -1,4 +1,4 @@
-//! Lists the folders of a tree, in parallel, and tells which differ from the index of the last scan.
+//! Lists the folders of a tree, in parallel, and finds those that differ from the index of the last scan.
 
 use std::fs::{self, DirEntry, Metadata};
 use std::io;
@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use super::index::{Entries, Entry, Index, Known};
 use super::scan::ScanError;
 use super::stat::Stat;
+use super::trust::Devices;
 use crate::Digest;
 
 /// See [`super::SourceNeed::wants`].
@@ -24,33 +25,33 @@ pub(super) struct Listed {
     pub(super) num_subfolders: usize,
 }
 
-/// How a folder relates to the last scan.
+/// Content of a folder, compared with the last scan.
 pub(super) enum Content {
     /// The same entries as the folder of this number.
     Same(usize),
     /// Other entries, as an index keeps them.
     New {
         entries: Vec<u8>,
-        /// Where those files stand whose content is not known.
+        /// Offsets of the files whose content is not known.
         unread: Vec<usize>,
     },
 }
 
 /// A folder to list: its path, and its number in the last scan.
-type Task = (String, Option<usize>);
+type FolderTask = (String, Option<usize>);
 
 /// Entries that are read before the next are asked for; bounds memory in folders of a million files.
 const BATCH: usize = 16 * 1024;
 
-/// All folders of a tree, level by level.
-pub(super) fn list(root: &Path, wants: Wants<'_>, last: Option<&Index>) -> Result<Vec<Listed>, ScanError> {
+/// Lists all folders of a tree, level by level.
+pub(super) fn list(root: &Path, wants: Wants<'_>, devices: &Devices, last: Option<&Index>) -> Result<Vec<Listed>, ScanError> {
     if !root.is_dir() {
         return Err(ScanError::Missing { root: root.to_owned() });
     }
     let mut folders = vec![];
-    let mut level: Vec<Task> = vec![(String::new(), last.map(|_| 0))];
+    let mut level: Vec<FolderTask> = vec![(String::new(), last.map(|_| 0))];
     while !level.is_empty() {
-        let listed = level.into_par_iter().map(|task| list_folder(root, task, wants, last));
+        let listed = level.into_par_iter().map(|task| list_folder(root, task, wants, devices, last));
         let listed = listed.collect::<Result<Vec<_>, ScanError>>()?;
         level = vec![];
         for (folder, subfolders) in listed {
@@ -61,14 +62,20 @@ pub(super) fn list(root: &Path, wants: Wants<'_>, last: Option<&Index>) -> Resul
     Ok(folders)
 }
 
-fn list_folder(root: &Path, task: Task, wants: Wants<'_>, last: Option<&Index>) -> Result<(Listed, Vec<Task>), ScanError> {
+fn list_folder(
+    root: &Path,
+    task: FolderTask,
+    wants: Wants<'_>,
+    devices: &Devices,
+    last: Option<&Index>,
+) -> Result<(Listed, Vec<FolderTask>), ScanError> {
     let (path, number) = task;
-    let found = find(root, &path, wants)?;
+    let found = find(root, &path, wants, devices)?;
     let old = number.and_then(|number| Some((number, last?.folder(number)?)));
     let mut known = old.map(|(_, folder)| Last { entries: folder.entries().peekable(), next_child: folder.first_child });
     let (mut entries, mut unread, mut subfolders) =
         (Vec::with_capacity(old.map_or(0, |(_, old)| old.bytes.len())), vec![], vec![]);
-    for Found { name, stat } in found {
+    for DirItem { name, stat } in found {
         let before = known.as_mut().and_then(|known| known.find(&name));
         let file = stat.map(|stat| match before {
             Some((Some(known), _)) if known.stat == stat && !known.racy => known,
@@ -90,14 +97,14 @@ fn list_folder(root: &Path, task: Task, wants: Wants<'_>, last: Option<&Index>) 
     Ok((Listed { path, content, num_subfolders: subfolders.len() }, subfolders))
 }
 
-/// The entries of a folder in the last scan, asked for in order of their names.
+/// Entries of a folder in the last scan, asked for in order of their names.
 struct Last<'a> {
     entries: Peekable<Entries<'a>>,
     next_child: usize,
 }
 
 impl Last<'_> {
-    /// What was known of a file, or the number of a folder.
+    /// Returns the known version of a file, or the number of a folder.
     fn find(&mut self, name: &str) -> Option<(Option<Known>, usize)> {
         while let Some(entry) = self.entries.next_if(|entry| entry.name <= name) {
             let number = self.next_child;
@@ -111,13 +118,13 @@ impl Last<'_> {
 }
 
 /// A file with its stat, or a folder; `/` stands at the end of a folder's name.
-struct Found {
+struct DirItem {
     name: String,
     stat: Option<Stat>,
 }
 
-/// The wanted files and the subfolders of a folder, sorted by name.
-fn find(root: &Path, folder: &str, wants: Wants<'_>) -> Result<Vec<Found>, ScanError> {
+/// Lists the wanted files and the subfolders of a folder, sorted by name.
+fn find(root: &Path, folder: &str, wants: Wants<'_>, devices: &Devices) -> Result<Vec<DirItem>, ScanError> {
     let path = root.join(folder);
     let failed = |source| ScanError::Read { path: path.clone(), source };
     let mut entries = match fs::read_dir(&path) {
@@ -131,16 +138,22 @@ fn find(root: &Path, folder: &str, wants: Wants<'_>) -> Result<Vec<Found>, ScanE
             break;
         }
         batch.sort_unstable_by_key(DirEntryExt::ino); // neighbours in memory and on disk
-        let looked = batch.par_iter().with_min_len(256).map(|entry| look(root, folder, entry, wants));
-        found.extend(looked.collect::<Result<Vec<_>, _>>()?.into_iter().flatten());
+        let examined = batch.par_iter().with_min_len(256).map(|entry| examine(root, folder, entry, wants, devices));
+        found.extend(examined.collect::<Result<Vec<_>, _>>()?.into_iter().flatten());
     }
-    found.sort_unstable_by(|a: &Found, b| a.name.cmp(&b.name));
+    found.sort_unstable_by(|a: &DirItem, b| a.name.cmp(&b.name));
     found.dedup_by(|a, b| a.name == b.name); // two names of which nothing else is left
     Ok(found)
 }
 
-/// What an entry of a folder is. Links are followed: what counts is the content behind them.
-fn look(root: &Path, folder: &str, entry: &DirEntry, wants: Wants<'_>) -> Result<Option<Found>, ScanError> {
+/// Examines an entry of a folder. Links are followed: the content behind them counts.
+fn examine(
+    root: &Path,
+    folder: &str,
+    entry: &DirEntry,
+    wants: Wants<'_>,
+    devices: &Devices,
+) -> Result<Option<DirItem>, ScanError> {
     // What is not Unicode in a name is replaced: such a file counts, and cannot be read by that name.
     let name = entry.file_name().to_string_lossy().into_owned();
     if name.starts_with('.') {
@@ -149,15 +162,15 @@ fn look(root: &Path, folder: &str, entry: &DirEntry, wants: Wants<'_>) -> Result
     let failed = |source| ScanError::Read { path: entry.path(), source };
     let kind = entry.file_type().map_err(failed)?;
     if kind.is_dir() {
-        return Ok(Some(Found { name: name + "/", stat: None }));
+        return Ok(Some(DirItem { name: name + "/", stat: None }));
     }
     let wanted = wants(&format!("{folder}{name}"));
     let meta = if kind.is_symlink() {
         match fs::metadata(entry.path()) {
             Err(_) if !wanted => return Ok(None),
             Err(error) if leads_nowhere(&error) => {
-                let stat = Stat::of(&entry.metadata().map_err(failed)?); // of the link itself
-                return Ok(Some(Found { name, stat: Some(stat) }));
+                let (stat, _) = devices.stat(&entry.metadata().map_err(failed)?, root); // of the link itself
+                return Ok(Some(DirItem { name, stat: Some(stat) }));
             }
             meta => meta.map_err(failed)?,
         }
@@ -172,17 +185,17 @@ fn look(root: &Path, folder: &str, entry: &DirEntry, wants: Wants<'_>) -> Result
     if meta.is_dir() {
         // A link to a folder that it lies in: all that is there counts already.
         let circle = leads_up(root, folder, &meta).map_err(failed)?;
-        return Ok((!circle).then(|| Found { name: name + "/", stat: None }));
+        return Ok((!circle).then(|| DirItem { name: name + "/", stat: None }));
     }
-    Ok((wanted && meta.is_file()).then(|| Found { name, stat: Some(Stat::of(&meta)) }))
+    Ok((wanted && meta.is_file()).then(|| DirItem { name, stat: Some(devices.stat(&meta, &entry.path()).0) }))
 }
 
-/// Whether a link failed for what it says: nothing is there, or it leads in a circle.
+/// True if a link leads nowhere: nothing is there, or it leads in a circle.
 pub(super) fn leads_nowhere(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
 }
 
-/// Whether a folder is one of those on the way from the root to `folder`.
+/// True if a folder is one of those on the way from the root to `folder`.
 fn leads_up(root: &Path, folder: &str, meta: &Metadata) -> io::Result<bool> {
     let ends = [0].into_iter().chain(folder.match_indices('/').map(|(at, _)| at));
     for end in ends {

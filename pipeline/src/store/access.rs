@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{StoreError, io_error, records_error};
+use crate::host::{boot, machine};
 use crate::records::RecordsError;
-use crate::records::index::boot;
 
 /// Format of a store as a whole: which folders it has and how the record log is read. An older program refuses a newer store.
 pub(super) const FORMAT: u32 = 1;
@@ -32,6 +32,20 @@ pub(super) fn write_format(root: &Path) -> Result<(), StoreError> {
         return Ok(());
     }
     fs::write(&path, format!("{FORMAT}\n")).map_err(io_error("write", &path))
+}
+
+/// File that keeps room for the end of a run on a full disk.
+pub(super) const RESERVE: &str = "reserve";
+
+/// Bytes of the reserve.
+const RESERVED: usize = 512 << 10;
+
+/// Makes the reserve. Without room for it there is none.
+pub(super) fn make_reserve(root: &Path) {
+    let path = root.join(RESERVE);
+    if !path.exists() && fs::write(&path, vec![0xff; RESERVED]).is_err() {
+        let _ = fs::remove_file(&path); // half of it is of no use
+    }
 }
 
 /// File systems that other machines share: kernel locks and the memory map of the index do not reach across machines.
@@ -142,14 +156,6 @@ pub(super) fn sweep(scratch: &Path) -> Result<(), StoreError> {
         let _ = remove_all(&entry.path());
     }
     Ok(())
-}
-
-/// Name of this machine that stays the same over boots.
-fn machine() -> String {
-    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let id = fs::read_to_string("/etc/machine-id").unwrap_or_default();
-    let id: String = id.trim().chars().take(12).collect();
-    if id.is_empty() { name } else { format!("{name} ({id})") }
 }
 
 /// Lets one process at a time open the store for writing. Another might otherwise set aside the index that this one has just begun,

@@ -1,7 +1,9 @@
 //! Results and runs of a store.
 
 use std::collections::HashMap;
+use std::fs;
 
+use super::access::RESERVE;
 use super::{Store, StoreError};
 use crate::Digest;
 use crate::records::{Member, ResultId, ResultRecord, RunRow, Step};
@@ -45,6 +47,22 @@ impl Store {
         self.records.ask(|index| index.latest(node))
     }
 
+    /// Returns the last result that a node (`workflow:node`) made before another one.
+    ///
+    /// # Errors
+    /// [`StoreError::Records`]
+    pub fn result_before(&self, node: &str, result: ResultId) -> Result<Option<ResultId>, StoreError> {
+        self.records.ask(|index| index.result_before(node, result))
+    }
+
+    /// Returns the number of the run that made a result; none when it was made while planning, or the run is not known.
+    ///
+    /// # Errors
+    /// [`StoreError::Records`]
+    pub fn run_of(&self, result: ResultId) -> Result<Option<i64>, StoreError> {
+        self.records.ask(|index| index.run_of(result))
+    }
+
     /// Returns the duration of each node (`workflow:node`) of a workflow when it last ran, in seconds.
     ///
     /// # Errors
@@ -81,7 +99,13 @@ impl Store {
     /// # Errors
     /// [`StoreError::Records`]
     pub fn end_run(&self, run: i64, outcome: &str, steps: &[Step], ended_ms: i64) -> Result<(), StoreError> {
-        self.records.ask(|index| index.end_run(run, outcome, steps, ended_ms))
+        match self.records.ask(|index| index.end_run(run, outcome, steps, ended_ms)) {
+            // The end of a run must be recorded on a full disk, too.
+            Err(error) if error.is_full() && fs::remove_file(self.root.join(RESERVE)).is_ok() => {
+                self.records.ask(|index| index.end_run(run, outcome, steps, ended_ms))
+            }
+            ended => ended,
+        }
     }
 
     /// Records the end of a run that found everything as the run before it of the same workflow left it.

@@ -18,7 +18,7 @@
 //! to the disk and mark it as durable (see `flush`). Killed anywhere in between, the store holds only whole artifacts, and a power
 //! failure loses at most what was not durable.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -66,6 +66,8 @@ pub struct Store {
     found: Mutex<HashMap<Digest, ResultId>>,
     /// State of the files of artifacts of many files when they were known to be sound.
     checked: Mutex<HashMap<Digest, Arc<Vec<FileState>>>>,
+    /// Artifacts that are damaged, in a store that may only be read.
+    hidden: Mutex<HashSet<Digest>>,
     locks: Arc<Locks>,
     scratch: ScratchFolder,
     attempts: AtomicU64,
@@ -248,6 +250,8 @@ impl Store {
         let opening = opening(&root)?;
         let index = Index::open(&root).map_err(records_error(&root))?;
         access::write_format(&root)?;
+        access::make_reserve(&root);
+        let _ = fs::remove_dir_all(root.join("memo")); // the plan cache of an older version
         access::sweep(&root.join("scratch"))?;
         let store = Self::with(root.clone(), root, None, disk, index)?;
         drop(opening); // what follows may find the index damaged, and then opens it again
@@ -278,6 +282,7 @@ impl Store {
             known: Mutex::default(),
             found: Mutex::default(),
             checked: Mutex::default(),
+            hidden: Mutex::default(),
             locks,
             scratch,
             attempts: AtomicU64::new(0),
@@ -344,7 +349,12 @@ impl Store {
 
     /// True if an artifact is in its place.
     pub fn has(&self, artifact: Digest) -> bool {
-        self.path(artifact).is_dir()
+        self.path(artifact).is_dir() && !self.is_hidden(artifact)
+    }
+
+    /// True if an artifact was found damaged in a store that may only be read.
+    fn is_hidden(&self, artifact: Digest) -> bool {
+        self.is_view() && self.hidden.lock().expect("no holder of this lock panics").contains(&artifact)
     }
 
     /// Makes a new empty folder for one attempt.
@@ -468,6 +478,7 @@ impl Store {
     fn put_aside(&self, artifact: Digest) -> Result<(), StoreError> {
         let path = object_path(&self.work, artifact);
         if path.symlink_metadata().is_err() {
+            self.hidden.lock().expect("no holder of this lock panics").insert(artifact);
             return Ok(());
         }
         publish::make_movable(&path);

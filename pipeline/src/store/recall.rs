@@ -35,7 +35,7 @@ impl Presence {
     fn has(&mut self, store: &Store, artifact: Digest) -> bool {
         let first = artifact.0[0];
         if let Some(listed) = self.listed.get(&first) {
-            return listed.contains(&artifact.0);
+            return listed.contains(&artifact.0) && !store.is_hidden(artifact);
         }
         let asked = self.asked.entry(first).or_default();
         *asked += 1;
@@ -50,7 +50,7 @@ impl Presence {
             Digest::parse(&format!("{prefix}{}", entry.file_name().to_str()?)).filter(|_| is_folder).map(|digest| digest.0)
         };
         let listed: HashSet<[u8; 32]> = names.filter_map(digest).collect();
-        let has = listed.contains(&artifact.0);
+        let has = listed.contains(&artifact.0) && !store.is_hidden(artifact);
         self.listed.insert(first, listed);
         has
     }

@@ -9,7 +9,7 @@ use pipeline::Digest;
 use pipeline::event::Event;
 use pipeline::records::ResultId;
 use pipeline::store::Store;
-use pipeline::store::gc::{Keep, Victim};
+use pipeline::store::gc::{Keep, Removable};
 
 use crate::house::{BOOKS, Ended, House};
 use crate::stages::part_of;
@@ -19,7 +19,7 @@ fn last_run() -> Keep {
     Keep { last_runs: 1, ..Keep::default() }
 }
 
-fn nodes(victims: &[Victim]) -> Vec<String> {
+fn nodes(victims: &[Removable]) -> Vec<String> {
     let mut names: Vec<String> =
         victims.iter().map(|victim| victim.node.clone().unwrap_or_default().replace("books:", "")).collect();
     names.sort();

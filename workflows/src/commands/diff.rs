@@ -18,7 +18,7 @@ use crate::cli::MachineArgs;
 use crate::commands::plan::describe_change;
 use crate::commands::runs::find;
 use crate::commands::why::describe_file;
-use crate::opening::Request;
+use crate::opening::{Access, Request, open_store};
 use crate::settings::Settings;
 
 /// Nodes, files and scores named before the rest is only counted.
@@ -47,7 +47,7 @@ struct Score {
 }
 
 pub(crate) fn diff(args: &DiffArgs) -> Result<ExitCode> {
-    let store = Store::open(&Settings::load(&args.machine, &[])?.store)?;
+    let store = open_store(&Settings::load(&args.machine, &[])?, Access::View)?;
     let (old, new) = (find(&store, args.old)?, find(&store, args.new)?);
     let comparison = compare(&store, old.id, new.id)?;
     let settings = settings(&old, &new);

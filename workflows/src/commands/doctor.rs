@@ -70,7 +70,7 @@ fn check_store(settings: &Settings, report: &mut Report) {
     if !path.exists() {
         return Report::good("store", &format!("`{}`, begun by the first run ({})", path.display(), free(path)));
     }
-    match Store::open(path) {
+    match Store::view(path) {
         Ok(store) => {
             let runs = store.runs(usize::MAX >> 1).map_or(0, |runs| runs.len());
             Report::good("store", &format!("`{}`, {runs} runs ({})", store.root().display(), free(path)));

@@ -17,7 +17,7 @@ use pipeline::graph::Workflow;
 use pipeline::plan::{Plan, Verdict};
 
 use crate::cli::Target;
-use crate::opening::{Opening, with_hint};
+use crate::opening::{Access, Opening, with_hint};
 
 #[derive(Args)]
 pub(crate) struct GraphArgs {
@@ -45,7 +45,7 @@ pub(crate) enum Form {
 }
 
 pub(crate) fn graph(args: &GraphArgs) -> Result<ExitCode> {
-    let opening = Opening::new(&args.target)?;
+    let opening = Opening::new(&args.target, Access::Plan)?;
     let session = opening.session(Arc::new(Deaf), Stop::default());
     // A drawing needs no corpus: without one, the states of what depends on it are left out.
     let survey = session.survey().map_err(with_hint)?;

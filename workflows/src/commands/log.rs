@@ -14,6 +14,7 @@ use pipeline::store::Store;
 
 use crate::cli::MachineArgs;
 use crate::commands::runs::{find, id_of};
+use crate::opening::{Access, open_store};
 use crate::problem::problem;
 use crate::settings::Settings;
 
@@ -41,7 +42,7 @@ struct Found {
 }
 
 pub(crate) fn log(args: &LogArgs) -> Result<ExitCode> {
-    let store = Store::open(&Settings::load(&args.machine, &[])?.store)?;
+    let store = open_store(&Settings::load(&args.machine, &[])?, Access::View)?;
     if let Some(run) = args.run {
         find(&store, run)?;
     }

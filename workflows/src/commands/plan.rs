@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::cli::{Choice, Target};
 use crate::console::duration;
-use crate::opening::{Opening, survey_what_can};
+use crate::opening::{Access, Opening, survey_what_can};
 
 #[derive(Args)]
 pub(crate) struct PlanArgs {
@@ -34,7 +34,7 @@ pub(crate) struct PlanArgs {
 }
 
 pub(crate) fn plan(args: &PlanArgs) -> Result<ExitCode> {
-    let opening = Opening::new(&args.target)?;
+    let opening = Opening::new(&args.target, Access::Plan)?;
     opening.tell_idle_front();
     let forced = opening.find(&args.choice.force, "--force")?;
     let only = opening.find(&args.choice.only, "--only")?;

@@ -33,7 +33,7 @@ use crate::commands::corpus::find;
 use crate::commands::run::{STOPPED, listen_for_signals};
 use crate::commands::tables::in_corpus;
 use crate::console;
-use crate::opening::{Asking, with_hint};
+use crate::opening::{Access, Asking, with_hint};
 use crate::problem::problem;
 
 /// Sample rates of clips, in Hz.
@@ -102,21 +102,22 @@ pub(crate) fn prepare(args: &PrepareArgs) -> Result<ExitCode> {
     let root = args.root.display().to_string();
     let place = Place { corpus: vec![(corpus.name().to_owned(), root)], machine, ..Place::default() };
     let target = Target { workflow: workflow.display().to_string(), place, ..Target::default() };
-    let asking = Asking::new(&target)?;
+    let asking = Asking::new(&target, Access::Write)?;
     let stop = Stop::default();
     listen_for_signals(&stop)?;
     let progress: Arc<dyn Progress> = console::pick_hours(args.quiet, args.json);
 
     let request = serde_json::to_string(&asking.request)?;
-    let (machine, mut looked) = (&asking.settings.machine, RecentScans::default());
+    let (machine, mut scans) = (&asking.settings.machine, RecentScans::default());
     let still = plan_cache::run_if_up_to_date(
         &asking.question(),
         &request,
+        None,
         &asking.store,
         &asking.registry,
         machine,
         &*progress,
-        &mut looked,
+        &mut scans,
     )?;
     if still.is_some() && publish::again(&out, &asking.store)? {
         drop(progress);
@@ -124,7 +125,7 @@ pub(crate) fn prepare(args: &PrepareArgs) -> Result<ExitCode> {
     }
     let opening = asking.open()?;
     let session = opening.session(Arc::clone(&progress), stop);
-    let options = Options { keep_going: true, request, looked, ..Options::default() };
+    let options = Options { keep_going: true, request, scans, ..Options::default() };
     let summary = session.run(&options).map_err(with_hint)?;
     drop(progress);
     if !summary.complete {

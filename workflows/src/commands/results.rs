@@ -13,7 +13,7 @@ use pipeline::store::Store;
 
 use crate::cli::{MachineArgs, Place, Target};
 use crate::commands::times;
-use crate::opening::{Opening, Request};
+use crate::opening::{Access, Opening, Request, open_store};
 use crate::problem::problem;
 use crate::settings::Settings;
 
@@ -29,7 +29,7 @@ pub(crate) fn results(args: &ResultsArgs) -> Result<ExitCode> {
     let settings = Settings::load(&args.machine, &[])?;
     let request = last_request(&settings, args.workflow.as_deref())?;
     let place = Place { set: request.set.iter().map(|(name, values)| (name.clone(), values.join(","))).collect(), ..place(args) };
-    let opening = Opening::new(&Target { workflow: request.workflow, targets: request.targets, place })?;
+    let opening = Opening::new(&Target { workflow: request.workflow, targets: request.targets, place }, Access::View)?;
     let folder = settings.results.join(&opening.workflow.name);
     let entries = fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let mut links: Vec<PathBuf> = entries.filter(|path| path.is_dir()).collect();
@@ -53,7 +53,7 @@ fn place(args: &ResultsArgs) -> Place {
 
 /// What the last run, of the workflow or of any, was asked for.
 fn last_request(settings: &Settings, workflow: Option<&str>) -> Result<Request> {
-    let store = Store::open(&settings.store)?;
+    let store = open_store(settings, Access::View)?;
     let requests = store.runs(1000)?.into_iter().map(|row| (row.workflow, row.request));
     let wanted = |(name, request): &(String, String)| {
         let asked = serde_json::from_str::<Request>(request).map(|request| request.workflow).unwrap_or_default();

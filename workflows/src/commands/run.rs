@@ -26,7 +26,7 @@ use crate::commands::results::{link_results, print_results};
 use crate::commands::runs::write_timeline;
 use crate::console::say;
 use crate::console::{self, duration};
-use crate::opening::{Asking, Opening, survey_what_can, with_hint};
+use crate::opening::{Access, Asking, Opening, survey_what_can, with_hint};
 use crate::settings::Settings;
 
 #[derive(Args)]
@@ -60,21 +60,21 @@ pub(crate) struct RunArgs {
 pub(crate) const STOPPED: u8 = 130;
 
 pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
-    let asking = Asking::new(&args.target)?;
+    let asking = Asking::new(&args.target, if args.dry_run { Access::Plan } else { Access::Write })?;
     let stop = Stop::default();
     listen_for_signals(&stop)?;
     let stop = args.time_limit.map_or_else(|| stop.clone(), |limit| stop.until(Instant::now() + limit));
     let progress: Arc<dyn Progress> = console::pick(args.quiet, args.json);
-    let mut looked = RecentScans::default();
+    let mut scans = RecentScans::default();
     if args.choice.force.is_empty()
         && args.choice.only.is_empty()
         && args.timeline.is_none()
         && !args.dry_run
         && !asking.asks_for_front() // whether anything reads it is told every time, and only the graph knows
-        && let Some(standing) = run_if_up_to_date(&asking, &*progress, &mut looked)?
+        && let Some(found) = run_if_up_to_date(&asking, &*progress, &mut scans)?
     {
         drop(progress);
-        return show_results(args, &asking.question().workflow, &standing.ends, &asking.settings, &asking.store);
+        return show_results(args, &asking.question().workflow, &found.ends, &asking.settings, &asking.store);
     }
     let opening = asking.open()?;
     opening.tell_idle_front();
@@ -84,7 +84,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
         forced: opening.find(&args.choice.force, "--force")?,
         only: opening.find(&args.choice.only, "--only")?,
         request: serde_json::to_string(&opening.request)?,
-        looked,
+        project: Some(opening.settings.project()),
+        scans,
         ..Options::default()
     };
     if args.dry_run {
@@ -130,10 +131,19 @@ fn has_trained(opening: &Opening, summary: &Summary) -> bool {
 }
 
 /// Answers at once when nothing has changed since a run that ended complete.
-fn run_if_up_to_date(asking: &Asking, progress: &dyn Progress, looked: &mut RecentScans) -> Result<Option<UpToDate>> {
+fn run_if_up_to_date(asking: &Asking, progress: &dyn Progress, scans: &mut RecentScans) -> Result<Option<UpToDate>> {
     let (store, machine) = (&asking.store, &asking.settings.machine);
     let request = serde_json::to_string(&asking.request)?;
-    Ok(plan_cache::run_if_up_to_date(&asking.question(), &request, store, &asking.registry, machine, progress, looked)?)
+    Ok(plan_cache::run_if_up_to_date(
+        &asking.question(),
+        &request,
+        Some(&asking.settings.project()),
+        store,
+        &asking.registry,
+        machine,
+        progress,
+        scans,
+    )?)
 }
 
 fn show_results(args: &RunArgs, workflow: &str, ends: &[End], settings: &Settings, store: &Store) -> Result<ExitCode> {

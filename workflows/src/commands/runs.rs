@@ -15,7 +15,7 @@ use pipeline::store::Store;
 use serde_json::{Value, json};
 
 use crate::cli::MachineArgs;
-use crate::opening::Request;
+use crate::opening::{Access, Request, open_store};
 use crate::problem::problem;
 use crate::settings::Settings;
 
@@ -37,7 +37,7 @@ pub(crate) struct RunsArgs {
 }
 
 pub(crate) fn runs(args: &RunsArgs) -> Result<ExitCode> {
-    let store = Store::open(&Settings::load(&args.machine, &[])?.store)?;
+    let store = open_store(&Settings::load(&args.machine, &[])?, Access::View)?;
     let living: HashSet<i64> = status(&store).into_iter().map(|status| status.run).collect();
     let mut out = io::stdout().lock();
     if let Some(number) = args.run {

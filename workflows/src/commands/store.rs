@@ -14,13 +14,13 @@ use pipeline::event::Deaf;
 use pipeline::plan::Verdict;
 use pipeline::records::{ResultId, RunRow};
 use pipeline::store::Store;
-use pipeline::store::gc::{Amount, Damage, Keep, Victim};
+use pipeline::store::gc::{Amount, Damage, Keep, Removable};
 use serde_json::json;
 
 use crate::cli::{MachineArgs, Place, duration};
 use crate::commands::runs::id_of;
 use crate::console::say;
-use crate::opening::{Opening, survey};
+use crate::opening::{Access, Opening, open_store, survey};
 use crate::settings::Settings;
 
 #[derive(Subcommand)]
@@ -87,12 +87,12 @@ pub(crate) fn store(command: &StoreCommand) -> Result<ExitCode> {
     }
 }
 
-fn open(machine: &MachineArgs) -> Result<Store> {
-    Ok(Store::open(&Settings::load(machine, &[])?.store)?)
+fn open(machine: &MachineArgs, access: Access) -> Result<Store> {
+    open_store(&Settings::load(machine, &[])?, access)
 }
 
 fn du(args: &DuArgs) -> Result<ExitCode> {
-    let store = open(&args.machine)?;
+    let store = open(&args.machine, Access::View)?;
     let usage = store.usage()?;
     let mut out = io::stdout().lock();
     if args.json {
@@ -115,7 +115,7 @@ fn du(args: &DuArgs) -> Result<ExitCode> {
 }
 
 fn gc(args: &GcArgs) -> Result<ExitCode> {
-    let store = open(&args.machine)?;
+    let store = open(&args.machine, if args.yes { Access::Write } else { Access::View })?;
     let wanted = if args.forget_workflows { HashSet::new() } else { reached(&store, &args.machine)? };
     let keep = Keep { last_runs: args.keep_runs, younger_than: args.older_than, wanted, max_bytes: args.max_size };
     let victims = store.collectable(&keep)?;
@@ -139,7 +139,7 @@ fn gc(args: &GcArgs) -> Result<ExitCode> {
 }
 
 /// By stage, the largest first.
-fn show_victims(out: &mut impl Write, victims: &[Victim]) -> io::Result<()> {
+fn show_victims(out: &mut impl Write, victims: &[Removable]) -> io::Result<()> {
     let mut stages: std::collections::BTreeMap<&str, (usize, u64)> = std::collections::BTreeMap::new();
     for victim in victims {
         let node = victim.node.as_deref().unwrap_or("(made by nothing that is remembered)");
@@ -162,7 +162,7 @@ fn reached(store: &Store, machine: &MachineArgs) -> Result<HashSet<ResultId>> {
     for row in store.runs(usize::MAX >> 1)? {
         if seen.insert(row.workflow.clone()) {
             match reached_by(&row, machine) {
-                Ok(traces) => wanted.extend(traces),
+                Ok(results) => wanted.extend(results),
                 Err(error) => say!(
                     "note: {} cannot be planned as it was in run {}, so only its last runs count: {error}",
                     row.workflow,
@@ -179,17 +179,17 @@ fn reached_by(row: &RunRow, machine: &MachineArgs) -> Result<Vec<ResultId>> {
     let opening = Opening::as_in(row, &place)?;
     let session = opening.session(Arc::new(Deaf), Stop::default());
     let plan = session.plan(&survey(&session)?, &HashSet::new())?;
-    let mut traces = vec![];
+    let mut results = vec![];
     for (_, verdict) in &plan.verdicts {
         if let Verdict::Reuse { fingerprint, .. } = verdict {
-            traces.extend(opening.store.trace_of(*fingerprint)?);
+            results.extend(opening.store.result_of(*fingerprint)?);
         }
     }
-    Ok(traces)
+    Ok(results)
 }
 
 fn verify(args: &VerifyArgs) -> Result<ExitCode> {
-    let store = open(&args.machine)?;
+    let store = open(&args.machine, if args.look { Access::View } else { Access::Write })?;
     let total = store.usage()?.artifacts;
     let bar = if io::stderr().is_terminal() && !args.json { ProgressBar::new(total.bytes) } else { ProgressBar::hidden() };
     let template = "verifying [{bar:30}] {bytes}/{total_bytes}  {eta} left";

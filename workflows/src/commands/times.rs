@@ -71,18 +71,18 @@ pub(crate) fn table(opening: &Opening) -> Result<Vec<String>> {
     let mut all = Sum::default();
     for index in &opening.workflow.order {
         let node = &opening.workflow.graph[*index];
-        let Some((trace, _)) = opening.store.latest(&format!("{}:{}", opening.workflow.name, node.id))? else { continue };
-        let Some(trace) = opening.store.trace(trace)? else { continue };
+        let Some((result, _)) = opening.store.latest(&format!("{}:{}", opening.workflow.name, node.id))? else { continue };
+        let Some(result) = opening.store.result(result)? else { continue };
         let apart = APART.iter().any(|kind| node.kind.name.starts_with(kind));
         let values = node.point.iter().filter(|(axis, _)| apart && *axis != "seed").map(|(_, value)| value.to_owned());
         let name = std::iter::once(node.stage.to_string()).chain(values).collect::<Vec<_>>().join(" ");
-        all.add(&trace.record);
+        all.add(&result.provenance);
         let known = sums.iter().position(|(known, _)| *known == name);
         let at = known.unwrap_or(sums.len());
         if known.is_none() {
             sums.push((name, Sum::default()));
         }
-        sums[at].1.add(&trace.record);
+        sums[at].1.add(&result.provenance);
     }
     let trainings = training_lines(&sums);
     sums.push(("all".to_owned(), all));

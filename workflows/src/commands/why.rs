@@ -16,14 +16,13 @@ use pipeline::manifest::INPUT;
 use pipeline::mistake::suggest;
 use pipeline::run::{RunStatus, Running, now_ms, status};
 use pipeline::schedule::{Pool, Wait};
-use pipeline::store::Store;
 use serde_json::{Value, json};
 
 use crate::cli::Place;
 use crate::commands::plan::{describe_change, describe_reason};
 use crate::commands::runs::find;
 use crate::console::duration;
-use crate::opening::{Opening, survey_what_can, workflow_and_target};
+use crate::opening::{Access, Opening, open_store, survey_what_can, workflow_and_target};
 use crate::problem::problem;
 use crate::settings::Settings;
 
@@ -176,7 +175,7 @@ fn past(opening: &Opening, nodes: &[NodeIndex], run: i64) -> Result<Vec<Asked>> 
 
 /// The workflow of an earlier run, set as it was then.
 fn in_run(node: &str, run: i64, place: &Place) -> Result<(Opening, String)> {
-    let row = find(&Store::open(&Settings::load(&place.machine, &place.corpus)?.store)?, run)?;
+    let row = find(&open_store(&Settings::load(&place.machine, &place.corpus)?, Access::View)?, run)?;
     let node = workflow_and_target(node).1.unwrap_or(node);
     Ok((Opening::up_to_node_in(node, &row, place)?, node.to_owned()))
 }
