@@ -26,7 +26,7 @@ tiny: build
 	@mkdir -p $(TINY)
 	@cd $(TINY) && for corpus in $(TINY_CORPORA); do test -d $$corpus || ../$(SURE) synth $$corpus $$corpus; done
 	@cp -n workflows/tiny.sure.toml $(TINY)/sure.toml 2>/dev/null || true
-	cd $(TINY) && ../$(SURE) run sure --set size=tiny
+	cd $(TINY) && ../$(SURE) run benchmark --set size=tiny
 
 build: libtorch
 	cargo build --release --locked -p sure -p neural

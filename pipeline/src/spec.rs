@@ -1,10 +1,10 @@
-//! The text of a workflow file as a typed description, every part with its place in the text. No I/O.
+//! Typed description of a workflow file, every part with its place in the text. No I/O.
 //!
 //! ```toml
 //! [workflow]
 //! name = "word_count"
 //! about = "counts the words of some books"
-//! include = ["common.toml"]       # settings, matrix and stages of another file; what stands here wins
+//! include = ["common.toml"]       # settings, matrix and stages of another file; those of this file win
 //! [settings]                      # one value each; `sure run ... --set language=fr` changes them
 //! language = { default = "en", choices = ["en", "fr"], about = "the language of the books" }
 //! shortest = { default = 1, type = "integer", min = 1, max = 9 }
@@ -30,12 +30,27 @@
 //! steps = { by = ["language", "seed"], en = { 1 = 10, 2 = 20 }, "fr,1" = 15, default = 5 }
 //! [stages.table]
 //! run = "text.table"
-//! gather = ["smoothing"]          # one node for all values
+//! gather = ["smoothing"]          # one node for all values; "*": of every line that the stage does not mention
 //! inputs.models = "model"
 //! ```
 //!
-//! **Settings and matrix.** A plain value gives a setting its type; `{ default, type, choices, min, max, about }` says more. A
-//! line of the matrix is a list, or `{ values, type, choices, min, max, about }`.
+//! **`include`** takes over another file. A stage with `run` replaces the one of its name; a stage without `run` changes the
+//! parts of it that it names. A name without ending is that of a workflow that the loader knows.
+//!
+//! **`[use]`** makes a line of the matrix whose values are workflows:
+//!
+//! ```toml
+//! [use]
+//! task = ["emotion", "speaker"]                          # at task=emotion every stage is as `emotion` has it
+//! [use.task]                                             # the same, with names of its own and settings of a part
+//! emotion = "emotion"
+//! meld = { workflow = "emotion", corpus = "meld" }
+//! ```
+//!
+//! A setting that all parts share remains a setting; others keep, in each part, the value they have there.
+//!
+//! **Settings and matrix.** A plain value gives a setting its type; `{ default, type, choices, min, max, about }` says more. The
+//! text `"{other}"` takes the value of another setting. A line of the matrix is a list, or `{ values, type, choices, min, max, about }`.
 //!
 //! **`exclude`** drops the points that have all the values it names, from every stage that varies over all the axes it names.
 //! **`include`** adds points: a stage that varies over some of the axes it names also runs at the named values of these, at
@@ -43,7 +58,9 @@
 //! values, combined with no others.
 //!
 //! **`by`** chooses by the value of an axis, or of several: one table in the other, or values joined by commas. `default` holds
-//! for the values that are not named.
+//! for the values that are not named. A key for a value that cannot occur has no effect.
+//!
+//! **`only`** limits a stage to some values of lines of the matrix: `only.method = ["lora"]`.
 
 use crate::mistake::{Mistake, Mistakes, Sources};
 
@@ -52,13 +69,15 @@ mod files;
 mod schema;
 mod stages;
 mod term;
+mod used;
 
+pub(crate) use axes::show;
 pub use axes::{Axis, Combination, Form};
-pub(crate) use axes::{is_plain_name, show};
 pub use files::Load;
 pub use schema::schema;
 pub use stages::StageSpec;
-pub use term::{Located, Pair, Term};
+pub use term::{Constant, Located, Pair, Term, by_names, value};
+pub(crate) use term::{braced, mentioned};
 
 /// A workflow file.
 #[derive(Debug, Clone)]
@@ -73,7 +92,7 @@ pub struct Spec {
     pub axes: Vec<Axis>,
     /// Combinations of values that the matrix leaves out.
     pub excluded: Vec<Combination>,
-    /// Combinations of values that it has beside all others.
+    /// Combinations of values that it has besides all others.
     pub included: Vec<Combination>,
     /// `[stages.*]`, in the order of the text; those of included files first.
     pub stages: Vec<StageSpec>,
@@ -94,11 +113,18 @@ pub fn parse(file: &str, text: &str) -> Result<Spec, Mistakes> {
 /// # Errors
 /// Every place at which a text is not TOML. All other mistakes are kept for [`crate::graph::build`], which reports them at once.
 pub fn parse_with(file: &str, text: &str, load: Load<'_>) -> Result<Spec, Mistakes> {
-    let files::Files { sections, sources, mut mistakes, is_toml } = files::read(file, text, load);
+    let mut files = files::Files::new(file, text, load);
+    let sections = files.merged(file);
+    let sections = used::take_over(&mut files, file, sections);
+    let files::Files { sources, mut mistakes, is_toml, .. } = files;
     if !is_toml {
         return Err(Mistakes::new(&sources, mistakes));
     }
-    let axes::Axes { list: axes, excluded, included } = axes::Axes::read(&sections.settings, &sections.matrix, &mut mistakes);
+    let axes::Axes { list: mut axes, excluded, included } = axes::Axes::read(&sections.settings, &sections.matrix, &mut mistakes);
+    for axis in &mut axes {
+        axis.former =
+            sections.former.iter().filter(|(name, _)| *name == axis.name.value).map(|(_, value)| value.clone()).collect();
+    }
     let stages = stages::read(sections.stages, &mut mistakes);
     let (name, about) = head(&sections.workflow, &mut mistakes);
     if name.is_empty() && mistakes.is_empty() {
@@ -110,7 +136,7 @@ pub fn parse_with(file: &str, text: &str, load: Load<'_>) -> Result<Spec, Mistak
     Ok(Spec { sources, name, about, axes, excluded, included, stages, mistakes })
 }
 
-/// Name and description.
+/// Reads name and description.
 fn head(pairs: &[Pair], mistakes: &mut Vec<Mistake>) -> (String, String) {
     let (mut name, mut about) = (String::new(), String::new());
     for (key, value) in pairs {

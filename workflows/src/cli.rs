@@ -107,6 +107,9 @@ pub(crate) struct Place {
     /// Change a setting, restrict the matrix, or set a parameter of a stage: `--set method=lora,bitfit --set train.patience=3`
     #[arg(long = "set", value_name = "NAME=VALUE[,VALUE]", value_parser = pair)]
     pub(crate) set: Vec<(String, String)>,
+    /// Allow a sweep of more than 1000 points
+    #[arg(long)]
+    pub(crate) yes: bool,
     /// End every training after so many updates, to see whether all works: short for `--set peft.train.max_steps=N`
     #[arg(long, value_name = "N")]
     pub(crate) max_steps: Option<u32>,

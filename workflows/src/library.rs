@@ -1,11 +1,12 @@
 //! The workflows that come with the program, and those of the user.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use pipeline::mistake::suggest;
-use pipeline::spec::{Spec, parse_with};
+use pipeline::spec::{Load, Spec, parse_with};
 
 use crate::problem::problem;
 
@@ -18,14 +19,14 @@ macro_rules! built_in {
 
 /// The workflows that come with the program.
 const BUILT_IN: &[(&str, &str, &str)] = built_in![
+    "benchmark",
     "emotion",
     "intent",
     "keyword_spotting",
     "phoneme_recognition",
     "slot_filling",
     "speaker",
-    "speech_recognition",
-    "sure"
+    "speech_recognition"
 ];
 
 /// What they include, by file name.
@@ -35,36 +36,63 @@ const PARTS: &[(&str, &str)] = &[
     ("workflows/parts/evaluate.toml", include_str!("../parts/evaluate.toml")),
 ];
 
-/// A part that comes with the program: by its whole name, or as it is named from beside a copy of a workflow.
-fn part(path: &str) -> Result<String, String> {
+/// Former names of workflows.
+const RENAMED: &[(&str, &str)] = &[("sure", "benchmark")];
+
+/// File name and text of a workflow that comes with the program.
+fn built_in(name: &str) -> Option<(&'static str, &'static str)> {
+    let name = RENAMED.iter().find(|(old, _)| *old == name).map_or(name, |(_, new)| new);
+    BUILT_IN.iter().find(|(known, ..)| *known == name).map(|(_, file, text)| (*file, *text))
+}
+
+/// Returns the text of a shipped workflow by its name, or of a shipped part by its path, seen from any folder.
+fn shipped(path: &str) -> Result<String, String> {
+    if !path.contains(['/', '.']) {
+        let found = built_in(path).map(|(_, text)| text.to_owned());
+        return found.ok_or_else(|| format!("no such workflow; {}", suggest(path, BUILT_IN.iter().map(|(known, ..)| *known))));
+    }
     let found = PARTS.iter().find(|(name, _)| *name == path || path.ends_with(name.trim_start_matches("workflows/")));
     found.map(|(_, text)| (*text).to_owned()).ok_or_else(|| "no such file".to_owned())
 }
 
-/// Finds a workflow: a file when the name has an ending or a folder, else one that comes with the program. A file may include the
-/// parts that come with the program without having a copy of them.
-pub(crate) fn find(name: &str) -> Result<Spec> {
-    if name.contains('/') || Path::new(name).extension().is_some() {
+/// True if a workflow is named by its file: the name has an ending or a folder.
+pub(crate) fn is_file(name: &str) -> bool {
+    name.contains('/') || Path::new(name).extension().is_some()
+}
+
+/// Returns file name and text of a workflow: of a file, or of one that comes with the program.
+pub(crate) fn source(name: &str) -> Result<(String, String)> {
+    if is_file(name) {
         let text = fs::read_to_string(name).with_context(|| format!("cannot read the workflow file `{name}`"))?;
-        let load = |path: &str| match fs::read_to_string(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => part(path).map_err(|_| error.to_string()),
-            other => other.map_err(|error| error.to_string()),
-        };
-        return Ok(parse_with(name, &text, &load)?);
+        return Ok((name.to_owned(), text));
     }
-    let Some((_, file, text)) = BUILT_IN.iter().find(|(known, ..)| *known == name) else {
+    let Some((file, text)) = built_in(name) else {
         let hint = suggest(name, BUILT_IN.iter().map(|(known, ..)| *known));
         return Err(problem(
             format!("no workflow `{name}`"),
             format!("{hint} A file of your own is named with its ending, `./{name}.toml`"),
         ));
     };
-    Ok(parse_with(file, text, &part)?)
+    Ok((file.to_owned(), text.to_owned()))
 }
 
-/// The workflows that come with the program.
+/// Reads a workflow (see [`source`]). A file of the user's own may include shipped workflows and their parts.
+pub(crate) fn find(name: &str) -> Result<Spec> {
+    let (file, text) = source(name)?;
+    let own = |path: &str| match fs::read_to_string(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => shipped(path).map_err(|reason| match is_file(path) {
+            true => error.to_string(),
+            false => reason,
+        }),
+        other => other.map_err(|error| error.to_string()),
+    };
+    let load: Load<'_> = if is_file(name) { &own } else { &shipped };
+    Ok(parse_with(&file, &text, load)?)
+}
+
+/// Reads the workflows that come with the program.
 pub(crate) fn all() -> Result<Vec<Spec>> {
-    BUILT_IN.iter().map(|(_, file, text)| Ok(parse_with(file, text, &part)?)).collect()
+    BUILT_IN.iter().map(|(_, file, text)| Ok(parse_with(file, text, &shipped)?)).collect()
 }
 
 #[cfg(test)]
@@ -78,7 +106,7 @@ mod tests {
     use neural_spec::Train;
     use pipeline::graph::{Node, Settings, Workflow, build};
 
-    use super::{BUILT_IN, all, find, part, validator};
+    use super::{BUILT_IN, all, find, shipped, validator};
     use crate::stages::registry;
 
     fn built(name: &str, settings: &[(&str, &str)]) -> Workflow {
@@ -93,7 +121,7 @@ mod tests {
         for (name, _, text) in BUILT_IN {
             let workflow: serde_json::Value = toml::from_str(text).unwrap();
             assert_eq!(validator::wrong(&schema, &workflow), [""; 0], "{name}");
-            let slip = text.replace("inputs.labels", "inputs.lables");
+            let slip = text.replace("inputs.scores", "inputs.scoers");
             assert!(!validator::wrong(&schema, &toml::from_str(&slip).unwrap()).is_empty(), "{name}");
         }
     }
@@ -151,16 +179,15 @@ mod tests {
         assert_eq!(read, 4 * 5 + 3 * 6 + 4 * 5 + 3 * 6);
     }
 
-    /// The whole benchmark repeats what each task's file says, because one file cannot hold several training stages of a name.
     #[test]
     fn the_whole_benchmark_trains_as_each_tasks_own_workflow_does() {
         for (backbone, size, protocol) in
             [("scratch", "tiny", "sound"), ("published", "full", "sound"), ("published", "full", "paper")]
         {
             let settings = [("backbone", backbone), ("size", size), ("protocol", protocol), ("front", "cached")];
-            let whole = built("sure", &settings);
+            let whole = built("sure", &settings); // the former name of `benchmark`
             let mut compared = 0;
-            for (name, ..) in BUILT_IN.iter().filter(|(name, ..)| *name != "sure") {
+            for (name, ..) in BUILT_IN.iter().filter(|(name, ..)| *name != "benchmark") {
                 let own = built(name, &settings);
                 for stage in ["train", "targets", "evaluate"] {
                     for node in own.find(stage) {
@@ -188,7 +215,8 @@ mod tests {
 
     #[test]
     fn parts_are_found_by_name_and_from_beside_a_copy() {
-        assert!(part("workflows/parts/data.toml").is_ok() && part("mine/parts/data.toml").is_ok());
-        assert_eq!(part("parts/other.toml").unwrap_err(), "no such file");
+        assert!(shipped("workflows/parts/data.toml").is_ok() && shipped("mine/parts/data.toml").is_ok());
+        assert_eq!(shipped("parts/other.toml").unwrap_err(), "no such file");
+        assert!(shipped("intent").is_ok() && shipped("intnet").unwrap_err().contains("did you mean `intent`?"));
     }
 }

@@ -102,6 +102,9 @@ pub(crate) struct Request {
     pub(crate) workflow: String,
     pub(crate) set: BTreeMap<String, Vec<String>>,
     pub(crate) targets: Vec<String>,
+    /// True if a sweep may have many points.
+    #[serde(default)]
+    pub(crate) large: bool,
     /// Corpus folders given on the command line, so that `why` finds them again.
     #[serde(default)]
     pub(crate) corpora: Places,
@@ -118,13 +121,14 @@ impl Asking {
         let settings = Settings::load(&target.place.machine, &target.place.corpus)?;
         let mut set = overrides::for_training(target.place.max_steps, target.place.overfit_batch);
         for (name, values) in &target.place.set {
-            set.insert(name.clone(), values.split(',').map(|value| value.trim().to_owned()).collect());
+            set.insert(name.clone(), overrides::split(values));
         }
         let here = std::env::current_dir().context("cannot find the current folder")?;
         let corpora = Places(target.place.corpus.iter().map(|(name, path)| (name.clone(), here.join(path))).collect());
         let (workflow, first) = workflow_and_target(&target.workflow);
         let targets = first.into_iter().chain(target.targets.iter().map(String::as_str)).map(str::to_owned).collect();
-        let request = Request { workflow: workflow.to_owned(), set, targets, corpora };
+        let large = target.place.yes;
+        let request = Request { workflow: workflow.to_owned(), set, targets, large, corpora };
         Self::with(settings, request, access)
     }
 
@@ -176,7 +180,7 @@ impl Asking {
     pub(crate) fn open(self) -> Result<Opening> {
         let question = self.question();
         let Self { settings, registry, store, request, mut spec } = self;
-        let axes = overrides::apply(&mut spec, &registry, &request.set)?;
+        let axes = overrides::apply(&mut spec, &registry, &request.set, request.large)?;
         let workflow = build(&spec, &registry, &axes, &request.targets)?;
         Ok(Opening { settings, workflow, store, request, question })
     }
@@ -197,6 +201,7 @@ fn as_in(run: &RunRow, place: &Place, access: Access) -> Result<Asking> {
             place.set.push((name.clone(), values.join(",")));
         }
     }
+    place.yes |= last.large;
     let target = Target { workflow: last.workflow, targets: vec![], place };
     Asking::new(&target, access)
 }

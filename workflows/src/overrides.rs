@@ -1,25 +1,29 @@
-//! Parameters set on the command line: `--set train.max_steps=20`, and what is short for it.
+//! Parameters set on the command line: `--set train.max_steps=20`, and the options that are short for it.
 //!
-//! A name with a dot is a parameter of a stage, or of every stage of a kind (`peft.train.max_steps`); one without is a setting or
-//! a matrix line, which the engine knows. The value stands in the place of the one in the file, at every point of the matrix.
+//! A name with a dot is a parameter of a stage, or of every stage of a kind (`peft.train.max_steps`), or a part of a parameter
+//! (`train.method.rank`). Its value replaces the one in the file at every point of the matrix. Several values make a line of the
+//! matrix: `train.learning_rate=1e-3,3e-3` trains at both rates. A name without a dot is a setting or a line of the matrix.
 
 use std::collections::BTreeMap;
 
 use anyhow::Result;
 use pipeline::mistake::suggest;
 use pipeline::registry::Registry;
-use pipeline::spec::{Located, Spec, StageSpec, Term};
+use pipeline::spec::{self, Axis, Form, Located, Spec, StageSpec, Term, by_names};
 use serde_json::Value;
 
 use crate::problem::problem;
 
-/// What is set, by name.
+/// Values by name.
 type Set = BTreeMap<String, Vec<String>>;
 
-/// The value that takes a parameter away.
+/// The value that removes a parameter.
 const NONE: &str = "none";
 
-/// `--max-steps` and `--overfit-batch`, as `--set` would say it.
+/// The most points that sweeps may have together without `--yes`.
+const MANY_POINTS: usize = 1000;
+
+/// Returns what `--max-steps` and `--overfit-batch` are short for.
 pub(crate) fn for_training(max_steps: Option<u32>, overfit_batch: bool) -> Set {
     let mut set = Set::new();
     let mut put = |name: &str, value: String| set.insert(format!("peft.train.{name}"), vec![value]);
@@ -33,38 +37,86 @@ pub(crate) fn for_training(max_steps: Option<u32>, overfit_batch: bool) -> Set {
     set
 }
 
-/// Writes the parameters among `set` into the stages; returns the rest.
+/// Splits `1e-3,3e-3` at the commas outside of brackets, braces and quotes.
+pub(crate) fn split(text: &str) -> Vec<String> {
+    let (mut depth, mut quoted) = (0_i32, false);
+    let mut parts = vec![String::new()];
+    for sign in text.chars() {
+        match sign {
+            '"' => quoted = !quoted,
+            '[' | '{' if !quoted => depth += 1,
+            ']' | '}' if !quoted => depth -= 1,
+            ',' if !quoted && depth <= 0 => {
+                parts.push(String::new());
+                continue;
+            }
+            _ => {}
+        }
+        parts.last_mut().expect("there is always a part").push(sign);
+    }
+    parts.into_iter().map(|part| part.trim().to_owned()).collect()
+}
+
+/// Writes the parameters among `set` into the stages, and sweeps into the matrix; returns the rest.
 ///
-/// Errors: a name whose front is no stage and no kind of one; one without a front that is a parameter and nothing else.
-pub(crate) fn apply(spec: &mut Spec, registry: &Registry, set: &Set) -> Result<Set> {
+/// Errors: a name that begins with no stage and no kind; a name without a dot that is a parameter and nothing else; a value that
+/// cannot be read; a sweep of more than [`MANY_POINTS`] points unless `large` allows it.
+pub(crate) fn apply(spec: &mut Spec, registry: &Registry, set: &Set, large: bool) -> Result<Set> {
     let mut rest = Set::new();
+    let mut points = 1_usize;
     for (name, values) in set {
-        let Some((front, parameter)) = name.rsplit_once('.') else {
+        let Some((front, parameter)) = target(spec, name) else {
+            if name.contains('.') {
+                return Err(unknown(spec, registry, name));
+            }
             let meant = with_parameter(spec, registry, name);
-            if !meant.is_empty() && spec.axes.iter().all(|axis| axis.name.value != *name) {
+            let axis = spec.axes.iter_mut().find(|axis| axis.name.value == *name);
+            if axis.is_none() && !meant.is_empty() {
                 return Err(problem(format!("--set {name}: no setting and no matrix line `{name}`"), suggest_one(name, &meant)));
+            }
+            if let Some(axis) = axis.filter(|_| values.len() > 1) {
+                axis.matrix = true; // several values of a setting are compared with each other
             }
             rest.insert(name.clone(), values.clone());
             continue;
         };
-        let stages = spec.stages.iter_mut().filter(|stage| stage.name.value == front || stage.run.value == front);
-        let value = values.join(",");
-        let mut found = false;
-        for stage in stages {
-            put(stage, parameter, &value);
-            found = true;
+        let value = match values.as_slice() {
+            [value] if value == NONE => None,
+            [value] => Some(read(name, value)?),
+            several => {
+                points = points.saturating_mul(several.len());
+                Some(sweep(spec, name, several)?)
+            }
+        };
+        let path: Vec<&str> = parameter.split('.').collect();
+        for stage in spec.stages.iter_mut().filter(|stage| stage.name.value == front || stage.run.value == front) {
+            put(stage, name, &path, value.as_ref())?;
         }
-        if !found {
-            let meant = with_parameter(spec, registry, parameter);
-            let known = spec.stages.iter().flat_map(|stage| [stage.name.value.as_str(), stage.run.value.as_str()]);
-            let hint = if meant.is_empty() { suggest(front, known) } else { suggest_one(name, &meant) };
-            return Err(problem(format!("--set {name}: no stage and no kind of stage `{front}`"), hint));
-        }
+    }
+    if points > MANY_POINTS && !large {
+        let message = format!("the sweep has {points} points, each a training for every method and seed");
+        return Err(problem(message, "give fewer values, or `--yes` when that is meant"));
     }
     Ok(rest)
 }
 
-/// A parameter of this name, in full, of every stage whose kind has it.
+/// Splits a name into a stage or kind, the longest that there is, and a parameter.
+fn target(spec: &Spec, name: &str) -> Option<(String, String)> {
+    let is_front = |front: &str| spec.stages.iter().any(|stage| stage.name.value == front || stage.run.value == front);
+    let dots = name.match_indices('.').map(|(at, _)| at).rev();
+    let mut fronts = dots.filter(|at| is_front(&name[..*at]));
+    fronts.next().map(|at| (name[..at].to_owned(), name[at + 1..].to_owned()))
+}
+
+fn unknown(spec: &Spec, registry: &Registry, name: &str) -> anyhow::Error {
+    let (front, parameter) = name.rsplit_once('.').unwrap_or(("", name));
+    let meant = with_parameter(spec, registry, parameter);
+    let known = spec.stages.iter().flat_map(|stage| [stage.name.value.as_str(), stage.run.value.as_str()]);
+    let hint = if meant.is_empty() { suggest(front, known) } else { suggest_one(name, &meant) };
+    problem(format!("--set {name}: no stage and no kind of stage `{front}`"), hint)
+}
+
+/// Returns the full name of a parameter for every stage whose kind has it.
 fn with_parameter(spec: &Spec, registry: &Registry, parameter: &str) -> Vec<String> {
     let has = |stage: &&StageSpec| {
         let kind = registry.get(&stage.run.value);
@@ -73,7 +125,7 @@ fn with_parameter(spec: &Spec, registry: &Registry, parameter: &str) -> Vec<Stri
     spec.stages.iter().filter(has).map(|stage| format!("{}.{parameter}", stage.name.value)).collect()
 }
 
-/// The one that is meant, or all of them.
+/// Suggests the only name, or the nearest of several.
 fn suggest_one(name: &str, meant: &[String]) -> String {
     match meant {
         [one] => format!("did you mean `{one}`?"),
@@ -81,19 +133,104 @@ fn suggest_one(name: &str, meant: &[String]) -> String {
     }
 }
 
-fn put(stage: &mut StageSpec, parameter: &str, value: &str) {
-    stage.params.retain(|(key, _)| key.value != parameter);
-    if value != NONE {
-        let at = stage.name.at.clone();
-        let key = Located { value: parameter.to_owned(), at: at.clone() };
-        stage.params.push((key, Located { value: Term::Scalar(read(value)), at }));
+/// Makes a line of the matrix of several values; returns the term that stands for each of them.
+fn sweep(spec: &mut Spec, name: &str, values: &[String]) -> Result<Term> {
+    let read = values.iter().map(|value| read(name, value)).collect::<Result<Vec<Term>>>()?;
+    let scalar = |term: Term| if let Term::Scalar(value) = term { Some(value) } else { None };
+    let Some(mut values) = read.into_iter().map(scalar).collect::<Option<Vec<Value>>>() else {
+        let message = format!("--set {name}: several values should be numbers, text or truth values");
+        return Err(problem(message, "sweep a part of a table: `--set train.method.rank=4,8`"));
+    };
+    let mut seen = vec![];
+    values.retain(|value| {
+        !seen.contains(value) && {
+            seen.push(value.clone());
+            true
+        }
+    });
+    // `learning_rate`; `train_learning_rate` where the file has the short name already.
+    let short = name.rsplit('.').next().unwrap_or(name).to_owned();
+    let taken = spec.axes.iter().any(|axis| axis.name.value == short);
+    let axis = if taken { name.replace(['.', '-'], "_") } else { short };
+    let at = spec.stages.first().map_or(0..0, |stage| stage.name.at.clone());
+    let form = Form::of(&values);
+    spec.axes.push(Axis::line(Located { value: axis.clone(), at }, values, form));
+    Ok(Term::Scalar(format!("{{{axis}}}").into()))
+}
+
+/// Sets a parameter of a stage, or a part of it; none removes it.
+fn put(stage: &mut StageSpec, name: &str, path: &[&str], value: Option<&Term>) -> Result<()> {
+    let at = stage.name.at.clone();
+    let mut params = Located { value: Term::Table(std::mem::take(&mut stage.params)), at };
+    let done = put_inside(&mut params, name, path, value);
+    if let Term::Table(pairs) = params.value {
+        stage.params = pairs;
+    }
+    done
+}
+
+/// Sets a part of a value, in every branch of a `by` table.
+fn put_inside(term: &mut Located<Term>, name: &str, path: &[&str], value: Option<&Term>) -> Result<()> {
+    let at = term.at.clone();
+    let axes = term.value.get("by").and_then(|by| by_names(&by.value)).map(|names| names.len());
+    match &mut term.value {
+        Term::Within(_, inner) => put_inside(inner, name, path, value),
+        Term::Absent => Ok(()),
+        Term::Table(pairs) => match axes {
+            Some(axes) => put_in_branches(pairs, axes, name, path, value),
+            None => {
+                let (first, rest) = (path[0], &path[1..]);
+                let known = pairs.iter_mut().find(|(key, _)| key.value == first);
+                match (known, value) {
+                    (_, None) if rest.is_empty() => pairs.retain(|(key, _)| key.value != first),
+                    (Some((_, slot)), Some(value)) if rest.is_empty() => *slot = Located { value: value.clone(), at },
+                    (Some((_, slot)), value) => return put_inside(slot, name, rest, value),
+                    (None, None) => {}
+                    (None, Some(value)) => {
+                        let nested = |part: &&str, inner: Term| {
+                            let key = Located { value: (*part).to_owned(), at: at.clone() };
+                            Term::Table(vec![(key, Located { value: inner, at: at.clone() })])
+                        };
+                        let value = rest.iter().rev().fold(value.clone(), |inner, part| nested(&part, inner));
+                        pairs.push((Located { value: first.to_owned(), at: at.clone() }, Located { value, at }));
+                    }
+                }
+                Ok(())
+            }
+        },
+        Term::Scalar(_) | Term::List(_) => {
+            let message = format!("--set {name}: `{}` is a part of something that is no table", path.join("."));
+            Err(problem(message, "`sure list KIND` shows the parameters of a stage kind"))
+        }
     }
 }
 
-/// Numbers and truth values as such, anything else as text.
-fn read(text: &str) -> Value {
+/// Goes to the values of a `by` table over so many axes.
+fn put_in_branches(pairs: &mut [spec::Pair], axes: usize, name: &str, path: &[&str], value: Option<&Term>) -> Result<()> {
+    for (key, branch) in pairs.iter_mut().filter(|(key, _)| key.value != "by") {
+        let left = if key.value == "default" { 0 } else { axes.saturating_sub(key.value.split(',').count()) };
+        match &mut branch.value {
+            Term::Table(nested) if left > 0 && nested.iter().all(|(key, _)| key.value != "by") => {
+                put_in_branches(nested, left, name, path, value)?;
+            }
+            _ => put_inside(branch, name, path, value)?,
+        }
+    }
+    Ok(())
+}
+
+/// Reads a value: a number, a truth value, a table or list as in a workflow file, anything else as text.
+fn read(name: &str, text: &str) -> Result<Term> {
+    if text.starts_with(['{', '[', '"']) {
+        return spec::value(text).map_err(|reason| {
+            problem(
+                format!("--set {name}: `{text}` is not a value: {reason}"),
+                "write it as in a workflow file, in quotes for the shell: 'train.method={name=\"lora\",rank=4}'",
+            )
+        });
+    }
     let plain = serde_json::from_str(text).ok().filter(|value: &Value| value.is_number() || value.is_boolean());
-    plain.unwrap_or_else(|| text.into())
+    Ok(Term::Scalar(plain.unwrap_or_else(|| text.into())))
 }
 
 #[cfg(test)]
@@ -108,7 +245,7 @@ mod tests {
 
     fn params(set: &Set) -> Result<(BTreeMap<String, Value>, Set)> {
         let mut spec = pipeline::spec::parse("w.toml", FILE).unwrap();
-        let rest = apply(&mut spec, &registry(Path::new("sure-neural")), set)?;
+        let rest = apply(&mut spec, &registry(Path::new("sure-neural")), set, false)?;
         let stage = &spec.stages[0];
         Ok((stage.params.iter().map(|(key, term)| (key.value.clone(), term.value.to_json())).collect(), rest))
     }
@@ -140,7 +277,47 @@ mod tests {
         check("max_steps", "no setting and no matrix line `max_steps`", "did you mean `train.max_steps`?");
         check("trian.epochs", "no stage and no kind of stage `trian`", "did you mean `train.epochs`?");
         check("training.loop.epochs", "no stage and no kind of stage `training.loop`", "did you mean `train.epochs`?");
+        check(
+            "train.epochs.more",
+            "`more` is a part of something that is no table",
+            "`sure list KIND` shows the parameters of a stage kind",
+        );
         check("trian.epoks", "no stage and no kind of stage `trian`", "did you mean `train`?");
         assert_eq!(params(&set("steps", "3")).unwrap().1, set("steps", "3"), "the engine knows what is near");
+    }
+
+    #[test]
+    fn several_values_make_a_line_of_the_matrix() {
+        let mut spec = pipeline::spec::parse("w.toml", FILE).unwrap();
+        let mut asked = Set::from([("train.learning_rate".to_owned(), split("1e-3, 3e-3"))]);
+        asked.extend(Set::from([("train.method".to_owned(), split("{name=\"lora\",rank=4}"))]));
+        asked.extend(Set::from([("train.method.rank".to_owned(), split("4,8"))]));
+        let registry = registry(Path::new("sure-neural"));
+        apply(&mut spec, &registry, &asked, false).unwrap();
+        let lines: Vec<(&str, &[Value])> = spec.axes.iter().map(|axis| (axis.name.value.as_str(), &*axis.values)).collect();
+        let (rates, ranks) = ([Value::from(1e-3), 3e-3.into()], [Value::from(4), 8.into()]);
+        assert_eq!(lines, [("learning_rate", &rates[..]), ("rank", &ranks[..])]);
+        let params: Value = Term::Table(spec.stages[0].params.clone()).to_json();
+        assert_eq!(params["learning_rate"], "{learning_rate}");
+        assert_eq!(params["method"], serde_json::json!({"name": "lora", "rank": "{rank}"}));
+
+        let many = Set::from([("train.seed".to_owned(), (0..2000).map(|seed| seed.to_string()).collect())]);
+        let error = apply(&mut spec, &registry, &many, false).unwrap_err();
+        assert!(error.to_string().contains("2000 points") && error.downcast_ref::<Problem>().unwrap().hint().contains("--yes"));
+        apply(&mut spec, &registry, &many, true).unwrap();
+    }
+
+    #[test]
+    fn a_part_is_set_in_every_branch() {
+        let text = "[workflow]\nname = \"w\"\n[settings]\na = 1\nb = 2\n[stages.train]\nrun = \"peft.train\"\n\
+            method = { by = [\"a\", \"b\"], 1 = { 2 = { name = \"lora\" }, default = { by = \"b\", 3 = { rank = 1 } } }, \"2,2\" = {} }\n";
+        let mut spec = pipeline::spec::parse("w.toml", text).unwrap();
+        apply(&mut spec, &registry(Path::new("sure-neural")), &set("train.method.rank", "4"), false).unwrap();
+        let expected = serde_json::json!({
+            "by": ["a", "b"],
+            "1": {"2": {"name": "lora", "rank": 4}, "default": {"by": "b", "3": {"rank": 4}}},
+            "2,2": {"rank": 4},
+        });
+        assert_eq!(spec.stages[0].params[0].1.value.to_json(), expected);
     }
 }

@@ -50,10 +50,12 @@ impl<'a> Axes<'a> {
         for name in settings.keys().filter(|name| axes.number(name).is_none()) {
             mistakes.push(Mistake::unknown(&(0..0), "setting in --set:", name, axes.names()));
         }
-        for axis in specs {
-            let set = settings.get(&axis.name.value).and_then(|texts| read_set(axis, texts, mistakes));
-            axes.list.push(Axis::new(axis, set.as_ref().unwrap_or(&axis.values)));
-        }
+        let read = |axis: &&spec::Axis| settings.get(&axis.name.value).and_then(|texts| read_set(axis, texts, mistakes));
+        let sets: Vec<Option<Vec<Value>>> = specs.iter().map(read).collect();
+        let mut wanted: Vec<Vec<Value>> =
+            specs.iter().zip(sets).map(|(axis, set)| set.unwrap_or_else(|| axis.values.clone())).collect();
+        follow_settings(&specs, &mut wanted, mistakes);
+        axes.list.extend(specs.iter().zip(&wanted).map(|(axis, wanted)| Axis::new(axis, wanted)));
         for combination in &spec.included {
             let Some(pairs) = axes.include(combination, mistakes) else { continue };
             // `--set` says which values are wanted: combinations with others drop out.
@@ -116,9 +118,11 @@ impl<'a> Axes<'a> {
         for (name, value) in &combination.values {
             match self.number(&name.value) {
                 Some(number) if self.list[number as usize].spec.matrix => {
-                    match self.list[number as usize].find(&show(&value.value), &value.at) {
+                    let (axis, text) = (&self.list[number as usize], show(&value.value));
+                    match axis.find(&text, &value.at) {
                         Ok(value) => pairs.push((number, value)),
-                        Err(mistake) => mistakes.push(mistake),
+                        Err(mistake) if axis.slip(&text).is_some() => mistakes.push(mistake),
+                        Err(_) => return None, // the line was narrowed, so that the combination cannot occur
                     }
                 }
                 _ => {
@@ -140,7 +144,7 @@ impl<'a> Axis<'a> {
             axis.add(value);
         }
         axis.num_wanted = axis.values.len() as u32;
-        for value in spec.values.iter().chain(&spec.choices) {
+        for value in spec.values.iter().filter(|value| !refers(value)).chain(&spec.choices) {
             axis.add(value);
         }
         axis.num_listed = axis.values.len() as u32;
@@ -173,11 +177,58 @@ impl<'a> Axis<'a> {
         self.numbers.get(text).copied().ok_or_else(unknown)
     }
 
-    /// Whether a value may come up in some build of this workflow: a setting without choices may be set to anything.
+    /// True if a value may occur in some build of this workflow: a setting without choices may be set to anything, and a line may
+    /// have been narrowed.
     pub(super) fn may_be(&self, text: &str) -> bool {
         let open = !self.spec.matrix && self.spec.choices.is_empty();
         let readable = || self.spec.form.read(text).is_some_and(|value| self.spec.objection(&value).is_none());
-        self.numbers.contains_key(text) || open && readable()
+        self.numbers.contains_key(text) || self.spec.former.iter().any(|value| show(value) == text) || open && readable()
+    }
+
+    /// Returns the value that a text looks like a misspelling of, when it is none itself.
+    pub(super) fn slip(&self, text: &str) -> Option<&str> {
+        let is_near = |known: &&str| {
+            let distance = strsim::damerau_levenshtein(text, known);
+            known.parse::<f64>().is_err() && distance <= if known.len() < 8 { 1 } else { 2 }
+        };
+        let known = self.values.iter().map(|known| &*known.text);
+        if self.may_be(text) { None } else { known.into_iter().find(is_near) }
+    }
+}
+
+/// True if a value is text that names another setting: `default = "{corpus}"`.
+fn refers(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| spec::braced(text).next().is_some())
+}
+
+/// Replaces values such as `"{corpus}"` by the values of the settings that they name.
+fn follow_settings(specs: &[&spec::Axis], wanted: &mut [Vec<Value>], mistakes: &mut Vec<Mistake>) {
+    let is_setting = |name: &str| specs.iter().position(|axis| axis.name.value == name && !axis.matrix);
+    for _ in 0..specs.len() {
+        let before = wanted.to_vec();
+        for (axis, values) in specs.iter().zip(wanted.iter_mut()).filter(|(axis, _)| !axis.matrix) {
+            for value in values.iter_mut().filter(|value| refers(value)) {
+                let mut text = value.as_str().unwrap_or_default().to_owned();
+                for name in spec::braced(&text.clone()) {
+                    let Some(place) = is_setting(name) else {
+                        let settings = specs.iter().filter(|axis| !axis.matrix).map(|axis| axis.name.value.as_str());
+                        mistakes.push(Mistake::unknown(&axis.name.at, "setting", name, settings));
+                        continue;
+                    };
+                    if let Some(other) = before[place].first().filter(|other| !refers(other)) {
+                        text = text.replace(&format!("{{{name}}}"), &show(other));
+                    }
+                }
+                *value = axis.form.read(&text).unwrap_or(Value::String(text));
+            }
+        }
+        if *wanted == *before {
+            break;
+        }
+    }
+    for (axis, _) in specs.iter().zip(wanted).filter(|(axis, values)| !axis.matrix && values.iter().any(refers)) {
+        let text = format!("the setting `{}` takes its value from settings that take theirs from it", axis.name.value);
+        mistakes.push(Mistake::new(&axis.name.at, text));
     }
 }
 

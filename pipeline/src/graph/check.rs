@@ -6,11 +6,11 @@ use serde_json::Value;
 
 use super::axes::Axes;
 use super::reference::Reference;
-use super::stages::{Stage, Stages};
-use super::terms::{braced, by_names, inner, references};
+use super::stages::{EVERY_LINE, Stage, Stages};
+use super::terms::{inner, references};
 use crate::mistake::Mistake;
 use crate::registry::{Kind, Registry};
-use crate::spec::{self, Located, Term};
+use crate::spec::{self, Constant, Located, Term, braced, by_names};
 use crate::stage::Arity;
 
 /// What names are checked against, and what was found.
@@ -34,14 +34,17 @@ impl Check<'_> {
             let known = self.registry.kinds().map(|kind| kind.name);
             self.mistakes.push(Mistake::unknown(&spec.run.at, "stage kind", &spec.run.value, known));
         }
-        for name in spec.gather.iter().filter(|name| self.axes.number(&name.value).is_none()) {
+        for name in spec.gather.iter().filter(|name| name.value != EVERY_LINE && self.axes.number(&name.value).is_none()) {
             self.mistakes.push(self.axes.unknown(&name.at, &name.value));
         }
         if let Some(each) = spec.each.as_ref().filter(|each| self.stages.number(&each.value).is_none()) {
             self.mistakes.push(Mistake::unknown(&each.at, "stage", &each.value, self.stages.names()));
         }
         for (_, term) in spec.params.iter().chain(&spec.inputs) {
-            self.axes_of(stage, term);
+            self.axes_of(stage, term, &[]);
+        }
+        for (name, values) in &spec.only {
+            self.only(name, values);
         }
         for (_, term) in &spec.inputs {
             for (text, at) in references(term) {
@@ -70,18 +73,36 @@ impl Check<'_> {
     }
 
     /// The names in `{axis}` and in `by`: they must be known, and have one value here.
-    fn axes_of(&mut self, stage: &Stage<'_>, term: &Located<Term>) {
+    fn axes_of(&mut self, stage: &Stage<'_>, term: &Located<Term>, constants: &[Constant]) {
+        let is_constant = |name: &str| constants.iter().any(|constant| *constant.name == *name);
         match &term.value {
-            Term::Scalar(Value::String(text)) => braced(text).for_each(|name| self.axis(stage, name, &term.at)),
-            Term::Scalar(_) => {}
-            Term::List(items) => items.iter().for_each(|item| self.axes_of(stage, item)),
+            Term::Scalar(Value::String(text)) => {
+                braced(text).filter(|name| !is_constant(name)).for_each(|name| self.axis(stage, name, &term.at));
+            }
+            Term::Scalar(_) | Term::Absent => {}
+            Term::List(items) => items.iter().for_each(|item| self.axes_of(stage, item, constants)),
             Term::Table(pairs) => {
                 if let Some(by) = term.value.get("by") {
-                    self.by(stage, by, pairs);
+                    self.by(stage, by, pairs, &is_constant);
                 }
                 for (_, item) in pairs.iter().filter(|(key, _)| key.value != "by") {
-                    self.axes_of(stage, item);
+                    self.axes_of(stage, item, constants);
                 }
+            }
+            Term::Within(constants, term) => self.axes_of(stage, term, constants),
+        }
+    }
+
+    /// Checks `only`: lines of the matrix with values of theirs.
+    fn only(&mut self, name: &Located<String>, values: &[Located<String>]) {
+        match self.axes.get(&name.value) {
+            Some(axis) if axis.spec.matrix => {
+                let unknown = |value: &Located<String>| axis.find(&value.value, &value.at).err();
+                self.mistakes.extend(values.iter().filter(|value| !axis.may_be(&value.value)).filter_map(unknown));
+            }
+            _ => {
+                let lines = self.axes.list.iter().filter(|axis| axis.spec.matrix).map(|axis| &*axis.name);
+                self.mistakes.push(Mistake::unknown(&name.at, "matrix line", &name.value, lines));
             }
         }
     }
@@ -95,27 +116,33 @@ impl Check<'_> {
         }
     }
 
-    /// A `by` table: its axes, and whether its keys are values of these.
-    fn by(&mut self, stage: &Stage<'_>, by: &Located<Term>, pairs: &[spec::Pair]) {
+    /// Checks a `by` table: its axes, and that its keys are values of these.
+    fn by(&mut self, stage: &Stage<'_>, by: &Located<Term>, pairs: &[spec::Pair], is_constant: &dyn Fn(&str) -> bool) {
         let Some(names) = by_names(&by.value) else {
             return self
                 .mistakes
                 .push(Mistake::new(&by.at, "`by` should be the name of a setting or matrix line, or a list of them"));
         };
-        for name in &names {
+        for name in names.iter().filter(|name| !is_constant(name)) {
             self.axis(stage, name, &by.at);
         }
-        if names.iter().all(|name| self.axes.number(name).is_some()) {
-            self.entries(&names, pairs);
+        if names.iter().all(|name| is_constant(name) || self.axes.number(name).is_some()) {
+            self.entries(&names, pairs, is_constant);
         }
     }
 
-    fn entries(&mut self, names: &[&str], pairs: &[spec::Pair]) {
+    /// Checks the keys of a `by` table. A key for a value that does not occur here is no mistake, since a line of the matrix may
+    /// have been narrowed; one that looks like a slip of a value without a key is.
+    fn entries(&mut self, names: &[&str], pairs: &[spec::Pair], is_constant: &dyn Fn(&str) -> bool) {
+        let is_key = |key: &str| pairs.iter().any(|(name, _)| name.value == key);
         for (key, term) in pairs.iter().filter(|(key, _)| !matches!(key.value.as_str(), "by" | "default")) {
             let values: Vec<&str> = key.value.split(',').collect();
-            let wrong = names.iter().zip(&values).find_map(|(name, value)| {
-                let axis = self.axes.get(name)?;
-                (!axis.may_be(value)).then_some((axis, value))
+            let wrong = (0..values.len().min(names.len())).find_map(|place| {
+                let axis = self.axes.get(names[place]).filter(|_| !is_constant(names[place]))?;
+                let meant = axis.slip(values[place])?;
+                let right: Vec<&str> =
+                    values.iter().enumerate().map(|(at, value)| if at == place { meant } else { value }).collect();
+                (!is_key(&right.join(","))).then_some((axis, values[place]))
             });
             if let Some((axis, value)) = wrong {
                 let known = axis.values.iter().map(|known| &*known.text).chain(["default"]);
@@ -124,7 +151,7 @@ impl Check<'_> {
                 let text = format!("`{}` names {} values, but `by` only {} axes", key.value, values.len(), names.len());
                 self.mistakes.push(Mistake::new(&key.at, text));
             } else if let Some(nested) = inner(&term.value).filter(|_| values.len() < names.len()) {
-                self.entries(&names[values.len()..], nested);
+                self.entries(&names[values.len()..], nested, is_constant);
             }
         }
     }

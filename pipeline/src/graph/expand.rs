@@ -119,7 +119,9 @@ impl<'a> Expansion<'a> {
         let mut found = vec![];
         let points = &mut self.points;
         let of = &self.stages.list[stage].axes;
-        match each_point(self.axes, of, wanted, MAX_NODES, &mut |point| found.push(points.number(point))) {
+        let mut wanted = wanted.to_vec();
+        self.stages.list[stage].narrow(&mut wanted);
+        match each_point(self.axes, of, &wanted, MAX_NODES, &mut |point| found.push(points.number(point))) {
             Ok(()) => {
                 for point in found {
                     let spot = self.spot(stage, point) as usize;
@@ -168,33 +170,51 @@ impl<'a> Expansion<'a> {
         let placed = self.place(stage, &point);
         let reads = self.reads(stage, &point);
         let begin = self.needs.len() as u32;
+        let mut empty = vec![];
         for (place, read) in (0..).zip(reads.iter()) {
-            self.follow(place, read, from, &point, stage);
+            if !self.follow(place, read, from, &point, stage) {
+                empty.push(read);
+            }
+        }
+        for read in empty {
+            let mut needs = self.needs[begin as usize..].iter();
+            if !needs.any(|need| reads[need.read as usize].slot == read.slot) {
+                let text = format!("`{}` gathers nothing here: the matrix has no such point", self.stages.list[stage].name);
+                self.mistakes.push(Mistake::new(&read.at, text));
+            }
         }
         let spot = &mut self.spots[number];
         (spot.placed, spot.reads, spot.needs) = (placed, reads, begin..self.needs.len() as u32);
     }
 
-    /// The spots that a reference names from a point.
-    fn follow(&mut self, place: u32, read: &Read, from: u32, point: &[Pair], consumer: usize) {
+    /// Finds the spots that a reference names from a point; false when it gathers, and there is none.
+    fn follow(&mut self, place: u32, read: &Read, from: u32, point: &[Pair], consumer: usize) -> bool {
         let of = &self.stages.list[read.source].axes;
         let own = |axis: u32| point.binary_search_by_key(&axis, |pair| pair.0).ok().map(|place| point[place].1);
         let held: Vec<Option<u32>> = of.iter().zip(&read.pinned).map(|(axis, pinned)| pinned.or_else(|| own(*axis))).collect();
         if held.iter().all(Option::is_some) {
             let source: Vec<Pair> = of.iter().zip(&held).filter_map(|(axis, value)| Some((*axis, (*value)?))).collect();
+            if !self.stages.list[read.source].is_at(&source) {
+                let number = self.points.number(&source);
+                let id = format!("{}{}", self.stages.list[read.source].name, self.points.of_matrix(number, self.axes));
+                let text = format!("`{}` reads `{id}`, and that stage does not exist there", self.stages.list[consumer].name);
+                self.mistakes.push(Mistake::new(&read.at, text));
+                return true;
+            }
             if read.pinned.iter().any(Option::is_some) && is_dropped(self.axes, &source) {
                 let number = self.points.number(&source);
                 let id = format!("{}{}", self.stages.list[read.source].name, self.points.of_matrix(number, self.axes));
                 self.mistakes.push(Mistake::new(&read.at, format!("`{id}` is left out by `exclude` of `[matrix]`")));
-                return;
+                return true;
             }
             // Mostly a stage varies over the same axes as the one it reads: then the point is the same.
             let source = if *source == *point { from } else { self.points.number(&source) };
             let spot = self.spot(read.source, source);
             self.needs.push(Need { read: place, spot, gathered: Points::NOWHERE });
-            return;
+            return true;
         }
-        let wanted: Vec<Wanted> = held.iter().map(|value| value.map_or(Wanted::All, Wanted::One)).collect();
+        let mut wanted: Vec<Wanted> = held.iter().map(|value| value.map_or(Wanted::All, Wanted::One)).collect();
+        self.stages.list[read.source].narrow(&mut wanted);
         let mut found = vec![];
         let points = &mut self.points;
         let visited = each_point(self.axes, of, &wanted, MAX_NODES, &mut |source| {
@@ -204,16 +224,15 @@ impl<'a> Expansion<'a> {
             found.push((number, if *gathered == *source { number } else { points.number(&gathered) }));
         });
         if let Err(count) = visited {
-            return self.too_many(read.source, count);
+            self.too_many(read.source, count);
+            return true;
         }
-        if found.is_empty() {
-            let text = format!("`{}` gathers nothing here: the matrix has no such point", self.stages.list[consumer].name);
-            self.mistakes.push(Mistake::new(&read.at, text));
-        }
+        let some = !found.is_empty();
         for (source, gathered) in found {
             let spot = self.spot(read.source, source);
             self.needs.push(Need { read: place, spot, gathered });
         }
+        some
     }
 
     /// Works out which partitions of each spot are needed, from those that were asked for.
@@ -250,13 +269,14 @@ impl<'a> Expansion<'a> {
 
     fn place_anew(&mut self, stage: &Stage<'_>, point: &[Pair]) -> Option<Arc<dyn Placed>> {
         let kind = stage.kind.as_ref()?;
-        let scope = Scope { axes: self.axes, point };
+        let scope = Scope { axes: self.axes, point, constants: &[] };
         let mut params = Map::new();
         let mut complete = true;
         for (name, term) in &stage.spec.params {
             match scope.resolve(term, &mut self.mistakes) {
-                Some(value) => _ = params.insert(name.value.clone(), value),
-                None => complete = false,
+                Ok(Some(value)) => _ = params.insert(name.value.clone(), value),
+                Ok(None) => {} // left out
+                Err(()) => complete = false,
             }
         }
         if !complete {
@@ -291,7 +311,7 @@ impl<'a> Expansion<'a> {
     }
 
     fn reads_anew(&mut self, stage: &Stage<'_>, point: &[Pair]) -> Rc<[Read]> {
-        let scope = Scope { axes: self.axes, point };
+        let scope = Scope { axes: self.axes, point, constants: &[] };
         let mut reads = vec![];
         if let Some(each) = &stage.spec.each {
             reads.extend(self.read(None, &each.value, &each.at));
@@ -373,7 +393,7 @@ impl<'a> Expansion<'a> {
     }
 
     fn check_at(&mut self, stage: usize, point: &[Pair]) {
-        if is_dropped(self.axes, point) {
+        if is_dropped(self.axes, point) || !self.stages.list[stage].is_at(point) {
             return;
         }
         self.place(stage, point);

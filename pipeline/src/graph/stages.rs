@@ -4,10 +4,14 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::axes::Axes;
+use super::points::Wanted;
 use super::reference::Reference;
 use super::terms::{mentioned, references};
 use crate::registry::{Kind, Registry};
-use crate::spec::{Pair, Spec, StageSpec};
+use crate::spec::{Located, Pair, Spec, StageSpec};
+
+/// In `gather`: every line of the matrix that the stage does not mention itself.
+pub(super) const EVERY_LINE: &str = "*";
 
 /// All stages, in the order of the file.
 pub(super) struct Stages<'a> {
@@ -30,12 +34,34 @@ pub(super) struct Stage<'a> {
     /// The stage whose output is split, for a stage with `each`: `each` may name another stage with `each`. For others itself;
     /// none when `each` runs in a circle.
     pub(super) root: Option<usize>,
+    /// Axes with the values at which the stage exists; it exists at all values of other axes.
+    pub(super) only: Vec<(u32, Vec<u32>)>,
     /// The stages it mentions, each with the axes that are pinned.
     sources: Vec<(usize, BTreeSet<u32>)>,
 }
 
 impl Stage<'_> {
-    /// Whether one is split as the other, so that a partition of one goes with the same partition of the other.
+    /// Leaves out the values of the axes at which the stage does not exist; `wanted` is in the order of `self.axes`.
+    pub(super) fn narrow(&self, wanted: &mut [Wanted]) {
+        for (axis, values) in &self.only {
+            let Ok(place) = self.axes.binary_search(axis) else { continue };
+            let is_there = |value: &u32| values.contains(value);
+            let narrowed = match &wanted[place] {
+                Wanted::All => values.clone(),
+                Wanted::One(value) if is_there(value) => continue,
+                Wanted::One(_) => vec![],
+                Wanted::Some(wanted) => wanted.iter().copied().filter(is_there).collect(),
+            };
+            wanted[place] = Wanted::Some(narrowed);
+        }
+    }
+
+    /// True if the stage exists at a point.
+    pub(super) fn is_at(&self, point: &[super::axes::Pair]) -> bool {
+        self.only.iter().all(|(axis, values)| point.iter().all(|pair| pair.0 != *axis || values.contains(&pair.1)))
+    }
+
+    /// True if one is split as the other, so that a partition of one goes with the same partition of the other.
     pub(super) fn is_beside(&self, other: &Self) -> bool {
         self.spec.each.is_some() && other.spec.each.is_some() && self.root == other.root
     }
@@ -54,6 +80,7 @@ impl<'a> Stages<'a> {
                 axes: vec![],
                 param_axes: moved_by(&stage.params, axes),
                 input_axes: moved_by(&stage.inputs, axes),
+                only: only(stage, axes),
                 root: None,
                 sources,
             });
@@ -85,12 +112,20 @@ impl<'a> Stages<'a> {
 
     /// A stage varies over the axes it mentions and those of its inputs, less those it gathers or pins.
     fn find_axes(&mut self, axes: &Axes<'_>) {
-        let gathered = |stage: &Stage<'_>| -> BTreeSet<u32> {
-            stage.spec.gather.iter().filter_map(|name| axes.number(&name.value)).collect()
+        let own = |stage: &Stage<'_>| -> BTreeSet<u32> {
+            let only = stage.only.iter().map(|(axis, _)| axis);
+            stage.param_axes.iter().chain(&stage.input_axes).chain(only).copied().collect()
         };
-        let gathered: Vec<BTreeSet<u32>> = self.list.iter().map(gathered).collect();
-        let own = |stage: &Stage<'_>| stage.param_axes.iter().chain(&stage.input_axes).copied().collect();
         let mut found: Vec<BTreeSet<u32>> = self.list.iter().map(own).collect();
+        let lines: BTreeSet<u32> = (0..).zip(&axes.list).filter(|(_, axis)| axis.spec.matrix).map(|(axis, _)| axis).collect();
+        let gathered = |(stage, own): (&Stage<'_>, &BTreeSet<u32>)| -> BTreeSet<u32> {
+            let named = |name: &str| match name {
+                EVERY_LINE => lines.difference(own).copied().collect(),
+                name => axes.number(name).into_iter().collect::<Vec<u32>>(),
+            };
+            stage.spec.gather.iter().flat_map(|name| named(&name.value)).collect()
+        };
+        let gathered: Vec<BTreeSet<u32>> = self.list.iter().zip(&found).map(gathered).collect();
         let mut consumers = vec![vec![]; found.len()];
         for (number, stage) in self.list.iter().enumerate() {
             for (source, _) in &stage.sources {
@@ -168,6 +203,16 @@ impl<'a> Stages<'a> {
         }
         self.list.iter().enumerate().filter(move |(number, _)| finals[*number])
     }
+}
+
+/// Reads `only`. Values that do not occur here are left out.
+fn only(stage: &StageSpec, axes: &Axes<'_>) -> Vec<(u32, Vec<u32>)> {
+    let read = |(name, values): &(Located<String>, Vec<Located<String>>)| {
+        let number = axes.number(&name.value)?;
+        let axis = &axes.list[number as usize];
+        Some((number, values.iter().filter_map(|value| axis.find(&value.value, &value.at).ok()).collect()))
+    };
+    stage.only.iter().filter_map(read).collect()
 }
 
 /// The axes that some terms mention.

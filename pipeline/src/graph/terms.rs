@@ -5,41 +5,60 @@ use std::ops::Range;
 
 use serde_json::{Map, Value};
 
-use super::axes::{Axes, Known, Pair};
+use super::axes::{Axes, Pair};
 use crate::mistake::Mistake;
-use crate::spec::{self, Located, Term, is_plain_name, show};
+use crate::spec::{self, Constant, Located, Term, by_names, show};
 
-/// The values of the axes at a point.
+/// Values of the names in a term: those of the axes at a point, and before them the constants of a used workflow.
 #[derive(Clone, Copy)]
 pub(super) struct Scope<'a> {
     pub(super) axes: &'a Axes<'a>,
     pub(super) point: &'a [Pair],
+    pub(super) constants: &'a [Constant],
 }
 
 impl<'a> Scope<'a> {
-    fn known(&self, name: &str) -> Option<&'a Known> {
+    /// Returns the value of a name and its text.
+    fn known(&self, name: &str) -> Option<(&'a Value, &'a str)> {
+        if let Some(constant) = self.constants.iter().find(|constant| *constant.name == *name) {
+            return Some((&constant.value, &constant.text));
+        }
         let number = self.axes.number(name)?;
         let place = self.point.binary_search_by_key(&number, |(axis, _)| *axis).ok()?;
-        Some(self.axes.known(self.point[place]))
+        let known = self.axes.known(self.point[place]);
+        Some((&known.value, &known.text))
     }
 
-    /// The value of a term: `by` tables looked up, `{axis}` replaced; none after a mistake.
-    pub(super) fn resolve(&self, term: &Located<Term>, mistakes: &mut Vec<Mistake>) -> Option<Value> {
+    /// Returns the scope of a term inside [`Term::Within`].
+    fn inside<'s>(&self, constants: &'s [Constant]) -> Scope<'s>
+    where
+        'a: 's,
+    {
+        Scope { axes: self.axes, point: self.point, constants }
+    }
+
+    /// Returns the value of a term: `by` tables looked up, `{axis}` replaced. Inside, none stands for a parameter that is left
+    /// out; an error for a mistake, which is in `mistakes`.
+    pub(super) fn resolve(&self, term: &Located<Term>, mistakes: &mut Vec<Mistake>) -> Result<Option<Value>, ()> {
         match &term.value {
-            Term::Scalar(Value::String(text)) => Some(self.fill(text)),
-            Term::Scalar(value) => Some(value.clone()),
+            Term::Scalar(Value::String(text)) => Ok(Some(self.fill(text))),
+            Term::Scalar(value) => Ok(Some(value.clone())),
+            Term::Absent => Ok(None),
+            Term::Within(constants, term) => self.inside(constants).resolve(term, mistakes),
             Term::List(items) => {
                 let values: Vec<_> = items.iter().map(|item| self.resolve(item, mistakes)).collect();
-                values.into_iter().collect()
+                let values: Vec<_> = values.into_iter().collect::<Result<_, ()>>()?;
+                Ok(Some(values.into_iter().flatten().collect()))
             }
             Term::Table(pairs) => {
                 if let Some(by) = term.value.get("by") {
-                    let chosen = self.choose(term, pairs, by, mistakes)?;
+                    let chosen = self.choose(term, pairs, by, mistakes).ok_or(())?;
                     return self.resolve(chosen, mistakes);
                 }
-                let fields: Vec<_> =
-                    pairs.iter().map(|(key, item)| Some((key.value.clone(), self.resolve(item, mistakes)?))).collect();
-                Some(Value::Object(fields.into_iter().collect::<Option<Map<_, _>>>()?))
+                let fields: Vec<_> = pairs.iter().map(|(key, item)| Ok((&key.value, self.resolve(item, mistakes)?))).collect();
+                let fields: Vec<_> = fields.into_iter().collect::<Result<_, ()>>()?;
+                let given = fields.into_iter().filter_map(|(key, value)| Some((key.clone(), value?)));
+                Ok(Some(Value::Object(given.collect::<Map<_, _>>())))
             }
         }
     }
@@ -59,6 +78,8 @@ impl<'a> Scope<'a> {
                 let Some(by) = term.value.get("by") else { return Some(vec![]) };
                 self.references(self.choose(term, pairs, by, mistakes)?, mistakes)
             }
+            Term::Within(constants, term) => self.inside(constants).references(term, mistakes),
+            Term::Absent => Some(vec![]),
             Term::Scalar(_) => Some(term.value.as_str().map(|text| (show(&self.fill(text)), &term.at)).into_iter().collect()),
         }
     }
@@ -72,7 +93,7 @@ impl<'a> Scope<'a> {
         mistakes: &mut Vec<Mistake>,
     ) -> Option<&'t Located<Term>> {
         let names = by_names(&by.value)?; // whatever is missing here is reported with the names
-        let values: Vec<&str> = names.iter().map(|name| self.known(name).map(|known| &*known.text)).collect::<Option<_>>()?;
+        let values: Vec<&str> = names.iter().map(|name| self.known(name).map(|(_, text)| text)).collect::<Option<_>>()?;
         let found = look_up(pairs, &values);
         if found.is_none() {
             let at: Vec<String> = names.iter().zip(&values).map(|(name, value)| format!("{name} = `{value}`")).collect();
@@ -87,8 +108,8 @@ impl<'a> Scope<'a> {
     /// `"{axis}"` alone becomes the axis's value with its type; inside other text, its text.
     fn fill(&self, text: &str) -> Value {
         let alone = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).and_then(|name| self.known(name));
-        if let Some(known) = alone {
-            return known.value.clone();
+        if let Some((value, _)) = alone {
+            return value.clone();
         }
         let mut filled = String::with_capacity(text.len());
         let mut rest = text;
@@ -96,19 +117,11 @@ impl<'a> Scope<'a> {
             filled.push_str(&rest[..open]);
             rest = &rest[open..];
             let known = rest.find('}').and_then(|close| Some((close, self.known(&rest[1..close])?)));
-            let (piece, end) = known.map_or(("{", 1), |(close, known)| (&*known.text, close + 1));
+            let (piece, end) = known.map_or(("{", 1), |(close, (_, text))| (text, close + 1));
             filled.push_str(piece);
             rest = &rest[end..];
         }
         Value::String(filled + rest)
-    }
-}
-
-/// The axes of `by = "axis"` or `by = ["axis", ...]`; none when it is neither.
-pub(super) fn by_names(by: &Term) -> Option<Vec<&str>> {
-    match by {
-        Term::List(items) if !items.is_empty() => items.iter().map(|item| item.value.as_str()).collect(),
-        single => Some(vec![single.as_str()?]),
     }
 }
 
@@ -137,33 +150,20 @@ pub(super) fn inner(term: &Term) -> Option<&[spec::Pair]> {
     }
 }
 
-/// The names in braces in a text. What cannot be a name, such as `{2}` or `{}`, is plain text.
-pub(super) fn braced(text: &str) -> impl Iterator<Item = &str> {
-    let inside = text.split('{').skip(1).filter_map(|rest| rest.split_once('}').map(|(inside, _)| inside));
-    inside.filter(|name| is_plain_name(name))
-}
-
 /// Every text of a term that may be a reference: the entries of a `by` table, the items of a list.
 pub(super) fn references(term: &Located<Term>) -> Vec<(&str, &Range<usize>)> {
     match &term.value {
         Term::Scalar(_) => term.value.as_str().map(|text| (text, &term.at)).into_iter().collect(),
         Term::List(items) => items.iter().flat_map(references).collect(),
         Term::Table(pairs) => pairs.iter().filter(|(key, _)| key.value != "by").flat_map(|(_, item)| references(item)).collect(),
+        Term::Within(_, term) => references(term),
+        Term::Absent => vec![],
     }
 }
 
-/// The axes that a term mentions as `{axis}` or in a `by`.
+/// Collects the axes that a term mentions as `{axis}` or in a `by`.
 pub(super) fn mentioned(term: &Term, axes: &Axes<'_>, found: &mut BTreeSet<u32>) {
-    match term {
-        Term::Scalar(Value::String(text)) => found.extend(braced(text).filter_map(|name| axes.number(name))),
-        Term::Scalar(_) => {}
-        Term::List(items) => items.iter().for_each(|item| mentioned(&item.value, axes, found)),
-        Term::Table(pairs) => {
-            let names = term.get("by").and_then(|by| by_names(&by.value)).unwrap_or_default();
-            found.extend(names.into_iter().filter_map(|name| axes.number(name)));
-            for (_, item) in pairs {
-                mentioned(&item.value, axes, found);
-            }
-        }
-    }
+    let mut names = BTreeSet::new();
+    spec::mentioned(term, &mut names);
+    found.extend(names.into_iter().filter_map(|name| axes.number(name)));
 }

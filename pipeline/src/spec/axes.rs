@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use serde_json::Value;
 
-use super::term::{Located, Pair, Term};
+use super::term::{Located, Pair, Term, braced};
 use crate::mistake::Mistake;
 
 /// A setting (one value) or a line of the matrix (several).
@@ -27,6 +27,8 @@ pub struct Axis {
     pub max: Option<f64>,
     /// One line for people.
     pub about: String,
+    /// Values that an included file gave it and another file replaced. They may still be keys of a `by` table.
+    pub former: Vec<Value>,
 }
 
 /// The type of a setting or of a line of the matrix.
@@ -66,8 +68,8 @@ impl Form {
     pub(super) const NAMED: [(&'static str, Self); 4] =
         [("integer", Self::Integer), ("number", Self::Number), ("boolean", Self::Boolean), ("text", Self::Text)];
 
-    /// The narrowest one that holds all of some values.
-    fn of(values: &[Value]) -> Self {
+    /// Returns the narrowest type that holds all of some values.
+    pub fn of(values: &[Value]) -> Self {
         let holds_all = |form: &Self| !values.is_empty() && values.iter().all(|value| form.holds(value));
         Self::NAMED.into_iter().map(|(_, form)| form).find(holds_all).unwrap_or(Self::Any)
     }
@@ -106,6 +108,11 @@ impl Form {
 }
 
 impl Axis {
+    /// Makes a line of the matrix.
+    pub fn line(name: Located<String>, values: Vec<Value>, form: Form) -> Self {
+        Self { values, form, ..empty(&name, true) }
+    }
+
     /// What is wrong with a value, if anything; for messages such as ``the default of `size` ...``.
     pub(crate) fn objection(&self, value: &Value) -> Option<String> {
         if !self.form.holds(value) {
@@ -172,7 +179,7 @@ pub(crate) fn is_plain_name(name: &str) -> bool {
 
 fn empty(name: &Located<String>, matrix: bool) -> Axis {
     let (form, about) = (Form::Any, String::new());
-    Axis { name: name.clone(), values: vec![], choices: vec![], matrix, form, min: None, max: None, about }
+    Axis { name: name.clone(), values: vec![], choices: vec![], matrix, form, min: None, max: None, about, former: vec![] }
 }
 
 /// `size = 3`, or `size = { default = 3, choices = [...], ... }`. After a mistake it is kept with a guess at its value, so that
@@ -189,6 +196,7 @@ fn setting(name: &Located<String>, value: &Located<Term>, mistakes: &mut Vec<Mis
             mistakes.push(mistake.with_hint("several values belong into `[matrix]`"));
             axis.values = items.iter().take(1).map(|item| item.value.to_json()).collect();
         }
+        Term::Within(..) | Term::Absent => {} // in stages only
         Term::Table(fields) => {
             read_fields(&mut axis, fields, &["default", "choices", "type", "min", "max", "about"], mistakes);
             match value.value.get("default") {
@@ -210,7 +218,7 @@ fn line(name: &Located<String>, value: &Located<Term>, mistakes: &mut Vec<Mistak
             read_fields(&mut axis, fields, &["values", "choices", "type", "min", "max", "about"], mistakes);
             value.value.get("values")
         }
-        Term::Scalar(_) => None,
+        Term::Scalar(_) | Term::Within(..) | Term::Absent => None,
     };
     if let Some(Term::List(items)) = values.map(|values| &values.value) {
         axis.values = scalars(name, items, mistakes);
@@ -273,7 +281,8 @@ fn settle(axis: &mut Axis, whole: &Located<Term>, mistakes: &mut Vec<Mistake>) {
     }
     let place = |key: &str| whole.value.get(key).map_or(&whole.at, |term| &term.at).clone();
     let what = if axis.matrix { "a value of" } else { "the default of" };
-    for value in &axis.values {
+    let refers = |value: &&Value| !axis.matrix && value.as_str().is_some_and(|text| braced(text).next().is_some());
+    for value in axis.values.iter().filter(|value| !refers(value)) {
         let at = place(if axis.matrix { "values" } else { "default" });
         if let Some(objection) = axis.objection(value) {
             mistakes.push(Mistake::new(&at, format!("{what} `{name}` {objection}")));
@@ -297,7 +306,8 @@ fn scalars(axis: &Located<String>, items: &[Located<Term>], mistakes: &mut Vec<M
             continue;
         };
         let shown = show(value);
-        if let Some(sign) = shown.chars().find(|c| ",[]{}#*".contains(*c) || c.is_control()) {
+        let plain = braced(&shown).fold(shown.clone(), |text, name| text.replace(&format!("{{{name}}}"), ""));
+        if let Some(sign) = plain.chars().find(|c| ",[]{}#*".contains(*c) || c.is_control()) {
             mistakes.push(Mistake::new(&item.at, format!("the value {value} of `{}` may not contain {sign:?}", axis.value)));
         }
         if seen.insert(shown) {

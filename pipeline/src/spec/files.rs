@@ -2,19 +2,24 @@
 
 use std::collections::{HashMap, HashSet};
 
+use serde_json::Value;
+
 use super::term::{Located, Pair, Term, document};
 use crate::mistake::{Mistake, Sources};
 
 /// Gives the text of a file, or says why it cannot.
 pub type Load<'a> = &'a dyn Fn(&str) -> Result<String, String>;
 
-/// What a file says, section by section.
-#[derive(Default)]
+/// The sections of a file, or of several files merged.
+#[derive(Default, Clone)]
 pub(super) struct Sections {
     pub(super) workflow: Vec<Pair>,
+    pub(super) uses: Vec<Pair>,
     pub(super) settings: Vec<Pair>,
     pub(super) matrix: Vec<Pair>,
     pub(super) stages: Vec<Pair>,
+    /// Values of settings and lines of the matrix that another file replaced.
+    pub(super) former: Vec<(String, Value)>,
 }
 
 /// A file whose includes are being read.
@@ -25,44 +30,78 @@ struct Open {
     sections: Sections,
 }
 
-/// What reading all files gave.
-pub(super) struct Files {
-    pub(super) sections: Sections,
+/// All files of a workflow.
+pub(super) struct Files<'l> {
+    load: Load<'l>,
+    /// The sections of each file that was read, without those of its includes.
+    read: HashMap<String, (Sections, Vec<Located<String>>)>,
     pub(super) sources: Sources,
     pub(super) mistakes: Vec<Mistake>,
-    /// Whether every file is TOML.
+    /// True if every file is TOML.
     pub(super) is_toml: bool,
 }
 
-/// Reads a file and all that it includes. What a file says wins over what its includes say, and a later include over an
-/// earlier one: key by key in `[settings]` and `[matrix]`, stage by stage in `[stages]`.
-pub(super) fn read(name: &str, text: &str, load: Load<'_>) -> Files {
-    let mut files = Files { sections: Sections::default(), sources: Sources::default(), mistakes: vec![], is_toml: true };
-    let mut seen = HashSet::from([name.to_owned()]);
-    let mut open = vec![files.open(name, text)];
-    while let Some(file) = open.last_mut() {
-        let Some(include) = file.includes.pop() else {
-            let Some(done) = open.pop() else { break };
-            files.sections = merge(std::mem::take(&mut files.sections), done.sections);
-            continue;
-        };
-        let wanted = beside(&file.name, &include.value);
-        if let Some(first) = open.iter().position(|file| file.name == wanted) {
-            let names: Vec<&str> = open[first..].iter().map(|file| file.name.as_str()).collect();
-            let text = format!("these files include each other: {} -> {wanted}", names.join(" -> "));
-            files.mistakes.push(Mistake::new(&include.at, text));
-        } else if seen.insert(wanted.clone()) {
-            match load(&wanted) {
-                Ok(text) => open.push(files.open(&wanted, &text)),
-                Err(error) => files.mistakes.push(Mistake::new(&include.at, format!("cannot include `{wanted}`: {error}"))),
+impl<'l> Files<'l> {
+    /// Starts with one file.
+    pub(super) fn new(name: &str, text: &str, load: Load<'l>) -> Self {
+        let (read, sources) = (HashMap::new(), Sources::default());
+        let mut files = Self { load, read, sources, mistakes: vec![], is_toml: true };
+        files.add(name, text);
+        files
+    }
+
+    /// Reads a file that is not the first; false after a mistake, which is at the place of its name.
+    pub(super) fn find(&mut self, name: &Located<String>) -> bool {
+        if self.read.contains_key(&name.value) {
+            return true;
+        }
+        match (self.load)(&name.value) {
+            Ok(text) => self.add(&name.value, &text),
+            Err(error) => {
+                self.mistakes.push(Mistake::new(&name.at, format!("cannot include `{}`: {error}", name.value)));
+                return false;
             }
         }
+        true
     }
-    files
+
+    /// Returns the sections of a file that was read, merged with those of all that it includes. What a file says wins over what
+    /// its includes say, and a later include over an earlier one: key by key in `[settings]` and `[matrix]`, stage by stage in
+    /// `[stages]`; a stage without `run` changes parts of the one below it.
+    pub(super) fn merged(&mut self, name: &str) -> Sections {
+        let mut all = Sections::default();
+        let mut seen = HashSet::from([name.to_owned()]);
+        let mut open = vec![self.open(name)];
+        while let Some(file) = open.last_mut() {
+            let Some(include) = file.includes.pop() else {
+                let Some(done) = open.pop() else { break };
+                all = merge(all, done.sections);
+                continue;
+            };
+            let wanted = Located { value: beside(&file.name, &include.value), at: include.at };
+            if let Some(first) = open.iter().position(|file| file.name == wanted.value) {
+                let names: Vec<&str> = open[first..].iter().map(|file| file.name.as_str()).collect();
+                let text = format!("these files include each other: {} -> {}", names.join(" -> "), wanted.value);
+                self.mistakes.push(Mistake::new(&wanted.at, text));
+            } else if seen.insert(wanted.value.clone()) && self.find(&wanted) {
+                open.push(self.open(&wanted.value));
+            }
+        }
+        all
+    }
+
+    fn open(&self, name: &str) -> Open {
+        let (sections, includes) = self.read.get(name).cloned().unwrap_or_default();
+        Open { name: name.to_owned(), includes, sections }
+    }
 }
 
-/// A path as it is named from beside another file.
-fn beside(file: &str, path: &str) -> String {
+/// Returns a path as it is named from the folder of another file. A name without ending or folder is that of a workflow that
+/// comes with the program, and stays as it is.
+pub(super) fn beside(file: &str, path: &str) -> String {
+    if !path.contains(['/', '.']) {
+        return path.to_owned();
+    }
     let folder = if path.starts_with('/') { "" } else { file.rsplit_once('/').map_or("", |(folder, _)| folder) };
     let mut pieces: Vec<&str> = if folder.is_empty() { vec![] } else { folder.split('/').collect() };
     for piece in path.split('/') {
@@ -75,8 +114,9 @@ fn beside(file: &str, path: &str) -> String {
     pieces.join("/")
 }
 
-impl Files {
-    fn open(&mut self, name: &str, text: &str) -> Open {
+impl Files<'_> {
+    /// Reads the text of a file.
+    fn add(&mut self, name: &str, text: &str) {
         let base = self.sources.add(name, text);
         let mut sections = Sections::default();
         let top = document(text, base).unwrap_or_else(|mistakes| {
@@ -87,11 +127,12 @@ impl Files {
         for (key, term) in top {
             let section = match key.value.as_str() {
                 "workflow" => &mut sections.workflow,
+                "use" => &mut sections.uses,
                 "settings" => &mut sections.settings,
                 "matrix" => &mut sections.matrix,
                 "stages" => &mut sections.stages,
                 other => {
-                    let known = ["workflow", "settings", "matrix", "stages"];
+                    let known = ["workflow", "use", "settings", "matrix", "stages"];
                     self.mistakes.push(Mistake::unknown(&key.at, "section", other, known));
                     continue;
                 }
@@ -105,10 +146,11 @@ impl Files {
         for (name, _) in sections.matrix.iter().filter(|(name, _)| lines.contains(name.value.as_str())) {
             self.mistakes.push(Mistake::new(&name.at, format!("`{}` is given in `[settings]` and in `[matrix]`", name.value)));
         }
-        Open { name: name.to_owned(), includes: self.includes(&sections.workflow), sections }
+        let includes = self.includes(&sections.workflow);
+        self.read.insert(name.to_owned(), (sections, includes));
     }
 
-    /// The files to include, the first one last.
+    /// Returns the files to include, the first one last.
     fn includes(&mut self, head: &[Pair]) -> Vec<Located<String>> {
         let known = ["name", "about", "include"];
         for (key, _) in head.iter().filter(|(key, _)| !known.contains(&key.value.as_str())) {
@@ -130,23 +172,75 @@ impl Files {
     }
 }
 
-/// Lays what `over` says above `under`.
-fn merge(under: Sections, over: Sections) -> Sections {
+/// Merges two files; what `over` says wins.
+pub(super) fn merge(under: Sections, over: Sections) -> Sections {
     let named = |pairs: &[Pair]| pairs.iter().map(|(key, _)| key.value.clone()).collect::<HashSet<_>>();
     let (settings, matrix) = (named(&over.settings), named(&over.matrix));
     // A setting that another file makes a line of the matrix stops being a setting, and the other way round.
     let without = |pairs: Vec<Pair>, names: &HashSet<String>| -> Vec<Pair> {
         pairs.into_iter().filter(|(key, _)| !names.contains(&key.value)).collect()
     };
+    let replaced = under.settings.iter().chain(&under.matrix);
+    let replaced = replaced.filter(|(key, _)| settings.contains(&key.value) || matrix.contains(&key.value));
+    let mut former: Vec<(String, Value)> =
+        replaced.flat_map(|(key, term)| values(&term.value).into_iter().map(|value| (key.value.clone(), value))).collect();
+    former.extend(under.former.into_iter().chain(over.former));
     Sections {
         workflow: over.workflow,
+        uses: if over.uses.is_empty() { under.uses } else { over.uses },
+        former,
         settings: overlay(without(under.settings, &matrix), over.settings),
         matrix: overlay(without(under.matrix, &settings), over.matrix),
-        stages: overlay(under.stages, over.stages),
+        stages: change(under.stages, over.stages),
     }
 }
 
-/// Replaces what is there already in its place; the rest follows.
+/// Returns the values of a setting or of a line of the matrix.
+fn values(term: &Term) -> Vec<Value> {
+    match term {
+        Term::List(items) => items.iter().map(|item| item.value.to_json()).collect(),
+        Term::Table(_) => {
+            let listed = ["default", "values", "choices"].into_iter().filter_map(|key| term.get(key));
+            listed.flat_map(|list| values(&list.value)).collect()
+        }
+        term => vec![term.to_json()],
+    }
+}
+
+/// Replaces stages, or changes parts of them where a stage has no `run` of its own.
+fn change(mut under: Vec<Pair>, over: Vec<Pair>) -> Vec<Pair> {
+    let mut replacing = vec![];
+    for (name, body) in over {
+        let changes = matches!(body.value, Term::Table(_)) && body.value.get("run").is_none();
+        match under.iter_mut().find(|(known, _)| known.value == name.value).filter(|_| changes) {
+            Some((_, known)) => change_table(known, body, true),
+            None => replacing.push((name, body)),
+        }
+    }
+    overlay(under, replacing)
+}
+
+/// Changes a table key by key. A table with `by` or `name` describes a whole value, and replaces the one that is there; the
+/// body of a stage never does.
+fn change_table(under: &mut Located<Term>, over: Located<Term>, is_body: bool) {
+    let is_whole = over.value.get("by").is_some() || over.value.get("name").is_some() && !is_body;
+    match (&mut under.value, over.value) {
+        (Term::Table(known), Term::Table(pairs)) if !is_whole => {
+            for (key, value) in pairs {
+                match known.iter_mut().find(|(name, _)| name.value == key.value) {
+                    Some((name, term)) => {
+                        name.at = key.at;
+                        change_table(term, value, false);
+                    }
+                    None => known.push((key, value)),
+                }
+            }
+        }
+        (_, value) => *under = Located { value, at: over.at },
+    }
+}
+
+/// Replaces pairs of the same key in their places; the rest follows.
 fn overlay(mut under: Vec<Pair>, over: Vec<Pair>) -> Vec<Pair> {
     let mut places: HashMap<String, usize> =
         under.iter().enumerate().map(|(place, (key, _))| (key.value.clone(), place)).collect();

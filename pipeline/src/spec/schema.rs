@@ -18,7 +18,6 @@ pub fn schema(registry: &Registry) -> Value {
     let kinds: Vec<Value> = registry.kinds().map(|kind| json!({"const": kind.name, "description": kind.about})).collect();
     let stage = json!({
         "type": "object",
-        "required": ["run"],
         "properties": {"run": {"description": RESERVED[0].1, "oneOf": kinds}},
         "allOf": cases,
     });
@@ -36,11 +35,19 @@ pub fn schema(registry: &Registry) -> Value {
                     "name": {"type": "string", "description": "the name of the workflow"},
                     "about": {"type": "string", "description": "one line for people"},
                     "include": {
-                        "description": "files whose settings, matrix and stages are taken over; what stands here wins",
+                        "description": "workflows whose settings, matrix and stages are taken over; those of this file win",
                         "type": "array",
                         "items": {"type": "string"},
                     },
                 },
+            },
+            "use": {
+                "description": "a line of the matrix whose values are workflows",
+                "type": "object",
+                "additionalProperties": either(&[
+                    json!({"type": "array", "items": {"type": "string"}, "minItems": 1}),
+                    json!({"type": "object", "additionalProperties": {"type": ["string", "object"]}}),
+                ]),
             },
             "settings": {
                 "description": "one value each; `--set name=value` changes them",
@@ -138,6 +145,7 @@ impl Writer {
             let schema = match name {
                 "inputs" => inputs(kind),
                 "gather" => json!({"type": "array", "items": {"type": "string"}}),
+                "only" => json!({"type": "object", "additionalProperties": {"type": "array"}}),
                 _ => json!({"type": "string"}),
             };
             properties.insert(name.to_owned(), described(schema, Some(about)));

@@ -1,7 +1,8 @@
-//! `[stages.*]`: what a stage is called, what it runs, and what it reads.
+//! `[stages.*]`: name, kind, inputs and parameters of each stage.
 
 use std::ops::Range;
 
+use super::axes::show;
 use super::term::{Located, Pair, Term};
 use crate::limits::{self, Limits};
 use crate::mistake::Mistake;
@@ -9,7 +10,7 @@ use crate::mistake::Mistake;
 /// A stage of a workflow file.
 #[derive(Debug, Clone)]
 pub struct StageSpec {
-    /// Its name in this workflow.
+    /// Name in this workflow.
     pub name: Located<String>,
     /// The stage kind.
     pub run: Located<String>,
@@ -17,8 +18,10 @@ pub struct StageSpec {
     pub inputs: Vec<Pair>,
     /// The partitioned stage of which each part gets a node.
     pub each: Option<Located<String>>,
-    /// The axes over which it takes everything at once.
+    /// The axes over which it takes everything at once; `*` for every line of the matrix that it does not mention.
     pub gather: Vec<Located<String>>,
+    /// Lines of the matrix with the values at which the stage exists; it exists at all values of the others.
+    pub only: Vec<(Located<String>, Vec<Located<String>>)>,
     /// How it may run; never part of a fingerprint.
     pub limits: Limits,
     /// Everything else.
@@ -26,11 +29,12 @@ pub struct StageSpec {
 }
 
 /// The keys of a stage that are no parameters of its kind.
-pub(super) const RESERVED: [(&str, &str); 5] = [
+pub(super) const RESERVED: [(&str, &str); 6] = [
     ("run", "the stage kind"),
     ("inputs", "what it reads: inputs.<slot> = \"<stage>\""),
     ("each", "a partitioned stage: one node for each of its parts"),
-    ("gather", "settings and matrix lines over which it takes everything at once"),
+    ("gather", "settings and matrix lines over which it takes everything at once; `*`: every line it does not mention"),
+    ("only", "values of matrix lines at which the stage exists: only.method = [\"lora\"]"),
     ("limits", "how it may run: time, retries, memory_mib, threads"),
 ];
 
@@ -56,8 +60,8 @@ fn is_stage_name(name: &str) -> bool {
 
 fn stage(name: Located<String>, fields: Vec<Pair>, mistakes: &mut Vec<Mistake>) -> StageSpec {
     let run = Located { value: String::new(), at: name.at.clone() };
-    let mut stage =
-        StageSpec { name, run, inputs: vec![], each: None, gather: vec![], limits: Limits::default(), params: vec![] };
+    let (limits, inputs, params) = (Limits::default(), vec![], vec![]);
+    let mut stage = StageSpec { name, run, inputs, each: None, gather: vec![], only: vec![], limits, params };
     let text = |term: &Term, at: &Range<usize>| term.as_str().map(|text| Located { value: text.to_owned(), at: at.clone() });
     for (key, value) in fields {
         match (key.value.as_str(), value.value) {
@@ -82,13 +86,26 @@ fn stage(name: Located<String>, fields: Vec<Pair>, mistakes: &mut Vec<Mistake>) 
                 }
             }
             ("gather", _) => mistakes.push(Mistake::new(&value.at, "`gather` should be a list of names")),
+            ("only", Term::Table(lines)) => stage.only = lines.into_iter().map(|line| only(line, mistakes)).collect(),
+            ("only", _) => mistakes.push(Mistake::new(&value.at, "`only` should be a table: `only.method = [\"lora\"]`")),
             ("limits", term) => stage.limits = limits::read(&Located { value: term, at: value.at }, mistakes),
             (_, term) => stage.params.push((key, Located { value: term, at: value.at })),
         }
     }
     if stage.run.value.is_empty() {
         let text = format!("`stages.{}` lacks `run = \"<stage kind>\"`", stage.name.value);
-        mistakes.push(Mistake::new(&stage.name.at, text));
+        let hint = "a stage without `run` changes one of an included or used workflow, and there is none of this name";
+        mistakes.push(Mistake::new(&stage.name.at, text).with_hint(hint));
     }
     stage
+}
+
+/// Reads one line of `only`.
+fn only((name, list): Pair, mistakes: &mut Vec<Mistake>) -> (Located<String>, Vec<Located<String>>) {
+    let Term::List(items) = list.value else {
+        mistakes.push(Mistake::new(&list.at, format!("`only.{}` should be a list of values", name.value)));
+        return (name, vec![]);
+    };
+    let value = |item: Located<Term>| Located { value: show(&item.value.to_json()), at: item.at };
+    (name, items.into_iter().map(value).collect())
 }

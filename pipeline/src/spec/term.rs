@@ -1,10 +1,13 @@
-//! Values of a workflow file, each with its place in the text.
+//! Values of a workflow file, each with its place in the text, and the names in them.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use toml::de::{DeTable, DeValue};
 
+use super::axes::is_plain_name;
 use crate::mistake::Mistake;
 
 /// Something with its place in the text.
@@ -28,10 +31,25 @@ pub enum Term {
     List(Vec<Located<Self>>),
     /// `{ a = 1 }`, in the order of the text.
     Table(Vec<Pair>),
+    /// A value of a used workflow, in which these names have one value.
+    Within(Arc<[Constant]>, Box<Located<Self>>),
+    /// No value: the parameter is left out.
+    Absent,
+}
+
+/// A setting of a used workflow that has one value there, whatever the workflow that uses it says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Constant {
+    /// Name of the setting.
+    pub name: Arc<str>,
+    /// Value of the setting.
+    pub value: Value,
+    /// Text of the value.
+    pub text: Arc<str>,
 }
 
 impl Term {
-    /// The plain value, without places.
+    /// Returns the plain value, without places.
     pub fn to_json(&self) -> Value {
         match self {
             Self::Scalar(value) => value.clone(),
@@ -39,16 +57,64 @@ impl Term {
             Self::Table(pairs) => {
                 Value::Object(pairs.iter().map(|(key, term)| (key.value.clone(), term.value.to_json())).collect::<Map<_, _>>())
             }
+            Self::Within(_, term) => term.value.to_json(),
+            Self::Absent => Value::Null,
         }
     }
-    /// The text, when it is one.
+    /// Returns the text of a scalar that is text.
     pub fn as_str(&self) -> Option<&str> {
         if let Self::Scalar(Value::String(text)) = self { Some(text) } else { None }
     }
-    /// The value of a key, when it is a table that has it.
+    /// Returns the value of a key of a table.
     pub fn get(&self, key: &str) -> Option<&Located<Self>> {
         let Self::Table(pairs) = self else { return None };
         pairs.iter().find(|(name, _)| name.value == key).map(|(_, term)| term)
+    }
+}
+
+/// Reads one value as a workflow file has it: `{ name = "lora", rank = 4 }`.
+///
+/// # Errors
+/// The reason why the text is no such value.
+pub fn value(text: &str) -> Result<Term, String> {
+    let mut pairs = document(&format!("value = {text}"), 0)
+        .map_err(|mistakes| mistakes.into_iter().map(|mistake| mistake.message).collect::<Vec<_>>().join("; "))?;
+    if pairs.len() != 1 {
+        return Err("more than one value".to_owned());
+    }
+    Ok(pairs.remove(0).1.value)
+}
+
+/// Returns the axes of `by = "axis"` or `by = ["axis", ...]`; none when it is neither.
+pub fn by_names(by: &Term) -> Option<Vec<&str>> {
+    match by {
+        Term::List(items) if !items.is_empty() => items.iter().map(|item| item.value.as_str()).collect(),
+        single => Some(vec![single.as_str()?]),
+    }
+}
+
+/// Iterates over the names in braces in a text. Braces around anything but a name, such as `{2}` or `{}`, are plain text.
+pub(crate) fn braced(text: &str) -> impl Iterator<Item = &str> {
+    let inside = text.split('{').skip(1).filter_map(|rest| rest.split_once('}').map(|(inside, _)| inside));
+    inside.filter(|name| is_plain_name(name))
+}
+
+/// Collects the names that a term mentions as `{name}` or in a `by`.
+pub(crate) fn mentioned<'t>(term: &'t Term, found: &mut BTreeSet<&'t str>) {
+    match term {
+        Term::Scalar(Value::String(text)) => found.extend(braced(text)),
+        Term::Scalar(_) | Term::Absent => {}
+        Term::List(items) => items.iter().for_each(|item| mentioned(&item.value, found)),
+        Term::Table(pairs) => {
+            found.extend(term.get("by").and_then(|by| by_names(&by.value)).unwrap_or_default());
+            pairs.iter().for_each(|(_, item)| mentioned(&item.value, found));
+        }
+        Term::Within(constants, term) => {
+            let mut inside = BTreeSet::new();
+            mentioned(&term.value, &mut inside);
+            inside.retain(|name| constants.iter().all(|constant| *constant.name != **name));
+            found.append(&mut inside);
+        }
     }
 }
 

@@ -29,5 +29,6 @@ mod scheduling;
 mod schema;
 mod showing;
 mod stores;
+mod used;
 mod validator;
 mod workers;

@@ -73,7 +73,6 @@ fn wrong_names_and_types_are_found() {
     check("method = [\"full\", \"lora\"]", "method = \"full\"", "/matrix/method");
     check("exclude = [{ method = \"lora\", seed = 2 }]", "exclude = [{}]", "/matrix/exclude/0");
     check("run = \"toy.list\"", "run = \"toy.lits\"", "/stages/list/run");
-    check("run = \"toy.list\"\n", "", "/stages/list");
     check("partitions = 2", "partitions = \"two\"", "/stages/list/partitions");
     check("partitions = 2", "partitions = -2", "/stages/list/partitions");
     check("partitions = 2", "", "/stages/list");

@@ -16,8 +16,13 @@ use crate::stages::registry;
 
 #[derive(Args)]
 pub(crate) struct ListArgs {
-    /// A workflow, stage kind or corpus to describe
+    /// A workflow, workflow file, stage kind or corpus to describe
     pub(crate) name: Option<String>,
+    /// A choice of a parameter of the stage kind: `sure list peft.train lora` describes the method LoRA
+    pub(crate) choice: Option<String>,
+    /// Print the text of the workflow
+    #[arg(long, requires = "name")]
+    pub(crate) source: bool,
 }
 
 pub(crate) fn list(args: &ListArgs) -> Result<ExitCode> {
@@ -37,10 +42,17 @@ pub(crate) fn list(args: &ListArgs) -> Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     };
-    if let Some(spec) = workflows.iter().find(|spec| spec.name == *name) {
+    if args.source {
+        print!("{}", library::source(name)?.1);
+    } else if library::is_file(name) && registry.get(name).is_none() {
+        describe_workflow(&library::find(name)?);
+    } else if let Some(spec) = workflows.iter().find(|spec| spec.name == *name) {
         describe_workflow(spec);
     } else if let Some(kind) = registry.get(name) {
-        describe_kind(kind);
+        match &args.choice {
+            Some(choice) => describe_choice(kind, choice)?,
+            None => describe_kind(kind),
+        }
     } else if let Some(corpus) = datasets::ALL.iter().find(|corpus| corpus.name() == name) {
         println!("{}: {}", corpus.name(), corpus.about());
         println!("licence: {}", corpus.licence());
@@ -83,11 +95,63 @@ fn describe_kind(kind: &Kind) {
         };
         println!("  inputs.{:<16} {arity}: {}", slot.name, slot.about);
     }
-    let required: Vec<&str> = kind.schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    for (name, property) in kind.schema["properties"].as_object().into_iter().flatten() {
-        let form = property["type"].as_str().or_else(|| property["type"][0].as_str()).unwrap_or("table or text");
-        let needed = if required.contains(&name.as_str()) { "required" } else { "optional" };
+    describe_params(&kind.schema, &kind.schema);
+}
+
+/// Prints the parameters of a schema: name, type, whether required, meaning.
+fn describe_params(root: &Value, schema: &Value) {
+    let required: Vec<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        if property["const"].is_string() {
+            continue; // the name of the choice itself
+        }
+        let choices = choices(root, property);
+        let form = match (property["type"].as_str().or_else(|| property["type"][0].as_str()), choices.is_empty()) {
+            (Some(form), _) => form.to_owned(),
+            (None, false) => format!("one of {}", choices.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")),
+            (None, true) => "table or text".to_owned(),
+        };
+        let bound = |key: &str, sign: &str| property[key].as_f64().map(|bound| format!(" {sign} {bound}"));
+        let bounds = [bound("minimum", "at least"), bound("exclusiveMinimum", "above"), bound("maximum", "at most")];
+        let bounds: String = bounds.into_iter().flatten().collect();
+        let default = match &property["default"] {
+            Value::Null if required.contains(&name.as_str()) => "required".to_owned(),
+            Value::Null => "optional".to_owned(),
+            default => format!("default {default}"),
+        };
         let about = property["description"].as_str().unwrap_or_default().replace('\n', " ");
-        println!("  {name:<23} {form}, {needed}: {about}");
+        println!("  {name:<23} {form}{bounds}, {default}: {about}");
     }
+}
+
+/// Returns the choices of a parameter that takes one of several tables, by their `name`.
+fn choices<'s>(root: &'s Value, property: &'s Value) -> Vec<(&'s str, &'s Value)> {
+    let property = resolved(root, property);
+    let options = ["oneOf", "anyOf"].into_iter().filter_map(|key| property[key].as_array()).flatten();
+    let options = options.map(|option| resolved(root, option));
+    options.filter_map(|option| Some((option["properties"]["name"]["const"].as_str()?, option))).collect()
+}
+
+/// Follows a reference to a definition of the schema.
+fn resolved<'s>(root: &'s Value, schema: &'s Value) -> &'s Value {
+    let path = schema["$ref"].as_str().and_then(|path| path.strip_prefix('#'));
+    path.and_then(|path| root.pointer(path)).unwrap_or(schema)
+}
+
+/// Prints the parameters of one choice, such as the method `lora` of `peft.train`.
+fn describe_choice(kind: &Kind, choice: &str) -> Result<()> {
+    let params = kind.schema["properties"].as_object().into_iter().flatten();
+    let all: Vec<(&str, &str, &Value)> = params
+        .flat_map(|(param, property)| {
+            choices(&kind.schema, property).into_iter().map(|(name, schema)| (param.as_str(), name, schema))
+        })
+        .collect();
+    let Some((param, name, schema)) = all.iter().find(|(_, name, _)| *name == choice) else {
+        let message = format!("`{}` has no choice `{choice}` for any of its parameters", kind.name);
+        return Err(problem(message, suggest(choice, all.iter().map(|(_, name, _)| *name))));
+    };
+    let about = schema["description"].as_str().unwrap_or_default().replace('\n', " ");
+    println!("{param} = {{ name = \"{name}\", ... }} of {}: {about}", kind.name);
+    describe_params(&kind.schema, schema);
+    Ok(())
 }

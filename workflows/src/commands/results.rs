@@ -28,7 +28,8 @@ pub(crate) struct ResultsArgs {
 pub(crate) fn results(args: &ResultsArgs) -> Result<ExitCode> {
     let settings = Settings::load(&args.machine, &[])?;
     let request = last_request(&settings, args.workflow.as_deref())?;
-    let place = Place { set: request.set.iter().map(|(name, values)| (name.clone(), values.join(","))).collect(), ..place(args) };
+    let set = request.set.iter().map(|(name, values)| (name.clone(), values.join(","))).collect();
+    let place = Place { set, yes: request.large, ..place(args) };
     let opening = Opening::new(&Target { workflow: request.workflow, targets: request.targets, place }, Access::View)?;
     let folder = settings.results.join(&opening.workflow.name);
     let entries = fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path());
