@@ -8,6 +8,7 @@
 
 mod clips;
 pub mod features;
+pub mod join;
 pub mod manifest;
 pub mod reader;
 pub mod report;

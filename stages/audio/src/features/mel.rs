@@ -6,7 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::spectrum::{Spectrum, hann};
+use super::spectrum::{Spectrum, hann, mirrored};
 
 /// How a spectrum becomes numbers. The recipes differ in padding, in what is summed over a band, and in the logarithm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -17,12 +17,15 @@ pub enum Recipe {
     /// `sqrt(power + 1e-9)`; mirrored at both ends for half of `n_fft - hop_length`; natural logarithm of at least 1e-5
     /// (Kong et al. 2020, arXiv:2010.05646, reference code).
     Hifigan,
+    /// Magnitudes; frames centred on their samples, the signal mirrored at its ends; decimal logarithm of at least 1e-10 (the 16 kHz
+    /// vocoder of `SpeechT5`, Ao et al. 2022, arXiv:2110.07205, as transformers 5 computes its input).
+    Speecht5,
     /// Power; frames centred on their samples, silence before and after the signal; decibels of at least 1e-10.
     PowerDb,
 }
 
 /// The transform and its bands.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MelSpectrogram {
     /// In Hz.
     pub sample_rate: u32,
@@ -38,28 +41,86 @@ pub struct MelSpectrogram {
     pub low_hz: f64,
     /// Upper edge of the highest band, in Hz.
     pub high_hz: f64,
-    /// What becomes of the spectrum.
+    /// Padding, what is summed over a band, and the logarithm.
     pub recipe: Recipe,
+}
+
+/// Scale on which the energy of a frame is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Energy {
+    /// The norm of the magnitudes, as the published synthesisers take it.
+    Linear,
+    /// Natural logarithm of the norm, at least 1e-3.
+    Log,
+}
+
+impl Energy {
+    /// Returns the energy of a frame from its magnitudes.
+    pub fn of(self, magnitudes: &[f64]) -> f64 {
+        let norm = magnitudes.iter().map(|bin| bin * bin).sum::<f64>().sqrt();
+        match self {
+            Self::Linear => norm,
+            Self::Log => norm.max(1e-3).ln(),
+        }
+    }
 }
 
 impl MelSpectrogram {
     /// The spectrogram, frame by frame; none without samples.
     pub fn apply(&self, samples: &[f32]) -> Vec<Vec<f64>> {
-        let basis = self.basis();
-        let bands = |bins: Vec<f64>| {
-            let sums = basis.iter().map(|weights| weights.iter().zip(&bins).map(|(weight, bin)| weight * bin).sum::<f64>());
-            match self.recipe {
+        let bands = self.bands();
+        self.magnitudes(samples).map(|bins| bands(&bins)).collect()
+    }
+
+    /// Returns the spectrogram and the energy of every frame.
+    ///
+    /// # Panics
+    /// For the recipe of decibels, whose bins are powers.
+    pub fn apply_with_energy(&self, samples: &[f32], energy: Energy) -> (Vec<Vec<f64>>, Vec<f64>) {
+        assert!(self.recipe != Recipe::PowerDb, "energies are those of magnitudes");
+        let bands = self.bands();
+        self.magnitudes(samples).map(|bins| (bands(&bins), energy.of(&bins))).unzip()
+    }
+
+    /// Turns the bins of a frame into logarithms of bands.
+    fn bands(&self) -> impl Fn(&[f64]) -> Vec<f64> {
+        let (basis, recipe) = (self.basis(), self.recipe);
+        move |bins| {
+            let sums = basis.iter().map(|weights| weights.iter().zip(bins).map(|(weight, bin)| weight * bin).sum::<f64>());
+            match recipe {
                 Recipe::Tacotron | Recipe::Hifigan => sums.map(|sum| sum.max(1e-5).ln()).collect(),
+                Recipe::Speecht5 => sums.map(|sum| sum.max(1e-10).log10()).collect(),
                 Recipe::PowerDb => sums.map(|sum| 10.0 * sum.max(1e-10).log10()).collect(),
             }
+        }
+    }
+
+    /// Undoes the logarithm of a band.
+    pub fn linear(&self, log: f64) -> f64 {
+        match self.recipe {
+            Recipe::Tacotron | Recipe::Hifigan => log.exp(),
+            Recipe::Speecht5 => 10_f64.powf(log),
+            Recipe::PowerDb => 10_f64.powf(log / 10.0),
+        }
+    }
+
+    /// Frames of a clip of `num_samples` samples, and the sample on which the first is centred.
+    pub fn frames_of(&self, num_samples: usize) -> (usize, usize) {
+        let (padding, centre) = match self.recipe {
+            Recipe::Tacotron | Recipe::Speecht5 | Recipe::PowerDb => (self.n_fft / 2, 0),
+            Recipe::Hifigan => (self.n_fft.saturating_sub(self.hop_length) / 2, self.hop_length / 2),
         };
-        self.magnitudes(samples).map(bands).collect()
+        if num_samples == 0 {
+            return (0, centre);
+        }
+        (((num_samples + 2 * padding).max(self.n_fft) - self.n_fft) / self.hop_length + 1, centre)
     }
 
     /// What the bands are sums of, frame by frame: `n_fft / 2 + 1` magnitudes, or powers where the recipe says so.
     pub fn magnitudes(&self, samples: &[f32]) -> impl Iterator<Item = Vec<f64>> {
         let padding = match self.recipe {
-            Recipe::Tacotron | Recipe::PowerDb => self.n_fft / 2,
+            Recipe::Tacotron | Recipe::Speecht5 | Recipe::PowerDb => self.n_fft / 2,
             Recipe::Hifigan => self.n_fft.saturating_sub(self.hop_length) / 2,
         };
         let padded = (samples.len() + 2 * padding).max(self.n_fft);
@@ -67,7 +128,7 @@ impl MelSpectrogram {
             let at = at as i64 - padding as i64;
             match self.recipe {
                 Recipe::PowerDb => usize::try_from(at).ok().and_then(|at| samples.get(at)).copied().map_or(0.0, f64::from),
-                Recipe::Tacotron | Recipe::Hifigan => f64::from(samples[mirrored(at, samples.len())]),
+                Recipe::Tacotron | Recipe::Speecht5 | Recipe::Hifigan => f64::from(samples[mirrored(at, samples.len())]),
             }
         };
         let margin = (self.n_fft - self.win_length) / 2;
@@ -79,7 +140,7 @@ impl MelSpectrogram {
             let mut bins = vec![0.0; self.n_fft / 2 + 1];
             spectrum.power((0..self.n_fft).map(|at| sample(start + at) * window[at]), &mut bins);
             match self.recipe {
-                Recipe::Tacotron => bins.iter_mut().for_each(|bin| *bin = bin.sqrt()),
+                Recipe::Tacotron | Recipe::Speecht5 => bins.iter_mut().for_each(|bin| *bin = bin.sqrt()),
                 Recipe::Hifigan => bins.iter_mut().for_each(|bin| *bin = (*bin + 1e-9).sqrt()),
                 Recipe::PowerDb => {}
             }
@@ -107,16 +168,6 @@ impl MelSpectrogram {
     }
 }
 
-/// The sample at `at` of a signal that goes on mirrored at both ends, its end samples not repeated.
-fn mirrored(at: i64, length: usize) -> usize {
-    let last = length as i64 - 1;
-    if last == 0 {
-        return 0;
-    }
-    let folded = at.rem_euclid(2 * last);
-    (if folded > last { 2 * last - folded } else { folded }) as usize
-}
-
 const LINEAR_HZ: f64 = 200.0 / 3.0;
 const KNEE_HZ: f64 = 1000.0;
 /// 6.4 times the frequency in 27 steps.
@@ -136,6 +187,19 @@ fn to_hz(mel: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_number_of_frames_is_known_before_they_are_computed() {
+        for recipe in [Recipe::Tacotron, Recipe::Speecht5, Recipe::Hifigan] {
+            let (n_fft, hop_length, win_length) = (32, 10, 24);
+            let (sample_rate, num_mel_bins, low_hz, high_hz) = (8_000, 3, 0.0, 4_000.0);
+            let mel = MelSpectrogram { sample_rate, n_fft, hop_length, win_length, num_mel_bins, low_hz, high_hz, recipe };
+            for num_samples in [0, 1, 5, 31, 32, 99, 100, 101] {
+                let samples = vec![0.1; num_samples];
+                assert_eq!(mel.frames_of(num_samples).0, mel.apply(&samples).len(), "{recipe:?} {num_samples}");
+            }
+        }
+    }
 
     #[test]
     fn signals_shorter_than_their_padding_are_mirrored_again_and_again() {

@@ -1,20 +1,27 @@
-//! Features of recordings: computed once, stored beside what the corpus says of them, read instead of the audio.
+//! Features of recordings: computed once, stored next to the annotations of the corpus, and read instead of the audio.
 //!
-//! A feature shard has every column of the shard it was made from but the audio, and in its place `features` (binary, the frames
-//! one after the other, little endian) and `num_frames`. What the numbers are stands in the file's metadata: [`FeatureInfo`].
+//! A feature shard has every column of the shard it was made from except the audio. In its place are `features` (binary, the frames
+//! one after the other, little endian) and `num_frames`. Further streams of an utterance (energy, pitch, durations, a speaker vector)
+//! are binary columns `features_NAME`. The file's metadata describes all of them: [`FeatureInfo`].
 //!
 //! ```text
-//! features.fbank     Kaldi's filter bank               fbank.rs
-//! features.mfcc      Kaldi's cepstra                   fbank.rs
-//! features.log_mel   the spectrograms of vocoders      mel.rs
+//! features.fbank     Kaldi's filter bank                            fbank.rs
+//! features.mfcc      Kaldi's cepstra                                fbank.rs
+//! features.log_mel   the spectrograms of vocoders, and energy       mel.rs
+//! features.pitch     fundamental frequency and voicing by pYIN      pitch.rs
 //! features.front     an encoder's convolutions; in the crate that links libtorch
 //! ```
+//!
+//! `griffin_lim.rs` turns a mel spectrogram back into samples.
 
 pub mod fbank;
+pub mod griffin_lim;
 pub mod mel;
+pub mod pitch;
 pub mod shard;
 mod spectrum;
 pub mod stages;
+pub mod streams;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -22,18 +29,73 @@ use serde::{Deserialize, Serialize};
 /// The metadata key of a feature shard.
 pub const FEATURES: &str = "sure.features";
 
-/// What the numbers of a feature shard are.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Description of the numbers of a feature shard.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FeatureInfo {
-    /// The stage kind that made them: `features.fbank`.
+    /// Stage kind that made them, such as `features.fbank`.
     pub kind: String,
     /// Numbers of one frame.
     pub width: usize,
-    /// How a number is stored.
+    /// Storage format of a number.
     pub format: Format,
-    /// What they were made with, when it is more than parameters: the digest of an encoder's convolutions.
+    /// Digest of an encoder's convolutions, where parameters alone do not determine the numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maker: Option<String>,
+    /// Spectrogram that the frames are, where several streams share its frames.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mel: Option<mel::MelSpectrogram>,
+    /// Further streams, in the order of their columns.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub streams: Vec<StreamInfo>,
+}
+
+impl FeatureInfo {
+    /// Describes a shard of one stream.
+    pub fn new(kind: &str, width: usize, format: Format) -> Self {
+        Self { kind: kind.to_owned(), width, format, maker: None, mel: None, streams: Vec::new() }
+    }
+
+    /// Returns the further stream of that name.
+    pub fn stream(&self, name: &str) -> Option<&StreamInfo> {
+        self.streams.iter().find(|stream| stream.name == name)
+    }
+}
+
+/// A further stream of a feature shard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamInfo {
+    /// Name, unique in the shard: `energy`, `f0`.
+    pub name: String,
+    /// Numbers of one entry.
+    pub width: usize,
+    /// Storage format of a number.
+    pub format: Format,
+    /// Number of entries of an utterance.
+    pub length: Length,
+}
+
+impl StreamInfo {
+    /// Describes a stream of one number for every frame.
+    pub fn of_frames(name: &str) -> Self {
+        Self { name: name.to_owned(), width: 1, format: Format::F32, length: Length::Frames }
+    }
+
+    /// Column of the stream.
+    pub fn column(&self) -> String {
+        format!("features_{}", self.name)
+    }
+}
+
+/// Number of entries that a stream has for an utterance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Length {
+    /// One for each frame of `features`.
+    Frames,
+    /// One.
+    Utterance,
+    /// Any number: one for each symbol of a text, say.
+    Any,
 }
 
 /// How a number is stored.

@@ -1,4 +1,4 @@
-//! The file format of features: a shard whose audio has been replaced.
+//! File format of features: a shard whose audio has been replaced.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use pipeline::{Job, StageError};
 
-use super::{FEATURES, FeatureInfo};
+use super::{FEATURES, FeatureInfo, Length, StreamInfo};
 use crate::reader::ShardReader;
 use crate::schema::HUGGING_FACE;
 
@@ -58,11 +58,28 @@ pub enum FeatureError {
 /// The id and the samples of an utterance -> its frames, one after the other.
 pub type Compute<'a> = dyn FnMut(&str, &[f32]) -> Result<Vec<f32>, StageError> + 'a;
 
+/// Shard, row, id and samples of an utterance -> its frames, then the numbers of each further stream.
+pub type ComputeStreams<'a> = dyn FnMut(usize, usize, &str, &[f32]) -> Result<Vec<Vec<f32>>, StageError> + 'a;
+
 /// Computes the features of every utterance of a folder of shards and writes the three files again, with features in the
 /// place of the audio. `compute` gets samples in [-1, 1) at `sample_rate` Hz and gives frames, one after the other.
 ///
 /// Errors: shards that cannot be read or are at another rate, files that cannot be written, what `compute` reports.
 pub fn convert(folder: &Path, sample_rate: u32, info: &FeatureInfo, job: &Job, compute: &mut Compute) -> Result<(), StageError> {
+    convert_streams(folder, sample_rate, info, job, &mut |_, _, id, samples| Ok(vec![compute(id, samples)?]))
+}
+
+/// Like [`convert`], with all streams that `info` names. The first two arguments of `compute` are the place of the file in [`FILES`]
+/// and the row in it.
+///
+/// Errors: as [`convert`], and a stream of another length than `info` says.
+pub fn convert_streams(
+    folder: &Path,
+    sample_rate: u32,
+    info: &FeatureInfo,
+    job: &Job,
+    compute: &mut ComputeStreams,
+) -> Result<(), StageError> {
     let mut sources = Vec::new();
     for file in FILES {
         let path = folder.join(file);
@@ -71,7 +88,7 @@ pub fn convert(folder: &Path, sample_rate: u32, info: &FeatureInfo, job: &Job, c
     }
     let total: usize = sources.iter().map(|(_, reader)| reader.rows().len()).sum();
     let mut done = 0;
-    for ((path, reader), file) in sources.iter().zip(FILES) {
+    for (number, ((path, reader), file)) in sources.iter().zip(FILES).enumerate() {
         let mut writer = Writer::create(path, &job.out.join(file), info)?;
         writer.require_rate(sample_rate)?;
         for row in 0..reader.rows().len() {
@@ -80,7 +97,7 @@ pub fn convert(folder: &Path, sample_rate: u32, info: &FeatureInfo, job: &Job, c
             }
             let id = &reader.rows()[row].id;
             let samples = reader.load(row).map_err(StageError::failed)?;
-            writer.push(id, &compute(id, &samples)?)?;
+            writer.push(id, &compute(number, row, id, &samples)?)?;
             done += 1;
             job.progress.tick(done, total as u64, "utterances", id);
         }
@@ -98,8 +115,8 @@ struct Writer {
     schema: Arc<Schema>,
     parquet: ArrowWriter<File>,
     info: FeatureInfo,
-    /// Features of rows not yet written.
-    group: Vec<Vec<u8>>,
+    /// Features of rows not yet written: frames, then the further streams.
+    group: Vec<Vec<Vec<u8>>>,
     written: usize,
 }
 
@@ -107,30 +124,34 @@ impl Writer {
     fn create(source: &Path, target: &Path, info: &FeatureInfo) -> Result<Self, StageError> {
         let rest = read_rest(source).map_err(StageError::failed)?;
         let mut fields = vec![Field::new(COLUMN, DataType::Binary, false), Field::new("num_frames", DataType::Int32, false)];
+        fields.extend(info.streams.iter().map(|stream| Field::new(stream.column(), DataType::Binary, false)));
         fields.extend(rest.schema().fields().iter().map(|field| field.as_ref().clone()));
         let text = serde_json::to_string(info).expect("plain fields become JSON");
         let mut metadata = rest.schema().metadata().clone();
         metadata.insert(FEATURES.to_owned(), text);
-        if let Some(features) = metadata.get(HUGGING_FACE).map(|text| without_audio(text)) {
+        if let Some(features) = metadata.get(HUGGING_FACE).map(|text| without_audio(text, info)) {
             metadata.insert(HUGGING_FACE.to_owned(), features);
         }
         let mut pairs: Vec<KeyValue> = metadata.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone())).collect();
         pairs.sort_by(|a, b| a.key.cmp(&b.key));
         let schema = Arc::new(Schema::new_with_metadata(fields, metadata));
-        let column = ColumnPath::from(COLUMN);
-        let properties = WriterProperties::builder()
+        let mut properties = WriterProperties::builder()
             .set_created_by("sure".to_owned())
             .set_key_value_metadata(Some(pairs))
             .set_write_batch_size(16)
             .set_max_row_group_row_count(Some(MAX_GROUP_ROWS))
             .set_statistics_enabled(EnabledStatistics::Page)
-            .set_compression(Compression::ZSTD(ZstdLevel::try_new(3).expect("zstd has a level 3")))
-            // As the audio of a shard: every utterance is one range of bytes.
-            .set_column_compression(column.clone(), Compression::UNCOMPRESSED)
-            .set_column_encoding(column.clone(), Encoding::PLAIN)
-            .set_column_dictionary_enabled(column.clone(), false)
-            .set_column_statistics_enabled(column, EnabledStatistics::None)
-            .build();
+            .set_compression(Compression::ZSTD(ZstdLevel::try_new(3).expect("zstd has a level 3")));
+        // As the audio of a shard: every utterance is one range of bytes.
+        for column in std::iter::once(COLUMN.to_owned()).chain(info.streams.iter().map(StreamInfo::column)) {
+            let column = ColumnPath::new(vec![column]);
+            properties = properties
+                .set_column_compression(column.clone(), Compression::UNCOMPRESSED)
+                .set_column_encoding(column.clone(), Encoding::PLAIN)
+                .set_column_dictionary_enabled(column.clone(), false)
+                .set_column_statistics_enabled(column, EnabledStatistics::None);
+        }
+        let properties = properties.build();
         let file = File::create(target).map_err(StageError::io("create", target))?;
         let parquet = ArrowWriter::try_new(file, Arc::clone(&schema), Some(properties)).map_err(write_error(target))?;
         let (source, target) = (source.to_owned(), target.to_owned());
@@ -148,20 +169,41 @@ impl Writer {
         Err(StageError::failed(error).with_hint("`sample_rate` of audio.shards and of the features must be the same"))
     }
 
-    /// Adds the features of the next row, which is the utterance `id`.
-    fn push(&mut self, id: &str, values: &[f32]) -> Result<(), StageError> {
-        let problem = |problem: String| FeatureError::Layout { path: self.source.clone(), problem };
+    /// Adds the streams of the next row, which is the utterance `id`.
+    fn push(&mut self, id: &str, streams: &[Vec<f32>]) -> Result<(), StageError> {
+        let problem = |problem: String| StageError::failed(FeatureError::Layout { path: self.source.clone(), problem });
         let at = self.written + self.group.len();
         let ids = self.rest.column_by_name("id").and_then(|column| column.as_any().downcast_ref::<StringArray>());
         if ids.is_none_or(|ids| at >= ids.len() || ids.value(at) != id) {
-            return Err(StageError::failed(problem(format!("its rows are not in order of id at `{id}`"))));
+            return Err(problem(format!("its rows are not in order of id at `{id}`")));
         }
-        if !values.len().is_multiple_of(self.info.width) {
-            let error = problem(format!("`{id}` has {} numbers, which are no frames of {}", values.len(), self.info.width));
-            return Err(StageError::failed(error));
+        let info = &self.info;
+        let [frames, further @ ..] = streams else { return Err(problem(format!("`{id}` has no frames"))) };
+        if !frames.len().is_multiple_of(info.width) {
+            return Err(problem(format!("`{id}` has {} numbers, which are no frames of {}", frames.len(), info.width)));
         }
-        self.group.push(self.info.format.encode(values));
-        let bytes: usize = self.group.iter().map(Vec::len).sum();
+        let num_frames = frames.len() / info.width;
+        if further.len() != info.streams.len() {
+            return Err(problem(format!("`{id}` has {} streams, expected {}", further.len() + 1, info.streams.len() + 1)));
+        }
+        let mut row = vec![info.format.encode(frames)];
+        for (values, stream) in further.iter().zip(&info.streams) {
+            let entries = values.len() / stream.width.max(1);
+            let fits = match stream.length {
+                Length::Frames => entries == num_frames,
+                Length::Utterance => entries == 1,
+                Length::Any => true,
+            };
+            if !fits || !values.len().is_multiple_of(stream.width.max(1)) {
+                let (name, found, width) = (&stream.name, values.len(), stream.width);
+                return Err(problem(format!(
+                    "`{id}` has {found} numbers of `{name}`, of width {width}, for {num_frames} frames"
+                )));
+            }
+            row.push(stream.format.encode(values));
+        }
+        self.group.push(row);
+        let bytes: usize = self.group.iter().map(|row| row[0].len()).sum();
         if bytes >= MAX_GROUP_BYTES || self.group.len() == MAX_GROUP_ROWS { self.write_group() } else { Ok(()) }
     }
 
@@ -177,8 +219,10 @@ impl Writer {
             return Ok(());
         }
         let frame = self.info.width * self.info.format.size();
-        let frames = Int32Array::from_iter_values(group.iter().map(|bytes| (bytes.len() / frame) as i32));
-        let mut columns: Vec<ArrayRef> = vec![Arc::new(BinaryArray::from_iter_values(&group)), Arc::new(frames)];
+        let frames = Int32Array::from_iter_values(group.iter().map(|row| (row[0].len() / frame) as i32));
+        let stream = |at: usize| -> ArrayRef { Arc::new(BinaryArray::from_iter_values(group.iter().map(|row| &row[at]))) };
+        let mut columns: Vec<ArrayRef> = vec![stream(0), Arc::new(frames)];
+        columns.extend((1..=self.info.streams.len()).map(stream));
         columns.extend(self.rest.slice(self.written, group.len()).columns().iter().cloned());
         self.written += group.len();
         let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns).expect("the columns are those of the schema");
@@ -187,18 +231,20 @@ impl Writer {
     }
 }
 
-/// Every column but the audio, all rows.
+/// Returns every column but the audio, all rows.
 fn read_rest(path: &Path) -> Result<RecordBatch, ParquetFileError> {
     ParquetFile::open(path, SHARD)?.whole(|column| column != "audio")
 }
 
-/// Hugging Face's list of columns with the audio replaced.
-fn without_audio(text: &str) -> String {
+/// Returns Hugging Face's list of columns with the audio replaced.
+fn without_audio(text: &str, info: &FeatureInfo) -> String {
     let Ok(mut value) = serde_json::from_str::<serde_json::Value>(text) else { return text.to_owned() };
     if let Some(columns) = value["info"]["features"].as_object_mut() {
         let mut changed = serde_json::Map::new();
-        changed.insert(COLUMN.to_owned(), serde_json::json!({"dtype": "binary", "_type": "Value"}));
-        changed.insert("num_frames".to_owned(), serde_json::json!({"dtype": "int32", "_type": "Value"}));
+        let value = |dtype: &str| serde_json::json!({"dtype": dtype, "_type": "Value"});
+        changed.insert(COLUMN.to_owned(), value("binary"));
+        changed.insert("num_frames".to_owned(), value("int32"));
+        changed.extend(info.streams.iter().map(|stream| (stream.column(), value("binary"))));
         changed.extend(std::mem::take(columns).into_iter().filter(|(name, _)| name != "audio"));
         *columns = changed;
     }

@@ -1,13 +1,15 @@
-//! The stages `features.fbank`, `features.mfcc` and `features.log_mel`.
+//! Stages `features.fbank`, `features.mfcc`, `features.log_mel` and `features.pitch`.
 
 use pipeline::{Job, Slot, Stage, StageError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::fbank::{FilterBank, Window, cepstra, normalise, stack};
-use super::mel::{MelSpectrogram, Recipe};
-use super::shard::convert;
-use super::{FeatureInfo, Format};
+use super::mel::{Energy, MelSpectrogram, Recipe};
+use super::pitch::{Pitch, Pyin};
+use super::shard::{FILES, convert, convert_streams};
+use super::streams::StreamReader;
+use super::{FeatureInfo, Format, StreamInfo};
 
 type Mistakes = Vec<(&'static str, String)>;
 
@@ -57,7 +59,8 @@ pub struct Mfcc {
     pub format: Format,
 }
 
-/// Mel spectrograms as vocoders and Whisper-like models take them.
+/// Mel spectrograms as vocoders and Whisper-like models take them. With `energy` the shard has a second stream of that name, and
+/// describes its spectrogram, so that a vocoder can be compared with it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LogMel {
@@ -77,8 +80,28 @@ pub struct LogMel {
     pub high_hz: f64,
     /// Padding, what is summed, and the logarithm.
     pub recipe: Recipe,
-    /// How a number is stored.
+    /// Storage format of a number.
     pub format: Format,
+    /// Scale of the energy of every frame, the norm of its magnitudes: `log` or `linear`. Without it no energy is stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub energy: Option<Energy>,
+}
+
+/// Fundamental frequency and voicing of every frame of a feature shard, by probabilistic YIN. The shard is written again with two
+/// more streams: `f0` (in Hz, 0 where unvoiced) and `voicing` (probability).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TrackPitch {
+    /// Rate of the shards, in Hz.
+    pub sample_rate: u32,
+    /// Samples from one frame to the next; as in the features.
+    pub hop_length: u32,
+    /// Samples of a frame of the tracker: about four periods of `min_hz`, two at least.
+    pub frame_length: u32,
+    /// Lowest frequency, in Hz: 60 to 65 for speech.
+    pub min_hz: f64,
+    /// Highest frequency, in Hz: 400 for men's voices, 600 for any.
+    pub max_hz: f64,
 }
 
 fn low_hz() -> f64 {
@@ -119,7 +142,7 @@ fn run(
     job: &Job,
     features: impl Fn(&[f32]) -> Vec<Vec<f64>>,
 ) -> Result<(), StageError> {
-    let info = FeatureInfo { kind: kind.to_owned(), width, format, maker: None };
+    let info = FeatureInfo::new(kind, width, format);
     let flat = |samples: &[f32]| features(samples).into_iter().flatten().map(|value| value as f32).collect();
     convert(job.inputs.one("shards"), sample_rate, &info, job, &mut |_, samples| Ok(flat(samples)))
 }
@@ -221,23 +244,168 @@ impl Stage for LogMel {
         let nyquist = f64::from(self.sample_rate) / 2.0;
         let band = (0.0..self.high_hz).contains(&self.low_hz) && self.high_hz <= nyquist;
         require(&mut mistakes, band, "high_hz", &format!("above low_hz and at most {nyquist}"), self.high_hz);
+        if self.energy.is_some() && self.recipe == Recipe::PowerDb {
+            mistakes.push(("energy", "is the norm of magnitudes, which the recipe `power_db` has not".to_owned()));
+        }
         mistakes
     }
 }
 
-/// The body of the stage `features.log_mel`.
+impl LogMel {
+    /// The spectrogram that the parameters describe.
+    pub fn spectrogram(&self) -> MelSpectrogram {
+        MelSpectrogram {
+            sample_rate: self.sample_rate,
+            n_fft: self.n_fft as usize,
+            hop_length: self.hop_length as usize,
+            win_length: self.win_length as usize,
+            num_mel_bins: self.num_mel_bins as usize,
+            low_hz: self.low_hz,
+            high_hz: self.high_hz,
+            recipe: self.recipe,
+        }
+    }
+}
+
+/// Body of the stage `features.log_mel`.
 ///
 /// Errors: shards that cannot be read, files that cannot be written.
 pub fn run_log_mel(params: &LogMel, job: &Job) -> Result<(), StageError> {
-    let spectrogram = MelSpectrogram {
-        sample_rate: params.sample_rate,
-        n_fft: params.n_fft as usize,
-        hop_length: params.hop_length as usize,
-        win_length: params.win_length as usize,
-        num_mel_bins: params.num_mel_bins as usize,
-        low_hz: params.low_hz,
-        high_hz: params.high_hz,
-        recipe: params.recipe,
+    let spectrogram = params.spectrogram();
+    let width = spectrogram.num_mel_bins;
+    let Some(energy) = params.energy else {
+        return run(LogMel::KIND, params.sample_rate, width, params.format, job, |samples| spectrogram.apply(samples));
     };
-    run(LogMel::KIND, params.sample_rate, spectrogram.num_mel_bins, params.format, job, |samples| spectrogram.apply(samples))
+    let mut info = FeatureInfo::new(LogMel::KIND, width, params.format);
+    info.mel = Some(spectrogram.clone());
+    info.streams.push(StreamInfo::of_frames("energy"));
+    convert_streams(job.inputs.one("shards"), params.sample_rate, &info, job, &mut |_, _, _, samples| {
+        let (frames, energy) = spectrogram.apply_with_energy(samples, energy);
+        Ok(vec![frames.concat().into_iter().map(|x| x as f32).collect(), energy.into_iter().map(|x| x as f32).collect()])
+    })
+}
+
+/// Features that a pitch track does not fit.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrackError {
+    /// Features and recordings of different corpora or splits.
+    #[error("`{path}` has the utterance `{found}` where the shards have `{expected}`")]
+    OtherUtterances {
+        /// The feature shard.
+        path: std::path::PathBuf,
+        /// An id; empty behind the last row.
+        found: String,
+        /// An id.
+        expected: String,
+    },
+    /// Features of another hop or padding.
+    #[error("`{id}` has {found} frames in the features and {expected} with a hop of {hop_length} samples")]
+    Frames {
+        /// The utterance.
+        id: String,
+        /// Frames in the features.
+        found: usize,
+        /// Frames of the track.
+        expected: usize,
+        /// In samples.
+        hop_length: u32,
+    },
+    /// A shard that has a pitch track.
+    #[error("`{path}` has a stream `{name}` already")]
+    Twice {
+        /// The feature shard.
+        path: std::path::PathBuf,
+        /// The stream.
+        name: String,
+    },
+}
+
+impl Stage for TrackPitch {
+    const KIND: &'static str = "features.pitch";
+    const VERSION: u32 = 1;
+    const ABOUT: &'static str = "adds fundamental frequency and voicing to every utterance of a feature shard";
+
+    fn slots() -> Vec<Slot> {
+        let mut slots = slots();
+        slots.push(Slot::one("features", "a features.log_mel node of these shards, whose frames the track follows"));
+        slots
+    }
+    fn check(&self) -> Mistakes {
+        let mut mistakes = Vec::new();
+        let nyquist = f64::from(self.sample_rate) / 2.0;
+        require(&mut mistakes, self.hop_length > 0, "hop_length", "above 0", self.hop_length);
+        require(&mut mistakes, self.min_hz >= 20.0, "min_hz", "20 Hz or more", self.min_hz);
+        let range = self.max_hz > self.min_hz && self.max_hz <= nyquist;
+        require(&mut mistakes, range, "max_hz", &format!("above min_hz and at most {nyquist}"), self.max_hz);
+        if self.min_hz >= 20.0 {
+            let least = (2.0 * f64::from(self.sample_rate) / self.min_hz).ceil();
+            let fits = f64::from(self.frame_length) >= least && self.frame_length.is_multiple_of(2);
+            let expected = format!("even and at least {least}, two periods of min_hz");
+            require(&mut mistakes, fits, "frame_length", &expected, self.frame_length);
+        }
+        mistakes
+    }
+}
+
+/// Body of the stage `features.pitch`.
+///
+/// Errors: shards or features that cannot be read, or that do not belong together ([`TrackError`]); files that cannot be written.
+pub fn run_pitch(params: &TrackPitch, job: &Job) -> Result<(), StageError> {
+    let folder = job.inputs.one("features");
+    let mut sources = Vec::new();
+    for file in FILES {
+        sources.push(StreamReader::open(&folder.join(file)).map_err(StageError::failed)?);
+    }
+    let mut info = sources[0].info().clone();
+    for name in ["f0", "voicing"] {
+        if info.stream(name).is_some() {
+            let error = TrackError::Twice { path: sources[0].path().to_owned(), name: name.to_owned() };
+            return Err(StageError::failed(error).with_hint("give `features` a features.log_mel node"));
+        }
+    }
+    let names: Vec<&str> = sources[0].info().streams.iter().map(|stream| stream.name.as_str()).collect();
+    info.streams.extend(["f0", "voicing"].map(StreamInfo::of_frames));
+    let tracker = Pyin {
+        sample_rate: params.sample_rate,
+        min_hz: params.min_hz,
+        max_hz: params.max_hz,
+        frame_length: params.frame_length as usize,
+        hop_length: params.hop_length as usize,
+    };
+    let (mut voiceless, mut utterances) = (Vec::new(), 0_u64);
+    convert_streams(job.inputs.one("shards"), params.sample_rate, &info, job, &mut |file, row, id, samples| {
+        let source = &sources[file];
+        let found = source.rows().get(row).map_or("", |row| row.id.as_str());
+        if found != id {
+            let (path, found, expected) = (source.path().to_owned(), found.to_owned(), id.to_owned());
+            return Err(StageError::failed(TrackError::OtherUtterances { path, found, expected }));
+        }
+        let mut streams = source.load(row, &names).map_err(StageError::failed)?;
+        let num_frames = streams[0].len() / info.width;
+        let centred = if samples.is_empty() { 0 } else { 1 + samples.len() / tracker.hop_length };
+        let same_hop = info.mel.as_ref().is_none_or(|mel| mel.hop_length == tracker.hop_length);
+        let (expected, centre) = match &info.mel {
+            Some(mel) if same_hop => mel.frames_of(samples.len()),
+            _ => (centred, 0),
+        };
+        if num_frames != expected || !same_hop {
+            let (id, hop_length) = (id.to_owned(), params.hop_length);
+            let error = TrackError::Frames { id, found: num_frames, expected, hop_length };
+            return Err(StageError::failed(error).with_hint("`hop_length` of the features and of the pitch must be the same"));
+        }
+        let track = tracker.track(samples, num_frames, centre);
+        utterances += 1;
+        if track.iter().all(|pitch| pitch.hz <= 0.0) {
+            voiceless.push(id.to_owned());
+        }
+        let stream = |of: fn(&Pitch) -> f64| track.iter().map(|pitch| of(pitch) as f32).collect::<Vec<f32>>();
+        streams.extend([stream(|pitch| pitch.hz), stream(|pitch| pitch.voicing)]);
+        Ok(streams)
+    })?;
+    if let Some(first) = voiceless.first() {
+        let count = voiceless.len();
+        job.progress.note(&format!("{count} of {utterances} utterances have no voiced frame; the first: {first}"));
+    }
+    Ok(())
 }

@@ -122,15 +122,12 @@ pub fn require(model: &Model, features: Option<&FeatureInfo>) -> Result<(), Stag
 pub fn run(params: &neural_spec::Front, job: &Job) -> Result<(), StageError> {
     device::use_threads(job.threads);
     let front = Front::read(job.inputs.one("encoder"), device::of_job(job)).map_err(StageError::failed)?;
-    let info = FeatureInfo {
-        kind: neural_spec::Front::KIND.to_owned(),
-        width: front.width(),
-        format: match params.format {
-            FeatureFormat::F32 => Format::F32,
-            FeatureFormat::Bf16 => Format::Bf16,
-        },
-        maker: Some(front.identity().to_owned()),
+    let format = match params.format {
+        FeatureFormat::F32 => Format::F32,
+        FeatureFormat::Bf16 => Format::Bf16,
     };
+    let mut info = FeatureInfo::new(neural_spec::Front::KIND, front.width(), format);
+    info.maker = Some(front.identity().to_owned());
     let rate = front.preprocessor.sampling_rate;
     convert(job.inputs.one("shards"), rate, &info, job, &mut |_, samples| {
         front.features(samples).map_err(|error| ModelError::from(error).into())
