@@ -93,6 +93,16 @@ impl Lexicon {
         Self { words }
     }
 
+    /// True if the word itself is listed.
+    pub fn contains(&self, word: &str) -> bool {
+        self.words.contains_key(word)
+    }
+
+    /// Returns the listed words and their phonemes, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[String])> {
+        self.words.iter().map(|(word, phones)| (word.as_str(), &phones[..]))
+    }
+
     /// The phonemes of a word: its first pronunciation; for one that is not listed the rule below; none when that fails too.
     ///
     /// The rule: a possessive or plural behind an apostrophe is its stem with `S` behind a voiceless consonant, `IH0 Z` behind
@@ -103,14 +113,7 @@ impl Lexicon {
             return Some(phones.clone());
         }
         if let Some(stem) = word.strip_suffix("'s") {
-            let mut phones = self.phones(stem)?;
-            let ending: &[&str] = match phones.last().map(String::as_str) {
-                Some("S" | "Z" | "SH" | "ZH" | "CH" | "JH") => &["IH0", "Z"],
-                Some("P" | "T" | "K" | "F" | "TH") => &["S"],
-                _ => &["Z"],
-            };
-            phones.extend(ending.iter().map(|&phone| phone.to_owned()));
-            return Some(phones);
+            return Some(with_s(self.phones(stem)?));
         }
         if let Some(stem) = word.strip_suffix('\'').or_else(|| word.strip_prefix('\'')) {
             return self.phones(stem);
@@ -120,6 +123,17 @@ impl Lexicon {
         let listed = |(first, second): (&str, &str)| Some([self.words.get(first)?, self.words.get(second)?].map(Clone::clone));
         halves.filter_map(listed).map(|parts| parts.concat()).next()
     }
+}
+
+/// Adds the ending of a possessive or plural: `S` behind a voiceless consonant, `IH0 Z` behind a sibilant, `Z` elsewhere.
+pub(crate) fn with_s(mut phones: Vec<String>) -> Vec<String> {
+    let ending: &[&str] = match phones.last().map(String::as_str) {
+        Some("S" | "Z" | "SH" | "ZH" | "CH" | "JH") => &["IH0", "Z"],
+        Some("P" | "T" | "K" | "F" | "TH") => &["S"],
+        _ => &["Z"],
+    };
+    phones.extend(ending.iter().map(|&phone| phone.to_owned()));
+    phones
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ pub mod normalise;
 pub mod slots;
 pub mod targets;
 pub mod task;
+pub mod text;
 pub mod vocabulary;
 
 #[cfg(test)]
