@@ -9,6 +9,7 @@ pub mod predictions;
 
 pub mod alignment;
 pub mod classification;
+pub mod distance;
 pub mod edit;
 pub mod iob;
 pub mod metric;
