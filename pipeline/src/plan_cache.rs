@@ -94,6 +94,8 @@ type Times = (u64, i64, i64, i64, i64);
 /// A workflow that is up to date as a whole.
 #[derive(Debug)]
 pub struct UpToDate {
+    /// Number of the run that found this; 0 outside of a run.
+    pub run: i64,
     /// Number of its nodes.
     pub nodes: usize,
     /// Final nodes.
@@ -176,7 +178,7 @@ pub fn lookup(
             write(&path, &head, &artifacts);
         }
     }
-    Ok(Some(UpToDate { nodes: head.nodes, ends: head.ends }))
+    Ok(Some(UpToDate { run: 0, nodes: head.nodes, ends: head.ends }))
 }
 
 /// Makes a whole run of the kept answer, if that is still valid: reported and recorded as any other. Trees that were scanned for that
@@ -201,7 +203,7 @@ pub fn run_if_up_to_date(
     progress.event(&Event::RunStarted { run, workflow, reuse, run_nodes: 0, maybe: 0, expected_secs: Some(0.0) });
     store.end_same(run, now_ms())?;
     progress.event(&Event::RunFinished { run, complete: true, secs: begun.elapsed().as_secs_f64() });
-    Ok(Some(up_to_date))
+    Ok(Some(UpToDate { run, ..up_to_date }))
 }
 
 /// Scans an outside tree. Returns its digest; none when that fails: the plan then says why.

@@ -136,12 +136,29 @@ pub fn parse_with(file: &str, text: &str, load: Load<'_>) -> Result<Spec, Mistak
     Ok(Spec { sources, name, about, axes, excluded, included, stages, mistakes })
 }
 
+/// Bytes of the longest name of a workflow: it is part of the names of folders.
+const LONGEST_NAME: usize = 100;
+
+/// True if a text can be the name of a workflow: it becomes the name of a folder, and a colon would end it.
+fn is_workflow_name(text: &str) -> bool {
+    let is_letter = |c: char| c.is_alphanumeric() || c == '_';
+    text.starts_with(is_letter) && text.len() <= LONGEST_NAME && text.chars().all(|c| is_letter(c) || c == '-' || c == '.')
+}
+
 /// Reads name and description.
 fn head(pairs: &[Pair], mistakes: &mut Vec<Mistake>) -> (String, String) {
     let (mut name, mut about) = (String::new(), String::new());
     for (key, value) in pairs {
         match (key.value.as_str(), value.value.as_str()) {
-            ("name", Some(text)) => text.clone_into(&mut name),
+            ("name", Some(text)) => {
+                if !is_workflow_name(text) {
+                    let text = format!(
+                        "`{text}` cannot be the name of a workflow: expected letters, digits, `_`, `-` and `.`, at most {LONGEST_NAME}"
+                    );
+                    mistakes.push(Mistake::new(&value.at, text));
+                }
+                text.clone_into(&mut name);
+            }
             ("about", Some(text)) => text.clone_into(&mut about),
             ("name" | "about", None) => mistakes.push(Mistake::new(&value.at, format!("`{}` should be text", key.value))),
             _ => {} // read or reported with the file's other sections

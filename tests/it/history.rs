@@ -1,6 +1,7 @@
 //! What the commands say about plans, reasons, runs and the store, over a life of edits. No libtorch is needed.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use insta::assert_snapshot;
 use serde_json::Value;
@@ -119,6 +120,7 @@ fn the_store_is_kept_in_order() {
     let shard = project.path(&format!(".sure/objects/{}/{}/train.parquet", &artifact[..2], &artifact[2..]));
     let mut bytes = fs::read(&shard).unwrap();
     bytes[100] ^= 1;
+    fs::set_permissions(shard.parent().unwrap(), fs::Permissions::from_mode(0o755)).unwrap();
     fs::remove_file(&shard).unwrap();
     fs::write(&shard, bytes).unwrap();
     let answer = project.sure(&["store", "verify"]);

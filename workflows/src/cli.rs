@@ -146,6 +146,9 @@ pub(crate) struct Choice {
     /// Let only these nodes run, and take all others as they are
     #[arg(long, value_name = "NODE")]
     pub(crate) only: Vec<String>,
+    /// Read every file of the corpora and checkpoints again, instead of trusting sizes and times
+    #[arg(long)]
+    pub(crate) rehash: bool,
 }
 
 /// `90s`, `30m`, `2h`, `7d`

@@ -257,6 +257,13 @@ impl Opening {
         }
     }
 
+    /// Forgets the stat caches of the workflow's sources when that was asked for, so that all their files are read.
+    pub(crate) fn rehash(&self, asked: bool) {
+        for index in self.workflow.order.iter().filter(|_| asked) {
+            self.store.forget_scans(&self.workflow.graph[*index], &self.settings.machine.places);
+        }
+    }
+
     /// The nodes that patterns name; a pattern without any is a mistake. `option` is how it was given.
     pub(crate) fn find(&self, patterns: &[String], option: &str) -> Result<HashSet<NodeIndex>> {
         let mut all = HashSet::new();

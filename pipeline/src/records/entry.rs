@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Provenance, Step};
+use super::Provenance;
+use super::steps::Step;
 use crate::Digest;
 use crate::manifest::Manifest;
 use crate::source::TreeFile;

@@ -5,11 +5,12 @@ use std::borrow::Cow;
 use rusqlite::OptionalExtension;
 
 use super::entry::{EndEntry, Entry, Latest, ResultEntry, RunEntry};
-use super::index::{Index, word};
+use super::index::Index;
 use super::log::Log;
 use super::pack::unpack_pairs;
-use super::runs::unpack_steps;
+use super::rows::word;
 use super::schema::{self, Format};
+use super::steps::unpack_steps;
 use super::{ArtifactFiles, RecordsError, ResultId};
 
 /// Receives one entry after the other.

@@ -19,12 +19,12 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 use super::entry::{Entry, Latest, ResultEntry};
 use super::log::Log;
 use super::pack::{Names, unpack_listing, unpack_manifest};
+use super::rows::{artifact_digest, halves, key_of, read_artifact, recipe_key, word};
 use super::writer::Writer;
 use super::{ArtifactFiles, Doubtful, Hit, Provenance, RecordsError, ResultId, ResultRecord};
 use crate::Digest;
 use crate::host::boot;
 use crate::manifest::PARTITION;
-use crate::source::{TreeFile, listing_digest};
 
 /// The index of a store, with its record log.
 pub(crate) struct Index {
@@ -58,7 +58,7 @@ impl Index {
         }
         db.set_prepared_statement_cache_capacity(64);
         let (words, rows, recipes) = (HashMap::new(), HashMap::new(), HashMap::new());
-        let log_path = path.with_file_name(super::open::LOG);
+        let log_path = path.with_file_name(super::LOG);
         let (boot, members) = (boot(), BTreeMap::new());
         Ok(Self { db, log: None, log_path, boot, words, rows, recipes, members, notices: vec![] })
     }
@@ -66,7 +66,7 @@ impl Index {
     /// Another view of the index, which does not change while it is open, and answers without the cost of a lock each time.
     pub(crate) fn snapshot(folder: &Path) -> Result<Self, RecordsError> {
         let index =
-            Self::connect(&folder.join(super::open::INDEX), OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+            Self::connect(&folder.join(super::INDEX), OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         index.db.execute_batch("BEGIN")?;
         Ok(index)
     }
@@ -349,55 +349,8 @@ impl Names for Reader<'_> {
     }
 }
 
-/// Text of a word.
-pub(super) fn word(db: &Connection, number: u64) -> Result<Option<String>, rusqlite::Error> {
-    let mut query = db.prepare_cached("SELECT text FROM word WHERE id = ?")?;
-    query.query_row([number as i64], |row| row.get(0)).optional()
-}
-
 /// Number of nodes from which one query for all is cheaper than one query for each.
 const MANY: usize = 100;
-
-/// Longer listings are not hashed to learn the digest of their artifact; its row holds it.
-pub(super) const HASHED_MOST: usize = 4096;
-
-/// Digest of an artifact from its columns `rest`, `key` and `listing`, in this order.
-pub(super) fn artifact_digest(row: &Row<'_>, first: usize) -> Result<Digest, rusqlite::Error> {
-    if let Some(rest) = row.get::<_, Option<[u8; 28]>>(first)? {
-        let mut digest = [0; 32];
-        digest[..4].copy_from_slice(&row.get::<_, i32>(first + 1)?.to_be_bytes());
-        digest[4..].copy_from_slice(&rest);
-        return Ok(Digest(digest));
-    }
-    read_artifact(row, first).map(|(digest, _)| digest)
-}
-
-/// Digest and files of an artifact. A damaged listing gives a digest that no artifact has.
-pub(super) fn read_artifact(row: &Row<'_>, first: usize) -> Result<(Digest, Vec<TreeFile>), rusqlite::Error> {
-    let files = unpack_listing(row.get_ref(first + 2)?.as_blob()?).unwrap_or_default();
-    let digest = if row.get_ref(first)? == ValueRef::Null {
-        listing_digest(files.iter().map(|file| (file.path.as_str(), file.size, file.digest)))
-    } else {
-        artifact_digest(row, first)?
-    };
-    Ok((digest, files))
-}
-
-/// First 12 bytes of a digest as two numbers: enough to tell all fingerprints of a store apart, and a key of four bytes.
-pub(super) fn halves(digest: Digest) -> (i32, i64) {
-    let (first, rest) = digest.0.split_first_chunk::<4>().expect("digests have 32 bytes");
-    let (second, _) = rest.split_first_chunk::<8>().expect("digests have 32 bytes");
-    (i32::from_be_bytes(*first), i64::from_be_bytes(*second))
-}
-
-pub(super) fn key_of(name: &str) -> i32 {
-    halves(Digest::of(name.as_bytes())).0
-}
-
-pub(super) fn recipe_key(recipe: Digest) -> i64 {
-    let (first, _) = recipe.0.split_first_chunk::<8>().expect("digests have 32 bytes");
-    i64::from_be_bytes(*first)
-}
 
 /// All recipes that anything was ever made with.
 pub(crate) struct Recipes(HashSet<(i64, Option<u32>)>);

@@ -3,9 +3,10 @@
 use std::collections::{HashMap, HashSet};
 
 use super::entry::Entry;
-use super::index::{Index, artifact_digest};
+use super::index::Index;
 use super::log::Log;
 use super::pack::unpack_pairs;
+use super::rows::artifact_digest;
 use super::{RecordsError, ResultId};
 use crate::Digest;
 

@@ -40,6 +40,28 @@ pub(crate) struct ReadReport {
     pub(crate) damaged: Vec<u64>,
 }
 
+impl ReadReport {
+    /// Sentences about the damage that was found.
+    pub(crate) fn sentences(&self) -> Vec<String> {
+        let mut all = vec![];
+        if self.torn > 0 {
+            all.push(format!(
+                "the record log ended with {} bytes of a line that a killed process left: they were cut off",
+                self.torn
+            ));
+        }
+        if let Some(first) = self.damaged.first() {
+            let (lines, are) = if self.damaged.len() == 1 { ("line", "is") } else { ("lines", "are") };
+            all.push(format!(
+                "{} damaged {lines} of the record log {are} skipped (the first begins at byte {first}): what was recorded there runs again \
+                 when it is needed",
+                self.damaged.len()
+            ));
+        }
+        all
+    }
+}
+
 impl Log {
     /// Opens the log, or begins one.
     pub(crate) fn open(path: &Path) -> Result<Self, RecordsError> {

@@ -22,13 +22,21 @@ mod inventory;
 pub(crate) mod log;
 mod open;
 mod pack;
+mod rows;
 mod runs;
 mod schema;
+mod steps;
 mod writer;
 
 pub(crate) use index::{Index, Recipes};
 pub(crate) use inventory::StoredArtifact;
-pub use runs::{Member, RunRow, Step};
+pub use runs::{Member, RunRow};
+pub use steps::Step;
+
+/// File name of the record log.
+pub(crate) const LOG: &str = "records.log";
+/// File name of the index. Versions of this program that know no record log find it here and refuse it by its format.
+pub(crate) const INDEX: &str = "traces.db";
 
 /// Result of an execution that ended well: this manifest gave this artifact.
 #[derive(Debug, Clone, PartialEq)]

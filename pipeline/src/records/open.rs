@@ -1,20 +1,16 @@
 //! Opening the records of a store: checks the index, and makes it again from the record log when that is needed.
 
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use rusqlite::OpenFlags;
 
-use super::RecordsError;
 use super::entry::Entry;
 use super::index::Index;
 use super::log::{self, Log, ReadReport};
 use super::schema::{self, Format, OLDEST, VERSION};
-
-/// File name of the record log.
-pub(crate) const LOG: &str = "records.log";
-/// File name of the index. Versions of this program that know no record log find it here and refuse it by its format.
-pub(crate) const INDEX: &str = "traces.db";
+use super::{INDEX, LOG, RecordsError};
 
 const WRITE: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
 const READ: OpenFlags = OpenFlags::SQLITE_OPEN_READ_ONLY.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
@@ -34,11 +30,47 @@ enum Found {
 }
 
 impl Found {
-    fn look(path: &Path, flags: OpenFlags) -> Result<Self, RecordsError> {
+    /// Examines an index file for writing.
+    fn look(path: &Path) -> Result<Self, RecordsError> {
+        Self::with(path, path, WRITE)
+    }
+
+    /// Examines an index file without changing anything beside it. `copy` is a folder for a copy, where that is needed.
+    fn peek(path: &Path, copy: &Path) -> Result<Self, RecordsError> {
+        let beside = |ending: &str| fs::metadata(path.with_extension(ending)).map_or(0, |meta| meta.len());
+        let found = match (beside("db-shm"), beside("db-wal")) {
+            // Nobody writes now, and nothing waits to be written: SQLite may take the file as it is.
+            (0, 0) => {
+                let text = path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+                Self::with(path, Path::new(&format!("file:{text}?immutable=1")), READ | OpenFlags::SQLITE_OPEN_URI)
+            }
+            // Opening it would make the file that the processes share.
+            (0, _) => {
+                let files = [path.to_owned(), path.with_extension("db-wal")];
+                let copied = files.iter().try_for_each(|file| {
+                    let name = file.file_name().expect("index files have names");
+                    fs::copy(file, copy.join("peeked").with_extension(Path::new(name).extension().unwrap_or_default()))
+                        .map(|_| ())
+                });
+                copied.map_err(|source| RecordsError::Log { action: "copy the index of", path: path.to_owned(), source })?;
+                Self::with(path, &copy.join("peeked.db"), WRITE)
+            }
+            _ => Self::with(path, path, READ),
+        };
+        match found {
+            Err(RecordsError::Index(error)) => Ok(Self::Damaged(error.into())), // locked away, or on a disk without its own files
+            found => found,
+        }
+    }
+
+    fn with(path: &Path, name: &Path, flags: OpenFlags) -> Result<Self, RecordsError> {
         if fs::metadata(path).map_or(0, |meta| meta.len()) == 0 {
             return Ok(Self::Missing);
         }
-        let read = Index::connect(path, flags).and_then(|index| Ok((schema::format(&index.db)?, index)));
+        if let Some(found) = written_format(path).filter(|found| *found > VERSION as u32) {
+            return Err(RecordsError::Newer { part: "index", found, known: VERSION as u32 }); // SQLite does not touch it
+        }
+        let read = Index::connect(name, flags).and_then(|index| Ok((schema::format(&index.db)?, index)));
         Ok(match read {
             Ok((Format::Empty, _)) => Self::Missing,
             Ok((Format::Current, index)) => Self::Sound(index),
@@ -59,7 +91,7 @@ impl Index {
     pub(crate) fn open(folder: &Path) -> Result<Self, RecordsError> {
         let path = folder.join(INDEX);
         let is_new = log::head_of(&folder.join(LOG))?.is_none();
-        match Found::look(&path, WRITE)? {
+        match Found::look(&path)? {
             Found::Sound(index) => match index.attach(folder) {
                 Err(error) if error.is_damage() => Self::replace_damaged(folder, &error),
                 attached => attached,
@@ -78,12 +110,13 @@ impl Index {
 
     /// True if the index of a store can be used as it is.
     pub(crate) fn is_current(folder: &Path) -> bool {
-        matches!(Found::look(&folder.join(INDEX), READ), Ok(Found::Sound(_)))
+        let Ok(copy) = tempfile::tempdir() else { return false };
+        matches!(Found::peek(&folder.join(INDEX), copy.path()), Ok(Found::Sound(_)))
     }
 
     /// Replaces an index that turned out to be damaged while it was in use, unless another process did so meanwhile.
     pub(crate) fn reopen(folder: &Path, error: &RecordsError) -> Result<Self, RecordsError> {
-        match Found::look(&folder.join(INDEX), WRITE)? {
+        match Found::look(&folder.join(INDEX))? {
             Found::Sound(index) if index.is_sound() => index.attach(folder),
             found => {
                 drop(found);
@@ -109,23 +142,30 @@ impl Index {
         let head = log::head_of(&path)?;
         let length = fs::metadata(&path).map_or(0, |meta| meta.len());
         match head {
-            Some(head) if head.id != id => {
+            Some(head) if head.id != id && last_result(&path)? >= self.last()? => {
                 drop(self);
-                return Self::rebuild(folder, Some("the index of the store belonged to another record log"));
+                return Self::rebuild(folder, Some("the index of the store belonged to an older record log"));
             }
-            Some(_) if length >= known => self.log = Some(Log::open(&path)?),
+            Some(head) if head.id == id && length >= known => self.log = Some(Log::open(&path)?),
             lost => {
                 // Results are durable in the log before the index says so. The index knows more, so the log is made again from it.
                 let aside = if lost.is_some() { Some(set_aside(&path, "damaged")?) } else { None };
                 let aside = aside.map(|aside| format!(", the old one is `{}`", aside.display())).unwrap_or_default();
                 self.rewrite_log()?;
-                self.notices.push(format!("the record log was missing or cut short: it was written again from the index{aside}"));
+                self.notices.push(format!(
+                    "the record log was missing or older than the index: it was written again from the index{aside}"
+                ));
             }
         }
         if length > known {
             self.writing(|_| Ok(()))?;
         }
         Ok(self)
+    }
+
+    /// Number of the last result.
+    fn last(&self) -> Result<i64, RecordsError> {
+        Ok(self.db.query_row("SELECT last FROM log", [], |row| row.get(0))?)
     }
 
     /// Makes the index again from the record log. `why` is told to the user, with what was found.
@@ -147,7 +187,7 @@ impl Index {
         if let Some(why) = why {
             index.notices.push(format!("{why}; it was made again from the record log: {}", index.counts()?));
         }
-        index.notices.extend(describe(&report));
+        index.notices.extend(report.sentences());
         Ok(index)
     }
 
@@ -160,7 +200,9 @@ impl Index {
         for extra in ["", "-wal", "-shm", "-journal"] {
             let _ = fs::remove_file(format!("{}{extra}", path.display())); // of one that was killed
         }
-        let mut index = Self::connect(path, WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+        let failed = |source| RecordsError::Log { action: "write the index of", path: path.to_owned(), source };
+        fs::File::create(path).map_err(failed)?; // with the permissions of other files, which SQLite would restrict
+        let mut index = Self::connect(path, WRITE)?;
         index.db.pragma_update(None, "journal_mode", "OFF")?;
         index.db.pragma_update(None, "synchronous", "OFF")?;
         schema::create(&index.db, log_id, crate::host::now_ms().saturating_mul(1000))?;
@@ -170,8 +212,7 @@ impl Index {
             Ok(report)
         })?;
         index.members.clear();
-        let synced = fs::File::open(path).and_then(|file| file.sync_all());
-        synced.map_err(|source| RecordsError::Log { action: "write the index of", path: path.to_owned(), source })?;
+        fs::File::open(path).and_then(|file| file.sync_all()).map_err(failed)?;
         Ok((index, report))
     }
 
@@ -224,11 +265,7 @@ impl Index {
         let log_path = folder.join(LOG);
         let head = log::head_of(&log_path)?;
         let length = fs::metadata(&log_path).map_or(0, |meta| meta.len());
-        let found = match Found::look(&path, READ) {
-            Err(RecordsError::Index(error)) => Found::Damaged(error.into()), // locked away, or on a disk without its own files
-            found => found?,
-        };
-        let why = match found {
+        let why = match Found::peek(&path, copy)? {
             Found::Sound(index) => {
                 let copied = index.copy_to(&new, head.as_ref().map(|head| head.id.as_str()), length, &log_path);
                 match copied {
@@ -259,14 +296,14 @@ impl Index {
         let (index, report) = Self::build(&new, &head.id, |each| log::read(&log_path, 0, each))?;
         let mut index =
             index.with_notice(format!("{why}; the record log was read instead. The next `sure run` makes the index again"));
-        index.notices.extend(describe(&report).into_iter().filter(|_| !report.damaged.is_empty()));
+        index.notices.extend(report.sentences().into_iter().filter(|_| !report.damaged.is_empty()));
         Ok(index)
     }
 
     /// Copies a sound index to a file, with what the log has beyond it. None when it does not belong to the log.
     fn copy_to(&self, new: &Path, id: Option<&str>, length: u64, log_path: &Path) -> Result<Option<Self>, RecordsError> {
         let mut copy = rusqlite::Connection::open(new)?;
-        rusqlite::backup::Backup::new(&self.db, &mut copy)?.run_to_completion(-1, std::time::Duration::ZERO, None)?;
+        rusqlite::backup::Backup::new(&self.db, &mut copy)?.run_to_completion(i32::MAX, std::time::Duration::ZERO, None)?;
         drop(copy);
         let mut index = Self::connect(new, WRITE)?;
         let Some((own, known)) = index.position()? else { return Ok(None) };
@@ -297,24 +334,24 @@ impl Index {
     }
 }
 
-/// Sentences about the damage that was found in a log.
-pub(super) fn describe(report: &ReadReport) -> Vec<String> {
-    let mut all = vec![];
-    if report.torn > 0 {
-        all.push(format!(
-            "the record log ended with {} bytes of a line that a killed process left: they were cut off",
-            report.torn
-        ));
-    }
-    if let Some(first) = report.damaged.first() {
-        let (lines, are) = if report.damaged.len() == 1 { ("line", "is") } else { ("lines", "are") };
-        all.push(format!(
-            "{} damaged {lines} of the record log {are} skipped (the first begins at byte {first}): what was recorded there runs again \
-             when it is needed",
-            report.damaged.len()
-        ));
-    }
-    all
+/// Format that the head of an index file names. A newer one may be in a log of SQLite's that is not folded into the file yet.
+fn written_format(path: &Path) -> Option<u32> {
+    let mut head = [0; 64];
+    fs::File::open(path).and_then(|mut file| file.read_exact(&mut head)).ok()?;
+    let (_, format) = head.split_last_chunk::<4>()?;
+    head.starts_with(b"SQLite format 3\0").then(|| u32::from_be_bytes(*format))
+}
+
+/// Number of the last result in a log.
+fn last_result(path: &Path) -> Result<i64, RecordsError> {
+    let mut last = 0;
+    log::read(path, 0, |entry| {
+        if let Entry::Result(result) = entry {
+            last = result.id.max(last);
+        }
+        Ok(())
+    })?;
+    Ok(last)
 }
 
 /// Renames a file so that it is out of the way, with all that belongs to it. Returns its new name.

@@ -6,10 +6,10 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::entry::{EndEntry, Entry, ResultEntry, RunEntry};
-use super::index::{HASHED_MOST, artifact_digest, halves, key_of, recipe_key};
 use super::log::{Log, line};
 use super::pack::{Numbers, pack_listing, pack_manifest, pack_pairs};
-use super::runs::pack_steps;
+use super::rows::{HASHED_MOST, artifact_digest, halves, key_of, recipe_key};
+use super::steps::pack_steps;
 use super::{RecordsError, ResultId};
 use crate::Digest;
 use crate::manifest::Manifest;
@@ -65,7 +65,7 @@ impl<'a> Writer<'a> {
         if report.torn > 0 {
             log.cut(report.end)?;
         }
-        notices.extend(super::open::describe(&report));
+        notices.extend(report.sentences());
         self.note_position(report.end)?;
         Ok(report.end)
     }

@@ -14,7 +14,8 @@ use crate::graph::Node;
 use crate::plan::{SourceDigests, base_manifest};
 use crate::schedule::Grant;
 use crate::source::{Listing, RecentScans, SourceNeed};
-use crate::stage::{Inputs, StageError};
+use crate::stage::{Inputs, Places, StageError};
+use crate::store::Store;
 use crate::worker::chain;
 
 /// What the sources are now.
@@ -48,6 +49,17 @@ pub(super) fn scan_name(node: &Node, place: &str) -> String {
 
 /// The outside trees of a node, by place.
 pub(super) type Trees = BTreeMap<String, Arc<Listing>>;
+
+impl Store {
+    /// Removes the stat caches of a node's outside trees: the next scan reads every file.
+    pub fn forget_scans(&self, node: &Node, places: &Places) {
+        for need in node.placed.sources() {
+            if let Some(root) = places.0.get(&need.place) {
+                let _ = std::fs::remove_file(self.stat_cache(&scan_name(node, &need.place), root)); // none yet: all is read anyway
+            }
+        }
+    }
+}
 
 impl Session<'_> {
     /// Looks through the outside trees and brings the source nodes up to date, so that a plan knows what changed. A run does

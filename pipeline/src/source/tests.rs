@@ -1,4 +1,4 @@
-//! What a scan must notice, and what it must not read.
+//! Tests of scans: the changes that they must notice, and the files that they must not read.
 
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
@@ -50,7 +50,7 @@ impl Folder {
     fn scan_at_once(&self) -> (Listing, ScanCost) {
         self.try_scan(&stat::clock).unwrap()
     }
-    /// What a scan without an index finds.
+    /// Outcome of a scan without an index.
     fn truth(&self) -> Listing {
         let cache = self.dir.path().join("no cache");
         let _ = fs::remove_file(&cache);

@@ -27,7 +27,7 @@ pub(super) struct Listed {
 
 /// Content of a folder, compared with the last scan.
 pub(super) enum Content {
-    /// The same entries as the folder of this number.
+    /// No change since the folder of this number in the last scan.
     Same(usize),
     /// Other entries, as an index keeps them.
     New {

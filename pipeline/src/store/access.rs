@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::disk::remove_all;
 use super::{StoreError, io_error, records_error};
 use crate::host::{boot, machine};
 use crate::records::RecordsError;
@@ -164,15 +165,4 @@ pub(super) fn opening(root: &Path) -> Result<File, StoreError> {
     let path = root.join("locks").join("opening");
     let file = File::options().create(true).truncate(false).write(true).open(&path);
     file.and_then(|file| file.lock().map(|()| file)).map_err(io_error("lock", &path))
-}
-
-/// Removes a folder and everything in it, read-only folders too.
-pub(super) fn remove_all(folder: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            super::publish::make_writable(folder);
-            fs::remove_dir_all(folder)
-        }
-        done => done,
-    }
 }

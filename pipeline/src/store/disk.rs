@@ -84,7 +84,7 @@ impl Disk {
 
     pub(super) fn remove(&self, folder: &Path) -> io::Result<()> {
         self.ask(|| Act::Remove(folder.to_owned()))?;
-        super::access::remove_all(folder)
+        remove_all(folder)
     }
 
     pub(super) fn sync(&self, path: &Path) -> io::Result<()> {
@@ -96,5 +96,32 @@ impl Disk {
     pub(super) fn sync_all(&self, folder: &Path) -> io::Result<()> {
         self.ask(|| Act::SyncAll(folder.to_owned()))?;
         Ok(rustix::fs::syncfs(File::open(folder)?)?)
+    }
+}
+
+/// Lets a read-only artifact be moved: the kernel writes into a folder that gets another parent. Fails silently where another user
+/// owns it; moving then says so.
+pub(super) fn make_movable(folder: &Path) {
+    let _ = fs::set_permissions(folder, Permissions::from_mode(0o755));
+}
+
+/// Lets the files in a folder and its folders be removed.
+pub(super) fn make_writable(folder: &Path) {
+    make_movable(folder);
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            make_writable(&entry.path());
+        }
+    }
+}
+
+/// Removes a folder and everything in it, read-only folders too.
+pub(super) fn remove_all(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            make_writable(folder);
+            fs::remove_dir_all(folder)
+        }
+        done => done,
     }
 }

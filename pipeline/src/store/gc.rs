@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 use rayon::prelude::*;
 use serde::Serialize;
 
+use super::disk::make_movable;
 use super::{Store, StoreError, io_error, publish};
 use crate::Digest;
 use crate::records::ResultId;
@@ -190,7 +191,7 @@ impl Store {
         let (mut freed, mut gone) = (Amount::default(), vec![]);
         for one in removable.iter().filter(|one| !held.contains(&one.artifact)) {
             let from = self.path(one.artifact);
-            publish::make_movable(&from);
+            make_movable(&from);
             match self.disk.rename(&from, &bin.join(one.artifact.to_string())) {
                 Ok(()) => freed.add(one.bytes),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}

@@ -43,7 +43,7 @@ mod publish;
 mod recall;
 
 use access::{ScratchFolder, opening};
-use disk::{Act, Disk, Watch};
+use disk::{Act, Disk, Watch, make_movable};
 use flush::{Flusher, Pending};
 pub use lock::FingerprintLock;
 use lock::Locks;
@@ -118,7 +118,7 @@ pub enum StoreError {
     NoPart {
         /// The part.
         part: String,
-        /// What it holds.
+        /// Names of the parts that it has.
         holds: String,
     },
     /// A stage left something other than files and folders.
@@ -130,7 +130,7 @@ pub enum StoreError {
     /// The artifact is not in the store.
     #[error("artifact {digest} is not in the store")]
     Gone {
-        /// Its digest.
+        /// Digest of the artifact.
         digest: Digest,
     },
 }
@@ -481,7 +481,7 @@ impl Store {
             self.hidden.lock().expect("no holder of this lock panics").insert(artifact);
             return Ok(());
         }
-        publish::make_movable(&path);
+        make_movable(&path);
         let folder = self.root.join("aside");
         self.disk.make_folders(&folder).map_err(io_error("create", &folder))?;
         let name = artifact.to_string();

@@ -1,9 +1,9 @@
 //! Making an artifact of the folder that a stage has filled, and checking it later.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -174,20 +174,4 @@ pub(super) fn part_digest(files: &[TreeFile], part: &str) -> Result<Digest, Stor
         return Err(StoreError::NoPart { part: part.to_owned(), holds: names.join(", ") });
     }
     Ok(listing_digest(inside.into_iter()))
-}
-
-/// Lets a read-only artifact be moved: the kernel writes into a folder that gets another parent. Fails silently where another user
-/// owns it; moving then says so.
-pub(super) fn make_movable(folder: &Path) {
-    let _ = fs::set_permissions(folder, Permissions::from_mode(0o755));
-}
-
-/// Lets the files in a folder and its folders be removed.
-pub(super) fn make_writable(folder: &Path) {
-    make_movable(folder);
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            make_writable(&entry.path());
-        }
-    }
 }

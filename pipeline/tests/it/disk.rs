@@ -220,6 +220,7 @@ fn after_a_power_failure_what_is_whole_is_kept_and_what_is_torn_runs_again() {
     let (torn, empty, gone) = (path(&mut house, "count#1"), path(&mut house, "names"), path(&mut house, "count#2"));
     house.close();
     power_failure(&house);
+    house.unlock();
     for file in [torn.join("count.txt"), empty.join("text.txt")] {
         let bytes = fs::read(&file).unwrap();
         fs::remove_file(&file).unwrap();

@@ -145,9 +145,10 @@ fn step(house: &mut House, seen: &mut Results, model: &Model, change: Option<&Ch
     }
     if let Some(Change::Lose(number)) = change {
         let key = workflow.key(&workflow.graph[nodes[number % nodes.len()]]);
-        if let Some((fingerprint, _)) = house.store().latest(&key).unwrap() {
-            let trace = house.store().result(fingerprint).unwrap().unwrap();
-            let path = house.store().path(trace.artifact);
+        if let Some((latest, _)) = house.store().latest(&key).unwrap() {
+            let result = house.store().result(latest).unwrap().unwrap();
+            let path = house.store().path(result.artifact);
+            house.unlock();
             let _ = std::fs::remove_dir_all(path);
         }
     }

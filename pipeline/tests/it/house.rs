@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -175,6 +176,16 @@ impl House {
         self.store = None;
     }
 
+    /// Makes the folders of artifacts writable, for tests that damage them.
+    pub(crate) fn unlock(&self) {
+        let mut folders = vec![self.path("store/objects"), self.path("store/scratch"), self.path("store/aside")];
+        while let Some(folder) = folders.pop() {
+            let _ = fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)); // not made yet
+            let inside = fs::read_dir(folder).into_iter().flatten().flatten();
+            folders.extend(inside.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()));
+        }
+    }
+
     /// How often bodies ran since the last look.
     pub(crate) fn ledger(&self) -> Vec<String> {
         let lines = fs::read_to_string(self.path("ledger")).unwrap_or_default();
@@ -243,6 +254,15 @@ impl House {
     pub(crate) fn text(&mut self, ended: &Ended, node: &str, file: &str) -> String {
         let artifact = *ended.artifacts.get(node).unwrap_or_else(|| panic!("no artifact of {node}: {:?}", ended.artifacts));
         fs::read_to_string(self.store().path(artifact).join(file)).unwrap()
+    }
+}
+
+impl Drop for House {
+    /// Lets the folder be removed by users who are bound to permissions.
+    fn drop(&mut self) {
+        if !rustix::process::geteuid().is_root() {
+            self.unlock();
+        }
     }
 }
 

@@ -125,6 +125,7 @@ fn verify_names_every_damage_and_the_producers_run_again() {
     let mut house = House::with_books();
     let first = house.run(BOOKS);
     spoil(&mut house, &first, "sum", "text.txt");
+    house.unlock();
     fs::remove_file(house.store().path(first.artifacts["count#1"]).join("count.txt")).unwrap();
     fs::write(house.store().path(first.artifacts["names"]).join("extra"), "x").unwrap();
     house.close();
@@ -187,6 +188,7 @@ fn touched_artifacts_are_read_once_and_stay() {
     let first = house.run(BOOKS);
     let path = house.store().path(first.artifacts["sum"]).join("text.txt");
     let text = fs::read(&path).unwrap();
+    house.unlock();
     fs::remove_file(&path).unwrap();
     fs::write(&path, text).unwrap(); // another file with the same content, as a copy of the store would have
     house.close();
@@ -205,4 +207,83 @@ fn usage_counts_everything() {
     assert_eq!(usage.unknown.count, 0, "the list counts as made by the source: {:?}", usage.stages);
     assert_eq!(usage.stages["books:count"].count, 4);
     assert!(usage.others["traces.db"].bytes > 0);
+}
+
+#[test]
+fn a_final_result_that_was_emptied_or_edited_is_not_up_to_date() {
+    let mut house = House::with_books();
+    let first = house.run(BOOKS);
+    let path = house.store().path(first.artifacts["sum"]);
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o555, "a folder that nothing is removed from");
+    let (books, sum) = (house.store().path(first.artifacts["count#1"]).join("about"), path.join("text.txt"));
+    assert_eq!(fs::metadata(books).unwrap().permissions().mode() & 0o777, 0o555);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::remove_file(&sum).unwrap();
+    house.close();
+    house.use_store(Store::view(&house.path("store")).unwrap());
+    assert!(house.plan(BOOKS).contains("run sum"), "a plan says so, and moves nothing");
+    assert!(path.is_dir());
+    house.close();
+    assert_eq!(house.run(BOOKS).ran(), "sum");
+    spoil(&mut house, &first, "sum", "text.txt");
+    house.close();
+    let again = house.run(BOOKS);
+    assert_eq!((again.ran().as_str(), again.artifacts), ("sum", first.artifacts));
+}
+
+#[test]
+fn runs_count_in_each_project_and_linked_artifacts_stay() {
+    let mut house = House::with_books();
+    house.options.project = Some("/one".to_owned());
+    let one = house.run(BOOKS);
+    house.options.project = Some("/two".to_owned());
+    let two = house.run(&BOOKS.replace("min_length = 1", "min_length = 30"));
+    assert_ne!(one.artifacts["sum"], two.artifacts["sum"]);
+    house.close();
+    assert_eq!(house.store().collectable(&last_run()).unwrap(), [], "the last run of either project counts");
+    house.options.project = Some("/one".to_owned());
+    house.run(&BOOKS.replace("min_length = 1", "min_length = 40"));
+    house.close();
+    let gone =
+        |house: &mut House| house.store().collectable(&last_run()).unwrap().iter().any(|r| r.artifact == one.artifacts["sum"]);
+    assert!(gone(&mut house));
+    let results = house.path("results");
+    fs::create_dir_all(results.join("books")).unwrap();
+    std::os::unix::fs::symlink(house.store().path(one.artifacts["sum"]), results.join("books/sum")).unwrap();
+    house.store().keep_linked(&results).unwrap();
+    assert!(!gone(&mut house));
+    fs::remove_file(results.join("books/sum")).unwrap();
+    assert!(gone(&mut house));
+}
+
+#[test]
+fn a_forced_node_that_gives_other_bytes_is_reported() {
+    let text = "[workflow]\nname = \"w\"\n[stages.t]\nrun = \"toy.trouble\"\nhow = \"flaky\"\ninputs.texts = \"a\"\nlimits = { retries = 2 }\n\
+                [stages.a]\nrun = \"toy.text\"\ntext = \"a\"\n";
+    let mut house = House::new();
+    house.options.patience.pause = Duration::from_millis(1);
+    fs::create_dir(house.path("mood")).unwrap();
+    fs::write(house.path("mood/calm"), "").unwrap();
+    let first = house.run(text);
+    fs::remove_file(house.path("mood/calm")).unwrap();
+    let workflow = house.workflow(text);
+    house.options.forced = workflow.find("t").into_iter().collect();
+    let again = house.run(text);
+    assert_eq!(again.artifacts, first.artifacts, "the first result counts");
+    let notes: Vec<&String> =
+        again.events.iter().filter_map(|event| if let Event::Note { line, .. } = event { Some(line) } else { None }).collect();
+    let kept = house.store().path(first.artifacts["t"]).display().to_string();
+    assert!(notes.iter().any(|line| line.contains("other bytes") && line.contains(&kept)), "{notes:?}");
+}
+
+#[test]
+fn a_store_of_a_group_can_be_written_by_the_group() {
+    let mut house = House::with_books();
+    fs::create_dir(house.path("store")).unwrap();
+    fs::set_permissions(house.path("store"), fs::Permissions::from_mode(0o775)).unwrap();
+    house.run(BOOKS);
+    let mode = |name: &str| fs::metadata(house.path("store").join(name)).unwrap().permissions().mode();
+    for name in ["objects", "locks/opening", "locks/claims", "records.log", "traces.db", "stat", "logs/1"] {
+        assert_eq!(mode(name) & 0o060, 0o060, "{name}: {:o}", mode(name));
+    }
 }

@@ -24,6 +24,7 @@ mod kills;
 mod matrix;
 mod mistakes;
 mod points;
+mod records;
 mod reruns;
 mod scheduling;
 mod schema;

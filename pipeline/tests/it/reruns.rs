@@ -1,6 +1,7 @@
 //! What runs again, and what does not.
 
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Once;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -149,6 +150,7 @@ fn lost_artifact_is_made_again_and_the_reason_says_so() {
     let mut house = House::with_books();
     let first = house.run(BOOKS);
     let lost = house.store().path(first.artifacts["count#3"]);
+    house.unlock();
     fs::remove_dir_all(lost).unwrap();
     assert_eq!(house.plan(BOOKS).lines().find(|line| line.ends_with("count#3")), Some("run count#3"));
     let again = house.run(BOOKS);
@@ -253,11 +255,13 @@ const CHAIN: &str = "[workflow]\nname = \"chain\"\n[stages.a]\nrun = \"toy.text\
     [stages.d]\nrun = \"toy.join\"\ninputs.texts = \"c\"\n";
 
 fn remove(artifact: &Path) {
+    fs::set_permissions(artifact, fs::Permissions::from_mode(0o755)).unwrap();
     fs::remove_dir_all(artifact).unwrap();
 }
 
 fn forge(artifact: &Path) {
     let file = artifact.join("text.txt");
+    fs::set_permissions(artifact, fs::Permissions::from_mode(0o755)).unwrap();
     fs::remove_file(&file).unwrap();
     fs::write(&file, "forged").unwrap();
 }

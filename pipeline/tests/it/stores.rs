@@ -113,6 +113,7 @@ fn changed_artifact_is_found_out() {
     let sum = ended.artifacts["sum"];
     assert!(house.store().is_sound(sum).unwrap());
     let file = house.store().path(sum).join("text.txt");
+    house.unlock();
     fs::remove_file(&file).unwrap();
     fs::write(&file, "forged").unwrap();
     assert!(!house.store().is_sound(sum).unwrap());
@@ -186,4 +187,21 @@ fn full_disk_fails_the_node_and_keeps_what_was_finished() {
     ");
     let full = fs::read_to_string(house.path("full.txt")).unwrap();
     assert!(full.contains("No space left on device") || full.contains("full") || full.contains("failed"), "{full}");
+}
+
+#[test]
+fn a_full_disk_ends_the_run_at_the_first_sign_and_the_run_is_recorded_as_failed() {
+    let house = House::with_books();
+    let big = "[stages.big]\nrun = \"toy.trouble\"\nhow = \"fill\"\ninputs.texts = \"names\"\nlimits = { retries = 5 }\n";
+    fs::write(house.path("big.toml"), format!("{BOOKS}{big}")).unwrap();
+    fs::create_dir(house.path("store")).unwrap();
+    let script = "mount -t tmpfs -o size=4m tmpfs $H/store && cd $H/store && \
+                  $TOY drive $H/big.toml $H/store $H/books $H/ledger > $H/full.txt; \
+                  grep -o '\"outcome\":\"[a-z]*\"' records.log; grep -c trouble $H/ledger";
+    let test = "a_full_disk_ends_the_run_at_the_first_sign_and_the_run_is_recorded_as_failed";
+    let Some(output) = with_mounts(test, script, &house) else { return };
+    assert_snapshot!(show(&output, &house), @r#"
+    "outcome":"failed"
+    1
+    "#);
 }

@@ -19,6 +19,7 @@ use crate::commands::plan::describe_change;
 use crate::commands::runs::find;
 use crate::commands::why::describe_file;
 use crate::opening::{Access, Request, open_store};
+use crate::problem::problem;
 use crate::settings::Settings;
 
 /// Nodes, files and scores named before the rest is only counted.
@@ -49,6 +50,19 @@ struct Score {
 pub(crate) fn diff(args: &DiffArgs) -> Result<ExitCode> {
     let store = open_store(&Settings::load(&args.machine, &[])?, Access::View)?;
     let (old, new) = (find(&store, args.old)?, find(&store, args.new)?);
+    for run in [&old, &new] {
+        let id = run.id;
+        if run.shortened {
+            let hint = "`sure store gc --keep-runs N` keeps the nodes of the last N runs of a workflow";
+            return Err(problem(format!("the nodes of run {id} were forgotten by `sure store gc`"), hint));
+        }
+        if run.outcome.is_none() {
+            return Err(problem(
+                format!("run {id} has not ended: it goes on, or was killed"),
+                "`sure runs` shows runs that ended",
+            ));
+        }
+    }
     let comparison = compare(&store, old.id, new.id)?;
     let settings = settings(&old, &new);
     let scores: Vec<Score> = comparison.differ.iter().flat_map(|node| scores(&store, node)).collect();

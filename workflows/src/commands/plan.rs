@@ -36,6 +36,7 @@ pub(crate) struct PlanArgs {
 pub(crate) fn plan(args: &PlanArgs) -> Result<ExitCode> {
     let opening = Opening::new(&args.target, Access::Plan)?;
     opening.tell_idle_front();
+    opening.rehash(args.choice.rehash);
     let forced = opening.find(&args.choice.force, "--force")?;
     let only = opening.find(&args.choice.only, "--only")?;
     let session = opening.session(Arc::new(Deaf), Stop::default());

@@ -1,18 +1,23 @@
-//! The results of a run: links to the last artifacts, and what of them is worth printing; `sure results`.
+//! `sure results`: links to the final artifacts of a run, and their tables and pages.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use pipeline::Digest;
 use pipeline::plan_cache::End;
+use pipeline::records::RunRow;
 use pipeline::store::Store;
+use serde::{Deserialize, Serialize};
 
 use crate::cli::{MachineArgs, Place, Target};
 use crate::commands::times;
+use crate::console::say;
 use crate::opening::{Access, Opening, Request, open_store};
 use crate::problem::problem;
 use crate::settings::Settings;
@@ -27,56 +32,124 @@ pub(crate) struct ResultsArgs {
 
 pub(crate) fn results(args: &ResultsArgs) -> Result<ExitCode> {
     let settings = Settings::load(&args.machine, &[])?;
-    let request = last_request(&settings, args.workflow.as_deref())?;
+    let last = last_run(&settings, args.workflow.as_deref())?;
+    let request: Request = serde_json::from_str(&last.request).context("the record of the last run cannot be read")?;
     let set = request.set.iter().map(|(name, values)| (name.clone(), values.join(","))).collect();
     let place = Place { set, yes: request.large, ..place(args) };
     let opening = Opening::new(&Target { workflow: request.workflow, targets: request.targets, place }, Access::View)?;
-    let folder = settings.results.join(&opening.workflow.name);
-    let entries = fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut links: Vec<PathBuf> = entries.filter(|path| path.is_dir()).collect();
-    links.sort();
+    let name = &opening.workflow.name;
+    let folder = settings.results.join(name);
+    let links = links_in(&folder)?;
     if links.is_empty() {
-        let name = &opening.workflow.name;
         let hint = format!("`sure run {name}` makes them; a run that was stopped or failed leaves none");
         return Err(problem(format!("no results of `{name}` in `{}`", folder.display()), hint));
     }
-    print_results(&links)?;
+    if let Some(made) = Origin::read(&folder).filter(|made| made.run != last.id) {
+        let outcome = last.outcome.as_deref().unwrap_or("not ended");
+        say!("note: run {} of `{name}` is `{outcome}`; these are the results of run {}", last.id, made.run);
+    }
+    let (sound, damaged): (Vec<PathBuf>, Vec<PathBuf>) =
+        links.into_iter().partition(|link| is_sound(link, &opening.store).unwrap_or(false));
+    print_results(&sound)?;
+    for link in &damaged {
+        let what = if link.exists() { "was changed or emptied" } else { "was removed from the store" };
+        say!("warning: `{}` {what}; `sure run {name}` makes it again", relative(link).display());
+    }
     let mut out = io::stdout().lock();
     for line in times::table(&opening)? {
         writeln!(out, "{line}")?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if damaged.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn place(args: &ResultsArgs) -> Place {
     Place { machine: args.machine.clone(), ..Place::default() }
 }
 
-/// What the last run, of the workflow or of any, was asked for.
-fn last_request(settings: &Settings, workflow: Option<&str>) -> Result<Request> {
+/// The last run in this project, of the workflow or of any.
+fn last_run(settings: &Settings, workflow: Option<&str>) -> Result<RunRow> {
     let store = open_store(settings, Access::View)?;
-    let requests = store.runs(1000)?.into_iter().map(|row| (row.workflow, row.request));
-    let wanted = |(name, request): &(String, String)| {
-        let asked = serde_json::from_str::<Request>(request).map(|request| request.workflow).unwrap_or_default();
-        workflow.is_none_or(|workflow| workflow == name || workflow == asked)
+    let project = settings.project();
+    let wanted = |row: &RunRow| {
+        let asked = serde_json::from_str::<Request>(&row.request).map(|request| request.workflow).unwrap_or_default();
+        row.project.as_ref().is_none_or(|of| *of == project)
+            && workflow.is_none_or(|workflow| workflow == row.workflow || workflow == asked)
     };
-    match (requests.into_iter().find(wanted), workflow) {
-        (Some((_, request)), _) => serde_json::from_str(&request).context("the record of the last run cannot be read"),
-        (None, Some(workflow)) => {
-            Err(problem(format!("no run of `{workflow}` in this store"), "`sure runs` lists the runs there are"))
-        }
-        (None, None) => Err(problem("no run yet in this store", "`sure list` shows the workflows there are")),
+    store.runs(1000)?.into_iter().find(wanted).ok_or_else(|| match workflow {
+        Some(workflow) => problem(format!("no run of `{workflow}` in this store"), "`sure runs` lists the runs there are"),
+        None => problem("no run yet in this store", "`sure list` shows the workflows there are"),
+    })
+}
+
+/// The links to artifacts in a folder, sorted.
+fn links_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
+        entries => entries.with_context(|| format!("cannot list `{}`", folder.display()))?,
+    };
+    let is_ours =
+        |path: &PathBuf| fs::read_link(path).is_ok_and(|target| target.components().any(|part| part.as_os_str() == "objects"));
+    let mut links: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(is_ours).collect();
+    links.sort();
+    Ok(links)
+}
+
+/// True if the artifact behind a link has the content with which it was published.
+fn is_sound(link: &Path, store: &Store) -> Result<bool> {
+    let artifact = link.canonicalize().ok().and_then(|target| store.artifact_at(&target));
+    Ok(match artifact {
+        Some(artifact) => store.usable(artifact, None)?,
+        None => link.exists(), // of another store
+    })
+}
+
+/// The run and the workflow file that a folder of results is from.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Origin {
+    /// Number of the run.
+    pub(crate) run: i64,
+    /// Path of the workflow file, or the name of a built-in workflow.
+    pub(crate) workflow: String,
+}
+
+impl Origin {
+    /// Origin of the results of a run that was asked for by a workflow's name or path.
+    pub(crate) fn new(run: i64, asked: &str) -> Self {
+        let file = Path::new(asked).canonicalize().ok().filter(|path| path.is_file());
+        Self { run, workflow: file.map_or_else(|| asked.to_owned(), |path| path.display().to_string()) }
+    }
+
+    fn read(folder: &Path) -> Option<Self> {
+        serde_json::from_slice(&fs::read(folder.join(ORIGIN)).ok()?).ok()
     }
 }
 
-/// Makes `results/<workflow>/<stage>` (`<node>` when it has several) point to the artifacts that nothing else uses.
-pub(crate) fn link_results(workflow: &str, ends: &[End], settings: &Settings, store: &Store) -> Result<Vec<PathBuf>> {
+/// File with the origin of a folder of results.
+const ORIGIN: &str = ".run.json";
+
+/// Makes `results/<workflow>/<stage>` (`<node>` when it has several) link to the final artifacts of a run, and removes the links of
+/// earlier runs. Links are relative, so that a project can be moved.
+pub(crate) fn link_results(
+    workflow: &str,
+    ends: &[End],
+    origin: &Origin,
+    settings: &Settings,
+    store: &Store,
+) -> Result<Vec<PathBuf>> {
     let folder = settings.results.join(workflow);
     fs::create_dir_all(&folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
+    if let Some(before) = Origin::read(&folder).filter(|before| before.workflow != origin.workflow) {
+        say!(
+            "warning: `{}` had results of another workflow of this name, `{}`; they are replaced. Give one of the two another name",
+            relative(&folder).display(),
+            before.workflow
+        );
+    }
+    let here = folder.canonicalize().with_context(|| format!("cannot open `{}`", folder.display()))?;
     let mut links = vec![];
-    for end in ends {
-        let link = folder.join(end.name.replace('/', "_")); // a value of the matrix may hold a path
-        let target = store.path(end.artifact);
+    for (end, name) in ends.iter().zip(link_names(ends)) {
+        let link = folder.join(name);
+        let target = path_from(&here, &store.path(end.artifact));
         if fs::read_link(&link).ok().as_deref() != Some(&*target) {
             let aside = folder.join(format!(".new.{}", std::process::id()));
             let _ = fs::remove_file(&aside); // of a run that was killed right here
@@ -86,10 +159,54 @@ pub(crate) fn link_results(workflow: &str, ends: &[End], settings: &Settings, st
         }
         links.push(link);
     }
+    for stale in links_in(&folder)?.iter().filter(|link| !links.contains(link)) {
+        fs::remove_file(stale).with_context(|| format!("cannot remove `{}`", stale.display()))?;
+    }
+    let path = folder.join(ORIGIN);
+    fs::write(&path, serde_json::to_vec(origin)?).with_context(|| format!("cannot write `{}`", path.display()))?;
+    store.keep_linked(&settings.results)?;
     Ok(links)
 }
 
-/// Prints tables, and where pictures and pages lie.
+/// File names of links, one for each final node: none like another, on file systems that ignore case, too.
+fn link_names(ends: &[End]) -> Vec<String> {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for end in ends {
+        *counts.entry(end.name.to_lowercase()).or_default() += 1;
+    }
+    ends.iter().map(|end| link_name(&end.name, counts[&end.name.to_lowercase()] > 1)).collect()
+}
+
+/// Bytes of the longest file name without a digest; file systems allow 255.
+const LONGEST: usize = 200;
+
+/// File name of a link: the node's name, with `%2F` for `/` and the like. A long name, or one that differs from another only in case,
+/// is told apart by a digest.
+fn link_name(name: &str, is_ambiguous: bool) -> String {
+    let mut text = String::new();
+    for (at, c) in name.chars().enumerate() {
+        if c == '/' || c == '%' || c == '~' || c.is_control() || at == 0 && c == '.' {
+            let mut bytes = [0; 4];
+            text.extend(c.encode_utf8(&mut bytes).bytes().map(|byte| format!("%{byte:02X}")));
+        } else {
+            text.push(c);
+        }
+    }
+    if text.len() <= LONGEST && !is_ambiguous {
+        return text;
+    }
+    text.truncate((0..=LONGEST.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0));
+    format!("{text}~{}", Digest::of(name.as_bytes()).short())
+}
+
+/// Relative path from a folder to another path; both are absolute.
+fn path_from(folder: &Path, to: &Path) -> PathBuf {
+    let common = folder.components().zip(to.components()).take_while(|(a, b)| a == b).count();
+    let up = folder.components().skip(common).map(|_| Component::ParentDir);
+    up.chain(to.components().skip(common)).collect()
+}
+
+/// Prints tables, and the paths of pictures and pages.
 pub(crate) fn print_results(links: &[PathBuf]) -> Result<()> {
     let mut out = io::stdout().lock();
     let bare = |link: &&PathBuf| shown(link).is_empty();
@@ -121,4 +238,35 @@ fn shown(folder: &Path) -> Vec<PathBuf> {
 fn relative(path: &Path) -> PathBuf {
     let here = std::env::current_dir().unwrap_or_default();
     path.strip_prefix(here).map_or_else(|_| path.to_owned(), Path::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(names: &[&str]) -> Vec<String> {
+        let end = |name: &&str| End { name: (*name).to_owned(), artifact: Digest::of(b"") };
+        link_names(&names.iter().map(end).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn links_of_different_nodes_have_different_names() {
+        assert_eq!(names(&["table", "score[a=x]#3"]), ["table", "score[a=x]#3"]);
+        assert_eq!(names(&["s[a=x/y]", "s[a=x_y]", "s[a=x%2Fy]", ".."]), ["s[a=x%2Fy]", "s[a=x_y]", "s[a=x%252Fy]", "%2E."]);
+        let (long, other) = (format!("s[a={}]", "z".repeat(260)), format!("s[a={}y]", "z".repeat(260)));
+        let long = names(&[&long, &other, "s[a=é]"]);
+        assert!(long[0] != long[1] && long.iter().all(|name| name.len() <= 255), "{long:?}");
+        let case = names(&["s[a=X]", "s[a=x]", "t"]);
+        assert!(case[0].to_lowercase() != case[1].to_lowercase() && case[2] == "t", "{case:?}");
+    }
+
+    #[test]
+    fn links_lead_up_to_the_common_folder() {
+        let check = |from: &str, to: &str, expected: &str| {
+            assert_eq!(path_from(Path::new(from), Path::new(to)), Path::new(expected));
+        };
+        check("/p/results/w", "/p/.sure/objects/ab/cd", "../../.sure/objects/ab/cd");
+        check("/p", "/p/x", "x");
+        check("/a/b", "/c", "../../c");
+    }
 }

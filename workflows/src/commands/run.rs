@@ -22,11 +22,11 @@ use signal_hook::iterator::Signals;
 
 use crate::cli::{self, Choice, Target};
 use crate::commands::plan::Shown;
-use crate::commands::results::{link_results, print_results};
+use crate::commands::results::{Origin, link_results, print_results};
 use crate::commands::runs::write_timeline;
 use crate::console::say;
 use crate::console::{self, duration};
-use crate::opening::{Access, Asking, Opening, survey_what_can, with_hint};
+use crate::opening::{Access, Asking, Opening, report_notices, survey_what_can, with_hint};
 use crate::settings::Settings;
 
 #[derive(Args)]
@@ -70,14 +70,17 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
         && args.choice.only.is_empty()
         && args.timeline.is_none()
         && !args.dry_run
+        && !args.choice.rehash
         && !asking.asks_for_front() // whether anything reads it is told every time, and only the graph knows
         && let Some(found) = run_if_up_to_date(&asking, &*progress, &mut scans)?
     {
         drop(progress);
-        return show_results(args, &asking.question().workflow, &found.ends, &asking.settings, &asking.store);
+        let origin = Origin::new(found.run, &asking.request.workflow);
+        return show_results(args, &asking.question().workflow, &found.ends, &origin, &asking.settings, &asking.store);
     }
     let opening = asking.open()?;
     opening.tell_idle_front();
+    opening.rehash(args.choice.rehash);
     let session = opening.session(Arc::clone(&progress), stop);
     let options = Options {
         keep_going: args.keep_going,
@@ -99,7 +102,9 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
         }
         return Ok(code);
     }
-    let summary = session.run(&options).map_err(with_hint)?;
+    let ran = session.run(&options);
+    report_notices(&opening.store);
+    let summary = ran.map_err(with_hint)?;
     drop(progress);
     if let Some(path) = &args.timeline {
         write_timeline(path, &summary.steps)?;
@@ -115,7 +120,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     }
     plan_cache::keep(&opening.question, &opening.workflow, &summary.survey, &summary, &opening.store)?;
     let ends = plan_cache::ends(&opening.workflow, &summary);
-    let code = show_results(args, &opening.workflow.name, &ends, &opening.settings, &opening.store)?;
+    let origin = Origin::new(summary.run, &opening.request.workflow);
+    let code = show_results(args, &opening.workflow.name, &ends, &origin, &opening.settings, &opening.store)?;
     if !args.quiet && !args.json && has_trained(&opening, &summary) {
         say!("`sure results` shows this again, with times, and the speed and memory of every training");
     }
@@ -146,8 +152,15 @@ fn run_if_up_to_date(asking: &Asking, progress: &dyn Progress, scans: &mut Recen
     )?)
 }
 
-fn show_results(args: &RunArgs, workflow: &str, ends: &[End], settings: &Settings, store: &Store) -> Result<ExitCode> {
-    let links = link_results(workflow, ends, settings, store)?;
+fn show_results(
+    args: &RunArgs,
+    workflow: &str,
+    ends: &[End],
+    origin: &Origin,
+    settings: &Settings,
+    store: &Store,
+) -> Result<ExitCode> {
+    let links = link_results(workflow, ends, origin, settings, store)?;
     if !args.json {
         print_results(&links)?;
     }

@@ -59,6 +59,9 @@ pub(crate) fn runs(args: &RunsArgs) -> Result<ExitCode> {
             let told = told.map(|text| format!("  {text}")).unwrap_or_default();
             writeln!(out, "{:>8}  {:>9.2} s  {}{told}", step.state, step.secs, id_of(&step.node))?;
         }
+        if row.shortened {
+            writeln!(out, "its nodes were forgotten by `sure store gc`")?;
+        }
         let others = store
             .members(number)?
             .len()

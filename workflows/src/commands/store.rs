@@ -42,10 +42,11 @@ pub(crate) struct DuArgs {
     machine: MachineArgs,
 }
 
-/// What is kept: what the last runs ended with, what the workflows as they are now would reuse, and what is young.
+/// Kept are: artifacts that the last runs ended with, that the workflows as they are now would reuse, that the results of any project
+/// link to, and young ones.
 #[derive(Args)]
 pub(crate) struct GcArgs {
-    /// Keep what the last N runs of each workflow ended with
+    /// Keep what the last N runs of each workflow in each project ended with
     #[arg(long, value_name = "N", default_value_t = 3)]
     keep_runs: usize,
     /// Keep what was made or used within this time: `12h`, `30d`
@@ -154,13 +155,15 @@ fn show_victims(out: &mut impl Write, victims: &[Removable]) -> io::Result<()> {
     Ok(())
 }
 
-/// What each workflow of the record would reuse as it is now, set as it was in its last run. One that cannot be planned any more
-/// keeps nothing beyond what its last runs ended with.
+/// Results that each workflow of this project would reuse as it is now, set as it was in its last run. For one that cannot be planned
+/// any more, and for those of other projects, only their last runs and the links to their results count.
 fn reached(store: &Store, machine: &MachineArgs) -> Result<HashSet<ResultId>> {
+    let project = Settings::load(machine, &[])?.project();
     let mut wanted = HashSet::new();
     let mut seen = HashSet::new();
     for row in store.runs(usize::MAX >> 1)? {
-        if seen.insert(row.workflow.clone()) {
+        let is_ours = row.project.as_ref().is_none_or(|of| *of == project);
+        if is_ours && seen.insert(row.workflow.clone()) {
             match reached_by(&row, machine) {
                 Ok(results) => wanted.extend(results),
                 Err(error) => say!(

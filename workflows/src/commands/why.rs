@@ -74,14 +74,14 @@ pub(crate) fn why(args: &WhyArgs) -> Result<ExitCode> {
     Ok(code)
 }
 
-/// What is said of one node.
+/// Answer about one node.
 struct Asked {
     explanation: Explanation,
-    /// What it does or waits for at this moment, in a run that goes on.
+    /// Present state of the node in a run that goes on.
     now: Option<Now>,
 }
 
-/// What a node does in a run that goes on.
+/// Present state of a node in a run that goes on.
 enum Now {
     Runs { run: i64, secs: f64, expected: Option<f64>, threads: usize, gpu: Option<u32> },
     Waits { run: i64, wait: Wait<String> },
@@ -131,7 +131,7 @@ fn some(names: &[String]) -> String {
     if more > 0 { format!("{shown} and {more} more") } else { shown }
 }
 
-/// What happens to nodes now, or happened last.
+/// Explains what happens to nodes now, or happened last.
 fn present(opening: &Opening, nodes: &[NodeIndex]) -> Result<(Vec<Asked>, ExitCode)> {
     let statuses: Vec<RunStatus> =
         status(&opening.store).into_iter().filter(|status| status.workflow == opening.workflow.name).collect();
@@ -158,7 +158,7 @@ fn now(opening: &Opening, status: &RunStatus, node: NodeIndex) -> Option<Now> {
     status.waits(&opening.workflow, node).map(|wait| Now::Waits { run, wait })
 }
 
-/// What became of nodes in an earlier run.
+/// Explains what became of nodes in an earlier run.
 fn past(opening: &Opening, nodes: &[NodeIndex], run: i64) -> Result<Vec<Asked>> {
     let row = find(&opening.store, run)?;
     let mut asked = vec![];
@@ -190,12 +190,14 @@ fn print(explanation: &Explanation, depth: usize, seen: &mut HashSet<String>) ->
         Fate::RunIf(names) => format!("runs if one of {} inputs changes", names.len()),
         Fate::Blocked { by } if *by == explanation.node => "cannot run: it fails while the sources are looked through".to_owned(),
         Fate::Blocked { by } => format!("cannot run, since {by} fails"),
-        Fate::LastRan => "is up to date; it last ran because of".to_owned(),
+        Fate::LastRan => format!("is up to date; it last ran{} because of", in_run_of(explanation)),
         Fate::InRun { run, state, message, why } => {
             let told = message.as_deref().or(why.as_deref()).map(|text| format!(" ({text})")).unwrap_or_default();
             format!("was `{state}` in run {run}{told}")
         }
-        Fate::FirstRun => "is up to date; it ran once, for the first time".to_owned(),
+        Fate::FirstRun => {
+            format!("is up to date; it ran once, for the first time{}", in_run_of(explanation).trim_end_matches(','))
+        }
     };
     writeln!(io::stdout(), "{indent}{} {fate}", explanation.node)?;
     if !seen.insert(explanation.node.clone()) {
@@ -220,6 +222,11 @@ fn print(explanation: &Explanation, depth: usize, seen: &mut HashSet<String>) ->
         print(cause, depth + 1, seen)?;
     }
     Ok(())
+}
+
+/// The run that made the artifact of an up-to-date node.
+fn in_run_of(explanation: &Explanation) -> String {
+    explanation.made_in.map(|run| format!(" in run {run},")).unwrap_or_default()
 }
 
 pub(crate) fn describe_file(file: &FileChange) -> String {

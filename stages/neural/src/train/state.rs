@@ -3,7 +3,8 @@
 //! ```text
 //! state            8 bytes: length of the head; the head: JSON; vectors of 32-bit floats; 32 bytes: BLAKE3 of all before
 //! state.previous   the one before
-//! state.damaged    one that could not be read, set aside
+//! state.damaged    one that could not be read
+//! state.formatN    one of another format, which another version of this program can read
 //! point-STEP       the trained values at a step, in the same form
 //! lock             held while a process works here
 //! ```
@@ -100,8 +101,11 @@ impl StateFolder {
                 Ok(found) => return Some(found),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => {
-                    let kept = fs::rename(&path, self.folder.join(DAMAGED)).is_ok();
-                    let aside = if kept { format!("; set aside as `{DAMAGED}`") } else { String::new() };
+                    // A state of another format is sound: the version that wrote it can still use it.
+                    let other = error.get_ref().and_then(|error| error.downcast_ref::<OtherFormat>());
+                    let aside = other.map_or_else(|| DAMAGED.to_owned(), |other| format!("{STATE}.format{}", other.0));
+                    let kept = fs::rename(&path, self.folder.join(&aside)).is_ok();
+                    let aside = if kept { format!("; set aside as `{aside}`") } else { String::new() };
                     note(&format!("cannot resume from `{}`: {error}{aside}", path.display()));
                 }
             }
@@ -177,7 +181,7 @@ fn read<H: DeserializeOwned>(path: &Path) -> io::Result<Found<H>> {
     from.read_exact(&mut head)?;
     let head: Head<H> = serde_json::from_slice(&head)?;
     if head.format != FORMAT {
-        return Err(damaged(&format!("expected format {FORMAT}, found {}", head.format)));
+        return Err(io::Error::new(io::ErrorKind::InvalidData, OtherFormat(head.format)));
     }
     let mut vectors = Vec::new();
     for length in head.lengths {
@@ -192,6 +196,11 @@ fn read<H: DeserializeOwned>(path: &Path) -> io::Result<Found<H>> {
     }
     Ok(Found { head: head.content, vectors })
 }
+
+/// A state of a format that this version does not read.
+#[derive(Debug, thiserror::Error)]
+#[error("another version of this program wrote it (format {0}, and this one reads {FORMAT})")]
+struct OtherFormat(u32);
 
 fn damaged(how: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, how)
@@ -279,6 +288,22 @@ mod tests {
             fs::write(&path, &whole[..length]).unwrap();
             assert_eq!(load(&state).0, Some(1), "cut to {length} bytes");
         }
+    }
+
+    #[test]
+    fn a_state_of_another_format_is_kept_and_the_note_says_which() {
+        let (folder, state) = folder();
+        state.save(&1, &[&[1.0]]).unwrap();
+        let path = folder.path().join(STATE);
+        let text = fs::read(&path).unwrap();
+        let (old, new) = (format!("\"format\":{FORMAT}"), format!("\"format\":{}", FORMAT + 1));
+        let at = text.windows(old.len()).position(|window| window == old.as_bytes()).unwrap();
+        let changed = [&text[..at], new.as_bytes(), &text[at + old.len()..]].concat();
+        fs::write(&path, &changed).unwrap();
+        let (found, notes) = load(&state);
+        assert_eq!(found, None);
+        assert!(notes.len() == 1 && notes[0].contains(&format!("format {}", FORMAT + 1)), "{notes:?}");
+        assert_eq!(fs::read(folder.path().join(format!("state.format{}", FORMAT + 1))).unwrap(), changed);
     }
 
     #[test]

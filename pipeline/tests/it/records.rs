@@ -1,0 +1,375 @@
+//! Results and runs outlive the index: deleted, damaged, outdated, newer and stale ones, and damage of the record log.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use pipeline::compare::compare;
+use pipeline::explain::{explain, explain_past};
+use pipeline::store::gc::Keep;
+use pipeline::store::{Store, StoreError};
+
+use crate::house::{BOOKS, House, book_of};
+
+/// Three runs: the first, one after an edit, and one that finds nothing to do.
+fn with_history() -> House {
+    let mut house = House::with_books();
+    house.run(BOOKS);
+    house.write(&book_of(2, 1), "another text");
+    house.run(BOOKS);
+    house.run(BOOKS);
+    house.close();
+    house
+}
+
+/// Everything that commands report from the records.
+fn answers(house: &mut House) -> String {
+    let workflow = house.workflow(BOOKS);
+    let (plan, _) = house.survey(&workflow);
+    let plan_text = house.plan(BOOKS);
+    let store = house.store();
+    let mut out = vec![plan_text];
+    for run in store.runs(100).unwrap() {
+        out.push(format!("{run:?}\n{:?}\n{:?}", store.steps(run.id).unwrap(), store.members(run.id).unwrap()));
+        for node in &workflow.order {
+            out.push(format!("{:?}", explain_past(&workflow, &run, *node, store).unwrap()));
+        }
+    }
+    for node in &workflow.order {
+        let latest = store.latest(&workflow.key(&workflow.graph[*node])).unwrap();
+        let result = latest.and_then(|(now, _)| store.result(now).unwrap());
+        out.push(format!("{latest:?} {result:?} {:?}", explain(&workflow, &plan, *node, store).unwrap()));
+    }
+    out.push(format!("{:?}", compare(store, 1, 2).unwrap()));
+    let mut durations: Vec<_> = store.durations("books").unwrap().into_iter().collect();
+    durations.sort_by(|a, b| a.0.cmp(&b.0));
+    out.push(format!("{durations:?}"));
+    out.join("\n")
+}
+
+fn remove_index(house: &House) {
+    for name in ["traces.db", "traces.db-wal", "traces.db-shm"] {
+        let _ = fs::remove_file(house.path("store").join(name));
+    }
+}
+
+fn sql(house: &House, statements: &str) {
+    let db = rusqlite::Connection::open(house.path("store/traces.db")).unwrap();
+    db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    db.execute_batch(statements).unwrap();
+}
+
+/// The store as the version before the record log left it.
+fn as_before_the_record_log(house: &House) {
+    sql(house, "DROP TABLE log; ALTER TABLE run DROP COLUMN project; PRAGMA user_version = 3");
+    for name in ["records.log", "format", "reserve"] {
+        fs::remove_file(house.path("store").join(name)).unwrap();
+    }
+}
+
+#[test]
+fn without_the_index_and_all_that_is_derived_everything_is_as_before() {
+    let mut house = with_history();
+    let before = answers(&mut house);
+    house.close();
+    remove_index(&house);
+    for derived in ["stat", "plans"] {
+        let _ = fs::remove_dir_all(house.path("store").join(derived));
+    }
+    let notices = house.store().notices();
+    assert!(notices.len() == 1 && notices[0].contains("made again from the record log: 10 results, 3 runs"), "{notices:?}");
+    assert_eq!(answers(&mut house), before);
+    house.close();
+    assert_eq!(house.run(BOOKS).ran(), "");
+    assert_eq!(house.store().notices(), Vec::<String>::new(), "once");
+    assert_eq!(house.store().verify(true, &|_| {}).unwrap(), []);
+}
+
+#[test]
+fn a_store_of_the_version_before_the_record_log_is_migrated() {
+    let mut house = with_history();
+    let before = answers(&mut house);
+    house.close();
+    as_before_the_record_log(&house);
+    let old = snapshot(&house.path("store"));
+    let view = Store::view(&house.path("store")).unwrap();
+    let notices = view.notices();
+    assert!(notices.len() == 1 && notices[0].contains("older format 3"), "{notices:?}");
+    assert_eq!(view.runs(100).unwrap().len(), 3);
+    drop(view);
+    assert_eq!(snapshot(&house.path("store")), old, "reading migrates nothing");
+    let notices = house.store().notices();
+    assert!(notices.len() == 1 && notices[0].contains("(10 results, 3 runs)"), "{notices:?}");
+    assert_eq!(answers(&mut house), before);
+    house.close();
+    assert!(house.path("store/traces.format31").is_file(), "the old index is kept");
+    assert_eq!(house.run(BOOKS).ran(), "");
+    house.close();
+    remove_index(&house);
+    assert_eq!(house.run(BOOKS).ran(), "");
+}
+
+#[test]
+fn an_index_of_an_even_older_format_is_made_again_and_reported() {
+    let mut house = with_history();
+    let before = answers(&mut house);
+    house.close();
+    sql(&house, "PRAGMA user_version = 2");
+    let view = Store::view(&house.path("store")).unwrap();
+    assert_eq!(view.runs(100).unwrap().len(), 3, "the log is read");
+    assert!(view.notices()[0].contains("older format 2"));
+    let notices = house.store().notices();
+    assert!(notices.len() == 1 && notices[0].contains("format 2") && notices[0].contains("10 results"), "{notices:?}");
+    assert_eq!(answers(&mut house), before);
+    house.close();
+    assert!(house.path("store/traces.format21").is_file());
+}
+
+#[test]
+fn a_newer_store_is_refused_whatever_says_so() {
+    let check = |change: &dyn Fn(&House), part: &str| {
+        let house = with_history();
+        change(&house);
+        let before = snapshot(&house.path("store"));
+        for open in [Store::open, Store::view, Store::open_for_planning] {
+            let Err(error) = open(&house.path("store")) else { panic!("{part} is newer") };
+            assert!(error.hint().unwrap().contains("newer version"), "{error:?}");
+            let cause = std::error::Error::source(&error).unwrap().to_string();
+            assert!(cause.contains(part), "{cause}");
+        }
+        assert_eq!(snapshot(&house.path("store")), before);
+    };
+    check(&|house| sql(house, "PRAGMA user_version = 99"), "index has format 99");
+    check(&|house| fs::write(house.path("store/format"), "2\n").unwrap(), "folder has format 2");
+    check(
+        &|house| {
+            let path = house.path("store/records.log");
+            let text = fs::read_to_string(&path).unwrap();
+            let (_, rest) = text.split_once('\n').unwrap();
+            let json = r#"{"log":{"format":2,"id":"x"}}"#;
+            let sum = &pipeline::Digest::of(json.as_bytes()).to_string()[..16];
+            fs::write(path, format!("{sum} {json}\n{rest}")).unwrap();
+        },
+        "record log has format 2",
+    );
+}
+
+#[test]
+fn a_torn_tail_of_the_log_is_cut_and_reported_and_costs_one_result_at_most() {
+    let mut house = House::with_books();
+    let first = house.run(BOOKS);
+    house.close();
+    let log = house.path("store/records.log");
+    let bytes = fs::read(&log).unwrap();
+    let last_results = bytes.windows(10).rposition(|window| window == b" {\"result\"").unwrap();
+    for length in (last_results..bytes.len()).step_by(97) {
+        fs::write(&log, &bytes[..length]).unwrap();
+        remove_index(&house);
+        let is_torn = bytes[length - 1] != b'\n';
+        let notices = house.store().notices();
+        assert_eq!(notices.iter().any(|notice| notice.contains("cut off")), is_torn, "{length}: {notices:?}");
+        let again = house.run(BOOKS);
+        assert_eq!(again.artifacts, first.artifacts);
+        assert!(again.ran().split_whitespace().count() <= 1, "{length}: {}", again.ran());
+        house.close();
+        let text = fs::read_to_string(&log).unwrap();
+        assert!(text.ends_with('\n') && text.lines().all(|line| line.ends_with('}')), "{length}");
+    }
+}
+
+#[test]
+fn a_damaged_line_of_the_log_is_skipped_and_reported_and_costs_what_it_held() {
+    let mut house = House::with_books();
+    let first = house.run(BOOKS);
+    house.close();
+    let log = house.path("store/records.log");
+    let good = fs::read_to_string(&log).unwrap();
+    let at = good.find("books:count#1").unwrap();
+    let mut bytes = good.clone().into_bytes();
+    bytes[at] ^= 1;
+    fs::write(&log, &bytes).unwrap();
+    assert_eq!(house.run(BOOKS).ran(), "", "the index is whole");
+    house.close();
+    remove_index(&house);
+    let notices = house.store().notices();
+    assert!(notices.iter().any(|notice| notice.contains("1 damaged line of the record log is skipped")), "{notices:?}");
+    let again = house.run(BOOKS);
+    assert_eq!(again.ran(), "count#1");
+    assert_eq!(again.artifacts, first.artifacts);
+}
+
+#[test]
+fn an_index_behind_the_log_takes_over_the_rest() {
+    let mut house = House::with_books();
+    house.run(BOOKS);
+    house.close();
+    sql(&house, "");
+    let old = fs::read(house.path("store/traces.db")).unwrap();
+    house.write(&book_of(2, 1), "another text");
+    let second = house.run(BOOKS);
+    house.close();
+    remove_index(&house);
+    fs::write(house.path("store/traces.db"), old).unwrap(); // as if it was killed before the index was written
+    let view = Store::view(&house.path("store")).unwrap();
+    assert_eq!(view.runs(9).unwrap().len(), 2);
+    let again = house.run(BOOKS);
+    assert_eq!((again.ran().as_str(), again.artifacts), ("", second.artifacts));
+    assert_eq!(house.store().runs(9).unwrap().len(), 3);
+}
+
+#[test]
+fn a_lost_or_shortened_log_is_written_again_from_the_index() {
+    let mut house = with_history();
+    let before = answers(&mut house);
+    house.close();
+    let log = house.path("store/records.log");
+    for is_lost in [true, false] {
+        let whole = fs::read(&log).unwrap();
+        fs::remove_file(&log).unwrap();
+        if !is_lost {
+            fs::write(&log, &whole[..whole.len() / 2]).unwrap();
+        }
+        let notices = house.store().notices();
+        assert!(notices.len() == 1 && notices[0].contains("written again from the index"), "{notices:?}");
+        assert_eq!(answers(&mut house), before);
+        house.close();
+        remove_index(&house);
+        assert_eq!(answers(&mut house), before, "the new log is whole");
+        house.close();
+    }
+}
+
+#[test]
+fn of_an_index_and_a_log_that_do_not_belong_together_the_one_with_more_results_counts() {
+    let mut house = with_history();
+    let before = answers(&mut house);
+    house.close();
+    let mut other = House::with_books();
+    other.run(BOOKS);
+    other.close();
+    sql(&other, "");
+    let log = house.path("store/records.log");
+    let own = fs::read(&log).unwrap();
+    fs::copy(other.path("store/records.log"), &log).unwrap();
+    let notices = house.store().notices();
+    assert!(notices.len() == 1 && notices[0].contains("records.damaged1"), "{notices:?}");
+    assert_eq!(answers(&mut house), before);
+    house.close();
+    let index = fs::read(other.path("store/traces.db")).unwrap();
+    remove_index(&house);
+    fs::write(house.path("store/traces.db"), index).unwrap();
+    fs::write(&log, own).unwrap();
+    assert_eq!(answers(&mut house), before);
+}
+
+#[test]
+fn two_openings_of_a_store_append_to_one_log() {
+    let mut house = House::with_books();
+    house.run(BOOKS);
+    let other = Store::open(&house.path("store")).unwrap();
+    let one = house.store().begin_run("w", "1", None, "here", 1).unwrap();
+    let two = other.begin_run("w", "2", Some("/p"), "here", 2).unwrap();
+    other.end_run(two, "failed", &[], 3).unwrap();
+    house.store().end_run(one, "done", &[], 4).unwrap();
+    assert_eq!((one, two), (2, 3));
+    drop(other);
+    house.close();
+    remove_index(&house);
+    let runs = house.store().runs(9).unwrap();
+    let shown: Vec<_> = runs.iter().map(|run| (run.id, run.request.as_str(), run.outcome.as_deref())).collect();
+    assert_eq!(shown, [(3, "2", Some("failed")), (2, "1", Some("done")), (1, "", Some("done"))]);
+    assert_eq!(runs[0].project.as_deref(), Some("/p"));
+}
+
+#[test]
+fn collecting_keeps_the_log_and_the_index_alike() {
+    let mut house = with_history();
+    house.run(&BOOKS.replace("min_length = 1", "min_length = 3"));
+    house.close();
+    let keep = Keep { last_runs: 1, ..Keep::default() };
+    let removable = house.store().collectable(&keep).unwrap();
+    assert!(!removable.is_empty());
+    house.store().collect(&removable, 1).unwrap();
+    let told = |house: &mut House| {
+        let store = house.store();
+        let runs = store.runs(9).unwrap();
+        let members: Vec<_> = runs.iter().map(|run| store.members(run.id).unwrap()).collect();
+        let latest: Vec<_> = ["list", "sum"].map(|node| store.latest(&format!("books:{node}")).unwrap()).into();
+        format!("{runs:?} {members:?} {latest:?}")
+    };
+    let before = told(&mut house);
+    assert!(before.contains("shortened: true") && before.contains("shortened: false"), "{before}");
+    house.close();
+    remove_index(&house);
+    assert_eq!(told(&mut house), before);
+}
+
+/// Paths, sizes and times of everything in a folder.
+fn snapshot(folder: &Path) -> BTreeMap<PathBuf, (u64, SystemTime)> {
+    let mut found = BTreeMap::new();
+    let mut todo = vec![folder.to_owned()];
+    while let Some(path) = todo.pop() {
+        let meta = fs::symlink_metadata(&path).unwrap();
+        if meta.is_dir() {
+            todo.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        }
+        // SQLite writes its marks of readers there; they are no part of the records.
+        if !path.ends_with("traces.db-shm") {
+            found.insert(path, (meta.len(), meta.modified().unwrap()));
+        }
+    }
+    found
+}
+
+#[test]
+fn reading_changes_nothing_and_begins_no_store() {
+    let mut house = with_history();
+    let writer_answers = answers(&mut house);
+    house.close();
+    let before = snapshot(&house.path("store"));
+    house.use_store(Store::view(&house.path("store")).unwrap());
+    assert_eq!(answers(&mut house), writer_answers);
+    house.write(&book_of(2, 1), "a third text"); // the list of books runs while planning, elsewhere
+    assert!(house.plan(BOOKS).contains("run count#2"), "{}", house.plan(BOOKS));
+    house.close();
+    assert_eq!(snapshot(&house.path("store")), before);
+
+    let mut house = House::with_books();
+    house.use_store(Store::open_for_planning(&house.path("store")).unwrap());
+    assert!(house.plan(BOOKS).contains("run count#2"), "{}", house.plan(BOOKS));
+    assert_eq!(house.store().runs(9).unwrap(), []);
+    house.close();
+    assert!(!house.path("store").exists());
+}
+
+#[test]
+fn a_damaged_index_is_left_alone_by_reading_commands() {
+    let mut house = with_history();
+    house.run(BOOKS);
+    house.close();
+    sql(&house, "");
+    fs::write(house.path("store/traces.db"), "this is no database. ".repeat(50)).unwrap();
+    let before = snapshot(&house.path("store"));
+    let view = Store::open_for_planning(&house.path("store")).unwrap();
+    assert!(view.is_view() && view.notices()[0].contains("cannot be read"));
+    assert_eq!(view.runs(9).unwrap().len(), 4);
+    drop(view);
+    assert_eq!(snapshot(&house.path("store")), before);
+    assert_eq!(house.run(BOOKS).ran(), "", "and nothing is lost");
+}
+
+#[test]
+fn a_store_that_another_machine_uses_is_refused() {
+    let mut house = with_history();
+    let scratch = house.path("store/scratch/4194998");
+    fs::create_dir(&scratch).unwrap();
+    fs::write(scratch.join("lock"), "far away\nanother boot\n").unwrap();
+    let Err(error) = Store::open(&house.path("store")) else { panic!("its lock cannot be seen from here") };
+    assert!(matches!(&error, StoreError::OtherMachine { machine, .. } if machine == "far away"), "{error:?}");
+    assert!(error.hint().unwrap().contains("4194998"));
+    assert!(scratch.exists(), "its attempts are spared");
+    assert_eq!(Store::view(&house.path("store")).unwrap().runs(9).unwrap().len(), 3, "reading is safe");
+    fs::remove_dir_all(scratch).unwrap();
+    assert_eq!(house.run(BOOKS).ran(), "");
+}
