@@ -7,7 +7,7 @@ cd "$(dirname "$0")"
 seconds=${1:-600}
 shift || true
 [ $# -gt 0 ] || set -- $(cd fuzz_targets && ls -- *.rs | sed 's/\.rs$//')
-declare -A seeds=([wav]='*.wav' [flac]='*.flac' [mp3]='*.mp3 *.aac' [mp4]='*.m4a' [ogg]='*.ogg *.oga *.opus')
+declare -A seeds=([wav]='*.wav' [containers]='short.*' [flac]='*.flac' [mp3]='*.mp3 *.aac' [mp4]='*.m4a' [ogg]='*.ogg *.oga *.opus')
 cargo +nightly fuzz build --sanitizer none
 programs=target/$(rustc +nightly -vV | sed -n 's/^host: //p')/release
 status=0

@@ -21,8 +21,8 @@ pub fn begin() {
 /// Prepares it as FLAC, so that the encoder sees everything too.
 pub fn prepare(file: &[u8]) {
     thread_local! {
-        static PREPARER: RefCell<Preparer> =
-            RefCell::new(Preparer::new(Target { sample_rate: 16_000, format: Format::Flac }).without_ffmpeg());
+        static PREPARER: RefCell<Preparer<'static>> =
+            RefCell::new(Preparer::new(Target { sample_rate: 16_000, format: Format::Flac }));
     }
     // A file of a few kilobytes that decodes to hours is a bomb, and bounded elsewhere; here it would only be slow.
     let result = PREPARER.with_borrow_mut(|preparer| preparer.prepare_bytes(file.to_vec(), None));

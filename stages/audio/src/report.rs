@@ -25,6 +25,9 @@ pub struct Report {
     pub filtered: u64,
     /// The same by reason, numbers in it replaced by `#`.
     pub reasons: BTreeMap<String, u64>,
+    /// Oddities of recordings that became rows -> how many.
+    #[serde(default)]
+    pub oddities: BTreeMap<String, u64>,
     /// Rows whose bytes are those of the source.
     pub kept_as_is: u64,
     /// Bytes of the recordings that became rows.
@@ -89,7 +92,10 @@ impl Report {
             *split.speakers.entry(speaker.clone()).or_default() += 1;
         }
         split.transcribed += u64::from(entry.annotation.transcript.is_some());
-        split.flagged += u64::from(!entry.annotation.flags.is_empty());
+        split.flagged += u64::from(!entry.annotation.flags.is_empty() || !clip.flags.is_empty());
+        for flag in &clip.flags {
+            *self.oddities.entry(flag.text().to_owned()).or_default() += 1;
+        }
         self.kept_as_is += u64::from(clip.kept);
         self.source_bytes += entry.size;
         self.clip_bytes += clip.bytes.len() as u64;
@@ -119,6 +125,7 @@ impl Report {
         self.source_bytes += other.source_bytes;
         self.clip_bytes += other.clip_bytes;
         add_all(&mut self.reasons, &other.reasons);
+        add_all(&mut self.oddities, &other.oddities);
         add_all(&mut self.sources, &other.sources);
         for (name, other) in &other.splits {
             let split = self.splits.entry(name.clone()).or_default();

@@ -52,7 +52,7 @@ pub struct Shards {
 
 impl Stage for Shards {
     const KIND: &'static str = "audio.shards";
-    const VERSION: u32 = 4;
+    const VERSION: u32 = 5;
     const ABOUT: &'static str = "decodes and resamples recordings into Parquet shards, one node per part of the manifest";
 
     fn slots() -> Vec<Slot> {
@@ -121,6 +121,7 @@ pub fn run(params: &Shards, job: &Job) -> Result<(), StageError> {
     let mut report = Report::new(entries.len() as u64, params.sample_rate);
     let mut shards =
         Split::ALL.iter().map(|&split| Part::create(job, split, &labels, params, &origin)).collect::<Result<Vec<_>, _>>()?;
+    let (mut flagged, mut by_ffmpeg) = (Vec::new(), 0_u64);
     let (mut rejects, mut done, started) = (Vec::new(), Done::of(&entries), Instant::now());
     for batch in batches(&entries, job.threads.max(1)) {
         if job.stop.requested() {
@@ -131,6 +132,10 @@ pub fn run(params: &Shards, job: &Job) -> Result<(), StageError> {
                 Err(reject) => rejects.push((entry, reject)),
                 Ok((clip, label)) => {
                     report.count(entry, &clip);
+                    if let Some(flag) = clip.flags.first() {
+                        flagged.push(format!("{}: {}", entry.path, flag.text()));
+                    }
+                    by_ffmpeg += u64::from(clip.by_ffmpeg);
                     shards[entry.split as usize].push(row(entry, clip, label, params))?;
                 }
             }
@@ -145,6 +150,7 @@ pub fn run(params: &Shards, job: &Job) -> Result<(), StageError> {
     write_rejects(&job.out.join("rejects.parquet"), &rejects)?;
     manifest::write_json(&job.out.join("report.json"), &report)?;
     tell(job, params, &report, &rejects, started.elapsed().as_secs_f64());
+    tell_oddities(job, &flagged, by_ffmpeg);
     Ok(())
 }
 
@@ -221,6 +227,8 @@ impl Done {
 }
 
 fn row(entry: &Entry, clip: Prepared, class: Option<u32>, params: &Shards) -> Row {
+    let mut annotation = entry.annotation.clone();
+    annotation.flags.extend(clip.flags.iter().map(|flag| flag.text().to_owned()));
     Row {
         bytes: clip.bytes,
         path: format!("{}.{}", entry.id, params.format.extension()),
@@ -230,7 +238,7 @@ fn row(entry: &Entry, clip: Prepared, class: Option<u32>, params: &Shards) -> Ro
             num_samples: clip.num_samples as usize,
             sample_rate: params.sample_rate,
             class,
-            annotation: entry.annotation.clone(),
+            annotation,
         },
         source_path: entry.path.clone(),
         source_sample_rate: clip.source.sample_rate,
@@ -273,6 +281,18 @@ fn tell(job: &Job, params: &Shards, report: &Report, rejects: &[(&Entry, Reject)
             count => format!("{count} utterances"),
         };
         job.progress.note(&format!("{left_out} left out, see rejects.parquet; the first: {}: {}", entry.path, reject.reason));
+    }
+}
+
+/// Warns of recordings that gave a clip with a flag, and records how many ffmpeg decoded.
+fn tell_oddities(job: &Job, flagged: &[String], by_ffmpeg: u64) {
+    if by_ffmpeg > 0 {
+        job.progress.fact("decoded_by_ffmpeg", by_ffmpeg.into());
+    }
+    if let Some(first) = flagged.first() {
+        let recordings =
+            if flagged.len() == 1 { "1 recording is odd".to_owned() } else { format!("{} recordings are odd", flagged.len()) };
+        job.progress.note(&format!("{recordings}, see the column `flags`; the first: {first}"));
     }
 }
 

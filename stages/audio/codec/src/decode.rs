@@ -1,65 +1,100 @@
-//! Opens a recording by what it is, whatever its name says, and gives its samples block by block, channels averaged.
+//! Opens a recording by its content, whatever its name, and gives its samples block by block, channels averaged.
 //!
 //! | content | read by |
 //! | --- | --- |
-//! | RIFF or RF64 with PCM | [`wav`](crate::wav): hound for the format chunk, the rest by hand |
-//! | RIFF with A-law, mu-law, ADPCM | symphonia |
-//! | FLAC | by hand, for speed and strictness |
-//! | MP3, MP4 with AAC-LC, Ogg Vorbis and FLAC, ADTS | symphonia; the edit list of MP4 by hand |
-//! | what symphonia knows and cannot decode: 5.1 or HE AAC, AC-3, Opus | the program `ffmpeg`, or not at all |
+//! | RIFF, RF64, RIFX, W64, AIFF, AU, CAF, SPHERE with PCM, floats, A-law, mu-law | own readers of the headers, [`pcm`] |
+//! | FLAC | own decoder, for speed and strictness |
+//! | MPEG audio, layers I to III | nanomp3, frame by frame; tags, lengths and padding by [`mp3`] |
+//! | MP4 with AAC-LC, Ogg Vorbis and FLAC, ADTS, RIFF with ADPCM | symphonia; edit lists by [`mp4`], pages by [`ogg`] |
+//! | everything else | the program `ffmpeg`, if there is one |
 //!
-//! How long the result is, is compared with what the container says: a damaged FLAC or MP3 decodes without an error, and shorter.
+//! Every length in a header is compared with what was decoded: a damaged file may decode without an error, and shorter.
 
-mod ends;
+mod aiff;
+mod au;
+mod caf;
 mod ffmpeg;
+pub(crate) mod fields;
 mod flac;
+mod mp3;
 mod mp4;
+mod ogg;
 mod packets;
-mod riff;
+mod parts;
+pub(crate) mod pcm;
+mod sphere;
+mod w64;
+mod window;
 
 use std::fs::File;
-use std::io::{Cursor, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 use crate::encode::Format;
 use crate::resample::ResampleError;
 use crate::sums::Summed;
-use crate::wav::WavError;
+use crate::wav::{self, Found};
 
-/// What a recording is.
+/// Form of a recording.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SourceInfo {
     /// In Hz.
     pub sample_rate: u32,
     /// Channels that are averaged.
     pub num_channels: u16,
-    /// `wav`, `flac`, `mp3`, `mp4`, `ogg`, `adts`.
+    /// Name of the container: `wav`, `flac`, `mp3`, `mp4`, `ogg`, `adts`, `aiff`, `au`, `caf`, `w64`, `sphere`, `unknown`.
     pub container: &'static str,
 }
 
-/// Where a recording is.
-pub(crate) enum Source<'s> {
-    Memory(&'s [u8]),
-    File(File),
+/// Oddity of a recording that gives a clip all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Flag {
+    /// Several recordings one after the other.
+    Joined,
+    /// Bytes before the first sample that belong to nothing.
+    LeadingBytes,
+    /// Bytes between samples that belong to nothing.
+    SkippedBytes,
+    /// Bytes after the last sample that belong to nothing.
+    TrailingBytes,
+    /// An incomplete frame at the end.
+    CutShort,
+    /// An Ogg stream without the mark of its last page.
+    NoEndMark,
+    /// Channels that cancel each other out when they are averaged.
+    ChannelsCancel,
+    /// More than a hundredth of the samples above full scale.
+    BeyondFullScale,
 }
 
-/// Who decodes what symphonia cannot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fallback {
-    Ffmpeg,
-    None,
+impl Flag {
+    /// Returns the text for tables.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Joined => "several recordings in one file",
+            Self::LeadingBytes => "unknown bytes before the audio",
+            Self::SkippedBytes => "unknown bytes within the audio",
+            Self::TrailingBytes => "unknown bytes after the audio",
+            Self::CutShort => "incomplete frame at the end",
+            Self::NoEndMark => "no end-of-stream mark",
+            Self::ChannelsCancel => "channels cancel out",
+            Self::BeyondFullScale => "samples beyond full scale",
+        }
+    }
 }
 
 /// A recording that is being decoded.
 pub(crate) trait Decoder {
-    /// What it is.
+    /// Returns the form of the recording.
     fn info(&self) -> SourceInfo;
 
-    /// The format whose clips look just like this file, if they have its rate: one channel, 16 bits, no fault in the header.
+    /// Returns the format whose clips look just like this file at its rate: one channel, 16 bits, nothing odd in the file.
     fn conforms(&self) -> Option<Format> {
         None
     }
 
-    /// Goes to sample `start`, or to one before it, which is returned.
+    /// Goes to sample `start`, or to one before it, and returns which.
     fn seek(&mut self, start: u64) -> Result<u64, DecodeError> {
         let _ = start;
         Ok(0)
@@ -72,22 +107,35 @@ pub(crate) trait Decoder {
     fn summed(&mut self) -> Option<Summed> {
         None
     }
+
+    /// Returns the oddities found so far.
+    fn flags(&self) -> Vec<Flag> {
+        Vec::new()
+    }
 }
 
-/// Why a recording gives no clip.
+/// Reason why a recording gives no clip.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum DecodeError {
     #[error("0 bytes")]
     Empty,
-    #[error("not an audio file that can be read: begins with {found}, expected WAV, FLAC, MP3, MP4 or Ogg")]
+    #[error(
+        "not an audio file that can be read: begins with {found}, expected WAV, FLAC, MP3, MP4, Ogg, AIFF, AU, CAF or SPHERE"
+    )]
     Unknown { found: String },
-    #[error(transparent)]
-    Wav(#[from] WavError),
+    #[error("no `{chunk}` chunk in the {} file", container.to_uppercase())]
+    NoChunk { container: &'static str, chunk: &'static str, offset: u64 },
+    #[error("truncated: the header promises {promised} bytes of samples, the file has {found}")]
+    Truncated { promised: u64, found: u64, offset: u64 },
     #[error("{container}: {reason}")]
     Damaged { container: &'static str, reason: String, offset: Option<u64> },
     #[error("{container}: {reason}")]
     Unsupported { container: &'static str, reason: String },
+    #[error("{reason}; the program `ffmpeg` might read it, and is not on PATH")]
+    NoFfmpeg { reason: String },
+    #[error("{reason}; ffmpeg was tried and says: {said}")]
+    Ffmpeg { reason: String, said: String },
     #[error("a sample rate of {found} Hz, expected 2000 to 768000 Hz")]
     SampleRate { found: u32 },
     #[error("{container}: decodes to {found} samples, its header promises {promised}: damaged or truncated")]
@@ -105,92 +153,196 @@ pub(crate) enum DecodeError {
     #[error(transparent)]
     Resample(#[from] ResampleError),
     #[error("cannot be read: {0}")]
-    Io(#[from] std::io::Error),
+    Io(#[from] io::Error),
 }
 
 impl DecodeError {
+    fn damaged(container: &'static str, reason: &str, offset: u64) -> Self {
+        Self::Damaged { container, reason: reason.to_owned(), offset: Some(offset) }
+    }
+
+    pub(crate) fn unsupported(container: &'static str, reason: &str) -> Self {
+        Self::Unsupported { container, reason: reason.to_owned() }
+    }
+
+    /// Returns the offset of the fault in the file, if it is at one place.
     pub(crate) fn offset(&self) -> Option<u64> {
         match self {
             Self::Empty | Self::Unknown { .. } => Some(0),
-            Self::Wav(error) => error.offset(),
+            Self::NoChunk { offset, .. } | Self::Truncated { offset, .. } => Some(*offset),
             Self::Damaged { offset, .. } | Self::Length { offset, .. } => *offset,
             _ => None,
         }
     }
 }
 
+/// A size of 32 bits from here on may stand for "unknown": programs that write to a pipe leave 7FFFF000, 7FFFFFFF, 80000000,
+/// FFFFFFFF, or that minus the header.
+pub(crate) const OPEN_SIZE: u64 = 0x7fff_0000;
+
+/// Bytes before the first frame of MPEG audio that are skipped in search of it.
+const MAX_LEADING: usize = 64 << 10;
+
 /// Finds out what a recording is and prepares to decode it.
-pub(crate) fn open(source: Source<'_>, fallback: Fallback) -> Result<Box<dyn Decoder + '_>, DecodeError> {
-    let again = source.again()?;
-    match open_here(source) {
-        Err(DecodeError::Unsupported { container, reason }) if fallback == Fallback::Ffmpeg => {
-            ffmpeg::open(&again, container, &reason)
-        }
-        opened => opened,
+pub(crate) fn open<'s>(source: &Source<'s>) -> Result<Box<dyn Decoder + 's>, DecodeError> {
+    let mut source = source.clone();
+    // Tags in front of everything that programs put tags in front of.
+    while let Some(len) = mp3::id3v2_len(&source.head(10)?) {
+        source = source.part(len, source.len());
     }
-}
-
-fn open_here(mut source: Source<'_>) -> Result<Box<dyn Decoder + '_>, DecodeError> {
-    let head = source.head()?;
+    let head = source.head(16)?;
+    let size = source.len();
+    let reader = &mut source.reader();
     match head.as_slice() {
-        [] => Err(DecodeError::Empty),
-        [b'R', b'I' | b'F', b'F' | b'6', b'F' | b'4', ..] | [b'B', b'W', b'6', b'4', ..] => riff::open(source),
-        [b'f', b'L', b'a', b'C', ..] => flac::open(source),
-        [b'O', b'g', b'g', b'S', ..] => packets::open(source, "ogg"),
-        [_, _, _, _, b'f', b't', b'y', b'p', ..] | [_, _, _, _, b'm', b'o', b'o', b'v', ..] => packets::open(source, "mp4"),
+        [] => Err(if source.start() == 0 { DecodeError::Empty } else { DecodeError::NoSamples }),
+        [b'R', b'I', b'F', b'F' | b'X', ..] | [b'R', b'F', b'6', b'4', ..] | [b'B', b'W', b'6', b'4', ..] => {
+            found(wav::read(reader, size)?, source)
+        }
+        head if *head == w64::MAGIC => found(w64::read(reader, size)?, source),
+        [b'f', b'L', b'a', b'C', ..] => flac::open(&source),
+        [b'O', b'g', b'g', b'S', ..] => ogg::open(&source),
+        [b'F', b'O', b'R', b'M', _, _, _, _, b'A', b'I', b'F', b'F' | b'C', ..] => pcm::open(source, aiff::read(reader, size)?),
+        [b'.', b's', b'n', b'd', ..] | [b'd', b'n', b's', b'.', ..] => pcm::open(source, au::read(reader, size)?),
+        [b'c', b'a', b'f', b'f', ..] => pcm::open(source, caf::read(reader, size)?),
+        [b'N', b'I', b'S', b'T', b'_', b'1', b'A', ..] => pcm::open(source, sphere::read(reader, size)?),
+        [_, _, _, _, kind @ ..] if kind.len() >= 4 && mp4::BEGINNINGS.contains(&[kind[0], kind[1], kind[2], kind[3]]) => {
+            packets::open(&source, "mp4")
+        }
         // Twelve ones begin a frame; the layer is 0 in ADTS and never in MPEG audio.
-        [0xff, second, ..] if second & 0xf6 == 0xf0 => packets::open(source, "adts"),
-        [0xff, second, ..] if second & 0xe0 == 0xe0 && second & 0x06 != 0 => packets::open(source, "mp3"),
-        [b'I', b'D', b'3', ..] => packets::open(source, "mp3"),
-        _ => {
-            let first = &head[..head.len().min(8)];
-            Err(DecodeError::Unknown { found: format!("\"{}\"", first.escape_ascii()) })
-        }
+        [0xff, second, ..] if second & 0xf6 == 0xf0 => packets::open(&source, "adts"),
+        _ => match mp3::open(&source, MAX_LEADING)? {
+            Some(decoder) => Ok(decoder),
+            None => Err(DecodeError::Unknown { found: format!("\"{}\"", head[..head.len().min(8)].escape_ascii()) }),
+        },
     }
 }
 
-impl Source<'_> {
-    /// The first bytes.
-    fn head(&mut self) -> std::io::Result<Vec<u8>> {
-        let mut head = Vec::new();
-        match self {
-            Self::Memory(bytes) => head.extend_from_slice(&bytes[..bytes.len().min(16)]),
-            Self::File(file) => {
-                file.take(16).read_to_end(&mut head)?;
-            }
+/// Opens the content of a chunked file.
+fn found(content: Found, source: Source<'_>) -> Result<Box<dyn Decoder + '_>, DecodeError> {
+    match content {
+        Found::Samples(header) => pcm::open(source, header),
+        Found::Mpeg { start, len } => {
+            let decoder = mp3::open(&source.part(start, start.saturating_add(len)), MAX_LEADING)?;
+            decoder.ok_or_else(|| DecodeError::unsupported("wav", "MPEG audio without a frame"))
         }
-        Ok(head)
-    }
-
-    fn len(&self) -> std::io::Result<u64> {
-        match self {
-            Self::Memory(bytes) => Ok(bytes.len() as u64),
-            Self::File(file) => Ok(file.metadata()?.len()),
-        }
-    }
-
-    /// A second view of it.
-    fn again(&self) -> std::io::Result<Self> {
-        Ok(match self {
-            Self::Memory(bytes) => Self::Memory(bytes),
-            Self::File(file) => Self::File(file.try_clone()?),
-        })
+        Found::Coded => packets::open(&source, "wav"),
     }
 }
 
-/// What both kinds of sources can do.
-trait ReadSeek: Read + Seek + Send + Sync {}
+pub(crate) use ffmpeg::open as open_with_ffmpeg;
+
+/// Position of a recording: a stretch of bytes in memory or on disk.
+#[derive(Clone)]
+pub(crate) struct Source<'s> {
+    bytes: Place<'s>,
+    start: u64,
+    end: u64,
+}
+
+#[derive(Clone)]
+enum Place<'s> {
+    Memory(&'s [u8]),
+    File(Arc<File>),
+}
+
+/// Reading and seeking, for sources of both kinds.
+pub(crate) trait ReadSeek: Read + Seek + Send + Sync {}
 impl<T: Read + Seek + Send + Sync> ReadSeek for T {}
 
 impl<'s> Source<'s> {
-    /// Reads it from the beginning. Views of one file share its cursor, so only the last reader made is of use.
-    fn reader(self) -> std::io::Result<Box<dyn ReadSeek + 's>> {
-        Ok(match self {
-            Self::Memory(bytes) => Box::new(Cursor::new(bytes)),
-            Self::File(mut file) => {
-                file.seek(SeekFrom::Start(0))?;
-                Box::new(std::io::BufReader::with_capacity(1 << 16, file))
+    pub(crate) fn memory(bytes: &'s [u8]) -> Self {
+        Self { bytes: Place::Memory(bytes), start: 0, end: bytes.len() as u64 }
+    }
+
+    pub(crate) fn file(file: File) -> io::Result<Self> {
+        let end = file.metadata()?.len();
+        Ok(Self { bytes: Place::File(Arc::new(file)), start: 0, end })
+    }
+
+    /// Returns the part from `start` to `end`, counted from the beginning of this one.
+    fn part(&self, start: u64, end: u64) -> Self {
+        let within = |at: u64| self.start.saturating_add(at).min(self.end);
+        Self { bytes: self.bytes.clone(), start: within(start), end: within(end.max(start)) }
+    }
+
+    fn start(&self) -> u64 {
+        self.start
+    }
+
+    fn len(&self) -> u64 {
+        self.end - self.start
+    }
+
+    /// Returns the bytes if they are in memory.
+    fn bytes(&self) -> Option<&'s [u8]> {
+        match self.bytes {
+            Place::Memory(bytes) => Some(&bytes[self.start as usize..self.end as usize]),
+            Place::File(_) => None,
+        }
+    }
+
+    /// Reads the first bytes.
+    fn head(&self, len: u64) -> io::Result<Vec<u8>> {
+        fields::some_at(&mut self.reader(), 0, len)
+    }
+
+    /// Returns a reader of its own, at the beginning.
+    fn reader(&self) -> Box<dyn ReadSeek + 's> {
+        match &self.bytes {
+            Place::Memory(_) => Box::new(Cursor::new(self.bytes().unwrap_or_default())),
+            Place::File(file) => {
+                let file = FileReader { file: Arc::clone(file), start: self.start, len: self.len(), at: 0 };
+                Box::new(BufReader::with_capacity(1 << 16, file))
             }
-        })
+        }
+    }
+}
+
+/// Reads a part of a file, independent of its cursor.
+struct FileReader {
+    file: Arc<File>,
+    start: u64,
+    len: u64,
+    at: u64,
+}
+
+impl Read for FileReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let len = self.len.saturating_sub(self.at).min(buffer.len() as u64) as usize;
+        let read = self.file.read_at(&mut buffer[..len], self.start + self.at)?;
+        self.at += read as u64;
+        Ok(read)
+    }
+}
+
+impl Seek for FileReader {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let at = match to {
+            SeekFrom::Start(at) => Some(at),
+            SeekFrom::End(by) => self.len.checked_add_signed(by),
+            SeekFrom::Current(by) => self.at.checked_add_signed(by),
+        };
+        self.at = at.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.at)
+    }
+}
+
+/// Energy of the channels of a recording and of their average.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Loudness {
+    channels: f64,
+    average: f64,
+}
+
+impl Loudness {
+    /// Adds a block: the sum of the squares of all samples divided by the number of channels, and the average.
+    pub(crate) fn add(&mut self, squares: f32, average: &[f32]) {
+        self.channels += f64::from(squares);
+        self.average += f64::from(average.iter().map(|sample| sample * sample).sum::<f32>());
+    }
+
+    /// Returns a flag if the average lost 20 dB or more.
+    pub(crate) fn flag(&self) -> Option<Flag> {
+        (self.channels > 0.0 && self.average < 0.01 * self.channels).then_some(Flag::ChannelsCancel)
     }
 }

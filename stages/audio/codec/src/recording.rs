@@ -1,30 +1,31 @@
-//! A recording as it lies on disk becomes a clip of a shard: decoded, channels averaged, resampled, rounded to 16 bits, written
-//! as WAV or FLAC; or it is rejected with a reason. This is all that the stages use of decoding.
+//! Makes a clip of a recording: decodes it, averages the channels, resamples, rounds to 16 bits and writes WAV or FLAC; or rejects it
+//! with a reason. The stages use nothing else of decoding.
 //!
-//! Everything goes block by block, so that a recording of three hours takes the memory of its bytes in the shard and no more. What
-//! conforms already keeps its bytes, once they have been decoded and found sound. Rounding: halves away from zero, scale 32768,
-//! clamped, no dither, so that the same input gives the same bytes.
+//! Works block by block, so that a recording of three hours takes the memory of its clip and no more. A recording that conforms keeps
+//! its bytes, once they have been decoded and nothing unexpected was found. Rounding: halves away from zero, scale 32768, clamped, no
+//! dither, so that the same input gives the same bytes.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use multiversion::multiversion;
 
-pub use crate::decode::SourceInfo;
-use crate::decode::{self, DecodeError, Fallback, Source};
+use crate::decode::{self, DecodeError, Decoder, Source};
+pub use crate::decode::{Flag, SourceInfo};
 pub use crate::encode::Format;
 use crate::encode::{Encoder, flac};
 use crate::resample::{Resamplers, output_len};
 use crate::sums::{LANES, Summed, sums};
 
-/// What all clips of a shard are.
+/// Form of all clips of a shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Target {
     /// In Hz.
     pub sample_rate: u32,
-    /// How the bytes are written.
+    /// Format of the bytes.
     pub format: Format,
 }
 
@@ -53,20 +54,38 @@ pub struct Prepared {
     pub bytes: Vec<u8>,
     /// Samples of it.
     pub num_samples: u64,
-    /// What the recording was.
+    /// Form of the recording.
     pub source: SourceInfo,
-    /// Whether the bytes are those of the recording.
+    /// True if the bytes are those of the recording.
     pub kept: bool,
+    /// Oddities of the recording, in order and each once.
+    pub flags: Vec<Flag>,
+    /// True if the program `ffmpeg` decoded it.
+    pub by_ffmpeg: bool,
 }
 
-/// Why a recording gives no clip.
+/// Reason why a recording gives no clip.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct Reject {
     /// A sentence for the table of rejects.
     pub reason: String,
-    /// Where in the file the trouble is, in bytes, if it is at one place.
+    /// Offset of the fault in the file, in bytes, if it is at one place.
     pub offset: Option<u64>,
+    /// Role of the program `ffmpeg`.
+    pub ffmpeg: Ffmpeg,
+}
+
+/// Role of the program `ffmpeg` in a rejection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ffmpeg {
+    /// Not needed: the recording is damaged.
+    #[default]
+    Unneeded,
+    /// Tried, without success.
+    Tried,
+    /// Not on PATH, and it might have read the recording.
+    Missing,
 }
 
 /// Bytes of the largest recording that is read as a whole; larger ones are read piece by piece.
@@ -75,11 +94,14 @@ pub const WHOLE_IN_MEMORY: u64 = 32 << 20;
 /// The most samples of a clip: 4.6 hours at 16 kHz, half a gigabyte of PCM.
 pub const MAX_SAMPLES: u64 = 1 << 28;
 
+/// Returns the path of the program `ffmpeg`, if this machine has it.
+type FindFfmpeg<'f> = Arc<dyn Fn() -> Option<PathBuf> + Send + Sync + 'f>;
+
 /// Prepares one recording after the other. Holds resamplers and buffers, so use one per thread.
-#[derive(Debug)]
-pub struct Preparer {
+pub struct Preparer<'f> {
     target: Target,
-    fallback: Fallback,
+    /// Absent if ffmpeg must not be used.
+    ffmpeg: Option<FindFfmpeg<'f>>,
     resamplers: Resamplers,
     buffers: Buffers,
 }
@@ -91,17 +113,17 @@ struct Buffers {
     pcm: Vec<i16>,
 }
 
-impl Preparer {
-    /// For clips of this kind.
+impl<'f> Preparer<'f> {
+    /// Returns a preparer of clips of this form that does not use the program `ffmpeg`.
     pub fn new(target: Target) -> Self {
         let resamplers = Resamplers::new(target.sample_rate);
-        Self { target, fallback: Fallback::Ffmpeg, resamplers, buffers: Buffers::default() }
+        Self { target, ffmpeg: None, resamplers, buffers: Buffers::default() }
     }
 
-    /// Rejects what only the program `ffmpeg` could decode, also where there is one.
+    /// Decodes with the program `ffmpeg` what nothing here decodes. `find` is called when the first such recording comes.
     #[must_use]
-    pub fn without_ffmpeg(self) -> Self {
-        Self { fallback: Fallback::None, ..self }
+    pub fn with_ffmpeg(self, find: impl Fn() -> Option<PathBuf> + Send + Sync + 'f) -> Self {
+        Self { ffmpeg: Some(Arc::new(find)), ..self }
     }
 
     /// Prepares the recording at `path`, or a stretch of it.
@@ -153,14 +175,14 @@ impl Preparer {
         let metadata = fs::metadata(&path).map_err(DecodeError::from)?;
         if !metadata.is_file() {
             let kind = if metadata.is_dir() { "a folder" } else { "a device or pipe" };
-            return Err(Reject { reason: format!("{kind}, not a file"), offset: None });
+            return Err(Reject::because(format!("{kind}, not a file")));
         }
         let file = File::open(&path).map_err(DecodeError::from)?;
         if metadata.len() > WHOLE_IN_MEMORY { self.draft_pieces(&file, span) } else { self.draft_bytes(whole(&file)?, span) }
     }
 
     fn draft_pieces(&mut self, file: &File, span: Option<Span>) -> Result<Draft, Reject> {
-        let mut draft = self.guarded(Source::File(file.try_clone().map_err(DecodeError::from)?), span)?;
+        let mut draft = self.guarded(&file.try_clone().and_then(Source::file).map_err(DecodeError::from)?, span)?;
         if draft.clip.kept {
             draft.clip.bytes = whole(file)?;
         }
@@ -168,32 +190,47 @@ impl Preparer {
     }
 
     fn draft_bytes(&mut self, bytes: Vec<u8>, span: Option<Span>) -> Result<Draft, Reject> {
-        let mut draft = self.guarded(Source::Memory(&bytes), span)?;
+        let mut draft = self.guarded(&Source::memory(&bytes), span)?;
         if draft.clip.kept {
             draft.clip.bytes = bytes;
         }
         Ok(draft)
     }
 
-    /// A decoder that panics has met a file that its makers did not think of: that rejects the file and no more.
-    fn guarded(&mut self, source: Source<'_>, span: Option<Span>) -> Result<Draft, Reject> {
-        match catch_unwind(AssertUnwindSafe(|| self.run(source, span))) {
+    /// Rejects a recording on which a decoder panics, which its makers did not think of.
+    fn guarded(&mut self, source: &Source<'_>, span: Option<Span>) -> Result<Draft, Reject> {
+        match catch_unwind(AssertUnwindSafe(|| self.decode(source, span))) {
             Ok(result) => result.map_err(Reject::from),
             Err(panic) => {
-                *self = Self { fallback: self.fallback, ..Self::new(self.target) };
+                *self = Self { ffmpeg: self.ffmpeg.take(), ..Self::new(self.target) };
                 let text = panic.downcast_ref::<String>().map(String::as_str);
-                let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a word");
-                Err(Reject { reason: format!("the decoder gave up on it: {text}"), offset: None })
+                let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message");
+                Err(Reject::because(format!("the decoder panicked: {text}")))
             }
         }
     }
 
-    /// Decodes, resamples and encodes. Kept bytes are left to the caller, who has them.
-    fn run(&mut self, source: Source<'_>, span: Option<Span>) -> Result<Draft, DecodeError> {
+    /// Decodes a recording here, or with ffmpeg where nothing here can.
+    fn decode(&mut self, source: &Source<'_>, span: Option<Span>) -> Result<Draft, DecodeError> {
+        let here = decode::open(source).and_then(|decoder| self.run(decoder, span, true));
+        let (container, reason) = match here {
+            // Something unexpected was found at the end.
+            Ok(draft) if draft.clip.kept && !draft.clip.flags.is_empty() => return self.run(decode::open(source)?, span, false),
+            Err(error @ DecodeError::Unknown { .. }) => ("unknown", error.to_string()),
+            Err(DecodeError::Unsupported { container, reason }) => (container, format!("{container}: {reason}")),
+            other => return other,
+        };
+        let Some(ffmpeg) = self.ffmpeg.as_ref().and_then(|find| find()) else { return Err(DecodeError::NoFfmpeg { reason }) };
+        let mut draft = self.run(decode::open_with_ffmpeg(source, &ffmpeg, container, &reason)?, span, false)?;
+        draft.clip.by_ffmpeg = true;
+        Ok(draft)
+    }
+
+    /// Decodes, resamples and encodes. Leaves kept bytes to the caller, who has them.
+    fn run(&mut self, mut decoder: Box<dyn Decoder + '_>, span: Option<Span>, keep: bool) -> Result<Draft, DecodeError> {
         let Target { sample_rate: to, format } = self.target;
-        let mut decoder = decode::open(source, self.fallback)?;
         let info = decoder.info();
-        let kept = span.is_none() && info.sample_rate == to && decoder.conforms() == Some(format);
+        let kept = keep && span.is_none() && info.sample_rate == to && decoder.conforms() == Some(format);
         let mut cut = Cut::new(span);
         if let Some(Span { start, .. }) = span {
             cut.skip(decoder.seek(start)?);
@@ -201,13 +238,15 @@ impl Preparer {
         let Buffers { mono, resampled, pcm } = &mut self.buffers;
         let mut stream = self.resamplers.start(info.sample_rate)?;
         let mut encoder = (!kept).then(|| Encoder::new(format, to));
-        let mut num_samples = 0;
+        let (mut num_samples, mut num_beyond) = (0, 0);
         let verified = loop {
             mono.clear();
             let more = decoder.next(mono)?;
-            if let Some(at) = not_finite(mono) {
+            let (finite, beyond) = examine(mono);
+            if !finite && let Some(at) = mono.iter().position(|sample| !sample.is_finite()) {
                 return Err(DecodeError::NotFinite { index: cut.seen + at as u64, value: mono[at] });
             }
+            num_beyond += u64::from(beyond);
             let wanted = cut.wanted(mono);
             num_samples += wanted.len() as u64;
             if output_len(num_samples, info.sample_rate, to) > MAX_SAMPLES {
@@ -247,12 +286,19 @@ impl Preparer {
             encode(resampled, pcm, encoder);
         }
         let (bytes, unsigned) = encoder.map(Encoder::finish).unwrap_or_default();
-        let clip = Prepared { bytes, num_samples: output_len(num_samples, info.sample_rate, to), source: info, kept };
+        let mut flags = decoder.flags();
+        if 100 * num_beyond > cut.seen {
+            flags.push(Flag::BeyondFullScale);
+        }
+        flags.sort();
+        flags.dedup();
+        let num_samples = output_len(num_samples, info.sample_rate, to);
+        let clip = Prepared { bytes, num_samples, source: info, kept, flags, by_ffmpeg: false };
         Ok(Draft { clip, summed: verified.into_iter().chain(unsigned).collect() })
     }
 }
 
-/// All that is in a file, from its beginning.
+/// Reads a whole file.
 fn whole(mut file: &File) -> Result<Vec<u8>, DecodeError> {
     let mut bytes = Vec::with_capacity(file.metadata()?.len() as usize + 1);
     file.rewind()?;
@@ -285,16 +331,27 @@ fn finish<K>(drafts: Vec<(K, Draft)>, done: &mut impl FnMut(K, Result<Prepared, 
     clips.into_iter().for_each(|(key, clip)| done(key, clip));
 }
 
-impl From<DecodeError> for Reject {
-    fn from(error: DecodeError) -> Self {
-        Self { reason: error.to_string(), offset: error.offset() }
+impl Reject {
+    fn because(reason: String) -> Self {
+        Self { reason, offset: None, ffmpeg: Ffmpeg::Unneeded }
     }
 }
 
-/// Which of the samples that come by are wanted.
+impl From<DecodeError> for Reject {
+    fn from(error: DecodeError) -> Self {
+        let ffmpeg = match error {
+            DecodeError::NoFfmpeg { .. } => Ffmpeg::Missing,
+            DecodeError::Ffmpeg { .. } => Ffmpeg::Tried,
+            _ => Ffmpeg::Unneeded,
+        };
+        Self { reason: error.to_string(), offset: error.offset(), ffmpeg }
+    }
+}
+
+/// Cuts a stretch out of the samples of a recording.
 struct Cut {
     span: Span,
-    /// Samples that came by.
+    /// Samples so far.
     seen: u64,
 }
 
@@ -334,12 +391,20 @@ fn round(samples: &[f32], pcm: &mut [i16]) {
     }
 }
 
-/// The first sample that is no finite number. First all are looked at without a branch, several at a time.
+/// Returns true if all samples are finite, and how many are beyond full scale. Without a branch, several at a time.
 #[multiversion(targets("x86_64+avx2"))]
-fn not_finite(samples: &[f32]) -> Option<usize> {
-    const EXPONENT: u32 = 0x7f80_0000;
-    let found = samples.iter().fold(0, |found, sample| found | u32::from(sample.to_bits() & EXPONENT == EXPONENT));
-    if found == 0 { None } else { samples.iter().position(|sample| !sample.is_finite()) }
+fn examine(samples: &[f32]) -> (bool, u32) {
+    const SIGN: u32 = 0x8000_0000;
+    const INFINITE: u32 = f32::INFINITY.to_bits();
+    const FULL_SCALE: u32 = 1.0_f32.to_bits();
+    let (mut largest, mut beyond) = (0, 0);
+    for sample in samples {
+        // Without their signs, the bits of floats have the order of their values.
+        let size = sample.to_bits() & !SIGN;
+        largest = largest.max(size);
+        beyond += u32::from(size > FULL_SCALE);
+    }
+    (largest < INFINITE, beyond)
 }
 
 /// Full scale 1 to 16 bits: halves away from zero, clamped. By hand, and without a branch, because `f32::round` and `as i32` are
@@ -357,14 +422,13 @@ fn to_pcm16(sample: f32) -> i16 {
     (even + up - down) as i16
 }
 
-/// The samples of a file in memory, full scale 1, channels averaged, into `mono`, which is cleared first; gives the rate. For
-/// clips that come from a shard.
+/// Decodes a clip of a shard into `mono`, which is cleared first: full scale 1, channels averaged. Returns the rate.
 ///
 /// Errors: [`Reject`].
 pub fn samples(bytes: &[u8], mono: &mut Vec<f32>) -> Result<u32, Reject> {
     mono.clear();
     let mut read = || -> Result<u32, DecodeError> {
-        let mut decoder = decode::open(Source::Memory(bytes), Fallback::Ffmpeg)?;
+        let mut decoder = decode::open(&Source::memory(bytes))?;
         while decoder.next(mono)? {}
         let promised = decoder.summed().map(|summed| (summed.promised, Some(sums(vec![summed])[0])));
         if promised.is_some_and(|(promised, sum)| promised != sum) {

@@ -1,344 +1,248 @@
-//! WAV files: finds the chunks, turns samples into numbers, and writes mono 16-bit PCM.
+//! WAV files: finds the samples in RIFF, RF64 and RIFX, and writes mono 16-bit PCM.
 //!
-//! hound reads the format chunk (integer and float PCM, also in its extensible form) and says what the samples are. Chunks
-//! are walked here, because hound does not skip the pad byte after an odd-sized chunk, knows no RF64, and refuses files whose
-//! sizes were never filled in (measured); and samples are converted here in bulk, which is several times faster
-//! than sample by sample. Nothing is allocated by what a header promises: only bytes that are there count.
+//! Read by hand, because published readers refuse files that others read: sizes that were never filled in, odd chunks, format
+//! chunks of unusual length, valid bits that do not fill their bytes. Nothing is allocated by what a header promises.
 //!
-//! Two places say how long a file is, the size of the whole and that of the data chunk. When both promise more than there is, the
-//! file is truncated. When only the data chunk does, its size is wrong and the samples go to the end of the file; so they do
-//! when the sizes are those that a program leaves which writes to a pipe (0 or all ones).
-//! Sources: Microsoft "Multimedia Programming Interface and Data Specifications 1.0" (RIFF, WAVE); EBU Tech 3306 (RF64).
+//! Two places give the length, the size of the whole file and that of the data chunk. If both promise more than there is, the file
+//! is truncated. If only the data chunk does, its size is wrong and the samples end with the file. The same holds for the sizes that
+//! a program leaves which writes to a pipe: 0, or one near 2 or 4 GiB.
+//! Sources: Microsoft "Multimedia Programming Interface and Data Specifications 1.0" (RIFF, WAVE) and "Multiple Channel Audio Data
+//! and WAVE Files" (extensible); EBU Tech 3306 (RF64).
 
-use std::io::{self, Cursor, Read, Seek, SeekFrom};
+use std::io::{Read, Seek};
 
-/// What stands before the samples of a WAV file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Header {
-    /// In Hz; within [`SAMPLE_RATES`].
-    pub sample_rate: u32,
-    /// At least 1.
-    pub num_channels: u16,
-    /// How a sample is written.
-    pub encoding: Encoding,
-    /// Where the samples begin in the file.
-    pub data_start: u64,
-    /// Bytes of samples: not 0, a whole number of samples of all channels, all within the file.
-    pub data_len: u64,
-    /// Plain RIFF whose header says itself how many samples there are, so that every program reads the same.
-    pub sound: bool,
-}
+use crate::decode::fields::{be32, bytes_at, le64, some_at};
+use crate::decode::pcm::{Encoding, Header, Kind, Order};
+use crate::decode::{DecodeError, Flag, OPEN_SIZE};
 
-/// A WAV file in memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Wav<'a> {
-    /// What stands before the samples.
-    pub header: Header,
-    /// The samples, channels interleaved.
-    pub data: &'a [u8],
-}
-
-/// How a sample is written, always little endian.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Encoding {
-    /// 8 bits, 128 is zero.
-    U8,
-    /// 16 bits.
-    I16,
-    /// 24 bits in three bytes.
-    I24,
-    /// 24 bits in the lower part of four bytes.
-    I24In32,
-    /// 32 bits.
-    I32,
-    /// 32-bit float, full scale 1.
-    F32,
-}
-
-/// Why a file is not a WAV file that can be read.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum WavError {
-    /// It does not begin as a WAV file does.
-    #[error("not a WAV file: does not begin with RIFF and WAVE")]
-    NotWav,
-    /// The format or the data chunk is not there.
-    #[error("no `{chunk}` chunk in the WAV file")]
-    NoChunk {
-        /// `fmt ` or `data`.
-        chunk: &'static str,
-        /// Where it was looked for last.
-        offset: u64,
-    },
-    /// The file ends before the samples that it promises.
-    #[error("truncated: the header promises {promised} bytes of samples, the file has {found}")]
-    Truncated {
-        /// By the header.
-        promised: u64,
-        /// In the file.
-        found: u64,
-        /// Where the file ends.
-        offset: u64,
-    },
-    /// hound does not know the format, or the format chunk contradicts itself.
-    #[error("a WAV format that cannot be read: {reason}")]
-    Format {
-        /// What hound says.
-        reason: String,
-        /// Where the format chunk begins.
-        offset: u64,
-    },
-    /// A sample rate that no recording has.
-    #[error("a sample rate of {found} Hz, expected {} to {} Hz", SAMPLE_RATES.start(), SAMPLE_RATES.end())]
-    SampleRate {
-        /// In Hz.
-        found: u32,
-    },
-    /// A file of 0 samples.
-    #[error("0 samples")]
-    NoSamples,
-    /// The file cannot be read.
-    #[error("cannot be read: {0}")]
-    Io(#[from] io::Error),
-}
-
-impl WavError {
-    /// Where in the file the trouble is, if it is at one place.
-    pub fn offset(&self) -> Option<u64> {
-        match self {
-            Self::NotWav => Some(0),
-            Self::NoChunk { offset, .. } | Self::Truncated { offset, .. } | Self::Format { offset, .. } => Some(*offset),
-            Self::SampleRate { .. } | Self::NoSamples | Self::Io(_) => None,
-        }
-    }
-}
-
-/// Rates taken for real. Outside of them a header is damaged, and to believe it could mean an output of terabytes.
+/// Rates of recordings, in Hz. A header with another rate is damaged, and believing it could mean an output of terabytes.
 pub const SAMPLE_RATES: std::ops::RangeInclusive<u32> = 2_000..=768_000;
 
-/// Reads the WAV file in `file`.
-///
-/// Errors: [`WavError`] for everything that is not a readable WAV file with at least one sample.
-pub fn parse(file: &[u8]) -> Result<Wav<'_>, WavError> {
-    let header = Header::read(&mut Cursor::new(file), file.len() as u64)?;
-    let data = &file[header.data_start as usize..(header.data_start + header.data_len) as usize];
-    Ok(Wav { header, data })
-}
-
-/// Sizes that stand for "to the end of the file": never filled in, or the largest there is (sox writes the last one to a pipe).
-const OPEN_SIZES: [u32; 3] = [0, u32::MAX, 0x7fff_f000];
 /// A longer format chunk is damage.
-const MAX_FORMAT_LEN: u64 = 4_096;
+pub(crate) const MAX_FORMAT_LEN: u64 = 4_096;
 
-impl Header {
-    /// Reads the header of a file of `size` bytes, wherever the cursor is.
-    ///
-    /// Errors: [`WavError`] for everything that is not a readable WAV file with at least one sample.
-    pub fn read(file: &mut (impl Read + Seek), size: u64) -> Result<Self, WavError> {
-        file.seek(SeekFrom::Start(0))?;
-        let mut head = [0; 12];
-        if size < 12 || file.read_exact(&mut head).is_err() {
-            return Err(WavError::NotWav);
-        }
-        let rf64 = matches!(&head[..4], b"RF64" | b"BW64");
-        if !rf64 && &head[..4] != b"RIFF" || &head[8..] != b"WAVE" {
-            return Err(WavError::NotWav);
-        }
-        let whole_claimed = u32_at(&head, 4);
-        let mut wide = None;
-        let (mut format, mut at) = (None, 12_u64);
-        while at + 8 <= size {
-            file.seek(SeekFrom::Start(at))?;
-            let mut chunk = [0; 8];
-            file.read_exact(&mut chunk)?;
-            let (claimed, left) = (u64::from(u32_at(&chunk, 4)), size - at - 8);
-            match &chunk[..4] {
-                b"ds64" if rf64 && claimed >= 16 && left >= 16 => {
-                    let mut sizes = [0; 16];
-                    file.read_exact(&mut sizes)?;
-                    let number = |at: usize| u64::from(u32_at(&sizes, at)) | u64::from(u32_at(&sizes, at + 4)) << 32;
-                    wide = Some((number(0), number(8)));
-                }
-                b"fmt " => {
-                    if claimed > left.min(MAX_FORMAT_LEN) {
-                        return Err(WavError::NoChunk { chunk: "fmt ", offset: at });
-                    }
-                    let mut bytes = vec![0; claimed as usize];
-                    file.read_exact(&mut bytes)?;
-                    format = Some(Format { bytes, offset: at });
-                }
-                b"data" => {
-                    let format = format.ok_or(WavError::NoChunk { chunk: "fmt ", offset: at })?;
-                    let claims = match wide {
-                        Some((whole, data)) => Claims { whole, whole_open: false, data, data_open: false },
-                        None => Claims {
-                            whole: u64::from(whole_claimed),
-                            whole_open: OPEN_SIZES.contains(&whole_claimed),
-                            data: claimed,
-                            data_open: OPEN_SIZES.contains(&(claimed as u32)),
-                        },
-                    };
-                    let (len, sound) = claims.settle(left, size)?;
-                    return format.describe(at + 8, len, sound && !rf64);
-                }
-                _ => {}
+/// Content of a RIFF file.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// Samples that are stored one by one.
+    Samples(Header),
+    /// An MPEG audio stream of that many bytes.
+    Mpeg {
+        /// Offset of the first byte.
+        start: u64,
+        /// In bytes.
+        len: u64,
+    },
+    /// Samples in another coding, such as ADPCM.
+    Coded,
+}
+
+/// Reads the header of a file of `size` bytes.
+///
+/// Errors: a file without a format or a sample, a truncated file, a form that nothing can be made of.
+pub(crate) fn read(file: &mut (impl Read + Seek + ?Sized), size: u64) -> Result<Found, DecodeError> {
+    let not_wav = || DecodeError::unsupported("wav", "RIFF without WAVE");
+    let head = bytes_at::<12>(file, 0)?.ok_or_else(not_wav)?;
+    let riff = Riff { container: "wav", order: if &head[..4] == b"RIFX" { Order::Big } else { Order::Little } };
+    let wide = matches!(&head[..4], b"RF64" | b"BW64");
+    if &head[8..] != b"WAVE" {
+        return Err(not_wav());
+    }
+    let whole = riff.number(&head[4..]);
+    let (mut sizes, mut format, mut ordinary, mut at) = (None, None, true, 12);
+    while let Some(chunk) = bytes_at::<8>(file, at)? {
+        let (claimed, left) = (riff.number(&chunk[4..]), size - at - 8);
+        match &chunk[..4] {
+            b"ds64" if wide && claimed >= 16 => {
+                sizes = bytes_at::<16>(file, at + 8)?.map(|sizes| (le64(&sizes), le64(&sizes[8..])));
             }
-            // Chunks begin at even places.
-            at = at.saturating_add(8).saturating_add(claimed).saturating_add(claimed % 2);
-        }
-        Err(WavError::NoChunk { chunk: if format.is_none() { "fmt " } else { "data" }, offset: size })
-    }
-
-    /// Samples per channel.
-    pub fn num_samples(&self) -> u64 {
-        self.data_len / self.frame_len() as u64
-    }
-
-    /// Bytes of a sample of all channels.
-    pub fn frame_len(&self) -> usize {
-        self.encoding.num_bytes() * usize::from(self.num_channels)
-    }
-
-    /// A stretch of it: `num_samples` per channel from `start`. Nothing when it does not lie within.
-    #[must_use]
-    pub fn slice(&self, start: u64, num_samples: u64) -> Option<Self> {
-        let end = start.checked_add(num_samples)?;
-        let frame_len = self.frame_len() as u64;
-        (num_samples > 0 && end <= self.num_samples()).then(|| Self {
-            data_start: self.data_start + start * frame_len,
-            data_len: num_samples * frame_len,
-            ..*self
-        })
-    }
-}
-
-/// What a file says of its sizes, the whole without its first eight bytes.
-struct Claims {
-    whole: u64,
-    whole_open: bool,
-    data: u64,
-    data_open: bool,
-}
-
-impl Claims {
-    /// How many bytes of samples there are, and whether that is what the header says. `left` follow the data chunk's size.
-    fn settle(&self, left: u64, size: u64) -> Result<(u64, bool), WavError> {
-        if self.data > 0 && self.data <= left {
-            return Ok((self.data, true));
-        }
-        // All ones, or nothing in a file that says of itself too that its length is not known.
-        let open = self.data_open && (self.data > 0 || self.whole_open);
-        let only_data_is_wrong = self.data > left && !self.whole_open && self.whole + 8 <= size;
-        if left == 0 && (self.data == 0 || self.data_open) || self.data == 0 && !open {
-            Err(WavError::NoSamples)
-        } else if open || only_data_is_wrong {
-            Ok((left, false))
-        } else {
-            Err(WavError::Truncated { promised: self.data, found: left, offset: size })
-        }
-    }
-}
-
-/// A format chunk, and where it begins.
-struct Format {
-    bytes: Vec<u8>,
-    offset: u64,
-}
-
-impl Format {
-    /// Lets hound judge the format chunk, in a minimal file made of it and one sample of each channel.
-    fn describe(&self, data_start: u64, len: u64, sound: bool) -> Result<Header, WavError> {
-        let refused = |reason: String| WavError::Format { reason, offset: self.offset };
-        let frame_len = self.bytes.get(12..14).map_or(0, |len| u64::from(u16::from_le_bytes([len[0], len[1]])));
-        if frame_len == 0 {
-            return Err(refused("no bytes per sample".to_owned()));
-        }
-        let mut head = b"RIFF\0\0\0\0WAVEfmt ".to_vec();
-        head.extend_from_slice(&(self.bytes.len() as u32).to_le_bytes());
-        head.extend_from_slice(&self.bytes);
-        head.extend_from_slice(b"data");
-        head.extend_from_slice(&(frame_len as u32).to_le_bytes());
-        let reader = hound::WavReader::new(Cursor::new(head)).map_err(|error| refused(error.to_string()))?;
-        let spec = reader.spec();
-        if !SAMPLE_RATES.contains(&spec.sample_rate) {
-            return Err(WavError::SampleRate { found: spec.sample_rate });
-        }
-        if !frame_len.is_multiple_of(u64::from(spec.channels.max(1))) {
-            return Err(refused(format!("{frame_len} bytes for a sample of {} channels", spec.channels)));
-        }
-        let bytes = frame_len / u64::from(spec.channels.max(1));
-        let encoding = match (spec.sample_format, spec.bits_per_sample, bytes) {
-            (hound::SampleFormat::Int, 8, 1) => Encoding::U8,
-            (hound::SampleFormat::Int, 16, 2) => Encoding::I16,
-            (hound::SampleFormat::Int, 24, 3) => Encoding::I24,
-            (hound::SampleFormat::Int, 24, 4) => Encoding::I24In32,
-            (hound::SampleFormat::Int, 32, 4) => Encoding::I32,
-            (hound::SampleFormat::Float, 32, 4) => Encoding::F32,
-            (_, bits, bytes) => return Err(refused(format!("{bits} bits in {bytes} bytes"))),
-        };
-        let data_len = len - len % frame_len;
-        if data_len == 0 {
-            return Err(WavError::NoSamples);
-        }
-        let sound = sound && data_len == len;
-        Ok(Header { sample_rate: spec.sample_rate, num_channels: spec.channels, encoding, data_start, data_len, sound })
-    }
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-}
-
-impl Encoding {
-    /// Bytes of one sample.
-    pub fn num_bytes(self) -> usize {
-        match self {
-            Self::U8 => 1,
-            Self::I16 => 2,
-            Self::I24 => 3,
-            Self::I24In32 | Self::I32 | Self::F32 => 4,
-        }
-    }
-
-    /// Adds the samples in `data` to `mono` as numbers, full scale 1, channels averaged.
-    pub fn average(self, data: &[u8], num_channels: u16, mono: &mut Vec<f32>) {
-        const SCALE_24: f32 = 8_388_608.0;
-        let channels = usize::from(num_channels);
-        match self {
-            Self::U8 => average(data, channels, mono, |[byte]: [u8; 1]| (f32::from(byte) - 128.0) / 128.0),
-            Self::I16 => average(data, channels, mono, |bytes| f32::from(i16::from_le_bytes(bytes)) / 32_768.0),
-            Self::I24 => {
-                average(data, channels, mono, |[a, b, c]: [u8; 3]| (i32::from_le_bytes([0, a, b, c]) >> 8) as f32 / SCALE_24);
+            b"fmt " => {
+                if claimed > left.min(MAX_FORMAT_LEN) {
+                    return Err(DecodeError::NoChunk { container: "wav", chunk: "fmt ", offset: at });
+                }
+                ordinary &= format.is_none();
+                format = Some(some_at(file, at + 8, claimed)?);
             }
-            Self::I24In32 => {
-                average(data, channels, mono, |[a, b, c, _]: [u8; 4]| (i32::from_le_bytes([0, a, b, c]) >> 8) as f32 / SCALE_24);
+            b"data" => {
+                let format = format.ok_or(DecodeError::NoChunk { container: "wav", chunk: "fmt ", offset: at })?;
+                let (start, claims) = (at + 8, sizes.unwrap_or((whole, claimed)));
+                let len = data_len(claims, sizes.is_none(), left, size, || is_chunk(file, start))?;
+                let rest = if len.exact {
+                    walk(file, &riff, start.saturating_add(len.bytes + len.bytes % 2), size)?
+                } else {
+                    Rest::None
+                };
+                let ends = size == whole + 8 || size + 1 == whole + 8 && size % 2 == 1;
+                let plain = ordinary
+                    && is_plain(&format)
+                    && !wide
+                    && riff.order == Order::Little
+                    && len.exact
+                    && ends
+                    && rest == Rest::Chunks;
+                let flag = match rest {
+                    Rest::None | Rest::Chunks => None,
+                    Rest::Data => Some(Flag::Joined),
+                    Rest::Bytes => Some(Flag::TrailingBytes),
+                };
+                return riff.describe(&format, (start, len.bytes), |encoding, sample_rate, num_channels| Header {
+                    container: "wav",
+                    sample_rate,
+                    num_channels,
+                    encoding,
+                    data_start: start,
+                    data_len: len.bytes,
+                    plain,
+                    flags: flag.into_iter().collect(),
+                });
             }
-            Self::I32 => average(data, channels, mono, |bytes| i32::from_le_bytes(bytes) as f32 / 2_147_483_648.0),
-            Self::F32 => average(data, channels, mono, f32::from_le_bytes),
+            name => ordinary &= is_name(name),
         }
+        // Chunks begin at even offsets.
+        at = at.saturating_add(8).saturating_add(claimed).saturating_add(claimed % 2);
     }
+    let chunk = if format.is_none() { "fmt " } else { "data" };
+    Err(DecodeError::NoChunk { container: "wav", chunk, offset: size })
 }
 
-impl Wav<'_> {
-    /// Samples per channel.
-    pub fn num_samples(&self) -> usize {
-        self.header.num_samples() as usize
-    }
-
-    /// The samples as numbers, full scale 1, channels averaged into `mono`, which is cleared first.
-    pub fn mono(&self, mono: &mut Vec<f32>) {
-        mono.clear();
-        self.header.encoding.average(self.data, self.header.num_channels, mono);
-    }
+/// Length of the samples in bytes.
+struct DataLen {
+    bytes: u64,
+    /// True if the header says so itself.
+    exact: bool,
 }
 
-fn average<const N: usize>(data: &[u8], channels: usize, mono: &mut Vec<f32>, sample: impl Fn([u8; N]) -> f32) {
-    let samples = data.as_chunks::<N>().0;
-    if channels == 1 {
-        mono.extend(samples.iter().map(|&bytes| sample(bytes)));
+/// Settles what the `claims` of a file (of the whole without its first eight bytes, and of the data chunk) mean. `left` bytes
+/// follow the data chunk's size. `narrow` sizes are of 32 bits.
+fn data_len(
+    (whole, data): (u64, u64),
+    narrow: bool,
+    left: u64,
+    size: u64,
+    mut chunk_follows: impl FnMut() -> Result<bool, DecodeError>,
+) -> Result<DataLen, DecodeError> {
+    let open = |claim: u64| narrow && (claim == 0 || claim >= OPEN_SIZE);
+    if data > 0 && data <= left {
+        Ok(DataLen { bytes: data, exact: true })
+    } else if left == 0 && (data == 0 || open(data)) || data == 0 && chunk_follows()? {
+        Err(DecodeError::NoSamples)
+    } else if open(data) || !open(whole) && whole.saturating_add(8) <= size {
+        Ok(DataLen { bytes: left, exact: false })
     } else {
-        let frames = samples.chunks_exact(channels);
-        mono.extend(frames.map(|frame| frame.iter().map(|&bytes| sample(bytes)).sum::<f32>() / channels as f32));
+        Err(DecodeError::Truncated { promised: data, found: left, offset: size })
+    }
+}
+
+/// Content of a file after its samples.
+#[derive(Debug, PartialEq, Eq)]
+enum Rest {
+    /// Not examined.
+    None,
+    /// Chunks, or nothing.
+    Chunks,
+    /// A second data chunk, or another file.
+    Data,
+    /// Something else.
+    Bytes,
+}
+
+fn walk(file: &mut (impl Read + Seek + ?Sized), riff: &Riff, mut at: u64, size: u64) -> Result<Rest, DecodeError> {
+    while at < size {
+        let Some(chunk) = bytes_at::<8>(file, at)? else { return Ok(Rest::Bytes) };
+        if matches!(&chunk[..4], b"data" | b"RIFF" | b"RF64" | b"RIFX") {
+            return Ok(Rest::Data);
+        }
+        let claimed = riff.number(&chunk[4..]);
+        if !is_name(&chunk[..4]) || claimed > size - at - 8 {
+            return Ok(Rest::Bytes);
+        }
+        at = at.saturating_add(8).saturating_add(claimed).saturating_add(claimed % 2);
+    }
+    Ok(Rest::Chunks)
+}
+
+/// True if a chunk that fits begins at `at`.
+fn is_chunk(file: &mut (impl Read + Seek + ?Sized), at: u64) -> Result<bool, DecodeError> {
+    Ok(bytes_at::<8>(file, at)?.is_some_and(|chunk| is_name(&chunk[..4]) && chunk[..4] != *b"data"))
+}
+
+/// True for a format chunk of 16-bit PCM that every program reads.
+fn is_plain(format: &[u8]) -> bool {
+    let little = |at: usize, len: usize| format[at..at + len].iter().rev().fold(0_u64, |sum, &byte| sum << 8 | u64::from(byte));
+    let known_len = format.len() == 16 || format.len() == 18 && little(16, 2) == 0;
+    known_len
+        && little(0, 2) == 1
+        && little(14, 2) == 16
+        && little(12, 2) == 2 * little(2, 2)
+        && little(8, 4) == little(4, 4) * little(12, 2)
+}
+
+/// True for the name of a chunk: printable, and not the beginning of a tag at the end of other files.
+fn is_name(name: &[u8]) -> bool {
+    name.iter().all(|&byte| byte == b' ' || byte.is_ascii_graphic()) && !name.starts_with(b"TAG") && name != b"APET"
+}
+
+/// Kind of a chunked file.
+pub(crate) struct Riff {
+    pub(crate) container: &'static str,
+    pub(crate) order: Order,
+}
+
+impl Riff {
+    fn number(&self, bytes: &[u8]) -> u64 {
+        u64::from(if self.order == Order::Big { be32(bytes) } else { be32(bytes).swap_bytes() })
+    }
+
+    fn short(&self, bytes: &[u8]) -> u16 {
+        let bytes = [bytes[0], bytes[1]];
+        if self.order == Order::Big { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) }
+    }
+
+    /// Reads a format chunk. `header` makes the header of an encoding, a rate and a number of channels; `(start, len)` is the
+    /// position of the data.
+    pub(crate) fn describe(
+        &self,
+        format: &[u8],
+        (start, len): (u64, u64),
+        header: impl FnOnce(Encoding, u32, u16) -> Header,
+    ) -> Result<Found, DecodeError> {
+        if format.len() < 14 {
+            return Err(DecodeError::unsupported(self.container, "a format chunk that is too short"));
+        }
+        let mut code = self.short(format);
+        let (channels, rate) = (self.short(&format[2..]), self.number(&format[4..]) as u32);
+        let frame_len = u64::from(self.short(&format[12..]));
+        let bits = u64::from(format.get(14..16).map_or(0, |bits| self.short(bits)));
+        // Extensible: the code begins a name of 16 bytes.
+        if code == 0xfffe
+            && let Some(name) = format.get(24..40)
+        {
+            code = self.short(name);
+        }
+        if channels == 0 {
+            return Err(DecodeError::unsupported(self.container, "0 channels"));
+        }
+        // Valid bits are the upper ones of their bytes, so their number does not matter.
+        let (whole, by_bits) = (frame_len / u64::from(channels), bits.div_ceil(8));
+        let fits = frame_len.is_multiple_of(u64::from(channels)) && whole >= by_bits;
+        let num_bytes = if fits && whole > 0 { whole } else { by_bits };
+        let kind = match code {
+            1 if num_bytes == 1 => Some(Kind::U8),
+            1 => Kind::integer(num_bytes),
+            3 => Kind::float(num_bytes),
+            6 if num_bytes == 1 => Some(Kind::ALaw),
+            7 if num_bytes == 1 => Some(Kind::MuLaw),
+            0x50 | 0x55 => return Ok(Found::Mpeg { start, len }),
+            6 | 7 => None,
+            _ => return Ok(Found::Coded),
+        };
+        let kind = kind.ok_or_else(|| {
+            DecodeError::unsupported(
+                self.container,
+                &format!("samples of {bits} bits in {num_bytes} bytes (format {code}) are not read"),
+            )
+        })?;
+        header(Encoding { kind, order: self.order }, rate, channels).checked().map(Found::Samples)
     }
 }
 

@@ -32,7 +32,7 @@ pub(super) struct Recordings<'a> {
     threads: usize,
     spare: &'a Spare,
     /// Those that no thread uses.
-    preparers: Mutex<Vec<Preparer>>,
+    preparers: Mutex<Vec<Preparer<'a>>>,
 }
 
 /// State that the threads of a batch share.
@@ -92,7 +92,8 @@ impl<'a> Recordings<'a> {
     /// Decodes one utterance after the other until none is left. Calls `between` before each.
     fn work(&self, shared: &Mutex<Shared<'_>>, between: impl Fn()) {
         let target = Target { sample_rate: self.params.sample_rate, format: self.params.format };
-        let mut preparer = lock(&self.preparers).pop().unwrap_or_else(|| Preparer::new(target));
+        let mut preparer =
+            lock(&self.preparers).pop().unwrap_or_else(|| Preparer::new(target).with_ffmpeg(|| Some("ffmpeg".into())));
         let next = || loop {
             between();
             let (index, entry) = lock(shared).rest.next()?;
@@ -146,7 +147,7 @@ impl<'a> Recordings<'a> {
     fn judged(&self, entry: &Entry, made: Result<Prepared, Refusal>, label: Option<u32>) -> Result<Decoded, StageError> {
         let clip = match made {
             Ok(clip) => clip,
-            Err(Refusal { reason, offset }) => return Ok(Err(Reject { reason, broken: true, offset })),
+            Err(Refusal { reason, offset, .. }) => return Ok(Err(Reject { reason, broken: true, offset })),
         };
         if clip.kept && entry.size > WHOLE_IN_MEMORY && Digest::of(&clip.bytes) != entry.digest {
             return Err(StageError::SourceChanged { path: self.root.join(&entry.path) });

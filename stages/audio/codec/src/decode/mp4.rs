@@ -4,7 +4,9 @@
 //! An AAC encoder puts about a thousand samples in front, and fills the last packet up; the edit list and the durations of the
 //! packets say how much of it is sound. Source: ISO/IEC 14496-12, sections 8.6.1.2 (stts) and 8.6.6 (elst).
 
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek};
+
+use super::fields::{be32, be64, bytes_at, some_at};
 
 /// The part of a track that is to be heard, in ticks of its time scale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,8 +21,35 @@ pub(super) struct Timeline {
     pub(super) duration: Option<u64>,
 }
 
-/// Boxes lie in boxes; so deep is real.
+/// Boxes that a file begins with, by name.
+pub(super) const BEGINNINGS: [[u8; 4]; 7] = [*b"ftyp", *b"moov", *b"mdat", *b"free", *b"skip", *b"wide", *b"pnot"];
+
+/// Boxes that are looked at, at most.
 const MAX_BOXES: u32 = 10_000;
+/// Bytes of the movie box that are searched for a comment.
+const MAX_MOOV: u64 = 4 << 20;
+
+/// True if a second file follows in the same file.
+pub(super) fn is_joined(file: &mut (impl Read + Seek), size: u64) -> io::Result<bool> {
+    let mut budget = MAX_BOXES;
+    let Some(first) = find(file, Range { start: 0, end: size }, *b"moov", &mut budget)? else { return Ok(false) };
+    Ok(find(file, Range { start: first.end, end: size }, *b"moov", &mut budget)?.is_some())
+}
+
+/// Reads the comment `iTunSMPB`: how many samples an encoder put in front, and how many are sound. Numbers in hexadecimal: one that
+/// is 0, those in front, those behind, those between.
+fn itunes_gap(moov: &[u8]) -> Option<(u64, u64)> {
+    let name = moov.windows(8).position(|eight| eight == b"iTunSMPB")?;
+    let value = &moov[name..];
+    let data = value.windows(4).position(|four| four == b"data")?;
+    // A type and a language, four bytes each, then the text.
+    let text = value.get(data + 12..)?;
+    let text =
+        std::str::from_utf8(&text[..text.iter().take(256).take_while(|byte| byte.is_ascii_hexdigit() || **byte == b' ').count()]);
+    let mut numbers = text.ok()?.split_whitespace().skip(1).map(|number| u64::from_str_radix(number, 16).ok());
+    let (front, _, count) = (numbers.next()??, numbers.next()??, numbers.next()??);
+    (count > 0).then_some((front, count))
+}
 
 /// The timeline of the first track of sound. `None` when the file does not have what it takes; then symphonia will say why.
 pub(super) fn timeline(file: &mut (impl Read + Seek), size: u64) -> io::Result<Option<Timeline>> {
@@ -48,6 +77,11 @@ pub(super) fn timeline(file: &mut (impl Read + Seek), size: u64) -> io::Result<O
             Some(elst) => edit_of(file, elst)?,
             None => None,
         };
+        if edit.is_none()
+            && let Some((start, count)) = itunes_gap(&some_at(file, moov.start, (moov.end - moov.start).min(MAX_MOOV))?)
+        {
+            return Ok(Some(Timeline { timescale, start, end: Some(start.saturating_add(count)), duration }));
+        }
         let start = edit.map_or(0, |edit| edit.start);
         // The length of an edit is in ticks of the movie, often milliseconds, and some programs round it down: up to the next
         // one, not to cut what is sound. What the packets hold is known to the sample, and bounds it too.
@@ -113,13 +147,7 @@ fn read<const N: usize>(file: &mut (impl Read + Seek), range: Range) -> io::Resu
     if range.end - range.start < N as u64 {
         return Ok(None);
     }
-    file.seek(SeekFrom::Start(range.start))?;
-    let mut bytes = [0; N];
-    match file.read_exact(&mut bytes) {
-        Ok(()) => Ok(Some(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
-        Err(error) => Err(error),
-    }
+    bytes_at(file, range.start)
 }
 
 /// Ticks per second by a `mvhd` or `mdhd` box, whose version says how wide the two dates before are.
@@ -176,12 +204,4 @@ fn edit_of(file: &mut (impl Read + Seek), range: Range) -> io::Result<Option<Edi
         }
     }
     Ok(None)
-}
-
-fn be32(bytes: &[u8]) -> u32 {
-    u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
-}
-
-fn be64(bytes: &[u8]) -> u64 {
-    u64::from(be32(bytes)) << 32 | u64::from(be32(&bytes[4..]))
 }

@@ -1,4 +1,4 @@
-//! What comes in packets, read by symphonia: MP3, MP4, Ogg, ADTS, and the WAV formats that are not plain PCM.
+//! Packets of MP4, Ogg, ADTS and of WAV with ADPCM, decoded by symphonia.
 //!
 //! Strict: a packet that does not decode rejects the recording, and so does a length other than the container's.
 
@@ -19,7 +19,7 @@ use symphonia::core::io::{MediaSource, MediaSourceStream, MediaSourceStreamOptio
 use symphonia::core::meta::MetadataOptions;
 use symphonia::default::formats::{IsoMp4Reader, OggReader, WavReader};
 
-use super::{DecodeError, Decoder, ReadSeek, Source, SourceInfo, ends, mp4};
+use super::{DecodeError, Decoder, Flag, Loudness, ReadSeek, Source, SourceInfo, mp4};
 use crate::wav::SAMPLE_RATES;
 
 /// So many packets in a row may give no sample: a few do at the beginning of Vorbis and MP3, no sound file has more.
@@ -28,22 +28,25 @@ const MAX_SILENT_PACKETS: u32 = 1_000;
 /// Samples of an AAC packet, with band replication.
 const MAX_AAC_PACKET: u64 = 2_048;
 
-pub(super) fn open<'s>(source: Source<'s>, container: &'static str) -> Result<Box<dyn Decoder + 's>, DecodeError> {
-    let len = source.len()?;
-    let timeline = if container == "mp4" { mp4::timeline(&mut source.again()?.reader()?, len)? } else { None };
-    let counted = match container {
-        "mp3" => ends::mp3_is_counted(&mut source.again()?.reader()?)?,
-        "mp4" | "adts" => false,
-        _ => true,
+/// Opens a source. What fails before the first sample is not supported rather than damaged, so that ffmpeg is asked too.
+pub(super) fn open<'s>(source: &Source<'s>, container: &'static str) -> Result<Box<dyn Decoder + 's>, DecodeError> {
+    open_strictly(source, container).map_err(|error| match error {
+        DecodeError::Damaged { container, reason, .. } => DecodeError::Unsupported { container, reason },
+        other => other,
+    })
+}
+
+fn open_strictly<'s>(source: &Source<'s>, container: &'static str) -> Result<Box<dyn Decoder + 's>, DecodeError> {
+    let len = source.len();
+    let (timeline, joined) = match container {
+        "mp4" => (mp4::timeline(&mut source.reader(), len)?, mp4::is_joined(&mut source.reader(), len)?),
+        _ => (None, false),
     };
-    let whole = container != "ogg" || ends::ogg_is_whole(&mut source.again()?.reader()?, len)?;
     let position = Arc::new(AtomicU64::new(0));
-    let source = Counted { inner: source.reader()?, len, position: Arc::clone(&position) };
+    let base = source.start();
+    let source = Counted { inner: source.reader(), len, position: Arc::clone(&position) };
     let stream = MediaSourceStream::new(Box::new(source), MediaSourceStreamOptions::default());
-    let place = Place { container, position };
-    if !whole {
-        return Err(place.damaged("truncated: the last page is not marked as the last".to_owned()));
-    }
+    let place = Place { container, base, position };
     let options = FormatOptions::default();
     let reader: Box<dyn FormatReader + 's> = match container {
         "mp4" => IsoMp4Reader::try_new(stream, options).map(|reader| Box::new(reader) as _),
@@ -59,7 +62,7 @@ pub(super) fn open<'s>(source: Source<'s>, container: &'static str) -> Result<Bo
     .map_err(|error| place.error(&error))?;
 
     let track = reader.default_track(TrackType::Audio).ok_or_else(|| place.unsupported("no audio track"))?;
-    let (track_id, promised) = (track.id, track.num_frames.filter(|_| counted));
+    let (track_id, promised) = (track.id, track.num_frames.filter(|_| container == "wav"));
     let Some(CodecParameters::Audio(params)) = track.codec_params.clone() else {
         return Err(place.unsupported("a track without a codec"));
     };
@@ -76,6 +79,8 @@ pub(super) fn open<'s>(source: Source<'s>, container: &'static str) -> Result<Bo
         decoded: 0,
         waiting: Vec::new(),
         place,
+        flags: if joined { vec![Flag::Joined] } else { Vec::new() },
+        loudness: Loudness::default(),
     };
     // What a codec decodes to is known for certain once it has decoded something.
     let mut first = Vec::new();
@@ -101,6 +106,8 @@ struct PacketDecoder<'s> {
     /// The samples of the first packet, until they are asked for.
     waiting: Vec<f32>,
     place: Place,
+    flags: Vec<Flag>,
+    loudness: Loudness,
 }
 
 impl Decoder for PacketDecoder<'_> {
@@ -119,6 +126,10 @@ impl Decoder for PacketDecoder<'_> {
         self.check()?;
         Ok(false)
     }
+
+    fn flags(&self) -> Vec<Flag> {
+        self.flags.iter().copied().chain(self.loudness.flag()).collect()
+    }
 }
 
 impl PacketDecoder<'_> {
@@ -130,8 +141,8 @@ impl PacketDecoder<'_> {
                 Ok(Some(_)) => continue,
                 Ok(None) => return Ok(false),
                 Err(Error::IoError(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-                    // symphonia ends some files this way; whether it is one is for the length to say.
-                    if self.promised.is_some() {
+                    // symphonia ends some files this way. Their length is checked afterwards, or their pages were before.
+                    if self.promised.is_some() || self.info.container == "ogg" {
                         return Ok(false);
                     }
                     return Err(self.place.damaged("the file ends within a packet".to_owned()));
@@ -153,7 +164,7 @@ impl PacketDecoder<'_> {
                 return Err(self.place.damaged(reason));
             }
             let before = mono.len();
-            average(&buffer, mono);
+            average(&buffer, &mut self.loudness, mono);
             if mono.len() > before {
                 let start = self.decoded;
                 self.decoded += (mono.len() - before) as u64;
@@ -203,9 +214,10 @@ fn keep(audible: &Range<u64>, start: u64, before: usize, mono: &mut Vec<f32>) {
 }
 
 /// Adds the frames of a buffer, channels averaged.
-fn average(buffer: &GenericAudioBufferRef<'_>, mono: &mut Vec<f32>) {
-    fn planes<S: Sample + IntoSample<f32>>(buffer: &AudioBuffer<S>, mono: &mut Vec<f32>) {
+fn average(buffer: &GenericAudioBufferRef<'_>, loudness: &mut Loudness, mono: &mut Vec<f32>) {
+    fn planes<S: Sample + IntoSample<f32>>(buffer: &AudioBuffer<S>, loudness: &mut Loudness, mono: &mut Vec<f32>) {
         let start = mono.len();
+        let mut squares = 0.0;
         for (number, plane) in buffer.iter_planes().enumerate() {
             if number == 0 {
                 mono.extend(plane.iter().map(|&sample| IntoSample::<f32>::into_sample(sample)));
@@ -218,32 +230,38 @@ fn average(buffer: &GenericAudioBufferRef<'_>, mono: &mut Vec<f32>) {
         let channels = buffer.num_planes();
         if channels > 1 {
             mono[start..].iter_mut().for_each(|sum| *sum /= channels as f32);
+            for plane in buffer.iter_planes() {
+                squares += plane.iter().map(|&sample| IntoSample::<f32>::into_sample(sample).powi(2)).sum::<f32>();
+            }
+            loudness.add(squares / channels as f32, &mono[start..]);
         }
     }
     match buffer {
-        GenericAudioBufferRef::U8(buffer) => planes(buffer, mono),
-        GenericAudioBufferRef::U16(buffer) => planes(buffer, mono),
-        GenericAudioBufferRef::U24(buffer) => planes(buffer, mono),
-        GenericAudioBufferRef::U32(buffer) => planes(buffer, mono),
-        GenericAudioBufferRef::S8(buffer) => planes(buffer, mono),
-        GenericAudioBufferRef::S16(buffer) => planes(buffer, mono),
-        GenericAudioBufferRef::S24(buffer) => planes(buffer, mono),
-        GenericAudioBufferRef::S32(buffer) => planes(buffer, mono),
-        GenericAudioBufferRef::F32(buffer) => planes(buffer, mono),
-        GenericAudioBufferRef::F64(buffer) => planes(buffer, mono),
+        GenericAudioBufferRef::U8(buffer) => planes(buffer, loudness, mono),
+        GenericAudioBufferRef::U16(buffer) => planes(buffer, loudness, mono),
+        GenericAudioBufferRef::U24(buffer) => planes(buffer, loudness, mono),
+        GenericAudioBufferRef::U32(buffer) => planes(buffer, loudness, mono),
+        GenericAudioBufferRef::S8(buffer) => planes(buffer, loudness, mono),
+        GenericAudioBufferRef::S16(buffer) => planes(buffer, loudness, mono),
+        GenericAudioBufferRef::S24(buffer) => planes(buffer, loudness, mono),
+        GenericAudioBufferRef::S32(buffer) => planes(buffer, loudness, mono),
+        GenericAudioBufferRef::F32(buffer) => planes(buffer, loudness, mono),
+        GenericAudioBufferRef::F64(buffer) => planes(buffer, loudness, mono),
     }
 }
 
 /// Where the decoder is, for messages.
 struct Place {
     container: &'static str,
+    /// Offset of the source in the file.
+    base: u64,
     position: Arc<AtomicU64>,
 }
 
 impl Place {
-    /// How far the file has been read: what is wrong lies before, by no more than a buffer.
+    /// Returns how far the file has been read: the fault is before it, by no more than a buffer.
     fn offset(&self) -> u64 {
-        self.position.load(Ordering::Relaxed)
+        self.base + self.position.load(Ordering::Relaxed)
     }
 
     fn damaged(&self, reason: String) -> DecodeError {

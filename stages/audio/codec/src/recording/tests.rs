@@ -4,17 +4,25 @@ use super::*;
 use crate::wav::write_pcm16;
 
 mod broken;
+mod containers;
 mod formats;
+mod odd;
 mod tools;
 
 const TO: u32 = 16_000;
 
-fn wav() -> Preparer {
+/// Without ffmpeg.
+fn wav() -> Preparer<'static> {
     Preparer::new(Target { sample_rate: TO, format: Format::Wav })
 }
 
-fn flac() -> Preparer {
+fn flac() -> Preparer<'static> {
     Preparer::new(Target { sample_rate: TO, format: Format::Flac })
+}
+
+/// With ffmpeg, if this machine has it.
+fn with_ffmpeg() -> Preparer<'static> {
+    wav().with_ffmpeg(|| Some("ffmpeg".into()))
 }
 
 fn written_flac(samples: &[i16]) -> Vec<u8> {
@@ -25,7 +33,7 @@ fn written_flac(samples: &[i16]) -> Vec<u8> {
 
 #[track_caller]
 fn prepared(file: &[u8]) -> Prepared {
-    wav().prepare_bytes(file.to_vec(), None).unwrap()
+    with_ffmpeg().prepare_bytes(file.to_vec(), None).unwrap()
 }
 
 #[track_caller]
@@ -60,7 +68,13 @@ const FIXTURES: &[(&str, &[u8])] = fixtures![
     "tone.aac",
     "tone.ogg",
     "tone.oga",
-    "tone.opus"
+    "tone.opus",
+    "short.aiff",
+    "short.aifc",
+    "short.au",
+    "short.caf",
+    "short.sph",
+    "short.w64"
 ];
 
 fn span(start: u64, num_samples: u64) -> Span {
@@ -86,8 +100,7 @@ fn samples_of(clip: &Prepared) -> Vec<i16> {
 
 #[test]
 fn a_conforming_file_keeps_its_bytes() {
-    let mut file = write_pcm16(TO, &[1, 2, 3]);
-    file.extend_from_slice(b"LIST\x02\0\0\0ab");
+    let file = write_pcm16(TO, &[1, 2, 3]);
     let clip = wav().prepare_bytes(file.clone(), None).unwrap();
     assert_eq!(clip.bytes, file);
     assert_eq!((clip.num_samples, clip.kept), (3, true));

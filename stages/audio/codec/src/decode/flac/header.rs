@@ -4,7 +4,7 @@ use symphonia::core::checksum::Crc8Ccitt;
 use symphonia::core::io::Monitor;
 
 use super::super::DecodeError;
-use super::Window;
+use super::super::window::Window;
 use super::bits::Stop;
 
 /// What STREAMINFO says (section 8.2).
@@ -15,8 +15,12 @@ pub(super) struct StreamInfo {
     pub(super) bits: u32,
     /// Of each channel; absent when the encoder did not know.
     pub(super) num_samples: Option<u64>,
+    /// Samples of the smallest block but the last.
+    pub(super) min_block: usize,
     /// Samples of the largest block.
     pub(super) max_block: usize,
+    /// True if there is no metadata of an unknown type.
+    pub(super) plain: bool,
     /// Bytes of the largest frame; 0 when the encoder did not know.
     pub(super) max_frame: usize,
 }
@@ -24,30 +28,33 @@ pub(super) struct StreamInfo {
 /// Reads all that stands before the first frame. Gives the MD5 sum of the samples too, if it is set.
 pub(super) fn read_metadata(window: &mut Window<'_>) -> Result<(StreamInfo, Option<[u8; 16]>), DecodeError> {
     window.skip(4)?; // the marker, which was seen
-    let mut found = None;
+    let (mut found, mut plain) = (None, true);
     loop {
         let Some(&[kind, a, b, c]) = window.at_least(4)?.first_chunk::<4>() else {
-            return Err(window.damaged("the file ends before the first frame"));
+            return Err(DecodeError::damaged("flac", "the file ends before the first frame", window.offset));
         };
         let len = u32::from_be_bytes([0, a, b, c]) as usize;
         window.skip(4)?;
         if found.is_none() {
             if kind & 0x7f != 0 || len != 34 {
-                return Err(window.damaged("does not begin with STREAMINFO"));
+                return Err(DecodeError::damaged("flac", "does not begin with STREAMINFO", window.offset));
             }
             let Some(block) = window.at_least(34)?.first_chunk::<34>() else {
-                return Err(window.damaged("the file ends before the first frame"));
+                return Err(DecodeError::damaged("flac", "the file ends before the first frame", window.offset));
             };
             found = Some(stream_info(block));
         }
+        // Section 8.1: types 0 to 6 are known.
+        plain &= kind & 0x7f <= 6;
         window.skip(len)?;
         if kind & 0x80 != 0 {
             break;
         }
     }
-    let (info, md5) = found.ok_or(DecodeError::NoSamples)?;
+    let (mut info, md5) = found.ok_or(DecodeError::NoSamples)?;
+    info.plain = plain;
     if !(4..=32).contains(&info.bits) || info.max_block == 0 {
-        return Err(window.damaged("STREAMINFO contradicts itself"));
+        return Err(DecodeError::damaged("flac", "STREAMINFO contradicts itself", window.offset));
     }
     Ok((info, md5))
 }
@@ -64,7 +71,9 @@ fn stream_info(block: &[u8; 34]) -> (StreamInfo, Option<[u8; 16]>) {
         num_channels: (packed >> 41 & 7) as u8 + 1,
         bits: (packed >> 36 & 31) as u32 + 1,
         num_samples: (num_samples > 0).then_some(num_samples),
+        min_block: usize::from(u16::from_be_bytes([block[0], block[1]])),
         max_block: usize::from(u16::from_be_bytes([block[2], block[3]])),
+        plain: true,
         max_frame: u32::from_be_bytes([0, block[7], block[8], block[9]]) as usize,
     };
     (info, (md5 != [0; 16]).then_some(md5))
@@ -147,8 +156,8 @@ impl FrameHeader {
         Ok((Self { num_samples, channels, sample_rate, bits, counts_samples, number }, at + 1))
     }
 
-    /// Whether this is the frame that comes after `decoded` samples.
-    pub(super) fn check(&self, info: &StreamInfo, decoded: u64) -> Result<(), Stop> {
+    /// Checks that this is the frame after `decoded` samples in `num_frames` frames.
+    pub(super) fn check(&self, info: &StreamInfo, decoded: u64, num_frames: u64) -> Result<(), Stop> {
         let num_channels = if let Channels::Independent(number) = self.channels { number } else { 2 };
         let same = self.sample_rate.is_none_or(|rate| rate == info.sample_rate)
             && self.bits.is_none_or(|bits| bits == info.bits)
@@ -161,7 +170,9 @@ impl FrameHeader {
         }
         // Blocks of one size: all but the last have the largest.
         let start = if self.counts_samples { self.number } else { self.number.saturating_mul(info.max_block as u64) };
-        if start != decoded {
+        // Encoders before version 1.2.1 did not mark that blocks differ in size, and counted frames or samples (appendix B.1).
+        let old = !self.counts_samples && info.min_block != info.max_block;
+        if start != decoded && !(old && [decoded, num_frames].contains(&self.number)) {
             return Err(Stop::Bad("a frame is missing"));
         }
         Ok(())

@@ -1,0 +1,46 @@
+//! AU, the sound files of Sun and NeXT: a header of 24 bytes or more, then the samples.
+//!
+//! Source: Sun Microsystems, manual page `au(4)`. `dns.` begins the same header in little-endian order.
+
+use std::io::{Read, Seek};
+
+use super::DecodeError;
+use super::fields::{be32, bytes_at};
+use super::pcm::{Encoding, Header, Kind, Order, data_len};
+
+pub(super) fn read(file: &mut (impl Read + Seek + ?Sized), size: u64) -> Result<Header, DecodeError> {
+    let head = bytes_at::<24>(file, 0)?;
+    let head = head.ok_or_else(|| DecodeError::damaged("au", "the file ends within the header", size))?;
+    let order = if &head[..4] == b"dns." { Order::Little } else { Order::Big };
+    let field = |number: usize| {
+        let value = be32(&head[4 * number..]);
+        if order == Order::Little { value.swap_bytes() } else { value }
+    };
+    let kind = match field(3) {
+        1 => Kind::MuLaw,
+        2 => Kind::I8,
+        3 => Kind::I16,
+        4 => Kind::I24,
+        5 => Kind::I32,
+        6 => Kind::F32,
+        7 => Kind::F64,
+        27 => Kind::ALaw,
+        other => return Err(DecodeError::unsupported("au", &format!("samples of the encoding {other} are not read"))),
+    };
+    let data_start = u64::from(field(1));
+    let left = size.saturating_sub(data_start);
+    let promised = u64::from(field(2));
+    // All ones stand for a length that was not known; 0 was never filled in.
+    let open = promised == 0 || promised >= super::OPEN_SIZE && promised > left;
+    let header = Header {
+        container: "au",
+        sample_rate: field(4),
+        num_channels: u16::try_from(field(5)).unwrap_or(0),
+        encoding: Encoding { kind, order },
+        data_start,
+        data_len: data_len((!open).then_some(promised), left, size)?,
+        plain: false,
+        flags: Vec::new(),
+    };
+    header.checked()
+}
