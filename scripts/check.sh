@@ -9,6 +9,17 @@ step() {
 }
 
 step cargo fmt --all --check
+step scripts/doc_words.py
+step scripts/circles.py
+for tool in machete deny; do
+    if ! command -v "cargo-$tool" >/dev/null; then
+        echo "note: cargo-$tool is not installed; cargo install cargo-$tool --locked" >&2
+    elif [ $tool = machete ]; then
+        step cargo machete --with-metadata
+    else
+        step cargo deny --offline check licenses bans sources
+    fi
+done
 step cargo build --workspace --bins --locked
 step cargo test --workspace --locked --quiet
 step cargo clippy --workspace --all-targets --locked --quiet -- -D warnings

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Prints, as a Markdown table, what is compared with the reference numbers and how close it is.
 
-    SURE_GOLDEN=FOLDER scripts/golden_table.py [--write README.md]
+    SURE_GOLDEN=FOLDER scripts/golden_table.py [--write docs/reference-numbers.md]
 
 Runs the tests that compare. A test takes part by printing, for every comparison, one line
 

@@ -1,4 +1,4 @@
-//! What all fuzz targets of decoders do: prepare a recording that may be anything. It must give a clip or a reason; our own code
+//! Shared body of the fuzz targets of decoders: prepares a recording that may be anything. It must give a clip or a reason; our own code
 //! must not panic, and symphonia's panics must stay within [`Preparer`]. [`labels`] does the same for label files.
 
 pub mod labels;

@@ -39,7 +39,7 @@ pub struct Pinned {
     commit: String,
 }
 
-/// What names of this kind begin with.
+/// Prefix of names on the Hub.
 pub const SCHEME: &str = "hub:";
 
 /// A checkpoint that cannot be had from the Hub.
@@ -67,7 +67,7 @@ pub enum HubError {
         what: String,
         /// The model.
         repo: String,
-        /// What happened.
+        /// Reason of the failure.
         #[source]
         source: Box<ApiError>,
     },
@@ -81,7 +81,7 @@ pub enum HubError {
         /// The file.
         missing: String,
     },
-    /// What came is not what the Hub says it has.
+    /// Download with another size or digest than the Hub states.
     #[error("`{file}` of `{repo}` arrived damaged: its checksum is {found}, the Hub says {expected}; it was deleted")]
     Checksum {
         /// The file.
@@ -124,7 +124,7 @@ impl Pinned {
         cache.join(format!("models--{}", self.repo.replace('/', "--"))).join("snapshots").join(&self.commit)
     }
 
-    /// What to do on a machine that does not reach the Hub.
+    /// Returns the steps for a machine that does not reach the Hub.
     pub fn by_hand(&self) -> String {
         format!(
             "on a machine with internet: `hf download {} --revision {} --local-dir FOLDER`; copy FOLDER here and name it in sure.toml instead",

@@ -13,7 +13,7 @@ use super::*;
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
-/// What the server has, and what it was asked.
+/// Files of the server, and the requests it received.
 #[derive(Default)]
 struct State {
     files: BTreeMap<String, Vec<u8>>,

@@ -33,11 +33,11 @@ pub use point::Point;
 /// A workflow that cannot be wrong in form: all names resolved, no cycle.
 #[derive(Debug)]
 pub struct Workflow {
-    /// Its name.
+    /// Name of the workflow.
     pub name: String,
     /// One line for people.
     pub about: String,
-    /// Its nodes; an edge leads from a producer to a consumer.
+    /// Nodes; an edge leads from a producer to a consumer.
     pub graph: DiGraph<Node, ()>,
     /// The wanted nodes, each after all it depends on.
     pub order: Vec<NodeIndex>,
@@ -50,17 +50,17 @@ pub struct Workflow {
 pub struct Node {
     /// `stage[axis=value,...]#partition`
     pub id: String,
-    /// Its stage's name in the workflow.
+    /// Name of the stage in the workflow.
     pub stage: Arc<str>,
-    /// Its stage kind.
+    /// Stage kind.
     pub kind: Arc<Kind>,
-    /// Its matrix point. Settings are no part of it: they have one value for all nodes.
+    /// Point of the matrix. Settings are no part of it: they have one value for all nodes.
     pub point: Point,
-    /// Its partition.
+    /// Partition, of a stage with `each`.
     pub partition: Option<u32>,
     /// The stage itself.
     pub placed: Arc<dyn Placed>,
-    /// What it reads.
+    /// Inputs that the node reads.
     pub inputs: Vec<Edge>,
     /// How it may run.
     pub limits: Limits,
@@ -114,9 +114,9 @@ pub fn build(spec: &Spec, registry: &Registry, settings: &Settings, targets: &[S
     let mut pointless = vec![];
     if wants_all {
         for (number, stage) in stages.finals() {
-            let before = expansion.spots.len();
+            let before = expansion.stage_points.len();
             expansion.want(number, &vec![points::Wanted::All; stage.axes.len()], expand::Asked::ALL);
-            if expansion.spots.len() == before {
+            if expansion.stage_points.len() == before {
                 let text = format!("`stages.{}`: the matrix leaves no point for it", stage.name);
                 pointless.push(Mistake::new(&stage.spec.name.at, text));
             }

@@ -1,4 +1,4 @@
-//! What the commands say about plans, reasons, runs and the store, over a life of edits. No libtorch is needed.
+//! Answers of the commands about plans, reasons, runs and the store, over a life of edits. No libtorch is needed.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -6,6 +6,7 @@ mod front;
 mod history;
 mod methods;
 mod mistakes;
+mod own;
 mod prepare;
 mod reruns;
 mod results;

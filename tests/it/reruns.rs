@@ -1,4 +1,4 @@
-//! What runs again, and what does not.
+//! Reruns: which nodes run again, and which do not.
 
 use std::fs;
 use std::process::Command;

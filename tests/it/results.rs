@@ -1,4 +1,4 @@
-//! What people see of results: tables again, errors, comparisons.
+//! Output of the commands on results: tables, errors, comparisons.
 
 use serde_json::Value;
 use tests::Project;

@@ -1,4 +1,4 @@
-//! What a node of a run waits for, seen from another process; pictures with states. No libtorch is needed.
+//! Reasons why a node of a run waits, seen from another process; pictures with states. No libtorch is needed.
 
 use std::fs;
 use std::thread;

@@ -144,7 +144,7 @@ impl Default for Project {
     }
 }
 
-/// What a program said, and whether it succeeded.
+/// Output of a program, and whether it succeeded.
 #[derive(Debug)]
 pub struct Answer {
     /// Exit code 0.
@@ -175,7 +175,7 @@ pub fn executable(name: &str) -> PathBuf {
     path
 }
 
-/// Whether slow tests were asked for with `RUN_SLOW_TESTS=1`; they take more rounds then.
+/// True if slow tests were requested with `RUN_SLOW_TESTS=1`; they take more rounds then.
 #[expect(clippy::disallowed_methods, reason = "the switch for slow tests is a variable by convention")]
 pub fn slow_tests() -> bool {
     std::env::var("RUN_SLOW_TESTS").is_ok_and(|value| value == "1")

@@ -81,7 +81,7 @@ fn belongs(opening: &Opening, node: NodeIndex, other: NodeIndex, direction: Dire
 }
 
 /// Path of the last artifact of a node, when it still exists.
-fn last(opening: &Opening, node: NodeIndex) -> Result<Option<PathBuf>> {
+pub(crate) fn last(opening: &Opening, node: NodeIndex) -> Result<Option<PathBuf>> {
     let key = format!("{}:{}", opening.workflow.name, opening.workflow.graph[node].id);
     let Some((result, _)) = opening.store.latest(&key)? else { return Ok(None) };
     let Some(result) = opening.store.result(result)? else { return Ok(None) };

@@ -6,15 +6,18 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::compare::CompareArgs;
+use crate::commands::completions::CompletionsArgs;
 use crate::commands::corpus::CorpusArgs;
 use crate::commands::diff::DiffArgs;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::errors::ErrorsArgs;
 use crate::commands::fetch::FetchArgs;
 use crate::commands::graph::GraphArgs;
+use crate::commands::init::InitArgs;
 use crate::commands::list::ListArgs;
 use crate::commands::log::LogArgs;
 use crate::commands::methods::MethodsArgs;
+use crate::commands::path::PathArgs;
 use crate::commands::plan::PlanArgs;
 use crate::commands::prepare::PrepareArgs;
 use crate::commands::results::ResultsArgs;
@@ -37,19 +40,22 @@ pub(crate) struct Cli {
 
 const FIRST_STEPS: &str = "\
 First steps:
-  sure doctor                                      what this machine has and lacks
-  sure list                                        the workflows there are
-  sure synth speech_commands corpus                make a small corpus to try things on
-  sure plan keyword_spotting --corpus speech_commands=corpus     what would run, and why
+  sure doctor                                      check this machine
+  sure list                                        list the workflows
+  sure synth speech_commands corpus                make a small corpus to try
+  sure plan keyword_spotting --corpus speech_commands=corpus     show what would run, and why
   sure run keyword_spotting --corpus speech_commands=corpus      run it
-  sure why train                                   why a node runs, or ran
-  sure errors score                                what each model got wrong
+  sure why train                                   explain why a node runs, or ran
+  sure errors score                                show what each model got wrong
+  sure init mine --table FOLDER                    start from your own recordings
 
-Settings of this machine (corpus folders, store, GPUs) belong into `sure.toml`; `sure doctor` shows the one in use.";
+`sure.toml`, in this folder or one above, names corpus folders, the store and GPUs; `sure doctor` shows the one in use.
+
+Exit codes: 0 success; 1 a node failed, or a check found something; 2 wrong arguments or unreadable input; 130 stopped by a signal.";
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Bring a workflow up to date: run what must run, reuse the rest
+    /// Run a workflow: only nodes that must run, and reuse the rest
     Run(RunArgs),
     /// Show what `run` would do, node by node, and why
     Plan(PlanArgs),
@@ -63,34 +69,40 @@ pub(crate) enum Command {
     Diff(DiffArgs),
     /// Show the log of a node's last execution
     Log(LogArgs),
-    /// See what the store holds, free room in it, check it
+    /// Show the size of the store, remove old artifacts, or verify them
     #[command(subcommand)]
     Store(StoreCommand),
     /// Print the JSON Schema of workflow files, for editors
     Schema,
-    /// Show the table of a workflow's last run again, and how long its nodes took
+    /// Show the table of a workflow's last run, with times, speed and memory
     Results(ResultsArgs),
-    /// Show what a model got wrong: the worst utterances with reference and hypothesis, and what was taken for what
+    /// Show the errors of a model: the worst utterances, reference above hypothesis, and the confusions
     Errors(ErrorsArgs),
     /// Compare two methods on the same utterances: is the difference more than chance?
     Compare(CompareArgs),
+    /// Write a workflow file for your own recordings
+    Init(InitArgs),
+    /// Print the folder of a node's last result
+    Path(PathArgs),
+    /// Print completions for a shell, or the manual page
+    Completions(CompletionsArgs),
     /// List workflows, stage kinds and corpora, or describe one of them
     List(ListArgs),
-    /// Show how many parameters each method trains, task by task, and what share of the encoder that is
+    /// Count the parameters that each method trains, for each task
     Methods(MethodsArgs),
     /// Download checkpoints from the Hugging Face Hub into its cache on this machine
     Fetch(FetchArgs),
-    /// Show what this machine has: worker, libtorch, GPUs, cores, store, corpora; and how to get what is missing
+    /// Check this machine: worker, libtorch, GPUs, cores, store, corpora; and say how to get what is missing
     Doctor(DoctorArgs),
     /// Make a small synthetic corpus in the layout of a real one
     Synth(SynthArgs),
-    /// Turn a corpus, or a table of your own recordings, into Parquet shards that Python opens, with statistics
+    /// Convert a corpus, or a table of your own recordings, to Parquet shards with statistics
     Prepare(PrepareArgs),
     /// List the corpora that can be read, or check whether a copy of one is complete
     Corpus(CorpusArgs),
 }
 
-/// Which workflow, on what.
+/// Workflow, targets and settings of a command.
 #[derive(Args, Clone, Default)]
 pub(crate) struct Target {
     /// A workflow by name (see `sure list`) or a workflow file; `WORKFLOW:TARGET` is a target of it
@@ -101,7 +113,7 @@ pub(crate) struct Target {
     pub(crate) place: Place,
 }
 
-/// How the workflow and the machine are set.
+/// Settings of the workflow and of the machine.
 #[derive(Args, Clone, Default)]
 pub(crate) struct Place {
     /// Change a setting, restrict the matrix, or set a parameter of a stage: `--set method=lora,bitfit --set train.patience=3`
@@ -110,40 +122,44 @@ pub(crate) struct Place {
     /// Allow a sweep of more than 1000 points
     #[arg(long)]
     pub(crate) yes: bool,
-    /// End every training after so many updates, to see whether all works: short for `--set peft.train.max_steps=N`
+    /// Stop every training after N updates, as a trial run; short for `--set peft.train.max_steps=N`
     #[arg(long, value_name = "N")]
     pub(crate) max_steps: Option<u32>,
-    /// Let every update of a training see the first one's batches, to see whether it can learn: `--set peft.train.overfit_batch=true`
+    /// Train on the first batches only, to check that a model can learn; short for `--set peft.train.overfit_batch=true`
     #[arg(long)]
     pub(crate) overfit_batch: bool,
-    /// Where a corpus is on this machine: `--corpus fsdd=/data/fsdd`
+    /// Folder of a corpus: `--corpus fsdd=/data/fsdd`
     #[arg(long, value_name = "NAME=FOLDER", value_parser = pair)]
     pub(crate) corpus: Vec<(String, String)>,
+    /// Encoder to adapt, with hyper-parameters for small corpora: a name below `[checkpoints]` in sure.toml, a folder, or
+    /// `hub:ORGANISATION/NAME@COMMIT`; given several times, they are compared
+    #[arg(long, value_name = "NAME|FOLDER|hub:NAME")]
+    pub(crate) checkpoint: Vec<String>,
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
 }
 
-/// Where things are on this machine.
+/// Paths and pools of this machine.
 #[derive(Args, Clone, Default)]
 pub(crate) struct MachineArgs {
-    /// Settings of this machine [default: `sure.toml` here or in a folder above]
+    /// Settings of this machine [default: `sure.toml` in this folder or one above]
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Folder of the store [default: `.sure` beside `sure.toml`, or here]
+    /// Folder of the store [default: `.sure` next to `sure.toml`, or in this folder]
     #[arg(long, value_name = "FOLDER")]
     pub(crate) store: Option<PathBuf>,
-    /// Slots of the cpu pool [default: number of cores]
+    /// Cores to use [default: all that this process may use]
     #[arg(long, value_name = "N")]
     pub(crate) jobs: Option<usize>,
 }
 
-/// Which nodes are treated otherwise than the plan says.
+/// Nodes that are treated in another way than planned.
 #[derive(Args, Clone, Default)]
 pub(crate) struct Choice {
     /// Run these nodes even if nothing changed
     #[arg(long, value_name = "NODE")]
     pub(crate) force: Vec<String>,
-    /// Let only these nodes run, and take all others as they are
+    /// Run only these nodes, and use the others as they are
     #[arg(long, value_name = "NODE")]
     pub(crate) only: Vec<String>,
     /// Read every file of the corpora and checkpoints again, instead of trusting sizes and times

@@ -1,15 +1,19 @@
 //! One module per command.
 
 pub(crate) mod compare;
+pub(crate) mod completions;
 pub(crate) mod corpus;
 pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod errors;
 pub(crate) mod fetch;
 pub(crate) mod graph;
+pub(crate) mod init;
 pub(crate) mod list;
 pub(crate) mod log;
 pub(crate) mod methods;
+mod models;
+pub(crate) mod path;
 pub(crate) mod plan;
 pub(crate) mod prepare;
 pub(crate) mod results;

@@ -22,7 +22,7 @@ pub(crate) fn pick(quiet: bool, json: bool) -> Arc<dyn Progress> {
     }
 }
 
-/// The same for the making of shards alone: one bar, in hours of audio.
+/// Picks the console for making shards alone: one bar, in hours of audio.
 pub(crate) fn pick_hours(quiet: bool, json: bool) -> Arc<dyn Progress> {
     if json {
         return Arc::new(Json);

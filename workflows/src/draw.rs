@@ -24,18 +24,18 @@ pub(crate) struct Drawing<'a> {
 pub(crate) struct DrawNode {
     /// Shown under the pointer.
     pub(crate) id: String,
-    /// What it says; the first line stands out.
+    /// Lines of text; the first one is bold.
     pub(crate) lines: Vec<String>,
-    /// Its colour.
+    /// State, shown as a colour.
     pub(crate) state: DrawState,
 }
 
-/// What a colour means.
+/// State of a box.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum DrawState {
     /// Nothing is known about it.
     Plain,
-    /// Its output is there already.
+    /// Output exists already.
     Reuse,
     /// It runs.
     Run,

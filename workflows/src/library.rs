@@ -29,8 +29,9 @@ const BUILT_IN: &[(&str, &str, &str)] = built_in![
     "speech_recognition"
 ];
 
-/// What they include, by file name.
+/// Parts that shipped workflows include, by file name.
 const PARTS: &[(&str, &str)] = &[
+    ("workflows/parts/checkpoint.toml", include_str!("../parts/checkpoint.toml")),
     ("workflows/parts/data.toml", include_str!("../parts/data.toml")),
     ("workflows/parts/encoder.toml", include_str!("../parts/encoder.toml")),
     ("workflows/parts/evaluate.toml", include_str!("../parts/evaluate.toml")),
@@ -45,8 +46,14 @@ fn built_in(name: &str) -> Option<(&'static str, &'static str)> {
     BUILT_IN.iter().find(|(known, ..)| *known == name).map(|(_, file, text)| (*file, *text))
 }
 
+/// Part of a workflow that `--checkpoint` lays over it.
+const CHECKPOINT: &str = "checkpoint";
+
 /// Returns the text of a shipped workflow by its name, or of a shipped part by its path, seen from any folder.
 fn shipped(path: &str) -> Result<String, String> {
+    if path == CHECKPOINT {
+        return shipped("parts/checkpoint.toml");
+    }
     if !path.contains(['/', '.']) {
         let found = built_in(path).map(|(_, text)| text.to_owned());
         return found.ok_or_else(|| format!("no such workflow; {}", suggest(path, BUILT_IN.iter().map(|(known, ..)| *known))));
@@ -79,6 +86,21 @@ pub(crate) fn source(name: &str) -> Result<(String, String)> {
 /// Reads a workflow (see [`source`]). A file of the user's own may include shipped workflows and their parts.
 pub(crate) fn find(name: &str) -> Result<Spec> {
     let (file, text) = source(name)?;
+    parse(name, &file, &text)
+}
+
+/// Reads a workflow whose encoders are these checkpoints, by name.
+pub(crate) fn find_with(name: &str, checkpoints: &[String]) -> Result<Spec> {
+    let plain = find(name)?;
+    let name = RENAMED.iter().find(|(old, _)| *old == name).map_or(name, |(_, new)| new);
+    let text = format!(
+        "[workflow]\nname = {:?}\nabout = {:?}\ninclude = [{name:?}, {CHECKPOINT:?}]\n[matrix]\ncheckpoint = {checkpoints:?}\n",
+        plain.name, plain.about
+    );
+    parse(name, "--checkpoint", &text)
+}
+
+fn parse(name: &str, file: &str, text: &str) -> Result<Spec> {
     let own = |path: &str| match fs::read_to_string(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => shipped(path).map_err(|reason| match is_file(path) {
             true => error.to_string(),
@@ -87,7 +109,7 @@ pub(crate) fn find(name: &str) -> Result<Spec> {
         other => other.map_err(|error| error.to_string()),
     };
     let load: Load<'_> = if is_file(name) { &own } else { &shipped };
-    Ok(parse_with(&file, &text, load)?)
+    Ok(parse_with(file, text, load)?)
 }
 
 /// Reads the workflows that come with the program.
@@ -105,8 +127,9 @@ mod tests {
 
     use neural_spec::Train;
     use pipeline::graph::{Node, Settings, Workflow, build};
+    use pipeline::spec::parse_with;
 
-    use super::{BUILT_IN, all, find, shipped, validator};
+    use super::{BUILT_IN, all, find, find_with, shipped, validator};
     use crate::stages::registry;
 
     fn built(name: &str, settings: &[(&str, &str)]) -> Workflow {
@@ -210,6 +233,36 @@ mod tests {
                 }
             }
             assert!(compared >= 7 * 6, "{compared} nodes were compared");
+        }
+    }
+
+    /// The examples of `docs/workflow-files.md`: every block that is a whole workflow.
+    #[test]
+    fn the_examples_of_the_documentation_are_right() {
+        let text = include_str!("../../docs/workflow-files.md");
+        let blocks = text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
+        let mut names = vec![];
+        for block in blocks.filter(|block| block.contains("[workflow]")) {
+            let spec = parse_with("example.toml", block, &shipped).unwrap_or_else(|mistakes| panic!("{mistakes}\n{block}"));
+            let workflow = build(&spec, &registry(Path::new("sure-neural")), &Settings::new(), &[])
+                .unwrap_or_else(|mistakes| panic!("{mistakes}\n{block}"));
+            names.push((workflow.name.clone(), workflow.find("train").len(), workflow.find("table").len()));
+        }
+        let expected = [("shards", 0, 0), ("low_rank", 3, 1), ("ranks", 5, 1), ("accents", 9, 1), ("paralinguistic", 6, 1)];
+        assert_eq!(names, expected.map(|(name, trainings, tables)| (name.to_owned(), trainings, tables)));
+    }
+
+    #[test]
+    fn a_checkpoint_is_laid_over_every_workflow() {
+        for (name, ..) in BUILT_IN {
+            let spec = find_with(name, &["base".to_owned(), "large".to_owned()]).unwrap();
+            let workflow = build(&spec, &registry(Path::new("sure-neural")), &Settings::new(), &[])
+                .unwrap_or_else(|mistakes| panic!("{name}: {mistakes}"));
+            let train = &workflow.graph[workflow.find("train[checkpoint=large,method=lora]")[0]];
+            let params = train.placed.params();
+            assert_eq!((&params["learning_rate"], &params["max_steps"]), (&5e-4.into(), &2000.into()), "{name}");
+            assert_eq!(source(&workflow, train, "encoder"), "published");
+            assert_eq!((workflow.find("published").len(), workflow.find("table").len()), (2, 1), "{name}");
         }
     }
 

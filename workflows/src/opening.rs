@@ -26,7 +26,7 @@ use crate::console::say;
 use crate::library;
 use crate::overrides;
 use crate::problem::{problem, show};
-use crate::settings::Settings;
+use crate::settings::{Settings, checkpoint_name};
 use crate::stages::registry;
 
 /// Access to the store that a command needs.
@@ -105,6 +105,9 @@ pub(crate) struct Request {
     /// True if a sweep may have many points.
     #[serde(default)]
     pub(crate) large: bool,
+    /// Checkpoints of `--checkpoint`, folders in full.
+    #[serde(default)]
+    pub(crate) checkpoints: Vec<String>,
     /// Corpus folders given on the command line, so that `why` finds them again.
     #[serde(default)]
     pub(crate) corpora: Places,
@@ -118,22 +121,31 @@ impl Request {
 
 impl Asking {
     pub(crate) fn new(target: &Target, access: Access) -> Result<Self> {
-        let settings = Settings::load(&target.place.machine, &target.place.corpus)?;
+        let mut settings = Settings::load(&target.place.machine, &target.place.corpus)?;
         let mut set = overrides::for_training(target.place.max_steps, target.place.overfit_batch);
         for (name, values) in &target.place.set {
             set.insert(name.clone(), overrides::split(values));
         }
         let here = std::env::current_dir().context("cannot find the current folder")?;
         let corpora = Places(target.place.corpus.iter().map(|(name, path)| (name.clone(), here.join(path))).collect());
+        let mut checkpoints = vec![];
+        for given in &target.place.checkpoint {
+            checkpoints.push(settings.add_checkpoint(given, &here)?);
+        }
         let (workflow, first) = workflow_and_target(&target.workflow);
         let targets = first.into_iter().chain(target.targets.iter().map(String::as_str)).map(str::to_owned).collect();
         let large = target.place.yes;
-        let request = Request { workflow: workflow.to_owned(), set, targets, large, corpora };
+        let request = Request { workflow: workflow.to_owned(), set, targets, large, checkpoints, corpora };
         Self::with(settings, request, access)
     }
 
     fn with(settings: Settings, request: Request, access: Access) -> Result<Self> {
-        let spec = library::find(&request.workflow)?;
+        let spec = if request.checkpoints.is_empty() {
+            library::find(&request.workflow)?
+        } else {
+            let names: Vec<String> = request.checkpoints.iter().map(|given| checkpoint_name(given)).collect();
+            library::find_with(&request.workflow, &names)?
+        };
         let registry = registry(&settings.worker);
         let store = open_store(&settings, access)?;
         Ok(Self { settings, registry, store, request, spec })
@@ -202,6 +214,9 @@ fn as_in(run: &RunRow, place: &Place, access: Access) -> Result<Asking> {
         }
     }
     place.yes |= last.large;
+    if place.checkpoint.is_empty() {
+        place.checkpoint = last.checkpoints;
+    }
     let target = Target { workflow: last.workflow, targets: vec![], place };
     Asking::new(&target, access)
 }

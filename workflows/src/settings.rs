@@ -26,6 +26,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use hub::Pinned;
 use pipeline::Places;
+use pipeline::mistake::suggest;
 use pipeline::run::Machine;
 use pipeline::schedule::Pools;
 use serde::Deserialize;
@@ -56,7 +57,7 @@ struct PoolsSection {
     memory_mib: Option<u64>,
 }
 
-/// What is in force.
+/// Settings of this machine after the command line was read.
 #[derive(Debug)]
 pub(crate) struct Settings {
     /// The `sure.toml` in use.
@@ -143,6 +144,40 @@ impl Settings {
     pub(crate) fn project(&self) -> String {
         self.results.display().to_string()
     }
+}
+
+impl Settings {
+    /// Adds what `--checkpoint` gives: a name below `[checkpoints]`, a folder, or a name of the Hub. Returns it with the folder in
+    /// full.
+    pub(crate) fn add_checkpoint(&mut self, given: &str, here: &Path) -> Result<String> {
+        let name = checkpoint_name(given);
+        let place = format!("checkpoints.{name}");
+        if given.starts_with(hub::SCHEME) {
+            let pinned: Pinned = given.parse().map_err(|error| refuse(&error))?;
+            self.machine.places.0.insert(place, pinned.folder());
+            self.hub.insert(name, pinned);
+        } else if given.contains('/') || !self.machine.places.0.contains_key(&place) {
+            let folder = here.join(given);
+            if !folder.is_dir() {
+                let known = self.machine.places.0.keys().filter_map(|place| place.strip_prefix("checkpoints."));
+                let hint = format!(
+                    "give a folder, `hub:ORGANISATION/NAME@COMMIT`, or a name below `[checkpoints]`: {}",
+                    suggest(given, known)
+                );
+                return Err(problem(format!("--checkpoint {given}: no such folder and no such name in sure.toml"), hint));
+            }
+            let full = folder.display().to_string();
+            self.machine.places.0.insert(place, folder);
+            return Ok(full);
+        }
+        Ok(given.to_owned())
+    }
+}
+
+/// Returns the name of a checkpoint in tables: the last part of its folder or of its name on the Hub.
+pub(crate) fn checkpoint_name(given: &str) -> String {
+    let path = given.trim_end_matches('/').split('@').next().unwrap_or(given);
+    path.rsplit(['/', ':']).next().unwrap_or(path).replace([',', '[', ']', '{', '}', '#', '*'], "_")
 }
 
 fn read(path: &Path) -> Result<File> {

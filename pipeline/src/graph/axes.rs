@@ -159,13 +159,13 @@ impl<'a> Axis<'a> {
         }
     }
 
-    /// Its name and the values that are wanted, for the record.
+    /// Returns name and wanted values, for the record.
     pub(super) fn in_force(&self) -> (String, Vec<String>) {
         let wanted = &self.values[..self.num_wanted as usize];
         (self.name.to_string(), wanted.iter().map(|known| known.text.to_string()).collect())
     }
 
-    /// Whether a value belongs to the line itself, and not only to `include`.
+    /// True if a value belongs to the line itself, and not only to `include`.
     pub(super) fn is_listed(&self, value: u32) -> bool {
         value < self.num_listed
     }

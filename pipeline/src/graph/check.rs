@@ -13,7 +13,7 @@ use crate::registry::{Kind, Registry};
 use crate::spec::{self, Constant, Located, Term, braced, by_names};
 use crate::stage::Arity;
 
-/// What names are checked against, and what was found.
+/// Context of the checks, and the mistakes found so far.
 pub(super) struct Check<'a> {
     pub(super) axes: &'a Axes<'a>,
     pub(super) stages: &'a Stages<'a>,

@@ -21,7 +21,7 @@ pub(super) const MAX_NODES: usize = 20_000_000;
 pub(super) const MAX_EDGES: usize = 100_000_000;
 
 /// A stage at a point: one node, or one for each partition.
-pub(super) struct Spot {
+pub(super) struct StagePoint {
     pub(super) stage: u32,
     pub(super) point: u32,
     /// The stage with its parameters; none after a mistake.
@@ -33,7 +33,7 @@ pub(super) struct Spot {
     pub(super) asked: Asked,
 }
 
-/// The partitions that are needed of a spot: those between the lowest and the highest.
+/// The partitions that are needed of a stage point: those between the lowest and the highest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Asked {
     pub(super) first: u32,
@@ -63,14 +63,14 @@ pub(super) struct Read {
     pinned: Vec<Option<u32>>,
 }
 
-/// One artifact that a spot reads: which reference names it, where it is made, and its values of the gathered axes.
+/// One artifact that a stage point reads: which reference names it, where it is made, and its values of the gathered axes.
 pub(super) struct Need {
     pub(super) read: u32,
-    pub(super) spot: u32,
+    pub(super) stage_point: u32,
     pub(super) gathered: u32,
 }
 
-/// What a stage is or has at some points.
+/// Values of a stage by point.
 type PerPoint<T> = Numbers<Vec<Pair>, T>;
 
 /// The work in progress.
@@ -79,7 +79,7 @@ pub(super) struct Expansion<'a> {
     pub(super) stages: &'a Stages<'a>,
     pub(super) mistakes: Vec<Mistake>,
     pub(super) points: Points,
-    pub(super) spots: Vec<Spot>,
+    pub(super) stage_points: Vec<StagePoint>,
     pub(super) needs: Vec<Need>,
     numbers: Numbers<(u32, u32), u32>,
     /// Parameters and references are worked out once for all points that agree in the axes they depend on.
@@ -95,7 +95,7 @@ impl<'a> Expansion<'a> {
             stages,
             mistakes: vec![],
             points: Points::new(),
-            spots: vec![],
+            stage_points: vec![],
             needs: vec![],
             numbers: Numbers::default(),
             placed: (0..count).map(|_| Numbers::default()).collect(),
@@ -103,15 +103,15 @@ impl<'a> Expansion<'a> {
         }
     }
 
-    /// Forgets what only finding further spots would need, so that the nodes can have the memory.
+    /// Forgets what only finding further stage points would need, so that the nodes can have the memory.
     pub(super) fn forget(&mut self) {
         self.numbers = Numbers::default();
         self.reads.iter_mut().for_each(|reads| *reads = Numbers::default());
         self.placed.iter_mut().for_each(|placed| *placed = Numbers::default());
     }
 
-    pub(super) fn stage_of(&self, spot: u32) -> &'a Stage<'a> {
-        &self.stages.list[self.spots[spot as usize].stage as usize]
+    pub(super) fn stage_of(&self, stage_point: u32) -> &'a Stage<'a> {
+        &self.stages.list[self.stage_points[stage_point as usize].stage as usize]
     }
 
     /// Asks for a stage at the points of the matrix that are meant; `wanted` stands beside its axes.
@@ -124,8 +124,8 @@ impl<'a> Expansion<'a> {
         match each_point(self.axes, of, &wanted, MAX_NODES, &mut |point| found.push(points.number(point))) {
             Ok(()) => {
                 for point in found {
-                    let spot = self.spot(stage, point) as usize;
-                    self.spots[spot].asked = self.spots[spot].asked.and(partitions);
+                    let stage_point = self.stage_point(stage, point) as usize;
+                    self.stage_points[stage_point].asked = self.stage_points[stage_point].asked.and(partitions);
                 }
             }
             Err(count) => self.too_many(stage, count),
@@ -138,34 +138,41 @@ impl<'a> Expansion<'a> {
         self.mistakes.push(Mistake::new(&name.at, text));
     }
 
-    /// Adds all that the wanted spots need. Returns false when that is too much.
+    /// Adds all that the wanted stage points need. Returns false when that is too much.
     pub(super) fn close(&mut self) -> bool {
         let mut next = 0;
-        while next < self.spots.len() {
+        while next < self.stage_points.len() {
             self.find_needs(next);
             next += 1;
-            if self.spots.len() > MAX_NODES || self.needs.len() > MAX_EDGES {
+            if self.stage_points.len() > MAX_NODES || self.needs.len() > MAX_EDGES {
                 let text = format!("the workflow is larger than {MAX_NODES} nodes and {MAX_EDGES} edges");
                 self.mistakes.push(Mistake::new(&(0..0), text));
                 return false;
             }
         }
-        self.spots.shrink_to_fit();
+        self.stage_points.shrink_to_fit();
         self.needs.shrink_to_fit();
         true
     }
 
-    fn spot(&mut self, stage: usize, point: u32) -> u32 {
-        let (stage, next) = (stage as u32, self.spots.len() as u32);
+    fn stage_point(&mut self, stage: usize, point: u32) -> u32 {
+        let (stage, next) = (stage as u32, self.stage_points.len() as u32);
         *self.numbers.entry((stage, point)).or_insert_with(|| {
-            self.spots.push(Spot { stage, point, placed: None, reads: Rc::from([]), needs: 0..0, asked: Asked::NONE });
+            self.stage_points.push(StagePoint {
+                stage,
+                point,
+                placed: None,
+                reads: Rc::from([]),
+                needs: 0..0,
+                asked: Asked::NONE,
+            });
             next
         })
     }
 
-    /// Places a spot and finds what it reads.
+    /// Places a stage point and finds what it reads.
     fn find_needs(&mut self, number: usize) {
-        let (stage, from) = (self.spots[number].stage as usize, self.spots[number].point);
+        let (stage, from) = (self.stage_points[number].stage as usize, self.stage_points[number].point);
         let point = Rc::clone(self.points.get(from));
         let placed = self.place(stage, &point);
         let reads = self.reads(stage, &point);
@@ -183,11 +190,11 @@ impl<'a> Expansion<'a> {
                 self.mistakes.push(Mistake::new(&read.at, text));
             }
         }
-        let spot = &mut self.spots[number];
-        (spot.placed, spot.reads, spot.needs) = (placed, reads, begin..self.needs.len() as u32);
+        let stage_point = &mut self.stage_points[number];
+        (stage_point.placed, stage_point.reads, stage_point.needs) = (placed, reads, begin..self.needs.len() as u32);
     }
 
-    /// Finds the spots that a reference names from a point; false when it gathers, and there is none.
+    /// Finds the stage points that a reference names from a point; false when it gathers, and there is none.
     fn follow(&mut self, place: u32, read: &Read, from: u32, point: &[Pair], consumer: usize) -> bool {
         let of = &self.stages.list[read.source].axes;
         let own = |axis: u32| point.binary_search_by_key(&axis, |pair| pair.0).ok().map(|place| point[place].1);
@@ -209,8 +216,8 @@ impl<'a> Expansion<'a> {
             }
             // Mostly a stage varies over the same axes as the one it reads: then the point is the same.
             let source = if *source == *point { from } else { self.points.number(&source) };
-            let spot = self.spot(read.source, source);
-            self.needs.push(Need { read: place, spot, gathered: Points::NOWHERE });
+            let stage_point = self.stage_point(read.source, source);
+            self.needs.push(Need { read: place, stage_point, gathered: Points::NOWHERE });
             return true;
         }
         let mut wanted: Vec<Wanted> = held.iter().map(|value| value.map_or(Wanted::All, Wanted::One)).collect();
@@ -229,27 +236,30 @@ impl<'a> Expansion<'a> {
         }
         let some = !found.is_empty();
         for (source, gathered) in found {
-            let spot = self.spot(read.source, source);
-            self.needs.push(Need { read: place, spot, gathered });
+            let stage_point = self.stage_point(read.source, source);
+            self.needs.push(Need { read: place, stage_point, gathered });
         }
         some
     }
 
-    /// Works out which partitions of each spot are needed, from those that were asked for.
+    /// Works out which partitions of each stage point are needed, from those that were asked for.
     pub(super) fn ask_upstream(&mut self) {
-        let mut todo: Vec<u32> =
-            (0..).zip(&self.spots).filter(|(_, spot)| spot.asked != Asked::NONE).map(|(spot, _)| spot).collect();
-        while let Some(spot) = todo.pop() {
-            let spot = &self.spots[spot as usize];
-            let (asked, needs) = (spot.asked, spot.needs.start as usize..spot.needs.end as usize);
-            let own = &self.stages.list[spot.stage as usize];
+        let mut todo: Vec<u32> = (0..)
+            .zip(&self.stage_points)
+            .filter(|(_, stage_point)| stage_point.asked != Asked::NONE)
+            .map(|(stage_point, _)| stage_point)
+            .collect();
+        while let Some(stage_point) = todo.pop() {
+            let stage_point = &self.stage_points[stage_point as usize];
+            let (asked, needs) = (stage_point.asked, stage_point.needs.start as usize..stage_point.needs.end as usize);
+            let own = &self.stages.list[stage_point.stage as usize];
             for need in &self.needs[needs] {
-                let source = &mut self.spots[need.spot as usize];
+                let source = &mut self.stage_points[need.stage_point as usize];
                 let side_by_side = self.stages.list[source.stage as usize].is_beside(own);
                 let more = source.asked.and(if side_by_side { asked } else { Asked::ALL });
                 if more != source.asked {
                     source.asked = more;
-                    todo.push(need.spot);
+                    todo.push(need.stage_point);
                 }
             }
         }
@@ -262,12 +272,12 @@ impl<'a> Expansion<'a> {
         if let Some(placed) = self.placed[number].get(&key) {
             return placed.clone();
         }
-        let placed = self.place_anew(stage, point);
+        let placed = self.make_placed(stage, point);
         self.placed[number].insert(key, placed.clone());
         placed
     }
 
-    fn place_anew(&mut self, stage: &Stage<'_>, point: &[Pair]) -> Option<Arc<dyn Placed>> {
+    fn make_placed(&mut self, stage: &Stage<'_>, point: &[Pair]) -> Option<Arc<dyn Placed>> {
         let kind = stage.kind.as_ref()?;
         let scope = Scope { axes: self.axes, point, constants: &[] };
         let mut params = Map::new();
@@ -298,19 +308,19 @@ impl<'a> Expansion<'a> {
         None
     }
 
-    /// What a stage reads at a point, as references.
+    /// Returns the references that a stage reads at a point.
     fn reads(&mut self, number: usize, point: &[Pair]) -> Rc<[Read]> {
         let stage = &self.stages.list[number];
         let key = on(&stage.input_axes, point);
         if let Some(reads) = self.reads[number].get(&key) {
             return Rc::clone(reads);
         }
-        let reads = self.reads_anew(stage, point);
+        let reads = self.make_reads(stage, point);
         self.reads[number].insert(key, Rc::clone(&reads));
         reads
     }
 
-    fn reads_anew(&mut self, stage: &Stage<'_>, point: &[Pair]) -> Rc<[Read]> {
+    fn make_reads(&mut self, stage: &Stage<'_>, point: &[Pair]) -> Rc<[Read]> {
         let scope = Scope { axes: self.axes, point, constants: &[] };
         let mut reads = vec![];
         if let Some(each) = &stage.spec.each {
@@ -327,7 +337,7 @@ impl<'a> Expansion<'a> {
         reads.into()
     }
 
-    /// Whether a slot may have so many artifacts.
+    /// Checks the number of artifacts of a slot.
     pub(super) fn check_arity(&mut self, stage: &Stage<'_>, slot: &str, count: usize, at: &Range<usize>) {
         let Some(slot) = stage.kind.as_ref().and_then(|kind| kind.slots.iter().find(|known| known.name == slot)) else { return };
         let wanted = match slot.arity {

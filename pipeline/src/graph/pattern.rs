@@ -14,7 +14,7 @@ pub(super) struct Pattern<'a> {
     pub(super) partitions: Option<(u32, u32)>,
 }
 
-/// Whether a pattern names a node. `train` names all nodes of a stage, `train[method=lora]` those at these values whatever
+/// True if a pattern names a node. `train` names all nodes of a stage, `train[method=lora]` those at these values whatever
 /// the other axes, `shards#7` one partition, `shards#3-7` some; `*` stands for any text in the stage's name and in values. A
 /// workflow's name may stand before: `keyword_spotting:train`.
 pub fn matches(pattern: &str, id: &str) -> bool {
@@ -48,7 +48,7 @@ impl<'a> Pattern<'a> {
         Ok(Self { workflow, stage: stage.trim(), point, partitions: partitions.transpose()? })
     }
 
-    /// Whether it names a node.
+    /// True if the pattern names a node.
     pub(super) fn matches(&self, node: &Node) -> bool {
         self.holds(&node.stage, |axis| node.point.get(axis), node.partition)
     }
@@ -65,7 +65,7 @@ fn range(text: &str) -> Option<(u32, u32)> {
     Some((first.trim().parse().ok()?, last.trim().parse().ok()?))
 }
 
-/// Whether a name fits a pattern in which `*` stands for any text.
+/// True if a name fits a pattern in which `*` stands for any text.
 pub(super) fn glob(pattern: &str, name: &str) -> bool {
     let Some((first, others)) = pattern.split_once('*') else { return pattern == name };
     let (Some(mut rest), (middle, last)) = (name.strip_prefix(first), others.rsplit_once('*').unwrap_or(("", others))) else {

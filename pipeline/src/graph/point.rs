@@ -17,7 +17,7 @@ impl Point {
     pub fn get(&self, axis: &str) -> Option<&str> {
         self.iter().find(|(name, _)| *name == axis).map(|(_, value)| value)
     }
-    /// Whether it names no axis.
+    /// True if the point names no axis.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

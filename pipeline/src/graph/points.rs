@@ -128,7 +128,7 @@ pub(super) fn each_point(
     Ok(())
 }
 
-/// Whether a point is one that `exclude` drops and `include` does not bring back.
+/// True if a point is one that `exclude` drops and `include` does not bring back.
 pub(super) fn is_dropped(axes: &Axes<'_>, point: &[Pair]) -> bool {
     let of: Vec<u32> = point.iter().map(|pair| pair.0).collect();
     let has = |pairs: &[Pair]| pairs.iter().all(|pair| point.contains(pair));

@@ -23,7 +23,7 @@ pub(super) struct Stages<'a> {
 pub(super) struct Stage<'a> {
     pub(super) spec: &'a StageSpec,
     pub(super) name: Arc<str>,
-    /// Its kind, when that is known.
+    /// Stage kind, when it is known.
     pub(super) kind: Option<Arc<Kind>>,
     /// The axes it varies over, in ascending order.
     pub(super) axes: Vec<u32>,

@@ -1,4 +1,4 @@
-//! What was asked for: patterns over nodes, matched against the stages and axes of a workflow before any node is made.
+//! Targets: patterns over nodes, matched against the stages and axes of a workflow before any node is made.
 
 use super::Node;
 use super::axes::Axes;

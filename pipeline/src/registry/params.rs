@@ -107,7 +107,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// One of several forms: what is wrong is told of the only one of the value's type, else what all of them are.
+    /// Checks a value that takes one of several forms: reports against the only form of its JSON type, else lists all forms.
     fn one_of(&mut self, path: &Path, property: &Value, forms: &[&'a Value], value: &Value) {
         let against = |form: &&'a Value| {
             let mut check = Self { schema: self.schema, param: self.param, found: vec![] };

@@ -5,21 +5,21 @@ use std::ops::Range;
 
 use serde_json::Value;
 
-use super::term::{Located, Pair, Term, braced};
+use super::term::{Located, Pair, Term, braced, is_plain_name};
 use crate::mistake::Mistake;
 
 /// A setting (one value) or a line of the matrix (several).
 #[derive(Debug, Clone)]
 pub struct Axis {
-    /// Its name.
+    /// Name of the axis.
     pub name: Located<String>,
     /// The values it takes.
     pub values: Vec<Value>,
     /// The values it may take; empty for any.
     pub choices: Vec<Value>,
-    /// Whether it belongs to `[matrix]`.
+    /// True for a line of `[matrix]`, false for a setting.
     pub matrix: bool,
-    /// What its values are.
+    /// Type of the values.
     pub form: Form,
     /// The least value, of a number.
     pub min: Option<f64>,
@@ -49,7 +49,7 @@ pub enum Form {
 /// Some values of the matrix at once, as `exclude` and `include` list them.
 #[derive(Debug, Clone)]
 pub struct Combination {
-    /// Its place.
+    /// Place in the text.
     pub at: Range<usize>,
     /// Names and values.
     pub values: Vec<(Located<String>, Located<Value>)>,
@@ -74,7 +74,7 @@ impl Form {
         Self::NAMED.into_iter().map(|(_, form)| form).find(holds_all).unwrap_or(Self::Any)
     }
 
-    /// Its name in a workflow file.
+    /// Returns the name of the type in a workflow file.
     pub fn name(self) -> &'static str {
         Self::NAMED.iter().find(|(_, form)| *form == self).map_or("text, a number or a truth value", |(name, _)| name)
     }
@@ -113,7 +113,7 @@ impl Axis {
         Self { values, form, ..empty(&name, true) }
     }
 
-    /// What is wrong with a value, if anything; for messages such as ``the default of `size` ...``.
+    /// Returns the fault of a value, if it has one; for messages such as ``the default of `size` ...``.
     pub(crate) fn objection(&self, value: &Value) -> Option<String> {
         if !self.form.holds(value) {
             return Some(format!("should be {}, not {value}", self.form.name()));
@@ -172,11 +172,6 @@ impl Axes {
     }
 }
 
-/// Whether `{name}` in a text means this axis.
-pub(crate) fn is_plain_name(name: &str) -> bool {
-    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-}
-
 fn empty(name: &Located<String>, matrix: bool) -> Axis {
     let (form, about) = (Form::Any, String::new());
     Axis { name: name.clone(), values: vec![], choices: vec![], matrix, form, min: None, max: None, about, former: vec![] }
@@ -203,7 +198,7 @@ fn setting(name: &Located<String>, value: &Located<Term>, mistakes: &mut Vec<Mis
                 Some(default) => axis.values = scalars(name, std::slice::from_ref(default), mistakes),
                 None => mistakes.push(Mistake::new(&value.at, format!("the setting `{}` lacks `default = ...`", name.value))),
             }
-            settle(&mut axis, value, mistakes);
+            check_values(&mut axis, value, mistakes);
         }
     }
     axis
@@ -229,7 +224,7 @@ fn line(name: &Located<String>, value: &Located<Term>, mistakes: &mut Vec<Mistak
         mistakes.push(Mistake::new(&value.at, format!("the matrix line `{}` should be a list of values", name.value)));
         axis.values = vec![values.unwrap_or(value).value.to_json()];
     }
-    settle(&mut axis, value, mistakes);
+    check_values(&mut axis, value, mistakes);
     axis
 }
 
@@ -265,7 +260,7 @@ fn read_fields(axis: &mut Axis, fields: &[Pair], known: &[&str], mistakes: &mut 
 }
 
 /// Infers the type where none is given, and checks the values against it.
-fn settle(axis: &mut Axis, whole: &Located<Term>, mistakes: &mut Vec<Mistake>) {
+fn check_values(axis: &mut Axis, whole: &Located<Term>, mistakes: &mut Vec<Mistake>) {
     let name = &axis.name.value;
     if axis.form == Form::Any {
         let of_values = Form::of(&axis.values);

@@ -69,7 +69,7 @@ pub fn schema(registry: &Registry) -> Value {
     })
 }
 
-/// What all schemas share.
+/// Definitions that all schemas share.
 fn common() -> Map<String, Value> {
     let values = json!({"type": "array", "items": {"$ref": "#/$defs/scalar"}, "minItems": 1});
     let detailed = |name: &str, value: Value| {

@@ -53,7 +53,7 @@ pub(super) fn read(stages: Vec<Pair>, mistakes: &mut Vec<Mistake>) -> Vec<StageS
     found
 }
 
-/// Whether ids, targets and references with this name can be read back.
+/// True if ids, targets and references with this name can be read back.
 fn is_stage_name(name: &str) -> bool {
     !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.'))
 }

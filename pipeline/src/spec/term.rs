@@ -7,7 +7,6 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use toml::de::{DeTable, DeValue};
 
-use super::axes::is_plain_name;
 use crate::mistake::Mistake;
 
 /// Something with its place in the text.
@@ -15,7 +14,7 @@ use crate::mistake::Mistake;
 pub struct Located<T> {
     /// The thing.
     pub value: T,
-    /// Its place (see [`crate::mistake::Sources`]).
+    /// Place in the text (see [`crate::mistake::Sources`]).
     pub at: Range<usize>,
 }
 
@@ -97,6 +96,11 @@ pub fn by_names(by: &Term) -> Option<Vec<&str>> {
 pub(crate) fn braced(text: &str) -> impl Iterator<Item = &str> {
     let inside = text.split('{').skip(1).filter_map(|rest| rest.split_once('}').map(|(inside, _)| inside));
     inside.filter(|name| is_plain_name(name))
+}
+
+/// True if `{name}` in a text can mean an axis.
+pub(super) fn is_plain_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 /// Collects the names that a term mentions as `{name}` or in a `by`.

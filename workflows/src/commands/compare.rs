@@ -22,12 +22,12 @@ pub(crate) struct CompareArgs {
     /// `score[method=lora]`, or `keyword_spotting:score[method=lora]`; without a workflow, that of the last run. A node that trains or
     /// evaluates stands for the score of it
     first: String,
-    /// What to compare it with; several seeds on both sides are compared seed by seed
+    /// Nodes to compare it with; several seeds on both sides are compared seed by seed
     second: String,
-    /// What to compare by: `accuracy`, `wer`, ... [default: every metric that both have]
+    /// Metric to compare by: `accuracy`, `wer`, ... [default: every metric that both have]
     #[arg(long)]
     metric: Option<String>,
-    /// What changes places as one when chance is worked out
+    /// Unit that is swapped as a whole in the test of significance
     #[arg(long, value_enum, default_value_t = By::Utterance)]
     by: By,
     /// Rounds of the test

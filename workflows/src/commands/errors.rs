@@ -27,7 +27,7 @@ pub(crate) struct ErrorsArgs {
     /// Only utterances whose id, speaker, text or class contains this
     #[arg(long, value_name = "TEXT")]
     containing: Option<String>,
-    /// What texts are aligned by
+    /// Unit by which texts are aligned
     #[arg(long, value_enum, default_value_t = By::Word)]
     by: By,
     /// When errors are coloured

@@ -74,7 +74,7 @@ pub(crate) fn graph(args: &GraphArgs) -> Result<ExitCode> {
 /// With more boxes than this, one stands for a whole stage unless asked otherwise.
 const MOST_BOXES: usize = 60;
 
-/// What one box stands for.
+/// Meaning of one box.
 #[derive(Clone, Copy, PartialEq)]
 enum Grain {
     Node,
@@ -83,7 +83,7 @@ enum Grain {
     Stage,
 }
 
-/// What is known of the nodes.
+/// Plan of the nodes, and those that failed.
 struct States<'a> {
     plan: &'a Plan,
     /// Nodes that failed in the last run, `workflow:node`.

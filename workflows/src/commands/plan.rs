@@ -55,7 +55,7 @@ pub(crate) fn plan(args: &PlanArgs) -> Result<ExitCode> {
 pub(crate) struct Shown<'a> {
     /// The only nodes that may run, when not empty.
     pub(crate) only: &'a HashSet<NodeIndex>,
-    /// Whether reused nodes are listed too.
+    /// True if reused nodes are listed too.
     pub(crate) all: bool,
     /// How long it takes at most, going by earlier executions.
     pub(crate) expected: Option<f64>,

@@ -35,7 +35,7 @@ pub(crate) fn results(args: &ResultsArgs) -> Result<ExitCode> {
     let last = last_run(&settings, args.workflow.as_deref())?;
     let request: Request = serde_json::from_str(&last.request).context("the record of the last run cannot be read")?;
     let set = request.set.iter().map(|(name, values)| (name.clone(), values.join(","))).collect();
-    let place = Place { set, yes: request.large, ..place(args) };
+    let place = Place { set, yes: request.large, checkpoint: request.checkpoints, ..place(args) };
     let opening = Opening::new(&Target { workflow: request.workflow, targets: request.targets, place }, Access::View)?;
     let name = &opening.workflow.name;
     let folder = settings.results.join(name);
@@ -182,7 +182,7 @@ const LONGEST: usize = 200;
 
 /// File name of a link: the node's name, with `%2F` for `/` and the like. A long name, or one that differs from another only in case,
 /// is told apart by a digest.
-fn link_name(name: &str, is_ambiguous: bool) -> String {
+pub(super) fn link_name(name: &str, is_ambiguous: bool) -> String {
     let mut text = String::new();
     for (at, c) in name.chars().enumerate() {
         if c == '/' || c == '%' || c == '~' || c.is_control() || at == 0 && c == '.' {
@@ -200,7 +200,7 @@ fn link_name(name: &str, is_ambiguous: bool) -> String {
 }
 
 /// Relative path from a folder to another path; both are absolute.
-fn path_from(folder: &Path, to: &Path) -> PathBuf {
+pub(super) fn path_from(folder: &Path, to: &Path) -> PathBuf {
     let common = folder.components().zip(to.components()).take_while(|(a, b)| a == b).count();
     let up = folder.components().skip(common).map(|_| Component::ParentDir);
     up.chain(to.components().skip(common)).collect()
@@ -235,7 +235,7 @@ fn shown(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-fn relative(path: &Path) -> PathBuf {
+pub(super) fn relative(path: &Path) -> PathBuf {
     let here = std::env::current_dir().unwrap_or_default();
     path.strip_prefix(here).map_or_else(|_| path.to_owned(), Path::to_owned)
 }

@@ -21,8 +21,9 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::cli::{self, Choice, Target};
+use crate::commands::models::link_models;
 use crate::commands::plan::Shown;
-use crate::commands::results::{Origin, link_results, print_results};
+use crate::commands::results::{Origin, link_results, print_results, relative};
 use crate::commands::runs::write_timeline;
 use crate::console::say;
 use crate::console::{self, duration};
@@ -111,7 +112,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     }
     if !summary.complete {
         if let Some(limit) = args.time_limit.filter(|_| summary.stopped) {
-            say!("stopped, since the time limit of {} is over; run it again to go on", duration(limit.as_secs_f64()));
+            say!("stopped: the time limit of {} is over; run it again to continue", duration(limit.as_secs_f64()));
         }
         return Ok(if summary.stopped { ExitCode::from(STOPPED) } else { ExitCode::FAILURE });
     }
@@ -122,13 +123,17 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     let ends = plan_cache::ends(&opening.workflow, &summary);
     let origin = Origin::new(summary.run, &opening.request.workflow);
     let code = show_results(args, &opening.workflow.name, &ends, &origin, &opening.settings, &opening.store)?;
+    let models = link_models(&opening, &summary)?;
+    if let Some(models) = models.filter(|_| !args.json && !args.quiet) {
+        say!("models and adapters: {}", relative(&models).display());
+    }
     if !args.quiet && !args.json && has_trained(&opening, &summary) {
-        say!("`sure results` shows this again, with times, and the speed and memory of every training");
+        say!("`sure results` shows this again, with times, speed and memory");
     }
     Ok(code)
 }
 
-/// Whether a training ran, and did not stay as it was.
+/// True if a training ran and was not reused.
 fn has_trained(opening: &Opening, summary: &Summary) -> bool {
     let ran: HashSet<&str> = summary.steps.iter().filter(|step| step.state == "ran").map(|step| step.node.as_str()).collect();
     let nodes = opening.workflow.order.iter().map(|&index| &opening.workflow.graph[index]);
@@ -176,7 +181,7 @@ pub(crate) fn listen_for_signals(stop: &Stop) -> Result<()> {
             if stop.requested() {
                 std::process::exit(i32::from(STOPPED));
             }
-            say!("\nstopping; what runs keeps its state (again: stop at once)");
+            say!("\nstopping; running nodes keep their state (press again to stop at once)");
             stop.request();
         }
     });

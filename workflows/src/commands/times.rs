@@ -24,7 +24,7 @@ struct Sum {
     pace: Pace,
 }
 
-/// What trainings report about their steps; all of them together.
+/// Reports of all trainings about their steps.
 #[derive(Debug, Default)]
 struct Pace {
     steps: f64,
