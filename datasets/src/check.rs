@@ -133,6 +133,11 @@ pub fn check(
     skipped(&listing, is_whole, &mut findings);
     flagged(&listing, &mut findings);
     compare::splits(&listing, &facts, digest, &mut findings);
+    let named = |severity, texts: &[String]| {
+        texts.iter().map(move |what| Finding { severity, what: what.clone(), names: Vec::new() }).collect::<Vec<_>>()
+    };
+    findings.extend(named(Severity::Warning, &listing.warnings));
+    findings.extend(named(Severity::Note, &listing.notes));
     for (why, count) in &listing.unused {
         findings.push(Finding {
             severity: Severity::Note,

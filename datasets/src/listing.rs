@@ -40,6 +40,10 @@ pub struct Listing {
     pub utterances: Vec<Utterance>,
     /// Sorted by path.
     pub skipped: Vec<Skipped>,
+    /// Facts for people that are no problem: which column of a table is used for what.
+    pub notes: Vec<String>,
+    /// Problems that are no reason to leave anything out, with file and line where there is one.
+    pub warnings: Vec<String>,
     /// Recordings that are sound but that the protocol has no use for: why, and how many.
     pub unused: BTreeMap<String, u64>,
     /// The classes of [`Utterance::label`], in the order of their indices.

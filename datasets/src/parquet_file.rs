@@ -15,6 +15,7 @@ use parquet::arrow::arrow_reader::{
 };
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
+use parquet::file::reader::SerializedFileReader;
 
 /// Why a Parquet file cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -130,6 +131,13 @@ impl ParquetFile {
     /// Error that reports another layout than the expected one.
     pub fn layout(&self, problem: String) -> ParquetFileError {
         self.source.layout(problem)
+    }
+
+    /// Reader of rows of any type, one at a time.
+    ///
+    /// Errors: a file that cannot be read.
+    pub(crate) fn record_reader(&self) -> Result<SerializedFileReader<File>, ParquetError> {
+        SerializedFileReader::new(File::open(&self.source.path)?)
     }
 
     /// Reads all rows of the leaf columns whose path (`label`, `audio.bytes`) is `wanted`.

@@ -6,62 +6,115 @@
 //! <root>/table.jsonl        {"path": "clips/0001.wav", "start": 1.5, "end": 2.25, "text": "Yes"}
 //! ```
 //!
-//! The table is `table` or `metadata`, or one for each split: `train`, `dev` (or `valid`, `validation`, `val`) and `test`; as
-//! `.csv` (quoted as in RFC 4180), `.tsv` (no quoting: a quotation mark is one), `.jsonl` (an object a line) or `.parquet`
-//! (uncompressed, Snappy, gzip, LZ4 or zstd; the path may be that of an `audio` struct). Columns, in any order, are known by these
-//! names:
+//! The usual names of a table are `table`, `metadata` and `manifest`, or one for each split: `train`, `dev` (or `valid`, `validation`,
+//! `val`) and `test`; as `.csv` (quoted as in RFC 4180), `.tsv` (a quotation mark is itself), `.jsonl` or `.json` (an object a line,
+//! or a list of objects) or `.parquet` (uncompressed, Snappy, gzip, LZ4 or zstd). Parquet files that contain the recordings, as the
+//! Hugging Face Hub and `sure prepare` write them, may also be named `train-00000-of-00002...parquet` and be in `data`. A Kaldi data
+//! folder is known by its `wav.scp`. [`ColumnNames`] names columns that have other names than the usual ones, [`ACCEPTED`] and
+//! the times of [`columns`]; every other column is a tag.
 //!
-//! | column | names |
-//! | --- | --- |
-//! | recording, relative to the table; the only one that must be there | `path`, `file_name`, `filename`, `file`, `audio` |
-//! | name of the utterance; the path without its extension when absent | `id` |
-//! | split | `split` |
-//! | class | `label`, `class`, `emotion`, `keyword`, `intent` |
-//! | speaker | `speaker`, `speaker_id`, `client_id` |
-//! | what is said; and normalised | `text`, `transcript`, `transcription`, `sentence`; `normalised`, `normalized` |
-//! | a stretch of the recording in seconds; the end may be absent | `start`, `end` |
-//! | the same in samples of the recording | `start_sample`, `num_samples` |
-//!
-//! Every other column is a tag. A stretch in seconds needs a WAV or FLAC file, whose header says how long a second is. Without
-//! a split of its own, a row goes to train, dev or test (80, 10, 10 of 100) by a hash of its speaker, or of its id where no
-//! speaker is known: the same on every machine, and a new row moves no other. Classes are those that occur, sorted.
+//! A stretch in seconds needs a WAV or FLAC file, whose header tells the sample rate. Without a split of its own, a row goes to
+//! train, dev or test (80, 10, 10 of 100) by a hash of its speaker, or of its id if no speaker is known: the same on every machine,
+//! and a new row moves no other. Classes are those that occur, sorted; numbers in the order of numbers.
 //! The licence is the owner's, and there are no published sizes.
 
+mod columns;
+mod files;
+mod kaldi;
+mod labels;
+mod lhotse;
 mod pages;
 mod parquet;
+mod quotes;
 mod records;
+mod times;
 
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
-use crate::folder::Kind;
-use crate::place::{Layout, MINIATURE, Place, clean, split_of};
-use crate::{Annotation, Cause, Corpus, CorpusError, Facts, Length, Listing, Protocol, Span, Split, Utterance};
-use records::{Record, records};
+use unicode_normalization::UnicodeNormalization;
+
+pub use self::columns::{ACCEPTED, ColumnNames};
+use self::columns::{Columns, Found};
+use self::files::Files;
+pub use self::parquet::embedded;
+use self::records::{Record, Sheet, records};
+use self::times::{Stretch, Times};
+use crate::place::{Layout, MINIATURE, Place, split_of};
+use crate::{Annotation, Cause, Corpus, CorpusError, Facts, Length, Listing, Protocol, Slot, Split, Utterance};
 
 const LAYOUT: Layout = Layout {
     corpus: "table",
     expected: "`table`, `metadata`, or `train`, `dev` and `test`, as .csv, .tsv, .jsonl or .parquet with a column `path`",
     outer: &[],
 };
-const EXTENSIONS: [&str; 10] = ["wav", "flac", "mp3", "mp4", "m4a", "aac", "ogg", "oga", "opus", "wave"];
-/// The stems of tables, and the split of those that are of one.
-const TABLES: [(&str, Option<Split>); 8] = [
+/// Extensions of recordings: files that are looked for, and reported if no row names them.
+const EXTENSIONS: [&str; 22] = [
+    "wav", "flac", "mp3", "mp4", "m4a", "aac", "ogg", "oga", "opus", "wave", "aif", "aiff", "aifc", "au", "snd", "caf", "w64",
+    "sph", "wma", "webm", "amr", "spx",
+];
+/// Extensions of files that are no recordings and no tables: they do not count as part of the corpus.
+const OTHERS: [&str; 40] = [
+    "txt",
+    "md",
+    "rst",
+    "html",
+    "htm",
+    "css",
+    "js",
+    "pdf",
+    "png",
+    "jpg",
+    "jpeg",
+    "gif",
+    "svg",
+    "py",
+    "ipynb",
+    "sh",
+    "toml",
+    "yaml",
+    "yml",
+    "log",
+    "zip",
+    "tar",
+    "gz",
+    "tgz",
+    "bz2",
+    "xz",
+    "7z",
+    "doc",
+    "docx",
+    "xls",
+    "xlsx",
+    "db",
+    "npy",
+    "npz",
+    "pt",
+    "ckpt",
+    "safetensors",
+    "lab",
+    "textgrid",
+    "clips",
+];
+/// Stems of tables, and the split of those that are of one.
+const TABLES: [(&str, Option<Split>); 13] = [
     ("table", None),
     ("metadata", None),
+    ("manifest", None),
     ("train", Some(Split::Train)),
     ("dev", Some(Split::Dev)),
     ("valid", Some(Split::Dev)),
     ("validation", Some(Split::Dev)),
     ("val", Some(Split::Dev)),
     ("test", Some(Split::Test)),
+    ("train_manifest", Some(Split::Train)),
+    ("dev_manifest", Some(Split::Dev)),
+    ("validation_manifest", Some(Split::Dev)),
+    ("test_manifest", Some(Split::Test)),
 ];
-/// Recordings without a row are looked for this many folders deep: a link may lead back to where it is.
-const DEEPEST: u32 = 8;
-/// What the column of recordings may be called.
-const PATHS: [&str; 5] = ["path", "file_name", "filename", "file", "audio"];
-const FORMATS: [&str; 4] = ["csv", "tsv", "jsonl", "parquet"];
+const FORMATS: [&str; 5] = ["csv", "tsv", "jsonl", "json", "parquet"];
+/// Folder in which the Hub keeps its Parquet files.
+const HUB_FOLDER: &str = "data/";
 
 static PROTOCOLS: &[Protocol] = &[Protocol {
     name: "table",
@@ -70,14 +123,18 @@ static PROTOCOLS: &[Protocol] = &[Protocol {
     expected: None,
 }];
 
-/// The reader of tables by their usual names.
+/// Reader of tables by their usual names and columns.
 #[derive(Debug, Clone, Copy)]
 pub struct Table;
 
-/// The reader of tables that are named: relative to the root, and of any name. Those named `train`, `dev` or `test` (or as else
-/// splits are called) are of that split.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tables(pub Vec<String>);
+/// Reader of tables whose names or columns a user states.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tables {
+    /// Paths relative to the root; the usual names if empty. Tables named as a split are of that split.
+    pub tables: Vec<String>,
+    /// Columns that have other names than the usual ones.
+    pub columns: ColumnNames,
+}
 
 impl Corpus for Table {
     fn name(&self) -> &'static str {
@@ -93,9 +150,9 @@ impl Corpus for Table {
         PROTOCOLS
     }
 
-    /// Every table and every recording, wherever it lies.
+    /// Every table and every file that may be a recording, in any folder.
     fn wants(&self, _: &Protocol, path: &str) -> bool {
-        path == MINIATURE || is_table(path) || is_recording(path)
+        path == MINIATURE || is_usual_table(path) || kaldi::is_part(path) || may_be_recording(path)
     }
 
     fn facts(&self, _: &Protocol) -> Facts {
@@ -103,15 +160,7 @@ impl Corpus for Table {
     }
 
     fn list(&self, root: &Path, protocol: &Protocol) -> Result<Listing, CorpusError> {
-        let usual: Vec<String> = TABLES.iter().flat_map(|(stem, _)| FORMATS.map(|format| format!("{stem}.{format}"))).collect();
-        let place = LAYOUT.open(root, &usual.iter().map(String::as_str).collect::<Vec<_>>())?;
-        let tables: Vec<&String> = usual.iter().filter(|name| place.is_file(name)).collect();
-        for (at, table) in tables.iter().enumerate() {
-            if let Some(first) = tables[..at].iter().find(|first| !may_stand_together(first, table)) {
-                return Err(place.malformed(table, format!("`{first}` is there too, and only one of them can be meant")));
-            }
-        }
-        read_tables(&place, root, tables, protocol)
+        Tables::default().list(root, protocol)
     }
 }
 
@@ -128,70 +177,124 @@ impl Corpus for Tables {
     fn protocols(&self) -> &'static [Protocol] {
         PROTOCOLS
     }
-    fn wants(&self, _: &Protocol, path: &str) -> bool {
-        path == MINIATURE || is_recording(path) || self.0.iter().any(|table| table == path)
+    fn wants(&self, protocol: &Protocol, path: &str) -> bool {
+        if self.tables.is_empty() {
+            return Table.wants(protocol, path);
+        }
+        self.tables.iter().any(|table| table == path) || path == MINIATURE || (may_be_recording(path) && !is_usual_table(path))
     }
     fn facts(&self, protocol: &Protocol) -> Facts {
         Table.facts(protocol)
     }
 
     fn list(&self, root: &Path, protocol: &Protocol) -> Result<Listing, CorpusError> {
-        let marks: Vec<&str> = self.0.iter().map(String::as_str).collect();
-        let place = LAYOUT.open(root, &marks)?;
-        if let Some(missing) = self.0.iter().find(|table| !place.is_file(table)) {
+        let mut tables = self.tables.clone();
+        let place = if tables.is_empty() {
+            let usual: Vec<String> =
+                TABLES.iter().flat_map(|(stem, _)| FORMATS.map(|format| format!("{stem}.{format}"))).collect();
+            let (place, found) = usual_tables(root, &usual)?;
+            tables = found;
+            place
+        } else {
+            LAYOUT.open(root, &tables.iter().map(String::as_str).collect::<Vec<_>>())?
+        };
+        if let Some(missing) = tables.iter().find(|table| !place.is_file(table)) {
             return Err(place.missing(missing));
         }
-        read_tables(&place, root, self.0.iter().collect(), protocol)
+        Reader::new(&place, root, &self.columns).read(&tables, protocol)
     }
 }
 
-/// Reads tables one after the other.
-fn read_tables(place: &Place, root: &Path, tables: Vec<&String>, protocol: &Protocol) -> Result<Listing, CorpusError> {
-    let mut listing = Listing::default();
-    let mut reader = Reader { place, root, lengths: BTreeMap::new(), named: BTreeSet::new(), ids: HashMap::new() };
-    for table in tables {
-        let split = split_of_table(table.rsplit('/').next().unwrap_or(table));
-        for record in records(place, table)? {
-            let record = match record {
-                Ok(record) => record,
-                Err((line, reason)) => {
-                    listing.skip(format!("{table}:{line}"), reason);
-                    continue;
-                }
-            };
-            let row = format!("{table}:{}", record.line);
-            match reader.utterance(&record, split).and_then(|utterance| reader.only_one(utterance, &row)) {
-                Ok(utterance) => listing.utterances.push(utterance),
-                Err(Amiss { cause, reason }) => listing.skip_for(cause, row, reason),
-            }
+/// Tables by their usual names.
+///
+/// Errors: none is there, or two of which only one can be meant.
+fn usual_tables<'a>(root: &'a Path, usual: &[String]) -> Result<(Place<'a>, Vec<String>), CorpusError> {
+    let sharded = |folder: &str| -> Vec<String> {
+        let entries = std::fs::read_dir(root.join(folder)).into_iter().flatten().flatten();
+        let names = entries.filter_map(|entry| Some(format!("{folder}{}", entry.file_name().into_string().ok()?)));
+        let mut names: Vec<String> = names.filter(|path| is_sharded(path)).collect();
+        names.sort();
+        names
+    };
+    let place = match LAYOUT.open(root, &usual.iter().map(String::as_str).collect::<Vec<_>>()) {
+        Ok(place) => place,
+        Err(error) => {
+            let kaldi: Vec<String> =
+                ["", "train/", "dev/", "valid/", "test/"].map(|folder| format!("{folder}{}", kaldi::MARK)).into();
+            let found: Vec<String> = kaldi.into_iter().filter(|mark| root.join(mark).is_file()).collect();
+            let found = [found, sharded(""), sharded(HUB_FOLDER)].into_iter().find(|found| !found.is_empty());
+            let Some(found) = found else { return Err(error) };
+            let place = LAYOUT.open(root, &[&found[0]])?;
+            return Ok((place, found));
+        }
+    };
+    let tables: Vec<String> = usual.iter().filter(|name| place.is_file(name)).cloned().collect();
+    for (at, table) in tables.iter().enumerate() {
+        if let Some(first) = tables[..at].iter().find(|first| !may_both_be_meant(first, table)) {
+            return Err(place.malformed(table, format!("`{first}` is there too, and only one of them can be meant")));
         }
     }
-    reader.report_extra(&mut listing)?;
-    listing.labels = listing.names_of(|utterance| utterance.annotation.label.as_deref());
-    place.finish(listing, protocol)
+    Ok((place, tables))
 }
 
-/// Whether a path is that of a table.
-fn is_table(path: &str) -> bool {
-    path.rsplit_once('.')
-        .is_some_and(|(stem, format)| FORMATS.contains(&format) && TABLES.iter().any(|(known, _)| *known == stem))
+/// True for a table with one of the usual names.
+fn is_usual_table(path: &str) -> bool {
+    let is_known = path
+        .rsplit_once('.')
+        .is_some_and(|(stem, format)| FORMATS.contains(&format) && TABLES.iter().any(|(known, _)| *known == stem));
+    is_known || is_sharded(path)
 }
 
-/// The split of a table that is of one.
+/// True for a Parquet file of several, as the Hub and `sure prepare` name them: `data/train-00000-of-00002-0123.parquet`.
+fn is_sharded(path: &str) -> bool {
+    let name = path.strip_prefix(HUB_FOLDER).unwrap_or(path);
+    let Some(stem) = name.strip_suffix(".parquet").filter(|stem| !stem.contains('/')) else { return false };
+    let parts: Vec<&str> = stem.split('-').collect();
+    let is_number = |text: &&str| text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit());
+    matches!(parts[..], [split, first, "of", all, ..] if split_named(split).is_some() && is_number(&first) && is_number(&all))
+}
+
+/// Split of a table that is of one.
 fn split_of_table(table: &str) -> Option<Split> {
-    let (stem, _) = table.rsplit_once('.')?;
+    if table.ends_with(kaldi::MARK) {
+        return split_named(table.split('/').next()?);
+    }
+    let name = table.rsplit('/').next().unwrap_or(table);
+    if is_sharded(name) {
+        return split_named(name.split('-').next()?);
+    }
+    let (stem, _) = name.rsplit_once('.')?;
     TABLES.iter().find(|(known, _)| *known == stem)?.1
 }
 
-/// Whether two tables can both be meant: each is of a split of its own.
-fn may_stand_together(first: &str, other: &str) -> bool {
+/// True if two tables can both be meant: each is of a split of its own.
+fn may_both_be_meant(first: &str, other: &str) -> bool {
     let splits = (split_of_table(first), split_of_table(other));
     matches!(splits, (Some(first), Some(other)) if first != other)
 }
 
+fn extension(path: &str) -> Option<String> {
+    path.rsplit('/').next()?.rsplit_once('.').map(|(_, extension)| extension.to_lowercase())
+}
+
+/// True for the extension of a recording.
 fn is_recording(path: &str) -> bool {
-    let extension = path.rsplit_once('.').map(|(_, extension)| extension.to_lowercase());
-    extension.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str()))
+    extension(path).is_some_and(|extension| EXTENSIONS.contains(&extension.as_str()))
+}
+
+/// True unless the extension is that of something else.
+fn may_be_recording(path: &str) -> bool {
+    let is_other = |extension: &str| OTHERS.contains(&extension) || FORMATS.contains(&extension);
+    !extension(path).is_some_and(|extension| is_other(&extension))
+}
+
+fn split_named(name: &str) -> Option<Split> {
+    match name.trim().to_lowercase().as_str() {
+        "train" | "training" => Some(Split::Train),
+        "dev" | "valid" | "validation" | "val" | "development" => Some(Split::Dev),
+        "test" | "testing" => Some(Split::Test),
+        _ => None,
+    }
 }
 
 /// Why a row is skipped.
@@ -206,82 +309,200 @@ impl<S: Into<String>> From<S> for Amiss {
     }
 }
 
+/// A row that has been read, and where it is.
+struct Row {
+    /// Name and line of the table.
+    place: String,
+    utterance: Utterance,
+    /// True if the id is that of the table.
+    has_id: bool,
+}
+
 /// What is remembered from row to row.
 struct Reader<'a> {
     place: &'a Place<'a>,
     root: &'a Path,
+    names: &'a ColumnNames,
+    files: Files<'a>,
     /// Long recordings have many rows: each header is read once.
     lengths: BTreeMap<String, Option<Length>>,
     /// Recordings that a row names, also a row that was skipped.
     named: BTreeSet<String>,
-    /// The row of every id.
-    ids: HashMap<String, String>,
+    listing: Listing,
+    rows: Vec<Row>,
+    /// Class names that a table states, in its order.
+    classes: Vec<String>,
+    states_splits: bool,
 }
 
-impl Reader<'_> {
-    /// Errors: another row has the id already.
-    fn only_one(&mut self, utterance: Utterance, row: &str) -> Result<Utterance, Amiss> {
-        match self.ids.entry(utterance.id.clone()) {
-            Entry::Occupied(first) => Err(format!("its id `{}` is that of `{}`", utterance.id, first.get()).into()),
-            Entry::Vacant(place) => {
-                place.insert(row.to_owned());
-                Ok(utterance)
-            }
+impl<'a> Reader<'a> {
+    fn new(place: &'a Place<'a>, root: &'a Path, names: &'a ColumnNames) -> Self {
+        Self {
+            place,
+            root,
+            names,
+            files: Files::new(place, root),
+            lengths: BTreeMap::new(),
+            named: BTreeSet::new(),
+            listing: Listing::default(),
+            rows: Vec::new(),
+            classes: Vec::new(),
+            states_splits: false,
         }
     }
 
-    /// Errors: a reason to skip the row.
-    fn utterance(&mut self, record: &Record, split: Option<Split>) -> Result<Utterance, Amiss> {
-        let mut rest = record.fields.clone();
-        let mut take = |names: &[&str]| names.iter().find_map(|name| rest.remove(*name).filter(|value| !value.is_empty()));
-        let given = take(&PATHS).ok_or("no `path`")?;
-        let path = clean(&given)?;
-        self.named.insert(path.clone());
-        if !is_recording(&path) {
-            return Err(format!("`{path}` is not a recording: expected one of .{}", EXTENSIONS.join(", .")).into());
+    /// Reads tables one after the other.
+    fn read(mut self, tables: &[String], protocol: &Protocol) -> Result<Listing, CorpusError> {
+        for table in tables {
+            self.read_table(table)?;
         }
-        if self.place.is_dir(&path) {
-            return Err(format!("`{path}` is a folder, not a file").into());
+        self.name_rows();
+        self.take_rows();
+        let tables = tables.join(", ");
+        if let Err(problem) = labels::unify(&mut self.rows, &mut self.listing.warnings) {
+            return Err(self.place.malformed(&tables, problem));
         }
-        if !self.place.is_file(&path) {
-            return Err(Amiss { cause: Cause::Missing, reason: format!("`{path}` is not there") });
+        self.warn();
+        let Self { mut listing, rows, classes, .. } = self;
+        listing.utterances = rows.into_iter().map(|row| row.utterance).collect();
+        self.files.report_extra(&self.named, &mut listing)?;
+        listing.labels = labels::in_order(listing.names_of(|utterance| utterance.annotation.label.as_deref()), &classes);
+        if self.names.label.len() > 1 {
+            for name in &self.names.label {
+                let value = |utterance: &Utterance| utterance.annotation.slots.iter().find(|slot| slot.name == *name).cloned();
+                let values: BTreeSet<String> = listing.utterances.iter().filter_map(value).map(|slot| slot.value).collect();
+                listing.classes.insert(name.clone(), labels::in_order(values.into_iter().collect(), &[]));
+            }
         }
-        let (id, own_split) = (take(&["id"]), take(&["split"]));
-        let (label, speaker) =
-            (take(&["label", "class", "emotion", "keyword", "intent"]), take(&["speaker", "speaker_id", "client_id"]));
-        let (transcript, normalised) =
-            (take(&["text", "transcript", "transcription", "sentence"]), take(&["normalised", "normalized"]));
-        let samples = (take(&["start_sample"]), take(&["num_samples"]));
-        let secs = (take(&["start"]), take(&["end"]));
+        self.place.finish(listing, protocol)
+    }
 
-        let span = match (&samples, &secs) {
-            ((None, None), (None, None)) => None,
-            ((Some(start), Some(count)), (None, None)) => Some(span_in_samples(start, count)?),
-            ((None, None), (start, end)) => Some(span_in_secs(start.as_deref(), end.as_deref(), self.length(&path))?),
-            _ => return Err("a stretch is either `start` and `end` or both `start_sample` and `num_samples`".into()),
+    fn read_table(&mut self, table: &str) -> Result<(), CorpusError> {
+        let split = split_of_table(table);
+        self.states_splits |= split.is_some();
+        let malformed = |problem| self.place.malformed(table, problem);
+        if table.ends_with(".parquet") && self.names.is_empty() {
+            let own = parquet::own_shard(&self.place.full(table), table).map_err(malformed)?;
+            if let Some((utterances, classes)) = own {
+                self.states_splits = true;
+                self.classes = classes;
+                let row = |(utterance, row)| Row { place: format!("{table}:{row}"), utterance, has_id: true };
+                self.rows.extend(utterances.into_iter().zip(1..).map(row));
+                return Ok(());
+            }
+        }
+        let mut sheet = if table.ends_with(kaldi::MARK) {
+            kaldi::sheet(self.place, table)?
+        } else {
+            records(self.place, table, self.names.path.as_deref())?
         };
-        let stem = path.rsplit_once('.').map_or(path.as_str(), |(stem, _)| stem);
-        let id = id.unwrap_or_else(|| match span {
-            None => stem.to_owned(),
-            Some(Span { start, num_samples }) => format!("{stem}#{start}+{num_samples}"),
+        let columns = Columns::choose(&found(&sheet), self.names, sheet.audio.as_deref()).map_err(malformed)?;
+        self.states_splits |= columns.split.is_some();
+        self.listing.notes.push(columns.report(table, &sheet.left_out));
+        let warning = |(line, problem): (u64, String)| format!("{table}:{line}: {problem}");
+        self.listing.warnings.extend(sheet.warnings.drain(..).map(warning));
+        if let Some(names) = columns.labels.first().and_then(|label| sheet.classes.get(label)) {
+            self.classes.clone_from(names);
+        }
+        let folder = table.rfind('/').map_or("", |at| &table[..=at]);
+        let mut unknown: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+        for record in sheet.rows {
+            let record = match record {
+                Ok(record) => record,
+                Err((line, reason)) => {
+                    self.listing.skip(format!("{table}:{line}"), reason);
+                    continue;
+                }
+            };
+            let place = format!("{table}:{}", record.line);
+            if let Some(name) = columns.split.as_ref().and_then(|split| record.fields.get(split)).map(|name| name.trim())
+                && !name.is_empty()
+                && split_named(name).is_none()
+            {
+                unknown.entry(name.to_owned()).or_insert((record.line, 0)).1 += 1;
+            }
+            match self.utterance(&record, &columns, split, table, folder) {
+                Ok((utterance, has_id)) => self.rows.push(Row { place, utterance, has_id }),
+                Err(Amiss { cause, reason }) => self.listing.skip_for(cause, place, reason),
+            }
+        }
+        for (name, (line, count)) in unknown {
+            self.listing.warnings.push(format!(
+                "{table}:{line}: split `{name}` is not train, dev or test: {count} row{} left out",
+                if count == 1 { "" } else { "s" }
+            ));
+        }
+        Ok(())
+    }
+
+    /// Utterance of a row, and true if its id is that of the table. Errors: a reason to skip the row.
+    fn utterance(
+        &mut self,
+        record: &Record,
+        columns: &Columns,
+        split: Option<Split>,
+        table: &str,
+        folder: &str,
+    ) -> Result<(Utterance, bool), Amiss> {
+        let value = |name: &str| record.fields.get(name).map(|value| value.trim()).filter(|value| !value.is_empty());
+        let named = |name: &Option<String>| name.as_deref().and_then(value);
+        let given = record.fields.get(&columns.path).map_or("", String::as_str);
+        let path = match record.embedded {
+            Some(_) => table.to_owned(),
+            None => self.files.find(given, folder)?,
+        };
+        self.named.insert(path.clone());
+        if record.embedded.is_none() && !may_be_recording(&path) {
+            return Err(format!("`{path}` has the extension of a file that is no recording").into());
+        }
+        let times = Times {
+            start: Times::of(&columns.starts, value),
+            end: Times::of(&columns.ends, value),
+            duration: Times::of(&columns.durations, value),
+        };
+        let length = if record.embedded.is_some() { None } else { self.length(&path) };
+        let Stretch { span, duration_ms, flag } = times.stretch(length)?;
+
+        let form = |text: &str| text.nfc().collect::<String>();
+        let labels: Vec<(&String, &str)> = columns.labels.iter().filter_map(|name| Some((name, value(name)?))).collect();
+        let label = (labels.len() == columns.labels.len() && !labels.is_empty())
+            .then(|| labels.iter().map(|(_, label)| form(label)).collect::<Vec<_>>().join("|"));
+        let groups = labels.iter().filter(|_| columns.labels.len() > 1);
+        let slots = groups.map(|(name, label)| Slot { name: (*name).clone(), value: form(label) }).collect();
+        let speaker = named(&columns.speaker).map(form);
+
+        let own_id = named(&columns.id).map(str::to_owned);
+        let has_id = own_id.is_some();
+        let id = own_id.unwrap_or_else(|| match (record.embedded, span) {
+            (Some(_), _) if !given.trim().is_empty() => stem(given.trim()).to_owned(),
+            (Some(row), _) => format!("{}/{row:06}", table.trim_end_matches(".parquet")),
+            (None, None) => stem(&path).to_owned(),
+            (None, Some(span)) => format!("{}#{}+{}", stem(&path), span.start, span.num_samples),
         });
-        let split = match (own_split.as_deref().map(str::to_lowercase).as_deref(), split) {
+        let split = match (named(&columns.split), split) {
             (None, Some(split)) => split,
             (None, None) => split_of(speaker.as_deref().unwrap_or(&id), 10, 10),
             (Some(name), of_table) => match (split_named(name), of_table) {
-                (None, _) => return Err(format!("split `{name}` is not train, dev or test").into()),
+                (None, _) => return Err(format!("split `{}` is not train, dev or test", name.to_lowercase()).into()),
                 (Some(own), Some(other)) if own != other => {
                     return Err(format!("split `{name}` in the table of {other}").into());
                 }
                 (Some(own), _) => own,
             },
         };
-        let tags = rest.into_iter().filter(|(_, value)| !value.is_empty()).collect();
-        Ok(Utterance {
-            span,
-            annotation: Annotation { label, speaker, transcript, normalised, tags, ..Annotation::default() },
-            ..Utterance::new(id, path, split)
-        })
+        let tags = columns.tags.iter().filter_map(|name| Some((name.to_lowercase(), value(name)?.to_owned()))).collect();
+        let annotation = Annotation {
+            label,
+            speaker,
+            transcript: named(&columns.text).map(str::to_owned),
+            normalised: named(&columns.normalised).map(str::to_owned),
+            slots,
+            tags,
+            flags: flag.into_iter().collect(),
+            ..Annotation::default()
+        };
+        let utterance = Utterance { span, duration_ms, annotation, embedded: record.embedded, ..Utterance::new(id, path, split) };
+        Ok((utterance, has_id))
     }
 
     fn length(&mut self, path: &str) -> Option<Length> {
@@ -293,58 +514,98 @@ impl Reader<'_> {
         length
     }
 
-    /// Notes recordings that no row names.
-    fn report_extra(&self, listing: &mut Listing) -> Result<(), CorpusError> {
-        let mut folders = vec![(String::new(), 0)];
-        while let Some((folder, depth)) = folders.pop() {
-            for entry in self.place.entries(&folder)? {
-                let path = format!("{folder}{}", entry.name);
-                match entry.kind {
-                    Kind::Folder if depth < DEEPEST => folders.push((format!("{path}/"), depth + 1)),
-                    _ if is_recording(&path) && !self.named.contains(&path) => listing.extra(path, "no row names it"),
-                    _ => {}
-                }
+    /// Gives recordings whose ids clash the ids of their paths: a column of ids that are not unique, or `a.wav` and `a.flac`.
+    fn name_rows(&mut self) {
+        let recording = |row: &Row| {
+            (row.utterance.path.clone(), row.utterance.embedded, row.utterance.span.map(|s| (s.start, s.num_samples)))
+        };
+        let mut of_id: HashMap<&str, BTreeSet<_>> = HashMap::new();
+        for row in &self.rows {
+            of_id.entry(&row.utterance.id).or_default().insert(recording(row));
+        }
+        let clashes: BTreeSet<String> =
+            of_id.into_iter().filter(|(_, recordings)| recordings.len() > 1).map(|(id, _)| id.to_owned()).collect();
+        let is_clash = |row: &&Row| row.has_id && clashes.contains(&row.utterance.id);
+        if let Some(first) = self.rows.iter().filter(is_clash).nth(1) {
+            let count = self.rows.iter().filter(is_clash).count();
+            self.listing.warnings.push(format!(
+                "{}: id `{}` is that of another recording too: {count} rows get the path of their recording as id",
+                first.place, first.utterance.id
+            ));
+        }
+        for row in self.rows.iter_mut().filter(|row| clashes.contains(&row.utterance.id)) {
+            let Utterance { path, span, embedded, .. } = &row.utterance;
+            let part = match (span, embedded) {
+                (Some(span), _) => format!("#{}+{}", span.start, span.num_samples),
+                (None, Some(at)) => format!("#{at:06}"),
+                (None, None) => String::new(),
+            };
+            row.utterance.id = format!("{path}{part}");
+        }
+    }
+
+    /// Skips rows that repeat an id, and warns if they contradict the first.
+    fn take_rows(&mut self) {
+        let mut first: HashMap<String, usize> = HashMap::new();
+        let mut kept: Vec<Row> = Vec::with_capacity(self.rows.len());
+        for row in std::mem::take(&mut self.rows) {
+            let Some(&at) = first.get(&row.utterance.id) else {
+                first.insert(row.utterance.id.clone(), kept.len());
+                kept.push(row);
+                continue;
+            };
+            let (known, Row { place, utterance, .. }) = (&kept[at], row);
+            let shown = |label: &Option<String>| label.as_deref().map_or("no label".to_owned(), |label| format!("`{label}`"));
+            let (own, other) = (shown(&utterance.annotation.label), shown(&known.utterance.annotation.label));
+            let reason = if own == other {
+                format!("its id `{}` is that of `{}`", utterance.id, known.place)
+            } else {
+                let reason = format!("`{}` has the label {own} here and {other} in `{}`", utterance.id, known.place);
+                self.listing.warnings.push(format!("{place}: {reason}: this row is left out"));
+                reason
+            };
+            self.listing.skip(place, reason);
+        }
+        self.rows = kept;
+    }
+
+    /// Warnings about what the tables lack.
+    fn warn(&mut self) {
+        let lacks = |field: fn(&Annotation) -> bool| {
+            !self.rows.is_empty() && !self.rows.iter().any(|row| field(&row.utterance.annotation))
+        };
+        let (no_speaker, no_label, no_text) =
+            (lacks(|one| one.speaker.is_some()), lacks(|one| one.label.is_some()), lacks(|one| one.transcript.is_some()));
+        let mut add = |text: &str| self.listing.warnings.push(text.to_owned());
+        if no_speaker {
+            add(if self.states_splits {
+                "no column of speakers (--speaker COLUMN): nothing shows whether splits share speakers"
+            } else {
+                "no column of speakers (--speaker COLUMN): rows are split one by one, and splits may share speakers"
+            });
+        }
+        match (no_label, no_text) {
+            (true, true) => {
+                add("no column of labels (--label COLUMN) and none of transcripts (--text COLUMN): no task can learn from this")
             }
+            (true, false) => add("no column of labels (--label COLUMN): only tasks of transcripts can learn from this"),
+            _ => {}
         }
-        Ok(())
     }
 }
 
-fn split_named(name: &str) -> Option<Split> {
-    match name {
-        "train" => Some(Split::Train),
-        "dev" | "valid" | "validation" | "val" => Some(Split::Dev),
-        "test" => Some(Split::Test),
-        _ => None,
-    }
-}
-
-fn span_in_samples(start: &str, count: &str) -> Result<Span, String> {
-    match (start.parse(), count.parse()) {
-        (Ok(start), Ok(num_samples)) if num_samples > 0 => Ok(Span { start, num_samples }),
-        _ => Err(format!("a stretch of `{count}` samples from `{start}`")),
-    }
-}
-
-/// The nearest samples. An end after the recording's own is the recording's own.
-fn span_in_secs(start: Option<&str>, end: Option<&str>, length: Option<Length>) -> Result<Span, String> {
-    let Some(length) = length else {
-        return Err("a stretch in seconds of a recording whose header is no WAV or FLAC: give `start_sample` and `num_samples`"
-            .to_owned());
+/// Columns of a sheet with some of their values.
+fn found(sheet: &Sheet) -> Vec<Found<'_>> {
+    const LOOKED_AT: usize = 1_000;
+    let values = |name: &str| {
+        let records = sheet.rows.iter().flatten().take(LOOKED_AT);
+        records.filter_map(|record| record.fields.get(name)).map(|value| value.trim()).filter(|value| !value.is_empty()).collect()
     };
-    let sample = |text: Option<&str>, otherwise: u64| {
-        let Some(text) = text else { return Ok(otherwise) };
-        let secs: f64 = text.parse().map_err(|_| format!("`{text}` is not a time in seconds"))?;
-        if !(0.0..1e9).contains(&secs) {
-            return Err(format!("`{text}` is not a time in seconds"));
-        }
-        Ok((secs * f64::from(length.sample_rate)).round() as u64)
-    };
-    let (start, end) = (sample(start, 0)?, sample(end, length.num_samples)?.min(length.num_samples));
-    match end.checked_sub(start) {
-        Some(num_samples) if num_samples > 0 => Ok(Span { start, num_samples }),
-        _ => Err(format!("a stretch without samples: the recording lasts {:.3} s", length.secs())),
-    }
+    sheet.columns.iter().map(|name| Found { name, values: values(name) }).collect()
+}
+
+fn stem(path: &str) -> &str {
+    path.rsplit_once('.').filter(|(_, extension)| !extension.contains('/')).map_or(path, |(stem, _)| stem)
 }
 
 #[cfg(test)]

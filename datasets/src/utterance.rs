@@ -47,6 +47,8 @@ pub struct Utterance {
     pub path: String,
     /// Stretch of the recording; all of it when absent.
     pub span: Option<Span>,
+    /// Row of the table at `path`, counted from 0, if the recording is in the table.
+    pub embedded: Option<u64>,
     /// Split.
     pub split: Split,
     /// Duration in milliseconds as the label file states it. A hint: the recording decides.
@@ -58,7 +60,15 @@ pub struct Utterance {
 impl Utterance {
     /// An utterance of which nothing else is known.
     pub fn new(id: impl Into<String>, path: impl Into<String>, split: Split) -> Self {
-        Self { id: id.into(), path: path.into(), span: None, split, duration_ms: None, annotation: Annotation::default() }
+        Self {
+            id: id.into(),
+            path: path.into(),
+            span: None,
+            embedded: None,
+            split,
+            duration_ms: None,
+            annotation: Annotation::default(),
+        }
     }
 
     /// Sets a tag, unless the value is empty.

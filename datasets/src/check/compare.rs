@@ -62,8 +62,8 @@ pub(super) fn sizes(splits: &[SplitReport; 3], classes: &[ClassReport], facts: &
 
 /// What several splits share: contents, names of recordings, speakers.
 pub(super) fn splits(listing: &Listing, facts: &Facts, digest: &dyn Fn(&str) -> Option<String>, findings: &mut Vec<Finding>) {
-    // Stretches of one recording have the content of all of it.
-    let whole = || listing.utterances.iter().filter(|utterance| utterance.span.is_none());
+    // Stretches of one recording have the content of all of it, rows of one table that of the table.
+    let whole = || listing.utterances.iter().filter(|utterance| utterance.span.is_none() && utterance.embedded.is_none());
     let contents = groups(whole(), |utterance| digest(&utterance.path));
     let (shared, twice): (Vec<_>, Vec<_>) =
         contents.iter().filter(|(_, group)| group.len() > 1).partition(|(_, group)| spans(group));

@@ -1,8 +1,9 @@
-//! What the pages of a Parquet file claim to hold, looked at before one is unpacked: the reader sets so much memory aside as a page
+//! Sizes that the pages of a Parquet file claim, checked before a page is unpacked: the reader allocates as much memory as a page
 //! claims, whatever the size of the file.
 
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::path::Path;
 
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
 use parquet::schema::types::ColumnPath;
@@ -16,7 +17,8 @@ const MOST_TIMES: u64 = 1_000;
 const MOST_IN_HEADER: usize = 1 << 20;
 
 /// Errors: a page that lies outside of its column, or claims to unpack to more than is plausible; which, and what it claims.
-pub(super) fn check(file: &File, metadata: &ParquetMetaData, is_read: impl Fn(&ColumnPath) -> bool) -> Result<(), String> {
+pub(super) fn check(path: &Path, metadata: &ParquetMetaData, is_read: impl Fn(&ColumnPath) -> bool) -> Result<(), String> {
+    let file = File::open(path).map_err(|error| format!("it cannot be opened: {error}"))?;
     let mut reader = BufReader::with_capacity(1 << 10, file);
     let columns = metadata.row_groups().iter().flat_map(RowGroupMetaData::columns);
     for column in columns.filter(|column| is_read(column.column_path())) {

@@ -1,93 +1,205 @@
-//! The rows of a table in any of its formats, by the names of their columns.
+//! Rows of a table in any of its formats, by the names of their columns.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::PATHS;
+use super::columns::has_path;
+use super::quotes;
 use crate::CorpusError;
 use crate::place::Place;
 use crate::text::{Row, lines, rows};
 
 /// One row.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Default, PartialEq)]
 pub(super) struct Record {
-    /// Counted from 1.
+    /// Line of the file, or row of a Parquet file, counted from 1.
     pub(super) line: u64,
-    /// Column, in lower case -> value, without spaces around it.
+    /// Column -> value as written. Columns without a value may be absent.
     pub(super) fields: BTreeMap<String, String>,
+    /// Row of the table, counted from 0, if the recording is in it.
+    pub(super) embedded: Option<u64>,
 }
 
-/// A row, or the line and the reason why it is none.
-type Found = Result<Record, (u64, String)>;
+/// A row, or its line and why it cannot be read.
+pub(super) type Read = Result<Record, (u64, String)>;
 
-/// The rows of a table.
+/// All rows of a table.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Sheet {
+    /// Names of the columns, in the order of the table.
+    pub(super) columns: Vec<String>,
+    pub(super) rows: Vec<Read>,
+    /// Line and problem that is no reason to leave a row out.
+    pub(super) warnings: Vec<(u64, String)>,
+    /// Columns whose values cannot be written as text.
+    pub(super) left_out: Vec<String>,
+    /// Column of the recordings, if they are in the table.
+    pub(super) audio: Option<String>,
+    /// Class names of columns that contain indices.
+    pub(super) classes: BTreeMap<String, Vec<String>>,
+}
+
+/// Reads a table.
 ///
-/// Errors: a file that cannot be read, or one whose first row cannot be that of a table.
-pub(super) fn records(place: &Place, table: &str) -> Result<Vec<Found>, CorpusError> {
+/// Errors: a file that cannot be read, or one whose first row cannot be that of a table. `path` is the column of recordings, if
+/// the user names one.
+pub(super) fn records(place: &Place, table: &str, path: Option<&str>) -> Result<Sheet, CorpusError> {
+    let malformed = |problem| place.malformed(table, problem);
     if table.ends_with(".parquet") {
-        let rows = super::parquet::rows(&place.full(table)).map_err(|problem| place.malformed(table, problem))?;
-        return Ok(rows.into_iter().map(Ok).collect());
+        return super::parquet::sheet(&place.full(table)).map_err(malformed);
     }
-    let text = place.text(table)?;
-    let rows = match table.rsplit_once('.') {
-        Some((_, "jsonl")) => return Ok(lines(&text).map(|(line, content)| from_json(line, content)).collect()),
-        Some((_, "tsv")) => tab_rows(&text),
-        _ => rows(&text, b','),
+    let bytes = place.bytes(table)?;
+    let (text, encoding) = decoded(&bytes).map_err(malformed)?;
+    let is_json = matches!(table.rsplit_once('.'), Some((_, "jsonl" | "json")));
+    let mut sheet = if is_json {
+        from_json(&text).map_err(malformed)?
+    } else {
+        from_delimited(&text, table.ends_with(".tsv"), path).map_err(malformed)?
     };
-    from_rows(&rows).map_err(|problem| place.malformed(table, problem))
+    sheet.warnings.extend(encoding.map(|problem| (1, problem)));
+    Ok(sheet)
+}
+
+/// Text of a table, and what is odd about its encoding. Errors: a zero byte.
+fn decoded(bytes: &[u8]) -> Result<(String, Option<String>), String> {
+    let zeros = bytes.iter().take(1_000).filter(|&&byte| byte == 0).count();
+    let has_mark = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
+    let is_wide = has_mark || zeros * 4 > bytes.len().min(1_000);
+    let zero = |text: &str| {
+        let line = 1 + text.bytes().take_while(|&byte| byte != 0).filter(|&byte| byte == b'\n').count();
+        format!("line {line} contains a zero byte (NUL), which no text has")
+    };
+    if is_wide {
+        let text = crate::text::decode(bytes, crate::text::Fallback::Windows1252);
+        return if text.contains('\0') { Err(zero(&text)) } else { Ok((text, None)) };
+    }
+    if bytes.contains(&0) {
+        return Err(zero(&String::from_utf8_lossy(bytes)));
+    }
+    let encoding = std::str::from_utf8(bytes).err().map(|error| {
+        let line = 1 + bytes[..error.valid_up_to()].iter().filter(|&&byte| byte == b'\n').count();
+        format!("line {line} is not UTF-8: the table is read as Windows-1252")
+    });
+    Ok((crate::text::decode(bytes, crate::text::Fallback::Windows1252), encoding))
+}
+
+fn from_delimited(text: &str, is_tsv: bool, path: Option<&str>) -> Result<Sheet, String> {
+    if let Some(rows) = ljspeech(text) {
+        return Ok(rows);
+    }
+    let cut = |delimiter| if delimiter == b'\t' { tab_rows(text) } else { rows(text, delimiter) };
+    let names = |rows: &[Row]| -> Vec<String> {
+        rows.first().map_or_else(Vec::new, |row| row.fields.iter().map(|name| name.trim().trim_matches('"').to_owned()).collect())
+    };
+    let is_header = |names: &[String]| has_path(names) || path.is_some_and(|path| names.iter().any(|name| name == path));
+    let usual = if is_tsv { b'\t' } else { b',' };
+    let others = [b',', b'\t', b';', b'|'].into_iter().filter(|&delimiter| delimiter != usual);
+    let delimiter = std::iter::once(usual).chain(others).find(|&delimiter| is_header(&names(&cut(delimiter)))).unwrap_or(usual);
+    let mut sheet = Sheet::default();
+    if delimiter != usual {
+        let [found, expected] =
+            [delimiter, usual].map(|byte| if byte == b'\t' { "tabs".to_owned() } else { format!("`{}`", byte as char) });
+        sheet.warnings.push((1, format!("fields are separated by {found}, not by {expected}")));
+    }
+    if delimiter != b'\t' {
+        let odd = quotes::check(text, delimiter).map_err(|(line, problem)| format!("line {line}: {problem}"))?;
+        sheet.warnings.extend(odd);
+    }
+    let rows = cut(delimiter);
+    let Some((first, rows)) = rows.split_first() else { return Err("it is empty".to_owned()) };
+    sheet.columns = first.fields.iter().map(|name| name.trim().to_owned()).collect();
+    no_twins(&sheet.columns)?;
+    let record = |row: &Row| {
+        let (found, expected) = (row.fields.len(), sheet.columns.len());
+        if found != expected {
+            let hint = if found > expected && delimiter == b',' { "; a value with a comma needs quotation marks" } else { "" };
+            return Err((row.line, format!("{found} fields, expected {expected}{hint}")));
+        }
+        let fields = sheet.columns.iter().cloned().zip(row.fields.iter().cloned()).filter(|(name, _)| !name.is_empty());
+        Ok(Record { line: row.line, fields: fields.collect(), embedded: None })
+    };
+    sheet.rows = rows.iter().map(record).collect();
+    sheet.columns.retain(|name| !name.is_empty());
+    Ok(sheet)
+}
+
+/// Errors: two columns with one name.
+pub(super) fn no_twins(columns: &[String]) -> Result<(), String> {
+    let mut seen = BTreeSet::new();
+    match columns.iter().find(|name| !name.is_empty() && !seen.insert(name.to_lowercase())) {
+        Some(twice) => Err(format!("two columns `{twice}`")),
+        None => Ok(()),
+    }
 }
 
 fn tab_rows(text: &str) -> Vec<Row> {
     lines(text).map(|(line, content)| Row { line, fields: content.split('\t').map(str::to_owned).collect() }).collect()
 }
 
-fn from_rows(rows: &[Row]) -> Result<Vec<Found>, String> {
-    let Some((first, rows)) = rows.split_first() else { return Err("it is empty".to_owned()) };
-    let columns: Vec<String> = first.fields.iter().map(|name| name.trim().to_lowercase()).collect();
-    if let Some(twice) = columns.iter().enumerate().find(|(at, name)| !name.is_empty() && columns[..*at].contains(name)) {
-        return Err(format!("two columns `{}`", twice.1));
+/// The form of LJSpeech: no header, `LJ001-0001|text|normalised text`, quotation marks are themselves.
+fn ljspeech(text: &str) -> Option<Sheet> {
+    let parts = |line: &str| line.split('|').map(str::to_owned).collect::<Vec<_>>();
+    let (_, first) = lines(text).next()?;
+    let first = parts(first);
+    let columns = ["path", "text", "normalised"].map(str::to_owned);
+    if !(2..=3).contains(&first.len()) || first[0].contains([' ', ',']) || has_path(&first) || !first[1].contains(' ') {
+        return None;
     }
-    has_path(&columns)?;
-    let record = |row: &Row| {
-        if row.fields.len() != columns.len() {
-            return Err((row.line, format!("{} fields, expected {}", row.fields.len(), columns.len())));
+    let record = |(line, content): (u64, &str)| match parts(content) {
+        fields if fields.len() == first.len() => {
+            Ok(Record { line, fields: columns.iter().cloned().zip(fields).collect(), embedded: None })
         }
-        let fields = columns.iter().cloned().zip(row.fields.iter().map(|value| value.trim().to_owned()));
-        Ok(Record { line: row.line, fields: fields.filter(|(name, _)| !name.is_empty()).collect() })
+        fields => Err((line, format!("{} fields, expected {}", fields.len(), first.len()))),
     };
-    Ok(rows.iter().map(record).collect())
+    let rows = lines(text).map(record).collect();
+    let warnings = vec![(1, "no line of column names: read as LJSpeech's `name|text|normalised text`".to_owned())];
+    Some(Sheet { columns: columns[..first.len()].to_vec(), rows, warnings, ..Sheet::default() })
 }
 
-/// Errors: no column names the recordings. Then fields are perhaps parted by something else than they should be.
-pub(super) fn has_path(columns: &[String]) -> Result<(), String> {
-    if columns.iter().any(|column| PATHS.contains(&column.as_str())) {
-        return Ok(());
+/// JSON lines, or one JSON list of objects.
+fn from_json(text: &str) -> Result<Sheet, String> {
+    let mut sheet = Sheet::default();
+    let mut add = |line: u64, value: Result<Value, String>| {
+        let objects = match value {
+            Ok(Value::Object(object)) => super::lhotse::rows(object),
+            Ok(_) => return sheet.rows.push(Err((line, "not a JSON object".to_owned()))),
+            Err(problem) => return sheet.rows.push(Err((line, problem))),
+        };
+        for object in objects {
+            for name in object.keys().map(|name| name.trim()) {
+                if !sheet.columns.iter().any(|known| known == name) {
+                    sheet.columns.push(name.to_owned());
+                }
+            }
+            sheet.rows.push(Ok(from_object(line, object)));
+        }
+    };
+    if text.trim_start().starts_with('[') {
+        let list: Vec<Value> = serde_json::from_str(text).map_err(|error| format!("it is not JSON: {error}"))?;
+        (1..).zip(list).for_each(|(row, value)| add(row, Ok(value)));
+    } else {
+        for (line, content) in lines(text) {
+            add(line, serde_json::from_str(content).map_err(|error| format!("not JSON: {error}")));
+        }
     }
-    let (first, others) = (PATHS[0], PATHS[1..].join("`, `"));
-    let found = columns.iter().map(|column| format!("`{}`", column.escape_debug())).collect::<Vec<_>>().join(", ");
-    let is_one = columns.len() == 1 && columns[0].contains([';', ',', '\t', '|']);
-    let hint = if is_one { "; fields are parted by commas in .csv, by tabs in .tsv" } else { "" };
-    Err(format!("no column `{first}` (or `{others}`) says where the recordings are, found {found}{hint}"))
+    no_twins(&sheet.columns)?;
+    Ok(sheet)
 }
 
 /// Numbers and truth values are taken as written; of `{"audio": {"path": ...}}` the path; of lists the JSON.
-fn from_json(line: u64, content: &str) -> Found {
-    let object = match serde_json::from_str(content) {
-        Ok(Value::Object(object)) => object,
-        Ok(_) => return Err((line, "not a JSON object".to_owned())),
-        Err(error) => return Err((line, format!("not JSON: {error}"))),
-    };
+fn from_object(line: u64, object: Map<String, Value>) -> Record {
     let text = |value: Value| match value {
         Value::Null => String::new(),
-        Value::String(text) => text.trim().to_owned(),
+        Value::String(text) => text,
         Value::Object(object) => match object.get("path") {
             Some(Value::String(path)) => path.clone(),
             _ => Value::Object(object).to_string(),
         },
         other => other.to_string(),
     };
-    Ok(Record { line, fields: object.into_iter().map(|(name, value)| (name.trim().to_lowercase(), text(value))).collect() })
+    let fields = object.into_iter().map(|(name, value)| (name.trim().to_owned(), text(value)));
+    Record { line, fields: fields.collect(), embedded: None }
 }
 
 #[cfg(test)]
@@ -96,9 +208,9 @@ mod tests {
 
     use super::*;
 
-    fn shown(record: &Found) -> String {
+    fn shown(record: &Read) -> String {
         match record {
-            Ok(Record { line, fields }) => {
+            Ok(Record { line, fields, .. }) => {
                 let fields: Vec<_> = fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
                 format!("{line} {}", fields.join(" "))
             }
@@ -106,45 +218,64 @@ mod tests {
         }
     }
 
+    fn csv(text: &str) -> Result<Sheet, String> {
+        from_delimited(text, false, None)
+    }
+
+    fn json(line: &str) -> String {
+        shown(&from_json(line).unwrap().rows[0])
+    }
+
     #[test]
     fn the_three_formats_say_the_same() {
-        let csv = from_rows(&rows("Path, Text \r\na.wav,\"x, \"\"y\"\"\"\r\nb.wav\r\n", b',')).unwrap();
-        let tsv = from_rows(&tab_rows("path\ttext\na.wav\tx, \"y\"\nb.wav\n")).unwrap();
+        let csv = csv("path, text \r\na.wav,\"x, \"\"y\"\"\"\r\nb.wav\r\n").unwrap();
+        let tsv = from_delimited("path\ttext\na.wav\tx, \"y\"\nb.wav\n", true, None).unwrap();
         assert_eq!(csv, tsv);
-        assert_eq!(csv.iter().map(shown).collect::<Vec<_>>(), ["2 path=a.wav text=x, \"y\"", "3 1 fields, expected 2"]);
-        let json = from_json(2, r#"{"Path": "a.wav", "text": "x, \"y\""}"#);
-        assert_eq!(json, csv[0]);
+        assert_eq!(csv.rows.iter().map(shown).collect::<Vec<_>>(), ["2 path=a.wav text=x, \"y\"", "3 1 fields, expected 2"]);
+        assert_eq!(json(r#"{"path": "a.wav", "text": "x, \"y\""}"#), "1 path=a.wav text=x, \"y\"");
+        let list = from_json(r#"[{"path": "a.wav"}, 1]"#).unwrap();
+        assert_eq!(list.rows.iter().map(shown).collect::<Vec<_>>(), ["1 path=a.wav", "2 not a JSON object"]);
     }
 
     #[test]
     fn json_values_are_taken_as_written() {
         let line = r#"{"audio": {"path": "a.wav", "bytes": null}, "start": 1.50, "ok": true, "no": null, "list": [1]}"#;
-        assert_eq!(shown(&from_json(1, line)), "1 audio=a.wav list=[1] no= ok=true start=1.5");
-        assert_eq!(shown(&from_json(1, "[]")), "1 not a JSON object");
-        assert!(shown(&from_json(1, "{")).starts_with("1 not JSON: "));
+        assert_eq!(json(line), "1 audio=a.wav list=[1] no= ok=true start=1.5");
+        assert!(json("{").starts_with("1 not JSON: "));
+        assert!(from_json("[{]").unwrap_err().starts_with("it is not JSON"));
     }
 
     #[test]
-    fn a_table_says_each_column_once() {
-        assert_eq!(from_rows(&tab_rows("path\tPATH\n")).unwrap_err(), "two columns `path`");
-        assert_eq!(from_rows(&[]).unwrap_err(), "it is empty");
+    fn other_delimiters_and_tables_without_a_header_are_read_with_a_warning() {
+        let sheet = csv("path;text\na.wav;x, y\n").unwrap();
+        assert_eq!((shown(&sheet.rows[0]), sheet.warnings.len()), ("2 path=a.wav text=x, y".to_owned(), 1));
+        let sheet = csv("LJ1-1|He said \"no.|he said no\nLJ1-2|Two|two|2\n").unwrap();
+        assert_eq!(shown(&sheet.rows[0]), "1 normalised=he said no path=LJ1-1 text=He said \"no.");
+        assert_eq!((shown(&sheet.rows[1]), sheet.warnings[0].0), ("2 4 fields, expected 3".to_owned(), 1));
     }
 
     #[test]
-    fn a_table_without_a_column_of_recordings_is_refused_with_what_it_has() {
-        let error = |text: &str| from_rows(&rows(text, b',')).unwrap_err();
-        assert!(error("name,text\na.wav,x\n").ends_with("says where the recordings are, found `name`, `text`"));
-        assert!(
-            error("path;text\na.wav;x\n").ends_with("found `path;text`; fields are parted by commas in .csv, by tabs in .tsv")
-        );
+    fn what_is_wrong_with_a_whole_table_is_an_error_with_its_line() {
+        assert_eq!(csv("path,PATH\n").unwrap_err(), "two columns `PATH`");
+        assert_eq!(csv("").unwrap_err(), "it is empty");
+        assert!(csv("path,text\na.wav,\"hello\nb.wav,x\n").unwrap_err().starts_with("line 2: the quotation mark is not closed"));
+        assert!(decoded(b"path,text\na.wav,x\0y\n").unwrap_err().starts_with("line 2 contains a zero byte"));
+        let (text, warning) = decoded(b"path,text\na.wav,caf\xe9\n").unwrap();
+        assert!(text.ends_with("caf\u{e9}\n") && warning.unwrap().starts_with("line 2 is not UTF-8"));
+        let wide: Vec<u8> = "path,text\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        assert_eq!(decoded(&wide).unwrap(), ("path,text\n".to_owned(), None));
+    }
+
+    #[test]
+    fn a_value_with_too_many_commas_is_explained() {
+        let sheet = csv("path,text\na.wav,yes, of course\n").unwrap();
+        assert_eq!(shown(&sheet.rows[0]), "2 3 fields, expected 2; a value with a comma needs quotation marks");
     }
 
     proptest! {
         #[test]
-        fn any_text_is_read_or_refused(text in "[a-z,\t\"{}:\n\\PC]{0,120}") {
-            let _ = from_rows(&rows(&text, b','));
-            let _ = from_rows(&tab_rows(&text));
-            let _ = from_json(1, &text);
+        fn any_text_is_read_or_refused(text in "[a-z,\t\"{}:|\n\\PC]{0,120}") {
+            let _ = (csv(&text), from_delimited(&text, true, None), from_json(&text), decoded(text.as_bytes()));
         }
     }
 }

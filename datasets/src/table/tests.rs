@@ -1,5 +1,3 @@
-use proptest::prelude::*;
-
 use super::*;
 use crate::testing::{Copy, reasons, shown, shown_id};
 
@@ -55,12 +53,10 @@ fn stretches_are_in_samples_or_in_seconds_of_the_recording() {
     let expected = [
         "table.csv:6: a stretch without samples: the recording lasts 1.000 s",
         "table.csv:7: `x` is not a time in seconds",
-        "table.csv:8: a stretch is either `start` and `end` or both `start_sample` and `num_samples`",
-        "table.csv:9: `a.mp3` is not there",
+        "table.csv:8: a stretch is in seconds or in samples, not in both",
+        "table.csv:9: `a.mp3` is not there; `a.wav` is",
     ];
     assert_eq!(reasons(&listing), expected);
-    let no_header = span_in_secs(Some("0"), Some("1"), None).unwrap_err();
-    assert!(no_header.ends_with("give `start_sample` and `num_samples`"), "{no_header}");
 }
 
 #[test]
@@ -98,42 +94,41 @@ fn tables_may_be_of_splits_but_not_of_the_same() {
     assert!(error.contains("validation.jsonl` cannot be understood: `valid.tsv` is there too"), "{error}");
 }
 
-proptest! {
-    #[test]
-    fn any_times_are_a_stretch_or_a_reason(start in "[0-9.einf-]{0,6}", end in "[0-9.einf-]{0,6}") {
-        let length = Length { sample_rate: 8_000, num_samples: 8_000, is_cut: false };
-        if let Ok(span) = span_in_secs(Some(&start), Some(&end), Some(length)) {
-            prop_assert!(span.num_samples > 0 && span.start + span.num_samples <= 8_000);
-        }
-        let _ = span_in_samples(&start, &end);
-    }
-}
-
 #[test]
 fn tables_of_any_name_are_read_when_they_are_named() {
     let copy = Copy::of("table");
     copy.write("lists/of mine.tsv", "path\tsplit\nclips/a 0.wav\ttest\n");
     copy.write("lists/train.csv", "path\nclips/a 1.wav\n");
-    let tables = Tables(vec!["lists/of mine.tsv".to_owned(), "lists/train.csv".to_owned()]);
+    let named = |tables: [&str; 2]| Tables { tables: tables.map(str::to_owned).to_vec(), ..Tables::default() };
+    let tables = named(["lists/of mine.tsv", "lists/train.csv"]);
     let listing = tables.list(&copy.root(), &PROTOCOLS[0]).unwrap();
     let shown: Vec<_> = listing.utterances.iter().map(|utterance| format!("{} {}", utterance.id, utterance.split)).collect();
     assert_eq!(shown, ["clips/a 0 test", "clips/a 1 train"]);
     assert!(tables.wants(&PROTOCOLS[0], "lists/train.csv") && !tables.wants(&PROTOCOLS[0], "table.csv"));
-    let error = Tables(vec!["lists/train.csv".to_owned(), "gone.csv".to_owned()]).list(&copy.root(), &PROTOCOLS[0]);
+    let error = named(["lists/train.csv", "gone.csv"]).list(&copy.root(), &PROTOCOLS[0]);
     assert!(error.unwrap_err().to_string().contains("`gone.csv` is not there"));
 }
 
-/// A Parquet table with the columns of a shard that matter here.
+/// A column `audio` of recordings, or of their paths alone.
+fn audio(bytes: [Option<&[u8]>; 2]) -> arrow_array::ArrayRef {
+    use std::sync::Arc;
+
+    use arrow_array::{ArrayRef, BinaryArray, StringArray, StructArray};
+
+    let bytes = Arc::new(bytes.into_iter().collect::<BinaryArray>()) as ArrayRef;
+    let paths = Arc::new(StringArray::from(vec!["a.wav", "b.wav"])) as ArrayRef;
+    Arc::new(StructArray::try_from(vec![("bytes", bytes), ("path", paths)]).unwrap())
+}
+
+/// A Parquet table of recordings that are files.
 fn parquet_table() -> Vec<u8> {
     use std::sync::Arc;
 
-    use arrow_array::{ArrayRef, BinaryArray, Float64Array, RecordBatch, StringArray, StructArray};
+    use arrow_array::{ArrayRef, BinaryArray, Float64Array, RecordBatch, StringArray};
 
     let text = |values: [Option<&str>; 2]| Arc::new(values.into_iter().collect::<StringArray>()) as ArrayRef;
-    let bytes = Arc::new(BinaryArray::from_iter_values([b"RIFF", b"RIFF"])) as ArrayRef;
-    let audio = StructArray::try_from(vec![("bytes", bytes), ("path", text([Some("a.wav"), Some("b.wav")]))]).unwrap();
     let columns: Vec<(&str, ArrayRef)> = vec![
-        ("audio", Arc::new(audio)),
+        ("audio", audio([None, None])),
         ("Text", text([Some("Yes"), None])),
         ("end", Arc::new(Float64Array::from(vec![Some(0.5), None]))),
         ("raw", Arc::new(BinaryArray::from_iter_values([b"\xff", b"\0"]))),
@@ -176,7 +171,7 @@ fn parquet_tables_of_pandas_are_read_whatever_their_codec() {
         assert_eq!(shown(&listing.utterances[38]), "u38 train - - a.wav Yes, please.", "{codec}");
         assert_eq!(shown(&listing.utterances[39]), "u39 train - - b.wav -", "{codec}");
         let tags: Vec<_> = listing.utterances[39].annotation.tags.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        assert_eq!(tags, ["ok=false", "take=39"], "{codec}");
+        assert_eq!(tags, ["embedding=[0.5, 1.5]", "ok=false", "take=39"], "{codec}");
     }
 }
 
@@ -261,5 +256,162 @@ fn a_table_of_which_no_row_is_of_use_says_why() {
     assert!(error.contains("expected a folder with"), "{error}");
     let empty = tempfile::tempdir().unwrap();
     let error = Table.list(empty.path(), &PROTOCOLS[0]).unwrap_err().to_string();
-    assert!(error.contains("`table.csv` or `table.tsv` or `table.jsonl` or another of 32 such names"), "{error}");
+    assert!(error.contains("`table.csv` or `table.tsv` or `table.jsonl` or another of 65 such names"), "{error}");
+}
+
+#[test]
+fn recordings_in_a_parquet_table_are_rows_and_class_indices_have_names() {
+    use std::sync::Arc;
+
+    use ::parquet::file::metadata::KeyValue;
+    use ::parquet::file::properties::WriterProperties;
+    use arrow_array::types::Int64Type;
+    use arrow_array::{ArrayRef, Int64Array, ListArray, RecordBatch, StringArray};
+
+    let (one, two) = (second(), vec![1, 2, 3]);
+    let lists = ListArray::from_iter_primitive::<Int64Type, _, _>([Some(vec![Some(1), Some(2)]), None]);
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("file", Arc::new(StringArray::from(vec!["/home/else/a.wav", "/home/else/b.wav"]))),
+        ("audio", audio([Some(&one), Some(&two)])),
+        ("label", Arc::new(Int64Array::from(vec![1, -1]))),
+        ("n", Arc::new(lists)),
+    ];
+    let text = r#"{"info": {"features": {"label": {"names": ["no", "yes"], "_type": "ClassLabel"}}}}"#;
+    let pairs = vec![KeyValue::new("huggingface".to_owned(), text.to_owned())];
+    let properties = WriterProperties::builder().set_key_value_metadata(Some(pairs)).build();
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("data/validation-00000-of-00001-0a1b.parquet");
+    std::fs::create_dir(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, written(&RecordBatch::try_from_iter(columns).unwrap(), Some(properties))).unwrap();
+    let listing = Table.list(root.path(), &PROTOCOLS[0]).unwrap();
+    let table = "data/validation-00000-of-00001-0a1b.parquet";
+    assert_eq!(
+        listing.utterances.iter().map(shown).collect::<Vec<_>>(),
+        [format!("a dev yes - {table} -"), format!("b dev - - {table} -")]
+    );
+    assert_eq!((listing.labels, listing.utterances[1].embedded), (vec!["no".to_owned(), "yes".to_owned()], Some(1)));
+    assert_eq!(listing.utterances[0].annotation.tags["n"], "[1, 2]");
+    assert_eq!(embedded(&path, &[0, 1]).unwrap(), [one, two.clone()]);
+    assert_eq!(embedded(&path, &[1]).unwrap(), [two]);
+    assert!(Table.wants(&PROTOCOLS[0], table) && !Table.wants(&PROTOCOLS[0], "data/x.parquet"));
+}
+
+/// Warnings and notes of a table, and what was skipped.
+#[track_caller]
+fn warnings(text: &str, recordings: &[&str]) -> (Vec<String>, Vec<String>) {
+    let listing = list("table.csv", text, recordings).unwrap();
+    let lacks = |warning: &String| !warning.starts_with("no column");
+    (listing.warnings.iter().filter(|one| lacks(one)).cloned().collect(), reasons(&listing))
+}
+
+#[test]
+fn contradictions_and_unknown_splits_are_warnings_with_their_line() {
+    let (found, skipped) = warnings("path,label,split\na.wav,x,train\na.wav,y,train\nb.wav,x,eval\n", &["a.wav", "b.wav"]);
+    assert_eq!(found.len(), 2);
+    assert_eq!(found[0], "table.csv:4: split `eval` is not train, dev or test: 1 row left out");
+    assert!(found[1].starts_with("table.csv:3: `a` has the label `y` here and `x` in `table.csv:2`"), "{found:?}");
+    assert_eq!(skipped.len(), 2);
+}
+
+#[test]
+fn ids_that_are_not_unique_and_like_stems_lose_no_row() {
+    let listing = list("table.csv", "path,label\na.wav,x\na.flac,y\n", &["a.wav", "a.flac"]).unwrap();
+    assert_eq!(listing.utterances.iter().map(|one| one.id.as_str()).collect::<Vec<_>>(), ["a.flac", "a.wav"]);
+    let listing = list("table.csv", "path,id\na.wav,7\nb.wav,7\nc.wav,8\n", &["a.wav", "b.wav", "c.wav"]).unwrap();
+    assert_eq!(listing.utterances.iter().map(|one| one.id.as_str()).collect::<Vec<_>>(), ["8", "a.wav", "b.wav"]);
+    assert!(listing.warnings[0].starts_with("table.csv:3: id `7` is that of another recording too: 2 rows"));
+}
+
+#[test]
+fn classes_are_one_in_both_unicode_forms_and_numbers_sort_as_numbers() {
+    let text = "path,label\na.wav,Zoe\u{308}\nb.wav,Zo\u{eb}\nc.wav,zo\u{eb}\n";
+    let listing = list("table.csv", text, &["a.wav", "b.wav", "c.wav"]).unwrap();
+    assert_eq!(listing.labels, ["Zo\u{eb}", "zo\u{eb}"]);
+    assert!(listing.warnings[0].contains("differ only in case"), "{:?}", listing.warnings);
+    let listing = list("table.csv", "path,label\na.wav,10\nb.wav,2\n", &["a.wav", "b.wav"]).unwrap();
+    assert_eq!(listing.labels, ["2", "10"]);
+    let error = list("table.csv", "path,label\na.wav,1\nb.wav,1.0\n", &["a.wav", "b.wav"]).unwrap_err().to_string();
+    assert!(error.contains("labels `1` (table.csv:2) and `1.0` (table.csv:3) are one number"), "{error}");
+}
+
+#[test]
+fn recordings_are_found_as_tables_name_them() {
+    let root = tempfile::tempdir().unwrap();
+    for path in ["sub/c.wav", "b.wav", "Zoe\u{308}.wav", "clips/v.mp3", "wavs/LJ1-1.wav", " s.wav", "strange.sound"] {
+        let path = root.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, second()).unwrap();
+    }
+    let absolute = root.path().join("sub/c.wav");
+    let given = ["sub/../b.wav", "Zo\u{eb}.wav", "v.mp3", "LJ1-1", "\" s.wav\"", "strange.sound", absolute.to_str().unwrap()];
+    std::fs::write(root.path().join("table.csv"), format!("path\n{}\n", given.join("\n"))).unwrap();
+    let listing = Table.list(root.path(), &PROTOCOLS[0]).unwrap();
+    assert_eq!(reasons(&listing), [""; 0]);
+    let found: Vec<&str> = listing.utterances.iter().map(|one| one.path.as_str()).collect();
+    assert_eq!(found, [" s.wav", "Zoe\u{308}.wav", "b.wav", "clips/v.mp3", "strange.sound", "sub/c.wav", "wavs/LJ1-1.wav"]);
+    assert!(found.iter().all(|path| Table.wants(&PROTOCOLS[0], path)));
+}
+
+#[test]
+fn recordings_that_are_not_found_are_explained() {
+    let text = "path\na.WAV\na.mp3\n/data/a.wav\nx/../../a.wav\n.b/a.wav\nnotes.txt\na.wav\n";
+    let listing = list("table.csv", text, &["a.wav", "notes.txt"]).unwrap();
+    let found = reasons(&listing);
+    assert_eq!(found[0], "table.csv:2: `a.WAV` is not there; `a.wav` is");
+    assert_eq!(found[1], "table.csv:3: `a.mp3` is not there; `a.wav` is");
+    assert!(found[2].starts_with("table.csv:4: `/data/a.wav` is not below `"), "{found:?}");
+    assert_eq!(found[3], "table.csv:5: path `x/../../a.wav` leads out of the corpus");
+    assert!(found[4].contains("is hidden") && found[5].contains("no recording"), "{found:?}");
+}
+
+#[test]
+fn offsets_and_durations_are_stretches() {
+    let text = "{\"audio_filepath\": \"a.wav\", \"offset\": 0.25, \"duration\": 0.5, \"text\": \"hi\"}\n\
+                {\"audio_filepath\": \"a.wav\", \"duration\": 1.0, \"text\": \"all\"}\n";
+    let listing = list("train_manifest.json", text, &["a.wav"]).unwrap();
+    let spans: Vec<_> = listing.utterances.iter().map(|one| one.span.map(|span| (span.start, span.num_samples))).collect();
+    assert_eq!(spans, [None, Some((2_000, 4_000))]);
+    assert_eq!(
+        listing.notes,
+        ["columns of train_manifest.json: recording: `audio_filepath`; text: `text`; begin: `offset`; duration: `duration`"]
+    );
+    let error = list("table.csv", "path,seg_from\na.wav,0\n", &["a.wav"]);
+    assert!(error.is_ok());
+    let error = list("table.csv", "path,word_start\na.wav,0.5\n", &["a.wav"]).unwrap_err().to_string();
+    assert!(error.contains("column `word_start` looks like a time range and is not understood"), "{error}");
+}
+
+#[test]
+fn several_labels_are_groups() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::write(root.path().join("a.wav"), second()).unwrap();
+    std::fs::write(root.path().join("table.csv"), "path,accent,language\na.wav,welsh,english\n").unwrap();
+    let columns = ColumnNames { label: vec!["accent".to_owned(), "language".to_owned()], ..ColumnNames::default() };
+    let listing = Tables { tables: Vec::new(), columns }.list(root.path(), &PROTOCOLS[0]).unwrap();
+    assert_eq!((listing.labels, &listing.classes["accent"][..]), (vec!["welsh|english".to_owned()], &["welsh".to_owned()][..]));
+    assert_eq!(listing.utterances[0].annotation.slots[1].value, "english");
+}
+
+#[test]
+fn what_a_table_lacks_is_a_warning() {
+    let listing = list("table.csv", "path\na.wav\n", &["a.wav"]).unwrap();
+    assert!(listing.warnings[0].starts_with("no column of speakers (--speaker COLUMN): rows are split one by one"));
+    assert!(listing.warnings[1].starts_with("no column of labels (--label COLUMN) and none of transcripts"));
+}
+
+#[test]
+fn a_kaldi_data_folder_is_a_table() {
+    let root = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(root.path().join(name), text).unwrap();
+    std::fs::write(root.path().join("r.wav"), second()).unwrap();
+    write("wav.scp", "R1 r.wav\nR2 sph2pipe r.sph |\n");
+    write("text", "U1 HELLO YOU\nU2 NO\n");
+    write("utt2spk", "U1 ann\n");
+    write("segments", "U1 R1 0.25 0.5\nU2 R2 0 1\nU3 R9 0 1\n");
+    let listing = Table.list(root.path(), &PROTOCOLS[0]).unwrap();
+    let one = &listing.utterances[0];
+    assert_eq!((shown(one), one.span.unwrap().num_samples), (format!("U1 {} - ann r.wav HELLO YOU", one.split), 2_000));
+    let found = reasons(&listing);
+    assert!(found[0].contains("output of a command") && found[1].contains("`R9` of `segments` is not in `wav.scp`"), "{found:?}");
+    assert!(["wav.scp", "text", "segments"].iter().all(|path| Table.wants(&PROTOCOLS[0], path)));
 }
