@@ -65,6 +65,15 @@ pub fn find(name: &str) -> Option<&'static dyn Corpus> {
     ALL.iter().copied().find(|corpus| corpus.name() == name)
 }
 
+/// Name of the corpus that a folder contains, among all but `other`: the one whose reader finds something in it.
+pub fn recognise(root: &std::path::Path, other: &str) -> Option<&'static str> {
+    let is_it = |corpus: &&&dyn Corpus| {
+        let is_candidate = corpus.name() != other && corpus.name() != table::Table.name();
+        is_candidate && corpus.list(root, &corpus.protocols()[0]).is_ok_and(|listing| !listing.utterances.is_empty())
+    };
+    ALL.iter().find(is_it).map(|corpus| corpus.name())
+}
+
 #[cfg(test)]
 mod contract;
 #[cfg(test)]
@@ -82,6 +91,12 @@ mod tests {
         }
         assert!(ALL.is_sorted_by_key(|corpus| corpus.name()));
         assert!(find("nonesuch").is_none());
+    }
+
+    #[test]
+    fn a_folder_is_recognised_as_the_corpus_it_contains() {
+        let esd = testing::Copy::of("esd");
+        assert_eq!((recognise(&esd.root(), "fsdd"), recognise(&esd.root(), "esd")), (Some("esd"), None));
     }
 
     #[test]

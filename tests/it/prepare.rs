@@ -74,10 +74,13 @@ fn a_second_time_does_nothing_and_one_changed_recording_rebuilds_one_shard() {
     assert!(first.ok, "{}", first.err);
     assert!(first.out.contains("speech_commands as gsc-v2-11: 44 train, 22 dev, 22 test"), "{}", first.out);
     let before = inodes(&project.path("out"));
-    for name in ["README.md", "index.html", "lengths.png", "classes.png", "statistics.json", "rejects.parquet"] {
-        assert!(before.contains_key(name), "{name} is not in {before:?}");
+    for name in ["README.md", "index.html", "statistics.json", "rejects.parquet"] {
+        assert!(project.path("out.about").join(name).is_file(), "{name} is not there");
     }
-    assert!(before.contains_key("train-00000-of-00004.parquet") && before.contains_key("train-00000-of-00004.clips"));
+    assert!(before.contains_key("train-00000-of-00004.parquet"));
+    assert!(project.path("out.about/clips/train-00000-of-00004.clips").is_file());
+    // Readers of Parquet take every file of the folder for a part of the table, also hidden ones.
+    assert!(contents(&project.path("out")).iter().all(|(path, _)| path.extension().is_some_and(|ending| ending == "parquet")));
     // What is seen and what the store holds are the same files.
     assert_eq!(fs::metadata(project.path("out/train-00000-of-00004.parquet")).unwrap().nlink(), 2);
 
@@ -91,10 +94,10 @@ fn a_second_time_does_nothing_and_one_changed_recording_rebuilds_one_shard() {
     let after = inodes(&project.path("out"));
     assert_eq!(shards_that_differ(&before, &after).len(), 1, "{before:?} {after:?}");
 
-    fs::remove_file(project.path("out/statistics.json")).unwrap();
+    fs::remove_file(project.path("out.about/statistics.json")).unwrap();
     fs::write(project.path("out/notes.txt"), "a user's own").unwrap();
     assert!(prepare(&project).ok);
-    assert!(project.path("out/statistics.json").is_file() && project.path("out/notes.txt").is_file());
+    assert!(project.path("out.about/statistics.json").is_file() && project.path("out/notes.txt").is_file());
 }
 
 #[test]
@@ -139,21 +142,25 @@ fn what_is_wrong_is_named_and_nothing_is_half_made() {
     let with = |corpus: &'static str, root: &'static str| ["prepare", corpus, "--root", root, "--out", "out"];
     fails(&with("speech_comands", "corpus"), 2, &["speech_comands", "did you mean `speech_commands`?"]);
     fails(&with("speech_commands", "nowhere"), 2, &["no folder `nowhere`"]);
-    fails(&with("esd", "corpus"), 1, &["esd", "expected", "`--root` (sure prepare)"]);
+    fails(&with("esd", "corpus"), 1, &["esd", "expected", "this folder looks like the corpus `speech_commands`"]);
     for (option, text) in [("--rate=10", "--rate"), ("--shards=0", "--shards"), ("--max-rejects=2", "a share of 0 to 1")] {
         fails(&[&with("speech_commands", "corpus"), &[option][..]].concat(), 2, &[text]);
     }
     fails(&[&with("speech_commands", "corpus"), &["--table=x.csv"][..]].concat(), 2, &["not read from a table"]);
     let readme = fs::read(project.path("corpus/README.md")).unwrap();
     let into_itself = ["prepare", "speech_commands", "--root", "corpus", "--out", "corpus"];
-    fails(&into_itself, 2, &["`corpus` holds `README.md`, which `sure prepare` did not make"]);
-    assert!(fs::read(project.path("corpus/README.md")).unwrap() == readme && !project.path("corpus/.sure").exists());
+    fails(&into_itself, 2, &["`corpus` contains `README.md`, which `sure prepare` did not make"]);
+    assert!(fs::read(project.path("corpus/README.md")).unwrap() == readme && !project.path("corpus.about").exists());
     let protocol = ["prepare", "speech_commands", "--root", "corpus", "--out", "out", "--protocol", "gsc"];
     fails(&protocol, 2, &["no protocol `gsc`", "gsc-v2-11"]);
     project.write("file", "");
     fails(&["prepare", "speech_commands", "--root", "corpus", "--out", "file"], 2, &["`file` is not a folder"]);
     fs::write(a_recording(&project), b"RIFFnothing").unwrap();
-    fails(&PREPARE, 1, &["broken", "max_reject_share", a_recording(&project).file_name().unwrap().to_str().unwrap()]);
+    fails(
+        &PREPARE,
+        2,
+        &["1 of 88 recordings of the corpus are broken, more than the allowed share of 0.01", "--max-rejects 0.012"],
+    );
     assert_eq!(inodes(&project.path("out")), BTreeMap::new());
     let lenient = [&PREPARE[..], &["--max-rejects=0.2"]].concat();
     let answer = project.sure(&lenient);
@@ -166,7 +173,7 @@ fn a_table_of_ones_own_is_prepared() {
     assert!(project.sure(&["synth", "table", "own", "--takes=2", "--more-speakers=0"]).ok);
     let usual = project.sure(&["prepare", "table", "--root", "own", "--out", "out"]);
     assert!(usual.ok && usual.out.contains("table as table: "), "{}{}", usual.out, usual.err);
-    let skipped = fs::read_to_string(project.path("out/skipped.jsonl")).unwrap();
+    let skipped = fs::read_to_string(project.path("out.about/skipped.jsonl")).unwrap();
     assert!(usual.out.contains("6 skipped, see skipped.jsonl") && skipped.lines().count() == 6, "{}{skipped}", usual.out);
     fs::rename(project.path("own/table.csv"), project.path("own/mine.csv")).unwrap();
     let check = project.sure(&["corpus", "check", "table", "--root", "own", "--table", "mine.csv"]);
@@ -204,4 +211,73 @@ fn the_exit_code_of_a_check_tells_whether_a_copy_is_complete() {
     assert!(answer.code == Some(1) && answer.out.contains(&listed), "{}", answer.out);
     assert!(project.sure(&["corpus", "list", "vctk"]).out.contains("vctk-0.92-mic1"));
     assert_eq!(project.sure(&["corpus", "check", "esd", "--root", "nowhere"]).code, Some(2));
+}
+
+/// A table of `count` recordings and the given other lines.
+fn own_table(project: &Project, folder: &str, header: &str, count: usize, row: impl Fn(usize) -> String) {
+    assert!(project.sure(&["synth", "table", "source", "--takes=2", "--more-speakers=0"]).ok);
+    fs::create_dir_all(project.path(folder)).unwrap();
+    for at in 0..count {
+        let from = project.path(&format!("source/clips/a {at}.wav"));
+        fs::copy(from, project.path(&format!("{folder}/{at}.wav"))).unwrap();
+    }
+    let rows: String = (0..count).map(|at| row(at) + "\n").collect();
+    project.write(&format!("{folder}/table.csv"), &format!("{header}\n{rows}"));
+}
+
+#[test]
+fn a_table_says_how_it_was_read_and_its_columns_can_be_named() {
+    let project = Project::new();
+    own_table(&project, "own", "wo,accent,wer,room", 8, |at| format!("{at}.wav,{},s{},x", ["welsh", "irish"][at % 2], at / 2));
+    let prepare = ["prepare", "table", "--root", "own", "--out", "out"];
+    let unknown = project.sure(&prepare);
+    assert!(!unknown.ok && unknown.err.contains("name it with --path"), "{}", unknown.err);
+    let named = project.sure(&[&prepare[..], &["--path=wo", "--label=accent", "--speaker=wer"]].concat());
+    assert!(named.ok, "{}", named.err);
+    let columns = "columns of table.csv: recording: `wo`; label: `accent`; speaker: `wer`; tags: `room`";
+    assert!(named.err.contains(columns), "{}", named.err);
+    let statistics = fs::read_to_string(project.path("out.about/statistics.json")).unwrap();
+    assert!(statistics.contains("\"irish\"") && statistics.contains("\"welsh\""), "{statistics}");
+    // One shard is enough for eight short clips.
+    assert!(inodes(&project.path("out")).keys().all(|name| name.ends_with("-of-00001.parquet")));
+    let listed = project.sure(&["list", "table"]);
+    assert!(listed.out.contains("client_id") && listed.out.contains("path,split,speaker,label,text"), "{}", listed.out);
+    let other = project.sure(&["prepare", "fsdd", "--root", "own", "--out", "x", "--label=accent"]);
+    assert!(!other.ok && other.err.contains("not read from a table"), "{}", other.err);
+}
+
+#[test]
+fn a_copy_that_lacks_recordings_is_refused_unless_it_is_accepted() {
+    let project = Project::new();
+    own_table(&project, "own", "path,label", 8, |at| format!("{}.wav,{}", at + at / 7, at % 2));
+    let prepare = ["prepare", "table", "--root", "own", "--out", "out"];
+    let refused = project.sure(&prepare);
+    assert!(
+        !refused.ok && refused.err.contains("lacks 1 of 8 recordings") && refused.err.contains("--allow-incomplete"),
+        "{}",
+        refused.err
+    );
+    assert!(refused.err.contains("table.csv:9: `8.wav` is not there"), "{}", refused.err);
+    let accepted = project.sure(&[&prepare[..], &["--allow-incomplete"]].concat());
+    assert!(accepted.ok && accepted.err.contains("no column of speakers"), "{}", accepted.err);
+    assert!(project.sure(&[&prepare[..], &["--max-rejects=0.2"]].concat()).ok);
+}
+
+#[test]
+fn a_folder_of_another_corpus_is_refused_and_a_colon_is_a_colon() {
+    let project = Project::new();
+    let colon = ["prepare", "speech_commands", "--root", "corpus", "--out", "out_10:00"];
+    let first = project.sure(&colon);
+    assert!(first.ok, "{}", first.err);
+    own_table(&project, "own", "path,label", 2, |at| format!("{at}.wav,{at}"));
+    let other = project.sure(&["prepare", "table", "--root", "own", "--out", "out_10:00"]);
+    assert!(!other.ok && other.err.contains("contains the corpus `speech_commands`"), "{}", other.err);
+}
+
+#[test]
+fn shards_are_a_corpus_again() {
+    let project = Project::new();
+    assert!(prepare(&project).ok);
+    let again = project.sure(&["prepare", "table", "--root", "out", "--out", "again"]);
+    assert!(again.ok && again.out.contains("table as table: 44 train, 22 dev, 22 test"), "{}{}", again.out, again.err);
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -223,6 +224,10 @@ fn as_in(run: &RunRow, place: &Place, access: Access) -> Result<Asking> {
 
 /// `keyword_spotting:train[seed=1]` as workflow and target. A colon inside brackets is part of a value.
 pub(crate) fn workflow_and_target(text: &str) -> (&str, Option<&str>) {
+    // A colon in the path of a workflow file is part of the path.
+    if Path::new(text).is_file() {
+        return (text, None);
+    }
     let head = text.find('[').unwrap_or(text.len());
     text[..head].rfind(':').map_or((text, None), |at| (&text[..at], Some(&text[at + 1..])))
 }

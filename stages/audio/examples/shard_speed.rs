@@ -19,6 +19,7 @@ use audio::reader::ShardReader;
 use audio::recording::Format;
 use audio::shards::{self, Shards};
 use datasets::synthetic::{Options, write_speech_commands};
+use datasets::table::ColumnNames;
 use pipeline::source::{Tree, TreeFile};
 use pipeline::{Digest, Input, Inputs, Job, Places, Silent, Spare, Stop};
 
@@ -35,7 +36,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     let job = |name: &str, inputs: &[(&str, PathBuf)]| job(scratch.path(), name, inputs, (&place, &tree));
 
     let listing = job("manifest", &[])?;
-    manifest::run(&Manifest { corpus, protocol: None, tables: Vec::new(), partitions: 1 }, &listing)?;
+    manifest::run(
+        &Manifest {
+            corpus,
+            protocol: None,
+            tables: Vec::new(),
+            columns: ColumnNames::default(),
+            max_missing_share: None,
+            partitions: 1,
+        },
+        &listing,
+    )?;
     let inputs = [("manifest", listing.out.join("parts/00000")), ("labels", listing.out.join("labels.json"))];
     let mut fastest = f64::INFINITY;
     for run in 0..3 {

@@ -17,8 +17,9 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use datasets::table::Tables;
-use datasets::{Annotation, Corpus, CorpusError, Listing, Protocol, Split, Utterance};
+use datasets::parquet_file::ParquetFileError;
+use datasets::table::{ColumnNames, Tables};
+use datasets::{Annotation, Cause, Corpus, CorpusError, Listing, Protocol, Split, Utterance};
 use pipeline::source::{SourceNeed, Tree};
 use pipeline::{Digest, Job, Slot, Stage, StageError};
 use schemars::JsonSchema;
@@ -26,7 +27,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Lists a corpus: utterances with split, label, speaker, transcript and the digest of each recording.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     /// The corpus, by the name of its reader: `fsdd`, `speech_commands`. Its folder is the place `corpora.<corpus>` of the
@@ -38,7 +39,14 @@ pub struct Manifest {
     /// Tables of the corpus `table` that are not named `table`, `metadata` or as a split: relative to its folder.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tables: Vec<String>,
-    /// Into how many parts the list is split. Each part is decoded by a node of its own; one changed recording reruns one.
+    /// Columns of the tables of the corpus `table` that have other names than the usual ones (`sure list table`).
+    #[serde(default, skip_serializing_if = "ColumnNames::is_empty")]
+    pub columns: ColumnNames,
+    /// Largest share of recordings that a copy may lack, 0 to 1; a copy that lacks more, or has an empty split, is an error.
+    /// Default: a copy may lack any share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_missing_share: Option<f64>,
+    /// Number of parts that the list is split into. Each part is decoded by a node of its own; a changed recording reruns one.
     pub partitions: u32,
 }
 
@@ -47,7 +55,7 @@ const MAX_PARTITIONS: u32 = 100_000;
 
 impl Stage for Manifest {
     const KIND: &'static str = "corpus.manifest";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const ABOUT: &'static str = "lists a corpus: utterances with splits, labels and the digest of each recording";
 
     fn slots() -> Vec<Slot> {
@@ -69,6 +77,12 @@ impl Stage for Manifest {
         }
         if !self.tables.is_empty() && self.corpus != "table" {
             mistakes.push(("tables", format!("only the corpus `table` has tables to be named, not `{}`", self.corpus)));
+        }
+        if !self.columns.is_empty() && self.corpus != "table" {
+            mistakes.push(("columns", format!("only the corpus `table` has columns to be named, not `{}`", self.corpus)));
+        }
+        if let Some(share) = self.max_missing_share.filter(|share| !(0.0..=1.0).contains(share)) {
+            mistakes.push(("max_missing_share", format!("expected a share of 0 to 1, found {share}")));
         }
         if !(1..=MAX_PARTITIONS).contains(&self.partitions) {
             mistakes.push(("partitions", format!("expected 1 to {MAX_PARTITIONS}, found {}", self.partitions)));
@@ -94,12 +108,16 @@ impl Manifest {
     fn reader(&self) -> Result<(Reader, &'static Protocol), ManifestError> {
         let corpus = datasets::find(&self.corpus).ok_or_else(|| ManifestError::NoReader { corpus: self.corpus.clone() })?;
         let protocol = corpus.protocol(self.protocol.as_deref())?;
-        let reader = if self.tables.is_empty() { Reader::Known(corpus) } else { Reader::Tables(Tables(self.tables.clone())) };
+        let reader = if self.tables.is_empty() && self.columns.is_empty() {
+            Reader::Known(corpus)
+        } else {
+            Reader::Tables(Tables { tables: self.tables.clone(), columns: self.columns.clone() })
+        };
         Ok((reader, protocol))
     }
 }
 
-/// What lists the corpus.
+/// Reader of the corpus.
 enum Reader {
     Known(&'static dyn Corpus),
     Tables(Tables),
@@ -139,6 +157,35 @@ pub enum ManifestError {
         /// The first of them, with its reason.
         first: String,
     },
+    /// The copy lacks recordings.
+    #[error(
+        "the copy of `{corpus}` lacks {missing} of {total} recordings, more than the allowed share of {allowed}; the first: {first}"
+    )]
+    Incomplete {
+        /// Name of the corpus.
+        corpus: &'static str,
+        /// Number of recordings that are missing, or of rows that cannot be used.
+        missing: u64,
+        /// Number of recordings that there should be.
+        total: u64,
+        /// The parameter `max_missing_share`.
+        allowed: f64,
+        /// The first of them, with its reason.
+        first: String,
+    },
+    /// A split that should have utterances has none.
+    #[error("the {split} set of `{corpus}` is empty, though the published one has {expected} utterances")]
+    EmptySplit {
+        /// Name of the corpus.
+        corpus: &'static str,
+        /// Name of the split.
+        split: Split,
+        /// Utterances of the published split.
+        expected: u64,
+    },
+    /// A table of recordings cannot be read.
+    #[error(transparent)]
+    Table(#[from] ParquetFileError),
     /// A file of a manifest is not as this stage writes it.
     #[error("line {line} of `{path}` is not as a manifest has it")]
     Line {
@@ -163,6 +210,9 @@ pub struct Entry {
     pub digest: Digest,
     /// Size of the recording in bytes.
     pub size: u64,
+    /// Row of the table at `path`, counted from 0, if the recording is in the table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub row: Option<u64>,
     /// Split.
     pub split: Split,
     /// Labels, texts and tags.
@@ -176,7 +226,17 @@ pub struct Entry {
     pub num_samples: Option<u64>,
 }
 
-/// What `place.json` of a part says.
+impl Entry {
+    /// Path of the recording for people: with the row, if it is in a table.
+    pub fn shown_path(&self) -> String {
+        match self.row {
+            Some(row) => format!("{}#{row}", self.path),
+            None => self.path.clone(),
+        }
+    }
+}
+
+/// Content of `place.json` of a part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Origin {
@@ -232,7 +292,7 @@ pub fn run(params: &Manifest, job: &Job) -> Result<(), StageError> {
     let corpus = reader.get();
     let place = params.place();
     let tree = job.sources.get(&place).ok_or(StageError::NoPlace { place })?;
-    let listing = corpus.list(&tree.root, protocol).map_err(|error| explain(error, &params.place()))?;
+    let listing = corpus.list(&tree.root, protocol).map_err(|error| explain(error, &params.corpus, &tree.root))?;
     if listing.utterances.is_empty() {
         let first = listing.skipped.first().map_or_else(|| "none".to_owned(), |s| format!("{}: {}", s.path, s.reason));
         let (corpus, protocol, skipped) = (corpus.name(), protocol.name, listing.skipped.len());
@@ -240,6 +300,9 @@ pub fn run(params: &Manifest, job: &Job) -> Result<(), StageError> {
     }
     let summary = summarise(corpus, protocol, &listing);
     warn(&summary, &listing, job);
+    if let Some(allowed) = params.max_missing_share {
+        require_complete(corpus.name(), &listing, allowed)?;
+    }
 
     write_json(&job.out.join("labels.json"), &listing.labels)?;
     write_json(&job.out.join("classes.json"), &listing.classes)?;
@@ -247,9 +310,10 @@ pub fn run(params: &Manifest, job: &Job) -> Result<(), StageError> {
     write_lines(&job.out.join("skipped.jsonl"), &listing.skipped)?;
     let total = listing.utterances.len() as u64;
     let mut parts: Vec<Vec<Entry>> = vec![Vec::new(); params.partitions as usize];
+    let embedded = embedded(&listing, tree)?;
     for utterance in listing.utterances {
         let part = partition_of(&utterance.id, params.partitions);
-        parts[part as usize].push(entry(utterance, tree)?);
+        parts[part as usize].push(entry(utterance, tree, &embedded)?);
     }
     let (corpus, protocol, licence) = (corpus.name().to_owned(), protocol.name.to_owned(), corpus.licence().to_owned());
     let origin = Origin { place: params.place(), corpus, protocol, licence };
@@ -318,14 +382,19 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, StageErro
     })
 }
 
-fn explain(error: CorpusError, place: &str) -> StageError {
+fn explain(error: CorpusError, name: &str, root: &Path) -> StageError {
     let hint = match &error {
-        CorpusError::NoRoot { .. } | CorpusError::Missing { .. } | CorpusError::Empty { first: None, .. } => {
-            let name = place.trim_start_matches("corpora.");
-            format!(
-                "the folder that holds the corpus is given by `--root` (sure prepare), by `--corpus {name}=FOLDER` (sure run) \
-                 or by `{name} = \"FOLDER\"` in `[corpora]` of sure.toml"
-            )
+        CorpusError::NoRoot { .. } | CorpusError::Missing { .. } | CorpusError::Empty { .. } => {
+            if let Some(other) = datasets::recognise(root, name) {
+                format!("this folder looks like the corpus `{other}`")
+            } else if matches!(error, CorpusError::Empty { first: Some(_), .. }) {
+                return StageError::failed(error);
+            } else {
+                format!(
+                    "the folder that holds the corpus is given by `--root` (sure prepare), by `--corpus {name}=FOLDER` (sure run) \
+                     or by `{name} = \"FOLDER\"` in `[corpora]` of sure.toml"
+                )
+            }
         }
         CorpusError::Version { .. } => "choose the protocol of the version you have, or fetch the other version".to_owned(),
         _ => return StageError::failed(error),
@@ -333,15 +402,76 @@ fn explain(error: CorpusError, place: &str) -> StageError {
     StageError::failed(error).with_hint(hint)
 }
 
-fn entry(utterance: Utterance, tree: &Tree) -> Result<Entry, StageError> {
+/// Number of recordings that a copy lacks, and the first of them. Miniatures lack some on purpose. Of a table, rows that cannot be
+/// used are missing too.
+fn missing(corpus: &str, listing: &Listing) -> (u64, Option<String>) {
+    if listing.is_synthetic {
+        return (0, None);
+    }
+    let is_missing = |cause| cause == Cause::Missing || (cause == Cause::Unusable && corpus == "table");
+    let mut gone = listing.skipped.iter().filter(|skipped| is_missing(skipped.cause)).peekable();
+    let first = gone.peek().map(|skipped| format!("{}: {}", skipped.path, skipped.reason));
+    let unlisted: u64 = Split::ALL
+        .iter()
+        .map(|&split| listing.expected.map_or(0, |expected| expected[split as usize].saturating_sub(listing.count(split))))
+        .sum();
+    ((gone.count() as u64).max(unlisted), first)
+}
+
+/// Errors: a copy that lacks more than the allowed share, or a published split without an utterance.
+fn require_complete(corpus: &'static str, listing: &Listing, allowed: f64) -> Result<(), StageError> {
+    let hint =
+        "add what is missing, or accept the copy as it is: `--allow-incomplete` (`--max-rejects SHARE` allows a larger share)";
+    for split in Split::ALL {
+        let expected = listing.expected.map_or(0, |expected| expected[split as usize]);
+        if expected > 0 && listing.count(split) == 0 {
+            return Err(StageError::failed(ManifestError::EmptySplit { corpus, split, expected }).with_hint(hint));
+        }
+    }
+    let (missing, first) = missing(corpus, listing);
+    let total = listing.utterances.len() as u64 + missing;
+    if missing as f64 <= allowed * total as f64 {
+        return Ok(());
+    }
+    let first = first.unwrap_or_else(|| "see the published sizes (`sure corpus check`)".to_owned());
+    Err(StageError::failed(ManifestError::Incomplete { corpus, missing, total, allowed, first }).with_hint(hint))
+}
+
+/// Digests and sizes of the recordings that are in tables, by table and row.
+fn embedded(listing: &Listing, tree: &Tree) -> Result<BTreeMap<(String, u64), (Digest, u64)>, StageError> {
+    /// Rows that are in memory at once.
+    const ROWS: usize = 256;
+    let mut rows: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+    for utterance in &listing.utterances {
+        if let Some(row) = utterance.embedded {
+            rows.entry(&utterance.path).or_default().push(row);
+        }
+    }
+    let mut found = BTreeMap::new();
+    for (table, mut rows) in rows {
+        rows.sort_unstable();
+        for rows in rows.chunks(ROWS) {
+            let clips = datasets::table::embedded(&tree.root.join(table), rows).map_err(StageError::failed)?;
+            for (&row, bytes) in rows.iter().zip(clips) {
+                found.insert((table.to_owned(), row), (Digest::of(&bytes), bytes.len() as u64));
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn entry(utterance: Utterance, tree: &Tree, embedded: &BTreeMap<(String, u64), (Digest, u64)>) -> Result<Entry, StageError> {
     let Some(file) = tree.find(&utterance.path) else {
         return Err(StageError::SourceChanged { path: tree.root.join(utterance.path) });
     };
+    let row = utterance.embedded.and_then(|row| embedded.get(&(utterance.path.clone(), row)));
+    let (digest, size) = row.copied().unwrap_or((file.digest, file.size));
     Ok(Entry {
         id: utterance.id,
         path: utterance.path,
-        digest: file.digest,
-        size: file.size,
+        digest,
+        size,
+        row: utterance.embedded,
         split: utterance.split,
         start: utterance.span.map(|span| span.start),
         num_samples: utterance.span.map(|span| span.num_samples),
@@ -373,11 +503,33 @@ fn summarise(corpus: &dyn Corpus, protocol: &Protocol, listing: &Listing) -> Sum
     }
 }
 
-/// Says what a person should know: files left out, and a corpus that has not its published size.
+/// Reports what a person should know: how a table was read, what was left out and why, and sizes that differ from the published.
 fn warn(summary: &Summary, listing: &Listing, job: &Job) {
+    /// Kinds of problems that are reported; the rest is in `skipped.jsonl`.
+    const SHOWN: usize = 8;
+    for note in &listing.notes {
+        job.progress.note(note);
+    }
+    for warning in &listing.warnings {
+        job.progress.note(&format!("warning: {warning}"));
+    }
     if let Some(first) = listing.skipped.first() {
-        let count = listing.skipped.len();
-        job.progress.note(&format!("{count} files skipped, see skipped.jsonl; the first: {}: {}", first.path, first.reason));
+        let files = if listing.skipped.len() == 1 { "file or row" } else { "files and rows" };
+        job.progress.note(&format!(
+            "{} {files} skipped, see skipped.jsonl; the first: {}: {}",
+            listing.skipped.len(),
+            first.path,
+            first.reason
+        ));
+        let mut kinds: BTreeMap<String, (usize, &datasets::Skipped)> = BTreeMap::new();
+        for skipped in &listing.skipped {
+            kinds.entry(kind_of(&skipped.reason)).or_insert((0, skipped)).0 += 1;
+        }
+        if kinds.len() > 1 {
+            for (count, first) in kinds.values().take(SHOWN) {
+                job.progress.note(&format!("skipped: {count} like {}: {}", first.path, first.reason));
+            }
+        }
     }
     let Some(expected) = listing.expected else { return };
     let found = Split::ALL.map(|split| listing.count(split));
@@ -390,6 +542,11 @@ fn warn(summary: &Summary, listing: &Listing, job: &Job) {
             line(found)
         ));
     }
+}
+
+/// Reason without the names in it: the kind of problem.
+fn kind_of(reason: &str) -> String {
+    reason.split('`').step_by(2).collect::<Vec<_>>().join("_").replace(|letter: char| letter.is_ascii_digit(), "")
 }
 
 /// Writes one JSON value, indented, with a newline at the end.

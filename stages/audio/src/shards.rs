@@ -240,7 +240,7 @@ fn row(entry: &Entry, clip: Prepared, class: Option<u32>, params: &Shards) -> Ro
             class,
             annotation,
         },
-        source_path: entry.path.clone(),
+        source_path: entry.shown_path(),
         source_sample_rate: clip.source.sample_rate,
         source_channels: clip.source.num_channels,
     }
@@ -259,7 +259,8 @@ fn check_share(params: &Shards, report: &Report, rejects: &[(&Entry, Reject)]) -
 
 fn write_rejects(path: &Path, rejects: &[(&Entry, Reject)]) -> Result<(), StageError> {
     let ids = rejects.iter().map(|(entry, _)| entry.id.as_str()).collect();
-    let paths = rejects.iter().map(|(entry, _)| entry.path.as_str()).collect();
+    let shown: Vec<String> = rejects.iter().map(|(entry, _)| entry.shown_path()).collect();
+    let paths = shown.iter().map(String::as_str).collect();
     let reasons = rejects.iter().map(|(_, reject)| reject.reason.as_str()).collect();
     let offsets = rejects.iter().map(|(_, reject)| reject.offset).collect();
     let broken = rejects.iter().map(|(_, reject)| if reject.broken { "broken" } else { "filtered" }).collect();

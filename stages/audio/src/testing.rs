@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use datasets::table::ColumnNames;
 use pipeline::source::{Tree, TreeFile};
 use pipeline::{Digest, Input, Inputs, Job, Places, Silent, Spare, StageError, Stop};
 use tempfile::TempDir;
@@ -83,7 +84,14 @@ impl Bench {
 
     /// Runs the manifest stage into `out`.
     pub(crate) fn manifest(&self, out: &str, partitions: u32) -> Result<PathBuf, StageError> {
-        let params = Manifest { corpus: "fsdd".to_owned(), protocol: None, tables: Vec::new(), partitions };
+        let params = Manifest {
+            corpus: "fsdd".to_owned(),
+            protocol: None,
+            tables: Vec::new(),
+            columns: ColumnNames::default(),
+            max_missing_share: None,
+            partitions,
+        };
         let job = self.job(out, &[], Some(self.tree()));
         manifest::run(&params, &job)?;
         Ok(job.out)

@@ -53,6 +53,8 @@ pub(crate) struct CorpusCheckArgs {
     /// A table of `table` that has a name of its own, below the folder; may be given for each split
     #[arg(long = "table", value_name = "FILE")]
     pub(crate) tables: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) columns: tables::ColumnArgs,
     /// Do not read the recordings: duplicates by content are not found
     #[arg(long)]
     pub(crate) quick: bool,
@@ -102,6 +104,9 @@ fn list(args: &CorpusListArgs) -> Result<ExitCode> {
                 println!("  {:<22} as published {train} train, {dev} dev, {test} test", "");
             }
         }
+        if corpus.name() == "table" && args.corpus.is_some() {
+            tables::describe();
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -127,7 +132,7 @@ fn check_copy(args: &CorpusCheckArgs) -> Result<ExitCode> {
             problem(format!("where is `{}` on this machine?", corpus.name()), hint)
         })?,
     };
-    let named = tables::named(corpus, &root, &args.tables)?;
+    let named = tables::named(corpus, &root, &args.tables, &args.columns)?;
     let corpus: &dyn Corpus = named.as_ref().map_or(corpus, |tables| tables);
     let contents = if args.quick { None } else { Some(hashed(corpus, protocol, &root)?) };
     let tree = contents.as_ref().map(Listing::tree);

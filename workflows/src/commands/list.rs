@@ -60,6 +60,9 @@ pub(crate) fn list(args: &ListArgs) -> Result<ExitCode> {
         for protocol in corpus.protocols() {
             println!("  {:<12} {}", protocol.name, protocol.about);
         }
+        if name == "table" {
+            super::tables::describe();
+        }
     } else {
         let known = workflows.iter().map(|spec| spec.name.as_str());
         let known = known.chain(registry.kinds().map(|kind| kind.name)).chain(datasets::ALL.iter().map(|corpus| corpus.name()));

@@ -3,15 +3,86 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use clap::Args;
 use datasets::Corpus;
-use datasets::table::Tables;
+use datasets::table::{ACCEPTED, ColumnNames, Table, Tables};
 
 use crate::problem::problem;
 
-/// The reader of tables by name; none when none is named.
-pub(super) fn named(corpus: &dyn Corpus, root: &Path, tables: &[PathBuf]) -> Result<Option<Tables>> {
-    let below = in_corpus(corpus, root, tables)?;
-    Ok(if below.is_empty() { None } else { Some(Tables(below)) })
+/// Columns of a table that have other names than the usual ones.
+#[derive(Args, Clone, Default)]
+pub(crate) struct ColumnArgs {
+    /// Column of `table` with the paths of the recordings
+    #[arg(long, value_name = "COLUMN")]
+    path: Option<String>,
+    /// Column of `table` with the class; several separated by commas: a group for each
+    #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
+    label: Vec<String>,
+    /// Column of `table` with the speaker
+    #[arg(long, value_name = "COLUMN")]
+    speaker: Option<String>,
+    /// Column of `table` with the transcript
+    #[arg(long, value_name = "COLUMN")]
+    text: Option<String>,
+    /// Column of `table` with the split
+    #[arg(long, value_name = "COLUMN")]
+    split: Option<String>,
+    /// Column of `table` with the begin of a stretch: seconds, or samples if its name ends in `_samples`
+    #[arg(long, value_name = "COLUMN")]
+    start: Option<String>,
+    /// Column of `table` with the end of a stretch
+    #[arg(long, value_name = "COLUMN")]
+    end: Option<String>,
+    /// Column of `table` with the duration of a stretch
+    #[arg(long, value_name = "COLUMN")]
+    duration: Option<String>,
+    /// Columns of `table` that are tags, whatever their names look like
+    #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
+    tag: Vec<String>,
+}
+
+impl ColumnArgs {
+    /// Columns that are named.
+    ///
+    /// Errors: the corpus has no table.
+    pub(super) fn names(&self, corpus: &dyn Corpus) -> Result<ColumnNames> {
+        let Self { path, label, speaker, text, split, start, end, duration, tag } = self.clone();
+        let names = ColumnNames { path, label, speaker, text, split, start, end, duration, tag };
+        if !names.is_empty() && corpus.name() != Table.name() {
+            let hint = format!(
+                "leave out --path, --label and the like, or read the recordings as `table` instead of `{}`",
+                corpus.name()
+            );
+            return Err(problem(format!("`{}` is not read from a table of yours", corpus.name()), hint));
+        }
+        Ok(names)
+    }
+}
+
+/// Prints the names of columns that are known, with an example.
+pub(super) fn describe() {
+    println!("columns (in any order and any case; `_`, space and `-` are the same):");
+    for (meaning, names) in ACCEPTED {
+        println!("  {meaning:<8} {}", names.join(", "));
+    }
+    println!("  begin    start, start_time, begin, offset, onset, ... in seconds; start_ms, start_samples in other units");
+    println!("  end      end, end_time, stop, ... or duration, dur, num_samples");
+    println!(
+        "Every other column is a tag. --path, --label, --speaker, --text, --split, --start, --end, --duration and --tag name columns."
+    );
+    println!("splits: train (training), dev (valid, validation, val, development), test (testing)");
+    println!("example table.csv:");
+    for line in
+        ["path,split,speaker,label,text", "clips/0001.wav,train,anna,yes,\"Yes, of course.\"", "clips/0002.wav,test,bob,no,No."]
+    {
+        println!("  {line}");
+    }
+}
+
+/// Reader of tables or columns that are named; none if nothing is named.
+pub(super) fn named(corpus: &dyn Corpus, root: &Path, tables: &[PathBuf], columns: &ColumnArgs) -> Result<Option<Tables>> {
+    let (tables, columns) = (in_corpus(corpus, root, tables)?, columns.names(corpus)?);
+    Ok(if tables.is_empty() && columns.is_empty() { None } else { Some(Tables { tables, columns }) })
 }
 
 /// Tables by their paths in the corpus.

@@ -65,7 +65,14 @@ fn more_parts_than_utterances_leave_some_empty() {
 #[test]
 fn a_file_that_was_not_hashed_means_that_the_source_changed() {
     let bench = Bench::new(1);
-    let params = Manifest { corpus: "fsdd".to_owned(), protocol: None, tables: Vec::new(), partitions: 1 };
+    let params = Manifest {
+        corpus: "fsdd".to_owned(),
+        protocol: None,
+        tables: Vec::new(),
+        columns: ColumnNames::default(),
+        max_missing_share: None,
+        partitions: 1,
+    };
     let job = bench.job("manifest", &[], Some(bench.tree()));
     bench.record("0_new_1", b"");
     let error = run(&params, &job).unwrap_err();
@@ -83,7 +90,14 @@ fn a_corpus_that_cannot_be_read_is_explained() {
 
 #[test]
 fn mistakes_in_parameters_are_all_named() {
-    let mut params = Manifest { corpus: "fsd".to_owned(), protocol: None, tables: Vec::new(), partitions: 0 };
+    let mut params = Manifest {
+        corpus: "fsd".to_owned(),
+        protocol: None,
+        tables: Vec::new(),
+        columns: ColumnNames::default(),
+        max_missing_share: None,
+        partitions: 0,
+    };
     let named: Vec<_> = params.check().into_iter().map(|mistake| mistake.0).collect();
     assert_eq!(named, ["corpus", "partitions"]);
     assert!(params.sources().is_empty());
@@ -93,7 +107,14 @@ fn mistakes_in_parameters_are_all_named() {
 
 #[test]
 fn the_place_and_its_files_follow_from_the_corpus() {
-    let params = Manifest { corpus: "fsdd".to_owned(), protocol: None, tables: Vec::new(), partitions: 1 };
+    let params = Manifest {
+        corpus: "fsdd".to_owned(),
+        protocol: None,
+        tables: Vec::new(),
+        columns: ColumnNames::default(),
+        max_missing_share: None,
+        partitions: 1,
+    };
     let needs = params.sources();
     assert_eq!(needs[0].place, "corpora.fsdd");
     assert!((needs[0].wants)("recordings/0_ann_0.wav") && !(needs[0].wants)("README.md"));

@@ -1,5 +1,6 @@
 //! Decoding the recordings of a part: by the thread of the node, and by whatever threads are idle just then.
 
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -33,6 +34,8 @@ pub(super) struct Recordings<'a> {
     spare: &'a Spare,
     /// Those that no thread uses.
     preparers: Mutex<Vec<Preparer<'a>>>,
+    /// Recordings of the batch that are in tables, by table and row.
+    embedded: Mutex<HashMap<(String, u64), Vec<u8>>>,
 }
 
 /// State that the threads of a batch share.
@@ -58,12 +61,21 @@ type Taken<'a> = (usize, &'a Entry, Option<u32>);
 impl<'a> Recordings<'a> {
     pub(super) fn new(job: &'a Job, origin: &Origin, labels: &'a [String], params: &'a Shards) -> Result<Self, StageError> {
         let root = job.places.get(&origin.place)?.to_owned();
-        Ok(Self { root, labels, params, threads: job.threads.max(1), spare: &job.spare, preparers: Mutex::default() })
+        Ok(Self {
+            root,
+            labels,
+            params,
+            threads: job.threads.max(1),
+            spare: &job.spare,
+            preparers: Mutex::default(),
+            embedded: Mutex::default(),
+        })
     }
 
     /// Of each its clip and the index of its class, or why there is none. Errors: a recording that changed since the plan or cannot
     /// be read.
     pub(super) fn decode(&self, entries: &[Entry]) -> Result<Vec<Decoded>, StageError> {
+        *lock(&self.embedded) = self.read_embedded(entries)?;
         let decoded = entries.iter().map(|_| None).collect();
         let shared = Mutex::new(Shared { rest: entries.iter().enumerate(), decoded, error: None });
         std::thread::scope(|scope| {
@@ -87,6 +99,23 @@ impl<'a> Recordings<'a> {
             Some(error) => Err(error),
             None => Ok(decoded.into_iter().map(|decoded| decoded.expect("every utterance was prepared or refused")).collect()),
         }
+    }
+
+    /// Reads the recordings of a batch that are in tables, each table once.
+    fn read_embedded(&self, entries: &[Entry]) -> Result<HashMap<(String, u64), Vec<u8>>, StageError> {
+        let mut rows: BTreeMap<&str, BTreeSet<u64>> = BTreeMap::new();
+        for entry in entries {
+            if let Some(row) = entry.row {
+                rows.entry(&entry.path).or_default().insert(row);
+            }
+        }
+        let mut found = HashMap::new();
+        for (table, rows) in rows {
+            let rows: Vec<u64> = rows.into_iter().collect();
+            let clips = datasets::table::embedded(&self.root.join(table), &rows).map_err(StageError::failed)?;
+            found.extend(rows.into_iter().map(|row| (table.to_owned(), row)).zip(clips));
+        }
+        Ok(found)
     }
 
     /// Decodes one utterance after the other until none is left. Calls `between` before each.
@@ -129,6 +158,13 @@ impl<'a> Recordings<'a> {
             return Ok(Err("no permission to read it".to_owned()));
         }
         let path = self.root.join(&entry.path);
+        if let Some(row) = entry.row {
+            let bytes = lock(&self.embedded).remove(&(entry.path.clone(), row)).unwrap_or_default();
+            if Digest::of(&bytes) != entry.digest {
+                return Err(StageError::SourceChanged { path });
+            }
+            return Ok(Ok((Recording::Bytes(bytes), label)));
+        }
         if entry.size > WHOLE_IN_MEMORY {
             check_unread(&path, entry)?;
             return Ok(Ok((Recording::File(path), label)));
@@ -149,7 +185,7 @@ impl<'a> Recordings<'a> {
             Ok(clip) => clip,
             Err(Refusal { reason, offset, .. }) => return Ok(Err(Reject { reason, broken: true, offset })),
         };
-        if clip.kept && entry.size > WHOLE_IN_MEMORY && Digest::of(&clip.bytes) != entry.digest {
+        if clip.kept && entry.row.is_none() && entry.size > WHOLE_IN_MEMORY && Digest::of(&clip.bytes) != entry.digest {
             return Err(StageError::SourceChanged { path: self.root.join(&entry.path) });
         }
         let duration = clip.num_samples as f64 / f64::from(self.params.sample_rate);

@@ -190,6 +190,7 @@ fn batches_cover_everything_once_and_stay_small() {
         digest: Digest::of(b""),
         size,
         split: Split::Train,
+        row: None,
         annotation: Annotation::default(),
         start: None,
         num_samples: None,

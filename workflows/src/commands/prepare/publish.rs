@@ -1,6 +1,6 @@
 //! The folder that people see: links to what the store holds, under names that Python expects.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -15,34 +15,68 @@ use pipeline::run::Summary;
 use pipeline::store::Store;
 use serde::{Deserialize, Serialize};
 
-/// What was put into the folder: name -> file of the store, relative to it.
+/// Files that were published: name -> file of the store, relative to it.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Published {
+    /// Files in the folder of the shards.
+    shards: BTreeMap<String, PathBuf>,
+    /// Files in the folder next to it.
     links: BTreeMap<String, PathBuf>,
 }
 
+impl Published {
+    /// Path and file of the store of each file.
+    fn files(&self, out: &Path, about: &Path) -> BTreeMap<PathBuf, PathBuf> {
+        let of = |folder: &Path, links: &BTreeMap<String, PathBuf>| -> Vec<(PathBuf, PathBuf)> {
+            links.iter().map(|(name, file)| (folder.join(name), file.clone())).collect()
+        };
+        of(out, &self.shards).into_iter().chain(of(about, &self.links)).collect()
+    }
+}
+
 const RECORD: &str = "published.json";
-const STATISTICS: &str = "statistics.json";
+const CLIPS: &str = "clips";
+pub(super) const STATISTICS: &str = "statistics.json";
 const SKIPPED: &str = "skipped.jsonl";
 const CARD: &str = "README.md";
 
+/// Statistics of a run, in the store.
+pub(super) fn statistics(workflow: &Workflow, summary: &Summary, store: &Store) -> PathBuf {
+    let made = workflow.order.iter().find(|index| &*workflow.graph[**index].stage == "statistics");
+    let artifact = made.and_then(|index| summary.artifacts.get(index)).expect("a complete run made its statistics");
+    store.path(*artifact).join("statistics.json")
+}
+
+/// Reads the statistics of a corpus.
+pub(super) fn read_statistics(path: &Path) -> Result<Statistics> {
+    read_json(path)
+}
+
 /// Makes the folder show what a run made; removes what an earlier run put there and this one did not.
-pub(super) fn publish(out: &Path, workflow: &Workflow, summary: &Summary, store: &Store, shards: u32) -> Result<()> {
+pub(super) fn publish(
+    out: &Path,
+    about: &Path,
+    workflow: &Workflow,
+    summary: &Summary,
+    store: &Store,
+    shards: u32,
+) -> Result<()> {
     let mut now = Published::default();
     for index in &workflow.order {
         let Some(&artifact) = summary.artifacts.get(index) else { continue };
         let node = &workflow.graph[*index];
         let from = store.path(artifact);
         let from = from.strip_prefix(store.root()).unwrap_or(&from);
+        let mut shard = |name: String, file: &str| now.shards.insert(name, from.join(file));
         let mut link = |name: String, file: &str| now.links.insert(name, from.join(file));
         match (&*node.stage, node.partition) {
             ("shards", Some(part)) => {
                 let report: Report = read_json(&store.path(artifact).join("report.json"))?;
                 let filled = |split: &Split| report.splits.get(split.name()).is_some_and(|split| split.rows > 0);
                 for split in Split::ALL.iter().filter(|split| filled(split)) {
-                    for ending in ["parquet", "clips"] {
-                        link(format!("{split}-{part:05}-of-{shards:05}.{ending}"), &format!("{split}.{ending}"));
-                    }
+                    let name = format!("{split}-{part:05}-of-{shards:05}");
+                    shard(format!("{name}.parquet"), &format!("{split}.parquet"));
+                    link(format!("{CLIPS}/{name}.clips"), &format!("{split}.clips"));
                 }
             }
             ("manifest", None) => {
@@ -52,45 +86,51 @@ pub(super) fn publish(out: &Path, workflow: &Workflow, summary: &Summary, store:
                 }
             }
             ("statistics", _) => {
-                for name in [STATISTICS, "rejects.parquet"] {
+                for name in ["statistics.json", "rejects.parquet"] {
                     link(name.to_owned(), name);
                 }
             }
             ("page", _) => {
                 for entry in fs::read_dir(store.path(artifact))?.flatten() {
                     let name = entry.file_name().to_string_lossy().into_owned();
-                    link(name.clone(), &name);
+                    link(name.to_owned(), &name);
                 }
             }
             _ => {}
         }
     }
     let before: Published = read_json(&store.root().join(RECORD)).unwrap_or_default();
-    let gone: BTreeSet<&String> = before.links.keys().filter(|name| !now.links.contains_key(*name)).collect();
+    let (new, old) = (now.files(out, about), before.files(out, about));
     // Both are in the record while links change, so that a run that is killed here leaves nothing behind for good.
-    let both = before.links.iter().chain(&now.links).map(|(name, file)| (name.clone(), file.clone())).collect();
-    write_json(&store.root().join(RECORD), &Published { links: both })?;
-    for name in gone {
-        let _ = fs::remove_file(out.join(name)); // it may be gone already
+    let both = |before: &BTreeMap<String, PathBuf>, now: &BTreeMap<String, PathBuf>| {
+        before.iter().chain(now).map(|(name, file)| (name.clone(), file.clone())).collect()
+    };
+    let record = Published { shards: both(&before.shards, &now.shards), links: both(&before.links, &now.links) };
+    write_json(&store.root().join(RECORD), &record)?;
+    for path in old.keys().filter(|path| !new.contains_key(*path)) {
+        let _ = fs::remove_file(path); // it may be gone already
     }
-    for (name, file) in &now.links {
-        link(&store.root().join(file), &out.join(name))?;
-    }
-    fs::write(out.join(CARD), card(out)?).with_context(|| format!("cannot write `{CARD}`"))?;
+    link_all(&new, about, store)?;
+    fs::write(about.join(CARD), card(out, about)?).with_context(|| format!("cannot write `{CARD}`"))?;
     write_json(&store.root().join(RECORD), &now)
 }
 
+fn link_all(files: &BTreeMap<PathBuf, PathBuf>, about: &Path, store: &Store) -> Result<()> {
+    let clips = about.join(CLIPS);
+    fs::create_dir_all(&clips).with_context(|| format!("cannot create `{}`", clips.display()))?;
+    files.iter().try_for_each(|(path, file)| link(&store.root().join(file), path))
+}
+
 /// Makes the folder show again what it showed; false when what it showed is not known.
-pub(super) fn again(out: &Path, store: &Store) -> Result<bool> {
+pub(super) fn again(out: &Path, about: &Path, store: &Store) -> Result<bool> {
     let Ok(published) = read_json::<Published>(&store.root().join(RECORD)) else { return Ok(false) };
-    if published.links.is_empty() || !published.links.values().all(|file| store.root().join(file).is_file()) {
+    let files = published.files(out, about);
+    if files.is_empty() || !files.values().all(|file| store.root().join(file).is_file()) {
         return Ok(false);
     }
-    for (name, file) in &published.links {
-        link(&store.root().join(file), &out.join(name))?;
-    }
-    if !out.join(CARD).is_file() {
-        fs::write(out.join(CARD), card(out)?).with_context(|| format!("cannot write `{CARD}`"))?;
+    link_all(&files, about, store)?;
+    if !about.join(CARD).is_file() {
+        fs::write(about.join(CARD), card(out, about)?).with_context(|| format!("cannot write `{CARD}`"))?;
     }
     Ok(true)
 }
@@ -111,8 +151,8 @@ fn link(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// One sentence on what the folder holds.
-pub(super) fn sentence(out: &Path, shown: &Path) -> Result<String> {
-    let Statistics { corpus, shards } = read_json(&out.join(STATISTICS))?;
+pub(super) fn sentence(about: &Path, shown: &Path) -> Result<String> {
+    let Statistics { corpus, shards } = read_json(&about.join(STATISTICS))?;
     let rows = Split::ALL.map(|split| format!("{} {split}", shards.splits.get(split.name()).map_or(0, |split| split.rows)));
     let hours = shards.samples() as f64 / f64::from(shards.sample_rate.max(1)) / 3_600.0;
     let mut text = format!("{} as {}: {}; {hours:.2} h", corpus.corpus, corpus.protocol, rows.join(", "));
@@ -130,19 +170,12 @@ pub(super) fn sentence(out: &Path, shown: &Path) -> Result<String> {
     Ok(text)
 }
 
-/// The card of the folder. Its head tells Hugging Face which files make which split.
-fn card(out: &Path) -> Result<String> {
-    let Statistics { corpus, shards } = read_json(&out.join(STATISTICS))?;
-    let mut text = "---\nconfigs:\n- config_name: default\n  data_files:\n".to_owned();
+/// Description of the folder.
+fn card(out: &Path, about: &Path) -> Result<String> {
+    let Statistics { corpus, shards } = read_json(&about.join(STATISTICS))?;
     let filled = || Split::ALL.iter().filter(|split| shards.splits.get(split.name()).is_some_and(|split| split.rows > 0));
-    for split in filled() {
-        let _ = write!(text, "  - split: {split}\n    path: {split}-*.parquet\n");
-    }
-    let _ = write!(
-        text,
-        "---\n\n# {}\n\n{}\n\nProtocol `{}`. Licence: {}.\n\n",
-        corpus.corpus, corpus.about, corpus.protocol, corpus.licence
-    );
+    let mut text =
+        format!("# {}\n\n{}\n\nProtocol `{}`. Licence: {}.\n\n", corpus.corpus, corpus.about, corpus.protocol, corpus.licence);
     let rate = f64::from(shards.sample_rate.max(1));
     text.push_str("| split | utterances | hours |\n| --- | --- | --- |\n");
     for split in filled() {
@@ -150,12 +183,15 @@ fn card(out: &Path) -> Result<String> {
         let _ = writeln!(text, "| {split} | {} | {:.2} |", of_split.rows, of_split.samples as f64 / rate / 3_600.0);
     }
     let folder = out.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let files = filled().map(|split| format!("\"{split}\": \"{folder}/{split}-*.parquet\"")).collect::<Vec<_>>().join(", ");
     let _ = write!(
         text,
-        "\n```python\nimport datasets\ncorpus = datasets.load_dataset(\"{folder}\")\n\
-        import polars\ntable = polars.read_parquet(\"{folder}/train-*.parquet\")\n```\n\n\
-        `statistics.json` and `index.html` say what is in it, `rejects.parquet` what could not be decoded and why, \
-        `skipped.jsonl` (when it is there) what the reader left out and why.\n"
+        "\nThe column `label` has the index of the class, `keyword` its name, `split` the split.\n\n\
+        ```python\nimport pandas\ntable = pandas.read_parquet(\"{folder}\")\n\
+        import polars\ntable = polars.read_parquet(\"{folder}\")\n\
+        import datasets\ncorpus = datasets.load_dataset(\"parquet\", data_files={{{files}}})\n```\n\n\
+        `statistics.json` and `index.html` describe the corpus, `rejects.parquet` lists recordings that could not be decoded, \
+        `skipped.jsonl` (if it is there) what the reader left out, each with the reason.\n"
     );
     Ok(text)
 }
