@@ -12,9 +12,11 @@ use std::time::Instant;
 use audio::features::Format;
 use neural::checkpoint::EncoderConfig;
 use neural::device::use_threads;
-use neural::encoder::{front::Front, random};
-use neural::heads::classification::loss;
-use neural::model::{Batch, Mode, Model};
+use neural::front::Front;
+use neural::models::encoder::random;
+use neural::models::heads::classification::loss;
+use neural::models::{Batch, Model};
+use neural::nn::pass::Mode;
 use neural_spec::{HeadSpec, LinearLayer, Lora, Method};
 use tch::{Device, Kind, Tensor};
 

@@ -19,9 +19,10 @@ use std::path::Path;
 use std::time::Instant;
 
 use neural::device::{choose, memory_used, open_cuda_library, use_threads};
-use neural::encoder::random;
-use neural::heads::classification::loss;
-use neural::model::{Batch, Mode, Model};
+use neural::models::encoder::random;
+use neural::models::heads::classification::loss;
+use neural::models::{Batch, Model};
+use neural::nn::pass::Mode;
 use neural::train::optimizer::{Constants, Parameters, clip};
 use neural_spec::{ConvNorm, EncoderShape, HeadSpec, Method, Optimizer, RandomEncoder};
 use serde_json::{Value, json};

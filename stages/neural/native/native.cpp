@@ -13,32 +13,36 @@ using sure::guarded;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// A linear layer as it lies in a list of tensors: (out, in), (out), and with a low-rank update (rank, in), (out, rank).
+// A linear layer in a list of tensors: (out, in), perhaps (out), and with a low-rank update (rank, in), (out, rank).
 struct Layer {
+  bool biased;
   int64_t rank;  // 0 without an update
   double scale;
   size_t at;  // of its weight in the list
 
   size_t weight() const { return at; }
   size_t bias() const { return at + 1; }
-  size_t down() const { return at + 2; }
-  size_t up() const { return at + 3; }
+  size_t down() const { return at + (biased ? 2 : 1); }
+  size_t up() const { return down() + 1; }
+  size_t end() const { return down() + (rank > 0 ? 2 : 0); }
 };
 
 // Linear layers that read the same input, each with or without a low-rank update: y = Wx + b + scale * up(down(x)).
+// A layer may have no bias.
 //
 // Autograd alone would make one gradient of the input per layer and per update, and add them up, each sum a pass over memory;
 // here every product adds to the one before. The updates' narrow products are one product.
 struct Linears : torch::autograd::Function<Linears> {
   static variable_list forward(
-      AutogradContext* context, const Tensor& x, at::TensorList parts, const std::vector<int64_t>& ranks,
-      const std::vector<double>& scales) {
-    const std::vector<Layer> layers = lay_out(ranks, scales);
+      AutogradContext* context, const Tensor& x, at::TensorList parts, const std::vector<int64_t>& biased,
+      const std::vector<int64_t>& ranks, const std::vector<double>& scales) {
+    const std::vector<Layer> layers = lay_out(biased, ranks, scales);
     const Tensor narrow = products_with_downs(x, parts, layers);
     variable_list results;
     int64_t start = 0;
     for (const Layer& layer : layers) {
-      Tensor result = at::addmm(parts[layer.bias()], x, parts[layer.weight()].t());
+      const Tensor weight = parts[layer.weight()].t();
+      Tensor result = layer.biased ? at::addmm(parts[layer.bias()], x, weight) : x.mm(weight);
       if (layer.rank > 0) result.addmm_(narrow.narrow(1, start, layer.rank), parts[layer.up()].t());
       start += layer.rank;
       results.push_back(result);
@@ -47,19 +51,21 @@ struct Linears : torch::autograd::Function<Linears> {
     saved.push_back(x);
     if (narrow.defined()) saved.push_back(narrow);
     context->save_for_backward(saved);
+    context->saved_data["biased"] = biased;
     context->saved_data["ranks"] = ranks;
     context->saved_data["scales"] = scales;
     return results;
   }
 
   static variable_list backward(AutogradContext* context, variable_list gradients) {
-    const std::vector<Layer> layers =
-        lay_out(context->saved_data["ranks"].toIntVector(), context->saved_data["scales"].toDoubleVector());
+    const std::vector<Layer> layers = lay_out(
+        context->saved_data["biased"].toIntVector(), context->saved_data["ranks"].toIntVector(),
+        context->saved_data["scales"].toDoubleVector());
     const variable_list saved = context->get_saved_variables();
-    const size_t parts = layers.back().at + (layers.back().rank > 0 ? 4 : 2);
+    const size_t parts = layers.back().end();
     const Tensor x = saved[parts], narrow = parts + 1 < saved.size() ? saved[parts + 1] : Tensor();
-    // In the order of forward's arguments: x, the parts, ranks and scales.
-    variable_list results(1 + parts + 2);
+    // In the order of forward's arguments: x, the parts, biased, ranks and scales.
+    variable_list results(1 + parts + 3);
     const auto needs = [&](size_t part) { return context->needs_input_grad(1 + part); };
     const bool needs_x = context->needs_input_grad(0);
     Tensor dx, dnarrow = narrow.defined() ? at::empty_like(narrow) : Tensor();
@@ -68,7 +74,7 @@ struct Linears : torch::autograd::Function<Linears> {
       const Layer& layer = layers[which];
       const Tensor gradient = gradients[which].contiguous();
       if (needs(layer.weight())) results[1 + layer.weight()] = gradient.t().mm(x);
-      if (needs(layer.bias())) results[1 + layer.bias()] = sum_of_rows(gradient);
+      if (layer.biased && needs(layer.bias())) results[1 + layer.bias()] = sum_of_rows(gradient);
       if (needs_x && dx.defined()) dx.addmm_(gradient, saved[layer.weight()]);
       else if (needs_x) dx = gradient.mm(saved[layer.weight()]);
       if (layer.rank > 0) {
@@ -98,12 +104,13 @@ struct Linears : torch::autograd::Function<Linears> {
     return at::ones({1, rows.size(0)}, rows.options()).mm(rows).view(-1);
   }
 
-  static std::vector<Layer> lay_out(const std::vector<int64_t>& ranks, const std::vector<double>& scales) {
+  static std::vector<Layer> lay_out(
+      const std::vector<int64_t>& biased, const std::vector<int64_t>& ranks, const std::vector<double>& scales) {
     std::vector<Layer> layers;
     size_t at = 0;
     for (size_t which = 0; which < ranks.size(); ++which) {
-      layers.push_back({ranks[which], scales[which], at});
-      at += ranks[which] > 0 ? 4 : 2;
+      layers.push_back({biased[which] != 0, ranks[which], scales[which], at});
+      at = layers.back().end();
     }
     return layers;
   }
@@ -142,11 +149,13 @@ std::vector<Tensor> gather(Tensor* const* tensors, size_t count) {
 extern "C" {
 
 const char* sure_linears(
-    Tensor** results, Tensor* x, Tensor* const* parts, size_t count, const int64_t* ranks, const double* scales, size_t layers) {
+    Tensor** results, Tensor* x, Tensor* const* parts, size_t count, const int64_t* biased, const int64_t* ranks,
+    const double* scales, size_t layers) {
   return guarded([&] {
     const std::vector<Tensor> gathered = gather(parts, count);
     const variable_list made = Linears::apply(
-        *x, at::TensorList(gathered), std::vector<int64_t>(ranks, ranks + layers), std::vector<double>(scales, scales + layers));
+        *x, at::TensorList(gathered), std::vector<int64_t>(biased, biased + layers), std::vector<int64_t>(ranks, ranks + layers),
+        std::vector<double>(scales, scales + layers));
     for (size_t layer = 0; layer < layers; ++layer) results[layer] = new Tensor(made[layer]);
   });
 }

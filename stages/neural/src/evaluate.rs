@@ -13,10 +13,12 @@ use tch::{Kind, Tensor};
 
 use crate::data::{BatchLimit, Loader, Prepared, Utterances, by_length};
 use crate::device;
-use crate::encoder::front;
-use crate::model::{Mode, Model, ModelError};
-use crate::random::Rng;
-use crate::train::Summary;
+use crate::error::ModelError;
+use crate::front;
+use crate::models::Model;
+use crate::nn::pass::Mode;
+use crate::nn::random::Rng;
+use crate::train::summary::Summary;
 
 /// What a model made of one utterance.
 #[derive(Debug, Clone, PartialEq)]
@@ -259,18 +261,18 @@ pub(crate) fn answers(
 
 /// Answers to one batch, in its order.
 fn answer(model: &Model, prepared: &Prepared, outputs: &Outputs, decoder: &Decoder) -> Result<Vec<Answer>, ModelError> {
-    let scores = model.scores(&prepared.batch, Mode::Eval)?;
-    let losses = Vec::<f32>::try_from(model.head().losses(&scores, &prepared.targets)?)?;
-    let embeddings = match &scores.embeddings {
+    let output = model.outputs(&prepared.batch, Mode::Eval)?;
+    let losses = Vec::<f32>::try_from(model.head().losses(&output, &prepared.targets)?)?;
+    let embeddings = match &output.embeddings {
         Some(vectors) => Vec::<Vec<f32>>::try_from(vectors.f_to_kind(Kind::Float)?)?,
         None => vec![Vec::new(); losses.len()],
     };
     let found: Vec<Vec<i64>> = match outputs {
-        Outputs::Tokens(vocabulary) => tokens(&scores.logits, &scores.frames, vocabulary, decoder)?,
+        Outputs::Tokens(vocabulary) => tokens(&output.logits, &output.frames, vocabulary, decoder)?,
         Outputs::Classes { .. } => {
-            Vec::<i64>::try_from(model.head().best(&scores)?)?.into_iter().map(|class| vec![class]).collect()
+            Vec::<i64>::try_from(model.head().best(&output)?)?.into_iter().map(|class| vec![class]).collect()
         }
-        Outputs::Groups { .. } => Vec::<Vec<i64>>::try_from(model.head().best(&scores)?)?,
+        Outputs::Groups { .. } => Vec::<Vec<i64>>::try_from(model.head().best(&output)?)?,
     };
     let answer = |((output, loss), embedding)| Answer { output, loss, embedding };
     Ok(found.into_iter().zip(losses).zip(embeddings).map(answer).collect())
@@ -300,16 +302,5 @@ pub(crate) fn device_name(device: tch::Device) -> String {
     match device {
         tch::Device::Cuda(index) => format!("cuda:{index}"),
         other => format!("{other:?}").to_lowercase(),
-    }
-}
-
-impl From<ModelError> for StageError {
-    fn from(error: ModelError) -> Self {
-        let hint = error.hint();
-        let failed = Self::failed(error);
-        match hint {
-            Some(hint) => failed.with_hint(hint),
-            None => failed,
-        }
     }
 }

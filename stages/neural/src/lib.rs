@@ -1,17 +1,19 @@
 //! Encoders, adapters, heads, training and inference on libtorch. The only crate that links it.
 //!
-//! `model` puts an encoder (`encoder`), what adapts it (`adapters`) and a task head (`heads`) together; `checkpoint` is how
-//! they lie on disk. `train` trains a model on batches that `data` makes of shards, `evaluate` lets it answer.
+//! From the bottom up: `nn` are parts of networks, `checkpoint` reads and writes model folders, `peft` adapts a model, `models` puts
+//! an encoder, its adapters and a task head together, `data` makes batches of shards, `train` trains a model on them, `evaluate` lets
+//! it answer. No module uses one above it.
 
-pub mod adapters;
 pub mod checkpoint;
 pub mod data;
 pub mod device;
-pub mod encoder;
+pub mod error;
 pub mod evaluate;
-pub mod heads;
-pub mod model;
-mod native;
-pub mod random;
+pub mod front;
+#[cfg(test)]
+mod golden;
+pub mod models;
+pub mod nn;
+pub mod peft;
 pub mod tensorboard;
 pub mod train;

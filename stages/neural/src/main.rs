@@ -6,7 +6,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use neural::device::{CudaLibrary, open_cuda_library};
-use neural::model::Merged;
+use neural::models::Merged;
 use pipeline::worker::{Body, serve};
 use serde_json::json;
 
@@ -25,8 +25,8 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["run"] => serve(&[
-            Body::of(neural::encoder::random::run),
-            Body::of(neural::encoder::front::run),
+            Body::of(neural::models::encoder::random::run),
+            Body::of(neural::front::run),
             Body::of(neural::train::run),
             Body::of(neural::evaluate::run),
         ]),
@@ -42,7 +42,7 @@ fn main() -> ExitCode {
 
 /// Merges, and says how large the outcome is, or why there is none.
 fn merge(adapter: &str, encoder: &str, out: &str) -> ExitCode {
-    match neural::model::merge(adapter.as_ref(), encoder.as_ref(), out.as_ref()) {
+    match neural::models::merge(adapter.as_ref(), encoder.as_ref(), out.as_ref()) {
         Ok(Merged { counts, doubt }) => {
             let warning = doubt.map_or(ExitCode::SUCCESS, |doubt| {
                 let hint = "if the adapter was trained on other weights, the outcome is of no use";

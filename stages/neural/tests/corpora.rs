@@ -115,7 +115,7 @@ fn preprocessor(folder: &Path) -> Preprocessor {
         "feat_proj_dropout": 0.0, "layerdrop": 0.0, "mask_time_prob": 0.0}, "seed": 1});
     let encoder = folder.join("encoder");
     fs::create_dir_all(&encoder).unwrap();
-    neural::encoder::random::write(&serde_json::from_value(shape).unwrap(), &encoder).unwrap();
+    neural::models::encoder::random::write(&serde_json::from_value(shape).unwrap(), &encoder).unwrap();
     Preprocessor::read(&encoder, &EncoderConfig::read(&encoder).unwrap()).unwrap()
 }
 

@@ -4,9 +4,10 @@
 #[expect(dead_code, reason = "its batch is for other tests")]
 mod small;
 
-use neural::adapters::Adapters;
 use neural::checkpoint::{EncoderConfig, Weights, weights};
-use neural::encoder::{Encoder, Input, Mode, Pass, Point};
+use neural::models::encoder::{Encoder, Input, Point};
+use neural::nn::pass::{Mode, Pass};
+use neural::peft::Adapters;
 use neural_spec::ConvNorm;
 use small::{shape, take_turn};
 use tch::{Device, Kind, Tensor};

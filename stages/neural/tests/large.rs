@@ -16,8 +16,9 @@ use std::process::Command;
 use std::time::Instant;
 
 use neural::checkpoint::{EncoderConfig, weights};
-use neural::encoder::random;
-use neural::model::{Batch, Mode, Model};
+use neural::models::encoder::random;
+use neural::models::{Batch, Model};
+use neural::nn::pass::Mode;
 use neural_spec::{HeadSpec, LinearLayer, Lora, Method};
 use tch::{Device, Kind, Tensor};
 
@@ -82,7 +83,7 @@ fn step(folder: &Path) {
     assert!(before.isfinite().all().int64_value(&[]) == 1);
     let start = Instant::now();
     let logits = model.forward(&batch, Mode::Train { seed: 1 }).unwrap();
-    neural::heads::classification::loss(&logits, &Tensor::from_slice(&[0_i64, 3])).unwrap().backward();
+    neural::models::heads::classification::loss(&logits, &Tensor::from_slice(&[0_i64, 3])).unwrap().backward();
     tch::no_grad(|| {
         for (_, mut tensor) in model.trainable() {
             let gradient = tensor.grad();

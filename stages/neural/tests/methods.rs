@@ -8,11 +8,14 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use neural::adapters::base::Certainty;
-use neural::adapters::{Adapters, files};
 use neural::checkpoint::{EncoderConfig, safetensors, weights};
-use neural::encoder::{Encoder, Input, Pass, Point, random};
-use neural::model::{Batch, Mode, Model, ModelError, merge};
+use neural::error::ModelError;
+use neural::models::encoder::{Encoder, Input, Point, random};
+use neural::models::{Batch, Model, merge};
+use neural::nn::pass::Mode;
+use neural::nn::pass::Pass;
+use neural::peft::origin::Certainty;
+use neural::peft::{Adapters, files};
 use neural_spec::{ConvNorm, EncoderShape, HeadSpec, Method, RandomEncoder};
 use serde_json::json;
 use tch::{Device, Tensor};

@@ -7,10 +7,13 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
-use neural::adapters::Adapters;
 use neural::checkpoint::{EncoderConfig, safetensors, weights};
-use neural::encoder::{Encoder, Input, Pass, Point, random};
-use neural::model::{Batch, Mode, Model, ModelError};
+use neural::error::ModelError;
+use neural::models::encoder::{Encoder, Input, Point, random};
+use neural::models::{Batch, Model};
+use neural::nn::pass::Mode;
+use neural::nn::pass::Pass;
+use neural::peft::Adapters;
 use neural_spec::{ConvNorm, Finetune, HeadSpec, Layers, LinearLayer, Lora, Method, RandomEncoder, Scope};
 use tch::{Device, Kind, Tensor};
 
@@ -40,7 +43,7 @@ fn model(encoder: &Path, method: &Method) -> Model {
 fn step(model: &Model, seed: u64) {
     let batch = batch();
     let logits = model.forward(&batch, Mode::Train { seed }).unwrap();
-    neural::heads::classification::loss(&logits, batch.labels.as_ref().unwrap()).unwrap().backward();
+    neural::models::heads::classification::loss(&logits, batch.labels.as_ref().unwrap()).unwrap().backward();
     tch::no_grad(|| {
         for (_, mut tensor) in model.trainable() {
             let gradient = tensor.grad();
@@ -135,7 +138,7 @@ fn layers_computed_again_give_the_same_gradients() {
                 for seed in 0..3 {
                     let batch = batch();
                     let logits = model.forward(&batch, Mode::Train { seed }).unwrap();
-                    let loss = neural::heads::classification::loss(&logits, batch.labels.as_ref().unwrap()).unwrap();
+                    let loss = neural::models::heads::classification::loss(&logits, batch.labels.as_ref().unwrap()).unwrap();
                     model.backward(&loss).unwrap();
                 }
                 let gradient = |tensor: Tensor| Some(tensor.grad()).filter(Tensor::defined);

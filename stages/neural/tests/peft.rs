@@ -10,8 +10,9 @@ use std::path::Path;
 use std::process::Command;
 
 use neural::checkpoint::safetensors;
-use neural::encoder::random;
-use neural::model::{Batch, Mode, Model};
+use neural::models::encoder::random;
+use neural::models::{Batch, Model};
+use neural::nn::pass::Mode;
 use neural_spec::{ConvNorm, EncoderShape, HeadSpec, Method, RandomEncoder};
 use python::{python, root};
 use serde_json::json;
@@ -61,7 +62,7 @@ fn adapters_go_to_peft_and_come_back() {
             serde_json::from_value(json!({"name": "classification", "projector_size": 12, "layer_sum": layer_sum})).unwrap();
         let mut model = Model::new(&encoder, method, &head, 5, 7, Device::Cpu).unwrap();
         // What the installed version of transformers takes for the last state of a mix.
-        model.close_mix_with(neural::model::LastState::BeforeNorm);
+        model.close_mix_with(neural::models::LastState::BeforeNorm);
         model
     };
     let mut made = Vec::new();
@@ -88,7 +89,7 @@ fn adapters_go_to_peft_and_come_back() {
 
     for (name, method, layer_sum, logits) in made {
         let again = scratch.path().join(name).join("again");
-        let read = neural::adapters::files::read_method(&again).unwrap();
+        let read = neural::peft::files::read_method(&again).unwrap();
         assert_eq!(read.added(dims()).unwrap(), method.added(dims()).unwrap(), "{name}");
         if layer_sum {
             continue; // peft keeps modules, and the weights of the mix are a lone tensor.

@@ -14,8 +14,8 @@ use audio::schema::{Row, ShardWriter};
 use audio::wav::write_pcm16;
 use datasets::shard::RowInfo;
 use datasets::{Annotation, Split};
-use neural::encoder::random;
-use neural::model::Model;
+use neural::models::Model;
+use neural::models::encoder::random;
 use neural::train::{Summary, run};
 use neural_spec::{ConvNorm, Decoding, EncoderShape, Evaluate, RandomEncoder, Train};
 use pipeline::{Input, Inputs, Job, JobProgress, Places, Spare, Stage, StageError, Stop};
@@ -292,7 +292,7 @@ fn kill_and_compare(bench: &Bench, params: &Train, num_steps: usize, seed: u64) 
     let kills = if std::env::var_os("RUN_SLOW_TESTS").is_some() { 10 } else { 2 };
     eprintln!("{kills} kills; RUN_SLOW_TESTS=1 for ten");
     assert!(bench.train_in_worker(params, "whole", u64::MAX));
-    let mut rng = neural::random::Rng::new(seed);
+    let mut rng = neural::nn::random::Rng::new(seed);
     let mut steps: Vec<u64> = (0..kills).map(|_| 1 + rng.below(num_steps - 10) as u64).collect();
     steps.sort_unstable();
     for step in steps {
@@ -392,7 +392,7 @@ fn tensorboard_reads_what_was_measured() {
     }
     assert!(steps("dev/accuracy").eq([10, 20]));
     for (point, (_, read)) in summary.curve.iter().zip(&scalars["dev/accuracy"]) {
-        assert!((point.value(neural_spec::Metric::Accuracy) - read).abs() < 1e-5, "{read}");
+        assert!((point.value("accuracy") - read).abs() < 1e-5, "{read}");
     }
 }
 
@@ -651,7 +651,7 @@ fn a_model_that_is_no_training_is_refused_with_what_should_be_there() {
 fn front(bench: &Bench, format: &str) -> PathBuf {
     let mut job = bench.job("front", "none", u64::MAX);
     job.inputs.0.insert("shards".to_owned(), vec![Input { path: bench.path(""), point: BTreeMap::new(), partition: None }]);
-    neural::encoder::front::run(&serde_json::from_value(json!({ "format": format })).unwrap(), &job).unwrap();
+    neural::front::run(&serde_json::from_value(json!({ "format": format })).unwrap(), &job).unwrap();
     bench.path("front")
 }
 
@@ -667,7 +667,7 @@ fn train_on_front(bench: &Bench, params: &Train, out: &str) -> Result<Summary, S
 }
 
 fn losses(summary: &Summary) -> Vec<f64> {
-    summary.curve.iter().flat_map(|point| [f64::from(point.train_loss), point.value(neural_spec::Metric::Loss)]).collect()
+    summary.curve.iter().flat_map(|point| [f64::from(point.train_loss), point.value("loss")]).collect()
 }
 
 #[test]

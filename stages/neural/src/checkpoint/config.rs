@@ -6,7 +6,11 @@ use neural_spec::{ConvNorm, EncoderShape};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{CONFIG, CheckpointError, fields, read_json, write_json};
+use super::error::CheckpointError;
+use super::fields;
+use super::files::CONFIG;
+use super::json::{read_json, write_json};
+use crate::nn::activation::Activation;
 
 /// The shape and the training noise of an encoder. Fields are named as in the file; defaults are those of transformers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -111,23 +115,6 @@ pub enum FeatureNorm {
     Group,
     /// Layer norm over channels after every convolution.
     Layer,
-}
-
-/// An activation function, by its name in the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Activation {
-    /// The exact (erf) form.
-    Gelu,
-    /// The tanh approximation.
-    GeluNew,
-    /// max(0, x).
-    Relu,
-    /// x * sigmoid(x).
-    #[serde(alias = "swish")]
-    Silu,
-    /// Klambauer et al. 2017, arXiv:1706.02515.
-    Selu,
 }
 
 impl Default for EncoderConfig {
@@ -342,7 +329,7 @@ pub struct Buckets {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::golden;
+    use crate::golden;
 
     #[test]
     fn numbers_of_frames_match_the_reference() {

@@ -5,7 +5,10 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{CheckpointError, EncoderConfig, FeatureNorm, PREPROCESSOR, read_json, write_json};
+use super::config::{EncoderConfig, FeatureNorm};
+use super::error::CheckpointError;
+use super::files::PREPROCESSOR;
+use super::json::{read_json, write_json};
 
 /// How a waveform is prepared for an encoder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -95,7 +98,7 @@ impl Preprocessor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::golden;
+    use crate::golden;
     use tch::Tensor;
 
     #[test]

@@ -11,7 +11,8 @@ use safetensors::{Dtype, View};
 use serde_json::Value;
 use tch::{Kind, Tensor};
 
-use super::{CheckpointError, Weights};
+use super::error::CheckpointError;
+use crate::nn::weights::Weights;
 
 /// Reads the tensors whose names `wanted` accepts, as float32 on the CPU (integers stay what they are).
 ///

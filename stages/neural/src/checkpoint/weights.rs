@@ -5,11 +5,14 @@ use std::path::{Path, PathBuf};
 
 use tch::{Device, Kind, TchError, Tensor};
 
-use super::{CheckpointError, EncoderConfig, FeatureNorm, INDEX, ModelType, PICKLE, WEIGHTS, pickle, read_json, safetensors};
-use crate::random::Rng;
-
-/// Tensors by name, in order of name.
-pub type Weights = BTreeMap<String, Tensor>;
+use super::config::{EncoderConfig, FeatureNorm, ModelType};
+use super::error::CheckpointError;
+use super::files::{INDEX, PICKLE, WEIGHTS};
+use super::json::read_json;
+use super::{pickle, safetensors};
+pub use crate::nn::init::Start;
+use crate::nn::init::started;
+use crate::nn::weights::Weights;
 
 /// The name of the learned vector that stands for a masked frame.
 pub(crate) const MASK_EMBEDDING: &str = "masked_spec_embed";
@@ -31,37 +34,8 @@ pub struct Parameter {
     pub name: String,
     /// Its sizes.
     pub shape: Vec<i64>,
-    /// How it starts when the encoder is made from nothing.
+    /// Starting values, when the encoder is made from nothing: those of transformers' wav2vec 2.0.
     pub start: Start,
-}
-
-/// How a tensor starts. The values are those of transformers' wav2vec 2.0.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Start {
-    /// All zero.
-    Zeros,
-    /// All one.
-    Ones,
-    /// Normal around 0.
-    Normal {
-        /// Its standard deviation.
-        std: f64,
-    },
-    /// Uniform in `[low, high)`.
-    Uniform {
-        /// Lower end.
-        low: f64,
-        /// Upper end.
-        high: f64,
-    },
-    /// The norm per tap of the positional convolution's direction, so that the two multiply to it.
-    DirectionNorm,
-}
-
-impl Start {
-    fn symmetric(bound: f64) -> Self {
-        Self::Uniform { low: -bound, high: bound }
-    }
 }
 
 /// Whether a tensor is a statistic that training neither needs a gradient for nor changes.
@@ -163,20 +137,6 @@ pub fn random(config: &EncoderConfig, seed: u64) -> Result<Weights, TchError> {
         weights.insert(POSITION_GAIN.to_owned(), gain);
     }
     Ok(weights)
-}
-
-/// One tensor on the CPU, started as asked; `name` and `seed` decide its values.
-pub(crate) fn started(name: &str, shape: &[i64], start: Start, seed: u64) -> Result<Tensor, TchError> {
-    let mut rng = Rng::named(seed, name);
-    let count = shape.iter().product::<i64>() as usize;
-    let mut draw = || match start {
-        Start::Zeros | Start::DirectionNorm => 0.0,
-        Start::Ones => 1.0,
-        Start::Normal { std } => std * rng.normal(),
-        Start::Uniform { low, high } => low + (high - low) * rng.uniform(),
-    };
-    let values: Vec<f32> = (0..count).map(|_| draw() as f32).collect();
-    Tensor::f_from_slice(&values)?.f_reshape(shape)
 }
 
 /// Euclidean norm of each tap over the two other axes: (H, H / groups, K) -> (1, 1, K).

@@ -3,7 +3,7 @@
 //! Utterances of similar length share a batch, so that little of it is padding; which of them do, and the order of the
 //! batches, is drawn anew for every epoch from a generator of its own.
 
-use crate::random::Rng;
+use crate::nn::random::Rng;
 
 /// How large a batch may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,9 +6,9 @@ use std::thread::JoinHandle;
 
 use tch::{Device, Tensor};
 
-use super::{DataError, Utterances};
-use crate::heads::Targets;
-use crate::model::Batch;
+use super::utterances::{DataError, Utterances};
+use crate::models::Batch;
+use crate::models::heads::Targets;
 
 /// Batches made ahead of the one in use.
 const AHEAD: usize = 4;
@@ -34,7 +34,7 @@ pub struct Loader {
 
 impl Loader {
     /// Starts to prepare batches of `rows` for `device`. For a CUDA device their audio lies in pinned memory, from which it is
-    /// copied there while the host goes on (see [`crate::model::Model`]).
+    /// copied there while the host goes on (see [`crate::models::Model`]).
     pub fn start(utterances: &Arc<Utterances>, rows: Vec<Vec<usize>>, device: Device) -> Self {
         let (sender, batches) = sync_channel(AHEAD);
         let (utterances, left) = (Arc::clone(utterances), rows.len());

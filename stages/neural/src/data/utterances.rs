@@ -11,9 +11,9 @@ use tasks::targets::{Target, read_targets};
 use tasks::{Clips, Order, Outputs, TaskFile};
 use tch::Tensor;
 
-use super::{BatchLimit, longest_first, shuffled};
-use crate::checkpoint::Preprocessor;
-use crate::heads::Targets;
+use super::batches::{BatchLimit, longest_first, shuffled};
+use crate::checkpoint::preprocessor::Preprocessor;
+use crate::models::heads::Targets;
 
 /// The utterances of one split that have a target.
 #[derive(Debug)]

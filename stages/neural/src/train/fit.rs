@@ -1,62 +1,109 @@
 //! The training loop.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use neural_spec::{Precision, Train};
 use pipeline::{Job, StageError};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
-use super::TrainError;
+use super::early_stopping::EarlyStopping;
+use super::error::TrainError;
 use super::history::{Evaluation, History, Update};
+use super::learner::{Learner, TrainingData};
 use super::optimizer::{Constants, Parameters, clip};
-use super::pace::Pace;
-use super::patience::Patience;
+use super::out_of_memory;
 use super::state::StateFolder;
-use super::task::Task;
-use super::{room, schedule};
-use crate::data::{BatchLimit, DataError, Loader, Utterances};
-use crate::model::{Mode, Model, ModelError};
-use crate::random::Rng;
+use super::throughput::Throughput;
+use crate::data::DataError;
+use crate::error::ModelError;
+use crate::nn::random::Rng;
 
-/// Where a training is: all of its state but the vectors of parameters.
+/// Position of a training: all of its state but the vectors of parameters.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Progress {
+pub struct Progress {
     /// Updates done.
-    pub(super) step: u64,
+    pub step: u64,
     /// Passes over the training data done.
     epoch: u64,
     /// Micro batches of this pass done.
     batch: usize,
     /// Update with the best parameters so far.
-    pub(super) best_step: Option<u64>,
-    pub(super) patience: Patience,
-    pub(super) stopped_early: bool,
+    pub best_step: Option<u64>,
+    /// Best value of the metric, and evaluations since.
+    pub patience: EarlyStopping,
+    /// True if training ended because the metric no longer improved.
+    pub stopped_early: bool,
     /// Updates after which a point is kept, ascending.
-    pub(super) kept: Vec<u64>,
-    pub(super) history: History,
+    pub kept: Vec<u64>,
+    /// All updates and evaluations.
+    pub history: History,
 }
 
-/// What is trained, on what.
-pub(super) struct Bench<'a> {
-    pub(super) params: &'a Train,
-    pub(super) job: &'a Job,
-    pub(super) folder: &'a StateFolder,
-    pub(super) task: &'a dyn Task,
-    pub(super) model: &'a Model,
-    pub(super) train: &'a Arc<Utterances>,
-    pub(super) dev: &'a Arc<Utterances>,
-    pub(super) limit: BatchLimit,
+/// Settings of the training loop.
+pub struct Settings<'a> {
+    /// Length of the training.
+    pub length: Length,
+    /// Learning rate of an update, from the updates before it and those of the whole training.
+    pub rate: Box<dyn Fn(u64, u64) -> f64 + 'a>,
+    /// Rule of the updates.
+    pub constants: Constants,
+    /// Largest norm of a gradient; a larger one is scaled down to it.
+    pub max_grad_norm: f64,
+    /// Micro batches of an update.
+    pub accumulation: usize,
+    /// Updates from one evaluation to the next; once per epoch when absent.
+    pub eval_every: Option<u32>,
+    /// Updates from one saved point to the next; when absent, every evaluation may be the best.
+    pub save_every: Option<u32>,
+    /// Points that are kept; none when absent.
+    pub keep_checkpoints: Option<u32>,
+    /// Evaluations without improvement after which training ends; never early when absent.
+    pub patience: Option<u32>,
+    /// Name of the metric that decides which point is the best.
+    pub metric: &'static str,
+    /// True if a larger value of the metric is better.
+    pub higher_is_better: bool,
+    /// Number format of weights and activations.
+    pub kind: Kind,
+    /// Seed of the noise.
+    pub seed: u64,
+    /// True if every update sees the batches of the first one.
+    pub overfit_batch: bool,
+    /// Advice when not even one utterance fits in memory.
+    pub memory_hint: &'static str,
 }
 
-/// How a training ended.
-pub(super) struct Fitted {
-    pub(super) progress: Progress,
+/// Length of a training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Length {
+    /// Passes over the data.
+    Epochs(u32),
+    /// Updates.
+    Steps(u32),
+}
+
+/// One training: a model, its data, and where its state is kept.
+pub struct Training<'a, L, D> {
+    /// Settings of the loop.
+    pub settings: Settings<'a>,
+    /// The job that asks for it.
+    pub job: &'a Job,
+    /// Folder of its state.
+    pub folder: &'a StateFolder,
+    /// The model.
+    pub learner: &'a L,
+    /// Utterances to learn from.
+    pub data: &'a D,
+}
+
+/// Outcome of a training.
+pub struct Fitted {
+    /// Position at the end.
+    pub progress: Progress,
     /// The trained tensors at their best, by name, 32-bit.
-    pub(super) best: Vec<(String, Tensor)>,
-    /// The same at other points that are to be kept, by the updates before them.
-    pub(super) points: Vec<(u64, Vec<(String, Tensor)>)>,
+    pub best: Vec<(String, Tensor)>,
+    /// The trained tensors at other points that are to be kept, by the updates before them.
+    pub points: Vec<(u64, Vec<(String, Tensor)>)>,
 }
 
 /// The least time between two saved states, unless saving itself takes more than a twentieth of it.
@@ -64,29 +111,23 @@ const SAVE_EVERY: Duration = Duration::from_secs(1);
 /// The least time between two reports of progress.
 const TICK_EVERY: Duration = Duration::from_millis(200);
 
-/// Trains the model from where its state folder says, to the end.
-pub(super) fn fit(bench: &Bench) -> Result<Fitted, StageError> {
-    let Bench { params, job, folder, task, model, train, limit, .. } = *bench;
-    let accumulation = params.accumulation as usize;
-    let total = count_steps(params, train, limit);
-    let warmup = params.warmup_steps.map_or_else(|| schedule::part(params.warmup_ratio, total), u64::from);
-    let constants = Constants {
-        rule: params.optimizer.clone(),
-        betas: params.betas,
-        epsilon: params.epsilon,
-        weight_decay: params.weight_decay,
-    };
+/// Trains a model from where its state folder says, to the end.
+///
+/// Errors: [`TrainError::NotFinite`], what the learner and its data report, [`StageError::Stopped`].
+pub fn fit<L: Learner, D: TrainingData<Batch = L::Batch>>(training: &Training<L, D>) -> Result<Fitted, StageError> {
+    let Training { settings, job, folder, learner, data } = training;
+    let total = count_steps(settings, *data);
 
-    let mut parameters = Parameters::new(model.trainable(), kind(params.precision), decays).map_err(ModelError::from)?;
-    let (mut progress, mut best) = resume(params, job, folder, &mut parameters)?;
-    let mut pace = Pace::start(job, model.device(), progress.step + 1);
+    let mut parameters = Parameters::new(learner.trainable(), settings.kind, decays).map_err(ModelError::from)?;
+    let (mut progress, mut best) = resume(settings, job, folder, &mut parameters)?;
+    let mut throughput = Throughput::start(job, learner.device(), progress.step + 1);
     let mut saved = (Instant::now(), Duration::ZERO);
-    let mut told: Option<Instant> = None;
+    let mut reported: Option<Instant> = None;
 
     while progress.step < total && !progress.stopped_early {
         let epoch = progress.epoch;
-        let batches = batches_of(params, train, limit, epoch);
-        let mut loader = Loader::start(train, batches[progress.batch..].to_vec(), model.device());
+        let batches = batches_of(settings, *data, epoch);
+        let mut loader = data.load(batches[progress.batch..].to_vec(), learner.device());
         while progress.epoch == epoch && progress.step < total && !progress.stopped_early {
             // Between two updates is the one place where a training is left and taken up again.
             let stop = job.stop.requested();
@@ -100,62 +141,62 @@ pub(super) fn fit(bench: &Bench) -> Result<Fitted, StageError> {
                 return Err(StageError::Stopped);
             }
 
-            pace.begin_step();
-            let parts = &batches[progress.batch..batches.len().min(progress.batch + accumulation)];
-            let loss = backward(bench, parts, progress.step, &mut loader, &mut pace, &mut parameters)?;
-            let norm = clip(parameters.gradient(), params.max_grad_norm).map_err(ModelError::from)?;
+            throughput.begin_step();
+            let parts = &batches[progress.batch..batches.len().min(progress.batch + settings.accumulation)];
+            let loss = backward(training, parts, progress.step, &mut loader, &mut throughput, &mut parameters)?;
+            let norm = clip(parameters.gradient(), settings.max_grad_norm).map_err(ModelError::from)?;
             // The one time in a step that the device is waited for.
             let [loss, norm] = pair(&loss, &norm).map_err(ModelError::from)?;
             if !(loss.is_finite() && norm.is_finite()) {
-                let ids = parts.concat().into_iter().map(|row| train.id(row).to_owned()).collect();
+                let ids = parts.concat().into_iter().map(|row| data.id(row).to_owned()).collect();
                 let error = TrainError::NotFinite { step: progress.step + 1, loss, norm, ids };
                 return Err(StageError::failed(error).with_hint("lower `learning_rate`, or look at those recordings"));
             }
-            let learning_rate = params.learning_rate * schedule::factor(&params.schedule, progress.step, warmup, total);
-            parameters.update(&constants, learning_rate, progress.step + 1).map_err(ModelError::from)?;
-            pace.end_step();
+            let learning_rate = (settings.rate)(progress.step, total);
+            parameters.update(&settings.constants, learning_rate, progress.step + 1).map_err(ModelError::from)?;
+            throughput.end_step();
 
             progress.step += 1;
             progress.batch += parts.len();
             let update = Update { loss, gradient_norm: norm, learning_rate };
             progress.history.updates.push(update);
-            pace.show_update(progress.step, &update);
+            throughput.show_update(progress.step, &update);
             let epoch_ends = progress.batch == batches.len();
-            let due = params.eval_every.map_or(epoch_ends, |every| progress.step.is_multiple_of(every.into()));
+            let due = settings.eval_every.map_or(epoch_ends, |every| progress.step.is_multiple_of(every.into()));
             if due || progress.step == total {
                 let evaluation = Evaluation {
                     step: progress.step,
                     epoch: epoch as f64 + progress.batch as f64 / batches.len() as f64,
                     train_loss: progress.history.recent_loss(),
-                    dev: Evaluation::name(task.metrics(), &task.measure(model, bench.dev, limit, job)?),
+                    dev: Evaluation::values(&learner.evaluate(job)?),
                 };
-                let is_saved = params.save_every.is_none_or(|every| progress.step.is_multiple_of(every.into()));
-                let verdict = progress.patience.observe(evaluation.value(params.metric), is_saved);
+                let is_saved = settings.save_every.is_none_or(|every| progress.step.is_multiple_of(every.into()));
+                let verdict = progress.patience.observe(evaluation.value(settings.metric), is_saved);
                 if verdict.best {
                     best = Some(parameters.values.copy());
                     progress.best_step = Some(progress.step);
                 }
                 progress.stopped_early = verdict.stop && progress.step < total;
                 let ends = progress.stopped_early || progress.step == total;
-                if let Some(most) = params.keep_checkpoints.filter(|_| is_saved || ends) {
+                if let Some(most) = settings.keep_checkpoints.filter(|_| is_saved || ends) {
                     folder.keep_point(progress.step, &host(&parameters.values)?)?;
                     progress.kept.push(progress.step);
                     thin_out(&mut progress.kept, progress.best_step, most as usize);
                 }
-                pace.show_evaluation(&evaluation);
+                throughput.show_evaluation(&evaluation);
                 progress.history.evaluations.push(evaluation);
             }
             if epoch_ends {
                 progress.epoch += 1;
                 progress.batch = 0;
             }
-            if told.is_none_or(|told| told.elapsed() >= TICK_EVERY) || progress.step == total {
-                job.progress.tick(progress.step, total, "steps", &describe(&progress.history, params));
-                told = Some(Instant::now());
+            if reported.is_none_or(|at| at.elapsed() >= TICK_EVERY) || progress.step == total {
+                job.progress.tick(progress.step, total, "steps", &describe(&progress.history, settings.metric));
+                reported = Some(Instant::now());
             }
         }
     }
-    pace.report(job);
+    throughput.report(job);
     // A copy: the values themselves are what the model's tensors are views of.
     let best = best.unwrap_or_else(|| parameters.values.copy());
     let best = parameters.named_values(&best).map_err(ModelError::from)?;
@@ -169,27 +210,26 @@ pub(super) fn fit(bench: &Bench) -> Result<Fitted, StageError> {
 
 /// Gives the parameters the gradient of the mean loss of all utterances of an update, whichever micro batch they are in.
 /// Returns that loss, on the device.
-fn backward(
-    bench: &Bench,
+fn backward<L: Learner, D: TrainingData<Batch = L::Batch>>(
+    training: &Training<L, D>,
     parts: &[Vec<usize>],
     step: u64,
-    loader: &mut Loader,
-    pace: &mut Pace,
+    loader: &mut impl Iterator<Item = Result<L::Batch, StageError>>,
+    throughput: &mut Throughput,
     parameters: &mut Parameters,
 ) -> Result<Tensor, StageError> {
-    let Bench { params, task, model, train, .. } = *bench;
+    let Training { settings, learner, data, .. } = training;
     let utterances: usize = parts.iter().map(Vec::len).sum();
-    let mut loss = Tensor::zeros([], (Kind::Float, model.device()));
+    let mut loss = Tensor::zeros([], (Kind::Float, learner.device()));
     for (micro, rows) in parts.iter().enumerate() {
-        let prepared = pace.wait(|| loader.next()).ok_or(DataError::LoaderEnded)??;
-        pace.add_audio(secs(train, rows, model));
-        let mode = Mode::Train { seed: noise_seed(params.seed, step, micro) };
-        let share = task.loss(model, &prepared, mode).and_then(|sum| {
+        let batch = throughput.wait(|| loader.next()).ok_or(DataError::LoaderEnded)??;
+        throughput.add_audio(rows.iter().map(|&row| data.secs(row)).sum());
+        let share = learner.loss(&batch, noise_seed(settings.seed, step, micro)).and_then(|sum| {
             let share = sum.f_div_scalar(utterances as f64)?;
-            model.backward(&share)?;
+            learner.backward(&share)?;
             Ok(share.detach())
         });
-        loss += share.map_err(|error| room::explain(error, bench, rows))?;
+        loss += share.map_err(|error| out_of_memory::explain(error, *learner, *data, rows, settings.memory_hint))?;
         parameters.collect_gradient().map_err(ModelError::from)?;
     }
     Ok(loss)
@@ -205,29 +245,23 @@ fn thin_out(kept: &mut Vec<u64>, best: Option<u64>, most: usize) {
     }
 }
 
-/// What weights and activations are kept in.
-pub(super) fn kind(precision: Precision) -> Kind {
-    match precision {
-        Precision::Fp32 => Kind::Float,
-        Precision::Bf16 => Kind::BFloat16,
-    }
-}
-
 /// The micro batches of an epoch, in order.
-fn batches_of(params: &Train, train: &Utterances, limit: BatchLimit, epoch: u64) -> Vec<Vec<usize>> {
-    if !params.overfit_batch {
-        return train.batches(limit, params.seed, epoch);
+fn batches_of(settings: &Settings, data: &impl TrainingData, epoch: u64) -> Vec<Vec<usize>> {
+    if !settings.overfit_batch {
+        return data.batches(epoch);
     }
-    let mut batches = train.batches(limit, params.seed, 0);
-    batches.truncate(params.accumulation as usize);
+    let mut batches = data.batches(0);
+    batches.truncate(settings.accumulation);
     batches
 }
 
 /// Updates of the whole training.
-fn count_steps(params: &Train, train: &Utterances, limit: BatchLimit) -> u64 {
-    let of_epoch = |epoch| train.batches(limit, params.seed, epoch).len().div_ceil(params.accumulation as usize) as u64;
-    let of_epochs = |epochs: u32| (0..u64::from(epochs)).map(of_epoch).sum();
-    params.max_steps.map_or_else(|| of_epochs(params.epochs.unwrap_or(0)), u64::from)
+fn count_steps(settings: &Settings, data: &impl TrainingData) -> u64 {
+    let of_epoch = |epoch| data.batches(epoch).len().div_ceil(settings.accumulation) as u64;
+    match settings.length {
+        Length::Epochs(epochs) => (0..u64::from(epochs)).map(of_epoch).sum(),
+        Length::Steps(steps) => steps.into(),
+    }
 }
 
 /// Weight decay pulls matrices towards zero, but neither biases nor norms, as in the benchmark's reference code.
@@ -240,12 +274,6 @@ fn noise_seed(seed: u64, step: u64, micro: usize) -> u64 {
     Rng::named(seed, &format!("noise of step {step}, micro batch {micro}")).next_u64()
 }
 
-/// Seconds of audio in some rows.
-fn secs(utterances: &Utterances, rows: &[usize], model: &Model) -> f64 {
-    let samples: usize = rows.iter().map(|&row| utterances.lengths()[row]).sum();
-    samples as f64 / f64::from(model.preprocessor().sampling_rate)
-}
-
 /// Two numbers, fetched from the device at once.
 fn pair(a: &Tensor, b: &Tensor) -> Result<[f32; 2], tch::TchError> {
     let both = Vec::<f32>::try_from(Tensor::f_stack(&[a, b], 0)?)?;
@@ -253,10 +281,9 @@ fn pair(a: &Tensor, b: &Tensor) -> Result<[f32; 2], tch::TchError> {
 }
 
 /// One line for people: `loss 0.123, rate 1.0e-3, dev accuracy 0.912`.
-fn describe(history: &History, params: &Train) -> String {
+fn describe(history: &History, metric: &str) -> String {
     let update = history.updates.last().map_or(String::new(), |u| format!("loss {:.3}, rate {:.1e}", u.loss, u.learning_rate));
-    let metric = params.metric;
-    let dev = history.evaluations.last().map(|last| format!(", dev {} {:.3}", metric.name(), last.value(metric)));
+    let dev = history.evaluations.last().map(|last| format!(", dev {metric} {:.3}", last.value(metric)));
     update + &dev.unwrap_or_default()
 }
 
@@ -273,7 +300,7 @@ fn save(folder: &StateFolder, progress: &Progress, parameters: &Parameters, best
 
 /// The saved state, put into `parameters`, with the best values so far; or a start from nothing.
 fn resume(
-    params: &Train,
+    settings: &Settings,
     job: &Job,
     folder: &StateFolder,
     parameters: &mut Parameters,
@@ -283,7 +310,7 @@ fn resume(
         epoch: 0,
         batch: 0,
         best_step: None,
-        patience: Patience::new(params.patience, params.metric.higher_is_better(), 0.0),
+        patience: EarlyStopping::new(settings.patience, settings.higher_is_better, 0.0),
         stopped_early: false,
         kept: vec![],
         history: History::default(),

@@ -1,16 +1,15 @@
-//! What happened during training: every update and every evaluation.
+//! History of a training: every update and every evaluation.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter};
 use std::path::Path;
 
-use neural_spec::Metric;
 use serde::{Deserialize, Serialize};
 
 use crate::tensorboard::{EventWriter, FILE_NAME};
 
-/// All that is remembered, in order.
+/// Updates and evaluations of a training, in order.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct History {
     /// One entry per update.
@@ -39,26 +38,25 @@ pub struct Evaluation {
     pub epoch: f64,
     /// Mean loss of the updates since the evaluation before.
     pub train_loss: f32,
-    /// What was measured, by the metric's name behind `dev_`; none where it was not a number.
+    /// Measured values, by the metric's name behind `dev_`; none where it was not a number.
     #[serde(flatten)]
     pub dev: BTreeMap<String, Option<f64>>,
 }
 
 impl Evaluation {
-    /// Puts measured values under their names.
-    pub fn name(metrics: &[Metric], values: &[f64]) -> BTreeMap<String, Option<f64>> {
-        let named = metrics.iter().zip(values);
-        named.map(|(metric, &value)| (format!("dev_{}", metric.name()), value.is_finite().then_some(value))).collect()
+    /// Measured values by their names in this record.
+    pub fn values(measured: &[(&'static str, f64)]) -> BTreeMap<String, Option<f64>> {
+        measured.iter().map(|&(metric, value)| (format!("dev_{metric}"), value.is_finite().then_some(value))).collect()
     }
 
     /// A measured value; not a number when it was none, or not measured.
-    pub fn value(&self, metric: Metric) -> f64 {
-        self.dev.get(&format!("dev_{}", metric.name())).copied().flatten().unwrap_or(f64::NAN)
+    pub fn value(&self, metric: &str) -> f64 {
+        self.dev.get(&format!("dev_{metric}")).copied().flatten().unwrap_or(f64::NAN)
     }
 }
 
 impl Update {
-    /// What TensorBoard shows of it.
+    /// Values that TensorBoard shows.
     pub(crate) fn scalars(&self) -> [(&'static str, f32); 3] {
         [
             ("train/loss", self.loss),

@@ -1,70 +1,39 @@
 //! Training: the loop, and what it leaves behind.
 
+pub mod early_stopping;
+pub mod error;
+pub mod fit;
 pub mod history;
+pub mod learner;
 pub mod optimizer;
-pub mod patience;
+mod out_of_memory;
 pub mod schedule;
 pub mod state;
 pub mod summary;
 pub mod task;
+mod throughput;
 
-mod fit;
-mod pace;
-mod room;
-
-#[cfg(test)]
-pub(crate) mod golden;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
-use neural_spec::Train;
+use neural_spec::{Precision, Train};
 use pipeline::{Job, StageError};
 use tasks::TaskFile;
+use tch::Kind;
 
-use self::fit::{Bench, Fitted, fit};
+use self::error::TrainError;
+use self::fit::{Fitted, Length, Settings, Training, fit};
+use self::optimizer::Constants;
 use self::state::StateFolder;
 pub use self::summary::Summary;
+use self::task::{Measures, TaskData, TaskLearner};
 use crate::data::{BatchLimit, Utterances};
 use crate::device;
-use crate::encoder::front;
 use crate::evaluate::{self, device_name};
-use crate::model::Model;
-
-/// A training that cannot go on.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum TrainError {
-    /// The numbers ran away.
-    #[error("step {step} gave loss {loss} and gradient norm {norm} on utterances {}", ids.join(", "))]
-    NotFinite {
-        /// The update, counted from 1.
-        step: u64,
-        /// Its loss.
-        loss: f32,
-        /// Its gradient's norm.
-        norm: f32,
-        /// Its utterances.
-        ids: Vec<String>,
-    },
-    /// The head learns another kind of task.
-    #[error("{head} cannot learn {task}")]
-    OtherHead {
-        /// What kind of head it is.
-        head: &'static str,
-        /// The task.
-        task: &'static str,
-    },
-    /// The best point is to be chosen by what the task does not measure.
-    #[error("metric `{metric}` is not measured for this head: choose {}", measured.join(", "))]
-    NotMeasured {
-        /// What was asked for.
-        metric: &'static str,
-        /// What there is.
-        measured: Vec<&'static str>,
-    },
-}
+use crate::front;
+use crate::models::Model;
 
 /// The body of the stage `peft.train`: leaves `checkpoint/` or `adapter/`, `training.json` and `events/`,
 /// and under `checkpoints/` as many other points as it was asked for.
@@ -87,15 +56,15 @@ pub fn run(params: &Train, job: &Job) -> Result<(), StageError> {
         let (head, task) = (model.head().name(), task_file.task.name());
         return Err(StageError::failed(TrainError::OtherHead { head, task }));
     }
-    let task = task::of(&task_file);
-    if !task.metrics().contains(&params.metric) {
-        let measured = task.metrics().iter().map(|metric| metric.name()).collect();
+    let measures = Measures::of(&task_file);
+    if !measures.metrics.contains(&params.metric) {
+        let measured = measures.metrics.iter().map(|metric| metric.name()).collect();
         return Err(StageError::failed(TrainError::NotMeasured { metric: params.metric.name(), measured }));
     }
     if params.learning_rate > 1.0 {
         job.progress.note(&format!("`learning_rate` is {:e}: a rate above 1 hardly ever learns", params.learning_rate));
     }
-    let kind = fit::kind(params.precision);
+    let kind = kind(params.precision);
     let open = |split, targets| {
         let preprocessor = model.preprocessor().clone();
         Utterances::open(split, job.inputs.many(split), job.inputs.one(targets), &task_file, preprocessor).map(Arc::new)
@@ -108,11 +77,14 @@ pub fn run(params: &Train, job: &Job) -> Result<(), StageError> {
     model.recompute_layers(params.gradient_checkpointing);
     let limit = BatchLimit::new(params.batch_secs, params.batch_size, model.preprocessor().sampling_rate);
 
-    let bench = Bench { params, job, folder: &folder, task: &*task, model: &model, train: &train, dev: &dev, limit };
-    let Fitted { progress, best, points } = fit(&bench)?;
+    let Fitted { progress, best, points } = {
+        let learner = TaskLearner { model: &model, measures: &measures, dev: &dev, limit };
+        let data = TaskData { utterances: &train, limit, seed: params.seed, sample_rate: model.preprocessor().sampling_rate };
+        fit(&Training { settings: settings(params), job, folder: &folder, learner: &learner, data: &data })?
+    };
 
     // What was frozen is as in the checkpoint, bit for bit, whatever it was computed in.
-    if kind != tch::Kind::Float {
+    if kind != Kind::Float {
         model = start(tch::Device::Cpu)?;
     }
     for (step, values) in points {
@@ -138,4 +110,46 @@ pub fn run(params: &Train, job: &Job) -> Result<(), StageError> {
         curve: progress.history.evaluations,
     }
     .write(&job.out)
+}
+
+/// Number format of weights and activations.
+fn kind(precision: Precision) -> Kind {
+    match precision {
+        Precision::Fp32 => Kind::Float,
+        Precision::Bf16 => Kind::BFloat16,
+    }
+}
+
+/// Settings of the loop, as the parameters of the stage state them.
+fn settings(params: &Train) -> Settings<'_> {
+    let rate = |step, total| {
+        let warmup = params.warmup_steps.map_or_else(|| schedule::part(params.warmup_ratio, total), u64::from);
+        params.learning_rate * schedule::factor(&params.schedule, step, warmup, total)
+    };
+    Settings {
+        length: params.max_steps.map_or_else(|| Length::Epochs(params.epochs.unwrap_or(0)), Length::Steps),
+        rate: Box::new(rate),
+        constants: Constants {
+            rule: params.optimizer.clone(),
+            betas: params.betas,
+            epsilon: params.epsilon,
+            weight_decay: params.weight_decay,
+        },
+        max_grad_norm: params.max_grad_norm,
+        accumulation: params.accumulation as usize,
+        eval_every: params.eval_every,
+        save_every: params.save_every,
+        keep_checkpoints: params.keep_checkpoints,
+        patience: params.patience,
+        metric: params.metric.name(),
+        higher_is_better: params.metric.higher_is_better(),
+        kind: kind(params.precision),
+        seed: params.seed,
+        overfit_batch: params.overfit_batch,
+        memory_hint: match (params.gradient_checkpointing, params.precision) {
+            (false, _) => "set `gradient_checkpointing = true`, or leave out utterances that long",
+            (true, Precision::Fp32) => "set `precision = \"bf16\"`, or leave out utterances that long",
+            (true, Precision::Bf16) => "leave out utterances that long, or train fewer layers",
+        },
+    }
 }

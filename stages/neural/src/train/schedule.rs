@@ -72,7 +72,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::train::golden;
+    use crate::golden;
 
     fn close(name: &str, found: &[f64], expected: &Value) {
         let expected: Vec<f64> = serde_json::from_value(expected.clone()).unwrap();

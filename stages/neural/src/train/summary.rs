@@ -8,7 +8,7 @@ use pipeline::StageError;
 use serde::{Deserialize, Serialize};
 
 use super::history::Evaluation;
-use crate::model::ParameterCounts;
+use crate::models::ParameterCounts;
 
 /// The file beside a trained model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

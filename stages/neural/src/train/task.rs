@@ -1,4 +1,4 @@
-//! What a training asks of a task: a loss to lower, and measures to judge a point by.
+//! Training of a task: the loss of its head, the measures that judge a point, and the utterances of a split.
 
 use std::sync::Arc;
 
@@ -6,55 +6,76 @@ use neural_spec::Metric;
 use pipeline::{Job, StageError};
 use scoring::{Edits, Unit, slots};
 use tasks::{Outputs, Task as Name, TaskFile};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
-use crate::data::{BatchLimit, Prepared, Utterances};
+use super::learner::{Learner, TrainingData};
+use crate::data::{BatchLimit, Loader, Prepared, Utterances};
+use crate::error::ModelError;
 use crate::evaluate::{Answer, Decoder, answers};
-use crate::model::{Mode, Model, ModelError};
+use crate::models::Model;
+use crate::nn::pass::Mode;
 
-/// A task, as training sees it.
-pub trait Task {
-    /// What it measures on a dev set; the loss is always among it.
-    fn metrics(&self) -> &[Metric];
-
-    /// The losses of a batch's utterances, added up: float32, no axes, with a graph down to what is trained.
-    fn loss(&self, model: &Model, batch: &Prepared, mode: Mode) -> Result<Tensor, ModelError>;
-
-    /// Measures the model on a dev set: one value for each of [`Self::metrics`], in that order.
-    fn measure(&self, model: &Model, dev: &Arc<Utterances>, limit: BatchLimit, job: &Job) -> Result<Vec<f64>, StageError>;
-}
-
-/// What a task file describes.
-pub fn of(task: &TaskFile) -> Box<dyn Task> {
-    let metrics: &[Metric] = match (&task.outputs, task.task) {
-        (Outputs::Classes { .. }, _) => &[Metric::Loss, Metric::Accuracy, Metric::MacroF1, Metric::WeightedF1],
-        (Outputs::Groups { .. }, _) => &[Metric::Loss, Metric::ExactMatch],
-        (Outputs::Tokens(_), Name::SlotFilling) => &[Metric::Loss, Metric::Wer, Metric::SlotTypeF1, Metric::SlotValueCer],
-        (Outputs::Tokens(_), Name::PhonemeRecognition) => &[Metric::Loss, Metric::Per],
-        (Outputs::Tokens(_), _) => &[Metric::Loss, Metric::Wer, Metric::Cer],
-    };
-    let decoder = if task.keeps_repeats() { Decoder::Uncollapsed } else { Decoder::Greedy };
-    Box::new(Learned { metrics, decoder })
-}
-
-/// Any task whose losses its head knows.
-struct Learned {
-    metrics: &'static [Metric],
+/// Measures of a task on a dev set.
+pub(super) struct Measures {
+    /// Metrics, the loss always among them.
+    pub(super) metrics: &'static [Metric],
     decoder: Decoder,
 }
 
-impl Task for Learned {
-    fn metrics(&self) -> &[Metric] {
-        self.metrics
+impl Measures {
+    /// Measures of the task that a file describes.
+    pub(super) fn of(task: &TaskFile) -> Self {
+        let metrics: &[Metric] = match (&task.outputs, task.task) {
+            (Outputs::Classes { .. }, _) => &[Metric::Loss, Metric::Accuracy, Metric::MacroF1, Metric::WeightedF1],
+            (Outputs::Groups { .. }, _) => &[Metric::Loss, Metric::ExactMatch],
+            (Outputs::Tokens(_), Name::SlotFilling) => &[Metric::Loss, Metric::Wer, Metric::SlotTypeF1, Metric::SlotValueCer],
+            (Outputs::Tokens(_), Name::PhonemeRecognition) => &[Metric::Loss, Metric::Per],
+            (Outputs::Tokens(_), _) => &[Metric::Loss, Metric::Wer, Metric::Cer],
+        };
+        let decoder = if task.keeps_repeats() { Decoder::Uncollapsed } else { Decoder::Greedy };
+        Self { metrics, decoder }
+    }
+}
+
+/// A model that learns a task.
+pub(super) struct TaskLearner<'a> {
+    pub(super) model: &'a Model,
+    pub(super) measures: &'a Measures,
+    pub(super) dev: &'a Arc<Utterances>,
+    pub(super) limit: BatchLimit,
+}
+
+impl Learner for TaskLearner<'_> {
+    type Batch = Prepared;
+
+    fn trainable(&self) -> Vec<(String, Tensor)> {
+        self.model.trainable()
     }
 
-    fn loss(&self, model: &Model, batch: &Prepared, mode: Mode) -> Result<Tensor, ModelError> {
-        let scores = model.scores(&batch.batch, mode)?;
-        Ok(model.head().losses(&scores, &batch.targets)?.f_sum(Kind::Float)?)
+    fn device(&self) -> Device {
+        self.model.device()
     }
 
-    fn measure(&self, model: &Model, dev: &Arc<Utterances>, limit: BatchLimit, job: &Job) -> Result<Vec<f64>, StageError> {
-        let answers = answers(model, dev, limit, &self.decoder, job, &mut |_| {})?;
+    fn loss(&self, batch: &Prepared, seed: u64) -> Result<Tensor, ModelError> {
+        let output = self.model.outputs(&batch.batch, Mode::Train { seed })?;
+        Ok(self.model.head().losses(&output, &batch.targets)?.f_sum(Kind::Float)?)
+    }
+
+    fn backward(&self, loss: &Tensor) -> Result<(), ModelError> {
+        self.model.backward(loss)
+    }
+
+    fn evaluate(&self, job: &Job) -> Result<Vec<(&'static str, f64)>, StageError> {
+        let names = self.measures.metrics.iter().map(|metric| metric.name());
+        Ok(names.zip(self.measure(job)?).collect())
+    }
+}
+
+impl TaskLearner<'_> {
+    /// Measures the model on the dev set: one value for each metric, in their order.
+    fn measure(&self, job: &Job) -> Result<Vec<f64>, StageError> {
+        let Self { model, measures: Measures { metrics, decoder }, dev, limit } = self;
+        let answers = answers(model, dev, *limit, decoder, job, &mut |_| {})?;
         let loss = answers.iter().map(|answer| f64::from(answer.loss)).sum::<f64>() / answers.len() as f64;
         match dev.outputs() {
             Outputs::Classes { labels } => {
@@ -79,9 +100,39 @@ impl Task for Learned {
                     Metric::SlotValueCer => rate(texts.iter().map(|(said, found)| slots::score(said, found).edits())),
                     _ => rate(texts.iter().map(|(said, found)| Unit::Word.count(said, found))),
                 };
-                Ok(self.metrics.iter().map(value).collect())
+                Ok(metrics.iter().map(value).collect())
             }
         }
+    }
+}
+
+/// Utterances to learn from, and the size of a batch.
+pub(super) struct TaskData<'a> {
+    pub(super) utterances: &'a Arc<Utterances>,
+    pub(super) limit: BatchLimit,
+    /// Seed of the order.
+    pub(super) seed: u64,
+    /// In Hz.
+    pub(super) sample_rate: u32,
+}
+
+impl TrainingData for TaskData<'_> {
+    type Batch = Prepared;
+
+    fn batches(&self, epoch: u64) -> Vec<Vec<usize>> {
+        self.utterances.batches(self.limit, self.seed, epoch)
+    }
+
+    fn load(&self, rows: Vec<Vec<usize>>, device: Device) -> impl Iterator<Item = Result<Prepared, StageError>> {
+        Loader::start(self.utterances, rows, device).map(|prepared| prepared.map_err(StageError::from))
+    }
+
+    fn id(&self, row: usize) -> &str {
+        self.utterances.id(row)
+    }
+
+    fn secs(&self, row: usize) -> f64 {
+        self.utterances.lengths()[row] as f64 / f64::from(self.sample_rate)
     }
 }
 

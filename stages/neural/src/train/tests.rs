@@ -5,8 +5,10 @@ use neural_spec::{HeadSpec, LinearLayer, Lora, Method, Optimizer, Schedule};
 use tch::{Kind, Tensor};
 
 use super::optimizer::{Constants, Parameters, clip};
-use crate::model::{Batch, Mode, Model};
-use crate::train::{golden, schedule};
+use crate::golden;
+use crate::models::{Batch, Model};
+use crate::nn::pass::Mode;
+use crate::train::schedule;
 
 #[test]
 fn a_run_of_lora_is_that_of_the_reference() {
@@ -47,7 +49,7 @@ fn a_run_of_lora_is_that_of_the_reference() {
             let batch = Batch { audio: batches[at].shallow_clone(), num_samples, labels: None };
             let labels = golden.get(&format!("batch.{at}.labels")).unwrap();
             let logits = model.forward(&batch, Mode::Train { seed: 0 }).unwrap();
-            let share = crate::heads::classification::loss(&logits, &labels).unwrap() / micro_batches as f64;
+            let share = crate::models::heads::classification::loss(&logits, &labels).unwrap() / micro_batches as f64;
             share.backward();
             loss += share.double_value(&[]);
         }

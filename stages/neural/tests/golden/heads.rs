@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use neural::heads::{Head, Scores, Targets, ctc};
-use neural::model::{Mode, Model};
+use neural::models::Model;
+use neural::models::heads::{Head, HeadOutput, Targets, ctc};
+use neural::nn::pass::Mode;
 use neural_spec::{Finetune, HeadSpec, Method};
 use serde_json::Value;
 use tch::{Kind, Reduction, Tensor};
@@ -37,7 +38,7 @@ fn ctc_heads_match() {
         let outputs = case.get("logits").size()[2] as usize;
         let mut model = model(&case, &HeadSpec::Ctc { dropout: 0.0, layer_sum: false }, outputs);
         model.use_attention_mask(true);
-        let scores = model.scores(&case.batch(), Mode::Train { seed: 1 }).unwrap();
+        let scores = model.outputs(&case.batch(), Mode::Train { seed: 1 }).unwrap();
         case.check("logits", &scores.logits);
         assert_eq!(scores.frames, Vec::<i64>::try_from(case.get("frame_lengths")).unwrap());
         assert_eq!(model.head().best(&scores).unwrap(), *case.get("greedy_ids"));
@@ -100,7 +101,7 @@ fn xvector_heads_match() {
         let targets = || Targets::Classes(case.get("labels").shallow_clone());
         for (mask, logits, loss) in [(false, "nomask.logits", "nomask.loss"), (true, "mask.logits", "loss")] {
             model.use_attention_mask(mask);
-            let scores = model.scores(&case.batch(), Mode::Train { seed: 1 }).unwrap();
+            let scores = model.outputs(&case.batch(), Mode::Train { seed: 1 }).unwrap();
             case.check(logits, &scores.logits);
             let mean = model.head().losses(&scores, &targets()).unwrap().mean(Kind::Float);
             case.check(loss, &mean);
@@ -121,7 +122,7 @@ fn losses_of_several_classes_match() {
         let spec = HeadSpec::MultiLabel { sizes, projector_size: 4, layer_sum: false };
         let head = Head::new(&spec, &Head::start(&spec, 8, 1, 24, 1).unwrap());
         let logits = case.get("logits").copy().set_requires_grad(true);
-        let scores = Scores { logits: logits.shallow_clone(), frames: Vec::new(), embeddings: None };
+        let scores = HeadOutput { logits: logits.shallow_clone(), frames: Vec::new(), embeddings: None };
         let loss = head.losses(&scores, &Targets::Groups(case.get("labels").shallow_clone())).unwrap().mean(Kind::Float);
         case.check("loss", &loss);
         loss.backward();

@@ -11,11 +11,13 @@ mod support;
 
 use std::path::Path;
 
-use neural::adapters::Adapters;
 use neural::checkpoint::{EncoderConfig, ModelType, weights};
 use neural::device::{choose, open_cuda_library};
-use neural::encoder::{Encoder, Frames, Input, Mode, Pass, Point};
-use neural::model::{LastState, Model};
+use neural::models::encoder::{Encoder, Input, Point};
+use neural::models::{LastState, Model};
+use neural::nn::frames::Frames;
+use neural::nn::pass::{Mode, Pass};
+use neural::peft::Adapters;
 use neural_spec::{Finetune, HeadSpec, Method};
 use support::{Case, cases, is_wav2vec2};
 use tch::{Kind, Tensor};
@@ -76,7 +78,8 @@ fn check_encoder(case: &Case, folder: &Path) {
         let all: Vec<i64> = (0..num_frames).flat_map(|query| (0..num_frames).map(move |key| buckets.of(key - query))).collect();
         assert_eq!(all, Vec::<i64>::try_from(case.get("relative_buckets").flatten(0, -1)).unwrap(), "{}", case.name);
     }
-    let frames = Frames::of(&config, &lengths, num_frames, device()).unwrap();
+    let counts: Vec<i64> = lengths.iter().map(|&samples| config.num_frames(samples)).collect();
+    let frames = Frames::new(&counts, num_frames, device()).unwrap();
     assert_eq!(frames.counts, Vec::<i64>::try_from(case.get("feature_lengths")).unwrap());
     assert_eq!(frames.real.unwrap().to_kind(Kind::Uint8), *case.get("feature_mask"));
 }

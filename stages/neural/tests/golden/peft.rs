@@ -1,7 +1,9 @@
 //! Every method against reference numbers: logits, loss, gradients, a step, and the same without the adapter and merged.
 
-use neural::adapters::files;
-use neural::model::{Batch, Mode, Model, ModelError};
+use neural::error::ModelError;
+use neural::models::{Batch, Model};
+use neural::nn::pass::Mode;
+use neural::peft::files;
 use neural_spec::{AdapterActivation, BitFit, Bottleneck, ConvAdapter, HeadOnly, Method, Place, Prefix};
 use serde_json::Value;
 

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use neural::checkpoint::EncoderConfig;
-use neural::model::{Batch, Mode, Model};
+use neural::models::{Batch, Model};
+use neural::nn::pass::Mode;
 use serde_json::Value;
 use tch::{Kind, Tensor};
 
@@ -103,7 +104,7 @@ impl Case {
     pub(crate) fn check_training(&self, model: &Model, max_norm: f64, named: impl Fn(&str) -> String) {
         let batch = self.batch();
         let logits = model.forward(&batch, Mode::Train { seed: 1 }).unwrap();
-        let loss = neural::heads::classification::loss(&logits, batch.labels.as_ref().unwrap()).unwrap();
+        let loss = neural::models::heads::classification::loss(&logits, batch.labels.as_ref().unwrap()).unwrap();
         self.check("loss", &loss);
         loss.backward();
         let trained = model.trainable();

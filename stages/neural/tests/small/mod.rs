@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use neural::model::Batch;
+use neural::models::Batch;
 use neural_spec::{ConvNorm, EncoderShape};
 use tch::{Device, Kind, Tensor};
 

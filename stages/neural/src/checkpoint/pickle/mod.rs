@@ -13,7 +13,8 @@ use tch::{Kind, Tensor};
 use zip::ZipArchive;
 
 use self::machine::{Stored, run};
-use super::{CheckpointError, Weights};
+use super::error::CheckpointError;
+use crate::nn::weights::Weights;
 
 /// The largest program we read: names and shapes, no numbers.
 const MAX_PROGRAM_BYTES: u64 = 100_000_000;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::train::golden::{self, Golden};
+use crate::golden::{self, Golden};
 
 fn flatten(tensors: &[Tensor]) -> Tensor {
     Tensor::cat(&tensors.iter().map(|tensor| tensor.reshape(-1)).collect::<Vec<_>>(), 0)

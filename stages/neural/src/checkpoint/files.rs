@@ -1,0 +1,7 @@
+//! Names of the files of a checkpoint folder.
+
+pub(crate) const CONFIG: &str = "config.json";
+pub(crate) const PREPROCESSOR: &str = "preprocessor_config.json";
+pub(crate) const WEIGHTS: &str = "model.safetensors";
+pub(crate) const INDEX: &str = "model.safetensors.index.json";
+pub(crate) const PICKLE: &str = "pytorch_model.bin";

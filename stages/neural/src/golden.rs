@@ -1,0 +1,86 @@
+//! Reference numbers for the tests of training, from the folder named by `SURE_GOLDEN`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde_json::Value;
+use tch::{Device, Kind, Tensor};
+
+pub(crate) use self::place::device;
+use self::place::slack;
+use crate::device::{choose, open_cuda_library};
+
+#[path = "../tests/device/mod.rs"]
+mod place;
+
+/// A case with its tensors.
+pub(crate) struct Golden {
+    /// What it covers, in words.
+    pub(crate) what: String,
+    /// The backbone it uses, for cases that have one.
+    pub(crate) base: Option<PathBuf>,
+    name: String,
+    tensors: BTreeMap<String, Tensor>,
+    tolerance: Value,
+}
+
+fn root() -> Option<PathBuf> {
+    #[expect(clippy::disallowed_methods, reason = "a test may be told where its reference numbers lie")]
+    let root = std::env::var("SURE_GOLDEN")
+        .map_or_else(|_| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/golden")), PathBuf::from);
+    if root.join("manifest.json").is_file() {
+        return Some(root);
+    }
+    eprintln!("SKIPPED: no reference numbers at `{}`; set SURE_GOLDEN", root.display());
+    None
+}
+
+fn case(root: &std::path::Path, dir: &str, name: &str) -> Value {
+    let manifest: Value = serde_json::from_slice(&std::fs::read(root.join("manifest.json")).unwrap()).unwrap();
+    let cases = manifest["cases"].as_array().unwrap();
+    cases.iter().find(|case| case["name"] == name && case["dir"] == dir).expect("a case of that name").clone()
+}
+
+/// A case that is a JSON file.
+pub(crate) fn json(dir: &str, name: &str) -> Option<Value> {
+    let root = root()?;
+    let case = case(&root, dir, name);
+    let file = root.join(dir).join(case["file"].as_str().unwrap());
+    Some(serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap())
+}
+
+/// A case that is a file of tensors.
+pub(crate) fn open(dir: &str, name: &str) -> Option<Golden> {
+    let root = root()?;
+    let case = case(&root, dir, name);
+    let file = root.join(dir).join(case["file"].as_str().unwrap());
+    let tensors = Tensor::read_safetensors(file).unwrap().into_iter().collect();
+    let what = case["what"].as_str().unwrap().to_owned();
+    let base = case["base"].as_str().map(|base| root.join(base));
+    Some(Golden { what, base, name: name.to_owned(), tensors, tolerance: case["tolerance"].clone() })
+}
+
+impl Golden {
+    pub(crate) fn get(&self, name: &str) -> Option<Tensor> {
+        self.tensors.get(name).map(|tensor| tensor.to_device(device()))
+    }
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// Compares shape and values within the case's tolerance.
+    #[track_caller]
+    pub(crate) fn check(&self, name: &str, found: &Tensor) {
+        let (expected, found) = (&self.tensors[name], found.to_device(Device::Cpu));
+        assert_eq!(found.size(), expected.size(), "shape of {name}");
+        let (found, expected) = (found.detach().to_kind(Kind::Double), expected.to_kind(Kind::Double));
+        let number = |form: &str| self.tolerance[form].as_f64();
+        let allowed = match number("scaled") {
+            Some(share) => expected.abs().max().clamp_min(1.0) * share * slack(),
+            None => (expected.abs() * number("rtol").unwrap_or(0.0) + number("atol").unwrap_or(0.0)) * slack(),
+        };
+        let share = ((&found - &expected).abs() / allowed).max().double_value(&[]);
+        println!("GOLDEN {} {name} {share:e}", self.name); // read by scripts/golden_table.py
+        assert!(share <= 1.0, "{name} is off by {share} times what is allowed");
+    }
+}

@@ -1,0 +1,209 @@
+//! Encoders over waveforms: wav2vec 2.0, HuBERT and WavLM, in the base (post-norm) and the large (pre-norm) style.
+//!
+//! Source: Baevski et al. 2020, arXiv:2006.11477; where the published models differ from the paper, they are followed.
+
+mod bias;
+pub(crate) mod convolutions;
+mod layer;
+mod position;
+mod projection;
+pub mod random;
+mod recompute;
+pub mod spec_augment;
+
+use std::cell::RefCell;
+
+use tch::{TchError, Tensor};
+
+use self::bias::PositionBias;
+use self::convolutions::convolutions;
+use self::layer::{Layer, Surroundings};
+use self::position::PositionalConv;
+use self::projection::Projection;
+use self::recompute::{Recompute, backward_from};
+use crate::checkpoint::config::{EncoderConfig, ModelType};
+use crate::checkpoint::weights::MASK_EMBEDDING;
+use crate::nn::frames::Frames;
+use crate::nn::norm::LayerNorm;
+use crate::nn::pass::Pass;
+use crate::nn::waveform::ConvStack;
+use crate::nn::weights::{Weights, tensor};
+use crate::peft::{Adapters, Prefix};
+
+/// An encoder on one device. It shares its tensors with the weights it was made from.
+///
+/// Only what requires a gradient, and what lies above it, keeps a graph: nothing here asks for one of its own accord.
+#[derive(Debug)]
+pub struct Encoder {
+    config: EncoderConfig,
+    conv: ConvStack,
+    projection: Projection,
+    mask_embedding: Tensor,
+    position: PositionalConv,
+    norm: LayerNorm,
+    /// WavLM alone has one.
+    bias: Option<PositionBias>,
+    layers: Vec<Layer>,
+    prefix: Option<Prefix>,
+    recomputes: bool,
+    /// What the last training pass left to be computed again.
+    pending: RefCell<Option<Recompute>>,
+}
+
+/// What goes in.
+#[derive(Debug, Clone, Copy)]
+pub struct Input<'a> {
+    /// (B, S), zero padded on the right; or (B, T, C), what [`crate::front::Front`] made of each utterance, likewise padded.
+    pub audio: &'a Tensor,
+    /// Samples of each utterance; none to treat padding as sound, as checkpoints without attention mask do.
+    pub num_samples: Option<&'a [i64]>,
+    /// Frames to mask, (B, T), in the place of randomly chosen ones.
+    pub masked: Option<&'a Tensor>,
+}
+
+/// What comes out.
+#[derive(Debug)]
+pub struct Output {
+    /// (B, T, H).
+    pub last_hidden_state: Tensor,
+    /// Which frames are real; none when no lengths were given.
+    pub frames: Option<Frames>,
+}
+
+/// A point of the forward pass that can be watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Point {
+    /// Output of the convolutions, (B, T, C).
+    ConvFeatures,
+    /// Output of the feature projection, before any mask, (B, T, H).
+    Projected,
+    /// What the positional convolution adds, (B, T, H).
+    Position,
+    /// What distances add to the scores of the attention, before a layer's gate, (A, T, T); WavLM alone has it.
+    PositionBias,
+    /// Input of a transformer layer, (B, T, H).
+    LayerInput(usize),
+    /// Output of the last layer, before the final norm of a pre-norm encoder, (B, T, H).
+    LastLayer,
+}
+
+impl Encoder {
+    /// Builds an encoder around weights that [`crate::checkpoint::weights::read`] has checked. Call it after deciding which of them
+    /// require a gradient.
+    pub fn new(config: &EncoderConfig, weights: &Weights, adapters: &Adapters) -> Result<Self, TchError> {
+        Ok(Self {
+            conv: convolutions(config, weights),
+            projection: Projection::new(config, weights),
+            mask_embedding: tensor(weights, MASK_EMBEDDING),
+            position: PositionalConv::new(config, weights)?,
+            norm: LayerNorm::new(weights, "encoder.layer_norm", config.layer_norm_eps),
+            bias: (config.model_type == ModelType::Wavlm).then(|| PositionBias::new(config, weights)),
+            layers: (0..config.num_hidden_layers)
+                .map(|index| Layer::new(config, weights, adapters, index))
+                .collect::<Result<_, _>>()?,
+            prefix: adapters.prefix(),
+            recomputes: false,
+            pending: RefCell::new(None),
+            config: config.clone(),
+        })
+    }
+
+    /// Lets training keep no activations of layers, and compute each layer again when its gradient is due: the memory of one
+    /// layer in the place of all, for one more forward pass. The numbers stay the same. [`Self::backward`] must then be used.
+    pub fn recompute_layers(&mut self, on: bool) {
+        self.recomputes = on;
+    }
+
+    /// Goes backward from a loss that was computed from the last training pass.
+    pub fn backward(&self, loss: &Tensor) -> Result<(), TchError> {
+        loss.f_backward()?;
+        let Some(pending) = self.pending.take() else { return Ok(()) };
+        let Recompute { keys, frames, pass, .. } = &pending;
+        for step in pending.steps.iter().rev() {
+            // Made anew for every layer: a graph serves one backward pass only.
+            let bias = self.bias.as_ref().map(|bias| bias.forward(step.input.size()[1])).transpose()?;
+            let prefix = self.prefix.as_ref().map(Prefix::unroll).transpose()?.unwrap_or_default();
+            let prefix = prefix.get(&step.layer);
+            let around = Surroundings { keys: keys.as_ref(), bias: bias.as_ref(), frames: frames.as_ref(), prefix, pass };
+            pass.begin_layer(step.layer);
+            let output = self.layers[step.layer].forward(&step.input, &around)?;
+            backward_from(&output, &step.output.grad())?;
+        }
+        pending.finish()
+    }
+
+    /// Runs the encoder; `watch` sees the tensors on the way.
+    ///
+    /// Audio shorter than [`EncoderConfig::receptive_field`] is zero padded to one frame.
+    pub fn forward(&self, input: Input, pass: &Pass, watch: &mut dyn FnMut(Point, &Tensor)) -> Result<Output, TchError> {
+        let config = &self.config;
+        let features = match input.audio.dim() {
+            3 => input.audio.shallow_clone(),
+            _ => self.conv.forward(&self.long_enough(input.audio)?, pass)?,
+        }; // (B, T, C)
+        watch(Point::ConvFeatures, &features);
+        let num_frames = features.size()[1];
+        let counts = |num_samples: &[i64]| num_samples.iter().map(|&samples| config.num_frames(samples)).collect::<Vec<_>>();
+        let frames = input.num_samples.map(counts);
+        let frames = frames.map(|counts| Frames::new(&counts, num_frames, features.device())).transpose()?;
+
+        let projected = self.projection.forward(&features, pass)?; // (B, T, H)
+        watch(Point::Projected, &projected);
+        let mut x = match input.masked {
+            Some(mask) => spec_augment::replace_frames(&projected, mask, &self.mask_embedding)?,
+            None => spec_augment::apply(config, &projected, &self.mask_embedding, frames.as_ref(), pass)?,
+        };
+        let mut keys = None;
+        if let Some(frames) = &frames {
+            x = frames.zero_padding(&x)?;
+            keys = frames.keys()?;
+        }
+
+        let position = self.position.forward(&x)?;
+        watch(Point::Position, &position);
+        x = x.f_add(&position)?;
+        if !config.do_stable_layer_norm {
+            x = self.norm.forward(&x)?;
+        }
+        x = pass.dropout(&x, config.hidden_dropout)?;
+        let bias = self.bias.as_ref().map(|bias| bias.forward(num_frames)).transpose()?;
+        if let Some(bias) = &bias {
+            watch(Point::PositionBias, bias);
+        }
+        let prefix = self.prefix.as_ref().map(Prefix::unroll).transpose()?.unwrap_or_default();
+        let around = Surroundings { keys: keys.as_ref(), bias: bias.as_ref(), frames: frames.as_ref(), prefix: None, pass };
+        let mut recompute = (self.recomputes && pass.trains()).then(|| Recompute::new(pass, keys.as_ref(), frames.as_ref()));
+        if let Some(recompute) = &mut recompute {
+            x = recompute.begin(x)?;
+        }
+        for (index, layer) in self.layers.iter().enumerate() {
+            watch(Point::LayerInput(index), &x);
+            // The published WavLM makes its position bias in layer 0 and never skips it.
+            let always = index == 0 && self.bias.is_some();
+            if always || !pass.happens(config.layerdrop) {
+                pass.begin_layer(index);
+                let run = || layer.forward(&x, &Surroundings { prefix: prefix.get(&index), ..around });
+                x = match &mut recompute {
+                    Some(recompute) => recompute.run(index, &x, run)?,
+                    None => run()?,
+                };
+            }
+        }
+        *self.pending.borrow_mut() = recompute;
+        watch(Point::LastLayer, &x);
+        if config.do_stable_layer_norm {
+            x = self.norm.forward(&x)?;
+        }
+        Ok(Output { last_hidden_state: x, frames })
+    }
+
+    /// The positional convolution's weight after weight normalisation, (H, H / groups, K).
+    pub fn position_weight(&self) -> Result<Tensor, TchError> {
+        self.position.effective_weight()
+    }
+
+    fn long_enough(&self, audio: &Tensor) -> Result<Tensor, TchError> {
+        let missing = self.config.receptive_field() - audio.size()[1];
+        if missing > 0 { audio.f_constant_pad_nd([0, missing]) } else { Ok(audio.shallow_clone()) }
+    }
+}

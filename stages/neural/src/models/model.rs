@@ -1,0 +1,406 @@
+//! An encoder with its adapters and a head, on one device.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use neural_spec::{Finetune, HeadSpec, Method, Misfit, Scope};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tch::{Device, Kind, TchError, Tensor};
+
+use super::encoder::{Encoder, Input, Point};
+use super::heads::{Head, HeadOutput};
+use super::values::assign;
+use crate::checkpoint::base::Base;
+use crate::checkpoint::config::{EncoderConfig, ModelType};
+use crate::checkpoint::error::CheckpointError;
+use crate::checkpoint::files::WEIGHTS;
+use crate::checkpoint::preprocessor::Preprocessor;
+use crate::checkpoint::weights::{MASK_EMBEDDING, is_statistic};
+use crate::checkpoint::{safetensors, weights};
+use crate::error::ModelError;
+use crate::nn::pass::{Mode, Pass};
+use crate::nn::weights::Weights;
+use crate::peft::Adapters;
+use crate::peft::files::{self, Origin};
+use crate::peft::origin::{BaseReference, Certainty};
+
+/// Some utterances, padded to one length.
+#[derive(Debug)]
+pub struct Batch {
+    /// (B, S) float32, normalised, zero padded on the right; or (B, T, C), what the frozen convolutions made of each utterance.
+    pub audio: Tensor,
+    /// Samples of each utterance.
+    pub num_samples: Vec<i64>,
+    /// Classes (B), int64.
+    pub labels: Option<Tensor>,
+}
+
+/// How many parameters a model has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParameterCounts {
+    /// All of them.
+    pub total: u64,
+    /// Those that are trained.
+    pub trainable: u64,
+    /// Those of the encoder alone, without adapters.
+    pub encoder: u64,
+    /// Those of the adapters.
+    pub adapters: u64,
+    /// Those of the head.
+    pub head: u64,
+}
+
+/// An encoder with its adapters and a head.
+#[derive(Debug)]
+pub struct Model {
+    config: EncoderConfig,
+    preprocessor: Preprocessor,
+    method: Method,
+    /// Relative to the encoder, without prefix.
+    encoder_weights: Weights,
+    /// Digest of the encoder as it was read, where training changes its weights and an adapter has to name it all the same.
+    base_digest: Option<String>,
+    adapters: Adapters,
+    head_weights: Weights,
+    encoder: Encoder,
+    head_spec: HeadSpec,
+    head: Head,
+    last_state: LastState,
+    device: Device,
+    /// What its weights are in.
+    kind: Kind,
+}
+
+/// The last entry of a mix of layers. The two agree for post-norm encoders.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LastState {
+    /// The encoder's output, after the final norm, as in version 4 of transformers.
+    #[default]
+    AfterNorm,
+    /// The last layer's output before that norm, as in version 5: for heads that were trained there.
+    BeforeNorm,
+}
+
+/// Whether a tensor of the encoder is trained.
+fn trains(method: &Method, name: &str, config: &EncoderConfig) -> Result<bool, Misfit> {
+    let used = !is_statistic(name) && (name != MASK_EMBEDDING || config.apply_spec_augment);
+    Ok(used && method.trains(name, config.num_hidden_layers as u32)?)
+}
+
+/// An adapter that does not fit an encoder.
+pub(super) fn other_shape(adapter: &Path, config: &EncoderConfig, mistakes: Vec<String>) -> ModelError {
+    let EncoderConfig { model_type, hidden_size, num_hidden_layers, .. } = config;
+    let encoder = format!("an encoder ({}) with {num_hidden_layers} layers of {hidden_size}", model_type.class());
+    ModelError::OtherShape { folder: adapter.to_owned(), encoder, mistakes }
+}
+
+impl Model {
+    /// An encoder from a checkpoint folder, with fresh adapters and a fresh head, both seeded.
+    pub fn new(
+        encoder: &Path,
+        method: &Method,
+        head: &HeadSpec,
+        num_labels: usize,
+        seed: u64,
+        device: Device,
+    ) -> Result<Self, ModelError> {
+        let config = EncoderConfig::read(encoder)?;
+        let preprocessor = Preprocessor::read(encoder, &config)?;
+        let mut encoder_weights = weights::read(encoder, &config, device)?;
+        for (name, tensor) in &mut encoder_weights {
+            *tensor = tensor.f_set_requires_grad(trains(method, name, &config)?)?;
+        }
+        let base_digest = matches!(method, Method::BitFit(_)).then(|| weights::digest(&encoder_weights)).transpose()?;
+        let adapters = Adapters::start(method, &config, &encoder_weights, seed, device)?;
+        let mut head_weights = Head::start(head, config.hidden_size, config.num_hidden_layers, num_labels, seed)?;
+        for tensor in head_weights.values_mut() {
+            *tensor = tensor.f_to_device(device)?.f_set_requires_grad(true)?;
+        }
+        Ok(Self {
+            encoder: Encoder::new(&config, &encoder_weights, &adapters)?,
+            head_spec: head.clone(),
+            head: Head::new(head, &head_weights),
+            config,
+            preprocessor,
+            method: method.clone(),
+            encoder_weights,
+            base_digest,
+            adapters,
+            head_weights,
+            last_state: LastState::default(),
+            device,
+            kind: Kind::Float,
+        })
+    }
+
+    /// How waveforms are prepared for it.
+    pub fn preprocessor(&self) -> &Preprocessor {
+        &self.preprocessor
+    }
+
+    /// The shape of its encoder.
+    pub fn config(&self) -> &EncoderConfig {
+        &self.config
+    }
+
+    /// What is trained of its encoder, or beside it.
+    pub fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// Where its tensors are.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// Tells the encoder, or stops telling it, which samples are padding. A new model does as its checkpoint's preprocessor says.
+    pub fn use_attention_mask(&mut self, mask: bool) {
+        self.preprocessor.return_attention_mask = mask;
+    }
+
+    /// Which state of a pre-norm encoder closes the mix of layers. Only heads that mix layers ask.
+    pub fn close_mix_with(&mut self, last: LastState) {
+        self.last_state = last;
+    }
+
+    /// Rounds every weight to `kind`, and with it what is computed from now on. For training and answers in 16 bits; what is
+    /// to be saved is set in a model in 32 bits.
+    pub fn compute_in(&mut self, kind: Kind) -> Result<(), ModelError> {
+        if kind == Kind::Float {
+            return Ok(());
+        }
+        tch::no_grad(|| {
+            for tensor in self.tensors().values_mut() {
+                let rounded = tensor.f_to_kind(kind)?;
+                tensor.f_set_data(&rounded)?;
+            }
+            Ok::<_, TchError>(())
+        })?;
+        self.kind = kind;
+        // What it had made of the weights beforehand is made again.
+        self.encoder = Encoder::new(&self.config, &self.encoder_weights, &self.adapters)?;
+        Ok(())
+    }
+
+    /// Every tensor by its name in a full model, without peft's prefix. The tensors are handles.
+    pub fn tensors(&self) -> Weights {
+        let prefix = self.config.model_type.prefix();
+        let encoder = self.encoder_weights.iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor.shallow_clone()));
+        let head = self.head_weights.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone()));
+        let mut all: Weights = encoder.chain(head).collect();
+        for (name, tensor) in self.adapters.tensors() {
+            // A prefix is beside the encoder, not in it.
+            let prefix = if name.starts_with("encoder.") { prefix } else { "" };
+            all.insert(format!("{prefix}{name}"), tensor.shallow_clone());
+        }
+        all
+    }
+
+    /// What is trained, sorted by name. The tensors are handles: changing them in place changes the model.
+    pub fn trainable(&self) -> Vec<(String, Tensor)> {
+        self.tensors().into_iter().filter(|(_, tensor)| tensor.requires_grad()).collect()
+    }
+
+    /// How many parameters it has.
+    pub fn num_parameters(&self) -> ParameterCounts {
+        let sum = |weights: &Weights| weights.values().map(|tensor| tensor.numel() as u64).sum::<u64>();
+        let all = self.tensors();
+        let (total, encoder, head) = (sum(&all), sum(&self.encoder_weights), sum(&self.head_weights));
+        let trainable = all.values().filter(|tensor| tensor.requires_grad()).map(|tensor| tensor.numel() as u64).sum();
+        ParameterCounts { total, trainable, encoder, adapters: total - encoder - head, head }
+    }
+
+    /// The head on top.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// Logits, see [`HeadOutput`]. Evaluation keeps no graph.
+    ///
+    /// Errors: [`ModelError::Batch`] when the lengths do not fit the audio.
+    pub fn forward(&self, batch: &Batch, mode: Mode) -> Result<Tensor, ModelError> {
+        Ok(self.outputs(batch, mode)?.logits)
+    }
+
+    /// Output of the head for a batch. Evaluation keeps no graph.
+    ///
+    /// Errors: [`ModelError::Batch`] when the lengths do not fit the audio.
+    pub fn outputs(&self, batch: &Batch, mode: Mode) -> Result<HeadOutput, ModelError> {
+        match mode {
+            Mode::Train { .. } => self.run(batch, mode),
+            Mode::Eval => tch::no_grad(|| self.run(batch, mode)),
+        }
+    }
+
+    fn run(&self, batch: &Batch, mode: Mode) -> Result<HeadOutput, ModelError> {
+        let shape = batch.audio.size();
+        let (rows, samples) = (shape.first().copied().unwrap_or(0), shape.get(1).copied().unwrap_or(0));
+        // What the convolutions made of each utterance alone says nothing of padding: its length alone tells it from sound.
+        let features = shape.len() == 3;
+        let needed = |length: i64| if features { self.config.num_frames(length).max(1) } else { length };
+        let fits = |&length: &i64| length > 0 && needed(length) <= samples;
+        if rows == 0 || batch.num_samples.len() as i64 != rows || !batch.num_samples.iter().all(fits) {
+            return Err(ModelError::Batch { rows, samples, lengths: batch.num_samples.clone() });
+        }
+        // From pinned memory the copy is only ordered here, before what is computed of it.
+        let audio = batch.audio.f_to_device_(self.device, batch.audio.kind(), true, false)?.f_to_kind(self.kind)?;
+        let tells = features || self.preprocessor.return_attention_mask;
+        let num_samples = tells.then_some(batch.num_samples.as_slice());
+        let mut states = Vec::new();
+        let mut last_layer = None;
+        let mut keep = |point: Point, tensor: &Tensor| match point {
+            Point::LayerInput(_) if self.head.mixes_layers() => states.push(tensor.shallow_clone()),
+            Point::LastLayer => last_layer = Some(tensor.shallow_clone()),
+            _ => {}
+        };
+        let input = Input { audio: &audio, num_samples, masked: None };
+        let pass = Pass::begin(mode);
+        let output = self.encoder.forward(input, &pass, &mut keep)?;
+        states.push(match (self.last_state, last_layer) {
+            (LastState::BeforeNorm, Some(state)) if self.head.mixes_layers() => state,
+            _ => output.last_hidden_state,
+        });
+        Ok(self.head.forward(&states, output.frames.as_ref(), &pass)?)
+    }
+
+    /// Lets training keep no activations of the encoder's layers, see [`Encoder::recompute_layers`].
+    pub fn recompute_layers(&mut self, on: bool) {
+        self.encoder.recompute_layers(on);
+    }
+
+    /// Goes backward from a loss of the last training pass; gradients add up in what is trained.
+    pub fn backward(&self, loss: &Tensor) -> Result<(), ModelError> {
+        Ok(self.encoder.backward(loss)?)
+    }
+
+    /// Sets trained tensors, all of them, to values made earlier by [`Self::trainable`].
+    ///
+    /// Errors: [`ModelError::Values`] when a name or a shape does not fit; nothing is changed then.
+    pub fn set_trainable(&self, values: &[(String, Tensor)]) -> Result<(), ModelError> {
+        let values = values.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect();
+        assign(&self.trainable().into_iter().collect(), &values)
+    }
+
+    /// Writes what was trained under `folder`: for fine-tuning `checkpoint/`, a whole model in the Hugging Face layout, which
+    /// may serve as an encoder again; for other methods `adapter/`, see [`files`].
+    pub fn save(&self, folder: &Path, labels: &[String]) -> Result<(), ModelError> {
+        let folder = self.saved_folder(folder);
+        fs::create_dir_all(&folder).map_err(CheckpointError::io("create", &folder))?;
+        if self.saves_whole() {
+            return self.save_whole(&folder, labels);
+        }
+        let note = files::caveat(&self.config, &self.method);
+        let origin = Origin { base: self.base()?, labels: labels.to_vec(), head: self.head_spec.clone(), note };
+        let trained = self.trainable().into_iter().collect();
+        Ok(files::write(&folder, &self.method, &self.config, &trained, &self.head_weights, &origin)?)
+    }
+
+    fn saved_folder(&self, folder: &Path) -> PathBuf {
+        folder.join(if self.saves_whole() { "checkpoint" } else { "adapter" })
+    }
+
+    /// Whether what was trained is a model of its own, rather than something beside a frozen encoder.
+    fn saves_whole(&self) -> bool {
+        matches!(self.method, Method::Finetune(_))
+    }
+
+    pub(super) fn save_whole(&self, folder: &Path, labels: &[String]) -> Result<(), ModelError> {
+        let mut config = self.config.clone();
+        let by_id: serde_json::Map<String, Value> =
+            labels.iter().enumerate().map(|(id, label)| (id.to_string(), label.clone().into())).collect();
+        let by_label: serde_json::Map<String, Value> =
+            labels.iter().enumerate().map(|(id, label)| (label.clone(), id.into())).collect();
+        for (name, value) in [
+            ("architectures", json!([format!("{}{}", self.config.model_type.class(), self.head.class())])),
+            ("id2label", by_id.into()),
+            ("label2id", by_label.into()),
+            ("use_weighted_layer_sum", self.head.mixes_layers().into()),
+        ] {
+            config.other.insert(name.to_owned(), value);
+        }
+        config.other.extend(Head::config(&self.head_spec, labels.len()));
+        config.write(folder)?;
+        self.preprocessor.write(folder)?;
+        Ok(safetensors::write(&folder.join(WEIGHTS), &self.tensors())?)
+    }
+
+    /// Takes up what [`Self::save`] wrote, on a model of the same encoder, method and head.
+    ///
+    /// Errors: [`ModelError::OtherBase`] for an adapter of another encoder, [`ModelError::OtherShape`] for one of another shape.
+    pub fn load_trained(&mut self, folder: &Path) -> Result<(), ModelError> {
+        let folder = self.saved_folder(folder);
+        if !self.saves_whole() {
+            return self.load_adapter(&folder).map(|_| ());
+        }
+        // Everything is in the checkpoint, so everything is taken from it.
+        assign(&self.tensors(), &safetensors::read(&folder.join(WEIGHTS), |_| true)?)?;
+        // A frozen positional convolution was folded when the encoder was built.
+        self.encoder = Encoder::new(&self.config, &self.encoder_weights, &self.adapters)?;
+        Ok(())
+    }
+
+    /// Reads an adapter folder itself, wherever it lies: `adapter/` of a saved model, or one that peft wrote. Says how certain it is
+    /// that it belongs to this encoder.
+    ///
+    /// Errors: [`ModelError::OtherBase`] and [`ModelError::OtherFamily`] for an adapter of another encoder, [`ModelError::OtherShape`]
+    /// for one whose tensors do not fit.
+    pub fn load_adapter(&mut self, folder: &Path) -> Result<Certainty, ModelError> {
+        let certainty = self.require_base(folder)?;
+        let values = files::read_weights(folder)?;
+        let family = self.config.model_type;
+        let other = |other: &ModelType| *other != family && values.keys().any(|name| name.starts_with(other.prefix()));
+        if let Some(other) = ModelType::ALL.iter().find(|known| other(known)) {
+            let (expected, found) = (family.class(), other.class());
+            return Err(ModelError::OtherFamily { folder: folder.to_owned(), expected, found });
+        }
+        assign(&self.trainable().into_iter().collect(), &values).map_err(|error| match error {
+            ModelError::Values { mistakes } => other_shape(folder, &self.config, mistakes),
+            other => other,
+        })?;
+        Ok(certainty)
+    }
+
+    fn require_base(&self, folder: &Path) -> Result<Certainty, ModelError> {
+        let reference = files::base_of(folder)?;
+        let Some(expected) = reference.base() else {
+            return Ok(match reference {
+                BaseReference::Named(name) => Certainty::Named(name),
+                BaseReference::Recorded(_) | BaseReference::Absent => Certainty::Unknown,
+            });
+        };
+        let found = self.base()?;
+        if expected == found {
+            return Ok(Certainty::Same);
+        }
+        Err(ModelError::OtherBase { folder: folder.to_owned(), expected: Box::new(expected), found: Box::new(found) })
+    }
+
+    /// The encoder as it was read.
+    fn base(&self) -> Result<Base, ModelError> {
+        let digest = self.base_digest.clone().map_or_else(|| weights::digest(&self.encoder_weights), Ok)?;
+        Ok(Base::new(&self.config, digest))
+    }
+
+    /// The same model without adapters, which are merged into its weights. This one keeps its own weights, bit for bit.
+    ///
+    /// Errors: [`ModelError::CannotMerge`] for a method that is more than a change of weights.
+    pub fn merged(&self) -> Result<Self, ModelError> {
+        let encoder_weights = self.adapters.merge_into(&self.encoder_weights)?;
+        Ok(Self {
+            encoder: Encoder::new(&self.config, &encoder_weights, &Adapters::new())?,
+            head_spec: self.head_spec.clone(),
+            head: Head::new(&self.head_spec, &self.head_weights),
+            config: self.config.clone(),
+            preprocessor: self.preprocessor.clone(),
+            method: Method::Finetune(Finetune { scope: Scope::All, layers: None }),
+            encoder_weights,
+            base_digest: None,
+            adapters: Adapters::new(),
+            head_weights: self.head_weights.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect(),
+            last_state: self.last_state,
+            device: self.device,
+            kind: self.kind,
+        })
+    }
+}

@@ -1,0 +1,156 @@
+//! Adapter folders.
+//!
+//! ```text
+//! adapter_config.json          the method; for LoRA, rsLoRA, DoRA and IA3 as the Python library peft writes and reads it
+//! adapter_model.safetensors    what was trained, the head included, and nothing else; its header names the encoder
+//! sure.json                    what it belongs to: encoder, classes, head
+//! ```
+//!
+//! The other methods name a `peft_type` of our own, and have their tensors under the names that full models use.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use neural_spec::{HeadSpec, Method};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::config;
+use super::origin::BaseReference;
+use crate::checkpoint::base::Base;
+use crate::checkpoint::config::{EncoderConfig, ModelType};
+use crate::checkpoint::error::CheckpointError;
+use crate::checkpoint::json::{read_json, write_json};
+use crate::checkpoint::safetensors;
+use crate::nn::weights::Weights;
+
+const CONFIG: &str = "adapter_config.json";
+const WEIGHTS: &str = "adapter_model.safetensors";
+const ORIGIN: &str = "sure.json";
+/// The note in the header of the tensors that says which encoder they belong to, as in `sure.json`.
+const BASE_NOTE: &str = "sure.base";
+/// What peft puts in front of every name.
+const PREFIX: &str = "base_model.model.";
+
+/// What an adapter belongs to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The encoder.
+    pub base: Base,
+    /// The classes, in the order of the logits.
+    pub labels: Vec<String>,
+    /// The task layer.
+    pub head: HeadSpec,
+    /// What who loads it elsewhere should know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// What who loads an adapter elsewhere should know: transformers' WavLM hands the bare weights of its attention to a function of its
+/// own, past everything that peft puts beside them.
+pub fn caveat(config: &EncoderConfig, method: &Method) -> Option<String> {
+    let targets = match method {
+        Method::Lora(lora) => &lora.targets,
+        Method::Ia3(ia3) => &ia3.targets,
+        _ => return None,
+    };
+    let passed_by = config.model_type == ModelType::Wavlm && targets.iter().any(|linear| linear.is_attention());
+    passed_by.then(|| {
+        "transformers' WavLM passes by what peft puts beside the attention's linear layers: to use this adapter there, merge it into the \
+         encoder first (sure-neural merge)"
+            .to_owned()
+    })
+}
+
+/// The `peft_type` of a method that peft does not know.
+fn own_type(method: &Method) -> Option<&'static str> {
+    match method {
+        Method::HeadOnly(_) => Some("HEAD_ONLY"),
+        Method::Bottleneck(_) => Some("BOTTLENECK"),
+        Method::Prefix(_) => Some("PREFIX_KV"),
+        Method::ConvAdapter(_) => Some("CONV_ADAPTER"),
+        Method::BitFit(_) => Some("BITFIT"),
+        Method::Lora(_) | Method::Ia3(_) | Method::Finetune(_) => None,
+    }
+}
+
+/// Reads the method of an adapter folder.
+///
+/// Errors: [`CheckpointError::Adapter`] for one that this project does not compute.
+pub fn read_method(folder: &Path) -> Result<Method, CheckpointError> {
+    let path = folder.join(CONFIG);
+    let config: Value = read_json(&path)?;
+    let read = match config["peft_type"].as_str() {
+        Some(known @ ("LORA" | "IA3")) => config::read(known, &config),
+        Some(name) => match serde_json::from_value::<Method>(config["method"].clone()) {
+            Ok(method) if own_type(&method) == Some(name) => match method.mistakes() {
+                mistakes if mistakes.is_empty() => Ok(method),
+                mistakes => Err(mistakes),
+            },
+            _ => Err(vec![format!("peft_type `{name}` is not supported")]),
+        },
+        None => Err(vec!["peft_type is missing".to_owned()]),
+    };
+    read.map_err(|mistakes| CheckpointError::Adapter { path, mistakes })
+}
+
+/// Writes an adapter folder.
+///
+/// `trained`: what was trained, named as in a full model; `head`: the names among them that are the head's.
+pub fn write(
+    folder: &Path,
+    method: &Method,
+    encoder: &EncoderConfig,
+    trained: &Weights,
+    head: &Weights,
+    origin: &Origin,
+) -> Result<(), CheckpointError> {
+    // peft trains the head's modules whole and finds them by name; a lone tensor of the head it finds by itself.
+    let modules: BTreeSet<String> = head.keys().filter_map(|name| Some(name.split_once('.')?.0.to_owned())).collect();
+    let ours = || {
+        json!({
+            "peft_type": own_type(method),
+            "task_type": null,
+            "base_model_name_or_path": null,
+            "inference_mode": true,
+            "modules_to_save": modules,
+            "method": method,
+        })
+    };
+    let peft = config::write(method, encoder.num_hidden_layers as u32, &modules);
+    let prefix = if peft.is_some() { PREFIX } else { "" };
+    write_json(&folder.join(CONFIG), &peft.unwrap_or_else(ours))?;
+    let named = trained.iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor.shallow_clone())).collect();
+    let base = serde_json::to_string(&origin.base).expect("a few words and numbers");
+    safetensors::write_with_note(&folder.join(WEIGHTS), &named, BASE_NOTE, &base)?;
+    write_json(&folder.join(ORIGIN), origin)
+}
+
+/// Reads the tensors of an adapter folder, named as in a full model.
+pub fn read_weights(folder: &Path) -> Result<Weights, CheckpointError> {
+    let stored = safetensors::read(&folder.join(WEIGHTS), |_| true)?;
+    let plain = |name: String| name.strip_prefix(PREFIX).map_or_else(|| name.clone(), str::to_owned);
+    Ok(stored.into_iter().map(|(name, tensor)| (plain(name), tensor)).collect())
+}
+
+/// What the adapter belongs to; none when another program wrote it.
+pub fn read_origin(folder: &Path) -> Result<Option<Origin>, CheckpointError> {
+    let path = folder.join(ORIGIN);
+    if path.exists() { read_json(&path).map(Some) } else { Ok(None) }
+}
+
+/// Reads which encoder the adapter was trained on.
+///
+/// Errors: files that cannot be read.
+pub fn base_of(folder: &Path) -> Result<BaseReference, CheckpointError> {
+    if let Some(origin) = read_origin(folder)? {
+        return Ok(BaseReference::Recorded(origin.base));
+    }
+    let path = folder.join(WEIGHTS);
+    if let Some(note) = safetensors::note(&path, BASE_NOTE)? {
+        return serde_json::from_str(&note).map(BaseReference::Recorded).map_err(|source| CheckpointError::Json { path, source });
+    }
+    let config: Value = read_json(&folder.join(CONFIG))?;
+    let named = config["base_model_name_or_path"].as_str().map(str::trim).filter(|name| !name.is_empty());
+    Ok(named.map_or(BaseReference::Absent, |name| BaseReference::Named(name.to_owned())))
+}

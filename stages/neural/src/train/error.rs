@@ -1,0 +1,35 @@
+//! Errors of a training.
+
+/// A training that cannot go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// Loss or gradient is not finite.
+    #[error("step {step} gave loss {loss} and gradient norm {norm} on utterances {}", ids.join(", "))]
+    NotFinite {
+        /// The update, counted from 1.
+        step: u64,
+        /// Loss of the update.
+        loss: f32,
+        /// Norm of its gradient.
+        norm: f32,
+        /// Utterances of the update.
+        ids: Vec<String>,
+    },
+    /// The head learns another kind of task.
+    #[error("{head} cannot learn {task}")]
+    OtherHead {
+        /// What kind of head it is.
+        head: &'static str,
+        /// The task.
+        task: &'static str,
+    },
+    /// The best point is to be chosen by what the task does not measure.
+    #[error("metric `{metric}` is not measured for this head: choose {}", measured.join(", "))]
+    NotMeasured {
+        /// What was asked for.
+        metric: &'static str,
+        /// What there is.
+        measured: Vec<&'static str>,
+    },
+}

@@ -1,0 +1,48 @@
+//! Interfaces between the training loop and what it trains: a model, and the data that it learns from.
+
+use pipeline::{Job, StageError};
+use tch::{Device, Tensor};
+
+use crate::error::ModelError;
+
+/// A model that the training loop can train.
+pub trait Learner {
+    /// Input and targets of one pass.
+    type Batch;
+
+    /// Returns the trained tensors, by name. They are handles: the loop changes them in place.
+    fn trainable(&self) -> Vec<(String, Tensor)>;
+
+    /// Device of those tensors.
+    fn device(&self) -> Device;
+
+    /// Returns the losses of a batch's utterances, added up: float32, no axes, with a graph down to what is trained. All noise of
+    /// the pass follows from `seed`.
+    fn loss(&self, batch: &Self::Batch, seed: u64) -> Result<Tensor, ModelError>;
+
+    /// Goes backward from a loss of the last pass; gradients add up in what is trained.
+    fn backward(&self, loss: &Tensor) -> Result<(), ModelError> {
+        Ok(loss.f_backward()?)
+    }
+
+    /// Measures the model on a dev set: values by the names of their metrics.
+    fn evaluate(&self, job: &Job) -> Result<Vec<(&'static str, f64)>, StageError>;
+}
+
+/// The utterances that a model learns from, by row.
+pub trait TrainingData {
+    /// Input and targets of one pass.
+    type Batch;
+
+    /// Returns the rows of every micro batch of an epoch, in order. The same epoch has the same batches.
+    fn batches(&self, epoch: u64) -> Vec<Vec<usize>>;
+
+    /// Returns batches of these rows, in order, prepared ahead of their use on `device`.
+    fn load(&self, rows: Vec<Vec<usize>>, device: Device) -> impl Iterator<Item = Result<Self::Batch, StageError>>;
+
+    /// Id of an utterance.
+    fn id(&self, row: usize) -> &str;
+
+    /// Seconds of audio of an utterance.
+    fn secs(&self, row: usize) -> f64;
+}
