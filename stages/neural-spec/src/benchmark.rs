@@ -2,7 +2,8 @@
 //!
 //! Source: Li et al. 2023, arXiv:2303.03267, and its reference code.
 
-use crate::method::{BitFit, Bottleneck, ConvAdapter, Finetune, HeadOnly, Ia3, Layers, LinearLayer, Lora, Method, Prefix, Scope};
+use crate::method::{BitFit, Bottleneck, ConvAdapter, Finetune, HeadOnly, Ia3, Layers, Lora, Method, Prefix, Scope};
+use crate::sites::LinearLayer;
 use crate::{ConvNorm, EncoderShape};
 
 /// The share of trained parameters that the paper's abstract gives for ConvAdapter, in percent.

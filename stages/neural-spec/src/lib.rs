@@ -11,6 +11,7 @@ mod evaluate;
 mod front;
 mod head;
 mod method;
+pub mod sites;
 mod train;
 
 pub use checkpoint::EncoderCheckpoint;
@@ -19,9 +20,10 @@ pub use evaluate::{Decoding, Evaluate};
 pub use front::{FeatureFormat, Front};
 pub use head::HeadSpec;
 pub use method::{
-    AdapterActivation, Added, BitFit, Bottleneck, ConvAdapter, Counts, Dims, Finetune, HeadOnly, Ia3, Layers, LinearLayer, Lora,
-    Method, Misfit, Place, Prefix, Scope, Start,
+    AdapterActivation, Added, BitFit, Bottleneck, ConvAdapter, Counts, Finetune, HeadOnly, Ia3, Layers, Lora, Method, Misfit,
+    Prefix, Scope, Start,
 };
+pub use sites::{Architecture, BlockPosition, LinearLayer, Site, SiteKind, Stack};
 pub use train::{Metric, Optimizer, Precision, Schedule, Train};
 
 /// The libtorch release that every neural stage is built against. It enters their fingerprints: another release may

@@ -142,7 +142,7 @@ fn lowest(method: &Method) -> Option<usize> {
     if matches!(method, Method::HeadOnly(_)) {
         return Some(3);
     }
-    Some(method.layers().map_or(0, |layers| layers.of(3).unwrap()[0] as usize))
+    Some(method.layers().map_or(0, |layers| layers.of(&architecture().stacks[0]).unwrap()[0] as usize))
 }
 
 #[test]
@@ -155,9 +155,9 @@ fn nothing_below_the_lowest_trained_layer_has_a_graph() {
             let Some(lowest) = lowest(&method) else { continue };
             let mut weights = weights::read(folder.path(), &config, Device::Cpu).unwrap();
             for (name, tensor) in &mut weights {
-                *tensor = tensor.set_requires_grad(method.trains(name, 3).unwrap());
+                *tensor = tensor.set_requires_grad(method.trains(name, &architecture()).unwrap());
             }
-            let adapters = Adapters::start(&method, &config, &weights, 1, Device::Cpu).unwrap();
+            let adapters = Adapters::start(&method, config.architecture(), &weights, 1, Device::Cpu).unwrap();
             let encoder = Encoder::new(&config, &weights, &adapters).unwrap();
             let batch = batch();
             let input = Input { audio: &batch.audio, num_samples: Some(&batch.num_samples), masked: None };
@@ -195,16 +195,16 @@ fn what_was_trained_comes_back_from_its_files() {
 
 /// The folder tells its method, and holds what was trained and little more.
 fn check_adapter_folder(folder: &Path, trained: &Model) {
-    let read = files::read_method(folder).unwrap();
-    assert_eq!(read.added(dims()).unwrap(), trained.method().added(dims()).unwrap());
+    let read = files::read_method(folder, &architecture()).unwrap();
+    assert_eq!(read.added(&architecture()).unwrap(), trained.method().added(&architecture()).unwrap());
     let size = fs::metadata(folder.join("adapter_model.safetensors")).unwrap().len();
     let parameters = 4 * trained.num_parameters().trainable;
     let names = 200 * trained.trainable().len() as u64;
     assert!((parameters..parameters + names + 200).contains(&size), "{size} bytes for {parameters} of parameters");
 }
 
-fn dims() -> neural_spec::Dims {
-    neural_spec::Dims { hidden_size: 32, num_layers: 3, intermediate_size: 48 }
+fn architecture() -> neural_spec::Architecture {
+    neural_spec::Architecture::encoder(32, 48, 3)
 }
 
 #[test]
@@ -322,8 +322,10 @@ fn damaged_adapter_folders_say_what_is_wrong() {
         model.save(saved.path(), &labels()).unwrap();
         let adapter = saved.path().join("adapter");
         spoil(&adapter);
-        let error =
-            files::read_method(&adapter).map_err(ModelError::from).and_then(|_| model.load_adapter(&adapter)).unwrap_err();
+        let error = files::read_method(&adapter, &architecture())
+            .map_err(ModelError::from)
+            .and_then(|_| model.load_adapter(&adapter))
+            .unwrap_err();
         let text = format!("{:#}", anyhow_chain(&error));
         assert!(text.contains(expected), "{text}");
     };

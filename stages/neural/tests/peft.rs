@@ -89,8 +89,8 @@ fn adapters_go_to_peft_and_come_back() {
 
     for (name, method, layer_sum, logits) in made {
         let again = scratch.path().join(name).join("again");
-        let read = neural::peft::files::read_method(&again).unwrap();
-        assert_eq!(read.added(dims()).unwrap(), method.added(dims()).unwrap(), "{name}");
+        let read = neural::peft::files::read_method(&again, &architecture()).unwrap();
+        assert_eq!(read.added(&architecture()).unwrap(), method.added(&architecture()).unwrap(), "{name}");
         if layer_sum {
             continue; // peft keeps modules, and the weights of the mix are a lone tensor.
         }
@@ -115,8 +115,8 @@ fn batch() -> Batch {
     Batch { audio, num_samples, labels: None }
 }
 
-fn dims() -> neural_spec::Dims {
-    shape().dims()
+fn architecture() -> neural_spec::Architecture {
+    shape().architecture()
 }
 
 fn shape() -> EncoderShape {

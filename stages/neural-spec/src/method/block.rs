@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Layers;
+use super::layers::Layers;
+use crate::sites::BlockPosition;
 use crate::{Mistakes, require, require_positive, require_probability};
 
 /// A small feed-forward block with a residual: `x + up(activation(down(x)))`.
@@ -15,25 +16,14 @@ pub struct Bottleneck {
     /// Inner width. Default half of the encoder's hidden size.
     #[schemars(range(min = 1))]
     pub bottleneck_dim: Option<u32>,
-    /// What is between the two layers. Default `relu`.
+    /// Activation between the two layers. Default `relu`.
     pub activation: AdapterActivation,
-    /// Where the block sits. Default behind the whole layer: `["feed_forward"]`.
-    pub places: Vec<Place>,
+    /// Positions of the blocks. Default behind the whole layer: `["feed_forward"]`.
+    pub places: Vec<BlockPosition>,
     /// Standard deviation of the weights at the start; biases start at 0. Default 0.02.
     pub init_std: f64,
     /// The transformer layers that get one: a list, `{ from, to }` or `{ last }`. Default all.
     pub layers: Option<Layers>,
-}
-
-/// Where a block is put in a transformer layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Place {
-    /// Behind the attention's output layer, in front of dropout and residual.
-    Attention,
-    /// Behind the whole layer: after the residual of the feed-forward block in a pre-norm encoder, after the last norm in a
-    /// post-norm encoder.
-    FeedForward,
 }
 
 /// An activation function inside an adapter.
@@ -54,7 +44,7 @@ impl Default for Bottleneck {
         Self {
             bottleneck_dim: None,
             activation: AdapterActivation::Relu,
-            places: vec![Place::FeedForward],
+            places: vec![BlockPosition::FeedForward],
             init_std: 0.02,
             layers: None,
         }
@@ -81,14 +71,14 @@ pub struct ConvAdapter {
     pub bottleneck_dim: Option<u32>,
     /// Taps of the three convolutions, each odd. Default `[3, 5, 3]`.
     pub kernel_sizes: [u32; 3],
-    /// How much narrower the gate (squeeze and excitation) is than the hidden size. Default 16.
+    /// Ratio of the hidden size to the width of the gate (squeeze and excitation). Default 16.
     #[schemars(range(min = 1))]
     pub reduction: u32,
-    /// Whether frames that are padding are left out, so that the result does not depend on the batch. Default false, as
+    /// True if frames that are padding are left out, so that the result does not depend on the batch. Default false, as
     /// published: there the convolutions and the gate see padding.
     pub masked: bool,
-    /// Where the block sits. Default behind the whole layer: `["feed_forward"]`.
-    pub places: Vec<Place>,
+    /// Positions of the blocks. Default behind the whole layer: `["feed_forward"]`.
+    pub places: Vec<BlockPosition>,
     /// Standard deviation of the gate's weights at the start; convolutions start as in He et al. 2015. Default 0.02.
     pub init_std: f64,
     /// The transformer layers that get one: a list, `{ from, to }` or `{ last }`. Default all.
@@ -102,7 +92,7 @@ impl Default for ConvAdapter {
             kernel_sizes: [3, 5, 3],
             reduction: 16,
             masked: false,
-            places: vec![Place::FeedForward],
+            places: vec![BlockPosition::FeedForward],
             init_std: 0.02,
             layers: None,
         }
@@ -158,7 +148,7 @@ impl Prefix {
     }
 }
 
-fn check_places(places: &[Place], mistakes: &mut Mistakes) {
+fn check_places(places: &[BlockPosition], mistakes: &mut Mistakes) {
     let twice = matches!(places, [first, rest @ ..] if rest.contains(first)) || places.len() > 2;
     let sound = !places.is_empty() && !twice;
     require(mistakes, sound, "method.places", "`attention`, `feed_forward` or both", format!("{places:?}"));

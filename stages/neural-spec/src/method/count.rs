@@ -1,7 +1,8 @@
-//! How many parameters a method trains, from shapes alone.
+//! Number of parameters that a method trains, from shapes alone.
 
-use super::{Dims, Method, Misfit};
-use crate::{ConvNorm, EncoderShape};
+use super::{Method, Misfit};
+use crate::encoder::{ConvNorm, EncoderShape};
+use crate::sites::Architecture;
 
 /// Parameters of an adapted encoder, without its head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,16 +20,29 @@ impl Method {
     ///
     /// Errors: [`Misfit`] when the method does not fit the encoder.
     pub fn count(&self, shape: &EncoderShape) -> Result<Counts, Misfit> {
+        let unused = (!shape.masks()).then_some(MASK_EMBEDDING);
+        self.count_in(&shape.architecture(), &shape.tensors(), |name| unused != Some(name))
+    }
+
+    /// Counts the parameters of a model with these sites and tensors of its own, and those that the method trains. `used`: true for
+    /// tensors that training can change.
+    ///
+    /// Errors: [`Misfit`] when the method does not fit the model.
+    pub fn count_in(
+        &self,
+        model: &Architecture,
+        tensors: &[(String, Vec<u32>)],
+        used: impl Fn(&str) -> bool,
+    ) -> Result<Counts, Misfit> {
         let mut counts = Counts { encoder: 0, added: 0, trained: 0 };
-        for added in self.added(shape.dims())? {
+        for added in self.added(model)? {
             counts.added += product(&added.shape);
         }
         counts.trained = counts.added;
-        for (name, sizes) in shape.tensors() {
-            let size = product(&sizes);
+        for (name, sizes) in tensors {
+            let size = product(sizes);
             counts.encoder += size;
-            let used = name != MASK_EMBEDDING || shape.masks();
-            if used && self.trains(&name, shape.num_hidden_layers)? {
+            if used(name) && self.trains(name, model)? {
                 counts.trained += size;
             }
         }
@@ -44,12 +58,12 @@ fn product(sizes: &[u32]) -> u64 {
 const MASK_EMBEDDING: &str = "masked_spec_embed";
 
 impl EncoderShape {
-    /// What a method has to know of it.
-    pub fn dims(&self) -> Dims {
-        Dims { hidden_size: self.hidden_size, num_layers: self.num_hidden_layers, intermediate_size: self.intermediate_size }
+    /// Stacks and sites of the encoder.
+    pub fn architecture(&self) -> Architecture {
+        Architecture::encoder(self.hidden_size, self.intermediate_size, self.num_hidden_layers)
     }
 
-    /// Whether frames or features are masked in training.
+    /// True if frames or features are masked in training.
     fn masks(&self) -> bool {
         self.mask_time_prob > 0.0 || self.mask_feature_prob > 0.0
     }

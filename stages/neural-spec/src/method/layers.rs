@@ -1,12 +1,13 @@
-//! Which transformer layers a method is limited to.
+//! The transformer layers that a method is limited to.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Misfit;
+use super::misfit::Misfit;
 use crate::Mistakes;
+use crate::sites::Stack;
 
-/// Some transformer layers, counted from 0 at the bottom: `[0, 5, 11]`, `{ from = 12, to = 23 }` or `{ last = 4 }`.
+/// Transformer layers of a stack, counted from 0 at the bottom: `[0, 5, 11]`, `{ from = 12, to = 23 }` or `{ last = 4 }`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(
     untagged,
@@ -31,18 +32,19 @@ pub enum Layers {
 }
 
 impl Layers {
-    /// The layers in ascending order, of an encoder that has `num_layers`.
+    /// Returns the layers of a stack in ascending order.
     ///
-    /// Errors: [`Misfit::Layer`] for one that the encoder does not have.
-    pub fn of(&self, num_layers: u32) -> Result<Vec<u32>, Misfit> {
-        let outside = |layer: u32| Misfit::Layer { layer, num_layers };
+    /// Errors: [`Misfit::Layer`] for one that the stack does not have.
+    pub fn of(&self, stack: &Stack) -> Result<Vec<u32>, Misfit> {
+        let &Stack { label: stack, num_layers, .. } = stack;
+        let outside = |layer: u32| Misfit::Layer { layer, stack, num_layers };
         let mut found = match self {
             Self::Listed(layers) => layers.clone(),
             // Before the range is made: it may be as long as a typing error.
             Self::Range { to, .. } if *to >= num_layers => return Err(outside(*to)),
             Self::Range { from, to } => (*from..=*to).collect(),
             Self::Last { last } => {
-                let first = num_layers.checked_sub(*last).ok_or(Misfit::TooManyLayers { last: *last, num_layers })?;
+                let first = num_layers.checked_sub(*last).ok_or(Misfit::TooManyLayers { last: *last, stack, num_layers })?;
                 (first..num_layers).collect()
             }
         };
@@ -53,14 +55,14 @@ impl Layers {
         }
     }
 
-    /// The layers that `some` names, in ascending order; all of the encoder's when there are none.
+    /// Returns the layers of a stack that `some` names, in ascending order; all of them when it names none.
     ///
-    /// Errors: [`Misfit::Layer`] for one that the encoder does not have.
-    pub fn or_all(some: Option<&Self>, num_layers: u32) -> Result<Vec<u32>, Misfit> {
-        some.map_or_else(|| Ok((0..num_layers).collect()), |layers| layers.of(num_layers))
+    /// Errors: [`Misfit::Layer`] for one that the stack does not have.
+    pub fn or_all(some: Option<&Self>, stack: &Stack) -> Result<Vec<u32>, Misfit> {
+        some.map_or_else(|| Ok((0..stack.num_layers).collect()), |layers| layers.of(stack))
     }
 
-    /// What is wrong with it, whatever the encoder.
+    /// Reports mistakes that do not depend on the encoder.
     pub(crate) fn check(some: Option<&Self>, mistakes: &mut Mistakes) {
         let mut note = |sentence: String| mistakes.push(("method.layers", sentence));
         match some {
@@ -83,10 +85,14 @@ impl Layers {
 mod tests {
     use super::*;
 
+    fn stack(num_layers: u32) -> Stack {
+        Stack { label: "encoder", prefix: "encoder.layers.", prefix_table: "prefix_encoder", num_layers }
+    }
+
     #[track_caller]
     fn check(text: &str, num_layers: u32, expected: &[u32]) {
         let layers: Layers = serde_json::from_str(text).unwrap();
-        assert_eq!(layers.of(num_layers).unwrap(), expected);
+        assert_eq!(layers.of(&stack(num_layers)).unwrap(), expected);
     }
 
     #[test]
@@ -101,7 +107,7 @@ mod tests {
 
     #[test]
     fn layers_that_are_not_there_are_named() {
-        let error = |layers: Layers| layers.of(12).unwrap_err().to_string();
+        let error = |layers: Layers| layers.of(&stack(12)).unwrap_err().to_string();
         let expected = "`layers` names layer 12, but the encoder has 12 layers, counted from 0";
         assert_eq!(error(Layers::Listed(vec![3, 12])), expected);
         assert_eq!(error(Layers::Range { from: 3, to: u32::MAX }), expected.replace("layer 12", "layer 4294967295"));

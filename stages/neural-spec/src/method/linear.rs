@@ -5,63 +5,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Layers;
+use super::layers::Layers;
+use crate::sites::LinearLayer;
 use crate::{Mistakes, require, require_positive, require_probability};
-
-/// A linear layer of a transformer layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum LinearLayer {
-    /// Queries of the attention.
-    QProj,
-    /// Keys of the attention.
-    KProj,
-    /// Values of the attention.
-    VProj,
-    /// Output of the attention.
-    OutProj,
-    /// First layer of the feed-forward block.
-    IntermediateDense,
-    /// Second layer of the feed-forward block.
-    OutputDense,
-}
-
-impl LinearLayer {
-    /// All of them, in the order of the forward pass.
-    pub const ALL: [Self; 6] = [Self::QProj, Self::KProj, Self::VProj, Self::OutProj, Self::IntermediateDense, Self::OutputDense];
-
-    /// The last part of the layer's name in a checkpoint.
-    pub fn module(self) -> &'static str {
-        match self {
-            Self::QProj => "q_proj",
-            Self::KProj => "k_proj",
-            Self::VProj => "v_proj",
-            Self::OutProj => "out_proj",
-            Self::IntermediateDense => "intermediate_dense",
-            Self::OutputDense => "output_dense",
-        }
-    }
-
-    /// The layer that is called so; none when no layer is.
-    pub fn of_module(module: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|layer| layer.module() == module)
-    }
-
-    /// Its name in a transformer layer, relative to the encoder.
-    pub fn in_layer(self, layer: u32) -> String {
-        format!("encoder.layers.{layer}.{}.{}", self.block(), self.module())
-    }
-
-    /// Whether it belongs to the attention.
-    pub fn is_attention(self) -> bool {
-        !matches!(self, Self::IntermediateDense | Self::OutputDense)
-    }
-
-    /// The name of the part of a transformer layer that it belongs to.
-    fn block(self) -> &'static str {
-        if self.is_attention() { "attention" } else { "feed_forward" }
-    }
-}
 
 /// A low-rank update beside frozen linear layers: `y = Wx + b + s * up(down(dropout(x)))`.
 ///
@@ -79,9 +25,9 @@ pub struct Lora {
     /// The linear layers that get one. Default all six: `q_proj`, `k_proj`, `v_proj`, `out_proj`, `intermediate_dense`,
     /// `output_dense`.
     pub targets: Vec<LinearLayer>,
-    /// Whether the scale is `alpha / sqrt(rank)` instead (Kalajdzievski 2023, arXiv:2312.03732). Default false.
+    /// True for a scale of `alpha / sqrt(rank)` instead (Kalajdzievski 2023, arXiv:2312.03732). Default false.
     pub rslora: bool,
-    /// Whether the length of each row of the updated weight is a trained number of its own (DoRA; Liu et al. 2024,
+    /// True if the length of each row of the updated weight is a trained number of its own (DoRA; Liu et al. 2024,
     /// arXiv:2402.09353). Default false.
     pub dora: bool,
     /// Other ranks, by the end of a layer's name: `{ output_dense = 4, "layers.11.attention.q_proj" = 16 }`. Default none.
@@ -126,7 +72,7 @@ impl Lora {
 
 /// A learned factor for each output of some linear layers, and for each input of others.
 ///
-/// Source: Liu et al. 2022, arXiv:2205.05638, with the places that peft takes for encoders of this kind.
+/// Source: Liu et al. 2022, arXiv:2205.05638, with the targets that peft takes for encoders of this kind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Ia3 {
@@ -153,7 +99,7 @@ impl Ia3 {
         check_targets(&self.targets, "method.targets", mistakes);
         for layer in &self.feedforward {
             let known = self.targets.contains(layer);
-            require(mistakes, known, "method.feedforward", "among the targets", format!("`{}`", layer.module()));
+            require(mistakes, known, "method.feedforward", "among the targets", format!("`{}`", layer.name()));
         }
         Layers::check(self.layers.as_ref(), mistakes);
     }
@@ -163,7 +109,7 @@ fn check_targets(targets: &[LinearLayer], parameter: &'static str, mistakes: &mu
     require(mistakes, !targets.is_empty(), parameter, "a list of one or more layers", "empty");
     for (at, target) in targets.iter().enumerate() {
         let first = !targets[..at].contains(target);
-        require(mistakes, first, parameter, "without repeats", format!("`{}` twice", target.module()));
+        require(mistakes, first, parameter, "without repeats", format!("`{}` twice", target.name()));
     }
 }
 

@@ -1,35 +1,28 @@
-//! The tensors that a method trains: which of the encoder's own, and which it adds, with shapes and starting values.
+//! The tensors that a method trains: which of the model's own, and which it adds, with shapes and starting values.
 //!
 //! The worker builds adapters from this list, and parameters are counted from it without making any.
 
 use std::collections::BTreeMap;
 
-use super::LinearLayer::{self, IntermediateDense, OutputDense};
-use super::{BitFit, Bottleneck, ConvAdapter, Finetune, Ia3, Layers, Lora, Method, Place, Prefix, Scope};
-
-/// What a method has to know of an encoder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Dims {
-    /// Width of the transformer, H.
-    pub hidden_size: u32,
-    /// Transformer layers, L.
-    pub num_layers: u32,
-    /// Inner width of the feed-forward blocks, F.
-    pub intermediate_size: u32,
-}
+use super::block::{Bottleneck, ConvAdapter, Prefix};
+use super::layers::Layers;
+use super::linear::{Ia3, Lora};
+use super::misfit::Misfit;
+use super::{BitFit, Finetune, Method, Scope};
+use crate::sites::{Architecture, BlockPosition, LinearLayer, Site, SiteKind};
 
 /// A tensor that a method adds to a model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Added {
-    /// Relative to the encoder, but for a prefix, which sits outside of it.
+    /// Name relative to the model; the table of a prefix is outside of the encoder.
     pub name: String,
-    /// Its sizes.
+    /// Sizes.
     pub shape: Vec<u32>,
-    /// How it starts.
+    /// Starting values.
     pub start: Start,
 }
 
-/// How an added tensor starts.
+/// Starting values of an added tensor.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Start {
     /// All zero.
@@ -38,7 +31,7 @@ pub enum Start {
     Ones,
     /// Normal around 0.
     Normal {
-        /// Its standard deviation.
+        /// Standard deviation.
         std: f64,
     },
     /// Uniform between `-bound` and `bound`.
@@ -50,128 +43,38 @@ pub enum Start {
     RowNorms,
 }
 
-/// A method that does not fit an encoder.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Misfit {
-    /// The encoder ends below.
-    #[error("`layers` names layer {layer}, but the encoder has {num_layers} layers, counted from 0")]
-    Layer {
-        /// What was asked for.
-        layer: u32,
-        /// What there is.
-        num_layers: u32,
-    },
-    /// The encoder has fewer.
-    #[error("`layers` asks for the last {last}, but the encoder has {num_layers} layers")]
-    TooManyLayers {
-        /// What was asked for.
-        last: u32,
-        /// What there is.
-        num_layers: u32,
-    },
-    /// An update of this rank would be larger than the layer.
-    #[error("`{setting}` is {rank}, but `{module}` of this encoder allows 1 to {limit}, the smaller side of its weight")]
-    Rank {
-        /// What set it: `rank`, or a pattern of `rank_pattern`.
-        setting: String,
-        /// The layer.
-        module: String,
-        /// What was asked for.
-        rank: u32,
-        /// The smaller side of its weight.
-        limit: u32,
-    },
-    /// The groups of a convolution do not come out even.
-    #[error(
-        "`bottleneck_dim` is {dim}, which does not divide the encoder's hidden size {hidden_size}, as the grouped convolutions need"
-    )]
-    Groups {
-        /// What was asked for.
-        dim: u32,
-        /// What it must divide.
-        hidden_size: u32,
-    },
-    /// The gate would have no width.
-    #[error("`reduction` is {reduction}, which leaves nothing of the encoder's hidden size {hidden_size}")]
-    Reduction {
-        /// What was asked for.
-        reduction: u32,
-        /// What is divided by it.
-        hidden_size: u32,
-    },
-    /// Nobody is called so.
-    #[error("pattern `{pattern}` matches none of the adapted layers, as {example} would")]
-    NoMatch {
-        /// The end of a name.
-        pattern: String,
-        /// A layer that is adapted.
-        example: String,
-    },
-    /// Two patterns for one layer.
-    #[error("patterns `{first}` and `{second}` both match `{module}`: one must go")]
-    TwoMatches {
-        /// The layer.
-        module: String,
-        /// One pattern.
-        first: String,
-        /// Another.
-        second: String,
-    },
-}
-
-impl Misfit {
-    /// What the user can do about it.
-    pub fn hint(&self) -> &'static str {
-        match self {
-            Self::Layer { .. } | Self::TooManyLayers { .. } => {
-                "name layers that the encoder has in `method.layers`, or leave it out for all of them"
-            }
-            Self::Rank { .. } => {
-                "lower it to what the layer allows; `method.rank_pattern` sets another rank for some layers alone"
-            }
-            Self::Groups { .. } => "set `method.bottleneck_dim` to a divisor of the hidden size, or leave it out for half of it",
-            Self::Reduction { .. } => "set `method.reduction` to the hidden size or less, or leave it out for 16",
-            Self::NoMatch { .. } => {
-                "a pattern is the end of the name of a layer that `method.targets` and `method.layers` choose"
-            }
-            Self::TwoMatches { .. } => "leave one of the two patterns out, or make them so long that each layer has one",
-        }
-    }
-}
-
 impl Method {
-    /// The tensors that it adds to an encoder, in the order of the forward pass.
+    /// Returns the tensors that it adds to a model, in the order of the forward pass.
     ///
-    /// Errors: [`Misfit`] when it does not fit the encoder.
-    pub fn added(&self, dims: Dims) -> Result<Vec<Added>, Misfit> {
+    /// Errors: [`Misfit`] when it does not fit the model.
+    pub fn added(&self, model: &Architecture) -> Result<Vec<Added>, Misfit> {
         match self {
             Self::Finetune(_) | Self::HeadOnly(_) | Self::BitFit(_) => {
-                Layers::or_all(self.layers(), dims.num_layers)?;
+                chosen(self.layers(), model)?;
                 Ok(Vec::new())
             }
-            Self::Bottleneck(bottleneck) => bottleneck.added(dims),
-            Self::Prefix(prefix) => prefix.added(dims),
-            Self::Lora(lora) => lora.added(dims),
-            Self::ConvAdapter(conv) => conv.added(dims),
-            Self::Ia3(ia3) => ia3.added(dims),
+            Self::Bottleneck(bottleneck) => bottleneck.added(model),
+            Self::Prefix(prefix) => prefix.added(model),
+            Self::Lora(lora) => lora.added(model),
+            Self::ConvAdapter(conv) => conv.added(model),
+            Self::Ia3(ia3) => ia3.added(model),
         }
     }
 
-    /// Whether a tensor of the encoder, named relative to it, is trained.
+    /// True if a tensor of the model, named relative to it, is trained.
     ///
-    /// Errors: [`Misfit`] when the method names layers that the encoder does not have.
-    pub fn trains(&self, tensor: &str, num_layers: u32) -> Result<bool, Misfit> {
+    /// Errors: [`Misfit`] when the method names layers that the model does not have.
+    pub fn trains(&self, tensor: &str, model: &Architecture) -> Result<bool, Misfit> {
         let (scope, layers) = match self {
             Self::Finetune(Finetune { scope, layers }) => (*scope, layers),
             Self::BitFit(BitFit { scope, layers }) if last_part(tensor) == "bias" => (*scope, layers),
             _ => return Ok(false),
         };
-        Ok(match layer_of(tensor) {
-            Some(layer) => Layers::or_all(layers.as_ref(), num_layers)?.contains(&layer),
+        Ok(match model.layer_of(tensor) {
+            Some((stack, layer)) => chosen(layers.as_ref(), model)?[stack].contains(&layer),
             None => match scope {
                 Scope::All => true,
-                Scope::AllButConv => !tensor.starts_with("feature_extractor."),
+                Scope::AllButConv => model.convolutions.is_none_or(|prefix| !tensor.starts_with(prefix)),
                 Scope::LayersOnly => false,
             },
         })
@@ -182,33 +85,37 @@ fn last_part(name: &str) -> &str {
     name.rsplit('.').next().unwrap_or(name)
 }
 
-/// The transformer layer that a tensor or module of the encoder is part of.
-fn layer_of(name: &str) -> Option<u32> {
-    name.strip_prefix("encoder.layers.")?.split('.').next()?.parse().ok()
+/// Layers of each stack that a method is limited to.
+fn chosen(layers: Option<&Layers>, model: &Architecture) -> Result<Vec<Vec<u32>>, Misfit> {
+    model.stacks.iter().map(|stack| Layers::or_all(layers, stack)).collect()
 }
 
-/// A linear layer of the transformer with its sizes.
-struct Module {
-    name: String,
-    size_out: u32,
-    size_in: u32,
-}
-
-/// The linear layers that are targeted.
-fn modules(targets: &[LinearLayer], layers: Option<&Layers>, dims: Dims) -> Result<Vec<Module>, Misfit> {
-    let (hidden, inner) = (dims.hidden_size, dims.intermediate_size);
-    let mut found = Vec::new();
-    for layer in Layers::or_all(layers, dims.num_layers)? {
-        for linear in LinearLayer::ALL.into_iter().filter(|linear| targets.contains(linear)) {
-            let (size_out, size_in) = match linear {
-                IntermediateDense => (inner, hidden),
-                OutputDense => (hidden, inner),
-                _ => (hidden, hidden),
-            };
-            found.push(Module { name: linear.in_layer(layer), size_out, size_in });
-        }
+/// Sites of some kinds in the layers that a method is limited to, in the order of the forward pass.
+///
+/// Errors: [`Misfit::NoSite`] when the model has none of these kinds.
+fn sites<'a>(
+    method: &'static str,
+    kinds: &[SiteKind],
+    layers: Option<&Layers>,
+    model: &'a Architecture,
+) -> Result<Vec<&'a Site>, Misfit> {
+    let chosen = chosen(layers, model)?;
+    if !model.sites.iter().any(|site| kinds.contains(&site.kind)) {
+        let name = |kind: &SiteKind| match kind {
+            SiteKind::Linear(linear) => format!("`{}`", linear.name()),
+            SiteKind::Block(BlockPosition::Attention) => "`attention`".to_owned(),
+            SiteKind::Block(BlockPosition::FeedForward) => "`feed_forward`".to_owned(),
+            SiteKind::KeysAndValues => "keys and values".to_owned(),
+        };
+        return Err(Misfit::NoSite { method, wanted: kinds.iter().map(name).collect() });
     }
-    Ok(found)
+    let wanted = |site: &&Site| kinds.contains(&site.kind) && chosen[site.stack].contains(&site.layer);
+    Ok(model.sites.iter().filter(wanted).collect())
+}
+
+/// Kinds of the sites of these linear layers.
+fn linears(targets: &[LinearLayer]) -> Vec<SiteKind> {
+    targets.iter().copied().map(SiteKind::Linear).collect()
 }
 
 impl Lora {
@@ -226,36 +133,36 @@ impl Lora {
         Ok(if self.rslora { alpha / rank.sqrt() } else { alpha / rank })
     }
 
-    fn added(&self, dims: Dims) -> Result<Vec<Added>, Misfit> {
-        let modules = modules(&self.targets, self.layers.as_ref(), dims)?;
+    fn added(&self, model: &Architecture) -> Result<Vec<Added>, Misfit> {
+        let sites = sites("lora", &linears(&self.targets), self.layers.as_ref(), model)?;
         for pattern in self.rank_pattern.keys().chain(self.alpha_pattern.keys()) {
-            if !modules.iter().any(|module| ends_with(&module.name, pattern)) {
-                let example = modules.first().map_or_else(String::new, |module| format!("the end of `{}`", module.name));
+            if !sites.iter().any(|site| ends_with(&site.name, pattern)) {
+                let example = sites.first().map_or_else(String::new, |site| format!("the end of `{}`", site.name));
                 return Err(Misfit::NoMatch { pattern: pattern.clone(), example });
             }
         }
         let mut list = Vec::new();
-        for Module { name, size_out, size_in } in modules {
-            let (rank, limit) = (self.rank_of(&name)?, size_in.min(size_out));
+        for Site { name, size_in, size_out, .. } in sites {
+            let (rank, limit) = (self.rank_of(name)?, *size_in.min(size_out));
             if rank < 1 || rank > limit {
-                let pattern = only_match(&self.rank_pattern, &name)?;
+                let pattern = only_match(&self.rank_pattern, name)?;
                 let setting = pattern.map_or_else(|| "rank".to_owned(), |(end, _)| format!("rank_pattern.{end}"));
-                return Err(Misfit::Rank { setting, module: name, rank, limit });
+                return Err(Misfit::Rank { setting, module: name.clone(), rank, limit });
             }
-            self.scale_of(&name)?;
+            self.scale_of(name)?;
             // Kaiming uniform with a slope of sqrt(5), which comes to this bound.
-            let bound = f64::from(size_in).sqrt().recip();
-            list.push(added(&name, "lora_A.weight", &[rank, size_in], Start::Uniform { bound }));
-            list.push(added(&name, "lora_B.weight", &[size_out, rank], Start::Zeros));
+            let bound = f64::from(*size_in).sqrt().recip();
+            list.push(added(name, "lora_A.weight", &[rank, *size_in], Start::Uniform { bound }));
+            list.push(added(name, "lora_B.weight", &[*size_out, rank], Start::Zeros));
             if self.dora {
-                list.push(added(&name, "lora_magnitude_vector", &[size_out], Start::RowNorms));
+                list.push(added(name, "lora_magnitude_vector", &[*size_out], Start::RowNorms));
             }
         }
         Ok(list)
     }
 }
 
-/// Whether the last parts of a module's name are `end`.
+/// True if the last parts of a module's name are `end`.
 fn ends_with(module: &str, end: &str) -> bool {
     module.strip_suffix(end).is_some_and(|front| front.is_empty() || front.ends_with('.'))
 }
@@ -271,36 +178,39 @@ fn only_match<'a, T: Copy>(patterns: &'a BTreeMap<String, T>, module: &str) -> R
 }
 
 impl Ia3 {
-    fn added(&self, dims: Dims) -> Result<Vec<Added>, Misfit> {
-        let modules = modules(&self.targets, self.layers.as_ref(), dims)?;
-        let at_input = |module: &Module| self.feedforward.iter().any(|linear| ends_with(&module.name, linear.module()));
-        Ok(modules
-            .iter()
-            .map(|module| {
-                let shape = if at_input(module) { [1, module.size_in] } else { [module.size_out, 1] };
-                added(&module.name, "ia3_l", &shape, Start::Ones)
-            })
-            .collect())
+    /// True if the input of a linear layer is scaled instead of its output.
+    pub fn at_input(&self, linear: LinearLayer) -> bool {
+        self.feedforward.contains(&linear)
+    }
+
+    fn added(&self, model: &Architecture) -> Result<Vec<Added>, Misfit> {
+        let sites = sites("ia3", &linears(&self.targets), self.layers.as_ref(), model)?;
+        let shape = |site: &Site| match site.kind {
+            SiteKind::Linear(linear) if self.at_input(linear) => [1, site.size_in],
+            _ => [site.size_out, 1],
+        };
+        Ok(sites.into_iter().map(|site| added(&site.name, "ia3_l", &shape(site), Start::Ones)).collect())
     }
 }
 
-/// The modules in which blocks of these places sit.
-fn blocks(places: &[Place], layers: Option<&Layers>, dims: Dims) -> Result<Vec<String>, Misfit> {
-    let layers = Layers::or_all(layers, dims.num_layers)?;
-    let in_layer = |layer| {
-        let order = [(Place::Attention, ".attention"), (Place::FeedForward, "")];
-        let used = order.into_iter().filter(|(place, _)| places.contains(place));
-        used.map(move |(_, part)| format!("encoder.layers.{layer}{part}.adapterblock"))
-    };
-    Ok(layers.into_iter().flat_map(in_layer).collect())
+/// Sites of the blocks at these positions, and the module of the block at each.
+fn blocks<'a>(
+    method: &'static str,
+    positions: &[BlockPosition],
+    layers: Option<&Layers>,
+    model: &'a Architecture,
+) -> Result<Vec<(String, &'a Site)>, Misfit> {
+    let kinds: Vec<SiteKind> = positions.iter().copied().map(SiteKind::Block).collect();
+    let sites = sites(method, &kinds, layers, model)?;
+    Ok(sites.into_iter().map(|site| (format!("{}.adapterblock", site.name), site)).collect())
 }
 
 impl Bottleneck {
-    fn added(&self, dims: Dims) -> Result<Vec<Added>, Misfit> {
-        let hidden = dims.hidden_size;
-        let dim = self.bottleneck_dim.unwrap_or(hidden / 2);
+    fn added(&self, model: &Architecture) -> Result<Vec<Added>, Misfit> {
         let mut list = Vec::new();
-        for block in blocks(&self.places, self.layers.as_ref(), dims)? {
+        for (block, site) in blocks("bottleneck", &self.places, self.layers.as_ref(), model)? {
+            let hidden = site.size_out;
+            let dim = self.bottleneck_dim.unwrap_or(hidden / 2);
             let start = Start::Normal { std: self.init_std };
             list.extend([
                 added(&block, "bottleneck_adapter.adapter_down.0.weight", &[dim, hidden], start),
@@ -314,18 +224,18 @@ impl Bottleneck {
 }
 
 impl ConvAdapter {
-    fn added(&self, dims: Dims) -> Result<Vec<Added>, Misfit> {
-        let hidden = dims.hidden_size;
-        let dim = self.bottleneck_dim.unwrap_or(hidden / 2);
-        if dim == 0 || !hidden.is_multiple_of(dim) {
-            return Err(Misfit::Groups { dim, hidden_size: hidden });
-        }
-        let gate = hidden / self.reduction.max(1);
-        if gate == 0 {
-            return Err(Misfit::Reduction { reduction: self.reduction, hidden_size: hidden });
-        }
+    fn added(&self, model: &Architecture) -> Result<Vec<Added>, Misfit> {
         let mut list = Vec::new();
-        for block in blocks(&self.places, self.layers.as_ref(), dims)? {
+        for (block, site) in blocks("convadapter", &self.places, self.layers.as_ref(), model)? {
+            let hidden = site.size_out;
+            let dim = self.bottleneck_dim.unwrap_or(hidden / 2);
+            if dim == 0 || !hidden.is_multiple_of(dim) {
+                return Err(Misfit::Groups { dim, hidden_size: hidden });
+            }
+            let gate = hidden / self.reduction.max(1);
+            if gate == 0 {
+                return Err(Misfit::Reduction { reduction: self.reduction, hidden_size: hidden });
+            }
             list.push(added(&block, "layer_norm1.weight", &[hidden], Start::Ones));
             list.push(added(&block, "layer_norm1.bias", &[hidden], Start::Zeros));
             let shapes = [[dim, hidden / dim], [dim, 1], [hidden, 1]];
@@ -343,24 +253,117 @@ impl ConvAdapter {
 }
 
 impl Prefix {
-    fn added(&self, dims: Dims) -> Result<Vec<Added>, Misfit> {
-        /// How transformers starts linear layers.
+    /// One table for each stack: keys and values of its layers, side by side.
+    fn added(&self, model: &Architecture) -> Result<Vec<Added>, Misfit> {
+        /// Starting values of transformers' linear layers.
         const LINEAR: Start = Start::Normal { std: 0.02 };
-        let layers = Layers::or_all(self.layers.as_ref(), dims.num_layers)?;
-        let (hidden, width) = (dims.hidden_size, 2 * layers.len() as u32 * dims.hidden_size);
-        let table =
-            |width| added("prefix_encoder", "embedding.weight", &[self.prefix_len, width], Start::Normal { std: self.init_std });
-        let Some(inner) = self.projection else { return Ok(vec![table(width)]) };
-        Ok(vec![
-            table(hidden),
-            added("prefix_encoder", "trans.0.weight", &[inner, hidden], LINEAR),
-            added("prefix_encoder", "trans.0.bias", &[inner], Start::Zeros),
-            added("prefix_encoder", "trans.2.weight", &[width, inner], LINEAR),
-            added("prefix_encoder", "trans.2.bias", &[width], Start::Zeros),
-        ])
+        let sites = sites("prefix", &[SiteKind::KeysAndValues], self.layers.as_ref(), model)?;
+        let mut list = Vec::new();
+        for (at, stack) in model.stacks.iter().enumerate() {
+            let widths: Vec<u32> = sites.iter().filter(|site| site.stack == at).map(|site| site.size_out).collect();
+            let Some(&hidden) = widths.first() else { continue };
+            let width = 2 * widths.iter().sum::<u32>();
+            let part = |name, shape: &[u32], start| added(stack.prefix_table, name, shape, start);
+            let table = |width| part("embedding.weight", &[self.prefix_len, width], Start::Normal { std: self.init_std });
+            match self.projection {
+                None => list.push(table(width)),
+                Some(inner) => list.extend([
+                    table(hidden),
+                    part("trans.0.weight", &[inner, hidden], LINEAR),
+                    part("trans.0.bias", &[inner], Start::Zeros),
+                    part("trans.2.weight", &[width, inner], LINEAR),
+                    part("trans.2.bias", &[width], Start::Zeros),
+                ]),
+            }
+        }
+        Ok(list)
     }
 }
 
 fn added(module: &str, part: &str, shape: &[u32], start: Start) -> Added {
     Added { name: format!("{module}.{part}"), shape: shape.to_vec(), start }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sites::Stack;
+
+    /// Two stacks of feed-forward transformer blocks, as in speech synthesis: their attentions have linear layers, the blocks
+    /// behind them convolutions.
+    fn two_stacks(hidden: u32, depths: [u32; 2]) -> Architecture {
+        let names = ["encoder", "decoder"];
+        let prefixes = ["encoder.layer_stack.", "decoder.layer_stack."];
+        let tables = ["encoder.prefix_encoder", "decoder.prefix_encoder"];
+        let stack = |at: usize| {
+            let (label, prefix, prefix_table) = (names[at], prefixes[at], tables[at]);
+            Stack { label, prefix, prefix_table, num_layers: depths[at] }
+        };
+        let layers = (0..2).flat_map(|at| (0..depths[at]).map(move |layer| (at, layer)));
+        let in_layer = |(stack, layer): (usize, u32)| {
+            let site = move |part: &str, kind| Site {
+                name: format!("{}{layer}{part}", prefixes[stack]),
+                kind,
+                stack,
+                layer,
+                size_in: hidden,
+                size_out: hidden,
+            };
+            [
+                site(".slf_attn.w_qs", SiteKind::Linear(LinearLayer::QProj)),
+                site(".slf_attn.w_ks", SiteKind::Linear(LinearLayer::KProj)),
+                site(".slf_attn.w_vs", SiteKind::Linear(LinearLayer::VProj)),
+                site(".slf_attn.fc", SiteKind::Linear(LinearLayer::OutProj)),
+                site(".slf_attn", SiteKind::KeysAndValues),
+                site("", SiteKind::Block(BlockPosition::FeedForward)),
+            ]
+        };
+        Architecture { stacks: (0..2).map(stack).collect(), sites: layers.flat_map(in_layer).collect(), convolutions: None }
+    }
+
+    fn method(text: &str) -> Method {
+        serde_json::from_str(text).unwrap()
+    }
+
+    fn count(method: &Method, model: &Architecture) -> u32 {
+        method.added(model).unwrap().iter().map(|added| added.shape.iter().product::<u32>()).sum()
+    }
+
+    const QUERIES_AND_VALUES: &str = r#"{"name":"lora","targets":["q_proj","v_proj"]}"#;
+
+    #[test]
+    fn two_stacks_of_different_depth_have_the_published_counts() {
+        for (text, published, small) in [
+            (r#"{"name":"bottleneck"}"#, 659_200, 46_800),
+            (r#"{"name":"convadapter"}"#, 108_800, 10_800),
+            (QUERIES_AND_VALUES, 81_920, 15_360),
+            (r#"{"name":"prefix"}"#, 153_600, 28_800),
+        ] {
+            assert_eq!(count(&method(text), &two_stacks(256, [4, 6])), published, "{text}");
+            assert_eq!(count(&method(text), &two_stacks(96, [2, 3])), small, "{text}");
+        }
+    }
+
+    #[test]
+    fn names_and_limits_follow_the_stacks() {
+        let model = two_stacks(8, [1, 2]);
+        let names = |text: &str| method(text).added(&model).unwrap().into_iter().map(|added| added.name).collect::<Vec<_>>();
+        let lora = names(r#"{"name":"lora","rank":2,"targets":["q_proj"]}"#);
+        assert_eq!(lora.len(), 6);
+        assert_eq!(lora[0], "encoder.layer_stack.0.slf_attn.w_qs.lora_A.weight");
+        assert_eq!(lora[5], "decoder.layer_stack.1.slf_attn.w_qs.lora_B.weight");
+        assert_eq!(
+            names(r#"{"name":"prefix"}"#),
+            ["encoder.prefix_encoder.embedding.weight", "decoder.prefix_encoder.embedding.weight"]
+        );
+        let last = method(r#"{"name":"bitfit","scope":"layers_only","layers":{"last":1}}"#);
+        let trains = |name: &str| last.trains(name, &model).unwrap();
+        assert!(trains("encoder.layer_stack.0.slf_attn.fc.bias") && trains("decoder.layer_stack.1.slf_attn.fc.bias"));
+        assert!(!trains("decoder.layer_stack.0.slf_attn.fc.bias") && !trains("decoder.layer_stack.1.slf_attn.fc.weight"));
+        let error = method(r#"{"name":"prefix","layers":{"last":2}}"#).added(&model).unwrap_err().to_string();
+        assert_eq!(error, "`layers` asks for the last 2, but the encoder has 1 layers");
+        let error = method(r#"{"name":"lora","rank":2,"targets":["output_dense"]}"#).added(&model).unwrap_err().to_string();
+        assert_eq!(error, "`lora` has nowhere to go: the model has none of `output_dense`");
+        assert_eq!(names(r#"{"name":"bottleneck","places":["attention","feed_forward"]}"#).len(), 12);
+    }
 }

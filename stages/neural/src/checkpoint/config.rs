@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use neural_spec::{ConvNorm, EncoderShape};
+use neural_spec::{Architecture, ConvNorm, EncoderShape};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -210,6 +210,11 @@ impl EncoderConfig {
             other,
             ..Self::default()
         }
+    }
+
+    /// Stacks of layers, and the sites where adapters can be attached.
+    pub fn architecture(&self) -> Architecture {
+        Architecture::encoder(self.hidden_size as u32, self.intermediate_size as u32, self.num_hidden_layers as u32)
     }
 
     /// The large style: XLSR-53, XLS-R 300M, `wav2vec2-large-lv60`. The default is the base style, `wav2vec2-base`.

@@ -35,7 +35,8 @@ pub fn merge(adapter: &Path, encoder: &Path, out: &Path) -> Result<Merged, Model
     }
     let inside = adapter.join("adapter");
     let adapter = if inside.is_dir() { inside.as_path() } else { adapter };
-    let method = files::read_method(adapter)?;
+    let config = EncoderConfig::read(encoder)?;
+    let method = files::read_method(adapter, &config.architecture())?;
     let (head, labels) = match files::read_origin(adapter)? {
         Some(origin) => (origin.head, origin.labels),
         None => head_of(&files::read_weights(adapter)?).ok_or_else(|| ModelError::NoHead { folder: adapter.to_owned() })?,
@@ -44,7 +45,7 @@ pub fn merge(adapter: &Path, encoder: &Path, out: &Path) -> Result<Merged, Model
     let model = Model::new(encoder, &method, &head, labels.len(), 0, Device::Cpu);
     let mut model = match model {
         Err(ModelError::Method(misfit)) => {
-            return Err(other_shape(adapter, &EncoderConfig::read(encoder)?, vec![misfit.to_string()]));
+            return Err(other_shape(adapter, &config, vec![misfit.to_string()]));
         }
         other => other?,
     };

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use neural_spec::{Finetune, HeadSpec, Method, Misfit, Scope};
+use neural_spec::{Architecture, Finetune, HeadSpec, Method, Misfit, Scope};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tch::{Device, Kind, TchError, Tensor};
@@ -82,10 +82,10 @@ pub enum LastState {
     BeforeNorm,
 }
 
-/// Whether a tensor of the encoder is trained.
-fn trains(method: &Method, name: &str, config: &EncoderConfig) -> Result<bool, Misfit> {
+/// True if a tensor of the encoder is trained.
+fn trains(method: &Method, name: &str, config: &EncoderConfig, architecture: &Architecture) -> Result<bool, Misfit> {
     let used = !is_statistic(name) && (name != MASK_EMBEDDING || config.apply_spec_augment);
-    Ok(used && method.trains(name, config.num_hidden_layers as u32)?)
+    Ok(used && method.trains(name, architecture)?)
 }
 
 /// An adapter that does not fit an encoder.
@@ -108,11 +108,12 @@ impl Model {
         let config = EncoderConfig::read(encoder)?;
         let preprocessor = Preprocessor::read(encoder, &config)?;
         let mut encoder_weights = weights::read(encoder, &config, device)?;
+        let architecture = config.architecture();
         for (name, tensor) in &mut encoder_weights {
-            *tensor = tensor.f_set_requires_grad(trains(method, name, &config)?)?;
+            *tensor = tensor.f_set_requires_grad(trains(method, name, &config, &architecture)?)?;
         }
         let base_digest = matches!(method, Method::BitFit(_)).then(|| weights::digest(&encoder_weights)).transpose()?;
-        let adapters = Adapters::start(method, &config, &encoder_weights, seed, device)?;
+        let adapters = Adapters::start(method, architecture, &encoder_weights, seed, device)?;
         let mut head_weights = Head::start(head, config.hidden_size, config.num_hidden_layers, num_labels, seed)?;
         for tensor in head_weights.values_mut() {
             *tensor = tensor.f_to_device(device)?.f_set_requires_grad(true)?;
@@ -293,7 +294,7 @@ impl Model {
         let note = files::caveat(&self.config, &self.method);
         let origin = Origin { base: self.base()?, labels: labels.to_vec(), head: self.head_spec.clone(), note };
         let trained = self.trainable().into_iter().collect();
-        Ok(files::write(&folder, &self.method, &self.config, &trained, &self.head_weights, &origin)?)
+        Ok(files::write(&folder, &self.method, &self.config.architecture(), &trained, &self.head_weights, &origin)?)
     }
 
     fn saved_folder(&self, folder: &Path) -> PathBuf {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use neural_spec::{Ia3, Layers, LinearLayer, Lora, Method};
+use neural_spec::{Architecture, Ia3, Layers, LinearLayer, Lora, Method, Site, SiteKind};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -71,7 +71,7 @@ const MUST_BE_OFF: [&str; 14] = [
 /// The method that a configuration of peft describes.
 ///
 /// Errors: every mistake, as sentences.
-pub(super) fn read(peft_type: &str, config: &Value) -> Result<Method, Vec<String>> {
+pub(super) fn read(peft_type: &str, config: &Value, model: &Architecture) -> Result<Method, Vec<String>> {
     let mut mistakes = Vec::new();
     let off = |value: &Value| match value {
         Value::Null | Value::Bool(false) => true,
@@ -102,8 +102,8 @@ pub(super) fn read(peft_type: &str, config: &Value) -> Result<Method, Vec<String
         return Err(mistakes);
     }
     let method = match peft_type {
-        "LORA" => serde_json::from_value(config.clone()).map(|config| lora(config, &mut mistakes)),
-        _ => serde_json::from_value(config.clone()).map(|config| ia3(config, &mut mistakes)),
+        "LORA" => serde_json::from_value(config.clone()).map(|config| lora(config, model, &mut mistakes)),
+        _ => serde_json::from_value(config.clone()).map(|config| ia3(config, model, &mut mistakes)),
     };
     match method {
         Ok(method) => {
@@ -117,13 +117,13 @@ pub(super) fn read(peft_type: &str, config: &Value) -> Result<Method, Vec<String
     }
 }
 
-fn lora(config: LoraConfig, mistakes: &mut Vec<String>) -> Method {
+fn lora(config: LoraConfig, model: &Architecture, mistakes: &mut Vec<String>) -> Method {
     // The others that peft knows change the frozen weights at the start, which the adapter alone does not tell.
     let start = config.init_lora_weights.unwrap_or(Value::Bool(true));
     if !start.is_boolean() && !["gaussian", "orthogonal", "eva"].iter().any(|&known| start == known) {
         mistakes.push(format!("init_lora_weights {start} changes the frozen weights, which is not supported"));
     }
-    let (targets, named_layers) = linear_layers("target_modules", &config.target_modules, mistakes);
+    let (targets, named_layers) = linear_layers("target_modules", &config.target_modules, model, mistakes);
     let listed = config.layers_to_transform.map(|layers| match layers {
         OneOrMany::One(layer) => vec![layer],
         OneOrMany::Many(layers) => layers,
@@ -144,15 +144,21 @@ fn lora(config: LoraConfig, mistakes: &mut Vec<String>) -> Method {
     })
 }
 
-fn ia3(config: Ia3Config, mistakes: &mut Vec<String>) -> Method {
-    let (targets, layers) = linear_layers("target_modules", &config.target_modules, mistakes);
-    let (feedforward, _) =
-        config.feedforward_modules.map_or_else(Default::default, |names| linear_layers("feedforward_modules", &names, mistakes));
+fn ia3(config: Ia3Config, model: &Architecture, mistakes: &mut Vec<String>) -> Method {
+    let (targets, layers) = linear_layers("target_modules", &config.target_modules, model, mistakes);
+    let (feedforward, _) = config
+        .feedforward_modules
+        .map_or_else(Default::default, |names| linear_layers("feedforward_modules", &names, model, mistakes));
     Method::Ia3(Ia3 { targets, feedforward, layers: layers.map(Layers::Listed) })
 }
 
-/// The linear layers that names end in, and the transformer layers when the names say which.
-fn linear_layers(field: &str, names: &Names, mistakes: &mut Vec<String>) -> (Vec<LinearLayer>, Option<Vec<u32>>) {
+/// The linear layers that names end in, and the transformer layers when they are not all of them.
+fn linear_layers(
+    field: &str,
+    names: &Names,
+    model: &Architecture,
+    mistakes: &mut Vec<String>,
+) -> (Vec<LinearLayer>, Option<Vec<u32>>) {
     let names = match names {
         Names::Listed(names) => names,
         Names::Expression(text) => {
@@ -160,31 +166,44 @@ fn linear_layers(field: &str, names: &Names, mistakes: &mut Vec<String>) -> (Vec
             return (LinearLayer::ALL.to_vec(), None);
         }
     };
-    let mut found = BTreeSet::new();
+    let mut found: BTreeMap<(usize, u32), BTreeSet<LinearLayer>> = BTreeMap::new();
     for name in names {
-        let mut parts = name.split('.');
-        let layer = parts.by_ref().find(|&part| part == "layers").and_then(|_| parts.next()?.parse::<u32>().ok());
-        match name.rsplit('.').next().and_then(LinearLayer::of_module) {
-            Some(linear) if name.contains('.') == layer.is_some() => {
-                found.insert((layer, linear));
+        let ends =
+            |site: &Site| site.name.strip_suffix(name.as_str()).is_some_and(|front| front.is_empty() || front.ends_with('.'));
+        let before = found.values().map(BTreeSet::len).sum::<usize>();
+        for site in model.sites.iter().filter(|site| ends(site)) {
+            if let SiteKind::Linear(linear) = site.kind {
+                found.entry((site.stack, site.layer)).or_default().insert(linear);
             }
-            _ => mistakes.push(format!("{field} has `{name}`, which is no linear layer of a transformer layer")),
+        }
+        if found.values().map(BTreeSet::len).sum::<usize>() == before {
+            mistakes.push(format!("{field} has `{name}`, which is no linear layer of a transformer layer"));
         }
     }
-    let linears: BTreeSet<LinearLayer> = found.iter().map(|&(_, linear)| linear).collect();
-    let layers: BTreeSet<Option<u32>> = found.iter().map(|&(layer, _)| layer).collect();
-    if found.len() != linears.len() * layers.len() || (layers.contains(&None) && layers.len() > 1) {
+    let linears: BTreeSet<LinearLayer> = found.values().flatten().copied().collect();
+    let in_stack = |at| found.keys().filter(|(stack, _)| *stack == at).map(|&(_, layer)| layer).collect::<Vec<_>>();
+    let layers: Vec<Vec<u32>> = (0..model.stacks.len()).map(in_stack).collect();
+    let whole = layers.iter().zip(&model.stacks).all(|(layers, stack)| layers.len() == stack.num_layers as usize);
+    let first = layers.first().cloned().unwrap_or_default();
+    if found.values().any(|own| *own != linears) || !(whole || layers.iter().all(|own| *own == first)) {
         mistakes.push(format!("{field} names other modules in one transformer layer than in another"));
     }
-    (linears.into_iter().collect(), layers.into_iter().collect::<Option<Vec<u32>>>().filter(|layers| !layers.is_empty()))
+    (linears.into_iter().collect(), (!whole).then_some(first).filter(|layers| !layers.is_empty()))
 }
 
-/// The configuration of a method that peft knows, for an encoder of `num_layers`; none for other methods.
+/// The configuration of a method that peft knows, for a model with these sites; none for other methods.
 ///
 /// `head`: the modules that are trained whole.
-pub(super) fn write(method: &Method, num_layers: u32, head: &BTreeSet<String>) -> Option<Value> {
-    let layers = method.layers().map(|layers| layers.of(num_layers).expect("the model was built with these layers"));
-    let names = |linears: &[LinearLayer]| linears.iter().map(|linear| linear.module().to_owned()).collect::<BTreeSet<_>>();
+pub(super) fn write(method: &Method, model: &Architecture, head: &BTreeSet<String>) -> Option<Value> {
+    let layers = method.layers().map(|layers| layers.of(&model.stacks[0]).expect("the model was built with these layers"));
+    let sites = |linears: &[LinearLayer]| {
+        let wanted = |site: &&Site| matches!(site.kind, SiteKind::Linear(linear) if linears.contains(&linear));
+        model.sites.iter().filter(wanted).collect::<Vec<_>>()
+    };
+    let names = |linears: &[LinearLayer]| {
+        let last = |site: &Site| site.name.rsplit('.').next().unwrap_or_default().to_owned();
+        sites(linears).into_iter().map(last).collect::<BTreeSet<_>>()
+    };
     match method {
         Method::Lora(lora) => Some(json!({
             "peft_type": "LORA",
@@ -210,8 +229,8 @@ pub(super) fn write(method: &Method, num_layers: u32, head: &BTreeSet<String>) -
             let in_layers = |linears: &[LinearLayer]| match &layers {
                 None => names(linears),
                 Some(layers) => {
-                    let of = |layer| linears.iter().map(move |linear| linear.in_layer(layer));
-                    layers.iter().copied().flat_map(of).collect()
+                    let own = sites(linears).into_iter().filter(|site| layers.contains(&site.layer));
+                    own.map(|site| site.name.clone()).collect()
                 }
             };
             Some(json!({
@@ -243,6 +262,10 @@ mod tests {
         serde_json::from_str(text).unwrap()
     }
 
+    fn model() -> Architecture {
+        Architecture::encoder(8, 16, 4)
+    }
+
     #[test]
     fn what_is_written_is_read_again() {
         for text in [
@@ -253,10 +276,10 @@ mod tests {
             r#"{"name":"ia3","layers":[3]}"#,
         ] {
             let method = method(text);
-            let written = write(&method, 4, &BTreeSet::new()).unwrap();
-            assert_eq!(read(written["peft_type"].as_str().unwrap(), &written), Ok(method));
+            let written = write(&method, &model(), &BTreeSet::new()).unwrap();
+            assert_eq!(read(written["peft_type"].as_str().unwrap(), &written, &model()), Ok(method));
         }
-        assert_eq!(write(&method(r#"{"name":"prefix"}"#), 4, &BTreeSet::new()), None);
+        assert_eq!(write(&method(r#"{"name":"prefix"}"#), &model(), &BTreeSet::new()), None);
     }
 
     #[track_caller]
@@ -264,7 +287,7 @@ mod tests {
         let mut config = json!({"r": 4, "lora_alpha": 8, "target_modules": ["q_proj"]});
         let change: serde_json::Map<String, Value> = serde_json::from_str(change).unwrap();
         config.as_object_mut().unwrap().extend(change);
-        let mistakes = read("LORA", &config).unwrap_err();
+        let mistakes = read("LORA", &config, &model()).unwrap_err();
         assert!(mistakes.len() == 1 && mistakes[0].contains(expected), "{mistakes:?}");
     }
 

@@ -11,7 +11,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use neural_spec::{HeadSpec, Method};
+use neural_spec::{Architecture, HeadSpec, Method};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -74,14 +74,14 @@ fn own_type(method: &Method) -> Option<&'static str> {
     }
 }
 
-/// Reads the method of an adapter folder.
+/// Reads the method of an adapter folder, for a model with these sites.
 ///
 /// Errors: [`CheckpointError::Adapter`] for one that this project does not compute.
-pub fn read_method(folder: &Path) -> Result<Method, CheckpointError> {
+pub fn read_method(folder: &Path, model: &Architecture) -> Result<Method, CheckpointError> {
     let path = folder.join(CONFIG);
     let config: Value = read_json(&path)?;
     let read = match config["peft_type"].as_str() {
-        Some(known @ ("LORA" | "IA3")) => config::read(known, &config),
+        Some(known @ ("LORA" | "IA3")) => config::read(known, &config, model),
         Some(name) => match serde_json::from_value::<Method>(config["method"].clone()) {
             Ok(method) if own_type(&method) == Some(name) => match method.mistakes() {
                 mistakes if mistakes.is_empty() => Ok(method),
@@ -100,7 +100,7 @@ pub fn read_method(folder: &Path) -> Result<Method, CheckpointError> {
 pub fn write(
     folder: &Path,
     method: &Method,
-    encoder: &EncoderConfig,
+    model: &Architecture,
     trained: &Weights,
     head: &Weights,
     origin: &Origin,
@@ -117,7 +117,7 @@ pub fn write(
             "method": method,
         })
     };
-    let peft = config::write(method, encoder.num_hidden_layers as u32, &modules);
+    let peft = config::write(method, model, &modules);
     let prefix = if peft.is_some() { PREFIX } else { "" };
     write_json(&folder.join(CONFIG), &peft.unwrap_or_else(ours))?;
     let named = trained.iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor.shallow_clone())).collect();

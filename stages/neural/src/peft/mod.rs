@@ -13,7 +13,7 @@ mod merge;
 pub mod origin;
 mod prefix;
 
-use neural_spec::{Dims, LinearLayer, Method, Start};
+use neural_spec::{Architecture, Layers, Method, Start};
 use tch::{Device, TchError, Tensor};
 
 use self::bottleneck::Bottleneck;
@@ -22,20 +22,19 @@ use self::ia3::Ia3;
 use self::lora::{Dora, Lora};
 use self::merge::{Merge, Merged};
 pub(crate) use self::prefix::Prefix;
-use crate::checkpoint::config::EncoderConfig;
 use crate::error::ModelError;
 use crate::nn::adapter::{BlockAdapter, LinearAdapter};
 use crate::nn::init;
 use crate::nn::linear::Linear;
 use crate::nn::weights::{Weights, tensor};
 
-/// What a method adds to one encoder. Without a method, nothing.
+/// Tensors that a method adds to a model. Without a method, none.
 #[derive(Debug, Default)]
 pub struct Adapters {
     method: Option<Method>,
     /// Named as [`neural_spec::Added`] are.
     tensors: Weights,
-    num_layers: u32,
+    architecture: Option<Architecture>,
 }
 
 impl Adapters {
@@ -44,19 +43,18 @@ impl Adapters {
         Self::default()
     }
 
-    /// The adapters of a method for an encoder of these weights, seeded, all of them trained.
+    /// The adapters of a method for a model of these weights, seeded, all of them trained.
     ///
-    /// Errors: [`ModelError::Method`] when the method does not fit the encoder.
+    /// Errors: [`ModelError::Method`] when the method does not fit the model.
     pub fn start(
         method: &Method,
-        config: &EncoderConfig,
-        encoder: &Weights,
+        architecture: Architecture,
+        model: &Weights,
         seed: u64,
         device: Device,
     ) -> Result<Self, ModelError> {
-        let dims = dims(config);
         let mut tensors = Weights::new();
-        for added in method.added(dims)? {
+        for added in method.added(&architecture)? {
             let shape: Vec<i64> = added.shape.iter().copied().map(i64::from).collect();
             let started = |start| init::started(&added.name, &shape, start, seed);
             let tensor = match added.start {
@@ -66,12 +64,12 @@ impl Adapters {
                 Start::Uniform { bound } => started(init::Start::Uniform { low: -bound, high: bound })?,
                 Start::RowNorms => {
                     let module = added.name.rsplit_once('.').map_or("", |(module, _)| module);
-                    lora::row_norms(&encoder[&format!("{module}.weight")])?
+                    lora::row_norms(&model[&format!("{module}.weight")])?
                 }
             };
             tensors.insert(added.name, tensor.f_to_device(device)?.f_set_requires_grad(true)?);
         }
-        Ok(Self { method: Some(method.clone()), tensors, num_layers: dims.num_layers })
+        Ok(Self { method: Some(method.clone()), tensors, architecture: Some(architecture) })
     }
 
     /// All their tensors, named relative to the encoder, but for a prefix, which sits outside of it.
@@ -96,8 +94,8 @@ impl Adapters {
                 Some(if spec.dora { Box::new(Dora::new(lora, &self.tensors, module, weight)?) } else { Box::new(lora) })
             }
             Some(Method::Ia3(spec)) if has("ia3_l") => {
-                let layer = module.rsplit('.').next().and_then(LinearLayer::of_module);
-                let at_input = layer.is_some_and(|layer| spec.feedforward.contains(&layer));
+                let linear = self.architecture.as_ref().and_then(|model| model.linear(module));
+                let at_input = linear.is_some_and(|linear| spec.at_input(linear));
                 Some(Box::new(Ia3::new(&self.tensors, module, at_input)))
             }
             _ => None,
@@ -119,12 +117,13 @@ impl Adapters {
         }
     }
 
-    /// The keys and values in front of the attentions.
-    pub(crate) fn prefix(&self) -> Option<Prefix> {
-        let Some(Method::Prefix(spec)) = &self.method else { return None };
-        let layers = neural_spec::Layers::or_all(spec.layers.as_ref(), self.num_layers);
-        let layers = layers.expect("layers were checked when the tensors were listed");
-        Some(Prefix::new(spec, layers.into_iter().map(|layer| layer as usize).collect(), &self.tensors))
+    /// The keys and values in front of the attentions of a stack.
+    pub(crate) fn prefix(&self, stack: usize) -> Option<Prefix> {
+        let (Some(Method::Prefix(spec)), Some(model)) = (&self.method, &self.architecture) else { return None };
+        let stack = &model.stacks[stack];
+        let layers = Layers::or_all(spec.layers.as_ref(), stack).expect("layers were checked when the tensors were listed");
+        let layers = layers.into_iter().map(|layer| layer as usize).collect();
+        Some(Prefix::new(spec, stack.prefix_table, layers, &self.tensors))
     }
 
     /// Weights of the encoder that do without the adapters: copies where one was merged, the same tensors elsewhere.
@@ -144,14 +143,5 @@ impl Adapters {
             merged.extend(bias.map(|bias| (bias_name, bias)));
         }
         Ok(merged)
-    }
-}
-
-/// What a method has to know of an encoder.
-pub(crate) fn dims(config: &EncoderConfig) -> Dims {
-    Dims {
-        hidden_size: config.hidden_size as u32,
-        num_layers: config.num_hidden_layers as u32,
-        intermediate_size: config.intermediate_size as u32,
     }
 }

@@ -7,11 +7,11 @@ use tch::{TchError, Tensor};
 use crate::nn::attention::KeysAndValues;
 use crate::nn::weights::{Weights, tensor};
 
-/// A table whose row p holds the p-th key and value of each layer: \[layer, key then value, head, D\].
+/// Table of a stack: row p holds the p-th key and value of each layer: \[layer, key then value, head, D\].
 ///
 /// Shapes: table (P, L * 2 * H); or, with a projection, table (P, H) and two linear layers with tanh between that widen it.
 /// Start: table normal with deviation 1; linear layers normal with deviation 0.02, biases zero.
-/// Source: Li and Liang 2021, arXiv:2101.00190; one table for all layers as in Liu et al. 2021, arXiv:2110.07602; numbers as in the
+/// Source: Li and Liang 2021, arXiv:2101.00190; one table for all layers of a stack as in Liu et al. 2021, arXiv:2110.07602; numbers as in the
 /// reference code of Li et al. 2023, arXiv:2303.03267.
 #[derive(Debug)]
 pub(crate) struct Prefix {
@@ -23,8 +23,8 @@ pub(crate) struct Prefix {
 }
 
 impl Prefix {
-    pub(super) fn new(spec: &neural_spec::Prefix, layers: Vec<usize>, tensors: &Weights) -> Self {
-        let part = |name: &str| tensor(tensors, &format!("prefix_encoder.{name}"));
+    pub(super) fn new(spec: &neural_spec::Prefix, module: &str, layers: Vec<usize>, tensors: &Weights) -> Self {
+        let part = |name: &str| tensor(tensors, &format!("{module}.{name}"));
         Self {
             table: part("embedding.weight"),
             projection: spec.projection.map(|_| ["trans.0.weight", "trans.0.bias", "trans.2.weight", "trans.2.bias"].map(part)),

@@ -1,10 +1,11 @@
 //! Every method against reference numbers: logits, loss, gradients, a step, and the same without the adapter and merged.
 
+use neural::checkpoint::EncoderConfig;
 use neural::error::ModelError;
 use neural::models::{Batch, Model};
 use neural::nn::pass::Mode;
 use neural::peft::files;
-use neural_spec::{AdapterActivation, BitFit, Bottleneck, ConvAdapter, HeadOnly, Method, Place, Prefix};
+use neural_spec::{AdapterActivation, BitFit, BlockPosition, Bottleneck, ConvAdapter, HeadOnly, Method, Prefix};
 use serde_json::Value;
 
 use crate::device::device;
@@ -22,7 +23,10 @@ fn check_method(case: &Case) {
     let folder = case.folder.join("adapter");
     let of_peft = folder.is_dir();
     let (method, stored) = if of_peft {
-        (files::read_method(&folder).unwrap(), files::read_weights(&folder).unwrap().into_iter().collect::<Vec<_>>())
+        (
+            files::read_method(&folder, &EncoderConfig::read(&case.base).unwrap().architecture()).unwrap(),
+            files::read_weights(&folder).unwrap().into_iter().collect::<Vec<_>>(),
+        )
     } else {
         (own_method(&case.options), read(&case.folder.join("adapter.safetensors")))
     };
@@ -94,7 +98,7 @@ fn own_method(case: &Value) -> Method {
     let options = &case["options"];
     let number = |name: &str| options[name].as_u64().map(|value| value as u32);
     let places = || {
-        let of = |place: &Value| if place == "attn" { Place::Attention } else { Place::FeedForward };
+        let of = |place: &Value| if place == "attn" { BlockPosition::Attention } else { BlockPosition::FeedForward };
         options["at"].as_array().unwrap().iter().map(of).collect()
     };
     match case["method"].as_str().unwrap() {

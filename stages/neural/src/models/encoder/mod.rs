@@ -101,7 +101,7 @@ impl Encoder {
             layers: (0..config.num_hidden_layers)
                 .map(|index| Layer::new(config, weights, adapters, index))
                 .collect::<Result<_, _>>()?,
-            prefix: adapters.prefix(),
+            prefix: adapters.prefix(0),
             recomputes: false,
             pending: RefCell::new(None),
             config: config.clone(),

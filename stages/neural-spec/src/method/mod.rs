@@ -1,19 +1,21 @@
-//! What is trained: all of the encoder, or a few parameters beside it.
+//! Methods of adapting a model: all of its weights are trained, or a few parameters beside them.
 
 mod block;
 mod count;
 mod layers;
 mod linear;
+mod misfit;
 mod tensors;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::block::{AdapterActivation, Bottleneck, ConvAdapter, Place, Prefix};
+pub use self::block::{AdapterActivation, Bottleneck, ConvAdapter, Prefix};
 pub use self::count::Counts;
 pub use self::layers::Layers;
-pub use self::linear::{Ia3, LinearLayer, Lora};
-pub use self::tensors::{Added, Dims, Misfit, Start};
+pub use self::linear::{Ia3, Lora};
+pub use self::misfit::Misfit;
+pub use self::tensors::{Added, Start};
 use crate::Mistakes;
 
 /// A way of adapting an encoder to a task. The head is trained in every one.

@@ -1,0 +1,159 @@
+//! Sites of a model: where an adapter can be attached. An architecture declares them; methods, their tensors and parameter counts, and
+//! the files of adapters follow from the list.
+
+use serde::{Deserialize, Serialize};
+
+/// A linear layer of a transformer layer, by its part in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LinearLayer {
+    /// Queries of the attention.
+    QProj,
+    /// Keys of the attention.
+    KProj,
+    /// Values of the attention.
+    VProj,
+    /// Output of the attention.
+    OutProj,
+    /// First layer of the feed-forward block.
+    IntermediateDense,
+    /// Second layer of the feed-forward block.
+    OutputDense,
+}
+
+impl LinearLayer {
+    /// All of them, in the order of the forward pass.
+    pub const ALL: [Self; 6] = [Self::QProj, Self::KProj, Self::VProj, Self::OutProj, Self::IntermediateDense, Self::OutputDense];
+
+    /// Name of the layer in settings, and of its module in the published encoders.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::QProj => "q_proj",
+            Self::KProj => "k_proj",
+            Self::VProj => "v_proj",
+            Self::OutProj => "out_proj",
+            Self::IntermediateDense => "intermediate_dense",
+            Self::OutputDense => "output_dense",
+        }
+    }
+
+    /// True if it belongs to the attention.
+    pub fn is_attention(self) -> bool {
+        !matches!(self, Self::IntermediateDense | Self::OutputDense)
+    }
+}
+
+/// Position of a block in a transformer layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BlockPosition {
+    /// Behind the attention's output layer, in front of dropout and residual.
+    Attention,
+    /// Behind the whole layer: after the residual of the feed-forward block in a pre-norm encoder, after the last norm in a
+    /// post-norm encoder.
+    FeedForward,
+}
+
+/// Kind of a site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SiteKind {
+    /// A linear layer: something beside it.
+    Linear(LinearLayer),
+    /// The end of a part of a layer: a block behind it.
+    Block(BlockPosition),
+    /// Keys and values of an attention: more of them in front.
+    KeysAndValues,
+}
+
+/// A place of a model where an adapter can be attached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Site {
+    /// Name of the module, relative to the model.
+    pub name: String,
+    /// Kind of the site.
+    pub kind: SiteKind,
+    /// Index of its stack in [`Architecture::stacks`].
+    pub stack: usize,
+    /// Layer of that stack, counted from 0.
+    pub layer: u32,
+    /// Width of the input.
+    pub size_in: u32,
+    /// Width of the output.
+    pub size_out: u32,
+}
+
+/// Layers of one shape, one behind the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stack {
+    /// Name of the stack in messages: `encoder`.
+    pub label: &'static str,
+    /// Prefix of the names of its layers: `encoder.layers.` of `encoder.layers.3`.
+    pub prefix: &'static str,
+    /// Module of the table that prefix tuning adds.
+    pub prefix_table: &'static str,
+    /// Number of layers.
+    pub num_layers: u32,
+}
+
+/// A model as methods see it: its stacks of layers, and the sites in them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Architecture {
+    /// Stacks of layers, in the order of the forward pass.
+    pub stacks: Vec<Stack>,
+    /// Sites, by stack and layer and in the order of the forward pass.
+    pub sites: Vec<Site>,
+    /// Prefix of the names of the convolutions over the input, where there are some.
+    pub convolutions: Option<&'static str>,
+}
+
+impl Architecture {
+    /// The architecture of wav2vec 2.0 and its relatives.
+    pub fn encoder(hidden_size: u32, intermediate_size: u32, num_layers: u32) -> Self {
+        let (prefix, prefix_table) = ("encoder.layers.", "prefix_encoder");
+        let stack = Stack { label: "encoder", prefix, prefix_table, num_layers };
+        let widths = |linear| match linear {
+            LinearLayer::IntermediateDense => [hidden_size, intermediate_size],
+            LinearLayer::OutputDense => [intermediate_size, hidden_size],
+            _ => [hidden_size, hidden_size],
+        };
+        let in_layer = |layer: u32| {
+            let site = move |part: &str, kind, [size_in, size_out]: [u32; 2]| Site {
+                name: format!("{prefix}{layer}{part}"),
+                kind,
+                stack: 0,
+                layer,
+                size_in,
+                size_out,
+            };
+            let linears = LinearLayer::ALL.into_iter().map(move |linear| {
+                let block = if linear.is_attention() { "attention" } else { "feed_forward" };
+                site(&format!(".{block}.{}", linear.name()), SiteKind::Linear(linear), widths(linear))
+            });
+            let same = [hidden_size, hidden_size];
+            linears.chain([
+                site(".attention", SiteKind::KeysAndValues, same),
+                site(".attention", SiteKind::Block(BlockPosition::Attention), same),
+                site("", SiteKind::Block(BlockPosition::FeedForward), same),
+            ])
+        };
+        Self {
+            sites: (0..num_layers).flat_map(in_layer).collect(),
+            stacks: vec![stack],
+            convolutions: Some("feature_extractor."),
+        }
+    }
+
+    /// Returns the stack and the layer that a tensor or module belongs to; none outside of the stacks.
+    pub fn layer_of(&self, name: &str) -> Option<(usize, u32)> {
+        let of = |stack: &Stack| name.strip_prefix(stack.prefix)?.split('.').next()?.parse().ok();
+        self.stacks.iter().enumerate().find_map(|(at, stack)| Some((at, of(stack)?)))
+    }
+
+    /// Returns the linear layer of this name; none where no adapter can be attached.
+    pub fn linear(&self, name: &str) -> Option<LinearLayer> {
+        self.sites.iter().find_map(|site| match site.kind {
+            SiteKind::Linear(linear) if site.name == name => Some(linear),
+            _ => None,
+        })
+    }
+}
