@@ -185,7 +185,8 @@ mod tests {
             for node in workflow.find("train") {
                 let node = &workflow.graph[node];
                 let train: Train = serde_json::from_value(node.placed.params().clone()).unwrap();
-                let frozen = !train.method.trains("feature_extractor.conv_layers.0.conv.weight", 24).unwrap();
+                let large = neural_spec::Architecture::encoder(1024, 4096, 24);
+                let frozen = !train.method.trains("feature_extractor.conv_layers.0.conv.weight", &large).unwrap();
                 let sources = (source(&workflow, node, "train"), source(&workflow, node, "dev"));
                 let expected = if frozen { "front" } else { "shards" };
                 assert_eq!(sources, (expected.to_owned(), expected.to_owned()), "{}", node.id);
