@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::place::MINIATURE;
 use crate::synthetic::{MINIATURES, Miniature, write_mute};
 use crate::testing::files;
-use crate::{ALL, Corpus, CorpusError, Listing, Protocol};
+use crate::{ALL, Corpus, CorpusError, Listing, Protocol, recognise};
 
 /// Protocols whose part of the corpus no miniature has.
 const ELSEWHERE: [&str; 4] = ["librispeech-mini", "gsc-v1-11", "gsc-v1-12", "gsc-v1-30"];
@@ -24,6 +24,8 @@ fn every_reader_keeps_the_contract() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("root");
         write_mute(corpus.name(), &root, Miniature::default()).unwrap();
+        let seen = recognise(&root, "");
+        assert_eq!(seen, Some(corpus.name()).filter(|name| *name != "table"), "by its layout");
         for protocol in corpus.protocols().iter().filter(|protocol| !ELSEWHERE.contains(&protocol.name)) {
             let listing = corpus.list(&root, protocol).unwrap();
             ids_are_unique_and_sorted_and_labels_known(protocol, &listing);

@@ -151,7 +151,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let workflow = build(&parse("words", WORKFLOW)?, &registry, &Settings::new(), &[])?;
     let store = Store::open(store)?;
     let places = Places([("books".to_owned(), books.clone())].into());
-    let machine = Machine { places, pools: Pools { cpu: 2, ..Pools::default() }, host: String::new() };
+    let machine = Machine { places, pools: Pools { cpu: 2, ..Pools::default() }, ..Machine::default() };
     let session =
         Session { workflow: &workflow, store: &store, machine: &machine, progress: Arc::new(Console), stop: Stop::default() };
     let survey = session.survey()?;

@@ -1,4 +1,4 @@
-//! How two runs differ: the nodes that only one of them has, and for the others what went in and what came out.
+//! Comparison of two runs: the nodes that only one of them has, and for the others inputs and outputs that differ.
 
 use std::collections::BTreeMap;
 
@@ -6,11 +6,11 @@ use serde::Serialize;
 
 use crate::Digest;
 use crate::explain::{FileChange, files_between, is_source};
-use crate::manifest::{Change, INPUT};
+use crate::manifest::{Change, INPUT, TOOL};
 use crate::records::ResultId;
 use crate::store::{Store, StoreError};
 
-/// How two runs differ.
+/// Differences between two runs.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Comparison {
     /// Nodes that are as they were.
@@ -26,24 +26,25 @@ pub struct Comparison {
 /// A node that was made from something else.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Difference {
-    /// Its id.
+    /// Id of the node.
     pub node: String,
     /// The kind of its stage.
     pub kind: String,
-    /// What differs of what it depends on.
+    /// Fields of its manifest that differ.
     pub changes: Vec<Change>,
     /// The outside files that differ, for a source.
     pub files: Vec<FileChange>,
-    /// What it made in the older run.
+    /// Its artifact in the older run.
     pub old: Digest,
-    /// What it made in the newer run.
+    /// Its artifact in the newer run.
     pub now: Digest,
 }
 
 impl Difference {
-    /// Whether something of its own differs, and not only what other nodes made.
+    /// True if something of its own differs, not only the artifacts of other nodes.
     pub fn is_cause(&self) -> bool {
-        self.changes.iter().any(|change| !change.field.starts_with(INPUT) || is_source(change))
+        let is_own = |change: &Change| !change.field.starts_with(INPUT) || change.field.starts_with(TOOL) || is_source(change);
+        self.changes.iter().any(is_own)
     }
 }
 

@@ -1,6 +1,7 @@
 //! BLAKE3 digests of content.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -16,6 +17,11 @@ impl Digest {
     /// Reads 64 hexadecimal digits.
     pub fn parse(hex: &str) -> Option<Self> {
         blake3::Hash::from_hex(hex).ok().map(|hash| Self(*hash.as_bytes()))
+    }
+    /// Returns the folder of the artifact with this digest, below the folder of all artifacts.
+    pub fn folder_in(&self, objects: &Path) -> PathBuf {
+        let hex = self.to_string();
+        objects.join(&hex[..2]).join(&hex[2..])
     }
     /// The first twelve digits, for people.
     pub fn short(&self) -> String {

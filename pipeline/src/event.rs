@@ -1,4 +1,4 @@
-//! What happens during a run, told to whoever listens. No listener is needed for a run to work.
+//! Events of a run, and the trait of their listeners. A run works without any listener.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use crate::source::ScanCost;
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "event")]
 pub enum Event {
-    /// An outside tree was looked through.
+    /// An outside tree was scanned.
     Scanned {
         /// The source node.
         node: String,
@@ -23,7 +23,7 @@ pub enum Event {
     },
     /// The run begins, after planning.
     RunStarted {
-        /// Its number in the record.
+        /// Number of the run.
         run: i64,
         /// The workflow's name.
         workflow: String,
@@ -33,7 +33,7 @@ pub enum Event {
         run_nodes: usize,
         /// Nodes that run if an input changes.
         maybe: usize,
-        /// How long all of them would take, going by earlier executions.
+        /// Expected time of the run, from earlier executions.
         expected_secs: Option<f64>,
     },
     /// A node starts.
@@ -64,7 +64,7 @@ pub enum Event {
         done: u64,
         /// Units in all; 0 when not known.
         total: u64,
-        /// What is counted.
+        /// Name of the unit.
         unit: String,
         /// Free text.
         note: String,
@@ -87,9 +87,9 @@ pub enum Event {
     },
     /// The run ends.
     RunFinished {
-        /// Its number in the record.
+        /// Number of the run.
         run: i64,
-        /// Whether every wanted node is up to date now.
+        /// True if every wanted node is up to date now.
         complete: bool,
         /// How long it took.
         secs: f64,
@@ -102,20 +102,20 @@ pub enum Event {
 pub enum Outcome {
     /// It ran and gave an artifact.
     Ran {
-        /// Where the artifact lies.
+        /// Folder of the artifact.
         path: PathBuf,
     },
-    /// Its inputs turned out as they were, or another run made it meanwhile.
+    /// It did not have to run: its inputs are as before, or another run has made it.
     Reused,
     /// It failed.
     Failed {
-        /// What went wrong, outermost first.
+        /// Messages of the error and its causes, outermost first.
         chain: Vec<String>,
-        /// What the user can do.
+        /// Hint for the user.
         hint: Option<String>,
-        /// Its log.
+        /// Log of the node.
         log: PathBuf,
-        /// How the log ends.
+        /// Last lines of the log.
         last_lines: Vec<String>,
     },
     /// It ended early, as asked, or was not started any more.

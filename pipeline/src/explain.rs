@@ -19,9 +19,9 @@ use crate::store::{Store, StoreError};
 pub struct Explanation {
     /// The node.
     pub node: String,
-    /// What will happen to it, or what happened last.
+    /// Next or last execution of the node.
     pub fate: Fate,
-    /// What differs from the time before; inputs are explained by `causes`.
+    /// Fields that differ from the time before; `causes` explains inputs.
     pub changes: Vec<Change>,
     /// The nodes that gave other bytes, each explained in turn.
     pub causes: Vec<Self>,
@@ -32,7 +32,7 @@ pub struct Explanation {
     pub made_in: Option<i64>,
 }
 
-/// What an explanation is about.
+/// Subject of an explanation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fate {
@@ -67,9 +67,9 @@ pub enum Fate {
 pub struct FileChange {
     /// Relative to the root of its tree.
     pub path: String,
-    /// Its digest before; none when it is new.
+    /// Digest before; none when it is new.
     pub old: Option<String>,
-    /// Its digest now; none when it is gone.
+    /// Digest now; none when it is gone.
     pub new: Option<String>,
 }
 
@@ -182,7 +182,7 @@ struct Walk<'a> {
     verdicts: HashMap<NodeIndex, &'a Verdict>,
     store: &'a Store,
     past: &'a dyn Traced,
-    /// What was explained already: without this, every diamond of the graph would double the explanation.
+    /// Nodes explained already: without this, every diamond of the graph would double the explanation.
     seen: HashSet<NodeIndex>,
 }
 

@@ -101,10 +101,14 @@ pub fn part_folder(partition: u32) -> String {
 /// wanted, at every point of the matrix. Only what the targets need is made, but all of the file is checked.
 ///
 /// # Errors
-/// Every mistake at once: unknown names, wrong parameters, unfilled inputs, cycles.
+/// Every mistake at once: unknown names, wrong parameters, unfilled inputs, cycles. Mistakes in `settings` alone, when there are any:
+/// others may follow from them.
 pub fn build(spec: &Spec, registry: &Registry, settings: &Settings, targets: &[String]) -> Result<Workflow, Mistakes> {
     let mut mistakes = spec.mistakes.clone();
-    let axes = axes::Axes::new(spec, settings, &mut mistakes);
+    let mut axes = axes::Axes::new(spec, settings, &mut mistakes);
+    if !axes.wrong_settings.is_empty() {
+        return Err(Mistakes::new(&spec.sources, std::mem::take(&mut axes.wrong_settings)));
+    }
     let stages = stages::Stages::new(spec, registry, &axes);
     check::Check { axes: &axes, stages: &stages, registry, mistakes: &mut mistakes }.all();
     let wants_all = targets.is_empty();

@@ -2,7 +2,9 @@
 
 pub mod compare;
 mod digest;
+pub mod duration;
 pub mod event;
+pub mod executor;
 pub mod explain;
 pub mod graph;
 mod host;
@@ -11,6 +13,7 @@ pub mod manifest;
 pub mod mistake;
 pub mod plan;
 pub mod plan_cache;
+pub mod protocol;
 pub mod records;
 pub mod registry;
 pub mod run;
@@ -19,10 +22,12 @@ pub mod source;
 pub mod spec;
 pub mod stage;
 pub mod store;
+pub mod text;
+pub mod toolbox;
 pub mod worker;
 
 pub use digest::Digest;
 pub use stage::{
-    Arity, Borrowed, Claims, CpuClaim, GpuClaim, Input, Inputs, Job, JobProgress, Places, Silent, Slot, Spare, Stage, StageError,
-    Stop,
+    Arity, Borrowed, Claims, CpuClaim, FoundTool, GpuClaim, Input, Inputs, Job, JobProgress, Places, Silent, Slot, Spare, Stage,
+    StageError, Stop, Tool, Tools,
 };

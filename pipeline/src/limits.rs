@@ -1,19 +1,20 @@
-//! `limits = { time = "2h", retries = 2, memory_mib = 4000, threads = 2 }`: what a workflow file allows a stage, and asks for it.
+//! Limits of a stage in a workflow file: `limits = { time = "2h", retries = 2, memory_mib = 4000, threads = 2 }`.
 //!
-//! Limits say how a node is run, never what it makes, so they are no part of a fingerprint.
+//! Limits change how a node runs, never what it makes, so they are not part of a fingerprint.
 
 use std::time::Duration;
 
+use crate::duration;
 use crate::mistake::Mistake;
 use crate::spec::{Located, Term};
 use crate::stage::{Claims, CpuClaim};
 
-/// What a workflow file says about running a stage; what it leaves open is the stage's own matter.
+/// Limits of a stage. Where one is not set, the stage decides.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// How long one attempt may take.
+    /// Longest time of one attempt.
     pub time: Option<Duration>,
-    /// How often it is tried again after a failure that may pass.
+    /// Number of further attempts after a failure that may pass.
     pub retries: Option<u32>,
     /// See [`Claims::memory_mib`].
     pub memory_mib: Option<u64>,
@@ -22,7 +23,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// A stage's own claims, changed as the workflow file says.
+    /// Returns a stage's own claims with those that the workflow file sets.
     pub fn over(&self, claims: Claims) -> Claims {
         Claims {
             cpu: self.threads.map_or(claims.cpu, CpuClaim::Threads),
@@ -56,7 +57,7 @@ pub(crate) fn read(term: &Located<Term>, mistakes: &mut Vec<Mistake>) -> Limits 
             "memory_mib" => limits.memory_mib = number(1),
             "threads" => limits.threads = number(1).map(|number| number as usize),
             "time" => {
-                limits.time = value.value.as_str().and_then(duration);
+                limits.time = value.value.as_str().and_then(duration::parse);
                 if limits.time.is_none() {
                     let text = "`limits.time` should be a duration such as \"90s\", \"30m\", \"2h\" or \"1d\"";
                     mistakes.push(Mistake::new(&value.at, text));
@@ -66,46 +67,4 @@ pub(crate) fn read(term: &Located<Term>, mistakes: &mut Vec<Mistake>) -> Limits 
         }
     }
     limits
-}
-
-/// Reads a duration: `250ms`, `90s`, `30m`, `2h`, `1d`. None when it is something else, or no time at all.
-pub fn duration(text: &str) -> Option<Duration> {
-    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = match &text[number.len()..] {
-        "ms" => return number.parse().ok().filter(|millis| *millis > 0).map(Duration::from_millis),
-        "s" => 1,
-        "m" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
-        _ => return None,
-    };
-    let secs = number.parse::<u64>().ok()?.checked_mul(unit)?;
-    (secs > 0).then(|| Duration::from_secs(secs))
-}
-
-/// The way a workflow file would write a duration.
-pub(crate) fn show(duration: Duration) -> String {
-    let secs = duration.as_secs();
-    match secs {
-        _ if duration.subsec_millis() > 0 => format!("{}ms", duration.as_millis()),
-        _ if secs.is_multiple_of(86_400) => format!("{}d", secs / 86_400),
-        _ if secs.is_multiple_of(3_600) => format!("{}h", secs / 3_600),
-        _ if secs.is_multiple_of(60) => format!("{}m", secs / 60),
-        _ => format!("{secs}s"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_read_back_as_written() {
-        for text in ["250ms", "90s", "30m", "2h", "1d"] {
-            assert_eq!(duration(text).map(show).as_deref(), Some(text));
-        }
-        for text in ["", "s", "2", "-1s", "1.5h", "2 h", "0s", "2w", "99999999999999999999s", "9999999999999999999d"] {
-            assert_eq!(duration(text), None, "{text}");
-        }
-    }
 }

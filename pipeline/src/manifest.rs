@@ -1,4 +1,4 @@
-//! What an output depends on, written down once: hashed it is the fingerprint, compared with another it is the explanation.
+//! Manifests: everything that an output depends on. Its hash is the fingerprint; its difference from another is the explanation.
 
 use std::collections::BTreeMap;
 
@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::Digest;
+use crate::stage::Tools;
 
 /// Names and values, sorted by name. Values are JSON text or digests.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +33,16 @@ impl Manifest {
     /// Adds an input by the digest of its content.
     pub fn input(&mut self, name: &str, digest: Digest) {
         self.field(&format!("{INPUT}{name}"), &digest.to_string());
+    }
+
+    /// Returns this manifest with the versions of external programs.
+    #[must_use]
+    pub(crate) fn with_tools(&self, tools: &Tools) -> Self {
+        let mut manifest = self.clone();
+        for (name, tool) in &tools.0 {
+            manifest.field(&format!("{TOOL}{name}"), &tool.version);
+        }
+        manifest
     }
 
     /// One field per leaf. An absent optional parameter (null) leaves no trace, so that adding one moves no fingerprint.
@@ -71,7 +82,7 @@ impl Manifest {
         (Self(recipe), partition, Self(inputs))
     }
 
-    /// What differs from an older manifest, by name.
+    /// Returns the fields that differ from an older manifest, by name.
     pub fn since(&self, old: &Self) -> Vec<Change> {
         let names: std::collections::BTreeSet<&String> = old.0.keys().chain(self.0.keys()).collect();
         let change =
@@ -79,6 +90,10 @@ impl Manifest {
         names.into_iter().map(change).filter(|change| change.old != change.new).collect()
     }
 }
+
+/// Prefix of the fields that hold versions of external programs. They begin as inputs do, since they are known only when a body
+/// has run, and are no part of the recipe.
+pub const TOOL: &str = "input.tool ";
 
 /// The field that holds the number of a partition.
 pub(crate) const PARTITION: &str = "partition";
@@ -89,11 +104,11 @@ pub const INPUT: &str = "input.";
 /// A field that differs between two manifests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Change {
-    /// Its name.
+    /// Name of the field.
     pub field: String,
-    /// Its value before; none when it was not there.
+    /// Value before; none when the field is new.
     pub old: Option<String>,
-    /// Its value now; none when it is gone.
+    /// Value now; none when the field is gone.
     pub new: Option<String>,
 }
 

@@ -9,11 +9,11 @@ use crate::Digest;
 /// One mistake, with its place and the nearest right name where there is one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistake {
-    /// What is wrong: names the thing, what was expected and what was found.
+    /// Sentence that names the thing, what was expected and what was found.
     pub message: String,
-    /// What to do about it.
+    /// Hint for the user.
     pub hint: Option<String>,
-    /// Its place (see [`Sources`]).
+    /// Place in the text (see [`Sources`]).
     pub at: Range<usize>,
 }
 

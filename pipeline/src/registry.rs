@@ -3,20 +3,39 @@
 mod params;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
 use crate::source::SourceNeed;
-use crate::stage::{Claims, Job, Slot, Stage, StageError};
-use crate::worker::Worker;
+use crate::stage::{Claims, Job, Slot, Stage, StageError, Tool};
 
-/// The body of a stage that runs in this process.
+/// Program that runs bodies of stages in a process of its own: see [`crate::protocol`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WorkerProgram {
+    /// The executable.
+    pub path: PathBuf,
+    /// Arguments that make it serve one request.
+    pub arguments: Vec<&'static str>,
+    /// Text for people: how to get the program.
+    pub help: Option<String>,
+    /// Environment variables that its libraries read before its `main`. None of them may change a result.
+    pub environment: Vec<(&'static str, &'static str)>,
+}
+
+impl<P: Into<PathBuf>> From<P> for WorkerProgram {
+    fn from(path: P) -> Self {
+        Self { path: path.into(), arguments: vec!["run"], ..Self::default() }
+    }
+}
+
+/// Body of a stage that runs in this process.
 pub type Run<S> = fn(&S, &Job) -> Result<(), StageError>;
 
-/// A stage with its parameters, of whatever kind.
+/// Stage with its parameters, of any kind.
 pub trait Placed: Send + Sync + std::fmt::Debug {
-    /// Its parameters, defaults filled in.
+    /// Parameters, defaults filled in.
     fn params(&self) -> &Value;
     /// See [`Stage::sources`].
     fn sources(&self) -> Vec<SourceNeed>;
@@ -26,6 +45,8 @@ pub trait Placed: Send + Sync + std::fmt::Debug {
     fn claims(&self) -> Claims;
     /// See [`Stage::retries`].
     fn retries(&self) -> u32;
+    /// See [`Stage::outputs`].
+    fn outputs(&self) -> Vec<String>;
     /// See [`Stage::partitions`].
     fn partitions(&self) -> Option<u32>;
     /// Runs the body in this process; none when it lives in a worker program.
@@ -60,6 +81,9 @@ impl<S: Stage> Placed for Bound<S> {
     fn retries(&self) -> u32 {
         self.stage.retries()
     }
+    fn outputs(&self) -> Vec<String> {
+        self.stage.outputs()
+    }
     fn partitions(&self) -> Option<u32> {
         self.stage.partitions()
     }
@@ -81,8 +105,10 @@ pub struct Kind {
     pub slots: Vec<Slot>,
     /// JSON schema of the parameters.
     pub schema: Value,
-    /// The worker program, when the body does not live here.
-    pub worker: Option<Worker>,
+    /// See [`Stage::tools`].
+    pub tools: Vec<Tool>,
+    /// Program that has the body; none when the body is in this process.
+    pub worker: Option<WorkerProgram>,
     parse: Arc<Parse>,
 }
 
@@ -100,9 +126,9 @@ impl std::fmt::Debug for Kind {
 pub struct ParamMistake {
     /// The parameter, when it is one of those given.
     pub param: Option<String>,
-    /// What is wrong.
+    /// Sentence that describes the mistake.
     pub message: String,
-    /// What to do.
+    /// Hint for the user.
     pub hint: Option<String>,
 }
 
@@ -114,6 +140,14 @@ impl Kind {
     pub fn place(&self, params: Map<String, Value>) -> Result<Arc<dyn Placed>, Vec<ParamMistake>> {
         let mistakes = params::mistakes(self.name, &self.schema, &params);
         if mistakes.is_empty() { (self.parse)(Value::Object(params)) } else { Err(mistakes) }
+    }
+
+    /// Turns the parameters of a placed stage (see [`Placed::params`]) back into a stage.
+    ///
+    /// # Errors
+    /// What serde or [`Stage::check`] refuses.
+    pub(crate) fn read(&self, params: Value) -> Result<Arc<dyn Placed>, Vec<ParamMistake>> {
+        (self.parse)(params)
     }
 }
 
@@ -129,13 +163,13 @@ impl Registry {
     pub fn here<S: Stage>(self, body: Run<S>) -> Self {
         self.add::<S>(Some(body), None)
     }
-    /// Adds a stage whose body runs in a worker program (see [`crate::worker::serve`]).
+    /// Adds a stage whose body is in a worker program (see [`crate::worker::Worker`]).
     #[must_use]
-    pub fn in_worker<S: Stage>(self, worker: impl Into<Worker>) -> Self {
+    pub fn in_worker<S: Stage>(self, worker: impl Into<WorkerProgram>) -> Self {
         self.add::<S>(None, Some(worker.into()))
     }
 
-    fn add<S: Stage>(mut self, body: Option<Run<S>>, worker: Option<Worker>) -> Self {
+    fn add<S: Stage>(mut self, body: Option<Run<S>>, worker: Option<WorkerProgram>) -> Self {
         let parse = move |value: Value| -> Result<Arc<dyn Placed>, Vec<ParamMistake>> {
             let stage: S = serde_json::from_value(value)
                 .map_err(|error| vec![ParamMistake { param: None, message: format!("`{}`: {error}", S::KIND), hint: None }])?;
@@ -153,6 +187,7 @@ impl Registry {
             version: S::VERSION,
             about: S::ABOUT,
             slots: S::slots(),
+            tools: S::tools(),
             schema: schemars::schema_for!(S).to_value(),
             worker,
             parse: Arc::new(parse),

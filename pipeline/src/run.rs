@@ -1,7 +1,7 @@
 //! Bringing a workflow up to date: scan the sources, plan, run what must run, publish and record.
 //!
 //! A run goes through the schedule in one or more *rounds*: usually one. When an artifact that a node is about to read turns
-//! out to be damaged or gone, what runs is let end, the rest is planned anew, and another round makes that artifact again.
+//! out to be damaged or gone, running nodes end, the rest is planned again, and another round makes that artifact again.
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -13,12 +13,14 @@ use petgraph::graph::NodeIndex;
 use crate::Digest;
 use crate::event::{Event, Outcome, Progress};
 use crate::graph::{Node, Workflow};
-use crate::plan::{Plan, Verdict, plan};
+use crate::plan::{Plan, Question, Verdict, plan};
 use crate::records::Step;
+use crate::registry::WorkerProgram;
 use crate::schedule::Pools;
 use crate::source::{RecentScans, ScanError};
-use crate::stage::{Places, Stop};
+use crate::stage::{Places, Stop, Tool};
 use crate::store::{Store, StoreError};
+use crate::toolbox::Toolbox;
 
 mod survey;
 
@@ -30,8 +32,10 @@ mod ready;
 
 mod node;
 mod steady;
+mod task;
 mod voice;
 
+mod outcome;
 mod report;
 mod status;
 mod timeline;
@@ -43,18 +47,22 @@ pub use status::{RunStatus, Running, status};
 pub use survey::Survey;
 pub use timeline::timeline;
 
-/// What this machine is and has; nothing of it enters a fingerprint.
-#[derive(Debug, Clone)]
+/// Properties of this machine; none of them enters a fingerprint.
+#[derive(Debug, Clone, Default)]
 pub struct Machine {
-    /// Where outside things are.
+    /// Folders of places outside the store.
     pub places: Places,
     /// Slots and devices.
     pub pools: Pools,
-    /// Its name, for the record.
+    /// External programs.
+    pub toolbox: Toolbox,
+    /// Program that runs the bodies of this process in a process of its own each; none to run them in this process.
+    pub own_worker: Option<WorkerProgram>,
+    /// Host name, for the record.
     pub host: String,
 }
 
-/// How to run.
+/// Options of a run.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Go on with what does not depend on a failed node.
@@ -63,13 +71,13 @@ pub struct Options {
     pub forced: HashSet<NodeIndex>,
     /// The only nodes that may run, when not empty: all others are taken as they are.
     pub only: HashSet<NodeIndex>,
-    /// What was asked for, for the record.
+    /// Request of the user, for the record.
     pub request: String,
     /// Folder of the project that asks, for the record.
     pub project: Option<String>,
     /// Scans of outside trees that were made right before.
     pub scans: RecentScans,
-    /// How long to wait for what.
+    /// Waiting times of a run.
     pub patience: Patience,
 }
 
@@ -79,7 +87,7 @@ impl Options {
     }
 }
 
-/// How long to wait for what.
+/// Waiting times of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Patience {
     /// From asking a worker to stop until it is killed.
@@ -106,7 +114,7 @@ impl Patience {
     }
 }
 
-/// Why a workflow could not be planned or run at all. A node that fails is not such an error.
+/// Reason why a workflow could not be planned or run at all. A node that fails is not such an error.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
@@ -137,33 +145,33 @@ pub enum RunError {
     Source {
         /// The node.
         node: String,
-        /// What went wrong, outermost first.
+        /// Messages of the error and its causes, outermost first.
         chain: Vec<String>,
-        /// What the user can do.
+        /// Hint for the user.
         hint: Option<String>,
     },
 }
 
-/// How a run went.
+/// Result of a run.
 #[derive(Debug)]
 pub struct Summary {
-    /// Its number in the record.
+    /// Number of the run.
     pub run: i64,
-    /// Whether every wanted node is up to date.
+    /// True if every wanted node is up to date.
     pub complete: bool,
-    /// Whether it ended early because that was asked for.
+    /// True if it ended early because that was asked for.
     pub stopped: bool,
-    /// How each node that did not stay as it was ended.
+    /// Outcome of each node that did not stay as it was.
     pub steps: Vec<Step>,
     /// Every failed node with its [`Outcome::Failed`], once, in the order in which they failed.
     pub failed: Vec<(String, Outcome)>,
     /// The artifacts that are up to date.
     pub artifacts: HashMap<NodeIndex, Digest>,
-    /// What the sources were.
+    /// State of the sources.
     pub survey: Survey,
 }
 
-/// A workflow together with all it runs on.
+/// Workflow with everything that it runs on.
 pub struct Session<'a> {
     /// The workflow.
     pub workflow: &'a Workflow,
@@ -178,14 +186,16 @@ pub struct Session<'a> {
 }
 
 impl Session<'_> {
-    /// What a run would do.
+    /// Plans a run.
     ///
     /// # Errors
     /// [`StoreError`]
     pub fn plan(&self, survey: &Survey, forced: &HashSet<NodeIndex>) -> Result<Plan, StoreError> {
         let failed = survey.failures.keys().copied().collect();
+        let tools = |tools: &[Tool]| self.machine.toolbox.tools(tools);
+        let question = Question { workflow: self.workflow, sources: &survey.digests, failed: &failed, forced, tools: &tools };
         loop {
-            let plan = self.store.recall(|recall| plan(self.workflow, &survey.digests, &failed, forced, recall))?;
+            let plan = self.store.recall(|recall| plan(&question, recall))?;
             if self.final_results_are_sound(&plan)? {
                 return Ok(plan);
             }
@@ -271,20 +281,10 @@ impl Session<'_> {
     }
 }
 
-/// The file name of a node's log.
-pub fn log_name(id: &str) -> String {
-    let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.,=#[]".contains(c) { c } else { '_' };
-    let mut name: String = id.chars().map(plain).collect();
-    if name.len() > 180 {
-        name = format!("{}-{}", &name[..160], Digest::of(id.as_bytes()).short());
-    }
-    name + ".log"
-}
-
-/// The folder for the logs of what runs while planning, outside any run.
+/// Run number of nodes that run while planning, outside any run.
 const NO_RUN: i64 = 0;
 
-/// Where a node's log lies.
+/// Returns the path of a node's log.
 fn log_of(store: &Store, run: i64, node: &Node) -> PathBuf {
     store.log_path(run, &node.id)
 }

@@ -1,4 +1,4 @@
-//! Which node may start next. Pure: no thread, no clock.
+//! Schedule: the order in which nodes start. Pure: no thread, no clock.
 //!
 //! A node is *waiting* for its inputs, then *ready* (whoever runs the schedule decides whether it must run), then *queued* for a
 //! slot, *running*, and *done* or *failed*; one that is tried again later is *resting* in between. Of the queued nodes, the one
@@ -36,7 +36,7 @@ enum State {
     Absent,
 }
 
-/// Why a node does not run yet.
+/// Reason why a node does not run yet.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case", tag = "wait")]
 pub enum Wait<N = NodeIndex> {
@@ -49,14 +49,14 @@ pub enum Wait<N = NodeIndex> {
     Slot {
         /// The pool.
         pool: Pool,
-        /// What it needs of it.
+        /// Amount that the node needs.
         wanted: u64,
-        /// What is free.
+        /// Amount that is free.
         free: u64,
-        /// Who holds some of it.
+        /// Nodes that hold some of it.
         holders: Vec<N>,
     },
-    /// What it needs is kept for a more urgent node.
+    /// Its resources are kept for a more urgent node.
     Behind {
         /// That node.
         node: N,
@@ -66,7 +66,7 @@ pub enum Wait<N = NodeIndex> {
 }
 
 impl<N> Wait<N> {
-    /// The same with other names for the nodes.
+    /// Renames the nodes.
     pub fn map<M>(self, name: impl Fn(N) -> M) -> Wait<M> {
         match self {
             Self::For { nodes } => Wait::For { nodes: nodes.into_iter().map(name).collect() },
@@ -130,7 +130,7 @@ impl<'a> Schedule<'a> {
         self.queues.push(self.want(node), self.urgency[node.index()]);
     }
 
-    /// What a node takes of the pools: its claims, no more than there is.
+    /// Returns what a node takes of the pools: its claims, at most the size of each pool.
     pub fn want(&self, node: NodeIndex) -> Want {
         let node = &self.workflow.graph[node];
         Want::new(node.limits.over(node.placed.claims()), &self.size)
@@ -190,17 +190,17 @@ impl<'a> Schedule<'a> {
         }
     }
 
-    /// Whether a node is up to date.
+    /// True if a node is up to date.
     pub fn is_done(&self, node: NodeIndex) -> bool {
         self.states[node.index()] == State::Done
     }
 
-    /// Whether a node runs now.
+    /// True if a node runs now.
     pub fn is_running(&self, node: NodeIndex) -> bool {
         self.states[node.index()] == State::Running
     }
 
-    /// Whether a node has still to come, or runs.
+    /// True if a node runs or has still to run.
     pub fn is_open(&self, node: NodeIndex) -> bool {
         !matches!(self.states[node.index()], State::Done | State::Failed | State::Blocked(_) | State::Absent)
     }

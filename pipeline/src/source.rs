@@ -8,6 +8,7 @@
 //! No such index can see a program that holds a file mapped and writes to a page that is waiting for the disk already: the file system
 //! then moves no time. `sure run --rehash` reads every file.
 
+mod error;
 mod hash;
 mod index;
 mod listing;
@@ -21,12 +22,13 @@ mod tree;
 mod trust;
 mod walk;
 
+pub use error::ScanError;
 pub(crate) use hash::hash_file;
 pub use listing::Listing;
 pub(crate) use mount::file_system;
 pub use recent::RecentScans;
 pub(crate) use scan::distrust;
-pub use scan::{ScanCost, ScanError, UNREADABLE, scan};
+pub use scan::{ScanCost, UNREADABLE, scan};
 pub(crate) use tree::listing_digest;
 pub use tree::{Tree, TreeFile};
 

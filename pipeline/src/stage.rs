@@ -1,17 +1,18 @@
-//! What a stage is, and all that its body may see.
+//! The stage trait, and everything that the body of a stage may see.
 //!
 //! A stage is its parameters (a plain serde struct that implements [`Stage`]) plus a body, a function
 //! `fn(&Parameters, &Job) -> Result<(), StageError>`. The two are apart so that a program can know, check, plan and
 //! explain a stage whose body lives in another executable.
 
+mod error;
 mod spare;
+mod tools;
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -19,7 +20,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::source::{SourceNeed, Tree};
 
+pub use error::{StageError, catch_panic, chain};
 pub use spare::{Borrowed, Spare};
+pub(crate) use tools::asked_for_tool;
+pub use tools::{FoundTool, Tool, Tools};
 
 /// One kind of step: its identity and its parameters, and nothing else.
 ///
@@ -35,6 +39,12 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stat
     /// The inputs it takes.
     fn slots() -> Vec<Slot>;
 
+    /// External programs that the body may call; it gets them from [`Job::tool`]. The manifest of a result that asked for one
+    /// contains their versions, so another version, or a program that was missing and is installed now, gives another result.
+    fn tools() -> Vec<Tool> {
+        Vec::new()
+    }
+
     /// Mistakes that the types cannot catch, as pairs of parameter and sentence.
     fn check(&self) -> Vec<(&'static str, String)> {
         Vec::new()
@@ -46,22 +56,28 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stat
         Vec::new()
     }
 
-    /// What else the output depends on, as name and value: the version of a numeric library, say.
+    /// Further values that the output depends on, by name: for example the version of a numeric library.
     fn environment(&self) -> Vec<(&'static str, String)> {
         Vec::new()
     }
 
-    /// What it occupies while it runs.
+    /// Resources that it occupies while it runs.
     fn claims(&self) -> Claims {
         Claims::default()
     }
 
-    /// How often it is tried again after a failure that may pass: see [`StageError::is_transient`].
+    /// Number of further attempts after a failure that may pass: see [`StageError::is_transient`].
     fn retries(&self) -> u32 {
         0
     }
 
-    /// Into how many parts the output is split (folders `parts/00000`, `parts/00001`, ...), when it is.
+    /// Files and folders that the body always writes, relative to the artifact. A body that ends well without one of them has
+    /// failed.
+    fn outputs(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Number of parts of the output (folders `parts/00000`, `parts/00001`, ...), when it is.
     fn partitions(&self) -> Option<u32> {
         None
     }
@@ -104,12 +120,12 @@ impl Slot {
     }
 }
 
-/// What a node occupies while it runs. How many slots there are is a matter of the machine, never of a fingerprint.
+/// Resources that a node occupies while it runs. They never enter a fingerprint.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
     /// Slots of the `cpu` pool.
     pub cpu: CpuClaim,
-    /// Whether it wants a device of the `gpu` pool.
+    /// Use of a device of the `gpu` pool.
     pub gpu: GpuClaim,
     /// Memory it may fill, in MiB; 0 when that does not matter.
     #[serde(default)]
@@ -145,7 +161,7 @@ pub struct Job {
     pub inputs: Inputs,
     /// The outside trees of a source stage, by place, with the hash of every file.
     pub sources: BTreeMap<String, Arc<Tree>>,
-    /// Where things outside the store are on this machine (`corpora.fsdd` -> folder).
+    /// Folders of places outside the store on this machine (`corpora.fsdd` -> folder).
     pub places: Places,
     /// The part of the partitioned input this node works on.
     pub partition: Option<u32>,
@@ -160,7 +176,9 @@ pub struct Job {
     pub spare: Spare,
     /// Index of the GPU it may use.
     pub gpu: Option<u32>,
-    /// Where progress goes.
+    /// External programs of this machine; see [`Job::tool`].
+    pub tools: Tools,
+    /// Listener for progress.
     pub progress: Box<dyn JobProgress>,
     /// Set when the run is to end early.
     pub stop: Stop,
@@ -174,6 +192,17 @@ impl Job {
     pub fn resume(&self) -> Result<&Path, StageError> {
         std::fs::create_dir_all(&self.resume).map_err(StageError::io("create", &self.resume))?;
         Ok(&self.resume)
+    }
+
+    /// Returns an external program, `None` when this machine lacks it. The answer becomes part of what the result depends on, so
+    /// a body asks only when it is about to call the program.
+    ///
+    /// # Panics
+    /// When [`Stage::tools`] does not name the program.
+    pub fn tool(&self, name: &str) -> Option<&Path> {
+        let found = self.tools.get(name).expect("a body asks only for programs that its stage names");
+        self.progress.fact(&tools::fact(name), found.version.as_str().into());
+        found.path.as_deref()
     }
 }
 
@@ -206,7 +235,7 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// The same request with a deadline; of several, the earliest counts.
+    /// Returns this request with a deadline; of several deadlines, the earliest counts.
     #[must_use]
     pub fn until(&self, deadline: Instant) -> Self {
         let deadline = self.deadline.map_or(deadline, |earlier| earlier.min(deadline));
@@ -216,17 +245,17 @@ impl Stop {
     pub fn request(&self) {
         self.asked.store(true, Ordering::Relaxed);
     }
-    /// Whether the end was asked for, or the deadline has passed.
+    /// True if the end was asked for or the deadline has passed.
     pub fn requested(&self) -> bool {
         self.asked.load(Ordering::Relaxed) || self.expired()
     }
-    /// Whether the deadline has passed.
+    /// True if the deadline has passed.
     pub fn expired(&self) -> bool {
         self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 }
 
-/// The artifacts a node reads, by slot name.
+/// Artifacts that a node reads, by slot name.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Inputs(pub BTreeMap<String, Vec<Input>>);
 
@@ -259,7 +288,7 @@ impl Inputs {
     }
 }
 
-/// Where things outside the store are on this machine: `corpora.fsdd` -> folder. Never part of a fingerprint.
+/// Folders of places outside the store on this machine: `corpora.fsdd` -> folder. Never part of a fingerprint.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Places(pub BTreeMap<String, PathBuf>);
 
@@ -271,95 +300,5 @@ impl Places {
     pub fn get(&self, place: &str) -> Result<&Path, StageError> {
         let path = self.0.get(place).ok_or_else(|| StageError::NoPlace { place: place.to_owned() })?;
         Ok(path)
-    }
-}
-
-/// Why a body ended without an artifact.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StageError {
-    /// The stage's own error, with what the user can do about it.
-    #[error("{source}")]
-    Failed {
-        /// What went wrong; its own sources follow.
-        source: Box<dyn Error + Send + Sync>,
-        /// What the user can do.
-        hint: Option<String>,
-        /// See [`StageError::is_transient`].
-        transient: bool,
-    },
-    /// [`Job::stop`] was set. What lies in the resume folder is kept.
-    #[error("stopped before the end")]
-    Stopped,
-    /// It was not done within the time that the workflow file allows.
-    #[error("not done within its time limit of {}", crate::limits::show(*.limit))]
-    TimedOut {
-        /// The limit.
-        limit: Duration,
-    },
-    /// An outside file is not the one that the plan saw.
-    #[error("`{path}` changed while the run used it")]
-    SourceChanged {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The settings of this machine name no such place.
-    #[error("no place is set for `{place}`")]
-    NoPlace {
-        /// For example `corpora.fsdd`.
-        place: String,
-    },
-    /// Reading or writing a file failed.
-    #[error("cannot {action} `{path}`")]
-    Io {
-        /// The verb: `read`, `write`, `create`.
-        action: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        #[source]
-        source: std::io::Error,
-    },
-}
-
-impl StageError {
-    /// Wraps a stage's own error.
-    pub fn failed(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self::Failed { source: source.into(), hint: None, transient: false }
-    }
-    /// Marks a failure that may pass: a stage that asks for retries is then tried again.
-    #[must_use]
-    pub fn transient(self) -> Self {
-        match self {
-            Self::Failed { source, hint, .. } => Self::Failed { source, hint, transient: true },
-            other => other,
-        }
-    }
-    /// Whether the same attempt may go better: a worker that died or could not start, an error of a file or disk, or whatever
-    /// was marked with [`Self::transient`]. A stage's own verdict on its input is none.
-    pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Failed { transient: true, .. } | Self::Io { .. })
-    }
-    /// Adds what the user can do about it.
-    #[must_use]
-    pub fn with_hint(self, text: impl Into<String>) -> Self {
-        match self {
-            Self::Failed { source, transient, .. } => Self::Failed { source, hint: Some(text.into()), transient },
-            other => other,
-        }
-    }
-    /// What the user can do about it.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Failed { hint, .. } => hint.clone(),
-            Self::SourceChanged { .. } => Some("nothing was recorded; run again when the file has settled".to_owned()),
-            Self::TimedOut { .. } => Some("`limits.time` of the stage in the workflow file allows more".to_owned()),
-            _ => None,
-        }
-    }
-    /// For `map_err`: `fs::read(path).map_err(StageError::io("read", path))`.
-    pub fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
-        let path = path.into();
-        move |source| Self::Io { action, path, source }
     }
 }

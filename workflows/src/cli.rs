@@ -23,6 +23,7 @@ use crate::commands::prepare::PrepareArgs;
 use crate::commands::results::ResultsArgs;
 use crate::commands::run::RunArgs;
 use crate::commands::runs::RunsArgs;
+use crate::commands::serve_stage::ServeStageArgs;
 use crate::commands::store::StoreCommand;
 use crate::commands::synth::SynthArgs;
 use crate::commands::why::WhyArgs;
@@ -100,6 +101,9 @@ pub(crate) enum Command {
     Prepare(PrepareArgs),
     /// List the corpora that can be read, or check whether a copy of one is complete
     Corpus(CorpusArgs),
+    /// Serve one request to run a stage of this program
+    #[command(hide = true)]
+    ServeStage(ServeStageArgs),
 }
 
 /// Workflow, targets and settings of a command.
@@ -169,7 +173,7 @@ pub(crate) struct Choice {
 
 /// `90s`, `30m`, `2h`, `7d`
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    pipeline::limits::duration(text).ok_or_else(|| "expected a time such as 90s, 30m, 2h or 7d".to_owned())
+    pipeline::duration::parse(text).ok_or_else(|| "expected a time such as 90s, 30m, 2h or 7d".to_owned())
 }
 
 /// `name=value`

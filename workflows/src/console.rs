@@ -5,6 +5,7 @@ mod live;
 mod plain;
 mod say;
 
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 
@@ -52,6 +53,33 @@ fn failure(node: &str, outcome: &Outcome) -> Option<String> {
         lines.extend(last_lines.iter().map(|line| format!("    {line}")));
     }
     Some(lines.join("\n"))
+}
+
+/// Nodes that were not run because of another one; shown together at the end of a run.
+#[derive(Default)]
+struct NotRun(BTreeMap<String, Vec<String>>);
+
+impl NotRun {
+    /// More nodes than this are only counted.
+    const MAX_NAMES: usize = 3;
+
+    fn add(&mut self, node: &str, outcome: &Outcome) {
+        let reason = match outcome {
+            Outcome::Blocked { by } => format!("{by} failed"),
+            Outcome::Held { by } => format!("{by} is not up to date and --only leaves it alone"),
+            _ => return,
+        };
+        self.0.entry(reason).or_default().push(node.to_owned());
+    }
+
+    /// Returns one line for each reason.
+    fn take_lines(&mut self) -> Vec<String> {
+        let line = |(reason, nodes): (String, Vec<String>)| match nodes.len() {
+            0..=Self::MAX_NAMES => format!("{}: not run, since {reason}", nodes.join(", ")),
+            count => format!("{count} nodes not run, since {reason}"),
+        };
+        std::mem::take(&mut self.0).into_iter().map(line).collect()
+    }
 }
 
 /// `4.2 s`, `3 min 20 s`, `2 h 5 min`
@@ -146,6 +174,22 @@ mod tests {
     fn durations_read_well() {
         let shown: Vec<String> = [0.04, 9.96, 12.9, 200.0, 7500.0].into_iter().map(duration).collect();
         assert_eq!(shown, ["0.0 s", "10.0 s", "12 s", "3 min 20 s", "2 h 5 min"]);
+    }
+
+    #[test]
+    fn nodes_that_were_not_run_share_a_line() {
+        let mut not_run = NotRun::default();
+        for node in 0..35 {
+            not_run.add(&format!("n{node}"), &Outcome::Blocked { by: "manifest".to_owned() });
+        }
+        not_run.add("score", &Outcome::Held { by: "train".to_owned() });
+        not_run.add("page", &Outcome::Reused);
+        let expected = [
+            "35 nodes not run, since manifest failed",
+            "score: not run, since train is not up to date and --only leaves it alone",
+        ];
+        assert_eq!(not_run.take_lines(), expected);
+        assert!(not_run.take_lines().is_empty());
     }
 
     #[test]

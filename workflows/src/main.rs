@@ -10,8 +10,10 @@ mod library;
 mod opening;
 mod overrides;
 mod problem;
+mod resources;
 mod settings;
 mod stages;
+mod sure_toml;
 
 use std::process::ExitCode;
 
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         Command::Synth(args) => commands::synth::synth(args),
         Command::Prepare(args) => commands::prepare::prepare(args),
         Command::Corpus(args) => commands::corpus::corpus(args),
+        Command::ServeStage(args) => Ok(commands::serve_stage::serve_stage(args)),
     };
     outcome.unwrap_or_else(|error| {
         let is_closed = |cause: &(dyn std::error::Error + 'static)| {

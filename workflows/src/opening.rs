@@ -128,11 +128,12 @@ impl Asking {
             set.insert(name.clone(), overrides::split(values));
         }
         let here = std::env::current_dir().context("cannot find the current folder")?;
-        let corpora = Places(target.place.corpus.iter().map(|(name, path)| (name.clone(), here.join(path))).collect());
         let mut checkpoints = vec![];
         for given in &target.place.checkpoint {
             checkpoints.push(settings.add_checkpoint(given, &here)?);
         }
+        let folder = |name: &String| settings.machine.places.0[&format!("corpora.{name}")].clone();
+        let corpora = Places(target.place.corpus.iter().map(|(name, _)| (name.clone(), folder(name))).collect());
         let (workflow, first) = workflow_and_target(&target.workflow);
         let targets = first.into_iter().chain(target.targets.iter().map(String::as_str)).map(str::to_owned).collect();
         let large = target.place.yes;
@@ -141,6 +142,7 @@ impl Asking {
     }
 
     fn with(settings: Settings, request: Request, access: Access) -> Result<Self> {
+        settings.check_corpora()?;
         let spec = if request.checkpoints.is_empty() {
             library::find(&request.workflow)?
         } else {
@@ -154,7 +156,9 @@ impl Asking {
 
     /// What is asked, as far as it decides what a run finds.
     pub(crate) fn question(&self) -> PlanKey {
-        PlanKey::new(&self.spec.name, self.spec.sources.digest(), &self.request.set, &self.request.targets, &program())
+        let tools = self.registry.kinds().flat_map(|kind| &kind.tools).map(|tool| self.settings.machine.toolbox.identity(tool));
+        let program = std::iter::once(program()).chain(tools).collect::<Vec<_>>().join("\n");
+        PlanKey::new(&self.spec.name, self.spec.sources.digest(), &self.request.set, &self.request.targets, &program)
     }
 
     /// Whether stored convolutions were asked for.
@@ -195,6 +199,9 @@ impl Asking {
         let Self { settings, registry, store, request, mut spec } = self;
         let axes = overrides::apply(&mut spec, &registry, &request.set, request.large)?;
         let workflow = build(&spec, &registry, &axes, &request.targets)?;
+        for need in workflow.order.iter().flat_map(|node| workflow.graph[*node].placed.sources()) {
+            settings.check_place(&need.place)?;
+        }
         Ok(Opening { settings, workflow, store, request, question })
     }
 }

@@ -64,7 +64,12 @@ pub(crate) fn split(text: &str) -> Vec<String> {
 pub(crate) fn apply(spec: &mut Spec, registry: &Registry, set: &Set, large: bool) -> Result<Set> {
     let mut rest = Set::new();
     let mut points = 1_usize;
-    for (name, values) in set {
+    // What is set on a stage wins over what is set on its kind.
+    let names_stage =
+        |name: &str| target(spec, name).is_some_and(|(front, _)| spec.stages.iter().any(|stage| stage.name.value == front));
+    let mut ordered: Vec<_> = set.iter().map(|(name, values)| (names_stage(name), name, values)).collect();
+    ordered.sort_by_key(|(is_stage, ..)| *is_stage);
+    for (_, name, values) in ordered {
         let Some((front, parameter)) = target(spec, name) else {
             if name.contains('.') {
                 return Err(unknown(spec, registry, name));
@@ -263,6 +268,19 @@ mod tests {
         let expected = [("max_steps", Value::from(20)), ("metric", "accuracy".into()), ("overfit_batch", true.into())];
         assert_eq!(params, expected.map(|(name, value)| (name.to_owned(), value)).into());
         assert_eq!(rest, set("corpus", "fsdd"));
+    }
+
+    #[test]
+    fn a_stage_wins_over_its_kind_in_any_order_of_names() {
+        for stage in ["train", "a_stage"] {
+            let text = FILE.replace("[stages.train]", &format!("[stages.{stage}]"));
+            let mut spec = pipeline::spec::parse("w.toml", &text).unwrap();
+            let mut asked = set("peft.train.epochs", "7");
+            asked.extend(set(&format!("{stage}.epochs"), "5"));
+            apply(&mut spec, &registry(Path::new("sure-neural")), &asked, false).unwrap();
+            let value = spec.stages[0].params.iter().find(|(key, _)| key.value == "epochs").unwrap().1.value.to_json();
+            assert_eq!(value, 5, "{stage}");
+        }
     }
 
     #[track_caller]

@@ -1,11 +1,13 @@
-//! `sure.toml`: where things are on this machine. Nothing of it enters a fingerprint.
+//! Settings of this machine, from `sure.toml`, the command line and what the system gives this process. Nothing of it enters a
+//! fingerprint.
 //!
 //! ```toml
-//! store = ".sure"            # where artifacts are kept
-//! results = "results"        # where links to the latest results are put
-//! worker = "sure-neural"     # the executable for neural stages
+//! store = ".sure"            # folder of the artifacts
+//! results = "results"        # folder of links to the latest results
+//! worker = "sure-neural"     # executable for neural stages
+//! isolate = true             # every stage runs in a process of its own, so that one that crashes ends no other
 //! [corpora]
-//! fsdd = "/data/fsdd"
+//! fsdd = "/data/fsdd"        # `~` and variables such as `$DATA` are replaced
 //! [checkpoints]
 //! wav2vec2-large = "/data/wav2vec2-large-xlsr-53-english"
 //! wav2vec2-base = "hub:facebook/wav2vec2-base@COMMIT"       # where `sure fetch` puts it
@@ -15,7 +17,7 @@
 //! librispeech = "/data/librispeech-lm"
 //! [pools]
 //! cpu = 8
-//! gpus = [0, 1]            # device ids; a node gets one of them for itself. [0, 0, 1, 1]: two small nodes share each
+//! gpus = [0, 1]            # device numbers; a node gets one of them for itself. [0, 0, 1, 1]: two small nodes share each
 //! memory_mib = 64000       # what nodes that claim memory share
 //! ```
 
@@ -27,35 +29,15 @@ use anyhow::{Context, Result};
 use hub::Pinned;
 use pipeline::Places;
 use pipeline::mistake::suggest;
+use pipeline::registry::WorkerProgram;
 use pipeline::run::Machine;
 use pipeline::schedule::Pools;
-use serde::Deserialize;
+use pipeline::toolbox::Toolbox;
 
 use crate::cli::MachineArgs;
-use crate::commands::fetch::refuse;
 use crate::problem::problem;
-
-/// The file as written.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct File {
-    store: Option<PathBuf>,
-    results: Option<PathBuf>,
-    worker: Option<PathBuf>,
-    corpora: BTreeMap<String, PathBuf>,
-    checkpoints: BTreeMap<String, String>,
-    lexicons: BTreeMap<String, PathBuf>,
-    language_models: BTreeMap<String, PathBuf>,
-    pools: PoolsSection,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct PoolsSection {
-    cpu: Option<usize>,
-    gpus: Option<Vec<u32>>,
-    memory_mib: Option<u64>,
-}
+use crate::resources::{Given, Limit, System};
+use crate::sure_toml::{self, Mistake, Written, expand};
 
 /// Settings of this machine after the command line was read.
 #[derive(Debug)]
@@ -66,16 +48,40 @@ pub(crate) struct Settings {
     pub(crate) results: PathBuf,
     pub(crate) worker: PathBuf,
     pub(crate) machine: Machine,
-    /// The checkpoints that are on the Hub, by their names.
+    /// Sizes of the pools, with their sources.
+    pub(crate) pools: PoolSizes,
+    /// Checkpoints on the Hub, by name.
     pub(crate) hub: BTreeMap<String, Pinned>,
+    /// Mistakes in the file that do not concern every command: of corpora, checkpoints and other places.
+    pub(crate) mistakes: Vec<Mistake>,
+}
+
+/// Sizes of the resource pools, with their sources.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct PoolSizes {
+    pub(crate) cpu: Limit<usize>,
+    pub(crate) memory_mib: Option<Limit>,
+    pub(crate) gpus: Limit<Vec<u32>>,
 }
 
 const NAME: &str = "sure.toml";
 
 impl Settings {
-    /// Reads the settings: the file, then what the command line says.
+    /// Reads the settings for a command that needs them to be right.
+    ///
+    /// Errors: every mistake in `sure.toml` that does not concern a single place; see [`Settings::check_place`].
     pub(crate) fn load(args: &MachineArgs, corpora: &[(String, String)]) -> Result<Self> {
+        let mut settings = Self::examine(args, corpora)?;
+        let (of_places, others): (Vec<_>, Vec<_>) = settings.mistakes.into_iter().partition(Mistake::is_of_place);
+        refuse(&others)?;
+        settings.mistakes = of_places;
+        Ok(settings)
+    }
+
+    /// Reads the settings and leaves all mistakes of `sure.toml` in [`Settings::mistakes`].
+    pub(crate) fn examine(args: &MachineArgs, corpora: &[(String, String)]) -> Result<Self> {
         let here = std::env::current_dir().context("cannot find the current folder")?;
+        let system = System::real();
         let file = match &args.config {
             Some(path) if path.is_file() => Some(path.clone()),
             Some(path) => {
@@ -83,46 +89,40 @@ impl Settings {
             }
             None => here.ancestors().map(|folder| folder.join(NAME)).find(|path| path.is_file()),
         };
-        let written = file.as_deref().map_or_else(|| Ok(File::default()), read)?;
+        let written = file.as_deref().map_or_else(|| Ok(Written::default()), |file| read(file, &system))?;
         let base = file.as_deref().and_then(Path::parent).filter(|base| !base.as_os_str().is_empty()).unwrap_or(&here);
         let base = base.canonicalize().with_context(|| format!("cannot open `{}`", base.display()))?;
 
-        let mut places = BTreeMap::new();
-        let named = |section: &'static str, map: BTreeMap<String, PathBuf>| {
-            let base = base.clone();
-            map.into_iter().map(move |(name, path)| (format!("{section}.{name}"), base.join(path)))
-        };
-        places.extend(named("corpora", written.corpora));
-        let mut on_hub = BTreeMap::new();
-        for (name, place) in written.checkpoints {
-            let folder = if place.starts_with(hub::SCHEME) {
-                let pinned: Pinned = place.parse().map_err(|error| refuse(&error))?;
-                let folder = pinned.folder();
-                on_hub.insert(name.clone(), pinned);
-                folder
-            } else {
-                base.join(place)
-            };
-            places.insert(format!("checkpoints.{name}"), folder);
+        let mut places: BTreeMap<String, PathBuf> =
+            written.places.into_iter().map(|(place, path)| (place, base.join(path))).collect();
+        let mut mistakes = written.mistakes;
+        for (name, path) in corpora {
+            if datasets::find(name).is_none() {
+                let hint = suggest(name, datasets::ALL.iter().map(|corpus| corpus.name()));
+                return Err(problem(format!("--corpus {name}={path}: no reader for a corpus `{name}`"), hint));
+            }
+            let folder = expand(path, system.variable);
+            let folder = folder.map_err(|why| problem(format!("--corpus {name}={path}: {why}"), "write the path in full"))?;
+            let place = format!("corpora.{name}");
+            mistakes.retain(|mistake| mistake.key != place); // the command line overrules the file
+            places.insert(place, here.join(folder));
         }
-        places.extend(named("lexicons", written.lexicons));
-        places.extend(named("language_models", written.language_models));
-        places.extend(corpora.iter().map(|(name, path)| (format!("corpora.{name}"), here.join(path))));
-
+        let pools = PoolSizes::new(args.jobs, written.cpu, written.memory_mib, written.gpus, Given::of(&system));
+        if pools.cpu.amount == 0 {
+            return Err(problem("the cpu pool has no slot", "--jobs should be at least 1"));
+        }
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let pools = Pools {
-            cpu: args.jobs.or(written.pools.cpu).unwrap_or(cores),
-            gpus: written.pools.gpus.unwrap_or_else(gpus),
-            memory_mib: written.pools.memory_mib,
-        };
-        if pools.cpu == 0 {
-            return Err(problem("the cpu pool has no slot", "`pools.cpu` or --jobs should be at least 1"));
-        }
-        if pools.cpu < cores {
+        if pools.cpu.amount < cores {
             // Files are listed and hashed by no more threads, too. An error says that it was settled before.
-            let _ = rayon::ThreadPoolBuilder::new().num_threads(pools.cpu).build_global();
+            let _ = rayon::ThreadPoolBuilder::new().num_threads(pools.cpu.amount).build_global();
         }
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let machine = Machine {
+            places: Places(places),
+            pools: pools.pools(),
+            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            toolbox: Toolbox::new(&std::env::var_os("PATH").unwrap_or_default()),
+            own_worker: written.isolate.then(own_worker).transpose()?,
+        };
         Ok(Self {
             store: args
                 .store
@@ -131,11 +131,31 @@ impl Settings {
             results: base.join(written.results.unwrap_or("results".into())),
             worker: written
                 .worker
-                .map_or_else(beside_us, |path| if path.components().count() > 1 { base.join(path) } else { path }),
-            machine: Machine { places: Places(places), pools, host },
-            hub: on_hub,
+                .map_or_else(next_to_us, |path| if path.components().count() > 1 { base.join(path) } else { path }),
+            machine,
+            pools,
+            hub: written.hub,
+            mistakes,
             file,
         })
+    }
+
+    /// Fails when `sure.toml` is wrong about a place that is needed, or names a corpus that no reader knows.
+    pub(crate) fn check_place(&self, place: &str) -> Result<()> {
+        refuse(&self.mistakes.iter().filter(|mistake| mistake.key == place).cloned().collect::<Vec<_>>())
+    }
+
+    /// Returns the folder of a place, if there is one.
+    pub(crate) fn place(&self, place: &str) -> Result<Option<PathBuf>> {
+        self.check_place(place)?;
+        Ok(self.machine.places.0.get(place).cloned())
+    }
+
+    /// Fails when `[corpora]` names a corpus that no reader knows.
+    pub(crate) fn check_corpora(&self) -> Result<()> {
+        let is_unknown =
+            |mistake: &&Mistake| mistake.key.strip_prefix("corpora.").is_some_and(|name| datasets::find(name).is_none());
+        refuse(&self.mistakes.iter().filter(is_unknown).cloned().collect::<Vec<_>>())
     }
 }
 
@@ -153,7 +173,7 @@ impl Settings {
         let name = checkpoint_name(given);
         let place = format!("checkpoints.{name}");
         if given.starts_with(hub::SCHEME) {
-            let pinned: Pinned = given.parse().map_err(|error| refuse(&error))?;
+            let pinned: Pinned = given.parse().map_err(|error: hub::HubError| problem(error.to_string(), sure_toml::PINNED))?;
             self.machine.places.0.insert(place, pinned.folder());
             self.hub.insert(name, pinned);
         } else if given.contains('/') || !self.machine.places.0.contains_key(&place) {
@@ -180,22 +200,110 @@ pub(crate) fn checkpoint_name(given: &str) -> String {
     path.rsplit(['/', ':']).next().unwrap_or(path).replace([',', '[', ']', '{', '}', '#', '*'], "_")
 }
 
-fn read(path: &Path) -> Result<File> {
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?;
-    toml::from_str(&text).map_err(|error| {
-        let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
-        let known = "known are `store`, `results`, `worker`, `[corpora]`, `[checkpoints]`, `[lexicons]`, `[language_models]` and `[pools]` with `cpu`, `gpus` and `memory_mib`";
-        problem(format!("{}:{line}: {}", path.display(), error.message().trim()), known)
-    })
+fn refuse(mistakes: &[Mistake]) -> Result<()> {
+    let Some(first) = mistakes.first() else { return Ok(()) };
+    let texts: Vec<String> = mistakes.iter().map(Mistake::text).collect();
+    let hint = if mistakes.len() == 1 { first.hint.clone() } else { "`sure doctor` examines the whole file".to_owned() };
+    Err(problem(texts.join("\n       "), hint))
 }
 
-/// `sure-neural` beside this executable, else wherever the shell finds it.
-fn beside_us() -> PathBuf {
+fn read(path: &Path, system: &System<'_>) -> Result<Written> {
+    let text = fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+    Ok(sure_toml::read(path, &String::from_utf8_lossy(&text), system.variable))
+}
+
+/// Returns this program as a worker for its own stage kinds.
+fn own_worker() -> Result<WorkerProgram> {
+    let path = std::env::current_exe().context("cannot find this program")?;
+    Ok(WorkerProgram { path, arguments: vec![crate::stages::SERVE], ..WorkerProgram::default() })
+}
+
+/// Returns `sure-neural` next to this executable, else the one that the shell finds.
+fn next_to_us() -> PathBuf {
     let beside = std::env::current_exe().ok().map(|exe| exe.with_file_name("sure-neural")).filter(|path| path.is_file());
     beside.unwrap_or_else(|| "sure-neural".into())
 }
 
-/// The NVIDIA devices of this machine, found without loading any library.
-fn gpus() -> Vec<u32> {
-    (0..64).take_while(|index| Path::new(&format!("/dev/nvidia{index}")).exists()).collect()
+impl PoolSizes {
+    /// Chooses sizes: `jobs` of the command line; else those of `sure.toml`, cut down to what this process was given where that
+    /// is less than the machine has; else what it was given.
+    fn new(jobs: Option<usize>, cpu: Option<usize>, memory_mib: Option<u64>, gpus: Option<Vec<u32>>, given: Given) -> Self {
+        let limit = given.cpu_limit().clone();
+        let is_restricted = limit != given.cores;
+        let cpu = match (jobs, cpu) {
+            (Some(amount), _) => Limit { amount, source: "--jobs".to_owned() },
+            (None, Some(asked)) if is_restricted && asked > limit.amount => {
+                Limit { amount: limit.amount, source: format!("{}; sure.toml asks for {asked}", limit.source) }
+            }
+            (None, Some(amount)) => Limit { amount, source: "sure.toml".to_owned() },
+            (None, None) => limit,
+        };
+        let memory_mib = match (memory_mib, given.memory_mib.into_iter().next()) {
+            (Some(asked), Some(limit)) if asked > limit.amount => {
+                Some(Limit { amount: limit.amount, source: format!("{}; sure.toml asks for {asked}", limit.source) })
+            }
+            (Some(amount), _) => Some(Limit { amount, source: "sure.toml".to_owned() }),
+            (None, limit) => limit,
+        };
+        let gpus = match gpus {
+            None => given.gpus,
+            Some(asked) if given.visible_gpus => {
+                let amount: Vec<u32> = asked.iter().copied().filter(|id| given.gpus.amount.contains(id)).collect();
+                let source = if amount == asked {
+                    "sure.toml".to_owned()
+                } else {
+                    format!("{}; sure.toml asks for {asked:?}", given.gpus.source)
+                };
+                Limit { amount, source }
+            }
+            Some(amount) => Limit { amount, source: "sure.toml".to_owned() },
+        };
+        Self { cpu, memory_mib, gpus }
+    }
+
+    fn pools(&self) -> Pools {
+        let memory_mib = self.memory_mib.as_ref().map(|limit| limit.amount);
+        Pools { cpu: self.cpu.amount, gpus: self.gpus.amount.clone(), memory_mib }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A process that may use 4 of 8 cores, 1000 MiB and two of the GPUs; the others are set by `sure.toml`.
+    #[track_caller]
+    fn check(jobs: Option<usize>, cpu: Option<usize>, memory_mib: Option<u64>, gpus: Option<&[u32]>, expected: [&str; 3]) {
+        let limit = |amount: u64, source: &str| Limit { amount, source: source.to_owned() };
+        let cores = |amount: usize, source: &str| Limit { amount, source: source.to_owned() };
+        let given = Given {
+            cores: cores(8, "cores of this machine"),
+            cpu: vec![cores(4, "CPU affinity")],
+            memory_mib: vec![limit(1000, "SLURM_MEM_PER_NODE")],
+            gpus: Limit { amount: vec![0, 1], source: "CUDA_VISIBLE_DEVICES=4,5".to_owned() },
+            visible_gpus: true,
+        };
+        let found = PoolSizes::new(jobs, cpu, memory_mib, gpus.map(<[u32]>::to_vec), given);
+        let gpus = format!("{:?} ({})", found.gpus.amount, found.gpus.source);
+        assert_eq!([found.cpu.to_string(), found.memory_mib.unwrap().to_string(), gpus], expected);
+    }
+
+    #[test]
+    fn pools_are_no_larger_than_what_the_process_was_given() {
+        let given = ["4 (CPU affinity)", "1000 (SLURM_MEM_PER_NODE)", "[0, 1] (CUDA_VISIBLE_DEVICES=4,5)"];
+        check(None, None, None, None, given);
+        check(None, Some(2), Some(500), Some(&[1, 1]), ["2 (sure.toml)", "500 (sure.toml)", "[1, 1] (sure.toml)"]);
+        check(
+            None,
+            Some(8),
+            Some(9000),
+            Some(&[0, 4]),
+            [
+                "4 (CPU affinity; sure.toml asks for 8)",
+                "1000 (SLURM_MEM_PER_NODE; sure.toml asks for 9000)",
+                "[0] (CUDA_VISIBLE_DEVICES=4,5; sure.toml asks for [0, 4])",
+            ],
+        );
+        check(Some(6), Some(2), None, Some(&[]), ["6 (--jobs)", given[1], "[] (sure.toml)"]);
+    }
 }

@@ -2,13 +2,16 @@
 
 use std::path::Path;
 
-use pipeline::registry::Registry;
-use pipeline::worker::Worker;
+use pipeline::registry::{Registry, WorkerProgram};
 
-/// The stage kinds; the neural ones run in the program `worker`.
+/// Hidden command by which this program serves one request for a stage kind of its own, as `sure-neural run` does.
+pub(crate) const SERVE: &str = "serve-stage";
+
+/// Stage kinds; the neural ones run in the program `worker`.
 pub(crate) fn registry(worker: &Path) -> Registry {
-    let worker = Worker {
-        program: worker.to_owned(),
+    let worker = WorkerProgram {
+        path: worker.to_owned(),
+        arguments: vec!["run"],
         help: Some(
             "`make build` in the repository builds it and fetches libtorch; `worker` in sure.toml says where it is".to_owned(),
         ),

@@ -21,6 +21,8 @@ pub(super) struct Axes<'a> {
     pub(super) excluded: Vec<Vec<Pair>>,
     /// Combinations of values that it has beside all others.
     pub(super) included: Vec<Vec<Pair>>,
+    /// Mistakes in `--set`; what else is wrong may follow from them.
+    pub(super) wrong_settings: Vec<Mistake>,
 }
 
 /// One axis. Its values stand in this order: those wanted, others that the file lists, those that only `include` names.
@@ -46,16 +48,19 @@ impl<'a> Axes<'a> {
         specs.sort_by(|a, b| a.name.value.cmp(&b.name.value));
         specs.dedup_by(|a, b| a.name.value == b.name.value);
         let numbers = (0..).zip(&specs).map(|(number, axis)| (axis.name.value.as_str(), number)).collect();
-        let mut axes = Self { list: vec![], numbers, excluded: vec![], included: vec![] };
+        let mut axes = Self { list: vec![], numbers, excluded: vec![], included: vec![], wrong_settings: vec![] };
+        let mut wrong_settings = vec![];
         for name in settings.keys().filter(|name| axes.number(name).is_none()) {
-            mistakes.push(Mistake::unknown(&(0..0), "setting in --set:", name, axes.names()));
+            wrong_settings.push(Mistake::unknown(&(0..0), "setting in --set:", name, axes.names()));
         }
-        let read = |axis: &&spec::Axis| settings.get(&axis.name.value).and_then(|texts| read_set(axis, texts, mistakes));
+        let read =
+            |axis: &&spec::Axis| settings.get(&axis.name.value).and_then(|texts| read_set(axis, texts, &mut wrong_settings));
         let sets: Vec<Option<Vec<Value>>> = specs.iter().map(read).collect();
         let mut wanted: Vec<Vec<Value>> =
             specs.iter().zip(sets).map(|(axis, set)| set.unwrap_or_else(|| axis.values.clone())).collect();
         follow_settings(&specs, &mut wanted, mistakes);
         axes.list.extend(specs.iter().zip(&wanted).map(|(axis, wanted)| Axis::new(axis, wanted)));
+        axes.wrong_settings = wrong_settings;
         for combination in &spec.included {
             let Some(pairs) = axes.include(combination, mistakes) else { continue };
             // `--set` says which values are wanted: combinations with others drop out.

@@ -198,7 +198,7 @@ fn tag_of(variant: &Value) -> Option<(&str, &str)> {
     required(variant).find_map(|name| Some((known.get_key_value(name)?.0.as_str(), known[name].get("const")?.as_str()?)))
 }
 
-/// What a value should be, when it is of another type or out of bounds.
+/// Returns what a value should be, when it is of another type or out of bounds.
 fn mismatch(property: &Value, value: &Value) -> Option<String> {
     let types: Vec<&str> = match property.get("type") {
         Some(Value::String(one)) => vec![one],

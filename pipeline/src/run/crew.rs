@@ -5,18 +5,18 @@ use std::sync::{Arc, Mutex};
 use std::thread::Scope;
 use std::time::Instant;
 
-use super::node::{End, Task};
+use super::task::{End, Task};
 use super::{Patience, Session};
 use crate::schedule::Grant;
 
-/// What a thread is given.
+/// Work for a thread.
 pub(super) struct Work {
     pub(super) task: Arc<Task>,
     pub(super) grant: Grant,
     pub(super) attempt: u32,
 }
 
-/// What comes back.
+/// Work that has ended.
 pub(super) struct Ended {
     pub(super) task: Arc<Task>,
     pub(super) end: End,

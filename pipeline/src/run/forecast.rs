@@ -1,4 +1,4 @@
-//! How long nodes take, going by earlier executions, and what that makes of a run.
+//! Expected times of nodes and of a run, from earlier executions.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -58,11 +58,11 @@ pub(super) struct Forecast {
     pause: Duration,
 }
 
-/// What is known of a node that is not done.
+/// State of a node that is not done.
 pub(super) struct Open {
     /// For how long it has been running; none when it is not.
     pub(super) running: Option<f64>,
-    /// Whether it may turn out not to be needed.
+    /// True if the node may turn out not to be needed.
     pub(super) unsure: bool,
 }
 

@@ -1,4 +1,5 @@
-//! One attempt at one node: claim its fingerprint, run the body, check, publish, record.
+//! One attempt at one node, in three steps: prepare (lock the fingerprint, check the inputs), run the body, finish (check the
+//! output, publish, record).
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,56 +7,36 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use petgraph::graph::NodeIndex;
 use serde_json::Value;
 
-use super::survey::Trees;
+use super::task::{End, Task, Trees, retries};
 use super::voice::Voice;
 use super::{Patience, Session, now_ms};
 use crate::Digest;
 use crate::event::Event;
+use crate::executor::{Call, Executor, InProcess, WorkerProcess};
 use crate::graph::Node;
 use crate::manifest::Manifest;
+use crate::protocol::Site;
 use crate::records::{Provenance, ResultRecord};
 use crate::schedule::Grant;
-use crate::stage::{Inputs, Job, StageError, Stop};
-use crate::store::{FULL, StoreError};
-use crate::worker::{self, Request, guarded};
-
-/// A node that must run, with all it needs.
-pub(super) struct Task {
-    pub(super) node: NodeIndex,
-    pub(super) manifest: Manifest,
-    pub(super) inputs: Inputs,
-    /// The artifacts that the inputs are parts of, and these parts.
-    pub(super) artifacts: Vec<(Digest, Option<Arc<str>>)>,
-    pub(super) sources: Trees,
-    /// Whether these were looked through right now, not when the run began.
-    pub(super) just_looked: bool,
-    pub(super) log: PathBuf,
-    pub(super) forced: bool,
-}
-
-/// What came of an attempt.
-pub(super) enum End {
-    Made(Digest),
-    /// Another run or node made it meanwhile: the fingerprint and the artifact.
-    Found(Digest, Digest),
-    /// This artifact, which it reads, is damaged or gone.
-    Damaged(Digest),
-    Failed(StageError),
-}
-
-/// How often a node is tried again.
-pub(super) fn retries(node: &Node) -> u32 {
-    node.limits.retries.unwrap_or_else(|| node.placed.retries())
-}
+use crate::stage::{StageError, asked_for_tool, catch_panic, chain};
+use crate::store::{FULL, FingerprintLock, StoreError};
 
 /// An artifact that a node reads is damaged each time it was made again.
 #[derive(Debug, thiserror::Error)]
 #[error("its input {digest} is damaged or gone, again and again")]
 pub(super) struct DamagedInput {
     pub(super) digest: Digest,
+}
+
+/// A body that ended well without what its stage promises.
+#[derive(Debug, thiserror::Error)]
+enum OutputError {
+    #[error("the stage reported success, but did not write `{output}`, which it always writes")]
+    Missing { output: String },
+    #[error("the stage reported success, but wrote no file")]
+    Empty,
 }
 
 /// A failing disk may be better the next time. A full one ends the run.
@@ -68,25 +49,52 @@ fn store_trouble(error: StoreError) -> StageError {
     if may_pass { error.transient() } else { error }
 }
 
+/// An attempt that is under way.
+struct Attempt {
+    /// Held until the result is recorded.
+    _lock: FingerprintLock,
+    fingerprint: Digest,
+    out: ScratchFolder,
+    /// Outside trees right before the body begins.
+    sources: Trees,
+    voice: Voice,
+    facts: Arc<Mutex<BTreeMap<String, Value>>>,
+}
+
 impl Session<'_> {
     /// Makes one fingerprint. Attempts count from 1.
     pub(super) fn execute(&self, task: &Task, grant: &Grant, attempt: u32, patience: &Patience) -> End {
-        let ended = guarded(|| self.try_execute(task, grant, attempt, patience));
+        let ended = catch_panic(|| self.try_execute(task, grant, attempt, patience));
         match ended {
             Err(StageError::Stopped) | Ok(_) => ended.unwrap_or_else(End::Failed),
             // A body whose input vanished is not to blame for its failure.
-            Err(error) => match task.artifacts.iter().find(|(artifact, _)| !self.store.has(*artifact)) {
-                Some((gone, _)) => End::Damaged(*gone),
+            Err(error) => match task.inputs.artifacts().into_iter().find(|(artifact, _)| !self.store.has(*artifact)) {
+                Some((gone, _)) => End::Damaged(gone),
                 None => End::Failed(self.name_maker(task, error)),
             },
         }
     }
 
-    /// Adds which node made the input that an error speaks of: a path in the store tells people nothing.
+    /// Looks a result up: first as one that used no external program, then as one that used those of this machine. Returns its
+    /// fingerprint and artifact.
+    pub(super) fn lookup(&self, node: &Node, manifest: &Manifest) -> Result<Option<(Digest, Digest)>, StoreError> {
+        let find = |fingerprint: Digest| Ok(self.store.lookup(fingerprint)?.map(|artifact| (fingerprint, artifact)));
+        match find(manifest.fingerprint())? {
+            None if !node.kind.tools.is_empty() => find(self.with_tools(node, manifest).fingerprint()),
+            found => Ok(found),
+        }
+    }
+
+    fn with_tools(&self, node: &Node, manifest: &Manifest) -> Manifest {
+        manifest.with_tools(&self.machine.toolbox.tools(&node.kind.tools))
+    }
+
+    /// Adds to the hint which node made the input that an error names: a path in the store tells people nothing.
     fn name_maker(&self, task: &Task, error: StageError) -> StageError {
-        let text = worker::chain(&error).join(": ");
-        let spoken_of = |path: &Path| text.contains(&*path.to_string_lossy());
-        let Some((slot, _)) = task.inputs.0.iter().find(|(_, list)| list.iter().any(|input| spoken_of(&input.path))) else {
+        let text = chain(&error).join(": ");
+        let inputs = task.inputs.resolve(&self.store.objects());
+        let named = |path: &Path| text.contains(&*path.to_string_lossy());
+        let Some((slot, _)) = inputs.0.iter().find(|(_, list)| list.iter().any(|input| named(&input.path))) else {
             return error;
         };
         let graph = &self.workflow.graph;
@@ -100,25 +108,43 @@ impl Session<'_> {
         error.with_hint(format!("{before}the path is that of input `{slot}`, made by `{maker}`"))
     }
 
-    fn try_execute(&self, task: &Task, grant: &Grant, attempt: u32, patience: &Patience) -> Result<End, StageError> {
+    fn try_execute(&self, task: &Task, grant: &Grant, number: u32, patience: &Patience) -> Result<End, StageError> {
+        let attempt = match self.begin(task, number)? {
+            Ok(attempt) => attempt,
+            Err(end) => return Ok(end),
+        };
+        let (started_ms, begun) = (now_ms(), Instant::now());
+        self.call_in_time(task, grant, &attempt, patience)?;
+        let provenance = Provenance {
+            node: self.workflow.key(&self.workflow.graph[task.node]),
+            started_ms,
+            secs: begun.elapsed().as_secs_f64(),
+            host: self.machine.host.clone(),
+            threads: grant.threads,
+            gpu: grant.gpu,
+            facts: BTreeMap::new(),
+        };
+        self.finish(task, attempt, number, provenance)
+    }
+
+    /// Locks the fingerprint and checks the inputs. The inner error is an end without an attempt.
+    fn begin(&self, task: &Task, number: u32) -> Result<Result<Attempt, End>, StageError> {
         let node = &self.workflow.graph[task.node];
         let fingerprint = task.manifest.fingerprint();
-        let Some(_lock) = self.store.lock(fingerprint, &self.stop).map_err(store_trouble)? else {
+        let Some(lock) = self.store.lock(fingerprint, &self.stop).map_err(store_trouble)? else {
             return Err(StageError::Stopped);
         };
         if !task.forced
-            && let Some(artifact) = self.store.lookup(fingerprint).map_err(store_trouble)?
+            && let Some((fingerprint, artifact)) = self.lookup(node, &task.manifest).map_err(store_trouble)?
         {
-            return Ok(End::Found(fingerprint, artifact)); // another run made it since the plan
+            return Ok(Err(End::Found(fingerprint, artifact))); // another run made it since the plan
         }
-        for (artifact, part) in &task.artifacts {
-            if !self.store.usable(*artifact, part.as_deref()).map_err(store_trouble)? {
-                return Ok(End::Damaged(*artifact));
+        for (artifact, part) in task.inputs.artifacts() {
+            if !self.store.usable(artifact, part.as_deref()).map_err(store_trouble)? {
+                return Ok(Err(End::Damaged(artifact)));
             }
         }
-        let out = self.store.attempt().map_err(store_trouble)?;
-        let cleaner = Cleaner(&out);
-        let resume = self.store.resume_path(fingerprint);
+        let out = ScratchFolder(self.store.attempt().map_err(store_trouble)?);
         let facts = Arc::new(Mutex::new(BTreeMap::new()));
         let voice = Voice {
             node: node.id.clone(),
@@ -126,37 +152,32 @@ impl Session<'_> {
             facts: Arc::clone(&facts),
             log: task.log.clone(),
         };
-        if attempt > 1 {
-            voice.write(&format!("attempt {attempt} of {}", retries(node) + 1));
+        if number > 1 {
+            voice.write(&format!("attempt {number} of {}", retries(node) + 1));
         }
         let sources = self.sources_before(task)?;
-        let (started_ms, begun) = (now_ms(), Instant::now());
-        self.call_in_time(task, grant, &out, resume, voice, patience)?;
-        let secs = begun.elapsed().as_secs_f64();
+        Ok(Ok(Attempt { _lock: lock, fingerprint, out, sources, voice, facts }))
+    }
+
+    /// Checks the output, publishes it and records the result.
+    fn finish(&self, task: &Task, attempt: Attempt, number: u32, mut provenance: Provenance) -> Result<End, StageError> {
+        let node = &self.workflow.graph[task.node];
+        check_output(node, &attempt.out.0)?;
         if !task.sources.is_empty() {
-            self.check_sources(task, &sources)?;
+            self.check_sources(task, &attempt.sources)?;
         }
-        let artifact = self.store.publish(&out).map_err(store_trouble)?;
-        drop(cleaner);
-        let mut facts = std::mem::take(&mut *facts.lock().expect("no holder of this lock panics"));
+        let artifact = self.store.publish(&attempt.out.0).map_err(store_trouble)?;
+        provenance.facts = std::mem::take(&mut *attempt.facts.lock().expect("no holder of this lock panics"));
+        let asked = node.kind.tools.iter().any(|tool| asked_for_tool(&provenance.facts, tool.name));
+        let manifest = if asked { self.with_tools(node, &task.manifest) } else { task.manifest.clone() };
         if !task.sources.is_empty() {
-            facts.insert("trees".to_owned(), self.keep_trees(&task.sources)?);
+            provenance.facts.insert("trees".to_owned(), self.keep_trees(&task.sources)?);
         }
-        if attempt > 1 {
-            facts.insert("attempt".to_owned(), attempt.into());
+        if number > 1 {
+            provenance.facts.insert("attempt".to_owned(), number.into());
         }
-        let provenance = Provenance {
-            node: self.workflow.key(node),
-            started_ms,
-            secs,
-            host: self.machine.host.clone(),
-            threads: grant.threads,
-            gpu: grant.gpu,
-            facts,
-        };
         let made = artifact;
-        let artifact =
-            self.store.commit(&ResultRecord { manifest: task.manifest.clone(), artifact, provenance }).map_err(store_trouble)?;
+        let artifact = self.store.commit(&ResultRecord { manifest, artifact, provenance }).map_err(store_trouble)?;
         if made != artifact {
             let (kept, other) = (self.store.path(artifact), self.store.path(made));
             let line = format!(
@@ -166,79 +187,83 @@ impl Session<'_> {
             );
             self.progress.event(&Event::Note { node: node.id.clone(), line });
         }
+        if asked {
+            let _ = fs::remove_dir_all(self.store.resume_path(attempt.fingerprint)); // of the other fingerprint; only takes room
+        }
         Ok(End::Made(artifact))
     }
 
     /// Runs the body within its time limit: at the limit it is asked to stop, and whatever it answers then, it was too slow.
-    fn call_in_time(
-        &self,
-        task: &Task,
-        grant: &Grant,
-        out: &Path,
-        resume: PathBuf,
-        voice: Voice,
-        patience: &Patience,
-    ) -> Result<(), StageError> {
-        let limit = self.workflow.graph[task.node].limits.time;
+    fn call_in_time(&self, task: &Task, grant: &Grant, attempt: &Attempt, patience: &Patience) -> Result<(), StageError> {
+        let node = &self.workflow.graph[task.node];
+        let limit = node.limits.time;
         let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
         let stop = deadline.map_or_else(|| self.stop.clone(), |deadline| self.stop.until(deadline));
-        let ended = self.call(task, grant, out, resume, voice, patience, &stop);
+        let site = Site {
+            objects: self.store.objects(),
+            places: self.machine.places.clone(),
+            tools: self.machine.toolbox.tools(&node.kind.tools),
+            out: attempt.out.0.clone(),
+            resume: self.store.resume_path(attempt.fingerprint),
+            threads: grant.threads,
+            gpu: grant.gpu,
+        };
+        let call = Call {
+            kind: &node.kind,
+            placed: &*node.placed,
+            inputs: &task.inputs,
+            sources: task.sources.iter().map(|(place, found)| (place.clone(), found.tree())).collect(),
+            partition: node.partition,
+            site,
+            spare: grant.spare.clone(),
+            progress: Box::new(attempt.voice.clone()),
+            stop: stop.clone(),
+            log: &task.log,
+            grace: patience.grace,
+        };
+        let ended = match node.kind.worker.as_ref().or(self.machine.own_worker.as_ref()) {
+            Some(program) => WorkerProcess(program).execute(call),
+            None => InProcess.execute(call),
+        };
         match limit {
             Some(limit) if stop.expired() && !self.stop.expired() => Err(StageError::TimedOut { limit }),
             _ => ended,
         }
     }
 
-    /// Runs the body, here or in a worker.
-    #[expect(clippy::too_many_arguments, reason = "all that a body sees comes together here, once")]
-    fn call(
-        &self,
-        task: &Task,
-        grant: &Grant,
-        out: &Path,
-        resume: PathBuf,
-        voice: Voice,
-        patience: &Patience,
-        stop: &Stop,
-    ) -> Result<(), StageError> {
-        let node = &self.workflow.graph[task.node];
-        let (out, partition, places) = (out.to_owned(), node.partition, self.machine.places.clone());
-        let inputs = task.inputs.clone();
-        let sources = task.sources.iter().map(|(place, found)| (place.clone(), found.tree())).collect();
-        let (threads, gpu) = (grant.threads, grant.gpu);
-        if let Some(worker) = &node.kind.worker {
-            let (kind, params) = (node.kind.name.to_owned(), node.placed.params().clone());
-            let request = Request { kind, params, inputs, sources, places, partition, out, resume, threads, gpu };
-            return worker::call(worker, &request, &task.log, &voice, stop, patience.grace);
-        }
-        let (progress, stop) = (Box::new(voice), stop.clone());
-        let spare = grant.spare.clone();
-        let job = Job { inputs, sources, places, partition, out, resume, threads, spare, gpu, progress, stop };
-        node.placed.run_here(&job).expect("a kind without a worker has its body here")
-    }
-
     /// Keeps the lists of outside trees as artifacts, so that a later explanation can name the file that changed.
     fn keep_trees(&self, trees: &Trees) -> Result<Value, StageError> {
         let mut kept = serde_json::Map::new();
         for (place, tree) in trees {
-            let folder = self.store.attempt().map_err(store_trouble)?;
-            let cleaner = Cleaner(&folder);
-            let path = folder.join("tree.txt");
+            let folder = ScratchFolder(self.store.attempt().map_err(store_trouble)?);
+            let path = folder.0.join("tree.txt");
             let lines: Vec<String> = tree.tree().files.iter().map(|file| format!("{} {}\n", file.digest, file.path)).collect();
             fs::write(&path, lines.concat()).map_err(StageError::io("write", &path))?;
-            let digest = self.store.publish(&folder).map_err(store_trouble)?;
-            drop(cleaner);
+            let digest = self.store.publish(&folder.0).map_err(store_trouble)?;
             kept.insert(place.clone(), Value::String(digest.to_string()));
         }
         Ok(Value::Object(kept))
     }
 }
 
-/// Removes an attempt's folder, whatever became of it.
-struct Cleaner<'a>(&'a Path);
+/// Fails when a body has not written what its stage promises.
+fn check_output(node: &Node, out: &Path) -> Result<(), StageError> {
+    let failed =
+        |error: OutputError| Err(StageError::failed(error).with_hint("this is a bug in the stage or in its worker program"));
+    if let Some(output) = node.placed.outputs().into_iter().find(|output| out.join(output).symlink_metadata().is_err()) {
+        return failed(OutputError::Missing { output });
+    }
+    if fs::read_dir(out).map_err(StageError::io("list", out))?.next().is_none() {
+        return failed(OutputError::Empty);
+    }
+    Ok(())
+}
 
-impl Drop for Cleaner<'_> {
+/// Folder of one attempt; removed when it goes out of use, unless it was published.
+struct ScratchFolder(PathBuf);
+
+impl Drop for ScratchFolder {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(self.0); // published ones are not there any more
+        let _ = fs::remove_dir_all(&self.0); // published ones are not there any more
     }
 }

@@ -2,16 +2,18 @@
 
 use petgraph::graph::NodeIndex;
 
-use super::node::Task;
 use super::report::Ledger;
 use super::survey::Survey;
-use super::{Options, RunError, Session, log_name};
+use super::task::Task;
+use super::{Options, RunError, Session, log_of};
 use crate::Digest;
+use crate::graph::Edge;
 use crate::plan::{Verdict, add_inputs, base_manifest};
-use crate::stage::{Input, Inputs, StageError};
+use crate::protocol::{InputRef, InputRefs};
+use crate::stage::StageError;
 use crate::store::StoreError;
 
-/// What becomes of it.
+/// Decision about a node whose inputs exist.
 pub(super) enum Ready {
     /// It runs.
     Run(Task),
@@ -37,38 +39,33 @@ impl Session<'_> {
     ) -> Result<Ready, RunError> {
         let node = &self.workflow.graph[index];
         let mut manifest = base_manifest(node, survey.digests.get(&index));
-        match add_inputs(&mut manifest, node, |from| ledger.summary.artifacts[&from], self.store) {
+        let digest = |edge: &Edge| self.store.part_digest(ledger.summary.artifacts[&edge.from], edge.part.as_deref());
+        match add_inputs(&mut manifest, node, digest) {
             Ok(()) => {}
             Err(StoreError::Gone { digest }) => return Ok(Ready::Damaged(digest)),
             Err(error @ StoreError::NoPart { .. }) => return Ok(Ready::Broken(StageError::failed(error))),
             Err(error) => return Err(error.into()),
         }
-        let fingerprint = manifest.fingerprint();
         let forced = options.forced.contains(&index) && !ledger.made.contains(&index);
         let may_run = options.may_run(index);
         // What surely runs is looked up once more anyway, when its turn comes.
         if (!may_run || !forced && !matches!(verdict, Some(Verdict::Run(_))))
-            && let Some(artifact) = self.store.lookup(fingerprint)?
+            && let Some((fingerprint, artifact)) = self.lookup(node, &manifest)?
         {
             return Ok(Ready::Known(fingerprint, artifact));
         }
         if !may_run {
             return Ok(Ready::LeftAlone);
         }
-        let mut inputs = Inputs::default();
-        let mut artifacts = Vec::with_capacity(node.inputs.len());
+        let mut inputs = InputRefs::default();
         for edge in &node.inputs {
-            let artifact = ledger.summary.artifacts[&edge.from];
-            let folder = self.store.path(artifact);
-            let path = if let Some(part) = &edge.part { folder.join(&**part) } else { folder };
-            let input = Input { path, point: edge.point.to_map(), partition: edge.partition };
+            let (artifact, part) = (ledger.summary.artifacts[&edge.from], edge.part.clone());
+            let input = InputRef { artifact, part, point: edge.point.to_map(), partition: edge.partition };
             inputs.0.entry(edge.slot.to_string()).or_default().push(input);
-            artifacts.push((artifact, edge.part.clone()));
         }
-        artifacts.sort_unstable();
-        artifacts.dedup();
         let sources = survey.trees.get(&index).cloned().unwrap_or_default();
-        let log = ledger.log_folder()?.join(log_name(&node.id));
-        Ok(Ready::Run(Task { node: index, manifest, inputs, artifacts, sources, just_looked: false, log, forced }))
+        ledger.make_log_folder()?;
+        let log = log_of(self.store, ledger.run, node);
+        Ok(Ready::Run(Task { node: index, manifest, inputs, sources, just_looked: false, log, forced }))
     }
 }

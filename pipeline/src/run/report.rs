@@ -1,24 +1,19 @@
-//! What a run tells: events to the listener, steps for the record, and the summary.
+//! State of a run, and its reports: events to the listener, steps for the record, and the summary.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
 
 use petgraph::graph::NodeIndex;
 
-use super::round::is_disk_full;
+use super::outcome::Tried;
 use super::status::StatusFile;
 use super::{Session, Summary, Survey, log_of};
 use crate::Digest;
 use crate::event::{Event, Outcome};
 use crate::plan::{Plan, Verdict};
 use crate::records::Step;
-use crate::stage::StageError;
-use crate::store::{FULL, StoreError};
-use crate::worker::chain;
+use crate::store::StoreError;
 
-/// What is known of a run so far, through all its rounds.
+/// State of a run, through all its rounds.
 pub(super) struct Ledger<'a> {
     session: &'a Session<'a>,
     pub(super) run: i64,
@@ -33,18 +28,7 @@ pub(super) struct Ledger<'a> {
     pub(super) damage: HashMap<NodeIndex, u32>,
     pub(super) status: StatusFile<'a>,
     has_started: bool,
-    logs: Option<PathBuf>,
-}
-
-/// How an execution went.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Tried {
-    pub(super) why: Option<String>,
-    pub(super) started_ms: i64,
-    pub(super) secs: f64,
-    pub(super) attempts: u32,
-    pub(super) threads: usize,
-    pub(super) gpu: Option<u32>,
+    has_logs: bool,
 }
 
 impl<'a> Ledger<'a> {
@@ -60,7 +44,7 @@ impl<'a> Ledger<'a> {
             damage: HashMap::new(),
             status: StatusFile::new(session, run),
             has_started: false,
-            logs: None,
+            has_logs: false,
         }
     }
 
@@ -73,12 +57,12 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    /// The folder for this run's logs, made when it is first asked for.
-    pub(super) fn log_folder(&mut self) -> Result<&Path, StoreError> {
-        if self.logs.is_none() {
-            self.logs = Some(self.session.store.logs(self.run)?);
+    /// Makes the folder for this run's logs when it is first needed.
+    pub(super) fn make_log_folder(&mut self) -> Result<(), StoreError> {
+        if !std::mem::replace(&mut self.has_logs, true) {
+            self.session.store.logs(self.run)?;
         }
-        Ok(self.logs.as_deref().expect("just set"))
+        Ok(())
     }
 
     /// A node stays as it was.
@@ -144,45 +128,6 @@ impl<'a> Ledger<'a> {
     pub(super) fn close(self) -> Summary {
         self.summary
     }
-}
-
-/// How a node ended that gave an error.
-pub(super) fn outcome_of(error: &StageError, log: &Path) -> Outcome {
-    if matches!(error, StageError::Stopped) {
-        return Outcome::Stopped;
-    }
-    let hint = error.hint().or_else(|| is_disk_full(error).then(|| FULL.to_owned()));
-    failure(chain(error), hint, log)
-}
-
-pub(super) fn failure(chain: Vec<String>, hint: Option<String>, log: &Path) -> Outcome {
-    Outcome::Failed { chain, hint, log: log.to_owned(), last_lines: last_lines(log) }
-}
-
-/// Lines of a log that are shown.
-const SHOWN: usize = 10;
-/// Bytes of a log that are looked at for them: a log may be of any size.
-const TAIL: u64 = 16 << 10;
-/// Characters of a line that are shown.
-const WIDTH: usize = 500;
-
-/// How a log ends; nothing when there is none.
-fn last_lines(log: &Path) -> Vec<String> {
-    let mut bytes = vec![];
-    let read = File::open(log).and_then(|mut file| {
-        let size = file.seek(SeekFrom::End(0))?;
-        file.seek(SeekFrom::Start(size.saturating_sub(TAIL)))?;
-        file.take(TAIL).read_to_end(&mut bytes)?;
-        Ok(size)
-    });
-    let Ok(size) = read else { return vec![] };
-    let text = String::from_utf8_lossy(&bytes);
-    let mut lines: Vec<&str> = text.lines().collect();
-    if size > TAIL && lines.len() > 1 {
-        lines.remove(0); // cut somewhere in its middle
-    }
-    let shown = &lines[lines.len().saturating_sub(SHOWN)..];
-    shown.iter().map(|line| line.chars().take(WIDTH).collect()).collect()
 }
 
 /// Why a plan says that a node runs, in few words.

@@ -10,17 +10,18 @@ use petgraph::graph::NodeIndex;
 
 use super::crew::{Crew, Ended, Work};
 use super::forecast::{Forecast, Open, durations};
-use super::node::{DamagedInput, End, Task, retries};
+use super::node::DamagedInput;
+use super::outcome::{Tried, is_disk_full, outcome_of};
 use super::ready::Ready;
-use super::report::{Ledger, Tried, outcome_of, why};
+use super::report::{Ledger, why};
 use super::survey::Survey;
+use super::task::{End, Task, retries};
 use super::{Options, RunError, Session, now_ms};
 use crate::Digest;
 use crate::event::{Event, Outcome};
 use crate::plan::{Plan, Verdict};
 use crate::schedule::{Schedule, expected_secs};
-use crate::stage::StageError;
-use crate::worker::chain;
+use crate::stage::{StageError, chain};
 
 /// How often the run looks whether a stop was asked for while nothing else happens.
 const STOP_POLL: Duration = Duration::from_millis(100);
@@ -39,7 +40,7 @@ pub(super) struct Round<'r, 'l> {
     secs: Vec<Option<f64>>,
     schedule: Schedule<'r>,
     forecast: Forecast,
-    /// What is queued, runs or rests.
+    /// Nodes that are queued, run or rest.
     tasks: HashMap<NodeIndex, Attempt>,
     /// Nodes that are tried again, and when.
     resting: BinaryHeap<Reverse<(Instant, NodeIndex)>>,
@@ -156,7 +157,7 @@ impl<'r, 'l> Round<'r, 'l> {
         });
     }
 
-    /// What becomes of a node whose inputs are all there.
+    /// Decides about a node whose inputs exist.
     fn decide(&mut self, node: NodeIndex) -> Result<(), RunError> {
         if self.ledger.failed.contains(&node) {
             self.schedule.failed(node); // in an earlier round
@@ -328,10 +329,4 @@ impl<'r, 'l> Round<'r, 'l> {
             (tasks.get(&node).map_or(0, |attempt| attempt.tried.started_ms), secs[node.index()])
         });
     }
-}
-
-/// True if a node failed because the disk is full: every other node would fail, too.
-pub(super) fn is_disk_full(error: &StageError) -> bool {
-    let signs = ["No space left on device", "Disk quota exceeded", "database or disk is full"];
-    chain(error).iter().any(|text| signs.iter().any(|sign| text.contains(sign)))
 }

@@ -1,4 +1,4 @@
-//! What a run does at this moment, for others to read: `runs/<number>/status.json` in the store.
+//! Status of a run for other processes: `runs/<number>/status.json` in the store.
 //!
 //! Written about every second and removed at the end. The run holds a kernel lock beside it as long as it lives, so what a
 //! killed run left behind is known for that.
@@ -16,14 +16,14 @@ use crate::graph::Workflow;
 use crate::schedule::{Schedule, Wait};
 use crate::store::Store;
 
-/// A run that goes on now.
+/// Run that is under way.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunStatus {
-    /// Its number in the record.
+    /// Number of the run.
     pub run: i64,
     /// The workflow's name.
     pub workflow: String,
-    /// Its process.
+    /// Process of the run.
     pub pid: u32,
     /// The nodes that run.
     pub running: Vec<Running>,
@@ -37,11 +37,11 @@ pub struct RunStatus {
 /// A node that runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Running {
-    /// Its id.
+    /// Id of the node.
     pub node: String,
     /// Start, in milliseconds since 1970.
     pub started_ms: i64,
-    /// How long it takes, going by earlier executions.
+    /// Expected time, from earlier executions.
     pub expected_secs: Option<f64>,
     /// Threads it was given.
     pub threads: usize,

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::Session;
-use super::node::Task;
-use super::survey::{Trees, scan_name};
+use super::survey::scan_name;
+use super::task::{Task, Trees};
 use crate::source::{RecentScans, distrust};
 use crate::stage::StageError;
 

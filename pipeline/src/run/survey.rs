@@ -1,4 +1,4 @@
-//! What the sources are now: their trees scanned, their nodes brought up to date, so that a plan knows what changed.
+//! Survey of the sources: scans their trees and brings their nodes up to date, so that a plan knows what changed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -6,19 +6,19 @@ use std::time::Instant;
 
 use petgraph::graph::NodeIndex;
 
-use super::node::{End, Task};
-use super::report::{Tried, failure, outcome_of};
+use super::outcome::{Tried, failure, outcome_of};
+use super::task::{End, Task, Trees, retries};
 use super::{NO_RUN, Options, RunError, Session, log_of, now_ms};
 use crate::event::{Event, Outcome, report_scan};
 use crate::graph::Node;
 use crate::plan::{SourceDigests, base_manifest};
+use crate::protocol::InputRefs;
 use crate::schedule::Grant;
 use crate::source::{Listing, RecentScans, SourceNeed};
-use crate::stage::{Inputs, Places, StageError};
+use crate::stage::{Places, StageError, chain};
 use crate::store::Store;
-use crate::worker::chain;
 
-/// What the sources are now.
+/// State of the sources.
 #[derive(Debug, Default)]
 pub struct Survey {
     /// Their digests, for planning.
@@ -26,7 +26,7 @@ pub struct Survey {
     pub(super) trees: HashMap<NodeIndex, Trees>,
     /// The source nodes that could not be looked through or brought up to date, and why; all that depends on them is blocked.
     pub errors: Vec<(NodeIndex, RunError)>,
-    /// What became of these.
+    /// Outcomes of these nodes.
     pub(super) failures: HashMap<NodeIndex, Outcome>,
     /// Source nodes that ran, and how that went.
     pub(super) made: Vec<(NodeIndex, Tried)>,
@@ -46,9 +46,6 @@ impl Survey {
 pub(super) fn scan_name(node: &Node, place: &str) -> String {
     format!("{place} {} {}", node.kind.name, node.placed.params())
 }
-
-/// The outside trees of a node, by place.
-pub(super) type Trees = BTreeMap<String, Arc<Listing>>;
 
 impl Store {
     /// Removes the stat caches of a node's outside trees: the next scan reads every file.
@@ -71,7 +68,7 @@ impl Session<'_> {
         self.survey_in_run(&Options { keep_going: true, ..Options::default() }, NO_RUN)
     }
 
-    /// The same inside a run. One that does not keep going ends at the first source that cannot be looked through, and looks no
+    /// Surveys the sources inside a run. A run that does not keep going ends at the first source that cannot be looked through, and looks no
     /// further after one that fails.
     pub(super) fn survey_in_run(&self, options: &Options, run: i64) -> Result<Survey, RunError> {
         let (mut survey, mut looked) = (Survey::default(), options.scans.clone());
@@ -94,7 +91,7 @@ impl Session<'_> {
             if let Ok(Some(tried)) = refreshed {
                 survey.made.push((index, tried));
             } else if let Err(error) = refreshed {
-                if error.is_transient() && super::node::retries(node) > 0 {
+                if error.is_transient() && retries(node) > 0 {
                     continue; // it is tried again when its turn comes
                 }
                 survey.failures.insert(index, outcome_of(&error, &log));
@@ -146,15 +143,14 @@ impl Session<'_> {
             return Ok(Ok(None));
         }
         let manifest = base_manifest(node, survey.digests.get(&index));
-        if self.store.lookup(manifest.fingerprint())?.is_some() {
+        if self.lookup(node, &manifest)?.is_some() {
             return Ok(Ok(None));
         }
         self.store.logs(run)?;
         let task = Task {
             node: index,
             manifest,
-            inputs: Inputs::default(),
-            artifacts: vec![],
+            inputs: InputRefs::default(),
             sources: survey.trees[&index].clone(),
             just_looked: true,
             log: log_of(self.store, run, node),

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::event::{Event, Progress};
 use crate::stage::JobProgress;
+use crate::text::printable;
 
 /// Passes on the progress of one node.
 #[derive(Clone)]
@@ -36,12 +37,12 @@ impl std::fmt::Debug for Voice {
 
 impl JobProgress for Voice {
     fn tick(&self, done: u64, total: u64, unit: &str, note: &str) {
-        let (unit, note) = (unit.to_owned(), note.to_owned());
+        let (unit, note) = (printable(unit).into_owned(), printable(note).into_owned());
         self.progress.event(&Event::Tick { node: self.node.clone(), done, total, unit, note });
     }
     fn note(&self, line: &str) {
         self.write(line);
-        self.progress.event(&Event::Note { node: self.node.clone(), line: line.to_owned() });
+        self.progress.event(&Event::Note { node: self.node.clone(), line: printable(line).into_owned() });
     }
     fn fact(&self, name: &str, value: Value) {
         self.facts.lock().expect("no holder of this lock panics").insert(name.to_owned(), value);

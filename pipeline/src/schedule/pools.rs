@@ -1,17 +1,17 @@
-//! What a machine has to give, and what is given out.
+//! Resource pools of a machine, and what running nodes hold of them.
 
 use serde::{Deserialize, Serialize};
 
 use crate::stage::{Claims, CpuClaim, GpuClaim, Spare};
 
-/// What a machine has to give.
+/// Resource pools of a machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pools {
     /// Slots of the `cpu` pool; at least 1.
     pub cpu: usize,
     /// Devices of the `gpu` pool; one that is named twice serves two nodes at a time.
     pub gpus: Vec<u32>,
-    /// Memory, in MiB; none when nobody counts it.
+    /// Memory, in MiB; none when it is not limited.
     pub memory_mib: Option<u64>,
 }
 
@@ -27,7 +27,7 @@ pub enum Pool {
     Memory,
 }
 
-/// What a running node holds.
+/// Resources that a running node holds.
 #[derive(Debug, Clone, Default)]
 pub struct Grant {
     /// Slots of the `cpu` pool, which is also the number of threads it may use.
@@ -40,12 +40,12 @@ pub struct Grant {
     pub memory_mib: u64,
 }
 
-/// What a node needs to start. Nodes that need the same wait in one queue.
+/// Resources that a node needs to start. Nodes that need the same wait in one queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Want {
     /// Slots of the `cpu` pool, at least 1.
     pub threads: usize,
-    /// Whether it takes a device.
+    /// True if it takes a device.
     pub gpu: bool,
     /// Memory, in MiB.
     pub memory_mib: u64,
@@ -65,11 +65,11 @@ impl Want {
     }
 }
 
-/// What is not given out.
+/// Free resources.
 #[derive(Debug)]
 pub(super) struct Free {
     cpu: usize,
-    /// The same, for the nodes that run.
+    /// Free threads, for the nodes that run.
     spare: Spare,
     gpus: Vec<u32>,
     /// Devices that nodes hold.

@@ -2,10 +2,11 @@
 
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rayon::prelude::*;
 
+use super::error::ScanError;
 use super::hash::hash_file;
 use super::index::{Entry, Index, Known, Loaded};
 use super::listing::Listing;
@@ -29,42 +30,6 @@ pub struct ScanCost {
     pub bytes: u64,
     /// True if there was a stat cache of another format, so that every file had to be read.
     pub other_format: bool,
-}
-
-/// A tree that cannot be scanned.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ScanError {
-    /// The root is not there.
-    #[error("no folder `{root}`")]
-    Missing {
-        /// The root.
-        root: PathBuf,
-    },
-    /// A folder or file cannot be read.
-    #[error("cannot read `{path}`")]
-    Read {
-        /// The folder or file.
-        path: PathBuf,
-        /// The cause.
-        #[source]
-        source: io::Error,
-    },
-    /// A file was written to while it was hashed, again and again.
-    #[error("`{path}` changes while it is read")]
-    Unsteady {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The stat cache cannot be written.
-    #[error("cannot write the stat cache `{path}`")]
-    Cache {
-        /// The cache file.
-        path: PathBuf,
-        /// The cause.
-        #[source]
-        source: io::Error,
-    },
 }
 
 /// Lists a tree and hashes what the cache file does not know. `cache` is rewritten when anything changed.

@@ -8,8 +8,8 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
+use super::error::ScanError;
 use super::index::{Entries, Entry, Index, Known};
-use super::scan::ScanError;
 use super::stat::Stat;
 use super::trust::Devices;
 use crate::Digest;

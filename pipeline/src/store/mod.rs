@@ -27,9 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use crate::Digest;
-use crate::plan::Parts;
 use crate::records::{ArtifactFiles, Index, RecordsError, ResultId, ResultRecord};
-use crate::run::log_name;
 use crate::source::TreeFile;
 use crate::stage::Stop;
 
@@ -39,6 +37,7 @@ mod flush;
 pub mod gc;
 mod history;
 mod lock;
+mod logs;
 mod publish;
 mod recall;
 
@@ -47,6 +46,7 @@ use disk::{Act, Disk, Watch, make_movable};
 use flush::{Flusher, Pending};
 pub use lock::FingerprintLock;
 use lock::Locks;
+pub use logs::log_name;
 use publish::FileState;
 pub use recall::Recall;
 
@@ -189,8 +189,7 @@ fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Stor
 
 /// Path of an artifact in a store.
 fn object_path(root: &Path, artifact: Digest) -> PathBuf {
-    let hex = artifact.to_string();
-    root.join("objects").join(&hex[..2]).join(&hex[2..])
+    artifact.folder_in(&root.join("objects"))
 }
 
 impl Store {
@@ -345,6 +344,11 @@ impl Store {
     pub fn path(&self, artifact: Digest) -> PathBuf {
         let path = object_path(&self.work, artifact);
         if self.is_view() && !path.is_dir() { object_path(&self.root, artifact) } else { path }
+    }
+
+    /// Folder of all artifacts.
+    pub fn objects(&self) -> PathBuf {
+        self.work.join("objects")
     }
 
     /// True if an artifact is in its place.
@@ -528,6 +532,15 @@ impl Store {
         known
     }
 
+    /// Returns the digest of a file or folder of an artifact; without `part`, of the whole artifact.
+    ///
+    /// # Errors
+    /// [`StoreError::NoPart`], and as [`Self::listing`].
+    pub fn part_digest(&self, artifact: Digest, part: Option<&str>) -> Result<Digest, StoreError> {
+        let Some(part) = part else { return Ok(artifact) };
+        publish::part_digest(&self.known(artifact)?.files, part)
+    }
+
     /// Returns the files of an artifact.
     ///
     /// # Errors
@@ -606,13 +619,6 @@ impl Store {
     /// [`StoreError`]
     pub fn flush(&self) -> Result<(), StoreError> {
         self.flusher.flush()
-    }
-}
-
-impl Parts for Store {
-    fn part_digest(&self, artifact: Digest, part: Option<&str>) -> Result<Digest, StoreError> {
-        let Some(part) = part else { return Ok(artifact) };
-        publish::part_digest(&self.known(artifact)?.files, part)
     }
 }
 

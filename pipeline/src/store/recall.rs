@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::{Store, StoreError, publish, records_error};
 use crate::Digest;
 use crate::manifest::Manifest;
-use crate::plan::{Memory, Parts};
+use crate::plan::{Memory, Results};
 use crate::records::{ArtifactFiles, Index, Recipes, RecordsError};
 
 /// A view of a store that does not change while a plan is made.
@@ -67,8 +67,8 @@ impl<'a> Recall<'a> {
     }
 }
 
-impl Memory for Recall<'_> {
-    fn lookup(&self, fingerprint: Digest) -> Result<Option<Digest>, StoreError> {
+impl Recall<'_> {
+    fn find(&self, fingerprint: Digest) -> Result<Option<Digest>, StoreError> {
         let Some(found) = self.answer(self.index.find(fingerprint))? else { return Ok(None) };
         let artifact = found.artifact;
         if !self.presence.borrow_mut().has(self.store, artifact) {
@@ -79,6 +79,36 @@ impl Memory for Recall<'_> {
         Ok(Some(artifact))
     }
 
+    fn known(&self, artifact: Digest) -> Result<Arc<ArtifactFiles>, StoreError> {
+        if let Some(known) = self.known.borrow().get(&artifact) {
+            return Ok(Arc::clone(known));
+        }
+        let known = match self.answer(self.index.files(artifact))? {
+            Some(known) => Arc::new(known),
+            None => self.store.known(artifact)?,
+        };
+        self.known.borrow_mut().insert(artifact, Arc::clone(&known));
+        Ok(known)
+    }
+}
+
+impl Results for Recall<'_> {
+    type Error = StoreError;
+
+    fn lookup(&self, fingerprints: &[Digest]) -> Result<Vec<Option<Digest>>, StoreError> {
+        fingerprints.iter().map(|fingerprint| self.find(*fingerprint)).collect()
+    }
+
+    fn part_digest(&self, artifact: Digest, part: Option<&str>) -> Result<Option<Digest>, StoreError> {
+        let Some(part) = part else { return Ok(Some(artifact)) };
+        match self.known(artifact).and_then(|known| publish::part_digest(&known.files, part)) {
+            Err(StoreError::NoPart { .. } | StoreError::Gone { .. }) => Ok(None),
+            digest => digest.map(Some),
+        }
+    }
+}
+
+impl Memory for Recall<'_> {
     fn knows_recipe(&self, recipe: Digest, partition: Option<u32>) -> Result<bool, StoreError> {
         let recipes = match self.recipes.get() {
             Some(recipes) => recipes,
@@ -93,21 +123,5 @@ impl Memory for Recall<'_> {
     fn last_manifest(&self, node: &str) -> Result<Option<Manifest>, StoreError> {
         let Some((result, _)) = self.answer(self.index.latest(node))? else { return Ok(None) };
         Ok(self.answer(self.index.result(result))?.map(|result| result.manifest))
-    }
-}
-
-impl Parts for Recall<'_> {
-    fn part_digest(&self, artifact: Digest, part: Option<&str>) -> Result<Digest, StoreError> {
-        let Some(part) = part else { return Ok(artifact) };
-        if let Some(known) = self.known.borrow().get(&artifact) {
-            return publish::part_digest(&known.files, part);
-        }
-        let known = match self.answer(self.index.files(artifact))? {
-            Some(known) => Arc::new(known),
-            None => self.store.known(artifact)?,
-        };
-        let digest = publish::part_digest(&known.files, part);
-        self.known.borrow_mut().insert(artifact, known);
-        digest
     }
 }

@@ -1,40 +1,50 @@
 //! Graphs that are large or deep.
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
+use std::convert::Infallible;
 use std::sync::Arc;
 
-use pipeline::Digest;
 use pipeline::graph::{Node, Point, Settings, Workflow, build};
 use pipeline::manifest::Manifest;
-use pipeline::plan::{Memory, Parts, plan};
+use pipeline::plan::{Memory, Plan, Question, Results, plan};
 use pipeline::registry::Registry;
 use pipeline::schedule::{Pools, Schedule};
 use pipeline::spec::parse;
-use pipeline::store::StoreError;
+use pipeline::{Digest, Tools};
 
 use crate::house::slow;
 use crate::stages;
 
-/// Remembers nothing, or everything.
+/// A memory with no results, or with all; counts the questions.
 struct Dream {
     everything: bool,
+    questions: Cell<usize>,
+}
+
+impl Dream {
+    fn new(everything: bool) -> Self {
+        Self { everything, questions: Cell::new(0) }
+    }
+}
+
+impl Results for Dream {
+    type Error = Infallible;
+    fn lookup(&self, fingerprints: &[Digest]) -> Result<Vec<Option<Digest>>, Infallible> {
+        self.questions.set(self.questions.get() + 1);
+        Ok(fingerprints.iter().map(|fingerprint| self.everything.then_some(*fingerprint)).collect())
+    }
+    fn part_digest(&self, artifact: Digest, _: Option<&str>) -> Result<Option<Digest>, Infallible> {
+        Ok(Some(artifact))
+    }
 }
 
 impl Memory for Dream {
-    fn lookup(&self, fingerprint: Digest) -> Result<Option<Digest>, StoreError> {
-        Ok(self.everything.then_some(fingerprint))
-    }
-    fn knows_recipe(&self, _: Digest, _: Option<u32>) -> Result<bool, StoreError> {
+    fn knows_recipe(&self, _: Digest, _: Option<u32>) -> Result<bool, Infallible> {
         Ok(false)
     }
-    fn last_manifest(&self, _: &str) -> Result<Option<Manifest>, StoreError> {
+    fn last_manifest(&self, _: &str) -> Result<Option<Manifest>, Infallible> {
         Ok(None)
-    }
-}
-
-impl Parts for Dream {
-    fn part_digest(&self, artifact: Digest, _: Option<&str>) -> Result<Digest, StoreError> {
-        Ok(artifact)
     }
 }
 
@@ -54,10 +64,16 @@ fn chain(length: usize, first: &str) -> String {
     )
 }
 
+fn plan_with(workflow: &Workflow, memory: &Dream) -> Plan {
+    let (sources, none) = (HashMap::new(), HashSet::new());
+    let question = Question { workflow, sources: &sources, failed: &none, forced: &none, tools: &|_| Tools::default() };
+    let Ok(plan) = plan(&question, memory);
+    plan
+}
+
 /// Plans it, then goes through the schedule as a run does.
 fn go_through(workflow: &Workflow) {
-    let counts =
-        |everything| plan(workflow, &HashMap::new(), &HashSet::new(), &HashSet::new(), &Dream { everything }).unwrap().counts();
+    let counts = |everything| plan_with(workflow, &Dream::new(everything)).counts();
     let all = workflow.order.len();
     assert_eq!((counts(true), counts(false)), ((all, 0, 0), (0, all, 0)));
     schedule_all(workflow);
@@ -154,6 +170,14 @@ fn shards(count: usize) -> String {
          [stages.all]\nrun = \"toy.join\"\ngather = [\"shard\"]\ninputs.texts = \"again\"\n",
         values.join(", ")
     )
+}
+
+#[test]
+fn results_of_many_nodes_are_looked_up_with_one_question() {
+    let workflow = build(&parse("shards.toml", &shards(2_000)).unwrap(), &registry(), &Settings::new(), &[]).unwrap();
+    let memory = Dream::new(true);
+    assert!(plan_with(&workflow, &memory).is_done());
+    assert_eq!(memory.questions.get(), 2 + 2 + 2 + 1, "three levels of 2,000 nodes in two questions each, one of one node");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What may happen to the disk at any moment: a kill, an error, a power failure.
+//! Kills, errors and power failures at every change of the disk.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
@@ -13,7 +13,7 @@ use pipeline::store::disk::{Act, Watch};
 
 use crate::house::{BOOKS, House, slow, toy};
 
-/// What an undisturbed run makes.
+/// Result of an undisturbed run.
 fn undisturbed() -> BTreeMap<String, Digest> {
     House::with_books().run(BOOKS).artifacts
 }
@@ -124,7 +124,7 @@ impl Watch for Recording {
     }
 }
 
-/// What would be on the disk if the power failed: only what was brought there. Names count as well as contents: a rename is on
+/// State of the disk after a power failure: only what was brought there. Names count as well as contents: a rename is on
 /// the disk when the folder it led into was brought there afterwards.
 #[derive(Default)]
 struct AfterPowerFailure {
@@ -156,7 +156,7 @@ impl AfterPowerFailure {
         }
     }
 
-    /// Whether an artifact would be there with all its bytes.
+    /// True if an artifact would exist with all its bytes.
     fn holds(&self, artifact: &Path) -> bool {
         let synced = |path: &Path| self.synced.contains(path);
         self.named.contains(artifact)

@@ -136,7 +136,7 @@ fn stop_before_the_start_runs_nothing() {
     assert_eq!(house.ledger(), [""; 0]);
 }
 
-/// What can be done to a book while the list is made, and how the error names it.
+/// Changes to a book while the list is made, and how the error names each.
 const MEDDLING: [(&str, &str); 5] =
     [("edit", "BOOK"), ("add", "BOOK.more.txt"), ("remove", "BOOK"), ("link", "BOOK"), ("edit and take back", "BOOK")];
 

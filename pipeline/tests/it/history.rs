@@ -1,4 +1,4 @@
-//! What is told of earlier runs, and of how long one takes.
+//! Records of earlier runs, and expected times.
 
 use std::time::{Duration, Instant};
 

@@ -24,7 +24,7 @@ struct Model {
 struct Join {
     /// Which earlier stages it reads; taken modulo their number.
     inputs: Vec<usize>,
-    /// Whether it reads one file of each, or everything.
+    /// True if it reads one file of each, false for everything.
     part: bool,
     keep: usize,
     suffix: u8,

@@ -10,12 +10,14 @@ use pipeline::event::{Event, Outcome, Progress};
 use pipeline::graph::{Settings, Workflow, build};
 use pipeline::plan::{Plan, Verdict};
 use pipeline::records::Step;
+use pipeline::registry::WorkerProgram;
 use pipeline::run::{Machine, Options, RunError, Session, Summary};
 use pipeline::schedule::Pools;
 use pipeline::source::scan;
 use pipeline::spec::parse;
 use pipeline::store::Store;
 use pipeline::store::disk::Watch;
+use pipeline::toolbox::Toolbox;
 use pipeline::{Digest, Places, Stop};
 use tempfile::TempDir;
 
@@ -39,7 +41,7 @@ impl Progress for Recorder {
     }
 }
 
-/// What a run left behind.
+/// Result of a run.
 pub(crate) struct Ended {
     pub(crate) summary: Summary,
     pub(crate) events: Vec<Event>,
@@ -93,6 +95,8 @@ pub(crate) struct House {
     pub(crate) options: Options,
     pub(crate) stop: Stop,
     pub(crate) cpu: usize,
+    pub(crate) toolbox: Toolbox,
+    pub(crate) own_worker: Option<WorkerProgram>,
     store: Option<Store>,
 }
 
@@ -118,7 +122,18 @@ impl House {
         let places = [("books", "books"), ("ledger", "ledger"), ("mood", "mood")];
         let places = places.map(|(name, path)| (name.to_owned(), dir.path().join(path))).into();
         let (settings, targets, options) = (Settings::new(), vec![], Options::default());
-        Self { dir, places, settings, targets, options, stop: Stop::default(), cpu: 2, store: None }
+        Self {
+            dir,
+            places,
+            settings,
+            targets,
+            options,
+            stop: Stop::default(),
+            cpu: 2,
+            toolbox: Toolbox::default(),
+            own_worker: None,
+            store: None,
+        }
     }
 
     /// With eight books, two in each of the four parts of [`BOOKS`].
@@ -199,11 +214,13 @@ impl House {
         Machine {
             places: Places(self.places.clone()),
             pools: Pools { cpu: self.cpu, ..Pools::default() },
+            toolbox: self.toolbox.clone(),
+            own_worker: self.own_worker.clone(),
             host: "here".to_owned(),
         }
     }
 
-    /// What a run would do, as `verdict node` lines in order of the nodes' names.
+    /// Plan of a run, as `verdict node` lines in order of the nodes' names.
     pub(crate) fn plan(&mut self, text: &str) -> String {
         let workflow = self.workflow(text);
         let (plan, _) = self.survey(&workflow);

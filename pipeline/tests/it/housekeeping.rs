@@ -1,4 +1,4 @@
-//! What takes room, what may go, and what is no longer what it was.
+//! Disk usage, garbage collection and damage.
 
 use std::collections::HashSet;
 use std::fs;

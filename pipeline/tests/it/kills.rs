@@ -59,7 +59,7 @@ fn finish(driver: Child) -> (bool, Vec<String>) {
     (output.status.success(), text.lines().filter_map(|line| line.strip_prefix("ran ")).map(str::to_owned).collect())
 }
 
-/// What an undisturbed run makes, and how long it takes.
+/// Result of an undisturbed run, and its time.
 fn undisturbed() -> (BTreeMap<String, Digest>, Duration) {
     let mut house = furnish();
     let begun = Instant::now();

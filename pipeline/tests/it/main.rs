@@ -30,6 +30,7 @@ mod scheduling;
 mod schema;
 mod showing;
 mod stores;
+mod tools;
 mod used;
 mod validator;
 mod workers;

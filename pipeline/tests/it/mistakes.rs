@@ -212,6 +212,11 @@ fn wrong_settings_and_targets() {
       toy.toml:4: --set size: a setting takes one value, not 2
           several values belong into `[matrix]`
     ");
+    assert_snapshot!(mistakes_with(&text, &[("sead", &["1"])], &["tex"]), @r"
+    1 mistake in `toy.toml`
+      unknown setting in --set: `sead`
+          did you mean `seed`?
+    ");
     assert_snapshot!(mistakes_with(&text, &[], &["text", "tex", "text[seed=3]", "text#1"]), @r"
     3 mistakes in `toy.toml`
       target `text#1`: `text` has no such point or partition

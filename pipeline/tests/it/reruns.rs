@@ -1,4 +1,4 @@
-//! What runs again, and what does not.
+//! Nodes that run again, and nodes that do not.
 
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;

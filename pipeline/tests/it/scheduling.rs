@@ -1,4 +1,4 @@
-//! Who starts next, with what.
+//! Order in which nodes start, and their resources.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -1,4 +1,4 @@
-//! What others can see of a run: its status while it goes on, its timeline afterwards, how long it will take.
+//! Status, timeline and forecast of a run.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};

@@ -1,14 +1,20 @@
 //! Stages that run in a worker process, and what becomes of the run when that goes wrong.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use insta::assert_snapshot;
-use pipeline::Stop;
 use pipeline::event::{Event, Outcome};
+use pipeline::executor::Detached;
+use pipeline::protocol::{FORMAT, InputRefs, Request, Site};
+use pipeline::registry::WorkerProgram;
+use pipeline::{Silent, StageError, Stop};
 
-use crate::house::House;
+use crate::house::{BOOKS, House, toy};
 
 fn workflow(act: &str) -> String {
     format!(
@@ -134,11 +140,143 @@ fn worker_program_without_a_request_says_what_is_wrong() {
     let answer = |input: &str| {
         let path = tempfile::NamedTempFile::new().unwrap();
         fs::write(path.path(), input).unwrap();
-        let output = Command::new(crate::house::toy()).arg("run").stdin(fs::File::open(path.path()).unwrap()).output().unwrap();
-        format!("{} {}", output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap().trim())
+        let output = Command::new(toy()).arg("run").stdin(fs::File::open(path.path()).unwrap()).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let last = text.lines().last().unwrap();
+        assert!(text.starts_with(r#"{"event":"hello","format":1,"program":"toy 1.0","kinds":{"toy.count":1,"#), "{text}");
+        format!("{} {last}", output.status.code().unwrap())
     };
     assert_snapshot!(answer(""), @r#"2 {"event":"failed","chain":["no request on standard input"],"hint":null,"transient":false}"#);
-    assert_snapshot!(answer("{}\n"), @r#"2 {"event":"failed","chain":["the request is not valid: missing field `kind` at line 1 column 2"],"hint":null,"transient":false}"#);
+    assert_snapshot!(answer("{}\n"), @r#"2 {"event":"failed","chain":["the request is not valid: missing field `format` at line 1 column 2"],"hint":null,"transient":false}"#);
+    let old = serde_json::to_string(&Request { version: 7, ..request(Path::new("/")) }).unwrap();
+    assert_snapshot!(answer(&old), @r#"2 {"event":"failed","chain":["the worker `toy 1.0` has version 1 of stage kind `toy.text`, and the plan expects version 7"],"hint":"`sure` and its worker must come from one build: build both again, or correct `worker` in sure.toml","transient":false}"#);
+}
+
+/// A house in which every stage runs in a worker process: a script.
+fn house_with(script: &str) -> House {
+    let mut house = House::new();
+    let path = house.path("worker");
+    fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    house.own_worker = Some(path.into());
+    house
+}
+
+const ONE_TEXT: &str = "[workflow]\nname = \"one\"\n[stages.a]\nrun = \"toy.text\"\ntext = \"x\"\n";
+
+#[test]
+fn worker_of_another_build_stores_nothing() {
+    let error = |script: &str| {
+        let mut house = house_with(script);
+        let (chain, hint, _) = house.run(ONE_TEXT).failure("a");
+        house.own_worker = None;
+        assert_eq!(house.run(ONE_TEXT).ran(), "a", "nothing of the wrong worker was kept");
+        format!("{} | {}", chain.join(" <- "), hint.unwrap_or_default())
+    };
+    let hello = |format: u32, version: u32| {
+        format!(
+            r#"{{"event":"hello","format":{format},"program":"old 0.9","kinds":{{"toy.text":{version}}},"environment":{{}}}}"#
+        )
+    };
+    let says =
+        |lines: &[&str]| format!("read request; {}", lines.iter().map(|line| format!("echo '{line}'; ")).collect::<String>());
+    let done = r#"{"event":"done"}"#;
+    assert_snapshot!(error(&says(&[&hello(1, 0), done])), @"the worker `old 0.9` has version 0 of stage kind `toy.text`, and the plan expects version 1 | `sure` and its worker must come from one build: build both again, or correct `worker` in sure.toml");
+    assert_snapshot!(error(&says(&[&hello(2, 1), done])), @"the worker `old 0.9` speaks version 2 of the protocol, and `sure` version 1 | `sure` and its worker must come from one build: build both again, or correct `worker` in sure.toml");
+    let unnamed = error(&says(&[done]));
+    assert!(unnamed.contains("does not name its stage kinds and their versions: it is of another build"), "{unnamed}");
+    assert_snapshot!(error(&says(&[&hello(1, 1), done])), @"the stage reported success, but wrote no file | this is a bug in the stage or in its worker program");
+}
+
+#[test]
+fn worker_of_another_version_is_ended_at_once() {
+    let hello = r#"{"event":"hello","format":1,"program":"old 0.9","kinds":{},"environment":{}}"#;
+    let begun = Instant::now();
+    let ended = house_with(&format!("echo '{hello}'; exec sleep 60")).run(ONE_TEXT);
+    assert_snapshot!(ended.failure("a").0.join(" <- "), @"the worker `old 0.9` has no stage kind `toy.text`");
+    assert!(begun.elapsed() < Duration::from_secs(30));
+}
+
+#[test]
+fn every_kind_runs_in_a_worker_with_the_same_result() {
+    let text = format!("{BOOKS}[stages.far]\nrun = \"toy.far\"\nact = \"write\"\ninputs.texts = \"sum\"\n");
+    let here = House::with_books().run(&text);
+    let mut house = House::with_books();
+    house.own_worker = Some(toy().into());
+    let there = house.run(&text);
+    assert!(here.summary.complete && here.artifacts == there.artifacts);
+    house.own_worker = None;
+    assert_eq!(house.run(&text).ran(), "", "where a stage ran is in no fingerprint");
+}
+
+fn request(out: &Path) -> Request {
+    Request {
+        format: FORMAT,
+        kind: "toy.text".to_owned(),
+        version: 1,
+        environment: BTreeMap::new(),
+        params: serde_json::json!({"text": "hello"}),
+        inputs: InputRefs::default(),
+        sources: BTreeMap::new(),
+        partition: None,
+        site: Site { out: out.to_owned(), resume: out.join("resume"), threads: 1, ..Site::default() },
+    }
+}
+
+/// Starts a worker with files from a process that ends at once; returns its folder.
+fn outlive(house: &House, request: &Request) -> PathBuf {
+    let (file, folder) = (house.path("request.json"), house.path("detached"));
+    fs::create_dir_all(&request.site.out).unwrap();
+    fs::write(&file, serde_json::to_vec(request).unwrap()).unwrap();
+    let status = Command::new(toy()).arg("detach").args([&file, &folder]).status().unwrap();
+    assert!(status.success());
+    folder
+}
+
+#[test]
+fn worker_with_files_outlives_its_client() {
+    let house = House::new();
+    let out = house.path("out");
+    let folder = outlive(&house, &request(&out));
+    let program = WorkerProgram::from(toy());
+    Detached::of(&program, &folder).follow(&Silent, &Stop::default()).unwrap();
+    assert_eq!(fs::read_to_string(out.join("text.txt")).unwrap(), "hello");
+    Detached::of(&program, &folder).follow(&Silent, &Stop::default()).unwrap(); // its messages stay
+}
+
+#[test]
+fn worker_with_files_is_stopped_by_a_file_and_its_death_is_noticed() {
+    let program = WorkerProgram::from(toy());
+    let steps = |house: &House| Request {
+        kind: "toy.steps".to_owned(),
+        params: serde_json::json!({"steps": 10_000, "millis": 10}),
+        ..request(&house.path("out"))
+    };
+    let house = House::new();
+    let folder = outlive(&house, &steps(&house));
+    let stop = Stop::default();
+    stop.request();
+    let ended = Detached::of(&program, &folder).follow(&Silent, &stop);
+    assert!(matches!(ended, Err(StageError::Stopped)), "{ended:?}");
+
+    let house = House::new();
+    let trouble =
+        Request { kind: "toy.far".to_owned(), params: serde_json::json!({"act": "abort"}), ..request(&house.path("out")) };
+    let folder = outlive(&house, &trouble);
+    let ended = Detached::of(&program, &folder).follow(&Silent, &Stop::default());
+    assert!(ended.as_ref().is_err_and(StageError::is_transient), "{ended:?}");
+}
+
+#[test]
+fn control_characters_of_a_worker_do_not_reach_the_terminal() {
+    let hello = r#"{"event":"hello","format":1,"program":"x","kinds":{"toy.text":1},"environment":{}}"#;
+    let failed = r#"{"event":"failed","chain":["dry \u001b[2Jink"],"hint":"\u0007"}"#;
+    let raw = r"raw \033]0;title\007";
+    let ended = house_with(&format!("echo '{hello}'; printf '{raw}\\n'; printf '%s\\n' '{failed}'; exit 1")).run(ONE_TEXT);
+    let note = |event: &Event| if let Event::Note { line, .. } = event { Some(line.clone()) } else { None };
+    assert_eq!(ended.events.iter().find_map(note).as_deref(), Some(r"raw \u{1b}]0;title\u{7}"));
+    let (chain, hint, _) = ended.failure("a");
+    assert_eq!((chain, hint), (vec![r"dry \u{1b}[2Jink".to_owned()], Some(r"\u{7}".to_owned())));
 }
 
 /// Workers that do not end by themselves are killed soon.

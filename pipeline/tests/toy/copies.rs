@@ -58,7 +58,7 @@ fn shelf(stage: &Shelf, job: &Job) -> Result<(), StageError> {
 struct Copy {
     /// The name of the copy. Copies of the same name and content would be one artifact, made once.
     to: String,
-    /// Who copies.
+    /// Kind of the copying stage.
     by: Copier,
 }
 
@@ -101,7 +101,7 @@ fn copy(stage: &Copy, job: &Job) -> Result<(), StageError> {
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Hole {
-    /// Its size.
+    /// Size of the file.
     bytes: u64,
 }
 

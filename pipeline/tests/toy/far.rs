@@ -4,17 +4,17 @@ use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use pipeline::worker::Body;
+use pipeline::registry::Registry;
 use pipeline::{Job, StageError};
 
-use crate::stages::{Act, Dry, Far, enter, read, small_steps, write};
+use crate::stages::{self, Act, Dry, Far, enter, read, small_steps, write};
 
 /// How much noise a worker makes.
 const NOISE_KIB: usize = 40 << 10;
 
-/// What the worker can run.
-pub(crate) fn bodies() -> Vec<Body> {
-    vec![Body::of::<Far>(far)]
+/// All kinds, with their bodies in this process.
+pub(crate) fn registry() -> Registry {
+    stages::in_process(Registry::default()).here::<Far>(far)
 }
 
 fn far(stage: &Far, job: &Job) -> Result<(), StageError> {

@@ -1,7 +1,8 @@
 //! The toy program: a worker and a driver for the tests of the engine, and a measurement of big graphs.
 //!
 //! ```sh
-//! toy run                               # worker: one request on standard input
+//! toy run [FOLDER]                      # worker: one request on standard input, or in files
+//! toy detach REQUEST FOLDER             # start a worker with files, and end
 //! toy drive WORKFLOW STORE BOOKS LEDGER # bring a workflow up to date; prints one line per node that ended
 //! toy bench NODES STORE                 # no-op time of a graph of that size
 //! toy up WORKFLOW STORE BOOKS           # as `drive`, but as short as it gets: for measuring, as are those that follow
@@ -32,19 +33,26 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use pipeline::event::{Event, Outcome, Progress};
+use pipeline::executor::Detached;
 use pipeline::graph::{Settings, Workflow, build};
+use pipeline::registry::WorkerProgram;
 use pipeline::run::{Machine, Options, Session};
 use pipeline::schedule::{Pools, Schedule};
 use pipeline::spec::parse;
 use pipeline::store::Store;
 use pipeline::store::disk::{Act, Watch};
+use pipeline::worker::Worker;
 use pipeline::{Places, Stop};
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
-        ["run"] => return pipeline::worker::serve(&far::bodies()),
+        ["run", folder @ ..] => {
+            let worker = Worker { program: "toy 1.0", registry: &far::registry(), environment: vec![] };
+            return worker.serve(folder.first().map(Path::new));
+        }
+        ["detach", request, folder] => detach(request, folder),
         ["drive", workflow, store, books, ledger] => drive(workflow, store, books, ledger),
         ["bench", nodes, store] => bench(nodes, store),
         ["up", workflow, store, books] => whole::with_peak(|| whole::up(workflow, store, books)),
@@ -71,6 +79,12 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+fn detach(request: &str, folder: &str) -> Result<bool, Box<dyn Error>> {
+    let request = serde_json::from_str(&std::fs::read_to_string(request)?)?;
+    Detached::start(&WorkerProgram::from(std::env::current_exe()?), &request, Path::new(folder))?;
+    Ok(true)
 }
 
 struct Lines;
@@ -104,7 +118,7 @@ fn drive(workflow: &str, store: &str, books: &str, ledger: &str) -> Result<bool,
         Err(_) => Store::open(Path::new(store))?,
     };
     let places = [("books", books), ("ledger", ledger)].map(|(name, path)| (name.to_owned(), PathBuf::from(path)));
-    let machine = Machine { places: Places(places.into()), pools: Pools { cpu: 2, ..Pools::default() }, host: String::new() };
+    let machine = Machine { places: Places(places.into()), pools: Pools { cpu: 2, ..Pools::default() }, ..Machine::default() };
     let session =
         Session { workflow: &workflow, store: &store, machine: &machine, progress: Arc::new(Lines), stop: Stop::default() };
     Ok(session.run(&Options::default())?.complete)
@@ -214,7 +228,7 @@ fn bench(nodes: &str, store: &str) -> Result<bool, Box<dyn Error>> {
         let workflow = graph(&text)?;
         let built = begun.elapsed().as_secs_f64();
         let store = Store::open(Path::new(store))?;
-        let machine = Machine { places: Places::default(), pools: Pools { cpu: 2, ..Pools::default() }, host: String::new() };
+        let machine = Machine { places: Places::default(), pools: Pools { cpu: 2, ..Pools::default() }, ..Machine::default() };
         let clock = Arc::new(PlanClock::default());
         let session =
             Session { workflow: &workflow, store: &store, machine: &machine, progress: clock.clone(), stop: Stop::default() };

@@ -7,21 +7,25 @@ use std::path::{Path, PathBuf};
 
 use pipeline::registry::Registry;
 use pipeline::source::SourceNeed;
-use pipeline::{Claims, CpuClaim, Digest, GpuClaim, Job, Slot, Stage, StageError};
+use pipeline::{Claims, CpuClaim, Digest, GpuClaim, Job, Slot, Stage, StageError, Tool};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// All kinds; `worker` is the `toy` program.
 pub(crate) fn registry(worker: &Path) -> Registry {
-    Registry::default()
+    in_process(Registry::default()).in_worker::<Far>(worker).in_worker::<Missing>("/nonexistent/worker")
+}
+
+/// Adds the kinds whose bodies are in this process.
+pub(crate) fn in_process(registry: Registry) -> Registry {
+    registry
         .here::<List>(list)
         .here::<Count>(count)
         .here::<Text>(text)
         .here::<Join>(join)
         .here::<Steps>(steps)
         .here::<Trouble>(trouble)
-        .in_worker::<Far>(worker)
-        .in_worker::<Missing>("/nonexistent/worker")
+        .here::<Shout>(shout)
 }
 
 /// A note in the ledger, a file outside the store that tells how often bodies ran. Only tests have one.
@@ -174,7 +178,7 @@ fn text(stage: &Text, job: &Job) -> Result<(), StageError> {
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Join {
-    /// What follows them.
+    /// Text that follows them.
     #[serde(default)]
     suffix: String,
     /// How many bytes are kept.
@@ -335,18 +339,59 @@ fn trouble(stage: &Trouble, job: &Job) -> Result<(), StageError> {
     write(job, "text.txt", "calm")
 }
 
-/// The same, in a worker.
+/// Writes a text in capitals; calls the program `shout` for a text that ends with `!`.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Shout {
+    text: String,
+    /// Ends well without writing anything.
+    #[serde(default)]
+    lazy: bool,
+}
+
+impl Stage for Shout {
+    const KIND: &'static str = "toy.shout";
+    const VERSION: u32 = 1;
+    const ABOUT: &'static str = "writes a text in capitals";
+    fn slots() -> Vec<Slot> {
+        vec![]
+    }
+    fn tools() -> Vec<Tool> {
+        vec![Tool { name: "shout", version_argument: "--version" }]
+    }
+    fn outputs(&self) -> Vec<String> {
+        vec!["text.txt".to_owned()]
+    }
+}
+
+fn shout(stage: &Shout, job: &Job) -> Result<(), StageError> {
+    enter(job, &format!("shout {}", stage.text));
+    let loud = stage.text.ends_with('!');
+    let text = match loud.then(|| job.tool("shout")) {
+        _ if stage.lazy => return write(job, "other.txt", ""),
+        None => stage.text.to_uppercase(),
+        Some(None) => "nobody shouts".to_owned(),
+        Some(Some(program)) => {
+            let output =
+                std::process::Command::new(program).arg(&stage.text).output().map_err(StageError::io("start", program))?;
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        }
+    };
+    write(job, "text.txt", &text)
+}
+
+/// Goes wrong in a worker.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Far {
-    /// What it does.
+    /// Action of the worker.
     pub(crate) act: Act,
-    /// What it writes.
+    /// Text to write.
     #[serde(default)]
     pub(crate) text: String,
 }
 
-/// What a worker does.
+/// Action of a worker.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, PartialEq)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Act {

@@ -34,7 +34,7 @@ impl Setting {
     fn new(workflow: &str, store: &str, books: &str) -> Result<Self, Box<dyn Error>> {
         let registry = copies::with_copies(stages::registry(&std::env::current_exe()?));
         let places = Places([("books".to_owned(), books.into())].into());
-        let machine = Machine { places, pools: Pools { cpu: 2, ..Pools::default() }, host: String::new() };
+        let machine = Machine { places, pools: Pools { cpu: 2, ..Pools::default() }, ..Machine::default() };
         let spec = parse(workflow, &fs::read_to_string(workflow)?)?;
         Ok(Self { spec, registry, store: Store::open(Path::new(store))?, machine })
     }

@@ -21,7 +21,7 @@ use audio::shards::{self, Shards};
 use datasets::synthetic::{Options, write_speech_commands};
 use datasets::table::ColumnNames;
 use pipeline::source::{Tree, TreeFile};
-use pipeline::{Digest, Input, Inputs, Job, Places, Silent, Spare, Stop};
+use pipeline::{Digest, Input, Inputs, Job, Places, Silent, Spare, Stop, Tools};
 
 #[expect(clippy::print_stdout, reason = "an example talks to its user")]
 fn main() -> Result<(), Box<dyn Error>> {
@@ -112,6 +112,7 @@ fn job(scratch: &Path, name: &str, inputs: &[(&str, PathBuf)], place: (&str, &Tr
         out,
         threads: 1,
         spare: Spare::default(),
+        tools: Tools::default(),
         gpu: None,
         progress: Box::new(Silent),
         stop: Stop::default(),

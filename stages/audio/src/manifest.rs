@@ -62,6 +62,9 @@ impl Stage for Manifest {
         Vec::new()
     }
 
+    fn outputs(&self) -> Vec<String> {
+        ["classes.json", "corpus.json", "labels.json", "skipped.jsonl"].map(str::to_owned).to_vec()
+    }
     fn check(&self) -> Vec<(&'static str, String)> {
         let mut mistakes = Vec::new();
         match datasets::find(&self.corpus) {

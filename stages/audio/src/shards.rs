@@ -59,6 +59,9 @@ impl Stage for Shards {
         vec![Slot::one("manifest", "a part of a corpus.manifest: the folder parts/000NN"), Slot::one("labels", "its labels.json")]
     }
 
+    fn outputs(&self) -> Vec<String> {
+        ["rejects.parquet", "report.json"].map(str::to_owned).to_vec()
+    }
     fn check(&self) -> Vec<(&'static str, String)> {
         let mut mistakes = Vec::new();
         if !SAMPLE_RATES.contains(&self.sample_rate) {

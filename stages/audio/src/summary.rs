@@ -27,6 +27,9 @@ impl Stage for Summary {
     const VERSION: u32 = 1;
     const ABOUT: &'static str = "adds up what the shards of a corpus hold: hours, lengths, classes, rejects";
 
+    fn outputs(&self) -> Vec<String> {
+        ["rejects.parquet", "statistics.json"].map(str::to_owned).to_vec()
+    }
     fn slots() -> Vec<Slot> {
         vec![
             Slot::one("corpus", "the corpus.json of a corpus.manifest"),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use datasets::table::ColumnNames;
 use pipeline::source::{Tree, TreeFile};
-use pipeline::{Digest, Input, Inputs, Job, Places, Silent, Spare, StageError, Stop};
+use pipeline::{Digest, Input, Inputs, Job, Places, Silent, Spare, StageError, Stop, Tools};
 use tempfile::TempDir;
 
 use crate::manifest::{self, Manifest};
@@ -76,6 +76,7 @@ impl Bench {
             out,
             threads: 1,
             spare: Spare::default(),
+            tools: Tools::default(),
             gpu: None,
             progress: Box::new(Silent),
             stop: Stop::default(),

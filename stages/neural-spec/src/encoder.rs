@@ -159,6 +159,9 @@ impl Stage for RandomEncoder {
     fn check(&self) -> Mistakes {
         self.shape.check()
     }
+    fn outputs(&self) -> Vec<String> {
+        ["config.json", "model.safetensors"].map(str::to_owned).to_vec()
+    }
     fn environment(&self) -> Vec<(&'static str, String)> {
         environment()
     }

@@ -72,6 +72,9 @@ impl Stage for Evaluate {
         }
         mistakes
     }
+    fn outputs(&self) -> Vec<String> {
+        ["predictions.parquet"].map(str::to_owned).to_vec()
+    }
     fn environment(&self) -> Vec<(&'static str, String)> {
         environment()
     }

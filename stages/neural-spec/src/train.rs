@@ -323,6 +323,9 @@ impl Stage for Train {
         mistakes
     }
 
+    fn outputs(&self) -> Vec<String> {
+        ["training.json", "events"].map(str::to_owned).to_vec()
+    }
     fn environment(&self) -> Vec<(&'static str, String)> {
         environment()
     }

@@ -120,7 +120,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::sync::{Arc, Mutex};
 
-    use pipeline::{Inputs, JobProgress, Places, Spare, Stop};
+    use pipeline::{Inputs, JobProgress, Places, Spare, Stop, Tools};
 
     use super::*;
 
@@ -158,6 +158,7 @@ mod tests {
             resume: PathBuf::new(),
             threads: 1,
             spare: Spare::default(),
+            tools: Tools::default(),
             gpu,
             progress: Box::new(told.clone()),
             stop: Stop::default(),

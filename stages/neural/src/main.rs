@@ -1,19 +1,23 @@
 //! `sure-neural`: the worker process that neural stages run in.
 //!
-//! [`USAGE`] says what it is asked for; a request and its messages are those of `pipeline::worker`.
+//! [`USAGE`] lists its commands; a request and its messages are those of `pipeline::protocol`.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 use neural::device::{CudaLibrary, open_cuda_library};
 use neural::models::Merged;
-use pipeline::worker::{Body, serve};
+use pipeline::registry::Registry;
+use pipeline::worker::Worker;
 use serde_json::json;
+
+const PROGRAM: &str = concat!("sure-neural ", env!("CARGO_PKG_VERSION"));
 
 const USAGE: &str = "\
 usage: sure-neural COMMAND
 
-  run                          one request on standard input, messages on standard output: how `sure` starts it
+  run [FOLDER]                 serves one request, as `sure` starts it: from standard input, or from files in FOLDER
   merge ADAPTER ENCODER OUT    folds an adapter into its encoder, as a checkpoint folder of its own
   probe                        what libtorch this is and what it can compute on, as JSON
   --help, --version";
@@ -24,23 +28,28 @@ fn main() -> ExitCode {
     tch::set_num_interop_threads(1);
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["run"] => serve(&[
-            Body::of(neural::models::encoder::random::run),
-            Body::of(neural::front::run),
-            Body::of(neural::train::run),
-            Body::of(neural::evaluate::run),
-        ]),
+        ["run"] => worker(None),
+        ["run", folder] => worker(Some(folder.as_ref())),
         ["merge", adapter, encoder, out] => merge(adapter, encoder, out),
         ["probe"] => say(&mut std::io::stdout(), &probe(&cuda).to_string(), ExitCode::SUCCESS),
         ["help" | "--help" | "-h"] | [_, "--help" | "-h"] => say(&mut std::io::stdout(), USAGE, ExitCode::SUCCESS),
-        ["--version" | "-V"] => {
-            say(&mut std::io::stdout(), concat!("sure-neural ", env!("CARGO_PKG_VERSION")), ExitCode::SUCCESS)
-        }
+        ["--version" | "-V"] => say(&mut std::io::stdout(), PROGRAM, ExitCode::SUCCESS),
         _ => say(&mut std::io::stderr(), USAGE, ExitCode::from(2)),
     }
 }
 
-/// Merges, and says how large the outcome is, or why there is none.
+/// Serves one request.
+fn worker(folder: Option<&Path>) -> ExitCode {
+    let registry = Registry::default()
+        .here(neural::models::encoder::random::run)
+        .here(neural::front::run)
+        .here(neural::train::run)
+        .here(neural::evaluate::run);
+    let environment = vec![("libtorch", neural_spec::LIBTORCH.to_owned())];
+    Worker { program: PROGRAM, registry: &registry, environment }.serve(folder)
+}
+
+/// Merges an adapter, and prints the size of the result or the error.
 fn merge(adapter: &str, encoder: &str, out: &str) -> ExitCode {
     match neural::models::merge(adapter.as_ref(), encoder.as_ref(), out.as_ref()) {
         Ok(Merged { counts, doubt }) => {
@@ -65,7 +74,7 @@ fn merge(adapter: &str, encoder: &str, out: &str) -> ExitCode {
     }
 }
 
-/// What this process found.
+/// Returns the properties of this process and its libtorch.
 fn probe(cuda: &CudaLibrary) -> serde_json::Value {
     let problem = match cuda {
         CudaLibrary::Refused { path, reason } => Some(format!("`{}` does not open: {reason}", path.display())),

@@ -12,7 +12,7 @@ use datasets::synthetic::{Miniature, write_miniature};
 use neural::checkpoint::{EncoderConfig, Preprocessor};
 use neural::data::{BatchLimit, Loader, Utterances};
 use pipeline::source::{Tree, TreeFile};
-use pipeline::{Digest, Input, Inputs, Job, Places, Silent, Spare, Stop};
+use pipeline::{Digest, Input, Inputs, Job, Places, Silent, Spare, Stop, Tools};
 use serde_json::json;
 use tasks::targets::{self, MakeTargets, read_targets};
 use tasks::{Outputs, TaskFile};
@@ -31,6 +31,7 @@ fn job(out: &Path, inputs: &[(&str, PathBuf)], place: &str, root: &Path, tree: O
         resume: out.join("resume"),
         threads: 2,
         spare: Spare::default(),
+        tools: Tools::default(),
         gpu: None,
         progress: Box::new(Silent),
         stop: Stop::default(),

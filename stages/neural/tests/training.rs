@@ -18,7 +18,7 @@ use neural::models::Model;
 use neural::models::encoder::random;
 use neural::train::{Summary, run};
 use neural_spec::{ConvNorm, Decoding, EncoderShape, Evaluate, RandomEncoder, Train};
-use pipeline::{Input, Inputs, Job, JobProgress, Places, Spare, Stage, StageError, Stop};
+use pipeline::{Input, Inputs, Job, JobProgress, Places, Spare, Stage, StageError, Stop, Tools};
 use python::{python, root};
 use serde_json::json;
 use tasks::targets::{Target, write_targets};
@@ -137,6 +137,7 @@ impl Bench {
             resume: self.path(resume),
             threads: 1,
             spare: Spare::default(),
+            tools: Tools::default(),
             gpu: None,
             progress: Box::new(StopAt { stop: stop.clone(), step: stop_at }),
             stop,

@@ -4,6 +4,9 @@
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 
+use neural_spec::{Evaluate, RandomEncoder};
+use pipeline::Stage;
+use pipeline::protocol::FORMAT;
 use serde_json::{Value, json};
 
 fn start(command: &str) -> Child {
@@ -11,10 +14,13 @@ fn start(command: &str) -> Child {
     Command::new(program).arg(command).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
 }
 
-fn request(kind: &str, params: &Value, out: &std::path::Path) -> String {
+fn request(kind: &str, version: u32, params: &Value, out: &std::path::Path) -> String {
+    let site = json!({
+        "objects": out, "places": {}, "tools": {}, "out": out, "resume": out.join("resume"), "threads": 1, "gpu": null,
+    });
     let request = json!({
-        "kind": kind, "params": params, "inputs": {}, "sources": {}, "places": {}, "partition": null,
-        "out": out, "resume": out.join("resume"), "threads": 1, "gpu": null,
+        "format": FORMAT, "kind": kind, "version": version, "environment": {"libtorch": neural_spec::LIBTORCH},
+        "params": params, "inputs": {}, "sources": {}, "partition": null, "site": site,
     });
     format!("{request}\n")
 }
@@ -66,7 +72,7 @@ fn an_encoder_is_made_on_request() {
         "hidden_dropout": 0, "attention_dropout": 0, "activation_dropout": 0, "feat_proj_dropout": 0,
         "layerdrop": 0, "mask_time_prob": 0,
     });
-    let last = answer(&request("encoder.random", &json!({"shape": shape, "seed": 1}), out.path()));
+    let last = answer(&request("encoder.random", RandomEncoder::VERSION, &json!({"shape": shape, "seed": 1}), out.path()));
     assert_eq!(last["event"], "done", "{last}");
     assert!(out.path().join("model.safetensors").is_file());
 }
@@ -74,8 +80,22 @@ fn an_encoder_is_made_on_request() {
 #[test]
 fn unknown_stages_and_parameters_are_named() {
     let out = tempfile::tempdir().unwrap();
-    let last = answer(&request("peft.bake", &json!({}), out.path()));
+    let last = answer(&request("peft.bake", 1, &json!({}), out.path()));
     assert!(last.to_string().contains("peft.bake"), "{last}");
-    let last = answer(&request("peft.evaluate", &json!({"batch_secs": 1, "batch_size": 2}), out.path()));
+    let last = answer(&request("peft.evaluate", Evaluate::VERSION, &json!({"batch_secs": 1, "batch_size": 2}), out.path()));
     assert!(last.to_string().contains("batch_size"), "{last}");
+}
+
+#[test]
+fn the_first_message_names_versions_and_a_request_for_another_one_is_refused() {
+    let mut worker = start("run");
+    let out = tempfile::tempdir().unwrap();
+    let line = request("peft.evaluate", Evaluate::VERSION + 1, &json!({}), out.path());
+    worker.stdin.as_mut().unwrap().write_all(line.as_bytes()).unwrap();
+    let lines: Vec<String> = BufReader::new(worker.stdout.take().unwrap()).lines().map(Result::unwrap).collect();
+    assert_eq!(worker.wait().unwrap().code(), Some(2));
+    let hello: Value = serde_json::from_str(&lines[0]).unwrap();
+    assert_eq!((&hello["event"], &hello["kinds"]["peft.evaluate"]), (&json!("hello"), &json!(Evaluate::VERSION)));
+    assert_eq!(hello["environment"]["libtorch"], neural_spec::LIBTORCH);
+    assert!(lines[1].contains("and the plan expects version"), "{lines:?}");
 }

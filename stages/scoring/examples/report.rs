@@ -9,7 +9,7 @@ use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use pipeline::{Input, Inputs, Job, Places, Silent, Spare, StageError, Stop};
+use pipeline::{Input, Inputs, Job, Places, Silent, Spare, StageError, Stop, Tools};
 use scoring::predictions::{FILE_NAME, Row, write};
 use scoring::significance::Resampling;
 use scoring::{
@@ -220,6 +220,7 @@ fn job<const N: usize>(inputs: [(&str, Vec<Input>); N], out: &Path) -> Job {
         resume: out.join("resume"),
         threads: 1,
         spare: Spare::default(),
+        tools: Tools::default(),
         gpu: None,
         progress: Box::new(Silent),
         stop: Stop::default(),

@@ -7,7 +7,7 @@ use std::error::Error;
 use std::fs;
 use std::path::Path;
 
-use pipeline::{Input, Inputs, Job, Places, Silent, Spare, Stage, StageError, Stop};
+use pipeline::{Input, Inputs, Job, Places, Silent, Spare, Stage, StageError, Stop, Tools};
 use scoring::predictions::{self, Row};
 use scoring::score::Detail;
 use scoring::significance::{Resampling, Units};
@@ -27,7 +27,20 @@ fn job(inputs: BTreeMap<String, Vec<Input>>, out: &Path) -> Job {
     fs::create_dir_all(out).unwrap();
     let (sources, places, progress, stop) = (BTreeMap::new(), Places::default(), Box::new(Silent), Stop::default());
     let (inputs, out, resume) = (Inputs(inputs), out.to_owned(), out.join("resume"));
-    Job { inputs, sources, places, partition: None, out, resume, threads: 1, spare: Spare::default(), gpu: None, progress, stop }
+    Job {
+        inputs,
+        sources,
+        places,
+        partition: None,
+        out,
+        resume,
+        threads: 1,
+        spare: Spare::default(),
+        gpu: None,
+        tools: Tools::default(),
+        progress,
+        stop,
+    }
 }
 
 /// A job whose predictions, labels and training lie in a folder of their own.

@@ -127,7 +127,7 @@ fn check_copy(args: &CorpusCheckArgs) -> Result<ExitCode> {
     let settings = Settings::load(&args.machine, &[])?;
     let root = match &args.root {
         Some(root) => root.clone(),
-        None => settings.machine.places.0.get(&format!("corpora.{}", corpus.name())).cloned().ok_or_else(|| {
+        None => settings.place(&format!("corpora.{}", corpus.name()))?.ok_or_else(|| {
             let hint = format!("give `--root FOLDER`, or add `{0} = \"FOLDER\"` to `[corpora]` in sure.toml", corpus.name());
             problem(format!("where is `{}` on this machine?", corpus.name()), hint)
         })?,

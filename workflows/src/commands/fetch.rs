@@ -10,6 +10,7 @@ use hub::{Hub, HubError, Pinned};
 use crate::cli::MachineArgs;
 use crate::problem::problem;
 use crate::settings::Settings;
+use crate::sure_toml::PINNED;
 
 #[derive(Args)]
 pub(crate) struct FetchArgs {
@@ -32,7 +33,11 @@ pub(crate) fn fetch(args: &FetchArgs) -> Result<ExitCode> {
 
 /// The checkpoints that were asked for: names of `sure.toml`, or of the Hub; all of the Hub's in `sure.toml` when none were named.
 fn wanted(args: &FetchArgs) -> Result<Vec<Pinned>> {
-    let known = Settings::load(&args.machine, &[])?.hub;
+    let settings = Settings::load(&args.machine, &[])?;
+    for name in &args.names {
+        settings.check_place(&format!("checkpoints.{name}"))?;
+    }
+    let known = settings.hub;
     if args.names.is_empty() {
         let example = "`[checkpoints] wav2vec2_base = \"hub:facebook/wav2vec2-base@COMMIT\"` in sure.toml names one";
         return if known.is_empty() {
@@ -55,11 +60,8 @@ fn wanted(args: &FetchArgs) -> Result<Vec<Pinned>> {
 }
 
 /// A name that is not pinned.
-pub(crate) fn refuse(error: &HubError) -> anyhow::Error {
-    problem(
-        error.to_string(),
-        "the page of a model on the Hub lists its commits under `Files and versions`, `History`; a branch would be another model tomorrow",
-    )
+fn refuse(error: &HubError) -> anyhow::Error {
+    problem(error.to_string(), PINNED)
 }
 
 fn explain(error: &HubError, name: &Pinned) -> anyhow::Error {

@@ -9,8 +9,9 @@ use anyhow::{Context, Result};
 use clap::Args;
 use pipeline::graph::matches;
 use pipeline::records::Step;
-use pipeline::run::{log_name, status};
-use pipeline::store::Store;
+use pipeline::run::status;
+use pipeline::store::{Store, log_name};
+use pipeline::text::printable;
 
 use crate::cli::MachineArgs;
 use crate::commands::runs::{find, id_of};
@@ -66,7 +67,7 @@ pub(crate) fn log(args: &LogArgs) -> Result<ExitCode> {
         let lines: Vec<&str> = text.lines().collect();
         let first = args.tail.map_or(0, |tail| lines.len().saturating_sub(tail));
         for line in &lines[first..] {
-            writeln!(out, "{line}")?;
+            writeln!(out, "{}", printable(line))?;
         }
     }
     Ok(ExitCode::SUCCESS)

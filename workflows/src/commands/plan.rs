@@ -11,7 +11,7 @@ use petgraph::graph::NodeIndex;
 use pipeline::Stop;
 use pipeline::event::Deaf;
 use pipeline::graph::Workflow;
-use pipeline::manifest::{Change, INPUT};
+use pipeline::manifest::{Change, INPUT, TOOL};
 use pipeline::plan::{Plan, Reason, Verdict};
 use serde_json::{Value, json};
 
@@ -187,6 +187,9 @@ pub(crate) fn describe_reason(reason: &Reason) -> String {
 /// A change in a few words.
 pub(crate) fn describe_change(change: &Change) -> String {
     let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".to_owned());
+    if let Some(tool) = change.field.strip_prefix(TOOL) {
+        return format!("program {tool}: {} -> {}", shown(&change.old), shown(&change.new));
+    }
     if let Some(input) = change.field.strip_prefix(INPUT) {
         return match (&change.old, &change.new) {
             (None, _) => format!("input {input} is new"),

@@ -17,7 +17,7 @@ use pipeline::run::{Options, Summary};
 use pipeline::source::RecentScans;
 use pipeline::store::Store;
 use pipeline::{Stage, Stop};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::cli::{self, Choice, Target};
@@ -172,9 +172,17 @@ fn show_results(
     Ok(ExitCode::SUCCESS)
 }
 
+/// True if this process was started to ignore a signal.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).map(str::trim);
+    mask.and_then(|mask| u64::from_str_radix(mask, 16).ok()).is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+}
+
 /// The first signal ends the run cleanly, the second at once. Workers notice the end of this process by themselves.
 pub(crate) fn listen_for_signals(stop: &Stop) -> Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM]).context("cannot listen for signals")?;
+    let hang_up = (!is_ignored(SIGHUP)).then_some(SIGHUP); // `nohup` ignores it, and means that
+    let mut signals = Signals::new([SIGINT, SIGTERM].into_iter().chain(hang_up)).context("cannot listen for signals")?;
     let stop = stop.clone();
     std::thread::spawn(move || {
         for _ in signals.forever() {

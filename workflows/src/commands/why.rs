@@ -12,7 +12,7 @@ use petgraph::graph::NodeIndex;
 use pipeline::Stop;
 use pipeline::event::Deaf;
 use pipeline::explain::{Explanation, Fate, FileChange, explain, explain_past};
-use pipeline::manifest::INPUT;
+use pipeline::manifest::{INPUT, TOOL};
 use pipeline::mistake::suggest;
 use pipeline::run::{RunStatus, Running, now_ms, status};
 use pipeline::schedule::{Pool, Wait};
@@ -204,7 +204,7 @@ fn print(explanation: &Explanation, depth: usize, seen: &mut HashSet<String>) ->
         return Ok(());
     }
     for change in &explanation.changes {
-        let of_input = change.field.starts_with(INPUT);
+        let of_input = change.field.starts_with(INPUT) && !change.field.starts_with(TOOL);
         let digests = if let (true, Some(old), Some(new)) = (of_input, &change.old, &change.new) {
             format!(" ({} -> {})", &old[..old.len().min(12)], &new[..new.len().min(12)])
         } else {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use pipeline::event::{Event, Outcome, Progress};
 
-use super::{Counts, duration, failure};
+use super::{Counts, NotRun, duration, failure};
 
 pub(super) struct Live {
     bars: MultiProgress,
@@ -19,6 +19,7 @@ struct State {
     run: Option<ProgressBar>,
     nodes: HashMap<String, ProgressBar>,
     counts: Counts,
+    not_run: NotRun,
 }
 
 impl Live {
@@ -99,10 +100,7 @@ impl Live {
         match outcome {
             Outcome::Ran { .. } if secs >= 1.0 => self.say(&format!("{node}: ran in {}", duration(secs))),
             Outcome::Failed { .. } => self.say(&failure(node, outcome).unwrap_or_default()),
-            Outcome::Blocked { by } => self.say(&format!("{node}: not run, since {by} failed")),
-            Outcome::Held { by } => {
-                self.say(&format!("{node}: not run, since {by} is not up to date and --only leaves it alone"));
-            }
+            Outcome::Blocked { .. } | Outcome::Held { .. } => self.state().not_run.add(node, outcome),
             _ => {}
         }
     }
@@ -128,6 +126,8 @@ impl Progress for Live {
                 if let Some(run) = self.state().run.take() {
                     run.finish_and_clear();
                 }
+                let not_run = self.state().not_run.take_lines();
+                not_run.iter().for_each(|line| self.say(line));
                 self.say(&format!("{} after {}", if *complete { "up to date" } else { "not complete" }, duration(*secs)));
             }
         }

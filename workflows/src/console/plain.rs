@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use pipeline::event::{Event, Outcome, Progress};
 
 use super::say;
-use super::{Counts, duration, failure, position};
+use super::{Counts, NotRun, duration, failure, position};
 
 /// Time between two lines of a node's progress.
 const PACE: Duration = Duration::from_secs(10);
@@ -24,6 +24,7 @@ struct State {
     told: HashMap<String, Instant>,
     told_run: Option<Instant>,
     reused: usize,
+    not_run: NotRun,
 }
 
 impl Plain {
@@ -48,10 +49,7 @@ impl Plain {
             Outcome::Failed { .. } => say!("{}", failure(node, outcome).unwrap_or_default()),
             Outcome::Stopped if secs > 0.0 => self.say(&format!("{node}: stopped")),
             Outcome::Stopped => {}
-            Outcome::Blocked { by } => self.say(&format!("{node}: not run, since {by} failed")),
-            Outcome::Held { by } => {
-                self.say(&format!("{node}: not run, since {by} is not up to date and --only leaves it alone"));
-            }
+            Outcome::Blocked { .. } | Outcome::Held { .. } => self.state().not_run.add(node, outcome),
         }
     }
 }
@@ -85,6 +83,8 @@ impl Progress for Plain {
             Event::Note { node, line } => self.say(&format!("{node}: {line}")),
             Event::NodeFinished { node, outcome, secs } => self.node_finished(node, outcome, *secs),
             Event::RunFinished { complete, secs, .. } => {
+                let not_run = self.state().not_run.take_lines();
+                not_run.iter().for_each(|line| self.say(line));
                 let reused = self.state().reused;
                 let reused = if reused > 0 { format!(", {reused} turned out not to need it") } else { String::new() };
                 let end = if *complete { "up to date" } else { "not complete" };

@@ -279,7 +279,7 @@ fn copy(root: &Path, file: &TreeFile, out: &Path) -> Result<(), StageError> {
 mod tests {
     use std::sync::Arc;
 
-    use pipeline::{Inputs, Places, Silent, Spare, Stop};
+    use pipeline::{Inputs, Places, Silent, Spare, Stop, Tools};
 
     use super::*;
 
@@ -309,6 +309,7 @@ mod tests {
             resume: resume.path().to_owned(),
             threads: 1,
             spare: Spare::default(),
+            tools: Tools::default(),
             gpu: None,
             progress: Box::new(Silent),
             stop: Stop::default(),

@@ -155,6 +155,9 @@ impl Stage for MakeTargets {
         vec![Slot::many("shards", "what `audio.shards` left, all parts")]
     }
 
+    fn outputs(&self) -> Vec<String> {
+        ["labels.json", "report.json", "task.json"].map(str::to_owned).to_vec()
+    }
     fn check(&self) -> Vec<(&'static str, String)> {
         let mut mistakes = Vec::new();
         let of_text = matches!(self.task, Task::SlotFilling | Task::SpeechRecognition);
