@@ -85,7 +85,7 @@ fn synthesised(scratch: &Path, sample_rate: u32) -> Result<PathBuf, Box<dyn Erro
     Ok(root)
 }
 
-/// What the engine does for a stage that reads outside files.
+/// Hashes a corpus as the engine does for a stage that reads outside files.
 fn hashed(corpus: &str, root: &Path) -> Result<Tree, Box<dyn Error>> {
     let reader = datasets::find(corpus).ok_or("no such reader")?;
     let paths: BTreeSet<_> =

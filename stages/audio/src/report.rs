@@ -1,4 +1,4 @@
-//! What a shard holds, in numbers that add up over shards: `report.json`.
+//! Content of a shard in numbers that add up over shards: `report.json`.
 
 use std::collections::BTreeMap;
 
@@ -7,23 +7,23 @@ use serde::{Deserialize, Serialize};
 use crate::manifest::Entry;
 use crate::recording::Prepared;
 
-/// How wide a bar of the histogram of lengths is, in seconds.
+/// Width of a bar of the histogram of lengths, in seconds.
 pub const BAR_SECS: f64 = 0.1;
 
-/// What `report.json` says.
+/// Content of `report.json`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// Of the shards, in Hz.
     pub sample_rate: u32,
     /// Utterances that were to become rows.
     pub utterances: u64,
-    /// What each split has.
+    /// Content of each split.
     pub splits: BTreeMap<String, SplitReport>,
     /// Broken recordings.
     pub rejected: u64,
     /// Left out for their duration.
     pub filtered: u64,
-    /// The same by reason, numbers in it replaced by `#`.
+    /// Number of rejects by reason, numbers in it replaced by `#`.
     pub reasons: BTreeMap<String, u64>,
     /// Oddities of recordings that became rows -> how many.
     #[serde(default)]
@@ -38,7 +38,7 @@ pub struct Report {
     pub sources: BTreeMap<String, u64>,
 }
 
-/// What a split has.
+/// Content of a split.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SplitReport {
     /// Rows.
@@ -154,7 +154,7 @@ fn add_all<K: Ord + Clone>(sums: &mut BTreeMap<K, u64>, more: &BTreeMap<K, u64>)
     }
 }
 
-/// The same kind of trouble at another place is the same kind of trouble.
+/// Replaces numbers, so that reasons of one kind are equal.
 fn without_numbers(reason: &str) -> String {
     let mut kind = String::with_capacity(reason.len());
     for letter in reason.chars() {

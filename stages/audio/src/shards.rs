@@ -38,7 +38,7 @@ pub struct Shards {
     pub sample_rate: u32,
     /// The largest share of recordings that may turn out broken, 0 to 1; more of them fail the node.
     pub max_reject_share: f64,
-    /// What the clips are written as: `wav`, the fastest to read, or `flac`, about 0.6 of the size. Recordings that are so already
+    /// Format of the clips: `wav`, the fastest to read, or `flac`, about 0.6 of the size. Recordings that are so already
     /// keep their bytes.
     #[serde(default, skip_serializing_if = "Format::is_default")]
     pub format: Format,

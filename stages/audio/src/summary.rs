@@ -38,12 +38,12 @@ impl Stage for Summary {
     }
 }
 
-/// What `statistics.json` says.
+/// Content of `statistics.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Statistics {
-    /// What was listed.
+    /// Listing of the corpus.
     pub corpus: CorpusSummary,
-    /// What became of it.
+    /// Sum of the reports of all parts.
     pub shards: Report,
 }
 

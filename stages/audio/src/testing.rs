@@ -1,4 +1,4 @@
-//! What the tests of both stages need: a corpus in the FSDD layout, and jobs without an engine.
+//! Fixtures of the tests of both stages: a corpus in the FSDD layout, and jobs without an engine.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -103,7 +103,7 @@ impl Bench {
         Self::run_shards(Job { threads, ..self.shards_job(out, manifest, part) })
     }
 
-    /// The same on the first part, by one thread and those that it may borrow.
+    /// Runs the shards stage on the first part, by one thread and those that it may borrow.
     pub(crate) fn helped_shards(&self, out: &str, manifest: &Path, spare: &Spare) -> Result<PathBuf, StageError> {
         Self::run_shards(Job { spare: spare.clone(), ..self.shards_job(out, manifest, 0) })
     }
@@ -119,7 +119,7 @@ impl Bench {
     }
 }
 
-/// What the tests run the shards stage with.
+/// Parameters of the shards stage in tests.
 pub(crate) fn params() -> Shards {
     Shards { sample_rate: 16_000, max_reject_share: 0.1, format: Format::Wav, min_duration_secs: None, max_duration_secs: None }
 }

@@ -1,4 +1,4 @@
-//! Prepares recordings that are held in memory, on one thread, and says how fast that is.
+//! Prepares recordings in memory, on one thread, and prints the speed.
 //!
 //! ```text
 //! cargo run --release -p codec --example prepare_speed -- wav RECORDING...
@@ -36,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// What this thread took of the processor (Linux: the first number of `schedstat`, in nanoseconds).
+/// Returns the processor time of this thread (Linux: the first number of `schedstat`, in nanoseconds).
 fn processor_secs() -> Result<f64, Box<dyn Error>> {
     let status = fs::read_to_string("/proc/self/schedstat")?;
     Ok(status.split(' ').next().ok_or("an empty schedstat")?.parse::<f64>()? / 1e9)

@@ -196,15 +196,15 @@ pub(crate) fn open<'s>(source: &Source<'s>) -> Result<Box<dyn Decoder + 's>, Dec
     match head.as_slice() {
         [] => Err(if source.start() == 0 { DecodeError::Empty } else { DecodeError::NoSamples }),
         [b'R', b'I', b'F', b'F' | b'X', ..] | [b'R', b'F', b'6', b'4', ..] | [b'B', b'W', b'6', b'4', ..] => {
-            found(wav::read(reader, size)?, source)
+            found(wav::read(reader, size)?, &source)
         }
-        head if *head == w64::MAGIC => found(w64::read(reader, size)?, source),
+        head if *head == w64::MAGIC => found(w64::read(reader, size)?, &source),
         [b'f', b'L', b'a', b'C', ..] => flac::open(&source),
         [b'O', b'g', b'g', b'S', ..] => ogg::open(&source),
-        [b'F', b'O', b'R', b'M', _, _, _, _, b'A', b'I', b'F', b'F' | b'C', ..] => pcm::open(source, aiff::read(reader, size)?),
-        [b'.', b's', b'n', b'd', ..] | [b'd', b'n', b's', b'.', ..] => pcm::open(source, au::read(reader, size)?),
-        [b'c', b'a', b'f', b'f', ..] => pcm::open(source, caf::read(reader, size)?),
-        [b'N', b'I', b'S', b'T', b'_', b'1', b'A', ..] => pcm::open(source, sphere::read(reader, size)?),
+        [b'F', b'O', b'R', b'M', _, _, _, _, b'A', b'I', b'F', b'F' | b'C', ..] => pcm::open(&source, aiff::read(reader, size)?),
+        [b'.', b's', b'n', b'd', ..] | [b'd', b'n', b's', b'.', ..] => pcm::open(&source, au::read(reader, size)?),
+        [b'c', b'a', b'f', b'f', ..] => pcm::open(&source, caf::read(reader, size)?),
+        [b'N', b'I', b'S', b'T', b'_', b'1', b'A', ..] => pcm::open(&source, sphere::read(reader, size)?),
         [_, _, _, _, kind @ ..] if kind.len() >= 4 && mp4::BEGINNINGS.contains(&[kind[0], kind[1], kind[2], kind[3]]) => {
             packets::open(&source, "mp4")
         }
@@ -218,14 +218,14 @@ pub(crate) fn open<'s>(source: &Source<'s>) -> Result<Box<dyn Decoder + 's>, Dec
 }
 
 /// Opens the content of a chunked file.
-fn found(content: Found, source: Source<'_>) -> Result<Box<dyn Decoder + '_>, DecodeError> {
+fn found<'s>(content: Found, source: &Source<'s>) -> Result<Box<dyn Decoder + 's>, DecodeError> {
     match content {
         Found::Samples(header) => pcm::open(source, header),
         Found::Mpeg { start, len } => {
             let decoder = mp3::open(&source.part(start, start.saturating_add(len)), MAX_LEADING)?;
             decoder.ok_or_else(|| DecodeError::unsupported("wav", "MPEG audio without a frame"))
         }
-        Found::Coded => packets::open(&source, "wav"),
+        Found::Coded => packets::open(source, "wav"),
     }
 }
 

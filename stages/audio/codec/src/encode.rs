@@ -19,7 +19,6 @@ pub enum Format {
 
 impl Format {
     /// True for WAV, which stays out of fingerprints.
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
     pub fn is_default(&self) -> bool {
         *self == Self::default()
     }

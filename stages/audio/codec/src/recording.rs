@@ -328,7 +328,9 @@ fn finish<K>(drafts: Vec<(K, Draft)>, done: &mut impl FnMut(K, Result<Prepared, 
             _ => {}
         }
     }
-    clips.into_iter().for_each(|(key, clip)| done(key, clip));
+    for (key, clip) in clips {
+        done(key, clip);
+    }
 }
 
 impl Reject {

@@ -16,23 +16,23 @@ use crate::recording::{Prepared, Preparer, Recording, Reject as Refusal, Span, T
 /// An utterance that gives no row.
 pub(super) struct Reject {
     pub(super) reason: String,
-    /// Whether it is broken, and not only too short or too long.
+    /// True if it is broken, and not only too short or too long.
     pub(super) broken: bool,
-    /// Where in the file the trouble is, in bytes.
+    /// Offset of the fault in the file, in bytes.
     pub(super) offset: Option<u64>,
 }
 
-/// A clip with the index of its class, or why there is none.
+/// A clip with the index of its class, or a reject.
 pub(super) type Decoded = Result<(Prepared, Option<u32>), Reject>;
 
-/// All that is needed to decode utterances.
+/// Decodes the utterances of a part.
 pub(super) struct Recordings<'a> {
     root: PathBuf,
     labels: &'a [String],
     params: &'a Shards,
     threads: usize,
     spare: &'a Spare,
-    /// Those that no thread uses.
+    /// Preparers that no thread uses.
     preparers: Mutex<Vec<Preparer<'a>>>,
     /// Recordings of the batch that are in tables, by table and row.
     embedded: Mutex<HashMap<(String, u64), Vec<u8>>>,
@@ -72,7 +72,7 @@ impl<'a> Recordings<'a> {
         })
     }
 
-    /// Of each its clip and the index of its class, or why there is none. Errors: a recording that changed since the plan or cannot
+    /// Returns the clip of each utterance with the index of its class, or the reason why there is none. Errors: a recording that changed since the plan or cannot
     /// be read.
     pub(super) fn decode(&self, entries: &[Entry]) -> Result<Vec<Decoded>, StageError> {
         *lock(&self.embedded) = self.read_embedded(entries)?;
@@ -215,7 +215,7 @@ fn read(path: &Path, entry: &Entry) -> Result<Vec<u8>, StageError> {
     }
 }
 
-/// The same for a file that is too large to be held in memory.
+/// Compares a file that is too large for memory with the manifest.
 fn check_unread(path: &Path, entry: &Entry) -> Result<(), StageError> {
     let changed = || StageError::SourceChanged { path: path.to_owned() };
     let hash = fs::File::open(path).and_then(|file| Ok(blake3::Hasher::new().update_reader(file)?.finalize()));

@@ -1,7 +1,7 @@
 //! AIFF and AIFF-C with samples that are not compressed.
 //!
 //! Sources: Apple "Audio Interchange File Format 1.3" (1989) and "AIFF-C draft" (1991); the codes of later Apple software in the
-//! QuickTime file format.
+//! `QuickTime` file format.
 
 use std::io::{Read, Seek};
 

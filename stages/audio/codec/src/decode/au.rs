@@ -1,4 +1,4 @@
-//! AU, the sound files of Sun and NeXT: a header of 24 bytes or more, then the samples.
+//! AU, the sound files of Sun and NEXT: a header of 24 bytes or more, then the samples.
 //!
 //! Source: Sun Microsystems, manual page `au(4)`. `dns.` begins the same header in little-endian order.
 

@@ -359,7 +359,7 @@ fn find(bytes: &[u8], within: usize) -> Option<(usize, Frame)> {
 /// True if frames follow each other up to the end of the file or a tag, or as many as make a chance unlikely. Fewer suffice if
 /// the file begins with them.
 fn is_chain(bytes: &[u8], first: &Frame, begins: bool) -> bool {
-    let few = if begins { 0 } else { 1 };
+    let few = usize::from(!begins);
     let mut at = 0;
     for number in 0..CHAIN {
         let rest = &bytes[at.min(bytes.len())..];
@@ -377,7 +377,7 @@ fn is_chain(bytes: &[u8], first: &Frame, begins: bool) -> bool {
     true
 }
 
-/// Returns the length of the tag at the beginning: ID3v2, APEv2, Lyrics3, or ID3v1 where it ends the file or a recording of it.
+/// Returns the length of the tag at the beginning: `ID3v2`, `APEv2`, `Lyrics3`, or `ID3v1` where it ends the file or a recording of it.
 fn tag_len(bytes: &[u8]) -> Option<usize> {
     if let Some(len) = id3v2_len(bytes) {
         return Some(len as usize);
@@ -398,7 +398,7 @@ fn tag_len(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// Returns the length of the ID3v2 tag at the beginning.
+/// Returns the length of the `ID3v2` tag at the beginning.
 pub(super) fn id3v2_len(bytes: &[u8]) -> Option<u64> {
     match bytes {
         // Ten bytes, then as many as four of them say, seven bits each; and ten more if there is a footer.

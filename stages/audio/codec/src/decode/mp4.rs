@@ -1,4 +1,4 @@
-//! What an MP4 file says of its sound and symphonia does not pass on: where the edit list begins and ends, and how many samples
+//! Facts of an MP4 file that symphonia does not pass on: where the edit list begins and ends, and how many samples
 //! the packets hold.
 //!
 //! An AAC encoder puts about a thousand samples in front, and fills the last packet up; the edit list and the durations of the

@@ -133,7 +133,7 @@ pub(crate) fn data_len(promised: Option<u64>, left: u64, size: u64) -> Result<u6
     }
 }
 
-pub(super) fn open(source: Source<'_>, header: Header) -> Result<Box<dyn Decoder + '_>, DecodeError> {
+pub(super) fn open<'s>(source: &Source<'s>, header: Header) -> Result<Box<dyn Decoder + 's>, DecodeError> {
     let mut reader = source.reader();
     reader.seek(SeekFrom::Start(header.data_start))?;
     let left = header.data_len;

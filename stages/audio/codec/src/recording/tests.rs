@@ -42,7 +42,7 @@ fn refused(file: &[u8], reason: &str, offset: Option<u64>) {
     assert_eq!((reject.reason.as_str(), reject.offset), (reason, offset));
 }
 
-/// Whether a program is on PATH.
+/// True if a program is on PATH.
 fn has(program: &str) -> bool {
     std::process::Command::new(program).arg("-version").output().is_ok()
 }

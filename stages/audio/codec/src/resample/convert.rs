@@ -26,7 +26,7 @@ pub(super) struct Converter {
     narrowed: Vec<Complex32>,
     output: Vec<Complex32>,
     scratch: Vec<Complex32>,
-    /// What the block before adds to the next.
+    /// Sum that the last block adds to the next.
     overlap: Vec<f32>,
 }
 
@@ -112,7 +112,7 @@ fn filter(spectrum: &[Complex32], filter: &[Complex32], narrowed: &mut [Complex3
     }
 }
 
-/// What two blocks became, with what the blocks before them add.
+/// Output of two blocks, with the sums that the blocks before them add.
 #[multiversion(targets("x86_64+avx2"))]
 fn take_apart(now: &[Complex32], tail: &[Complex32], overlap: &mut [f32], first: &mut [f32], second: &mut [f32]) {
     for ((((now, tail), overlap), first), second) in now.iter().zip(tail).zip(overlap).zip(first).zip(second) {

@@ -1,4 +1,4 @@
-//! The headers of a FLAC file and of its frames.
+//! Headers of a FLAC file and of its frames.
 
 use symphonia::core::checksum::Crc8Ccitt;
 use symphonia::core::io::Monitor;
@@ -7,7 +7,7 @@ use super::super::DecodeError;
 use super::super::window::Window;
 use super::bits::Stop;
 
-/// What STREAMINFO says (section 8.2).
+/// Content of STREAMINFO (section 8.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct StreamInfo {
     pub(super) sample_rate: u32,
@@ -25,7 +25,7 @@ pub(super) struct StreamInfo {
     pub(super) max_frame: usize,
 }
 
-/// Reads all that stands before the first frame. Gives the MD5 sum of the samples too, if it is set.
+/// Reads everything before the first frame. Returns the MD5 sum of the samples too, if it is set.
 pub(super) fn read_metadata(window: &mut Window<'_>) -> Result<(StreamInfo, Option<[u8; 16]>), DecodeError> {
     window.skip(4)?; // the marker, which was seen
     let (mut found, mut plain) = (None, true);
@@ -79,7 +79,7 @@ fn stream_info(block: &[u8; 34]) -> (StreamInfo, Option<[u8; 16]>) {
     (info, (md5 != [0; 16]).then_some(md5))
 }
 
-/// What two channels are coded as.
+/// Coding of the channels of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Channels {
     Independent(u8),

@@ -29,7 +29,7 @@ pub(super) fn decode(bits: &mut Bits<'_>, width: u32, block: &mut [i32]) -> Resu
     Ok(())
 }
 
-/// What kind of subframe it is, and how many bits at the end of every sample are zeros that it leaves out (sections 9.2.1 and 9.2.2).
+/// Returns the kind of a subframe, and the number of zero bits at the end of every sample that it leaves out (sections 9.2.1 and 9.2.2).
 pub(super) fn head(bits: &mut Bits<'_>, width: u32) -> Result<(u32, u32), Stop> {
     let head = bits.take(8)?;
     let wasted = if head & 1 == 1 { bits.take_zeros()? + 1 } else { 0 };
@@ -119,7 +119,7 @@ pub(super) fn residuals(bits: &mut Bits<'_>, order: usize, block: &mut [i32]) ->
 
 /// A sum of products. One that does not fit comes from damage only, and the checksum finds it.
 trait Sum: Copy + From<i32> {
-    /// What `keep` is for a sum that goes on; else it is zero.
+    /// Value of `keep` for a sum that continues; for others it is zero.
     const GOES_ON: Self;
 
     fn plus(self, keep: Self, sample: Self, coefficient: Self) -> Self;
@@ -171,7 +171,7 @@ struct Predictor<S, const NEAR: usize, const FAR: usize> {
     far: [[S; FAR]; 2],
     keep: [[S; FAR]; 2],
     shift: u32,
-    /// What samples older than `last` add to the next sample, which is at `at`, the one after it, and so on, in a circle.
+    /// Sum that samples older than `last` add to the next sample, which is at `at`, the one after it, and so on, in a circle.
     sums: [S; FAR],
     at: usize,
     /// The newest first.
