@@ -83,7 +83,7 @@ class Bench:
         sizes = {}
         for path in store.rglob("*"):
             part = path.relative_to(store).parts[0]
-            if path.is_file() and part not in ("objects", "logs", "scratch", "locks", "resume"):
+            if path.is_file() and part not in ("objects", "logs", "scratch", "locks", "resume", "reserve"):
                 part = "database" if part.startswith("traces") else part
                 sizes[part] = sizes.get(part, 0) + path.stat().st_size
         stat = sizes.pop("stat", 0) / (nodes // 3)

@@ -159,7 +159,7 @@ impl Index {
                 writer.put(&Entry::Latest(vec![Latest { node, result: id, ms: Some(ms) }]))?;
                 return Ok((ResultId(id), first));
             }
-            let id = writer.next_id()?;
+            let id = writer.next_id();
             writer.put(&Entry::Result(ResultEntry {
                 id,
                 fingerprint,
@@ -312,14 +312,21 @@ impl Index {
         let Self { words, rows, recipes, members, log, notices, log_path, .. } = self;
         let mut writer = Writer::new(&transaction, words, rows, recipes, members);
         let work = || {
-            let length = log.as_mut().map(|log| writer.catch_up(log, log_path, notices)).transpose()?;
+            let length = match log {
+                Some(log) => writer.catch_up(log, log_path, notices)?,
+                None => writer.begin()?,
+            };
             let written = write(&mut writer)?;
-            if let Some((log, length)) = log.as_mut().zip(length).filter(|_| !writer.lines.is_empty()) {
-                log.append(&writer.lines, length)?;
-                writer.note_position(length + writer.lines.len() as u64)?;
-                if writer.sync {
-                    log.sync()?;
+            match log {
+                _ if writer.lines.is_empty() => {}
+                Some(log) => {
+                    log.append(&writer.lines, length)?;
+                    writer.note_position(length + writer.lines.len() as u64)?;
+                    if writer.sync {
+                        log.sync()?;
+                    }
                 }
+                None => writer.note_position(length)?,
             }
             Ok(written)
         };

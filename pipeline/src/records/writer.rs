@@ -26,6 +26,8 @@ pub(super) struct Writer<'a> {
     pub(super) lines: Vec<u8>,
     /// True if the log must be on disk before the transaction ends.
     pub(super) sync: bool,
+    /// Number of the last result.
+    last: i64,
 }
 
 impl<'a> Writer<'a> {
@@ -36,13 +38,22 @@ impl<'a> Writer<'a> {
         recipes: &'a mut HashMap<Digest, u64>,
         members: &'a mut BTreeMap<u64, u64>,
     ) -> Self {
-        Self { db, words, rows, recipes, members, lines: vec![], sync: false }
+        Self { db, words, rows, recipes, members, lines: vec![], sync: false, last: 0 }
+    }
+
+    /// Reads how much of the log the index has, and the number of the last result.
+    pub(super) fn begin(&mut self) -> Result<u64, RecordsError> {
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)? as u64, row.get(1)?));
+        let (length, last) = self.db.prepare_cached("SELECT length, last FROM log")?.query_row([], read)?;
+        self.last = last;
+        Ok(length)
     }
 
     /// Takes over the entries that other processes appended. Returns the length of the log.
     pub(super) fn catch_up(&mut self, log: &mut Log, path: &Path, notices: &mut Vec<String>) -> Result<u64, RecordsError> {
-        let read = |row: &rusqlite::Row<'_>| Ok((row.get_ref(0)?.as_str()? == log.id, row.get::<_, i64>(1)? as u64));
-        let (is_same, mut known) = self.db.prepare_cached("SELECT id, length FROM log")?.query_row([], read)?;
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get_ref(0)?.as_str()? == log.id, row.get::<_, i64>(1)? as u64, row.get(2)?));
+        let (is_same, mut known, last) = self.db.prepare_cached("SELECT id, length, last FROM log")?.query_row([], read)?;
+        self.last = last;
         if !is_same {
             *log = Log::open(path)?; // another process wrote it anew
             let id: String = self.db.query_row("SELECT id FROM log", [], |row| row.get(0))?;
@@ -71,7 +82,7 @@ impl<'a> Writer<'a> {
     }
 
     pub(super) fn note_position(&mut self, length: u64) -> Result<(), RecordsError> {
-        self.db.prepare_cached("UPDATE log SET length = ?")?.execute([length as i64])?;
+        self.db.prepare_cached("UPDATE log SET length = ?, last = ?")?.execute([length as i64, self.last])?;
         Ok(())
     }
 
@@ -118,8 +129,8 @@ impl<'a> Writer<'a> {
     }
 
     /// Number for the next result; never given out before, not even to one that is forgotten.
-    pub(super) fn next_id(&self) -> Result<i64, RecordsError> {
-        Ok(self.db.prepare_cached("SELECT last + 1 FROM log")?.query_row([], |row| row.get(0))?)
+    pub(super) fn next_id(&self) -> i64 {
+        self.last + 1
     }
 
     fn result(&mut self, entry: &ResultEntry<'_>) -> Result<(), RecordsError> {
@@ -157,7 +168,7 @@ impl<'a> Writer<'a> {
                 facts,
                 manifest,
             ])?;
-        self.db.prepare_cached("UPDATE log SET last = ?1 WHERE last < ?1")?.execute([entry.id])?;
+        self.last = entry.id.max(self.last);
         self.note_latest(&provenance.node, ResultId(entry.id), Some(ms))
     }
 
