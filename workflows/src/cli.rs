@@ -137,7 +137,7 @@ pub(crate) struct Place {
     pub(crate) corpus: Vec<(String, String)>,
     /// Encoder to adapt, with hyper-parameters for small corpora: a name below `[checkpoints]` in sure.toml, a folder, or
     /// `hub:ORGANISATION/NAME@COMMIT`; given several times, they are compared
-    #[arg(long, value_name = "NAME|FOLDER|hub:NAME")]
+    #[arg(long, value_name = "ENCODER")]
     pub(crate) checkpoint: Vec<String>,
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
