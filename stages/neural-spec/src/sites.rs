@@ -143,6 +143,37 @@ impl Architecture {
         }
     }
 
+    /// The acoustic model of speech synthesis: an encoder and a decoder of one width. Its feed-forward layers are convolutions, and no
+    /// sites of linear layers.
+    pub fn acoustic(hidden_size: u32, [encoder_layers, decoder_layers]: [u32; 2]) -> Self {
+        let stack = |label, prefix, prefix_table, num_layers| Stack { label, prefix, prefix_table, num_layers };
+        let stacks = vec![
+            stack("encoder", "encoder.layer_stack.", "encoder.prefix", encoder_layers),
+            stack("decoder", "decoder.layer_stack.", "decoder.prefix", decoder_layers),
+        ];
+        let linears = [
+            ("w_qs", LinearLayer::QProj),
+            ("w_ks", LinearLayer::KProj),
+            ("w_vs", LinearLayer::VProj),
+            ("fc", LinearLayer::OutProj),
+        ];
+        let mut sites = Vec::new();
+        for (at, stack) in stacks.iter().enumerate() {
+            for layer in 0..stack.num_layers {
+                let mut site = |part: &str, kind| {
+                    let name = format!("{}{layer}{part}", stack.prefix);
+                    sites.push(Site { name, kind, stack: at, layer, size_in: hidden_size, size_out: hidden_size });
+                };
+                for (part, linear) in linears {
+                    site(&format!(".slf_attn.{part}"), SiteKind::Linear(linear));
+                }
+                site(".slf_attn", SiteKind::KeysAndValues);
+                site("", SiteKind::Block(BlockPosition::FeedForward));
+            }
+        }
+        Self { stacks, sites, convolutions: None }
+    }
+
     /// Returns the stack and the layer that a tensor or module belongs to; none outside of the stacks.
     pub fn layer_of(&self, name: &str) -> Option<(usize, u32)> {
         let of = |stack: &Stack| name.strip_prefix(stack.prefix)?.split('.').next()?.parse().ok();

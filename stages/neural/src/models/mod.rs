@@ -1,10 +1,12 @@
-//! Models: an encoder with adapters and a task head.
+//! Models: an encoder with adapters and a task head; an acoustic model and vocoders of speech synthesis.
 
+pub mod acoustic;
 pub mod encoder;
 pub mod heads;
 mod merge;
 mod model;
 mod values;
+pub mod vocoder;
 
 pub use self::merge::{Merged, merge};
 pub use self::model::{Batch, LastState, Model, ParameterCounts};

@@ -72,6 +72,11 @@ impl Adapters {
         Ok(Self { method: Some(method.clone()), tensors, architecture: Some(architecture) })
     }
 
+    /// Adapters of a method whose tensors exist: named and shaped as [`Method::added`] lists them.
+    pub fn of(method: &Method, architecture: Architecture, tensors: Weights) -> Self {
+        Self { method: Some(method.clone()), tensors, architecture: Some(architecture) }
+    }
+
     /// All their tensors, named relative to the encoder, but for a prefix, which sits outside of it.
     pub fn tensors(&self) -> &Weights {
         &self.tensors

@@ -82,7 +82,7 @@ pub(super) fn run(program: &[u8]) -> Result<Vec<(String, Stored)>, String> {
 /// The tensors of a dict, or of the dict that lies in it under one of the usual names.
 fn tensors(value: Value) -> Result<Vec<(String, Stored)>, String> {
     let Value::Dict(pairs) = value else { return Err("it holds something else than a dict of tensors".to_owned()) };
-    let inner = ["state_dict", "model", "model_state_dict"];
+    let inner = ["state_dict", "model", "model_state_dict", "generator"];
     let nested = pairs
         .iter()
         .position(|(key, value)| matches!((key, value), (Value::Text(name), Value::Dict(_)) if inner.contains(&name.as_str())));
