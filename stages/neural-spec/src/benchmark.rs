@@ -6,69 +6,69 @@ use crate::method::{BitFit, Bottleneck, ConvAdapter, Finetune, HeadOnly, Ia3, La
 use crate::sites::LinearLayer;
 use crate::{ConvNorm, EncoderShape};
 
-/// The share of trained parameters that the paper's abstract gives for ConvAdapter, in percent.
+/// Share of trained parameters that the paper's abstract gives for ConvAdapter, in percent.
 ///
 /// No width of the published class comes to it: the gate alone is 92 % of the parameters, so that an eighth of the width saves
 /// but 2 % of them. What the paper counted is not known.
 pub const PAPER_CONV_ADAPTER_PERCENT: f64 = 0.94;
 
-/// A task of the benchmark on one corpus.
+/// Experiment of the benchmark: a task on one corpus.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Task {
-    /// Its usual abbreviation and the corpus.
+pub struct Experiment {
+    /// Usual abbreviation of the task, and the corpus.
     pub name: &'static str,
-    /// Classes, or tokens.
+    /// Number of classes, or of tokens.
     pub num_outputs: u32,
-    /// What is on top of the encoder.
-    pub head: TaskHead,
-    /// What the benchmark calls fine-tuning there.
+    /// Head on top of the encoder.
+    pub head: ExperimentHead,
+    /// Fine-tuning, as the benchmark defines it there.
     pub finetune: Finetune,
 }
 
-/// The task layer of a [`Task`].
+/// Head of an [`Experiment`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TaskHead {
+pub enum ExperimentHead {
     /// A projector to 256, the mean over time, a classifier.
     Utterance,
     /// One linear layer for every frame.
     Frames,
 }
 
-impl Task {
-    /// All of them, in the paper's order.
+impl Experiment {
+    /// All experiments, in the paper's order.
     pub fn all() -> Vec<Self> {
         let all = Finetune::default();
         let top = Finetune { scope: Scope::All, layers: Some(Layers::Last { last: 4 }) };
         let above = Finetune { scope: Scope::AllButConv, layers: None };
         [
-            ("SER ESD", 5, TaskHead::Utterance, &all),
-            ("SER MELD", 7, TaskHead::Utterance, &all),
-            ("SR ESD", 10, TaskHead::Utterance, &top),
-            ("SR VCTK", 107, TaskHead::Utterance, &top),
-            ("KS", 11, TaskHead::Utterance, &all),
-            ("IC", 24, TaskHead::Utterance, &all),
-            ("ASR LibriSpeech", 30, TaskHead::Frames, &above),
-            ("ASR FLEURS", 75, TaskHead::Frames, &above),
-            ("PR", 74, TaskHead::Frames, &above),
-            ("SF", 143, TaskHead::Frames, &above),
+            ("SER ESD", 5, ExperimentHead::Utterance, &all),
+            ("SER MELD", 7, ExperimentHead::Utterance, &all),
+            ("SR ESD", 10, ExperimentHead::Utterance, &top),
+            ("SR VCTK", 107, ExperimentHead::Utterance, &top),
+            ("KS", 11, ExperimentHead::Utterance, &all),
+            ("IC", 24, ExperimentHead::Utterance, &all),
+            ("ASR LibriSpeech", 30, ExperimentHead::Frames, &above),
+            ("ASR FLEURS", 75, ExperimentHead::Frames, &above),
+            ("PR", 74, ExperimentHead::Frames, &above),
+            ("SF", 143, ExperimentHead::Frames, &above),
         ]
         .map(|(name, num_outputs, head, finetune)| Self { name, num_outputs, head, finetune: finetune.clone() })
         .into()
     }
 
-    /// Parameters of its head on an encoder of this width.
+    /// Number of parameters of the head on an encoder of this width.
     pub fn head_parameters(&self, hidden_size: u32) -> u64 {
         /// Width of the projector.
         const PROJECTOR: u64 = 256;
         let linear = |size_in: u64, size_out: u64| (size_in + 1) * size_out;
         let (hidden, outputs) = (hidden_size.into(), self.num_outputs.into());
         match self.head {
-            TaskHead::Utterance => linear(hidden, PROJECTOR) + linear(PROJECTOR, outputs),
-            TaskHead::Frames => linear(hidden, outputs),
+            ExperimentHead::Utterance => linear(hidden, PROJECTOR) + linear(PROJECTOR, outputs),
+            ExperimentHead::Frames => linear(hidden, outputs),
         }
     }
 
-    /// The five published methods and the baseline that was left out, as they are on this task.
+    /// The five published methods and the baseline that was left out, as they are in this experiment.
     pub fn methods(&self) -> Vec<Method> {
         vec![
             Method::Finetune(self.finetune.clone()),
@@ -81,7 +81,7 @@ impl Task {
     }
 }
 
-/// What else can be trained, each with the words that set it apart.
+/// Other methods, each with the words that set it apart.
 pub fn other_methods() -> Vec<(&'static str, Method)> {
     let two = || vec![LinearLayer::QProj, LinearLayer::VProj];
     vec![
@@ -130,10 +130,10 @@ impl EncoderShape {
 mod tests {
     use super::*;
 
-    /// Trained parameters of encoder and head, method by method in the order of [`Task::methods`].
+    /// Trained parameters of encoder and head, method by method in the order of [`Experiment::methods`].
     #[track_caller]
     fn check(task: &str, head: u64, expected: [u64; 5]) {
-        let task = Task::all().into_iter().find(|known| known.name == task).unwrap();
+        let task = Experiment::all().into_iter().find(|known| known.name == task).unwrap();
         let shape = EncoderShape::wav2vec2_large();
         assert_eq!(task.head_parameters(shape.hidden_size), head);
         let trained: Vec<u64> = task.methods().iter().map(|method| method.count(&shape).unwrap().trained + head).collect();

@@ -23,8 +23,9 @@ pub use method::{
     AdapterActivation, Added, BitFit, Bottleneck, ConvAdapter, Counts, Finetune, HeadOnly, Ia3, Layers, Lora, Method, Misfit,
     Prefix, Scope, Start,
 };
+pub use scoring::Metric;
 pub use sites::{Architecture, BlockPosition, LinearLayer, Site, SiteKind, Stack};
-pub use train::{Metric, Optimizer, Precision, Schedule, Train};
+pub use train::{Optimizer, Precision, Schedule, Train};
 
 /// The libtorch release that every neural stage is built against. It enters their fingerprints: another release may
 /// round differently.

@@ -2,6 +2,7 @@
 
 use pipeline::{Claims, CpuClaim, GpuClaim, Slot, Stage};
 use schemars::JsonSchema;
+use scoring::Metric;
 use serde::{Deserialize, Serialize};
 
 use crate::{HeadSpec, Method, Mistakes, environment, require, require_positive, require_probability};
@@ -79,7 +80,7 @@ pub struct Train {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub keep_checkpoints: Option<u32>,
-    /// What is compared on the dev set.
+    /// Metric that points of the training are compared by on the dev set. The task's entry in the registry lists those that it has.
     pub metric: Metric,
     /// Number format of the computation.
     pub precision: Precision,
@@ -157,60 +158,6 @@ pub enum Optimizer {
         /// Whether it looks one step ahead (Nesterov).
         nesterov: bool,
     },
-}
-
-/// A measure on the dev set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Metric {
-    /// Share of utterances with the right class; higher is better.
-    Accuracy,
-    /// Mean of the classes' F1; higher is better.
-    MacroF1,
-    /// Mean of the classes' F1 weighted by their utterances; higher is better.
-    WeightedF1,
-    /// Share of utterances with every one of several classes right; higher is better.
-    ExactMatch,
-    /// Word errors over all reference words; lower is better.
-    Wer,
-    /// Character errors over all reference characters; lower is better.
-    Cer,
-    /// Phoneme errors over all reference phonemes; lower is better.
-    Per,
-    /// F1 of the slots an utterance has; higher is better.
-    SlotTypeF1,
-    /// Character errors in the values of slots; lower is better.
-    SlotValueCer,
-    /// Equal error rate of verification; lower is better.
-    Eer,
-    /// Mean loss of an utterance, in nats; lower is better.
-    Loss,
-}
-
-impl Metric {
-    /// Its name in tables, curves and event files.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Accuracy => "accuracy",
-            Self::MacroF1 => "macro_f1",
-            Self::WeightedF1 => "weighted_f1",
-            Self::ExactMatch => "exact_match",
-            Self::Wer => "wer",
-            Self::Cer => "cer",
-            Self::Per => "per",
-            Self::SlotTypeF1 => "slot_type_f1",
-            Self::SlotValueCer => "slot_value_cer",
-            Self::Eer => "eer",
-            Self::Loss => "loss",
-        }
-    }
-    /// Whether a larger value is better.
-    pub fn higher_is_better(self) -> bool {
-        match self {
-            Self::Accuracy | Self::MacroF1 | Self::WeightedF1 | Self::ExactMatch | Self::SlotTypeF1 => true,
-            Self::Wer | Self::Cer | Self::Per | Self::SlotValueCer | Self::Eer | Self::Loss => false,
-        }
-    }
 }
 
 /// Number format of the computation.

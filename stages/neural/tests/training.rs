@@ -63,7 +63,9 @@ impl Bench {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let bench = Self { root: tempfile::tempdir().unwrap(), _turn: turn };
         let outputs = Outputs::Classes { labels: LABELS.map(str::to_owned).to_vec() };
-        bench.describe(Task::KeywordSpotting, outputs, |row, _| (vec![row as i64 % 3], LABELS[row % 3].to_owned()));
+        bench.describe(Task::named("keyword_spotting").unwrap(), outputs, |row, _| {
+            (vec![row as i64 % 3], LABELS[row % 3].to_owned())
+        });
         let names: Vec<String> = LABELS.iter().map(|&label| label.to_owned()).collect();
         for (split, rows) in [(Split::Train, 0..18), (Split::Dev, 18..24), (Split::Test, 24..30)] {
             let mut shard = ShardWriter::create(&bench.path(&format!("{split}.parquet")), &names, RATE).unwrap();
@@ -530,7 +532,7 @@ fn a_set_without_utterances_is_refused() {
 fn spelling(letters: impl Fn(usize) -> &'static str) -> Bench {
     let bench = Bench::with_clip(|row| tone(row % 3, 2400 + 137 * row));
     let vocabulary = Vocabulary::of_characters(["lmh"].into_iter(), &[]);
-    bench.describe(Task::SpeechRecognition, Outputs::Tokens(vocabulary), |row, outputs| {
+    bench.describe(Task::named("speech_recognition").unwrap(), Outputs::Tokens(vocabulary), |row, outputs| {
         let Outputs::Tokens(vocabulary) = outputs else { unreachable!("they were given above") };
         (vocabulary.encode(letters(row)), letters(row).to_owned())
     });
@@ -600,7 +602,7 @@ fn a_head_of_another_task_and_a_model_of_other_outputs_are_refused() {
 
     bench.train(&ctc(&json!({"epochs": 1})), "trained");
     let other = Vocabulary::of_characters(["lmx"].into_iter(), &[]);
-    bench.describe(Task::SpeechRecognition, Outputs::Tokens(other), |_, _| (vec![0], "l".to_owned()));
+    bench.describe(Task::named("speech_recognition").unwrap(), Outputs::Tokens(other), |_, _| (vec![0], "l".to_owned()));
     let evaluate: Evaluate = serde_json::from_value(json!({"batch_secs": 1.0})).unwrap();
     let error = neural::evaluate::run(&evaluate, &bench.job("answers", "none", u64::MAX)).unwrap_err().to_string();
     assert!(error.contains("the first that differs is 0: `h` and `l`"), "{error}");

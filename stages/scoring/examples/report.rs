@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use pipeline::{Input, Inputs, Job, Places, Silent, Spare, StageError, Stop, Tools};
 use scoring::predictions::{FILE_NAME, Row, write};
+use scoring::random::SplitMix;
 use scoring::significance::Resampling;
 use scoring::{
     Intents, Prediction, ReportTable, ScoreClassification, ScoreIntent, ScoreSlots, ScoreText, ScoreVerification, SlotAnswer,
@@ -52,11 +53,7 @@ struct Run {
 impl Run {
     /// A number from 0 to 1 that is the same for all methods, so that they err on the same utterances.
     fn chance(&self, utterance: u64, draw: u64) -> f64 {
-        let hash = |mut z: u64| {
-            z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-            (z ^ (z >> 31)) as f64 / u64::MAX as f64
-        };
+        let hash = |z: u64| SplitMix::new(z).uniform();
         0.7 * hash(utterance * 64 + draw + 1) + 0.3 * hash((utterance * 64 + draw + 7) * 31 + self.seed * 977 + self.trainable)
     }
     fn errs(&self, utterance: u64, draw: u64) -> bool {
@@ -76,22 +73,22 @@ impl Run {
         add("keyword_spotting", "fsdd", &|out| {
             fs::write(out.join("labels.json"), json!(DIGITS).to_string()).map_err(StageError::failed)?;
             let job = self.job(out, &self.classes(), "accuracy")?;
-            score::run_classification(&ScoreClassification::default(), &job)
+            score::run(&ScoreClassification::default(), &job)
         })?;
         for corpus in ["fleurs", "librispeech"] {
             add("speech_recognition", corpus, &|out| {
                 let params = ScoreText { unit: Unit::Word, interval: Resampling::default(), task: None, corpus: None };
-                score::run_text(&params, &self.job(out, &self.texts(if corpus == "fleurs" { 3.0 } else { 1.2 }), "wer")?)
+                score::run(&params, &self.job(out, &self.texts(if corpus == "fleurs" { 3.0 } else { 1.2 }), "wer")?)
             })?;
         }
         add("slot_filling", "audio_snips", &|out| {
-            score::run_slots(&ScoreSlots::default(), &self.job(out, &self.slots(), "slot_type_f1")?)
+            score::run(&ScoreSlots::default(), &self.job(out, &self.slots(), "slot_type_f1")?)
         })?;
         add("intent", "fluent_speech_commands", &|out| {
-            score::run_intent(&ScoreIntent::default(), &self.job(out, &self.intents(), "accuracy")?)
+            score::run(&ScoreIntent::default(), &self.job(out, &self.intents(), "accuracy")?)
         })?;
         add("speaker_verification", "vctk", &|out| {
-            score::run_verification(&ScoreVerification::default(), &self.job(out, &self.trials(), "eer")?)
+            score::run(&ScoreVerification::default(), &self.job(out, &self.trials(), "eer")?)
         })?;
         Ok(found)
     }

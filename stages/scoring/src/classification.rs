@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::metric::Metric;
+
 /// Counts of each pair of right class (row) and answered class (column).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -125,6 +127,29 @@ pub struct ClassCounts {
 }
 
 impl ClassCounts {
+    /// Metrics of a classifier, all functions of these counts.
+    pub const METRICS: [Metric; 6] = [
+        Metric::Accuracy,
+        Metric::MacroF1,
+        Metric::WeightedF1,
+        Metric::MicroF1,
+        Metric::UnweightedAverageRecall,
+        Metric::Matthews,
+    ];
+
+    /// Value of one of [`Self::METRICS`]; not a number for any other metric.
+    pub fn value(&self, metric: Metric) -> f64 {
+        match metric {
+            Metric::Accuracy => self.accuracy(),
+            Metric::MacroF1 => self.macro_f1(),
+            Metric::WeightedF1 => self.weighted_f1(),
+            Metric::MicroF1 => self.micro_f1(),
+            Metric::UnweightedAverageRecall => self.unweighted_average_recall(),
+            Metric::Matthews => self.matthews(),
+            _ => f64::NAN,
+        }
+    }
+
     /// Of so many classes, nothing counted.
     pub fn new(classes: usize) -> Self {
         Self { right: vec![0; classes], support: vec![0; classes], answered: vec![0; classes] }

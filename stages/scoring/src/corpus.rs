@@ -1,11 +1,9 @@
-//! The stage `report.corpus`: what the shards of a corpus hold, as one page with pictures.
+//! Stage `report.corpus`: describes the shards of a corpus on one page with pictures.
 //!
 //! ```text
 //! index.html                      hours, lengths, classes, speakers, sources and rejects
 //! lengths.png classes.png         its pictures; `classes.png` only where a corpus has classes
 //! ```
-
-#![expect(clippy::format_push_string, reason = "the texts are short, and a template reads best whole")]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,17 +12,18 @@ use pipeline::{Job, Slot, Stage, StageError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::picture::{Picture, escape};
+use crate::picture::Picture;
 use crate::plot::{self, Series};
+use crate::template;
 
-/// Draws what a corpus's shards hold.
+/// Describes the shards of a corpus.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReportCorpus {}
 
 impl Stage for ReportCorpus {
     const KIND: &'static str = "report.corpus";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const ABOUT: &'static str = "a page on what the shards of a corpus hold: hours, lengths, classes, rejects";
 
     fn slots() -> Vec<Slot> {
@@ -32,7 +31,7 @@ impl Stage for ReportCorpus {
     }
 }
 
-/// What of `statistics.json` is shown.
+/// Part of `statistics.json` that is shown.
 #[derive(Debug, Deserialize)]
 struct Statistics {
     corpus: Corpus,
@@ -83,17 +82,16 @@ struct Split {
 pub struct StatisticsError {
     /// The file.
     pub path: std::path::PathBuf,
-    /// Where it departs.
+    /// Cause.
     #[source]
     pub source: serde_json::Error,
 }
 
-/// How wide the bars are that `audio.shards` counts, in seconds.
+/// Width of the bars that `audio.shards` counts, in seconds.
 const BAR_SECS: f64 = 0.1;
-/// So many of those become one when there are too many to be seen.
+/// Numbers of bars that may be joined to one when there are too many.
 const WIDER: [u32; 8] = [1, 2, 5, 10, 20, 50, 100, 600];
 const MOST_BARS: u32 = 60;
-const STYLE: &str = include_str!("report/page.css");
 const ORDER: [&str; 3] = ["train", "dev", "test"];
 
 /// The body of the stage.
@@ -151,49 +149,78 @@ fn pictures(statistics: &Statistics) -> Vec<(&'static str, Picture)> {
     pictures
 }
 
-fn page(statistics: &Statistics, pictures: &[(&str, Picture)]) -> String {
-    let Statistics { corpus, shards } = statistics;
-    let heading = escape(&format!("{}: {}", corpus.name, corpus.protocol));
-    let mut out = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{heading}</title>\n<style>\n{STYLE}</style>\n</head>\n\
-         <body>\n<main>\n<h1>{heading}</h1>\n<p>{}. Licence: {}.</p>\n",
-        escape(&corpus.about),
-        escape(&corpus.licence)
-    );
-    out += &splits(statistics);
-    for (_, picture) in pictures {
-        out += &format!("<figure>\n{}</figure>\n", picture.svg());
-    }
-    let share = if shards.source_bytes > 0 { shards.clip_bytes as f64 / shards.source_bytes as f64 } else { 0.0 };
-    out += &format!(
-        "<h2>Recordings</h2>\n<p>{} of {} kept their bytes; the clips take {:.1} MB, {:.2} of the recordings.</p>\n",
-        shards.kept_as_is,
-        shards.utterances,
-        shards.clip_bytes as f64 / 1e6,
-        share
-    );
-    out += &counts("recordings", &shards.sources);
-    out += &format!(
-        "<h2>Left out</h2>\n<p>{} broken and {} too short or too long (<code>rejects.parquet</code> names them); \
-         {} skipped when the corpus was listed.</p>\n",
-        shards.rejected, shards.filtered, corpus.skipped
-    );
-    out += &counts("reason", &shards.reasons);
-    out += &counts("not used by this protocol", &corpus.unused);
-    out + "</main>\n</body>\n</html>\n"
+#[derive(Serialize)]
+struct Page<'a> {
+    heading: String,
+    about: &'a str,
+    licence: &'a str,
+    columns: [&'static str; 8],
+    splits: Vec<SplitRow>,
+    pictures: Vec<Shown<'a>>,
+    kept: u64,
+    utterances: u64,
+    megabytes: String,
+    share: String,
+    sources: Counts<'a>,
+    rejected: u64,
+    filtered: u64,
+    skipped: u64,
+    reasons: Counts<'a>,
+    unused: Counts<'a>,
 }
 
-fn splits(statistics: &Statistics) -> String {
-    let columns = ["utterances", "hours", "shortest", "mean", "longest", "speakers", "with text", "flagged"];
-    let mut out = "<div class=\"wide\"><table>\n<thead><tr><th>split</th>".to_owned();
-    for name in columns {
-        out += &format!("<th class=\"number\">{name}</th>");
-    }
-    out += "</tr></thead>\n<tbody>\n";
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(serialize_with = "template::svg")]
+    svg: &'a Picture,
+}
+
+#[derive(Serialize)]
+struct SplitRow {
+    name: &'static str,
+    cells: [String; 8],
+}
+
+/// Table of counts, the largest first.
+#[derive(Serialize)]
+struct Counts<'a> {
+    title: &'static str,
+    rows: Vec<Count<'a>>,
+}
+
+#[derive(Serialize)]
+struct Count<'a> {
+    name: &'a str,
+    count: u64,
+}
+
+fn page(statistics: &Statistics, pictures: &[(&str, Picture)]) -> String {
+    let Statistics { corpus, shards } = statistics;
+    let share = if shards.source_bytes > 0 { shards.clip_bytes as f64 / shards.source_bytes as f64 } else { 0.0 };
+    let page = Page {
+        heading: format!("{}: {}", corpus.name, corpus.protocol),
+        about: &corpus.about,
+        licence: &corpus.licence,
+        columns: ["utterances", "hours", "shortest", "mean", "longest", "speakers", "with text", "flagged"],
+        splits: splits(statistics),
+        pictures: pictures.iter().map(|(_, svg)| Shown { svg }).collect(),
+        kept: shards.kept_as_is,
+        utterances: shards.utterances,
+        megabytes: format!("{:.1}", shards.clip_bytes as f64 / 1e6),
+        share: format!("{share:.2}"),
+        sources: counts("recordings", &shards.sources),
+        rejected: shards.rejected,
+        filtered: shards.filtered,
+        skipped: corpus.skipped,
+        reasons: counts("reason", &shards.reasons),
+        unused: counts("not used by this protocol", &corpus.unused),
+    };
+    template::render(include_str!("corpus.html"), &page)
+}
+
+fn splits(statistics: &Statistics) -> Vec<SplitRow> {
     let secs = |samples: f64| format!("{:.2} s", samples / f64::from(statistics.shards.sample_rate.max(1)));
-    for (name, split) in statistics.splits() {
+    let row = |(name, split): (&'static str, &Split)| {
         let (shortest, longest) = split.extent.unwrap_or_default();
         let cells = [
             split.rows.to_string(),
@@ -205,26 +232,13 @@ fn splits(statistics: &Statistics) -> String {
             split.transcribed.to_string(),
             split.flagged.to_string(),
         ];
-        out += &format!("<tr><td>{name}</td>");
-        for cell in cells {
-            out += &format!("<td class=\"number\">{cell}</td>");
-        }
-        out += "</tr>\n";
-    }
-    out + "</tbody>\n</table></div>\n"
+        SplitRow { name, cells }
+    };
+    statistics.splits().map(row).collect()
 }
 
-/// A table of counts, the largest first; nothing when there is none.
-fn counts(what: &str, counts: &BTreeMap<String, u64>) -> String {
-    if counts.is_empty() {
-        return String::new();
-    }
-    let mut rows: Vec<_> = counts.iter().collect();
-    rows.sort_by_key(|(name, count)| (std::cmp::Reverse(**count), name.as_str()));
-    let mut out =
-        format!("<div class=\"wide\"><table>\n<thead><tr><th>{what}</th><th class=\"number\">count</th></tr></thead>\n<tbody>\n");
-    for (name, count) in rows {
-        out += &format!("<tr><td>{}</td><td class=\"number\">{count}</td></tr>\n", escape(name));
-    }
-    out + "</tbody>\n</table></div>\n"
+fn counts<'a>(title: &'static str, counts: &'a BTreeMap<String, u64>) -> Counts<'a> {
+    let mut rows: Vec<_> = counts.iter().map(|(name, count)| Count { name, count: *count }).collect();
+    rows.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.name.cmp(b.name)));
+    Counts { title, rows }
 }

@@ -1,18 +1,26 @@
-//! Edit distance: how many substitutions, deletions and insertions turn a reference into a hypothesis, and which.
+//! Edit distance: the least number of substitutions, deletions and insertions that turn a reference into a hypothesis, and an
+//! alignment with that many.
 //!
-//! Tokens are numbers: the code points of characters, or the places of words in a list (see [`crate::text`]). A column of the
-//! table of distances is kept as two bits per row, 64 rows to a machine word, so that a step of the inner loop fills 64 cells.
+//! Tokens are numbers: the code points of characters, or the places of words in a list (see [`crate::text`]).
+//!
+//! The distance comes first: a column of the table of distances is kept as two bits per row, 64 rows to a machine word, so that a
+//! step of the inner loop fills 64 cells. The alignment needs only the cells that a path with so few errors can reach (Ukkonen
+//! 1985, "Algorithms for approximate string matching", Information and Control 64).
+//!
+//! Of several shortest alignments the one with the most matches counts. The number of matches is then defined, and with it the
+//! kinds of errors: with the same number of errors, a match more is a deletion and an insertion in place of two substitutions. Other programs take whichever alignment their search meets first, so that their kinds of errors, and MER, WIP and
+//! WIL, may differ; the number of errors does not.
 //!
 //! Sources: Myers 1999, "A fast bit-vector algorithm for approximate string matching based on dynamic programming", Journal of
-//! the ACM 46(3); the form for whole strings and for tracing alignments back: Hyyrö 2003, "A bit-vector algorithm for computing
-//! Levenshtein and Damerau edit distances", and Hyyrö 2004, "A note on bit-parallel alignment computation".
+//! the ACM 46(3); the form for whole strings: Hyyrö 2003, "A bit-vector algorithm for computing Levenshtein and Damerau edit
+//! distances".
 
 use std::collections::HashMap;
 use std::ops::AddAssign;
 
 use serde::{Deserialize, Serialize};
 
-/// How often each kind of error occurs, and among how many reference tokens.
+/// Number of errors of each kind, and of reference tokens.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Edits {
     /// Tokens replaced by another.
@@ -26,7 +34,7 @@ pub struct Edits {
 }
 
 impl Edits {
-    /// Counts the errors of a hypothesis, along one of the shortest alignments.
+    /// Counts the errors of a hypothesis, along the shortest alignment with the most matches.
     ///
     /// An empty reference has an insertion for every token of the hypothesis, among 0 tokens.
     pub fn count(reference: &[u32], hypothesis: &[u32]) -> Self {
@@ -42,7 +50,7 @@ impl Edits {
         edits
     }
 
-    /// All errors; the same for every shortest alignment, which the kinds are not.
+    /// Number of all errors.
     pub fn errors(&self) -> u64 {
         self.substitutions + self.deletions + self.insertions
     }
@@ -78,7 +86,7 @@ pub enum Step {
     Insertion,
 }
 
-/// The least number of errors that turns one into the other. Symmetric.
+/// Least number of errors that turn one into the other. Symmetric.
 pub fn distance(reference: &[u32], hypothesis: &[u32]) -> u64 {
     let (_, reference, hypothesis) = without_ends(reference, hypothesis);
     // The longer one fills the bits: fewer rounds for the same number of cells.
@@ -94,8 +102,8 @@ pub fn distance(reference: &[u32], hypothesis: &[u32]) -> u64 {
     columns.distance
 }
 
-/// One of the shortest alignments. Among equally short ones it tries, from the end, a match, a deletion, an insertion, and a
-/// substitution last: so what is right on both sides stands together.
+/// Returns the shortest alignment with the most matches. Where several have as many, it is the one that has, read from the end, a
+/// match before a deletion, a deletion before an insertion, and a substitution last.
 pub fn align(reference: &[u32], hypothesis: &[u32]) -> Vec<Step> {
     let (prefix, inner_reference, inner_hypothesis) = without_ends(reference, hypothesis);
     let suffix = reference.len() - prefix - inner_reference.len();
@@ -115,48 +123,59 @@ fn without_ends<'a>(a: &'a [u32], b: &'a [u32]) -> (usize, &'a [u32], &'a [u32])
 }
 
 /// Appends the steps of an alignment, last step first.
+///
+/// A cell of the table holds the cost of turning the first `row` tokens of the reference into the first `column` of the hypothesis.
+/// An error costs `ERROR`, and a substitution 1 more: with fewer than `ERROR` substitutions, the least cost has the fewest errors,
+/// and of those the fewest substitutions.
 fn trace_back(reference: &[u32], hypothesis: &[u32], steps: &mut Vec<Step>) {
-    let (mut row, mut column) = (reference.len(), hypothesis.len());
-    if row > 0 && column > 0 {
-        let places = Places::of(reference);
-        let mut columns = Columns::new(row);
-        let mut kept = Vec::with_capacity(column * columns.words.len());
-        for token in hypothesis {
-            columns.advance(places.get(*token));
-            kept.extend_from_slice(&columns.words);
-        }
-        let num_words = columns.words.len();
-        // How a cell differs from the one above it: bit `row - 1` of the column `column - 1`.
-        let at = |row: usize, column: usize| (&kept[(column - 1) * num_words + (row - 1) / 64], 1_u64 << ((row - 1) % 64));
-        while row > 0 && column > 0 {
-            // Where both ends are equal, the cell equals the one diagonally above.
-            if reference[row - 1] == hypothesis[column - 1] {
-                steps.push(Step::Match);
-                (row, column) = (row - 1, column - 1);
-                continue;
+    const ERROR: u64 = 1 << 32;
+    let (rows, columns) = (reference.len(), hypothesis.len());
+    let distance = distance(reference, hypothesis) as usize;
+    // A path has `insertions - deletions = columns - rows`, and at most `distance` of both together: `column - row` stays between.
+    let most_deletions = (distance + rows - columns) / 2;
+    let most_insertions = (distance + columns - rows) / 2;
+    let width = most_deletions + most_insertions + 1;
+    let mut costs = vec![u64::MAX / 2; (rows + 1) * width];
+    let index = |row: usize, column: usize| {
+        let place = (column + most_deletions).checked_sub(row).filter(|place| *place < width)?;
+        Some(row * width + place)
+    };
+    let cost = |costs: &[u64], row: usize, column: usize| index(row, column).map_or(u64::MAX / 2, |at| costs[at]);
+    for row in 0..=rows {
+        for column in row.saturating_sub(most_deletions)..=(row + most_insertions).min(columns) {
+            let mut least = if row + column == 0 { 0 } else { u64::MAX / 2 };
+            if row > 0 {
+                least = least.min(cost(&costs, row - 1, column) + ERROR);
             }
-            let (word, bit) = at(row, column);
-            if word.up & bit != 0 {
-                steps.push(Step::Deletion); // the cell above is one less
-                row -= 1;
-                continue;
+            if column > 0 {
+                least = least.min(cost(&costs, row, column - 1) + ERROR);
             }
-            // The cell here is one more than the lesser of the cells to the left and diagonally above.
-            let from_left = column > 1 && {
-                let (word, bit) = at(row, column - 1);
-                word.up & bit == 0
-            };
-            column -= 1;
-            if from_left {
-                steps.push(Step::Insertion);
-                continue;
+            if row > 0 && column > 0 {
+                let differ = u64::from(reference[row - 1] != hypothesis[column - 1]);
+                least = least.min(cost(&costs, row - 1, column - 1) + differ * (ERROR + 1));
             }
-            row -= 1;
-            steps.push(Step::Substitution);
+            if let Some(at) = index(row, column) {
+                costs[at] = least;
+            }
         }
     }
-    steps.extend(std::iter::repeat_n(Step::Deletion, row));
-    steps.extend(std::iter::repeat_n(Step::Insertion, column));
+    let (mut row, mut column) = (rows, columns);
+    while row > 0 || column > 0 {
+        let here = cost(&costs, row, column);
+        if row > 0 && column > 0 && reference[row - 1] == hypothesis[column - 1] {
+            steps.push(Step::Match); // where both ends are equal, the cell equals the one diagonally above
+            (row, column) = (row - 1, column - 1);
+        } else if row > 0 && cost(&costs, row - 1, column) + ERROR == here {
+            steps.push(Step::Deletion);
+            row -= 1;
+        } else if column > 0 && cost(&costs, row, column - 1) + ERROR == here {
+            steps.push(Step::Insertion);
+            column -= 1;
+        } else {
+            steps.push(Step::Substitution);
+            (row, column) = (row - 1, column - 1);
+        }
+    }
 }
 
 /// 64 rows of a column: where a cell is one more, and where it is one less, than the cell above it.
@@ -263,6 +282,23 @@ mod tests {
         row[b.len()]
     }
 
+    /// The most matches that any shortest alignment has, by trying all of them.
+    fn most_matches(a: &[u32], b: &[u32], errors: u64) -> Option<u64> {
+        match (a.split_first(), b.split_first()) {
+            (None, _) | (_, None) => (errors == (a.len() + b.len()) as u64).then_some(0),
+            (Some((x, rest_a)), Some((y, rest_b))) => {
+                let (here, cost) = if x == y { (1, 0) } else { (0, 1) };
+                let less = |cost: u64| errors.checked_sub(cost);
+                let diagonal = less(cost).and_then(|left| most_matches(rest_a, rest_b, left)).map(|found| found + here);
+                let (down, right) = (
+                    less(1).and_then(|left| most_matches(rest_a, b, left)),
+                    less(1).and_then(|left| most_matches(a, rest_b, left)),
+                );
+                [diagonal, down, right].into_iter().flatten().max()
+            }
+        }
+    }
+
     /// Whether the steps lead through both from end to end and say the truth about equal tokens.
     fn leads_through(a: &[u32], b: &[u32], steps: &[Step]) -> bool {
         let (mut i, mut j) = (0, 0);
@@ -315,6 +351,15 @@ mod tests {
     }
 
     #[test]
+    fn the_alignment_with_most_matches_counts() {
+        // Two errors either way: two substitutions and no match, or a deletion, a match and an insertion.
+        let found = Edits::count(&[1, 2], &[2, 3]);
+        assert_eq!(found, Edits { substitutions: 0, deletions: 1, insertions: 1, tokens: 2 });
+        assert_eq!(found.hits(), 1);
+        assert_eq!(align(&[1, 2], &[2, 3]), [Step::Deletion, Step::Match, Step::Insertion]);
+    }
+
+    #[test]
     fn kinds_of_errors_are_told_apart() {
         let found = Edits::count(&[1, 2, 3, 4], &[1, 3, 9, 4, 5]);
         assert_eq!(found.errors(), 3);
@@ -338,6 +383,14 @@ mod tests {
         fn agrees_with_the_plain_table(a in prop::collection::vec(0_u32..4, 0..150), b in prop::collection::vec(0_u32..4, 0..150)) {
             check(&a, &b);
             prop_assert_eq!(distance(&a, &b), distance(&b, &a));
+        }
+        #[test]
+        fn has_the_most_matches_of_all_shortest_alignments(
+            a in prop::collection::vec(0_u32..4, 0..8),
+            b in prop::collection::vec(0_u32..4, 0..8),
+        ) {
+            let found = Edits::count(&a, &b);
+            prop_assert_eq!(Some(found.hits()), most_matches(&a, &b, found.errors()), "{:?} {:?}", a, b);
         }
         #[test]
         fn agrees_on_rare_tokens(a in prop::collection::vec(100_u32..140, 0..90), b in prop::collection::vec(100_u32..140, 0..90)) {

@@ -1,7 +1,7 @@
-//! What every utterance contributes to a score.
+//! Evidence: the contribution of every utterance to a score.
 //!
 //! Scores, their intervals and paired tests are all computed from it: a metric is a function of the utterances and of how often
-//! each of them counts. It lies beside the scores as `utterances.parquet`, one row per utterance.
+//! each of them counts. It is stored next to the scores as `utterances.parquet`, one row per utterance.
 
 mod file;
 
@@ -13,19 +13,19 @@ use crate::verification::Trials;
 
 pub use file::{EvidenceError, FILE_NAME, read, write};
 
-/// A share of a ratio: errors among tokens, right ones among answers.
+/// Contribution to a ratio of sums: errors among tokens, right answers among answers.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Ratio {
-    /// What is counted.
+    /// Numerator.
     pub part: f64,
-    /// Among how many.
+    /// Denominator.
     pub whole: f64,
 }
 
 /// Right and answered class of every utterance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Classes {
-    /// How many classes there are.
+    /// Number of classes.
     pub count: usize,
     /// Right classes.
     pub labels: Vec<u32>,
@@ -33,53 +33,45 @@ pub struct Classes {
     pub predictions: Vec<u32>,
 }
 
-/// Score of every trial, and whether it is of a target.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Likeness {
-    /// Higher means more alike.
+/// Score and recordings of every trial.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TrialScores {
+    /// Similarity; higher means more alike.
     pub scores: Vec<f64>,
-    /// Whether both recordings are of one voice.
+    /// True where both recordings are of one voice.
     pub targets: Vec<bool>,
+    /// Numbers of both recordings of a trial.
+    pub recordings: Vec<[u32; 2]>,
 }
 
-/// The utterances of a score, sorted by id. What is not there was not measured.
+/// Utterances of a score, sorted by id. An empty field was not measured.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Evidence {
     /// Ids of utterances, or of trials.
     pub ids: Vec<String>,
     /// Speakers, when every utterance has one.
     pub speakers: Option<Vec<String>>,
+    /// Lengths in samples; none for trials, and in older files.
+    pub num_samples: Option<Vec<i64>>,
     /// Metrics that are a ratio of sums.
     pub ratios: BTreeMap<Metric, Vec<Ratio>>,
-    /// For the metrics of a classifier.
+    /// Answers of a classifier.
     pub classes: Option<Classes>,
-    /// For the metrics of a verifier.
-    pub trials: Option<Likeness>,
+    /// Trials of a verifier.
+    pub trials: Option<TrialScores>,
 }
 
-/// The probability of a target in the costs that are reported as minDCF.
+/// Probability of a target in the costs that are reported as minDCF.
 ///
 /// Source: the `VoxCeleb` Speaker Recognition Challenge, whose first track takes 0.05.
 pub const TARGET_PROBABILITY: f64 = 0.05;
 
-type OfClasses = fn(&ClassCounts) -> f64;
-
-/// The metrics of a classifier, all functions of the same counts.
-const OF_CLASSES: [(Metric, OfClasses); 6] = [
-    (Metric::Accuracy, ClassCounts::accuracy),
-    (Metric::MacroF1, ClassCounts::macro_f1),
-    (Metric::WeightedF1, ClassCounts::weighted_f1),
-    (Metric::MicroF1, ClassCounts::micro_f1),
-    (Metric::UnweightedAverageRecall, ClassCounts::unweighted_average_recall),
-    (Metric::Matthews, ClassCounts::matthews),
-];
-
 impl Evidence {
-    /// The metrics it supports, in the order of printing.
+    /// Metrics that can be computed, in the order of printing.
     pub fn metrics(&self) -> Vec<Metric> {
         let mut metrics: Vec<Metric> = self.ratios.keys().copied().collect();
         if self.classes.is_some() {
-            metrics.extend(OF_CLASSES.map(|(metric, _)| metric));
+            metrics.extend(ClassCounts::METRICS);
         }
         if self.trials.is_some() {
             metrics.extend([Metric::Eer, Metric::MinDcf]);
@@ -89,7 +81,7 @@ impl Evidence {
         metrics
     }
 
-    /// The share that every utterance has in a metric that is a ratio of sums; none for other metrics.
+    /// Contribution of every utterance to a metric that is a ratio of sums; none for other metrics.
     pub fn shares(&self, metric: Metric) -> Option<Vec<Ratio>> {
         if let Some(shares) = self.ratios.get(&metric) {
             return Some(shares.clone());
@@ -102,6 +94,21 @@ impl Evidence {
     /// Every metric when each utterance counts once; not a number where undefined.
     pub fn values(&self) -> BTreeMap<Metric, f64> {
         self.weigher().values(&vec![1; self.ids.len()])
+    }
+
+    /// Metrics of a classifier that answers the most frequent class to every utterance; empty for other evidence.
+    pub fn chance(&self) -> BTreeMap<Metric, f64> {
+        let Some(classes) = &self.classes else { return BTreeMap::new() };
+        let mut support = vec![0_u64; classes.count];
+        for &label in &classes.labels {
+            support[label as usize] += 1;
+        }
+        let most = (0..classes.count).rev().max_by_key(|class| support[*class]).unwrap_or(0);
+        let mut counts = ClassCounts::new(classes.count);
+        for (class, &times) in support.iter().enumerate() {
+            counts.add(class, most, times);
+        }
+        ClassCounts::METRICS.map(|metric| (metric, counts.value(metric))).into()
     }
 
     /// Prepares for computing metrics many times.
@@ -128,7 +135,7 @@ impl Weigher<'_> {
             for ((&label, &prediction), &weight) in classes.labels.iter().zip(&classes.predictions).zip(weights) {
                 counts.add(label as usize, prediction as usize, u64::from(weight));
             }
-            values.extend(OF_CLASSES.map(|(metric, of)| (metric, of(&counts))));
+            values.extend(ClassCounts::METRICS.map(|metric| (metric, counts.value(metric))));
         }
         if let Some(trials) = &self.trials {
             let weight = |at: usize| f64::from(weights[at]);
@@ -150,6 +157,17 @@ impl Weigher<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn chance_is_the_most_frequent_class() {
+        let classes = Classes { count: 3, labels: vec![0, 1, 1, 0, 1], predictions: vec![0; 5] };
+        let evidence = Evidence { classes: Some(classes), ..Evidence::default() };
+        let chance = evidence.chance();
+        assert!(
+            (chance[&Metric::Accuracy] - 0.6).abs() < 1e-12 && (chance[&Metric::UnweightedAverageRecall] - 0.5).abs() < 1e-12
+        );
+        assert!(Evidence::default().chance().is_empty());
+    }
 
     #[test]
     fn a_ratio_is_one_of_sums() {

@@ -1,8 +1,8 @@
 //! Metrics, result tables and plots.
 //!
 //! Stages `score.*` turn predictions into scores, [`ReportTable`] gathers scores into tables, pictures and a page. Beneath them
-//! the metrics ([`classification`], [`text`], [`slots`], [`verification`]), what every utterance contributes to them
-//! ([`evidence`]), how far to trust them ([`significance`]), and pictures that need nothing from the machine ([`picture`],
+//! the metrics ([`classification`], [`text`], [`slots`], [`verification`]), the contribution of every utterance to them
+//! ([`evidence`]), intervals and tests ([`significance`]), and pictures that need nothing from the machine ([`picture`],
 //! [`plot`]). Knows nothing of audio or tensors.
 
 pub mod predictions;
@@ -17,6 +17,8 @@ pub mod slots;
 pub mod text;
 pub mod verification;
 
+pub mod random;
+
 pub mod errors;
 pub mod evidence;
 pub mod significance;
@@ -27,11 +29,12 @@ pub mod score;
 
 pub mod picture;
 pub mod plot;
+mod template;
 
 pub use classification::{ClassScore, Confusion};
 pub use edit::Edits;
 pub use metric::{Direction, Metric};
 pub use predictions::{Intents, Prediction, Predictions, PredictionsError, SlotAnswer, Transcription, Trial};
 pub use report::ReportTable;
-pub use score::{ScoreClassification, ScoreIntent, ScoreSlots, ScoreTask, ScoreText, ScoreVerification, Scores};
+pub use score::{ScoreClassification, ScoreIntent, ScoreSlots, ScoreText, ScoreVerification, Scores};
 pub use text::Unit;

@@ -1,16 +1,17 @@
-//! The metrics by name, each knowing whether more of it is better and how it is printed. Computes nothing.
+//! Metrics by name, with their direction and their form in print. Computes nothing.
 
 use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What is measured.
+/// Metric of a score or of a training curve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Metric {
-    /// Share of right answers; of intents, the share of utterances with every slot right.
+    /// Share of right answers; of intents, the share of utterances with every slot right. Formerly `exact_match` in trainings of intents.
+    #[serde(alias = "exact_match")]
     Accuracy,
     /// F1 of each class, averaged over the classes that occur.
     MacroF1,
@@ -44,18 +45,18 @@ pub enum Metric {
     Loss,
 }
 
-/// Which way a metric improves.
+/// Direction in which a metric improves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
-    /// More is better.
+    /// A larger value is better.
     HigherIsBetter,
-    /// Less is better.
+    /// A smaller value is better.
     LowerIsBetter,
 }
 
 impl Metric {
-    /// All of them, in the order of printing.
+    /// All metrics, in the order of printing.
     pub const ALL: [Metric; 16] = [
         Metric::Accuracy,
         Metric::MacroF1,
@@ -75,7 +76,7 @@ impl Metric {
         Metric::Loss,
     ];
 
-    /// For people, in running text.
+    /// Name in running text.
     pub fn title(self) -> &'static str {
         match self {
             Metric::Accuracy => "accuracy",
@@ -97,7 +98,7 @@ impl Metric {
         }
     }
 
-    /// As files and settings spell it: `slot_type_f1`.
+    /// Name in files and settings: `slot_type_f1`.
     pub fn name(self) -> &'static str {
         match self {
             Metric::Accuracy => "accuracy",
@@ -119,7 +120,7 @@ impl Metric {
         }
     }
 
-    /// Which way it improves.
+    /// Direction in which the metric improves.
     pub fn direction(self) -> Direction {
         match self {
             Metric::Wer
@@ -134,12 +135,17 @@ impl Metric {
         }
     }
 
-    /// Whether it is a ratio that people read in percent.
+    /// True if a larger value is better.
+    pub fn higher_is_better(self) -> bool {
+        self.direction() == Direction::HigherIsBetter
+    }
+
+    /// True if the metric is a ratio that people read in percent.
     pub fn is_percent(self) -> bool {
         !matches!(self, Metric::Matthews | Metric::MinDcf | Metric::Loss)
     }
 
-    /// What a value is multiplied by for people: 100 for percent.
+    /// Factor of a printed value: 100 for percent.
     pub fn scale(self) -> f64 {
         if self.is_percent() { 100.0 } else { 1.0 }
     }
@@ -149,17 +155,17 @@ impl Metric {
         if self.is_percent() { 2 } else { 4 }
     }
 
-    /// A value as people read it: `93.33`, without the sign of percent; `–` when it is not a number.
+    /// Prints a value as people read it: `93.33`, without the sign of percent; `–` when it is not a number.
     pub fn print(self, value: f64) -> String {
         if value.is_finite() { format!("{:.*}", self.decimals(), value * self.scale()) } else { "–".to_owned() }
     }
 
-    /// `accuracy (%)`, `loss`
+    /// Name with its unit: `accuracy (%)`, `loss`.
     pub fn title_with_unit(self) -> String {
         if self.is_percent() { format!("{} (%)", self.title()) } else { self.title().to_owned() }
     }
 
-    /// Whether `value` improves on `other`. Nothing improves on itself, and what is not a number improves on nothing.
+    /// True if `value` improves on `other`. Nothing improves on itself, and a value that is not a number improves on nothing.
     pub fn improves(self, value: f64, other: f64) -> bool {
         match self.direction() {
             Direction::HigherIsBetter => value > other,

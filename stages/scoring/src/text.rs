@@ -56,7 +56,7 @@ impl Unit {
         Edits::count(&reference, &hypothesis)
     }
 
-    /// One of the shortest alignments of two texts, over [`Unit::tokens`].
+    /// Returns the alignment of two texts, over [`Unit::tokens`]; see [`align`].
     pub fn align(self, reference: &str, hypothesis: &str) -> Vec<Step> {
         let (reference, hypothesis) = self.numbers(reference, hypothesis);
         align(&reference, &hypothesis)
@@ -84,11 +84,13 @@ pub(crate) fn characters(text: &str) -> impl Iterator<Item = char> {
     text.split_whitespace().enumerate().flat_map(|(at, word)| (at > 0).then_some(' ').into_iter().chain(word.chars()))
 }
 
-/// Further summaries of word errors; all need the number of matches, which may differ between equally short alignments.
+/// Further summaries of word errors. All need the number of matches, which is that of the shortest alignment with the most matches
+/// (see [`crate::edit`]). `jiwer` takes the alignment that its search meets first, which may have fewer: its MER and WIL are then
+/// higher, and its WIP is lower.
 ///
 /// Source: Morris, Maier and Green 2004, "From WER and RIL to MER and WIL", Interspeech.
 impl Edits {
-    /// Reference tokens that were recognised.
+    /// Number of reference tokens that were recognised.
     pub fn hits(&self) -> u64 {
         self.tokens - self.substitutions - self.deletions
     }

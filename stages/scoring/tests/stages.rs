@@ -72,7 +72,7 @@ fn answers() -> Vec<Prediction> {
 
 fn classification(out: &Path, rows: &[Prediction], labels: &str, training: &str) -> Result<(), StageError> {
     let params = ScoreClassification { interval: INTERVAL, ..ScoreClassification::default() };
-    score::run_classification(&params, &job_of(out, rows, labels, training))
+    score::run(&params, &job_of(out, rows, labels, training))
 }
 
 fn transcriptions(pairs: &[(&str, &str)]) -> Vec<Transcription> {
@@ -150,7 +150,7 @@ fn scores_and_report_are_whole_and_the_same_every_time() {
 fn errors_of_text_are_pooled_and_empty_references_count() {
     let folder = tempfile::tempdir().unwrap();
     let rows = transcriptions(&[("turn the lights on", "turn lights off please"), ("stop", "stop"), ("", "uh huh")]);
-    score::run_text(&text(Unit::Word), &job_of(folder.path(), &rows, LABELS, TRAINING)).unwrap();
+    score::run(&text(Unit::Word), &job_of(folder.path(), &rows, LABELS, TRAINING)).unwrap();
     let found = read(folder.path());
     close(found.value(Metric::Wer), 5.0 / 5.0);
     close(found.value(Metric::SentenceErrorRate), 2.0 / 3.0);
@@ -169,12 +169,11 @@ fn phones_slots_intents_and_trials_are_scored() {
     let folder = tempfile::tempdir().unwrap();
     let out = |name: &str| folder.path().join(name);
     let rows = transcriptions(&[("HH AH0 L OW1", "HH L OW1"), ("Y EH1 S", "Y EH1 S")]);
-    score::run_text(&text(Unit::Phone), &job_of(&out("phones"), &rows, LABELS, TRAINING)).unwrap();
+    score::run(&text(Unit::Phone), &job_of(&out("phones"), &rows, LABELS, TRAINING)).unwrap();
     close(read(&out("phones")).value(Metric::Per), 1.0 / 7.0);
 
     let rows = transcriptions(&[("go to B-city rome E-city", "go to B-city rom E-city"), ("no slots", "B-date x E-date")]);
-    score::run_slots(&ScoreSlots { interval: INTERVAL, ..ScoreSlots::default() }, &job_of(&out("slots"), &rows, "", TRAINING))
-        .unwrap();
+    score::run(&ScoreSlots { interval: INTERVAL, ..ScoreSlots::default() }, &job_of(&out("slots"), &rows, "", TRAINING)).unwrap();
     let found = read(&out("slots"));
     close(found.primary_value(), 0.5);
     close(found.value(Metric::SlotValueCer), 0.25);
@@ -194,11 +193,8 @@ fn phones_slots_intents_and_trials_are_scored() {
         speaker: None,
     };
     let rows = [intents("a", "lamp"), intents("b", "music")];
-    score::run_intent(
-        &ScoreIntent { interval: INTERVAL, ..ScoreIntent::default() },
-        &job_of(&out("intent"), &rows, "", TRAINING),
-    )
-    .unwrap();
+    score::run(&ScoreIntent { interval: INTERVAL, ..ScoreIntent::default() }, &job_of(&out("intent"), &rows, "", TRAINING))
+        .unwrap();
     let found = read(&out("intent"));
     close(found.primary_value(), 0.5);
     close(found.value(Metric::SlotAccuracy), 0.75);
@@ -206,7 +202,7 @@ fn phones_slots_intents_and_trials_are_scored() {
     let trial = |test: &str, score, target| Trial { enrol_id: "e".to_owned(), test_id: test.to_owned(), score, target };
     let rows = [trial("a", 0.9, true), trial("b", 0.1, false), trial("c", 0.8, true), trial("d", 0.85, false)];
     let params = ScoreVerification { interval: INTERVAL, ..ScoreVerification::default() };
-    score::run_verification(&params, &job_of(&out("trials"), &rows, "", TRAINING)).unwrap();
+    score::run(&params, &job_of(&out("trials"), &rows, "", TRAINING)).unwrap();
     close(read(&out("trials")).primary_value(), 0.5);
 
     // One report of all of them, with and without what they were computed from.
@@ -260,21 +256,20 @@ fn bad_input_is_named() {
 
     let run = |rows: &[(&str, &str)], params: ScoreText| {
         let rows = transcriptions(rows);
-        move |out: &Path| score::run_text(&params, &job_of(out, &rows, LABELS, TRAINING))
+        move |out: &Path| score::run(&params, &job_of(out, &rows, LABELS, TRAINING))
     };
     check(run(&[("", "x"), ("  ", "y")], text(Unit::Word)), "`wer` has no value: all references are empty");
     let by_speaker = Resampling { by: Units::Speaker, ..INTERVAL };
     let params = ScoreClassification { interval: by_speaker, ..ScoreClassification::default() };
-    check(|out| score::run_classification(&params, &job_of(out, &answers(), LABELS, TRAINING)), "utterance `u0` has no speaker");
+    check(|out| score::run(&params, &job_of(out, &answers(), LABELS, TRAINING)), "utterance `u0` has no speaker");
     let text_for_classes = transcriptions(&[("a", "b")]);
     check(
-        |out| score::run_classification(&ScoreClassification::default(), &job_of(out, &text_for_classes, LABELS, TRAINING)),
+        |out| score::run(&ScoreClassification::default(), &job_of(out, &text_for_classes, LABELS, TRAINING)),
         "holds no predictions of classes: column `label`",
     );
     let trial = |score| Trial { enrol_id: "e".to_owned(), test_id: "t".to_owned(), score, target: true };
-    let verify = |score: f64| {
-        move |out: &Path| score::run_verification(&ScoreVerification::default(), &job_of(out, &[trial(score)], LABELS, TRAINING))
-    };
+    let verify =
+        |score: f64| move |out: &Path| score::run(&ScoreVerification::default(), &job_of(out, &[trial(score)], LABELS, TRAINING));
     check(verify(f64::NAN), "the trial of `e` and `t` has the score NaN");
     check(verify(0.5), "`eer` has no value: there must be trials of one voice and trials of two");
     let intents = |id: &str, slot: &str| Intents {
@@ -286,7 +281,7 @@ fn bad_input_is_named() {
     };
     let rows = [intents("a", "action"), intents("b", "object")];
     check(
-        |out| score::run_intent(&ScoreIntent::default(), &job_of(out, &rows, LABELS, TRAINING)),
+        |out| score::run(&ScoreIntent::default(), &job_of(out, &rows, LABELS, TRAINING)),
         "utterance `b` has the slots [\"object\"], expected [\"action\"] as in `a`",
     );
 }

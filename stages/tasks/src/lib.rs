@@ -1,6 +1,7 @@
-//! What each task of the benchmark learns, and how its text is handled. No libtorch, no audio.
+//! Tasks of the benchmark: their registry, their targets and their text rules. No libtorch, no audio.
 //!
-//! `targets` is the stage between shards and training. `task` describes what a model of a task puts out; `vocabulary`,
+//! [`TASKS`] lists the tasks. `targets` is the stage between shards and training, `score` the one after evaluation. `task` is the
+//! file that describes the outputs of a model; `vocabulary`,
 //! `normalise`, `slots` and `lexicon` are the text rules behind it; `beam` and `ngram` turn a recogniser's scores into text,
 //! `align` says at which frames a known text is said.
 
@@ -11,6 +12,8 @@ pub mod language_model;
 pub mod lexicon;
 pub mod ngram;
 pub mod normalise;
+mod registry;
+pub mod score;
 pub mod slots;
 pub mod targets;
 pub mod task;
@@ -20,7 +23,9 @@ pub mod vocabulary;
 #[cfg(test)]
 mod testing;
 
-pub use task::{Clips, Group, Order, Outputs, Protocol, Task, TaskFile, TaskFileError};
+pub use registry::{Entry, TASKS, TargetKind, Task};
+pub use score::ScoreTask;
+pub use task::{Clips, Group, Order, Outputs, Protocol, TaskFile, TaskFileError};
 pub use vocabulary::Vocabulary;
 
 /// The fewest frames that can say `tokens`: one each, and one for the blank between two that are equal.

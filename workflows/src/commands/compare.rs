@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use scoring::evidence::{FILE_NAME, read};
-use scoring::significance::{Paired, Side, Units, compare as test, print_p};
+use scoring::significance::{Paired, Units, compare as test, print_p};
 use scoring::{Metric, score};
 use serde_json::json;
 
@@ -65,7 +65,7 @@ pub(crate) fn compare(args: &CompareArgs) -> Result<ExitCode> {
         By::Utterance => Units::Utterance,
         By::Speaker => Units::Speaker,
     };
-    let tested = metrics.into_iter().map(|metric| test(&evidence, metric, by, args.rounds, args.seed));
+    let tested = metrics.into_iter().map(|metric| test(&evidence, metric, by, args.rounds, args.seed, None));
     let tested: Vec<Paired> =
         tested.collect::<Result<_, _>>().with_context(|| format!("`{}` and `{}` cannot be compared", args.first, args.second))?;
     let mut out = io::stdout().lock();
@@ -82,6 +82,12 @@ pub(crate) fn compare(args: &CompareArgs) -> Result<ExitCode> {
         writeln!(out, "{line}")?;
     }
     writeln!(out, "\np: chance of a difference at least as large if both were equally good, not corrected for several metrics.")?;
+    if pairs.len() == 1 {
+        writeln!(
+            out,
+            "One seed: a difference may come from the seed. Several seeds decide: `sure run WORKFLOW --set seed=1,2,3`."
+        )?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -130,18 +136,13 @@ fn lines(tested: &[Paired]) -> Vec<String> {
         let (metric, scale) = (paired.metric, paired.metric.scale());
         let difference = format!("{:+.*}", metric.decimals(), scale * (paired.second - paired.first));
         let p = print_p(paired.p);
-        let verdict = match paired.winner(LEVEL) {
-            Some(Side::First) => "the first is better",
-            Some(Side::Second) => "the second is better",
-            None => "no difference shown",
-        };
+        let verdict = paired.verdict(LEVEL, "the first is better", "the second is better");
         let counts = paired.better_on.map(|(first, second)| format!("; ahead on {first} and {second} of {}", paired.utterances));
-        let matched = paired.matched_pairs.map(|p| format!("; matched pairs {}", print_p(p)));
-        let seeds = if paired.seeds > 1 { format!("; {} seeds", paired.seeds) } else { String::new() };
+        let matched = paired.matched_pairs.map(|p| format!(", matched pairs {}", print_p(p)));
         let (title, first, second) = (metric.title_with_unit(), metric.print(paired.first), metric.print(paired.second));
         let space = " ".repeat(widest - title.chars().count());
         format!(
-            "{title}{space}  {first:>7}  {second:>7}  {difference:>8}  {p}  {verdict} ({}{}{}{seeds})",
+            "{title}{space}  {first:>7}  {second:>7}  {difference:>8}  {verdict} (utterances alone: {p}, {}{}{})",
             paired.test.title(),
             matched.unwrap_or_default(),
             counts.unwrap_or_default()
@@ -153,18 +154,20 @@ fn lines(tested: &[Paired]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use scoring::significance::Test;
+    use scoring::significance::{TTest, Test};
 
     use super::*;
 
     #[test]
     fn a_line_says_all_there_is_to_say() {
+        let over_seeds = |p| Some(TTest { t: 2.0, degrees: Some(10), p });
         let paired = |metric, p| Paired {
             metric,
             first: 0.9,
             second: 0.95,
             p,
             test: Test::Mcnemar,
+            over_seeds: over_seeds(p),
             matched_pairs: None,
             better_on: Some((3, 12)),
             utterances: 300,
@@ -173,10 +176,12 @@ mod tests {
         let found = lines(&[paired(Metric::Accuracy, 0.0351), paired(Metric::Wer, 0.2)]);
         assert_eq!(
             found[1],
-            "accuracy (%)    90.00    95.00     +5.00  p = 0.035  the second is better (McNemar's exact test; ahead on 3 and 12 of \
-             300; 2 seeds)"
+            "accuracy (%)    90.00    95.00     +5.00  the second is better, p = 0.035 over 2 seeds and the utterances (utterances \
+             alone: p = 0.035, McNemar's exact test; ahead on 3 and 12 of 300)"
         );
-        assert!(found[2].starts_with("WER (%)         90.00    95.00     +5.00  p = 0.200  no difference shown"), "{}", found[2]);
+        assert!(found[2].starts_with("WER (%)         90.00    95.00     +5.00  no difference shown, p = 0.200"), "{}", found[2]);
+        let alone = lines(&[Paired { seeds: 1, over_seeds: None, ..paired(Metric::Accuracy, 0.0351) }]);
+        assert!(alone[1].contains("  not decided, one seed (utterances alone: p = 0.035"), "{}", alone[1]);
         assert_eq!(found[0], "                first   second    change");
     }
 }

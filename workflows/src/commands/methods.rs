@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
-use neural_spec::benchmark::{PAPER_CONV_ADAPTER_PERCENT, Task, other_methods};
+use neural_spec::benchmark::{Experiment, PAPER_CONV_ADAPTER_PERCENT, other_methods};
 use neural_spec::{EncoderShape, Method};
 use serde_json::{Value, json};
 
@@ -81,7 +81,7 @@ impl Table {
         let trained = |method: &Method| method.count(shape).map(|counts| counts.trained);
         let mut rows = Vec::new();
         let mut methods = Vec::new();
-        for task in Task::all() {
+        for task in Experiment::all() {
             let head = task.head_parameters(shape.hidden_size);
             methods = task.methods().iter().map(Method::name).collect();
             let trained = task.methods().iter().map(|method| Ok(trained(method)? + head)).collect::<Result<_>>()?;
@@ -89,7 +89,7 @@ impl Table {
         }
         let others = other_methods();
         let others = others.iter().map(|(name, method)| Ok((*name, trained(method)?))).collect::<Result<_>>()?;
-        let encoder = Task::all()[0].methods()[0].count(shape)?.encoder;
+        let encoder = Experiment::all()[0].methods()[0].count(shape)?.encoder;
         Ok(Self { encoder, methods, rows, others })
     }
 

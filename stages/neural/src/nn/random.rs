@@ -2,16 +2,16 @@
 //!
 //! Dropout draws from a generator of its own (`native/dropout.cpp`), which is seeded from here for every layer.
 
-/// SplitMix64 (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators", figure 16).
+use scoring::random::SplitMix;
+
+/// Random numbers of a training: [`SplitMix`], with a stream for every named thing.
 #[derive(Debug, Clone)]
-pub struct Rng {
-    state: u64,
-}
+pub struct Rng(SplitMix);
 
 impl Rng {
     /// A generator that starts from `seed`.
     pub fn new(seed: u64) -> Self {
-        Self { state: seed }
+        Self(SplitMix::new(seed))
     }
 
     /// A generator for one named thing: what it gives does not depend on what else was drawn.
@@ -24,32 +24,22 @@ impl Rng {
 
     /// Any 64 bits.
     pub fn next_u64(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.state;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bits ^ (bits >> 31)
+        self.0.next_u64()
     }
 
     /// A number in [0, 1), all 53 bits of it random.
     pub fn uniform(&mut self) -> f64 {
-        (self.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
+        self.0.uniform()
     }
 
     /// An index below `limit`, which is above 0. The bias is below `limit / 2^64`.
     pub fn below(&mut self, limit: usize) -> usize {
-        ((u128::from(self.next_u64()) * limit as u128) >> 64) as usize
+        self.0.below(limit)
     }
 
-    /// A draw from the standard normal distribution (Marsaglia and Bray 1964, the polar method).
+    /// A draw from the standard normal distribution.
     pub fn normal(&mut self) -> f64 {
-        loop {
-            let (x, y) = (2.0 * self.uniform() - 1.0, 2.0 * self.uniform() - 1.0);
-            let square = x * x + y * y;
-            if square > 0.0 && square < 1.0 {
-                return x * (-2.0 * square.ln() / square).sqrt();
-            }
-        }
+        self.0.normal()
     }
 
     /// `count` different indices below `limit`, in random order.
@@ -67,13 +57,6 @@ impl Rng {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_sequence_is_the_published_one() {
-        // First values for seed 1234567 in the reference implementation by Vigna (splitmix64.c).
-        let mut rng = Rng::new(1_234_567);
-        assert_eq!([rng.next_u64(), rng.next_u64()], [6_457_827_717_110_365_317, 3_203_168_211_198_807_973]);
-    }
 
     #[test]
     fn names_give_independent_generators() {

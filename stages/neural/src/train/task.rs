@@ -5,7 +5,7 @@ use std::sync::Arc;
 use neural_spec::Metric;
 use pipeline::{Job, StageError};
 use scoring::{Edits, Unit, slots};
-use tasks::{Outputs, Task as Name, TaskFile};
+use tasks::{Outputs, TaskFile};
 use tch::{Device, Kind, Tensor};
 
 use super::learner::{Learner, TrainingData};
@@ -25,15 +25,8 @@ pub(super) struct Measures {
 impl Measures {
     /// Measures of the task that a file describes.
     pub(super) fn of(task: &TaskFile) -> Self {
-        let metrics: &[Metric] = match (&task.outputs, task.task) {
-            (Outputs::Classes { .. }, _) => &[Metric::Loss, Metric::Accuracy, Metric::MacroF1, Metric::WeightedF1],
-            (Outputs::Groups { .. }, _) => &[Metric::Loss, Metric::ExactMatch],
-            (Outputs::Tokens(_), Name::SlotFilling) => &[Metric::Loss, Metric::Wer, Metric::SlotTypeF1, Metric::SlotValueCer],
-            (Outputs::Tokens(_), Name::PhonemeRecognition) => &[Metric::Loss, Metric::Per],
-            (Outputs::Tokens(_), _) => &[Metric::Loss, Metric::Wer, Metric::Cer],
-        };
         let decoder = if task.keeps_repeats() { Decoder::Uncollapsed } else { Decoder::Greedy };
-        Self { metrics, decoder }
+        Self { metrics: task.task.dev_metrics(), decoder }
     }
 }
 
@@ -77,32 +70,32 @@ impl TaskLearner<'_> {
         let Self { model, measures: Measures { metrics, decoder }, dev, limit } = self;
         let answers = answers(model, dev, *limit, decoder, job, &mut |_| {})?;
         let loss = answers.iter().map(|answer| f64::from(answer.loss)).sum::<f64>() / answers.len() as f64;
-        match dev.outputs() {
+        let pairs = || dev.targets().iter().zip(&answers);
+        let other: Box<dyn Fn(Metric) -> f64> = match dev.outputs() {
             Outputs::Classes { labels } => {
-                let pairs = dev.targets().iter().zip(&answers).map(|(target, answer)| (target.target[0], answer.output[0]));
-                let confusion = scoring::Confusion::count(labels.len(), pairs).map_err(StageError::failed)?;
-                Ok(vec![loss, confusion.accuracy(), confusion.macro_f1(), confusion.weighted_f1()])
+                let classes = pairs().map(|(target, answer)| (target.target[0], answer.output[0]));
+                let counts = scoring::Confusion::count(labels.len(), classes).map_err(StageError::failed)?.counts();
+                Box::new(move |metric| counts.value(metric))
             }
             Outputs::Groups { .. } => {
-                let right = dev.targets().iter().zip(&answers).filter(|(target, answer)| target.target == answer.output);
-                Ok(vec![loss, right.count() as f64 / answers.len() as f64])
+                let right = pairs().filter(|(target, answer)| target.target == answer.output).count();
+                let accuracy = right as f64 / answers.len() as f64;
+                Box::new(move |_| accuracy)
             }
             Outputs::Tokens(vocabulary) => {
-                let said = |answer: &Answer| vocabulary.decode_to_score(&answer.output);
-                let texts: Vec<(String, String)> =
-                    dev.targets().iter().zip(&answers).map(|(target, answer)| (target.text.clone(), said(answer))).collect();
-                let value = |metric: &Metric| match metric {
-                    Metric::Loss => loss,
+                let text = |answer: &Answer| vocabulary.decode_to_score(&answer.output);
+                let texts: Vec<(String, String)> = pairs().map(|(target, answer)| (target.text.clone(), text(answer))).collect();
+                Box::new(move |metric| match metric {
                     Metric::Cer => rate(texts.iter().map(|(said, found)| Unit::Character.count(said, found))),
                     Metric::SlotTypeF1 => {
                         texts.iter().map(|(said, found)| slots::score(said, found).type_f1).sum::<f64>() / texts.len() as f64
                     }
                     Metric::SlotValueCer => rate(texts.iter().map(|(said, found)| slots::score(said, found).edits())),
                     _ => rate(texts.iter().map(|(said, found)| Unit::Word.count(said, found))),
-                };
-                Ok(metrics.iter().map(value).collect())
+                })
             }
-        }
+        };
+        Ok(metrics.iter().map(|metric| if *metric == Metric::Loss { loss } else { other(*metric) }).collect())
     }
 }
 

@@ -1,15 +1,16 @@
 //! The file `utterances.parquet`.
 //!
-//! Columns: `id`, `speaker` (null where unknown); of a classifier `label` and `prediction` as numbers of classes; of a verifier
-//! `score` and `target`; and for every metric that is a ratio of sums, `wer` say, `wer_part` and `wer_whole`.
+//! Columns: `id`, `speaker` (null where unknown), `num_samples`; of a classifier `label` and `prediction` as numbers of classes;
+//! of a verifier `score`, `target` and the numbers of both recordings, `enrol` and `test`; and for every metric that is a ratio of
+//! sums, `wer` say, `wer_part` and `wer_whole`.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float64Type, UInt32Type};
-use arrow_array::{Array, ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray, UInt32Array};
+use arrow_array::types::{Float64Type, Int64Type, UInt32Type};
+use arrow_array::{Array, ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray, UInt32Array};
 use arrow_schema::DataType;
 use datasets::parquet_file::{Batch, ParquetFile, ParquetFileError};
 use parquet::arrow::ArrowWriter;
@@ -17,13 +18,13 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 
-use super::{Classes, Evidence, Likeness, Ratio};
+use super::{Classes, Evidence, Ratio};
 use crate::metric::Metric;
 
-/// The name of the file within the artifact of a score.
+/// Name of the file, within the artifact of a score.
 pub const FILE_NAME: &str = "utterances.parquet";
 
-/// Why evidence cannot be written or read.
+/// Error of writing or reading evidence.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EvidenceError {
@@ -64,6 +65,9 @@ fn write_rows(file: File, evidence: &Evidence) -> Result<(), ParquetError> {
     add("id", Arc::new(StringArray::from_iter_values(&evidence.ids)));
     let speaker = |at: usize| evidence.speakers.as_ref().map(|speakers| speakers[at].as_str());
     add("speaker", Arc::new((0..evidence.ids.len()).map(speaker).collect::<StringArray>()));
+    if let Some(lengths) = &evidence.num_samples {
+        add("num_samples", Arc::new(Int64Array::from_iter_values(lengths.iter().copied())));
+    }
     if let Some(classes) = &evidence.classes {
         add("label", Arc::new(UInt32Array::from_iter_values(classes.labels.iter().copied())));
         add("prediction", Arc::new(UInt32Array::from_iter_values(classes.predictions.iter().copied())));
@@ -71,6 +75,9 @@ fn write_rows(file: File, evidence: &Evidence) -> Result<(), ParquetError> {
     if let Some(trials) = &evidence.trials {
         add("score", Arc::new(Float64Array::from_iter_values(trials.scores.iter().copied())));
         add("target", Arc::new(trials.targets.iter().map(|target| Some(*target)).collect::<BooleanArray>()));
+        for (side, name) in ["enrol", "test"].into_iter().enumerate() {
+            add(name, Arc::new(UInt32Array::from_iter_values(trials.recordings.iter().map(|pair| pair[side]))));
+        }
     }
     for (metric, shares) in &evidence.ratios {
         let numbers = |of: fn(&Ratio) -> f64| Arc::new(Float64Array::from_iter_values(shares.iter().map(of)));
@@ -121,10 +128,16 @@ fn append(evidence: &mut Evidence, speakers: &mut Vec<Option<String>>, batch: &B
         all.labels.extend(classes("label")?);
         all.predictions.extend(classes("prediction")?);
     }
+    if has("num_samples") {
+        let lengths = column("num_samples", DataType::Int64)?.as_primitive::<Int64Type>().values();
+        evidence.num_samples.get_or_insert_default().extend(lengths);
+    }
     if has("score") {
-        let all = evidence.trials.get_or_insert(Likeness { scores: Vec::new(), targets: Vec::new() });
+        let all = evidence.trials.get_or_insert_default();
         all.scores.extend(numbers("score")?);
         all.targets.extend(column("target", DataType::Boolean)?.as_boolean().values().iter());
+        let pairs = classes("enrol")?.into_iter().zip(classes("test")?);
+        all.recordings.extend(pairs.map(|(enrol, test)| [enrol, test]));
     }
     for metric in Metric::ALL {
         let (part, whole) = (format!("{}_part", metric.name()), format!("{}_whole", metric.name()));
@@ -141,6 +154,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::evidence::TrialScores;
 
     #[track_caller]
     fn check(evidence: &Evidence) {
@@ -157,8 +171,8 @@ mod tests {
         let ratios = BTreeMap::from([(Metric::Wer, shares.clone()), (Metric::Loss, shares)]);
         check(&Evidence { ids: ids(), speakers: Some(ids()), ratios, ..Evidence::default() });
         let classes = Classes { count: 3, labels: vec![0, 2], predictions: vec![1, 2] };
-        check(&Evidence { ids: ids(), classes: Some(classes), ..Evidence::default() });
-        let trials = Likeness { scores: vec![0.5, -1.0], targets: vec![true, false] };
+        check(&Evidence { ids: ids(), num_samples: Some(vec![3, 4]), classes: Some(classes), ..Evidence::default() });
+        let trials = TrialScores { scores: vec![0.5, -1.0], targets: vec![true, false], recordings: vec![[0, 1], [0, 2]] };
         check(&Evidence { ids: ids(), trials: Some(trials), ..Evidence::default() });
     }
 

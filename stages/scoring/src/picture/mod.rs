@@ -1,14 +1,13 @@
-//! A flat drawing of rectangles, lines, circles and texts, written as SVG or PNG.
+//! A flat drawing of rectangles, lines, circles and texts, written as SVG, PNG or PDF.
 //!
-//! Lengths are in pixels of the SVG, from the top left corner. Both writers need no font, library or setting of the
-//! machine, so the same marks give the same bytes everywhere. Knows nothing of scores.
+//! Lengths are in pixels of the SVG, from the top left corner. No writer needs a font or a setting of the machine, so the same
+//! marks give the same bytes everywhere. Knows nothing of scores.
 
 mod font;
-mod png;
+mod render;
 mod svg;
 
 pub(crate) use font::{shorten, text_width};
-pub(crate) use svg::escape;
 
 /// Draws marks in the order they were added.
 #[derive(Debug, Clone)]
@@ -38,7 +37,7 @@ pub enum Paint {
     Series(usize),
 }
 
-/// Which point of a text stands at its position.
+/// Point of a text that is at its position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Anchor {
     /// The left end.
@@ -49,7 +48,7 @@ pub enum Anchor {
     End,
 }
 
-/// How heavy a text is.
+/// Weight of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Weight {
     /// For labels.
@@ -58,7 +57,7 @@ pub enum Weight {
     Bold,
 }
 
-/// A text and how it is set; `x` and `y` are its anchor on the baseline.
+/// A text with its size, place and colour; `x` and `y` are its anchor on the baseline.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Text {
     /// From the left.
@@ -67,15 +66,15 @@ pub struct Text {
     pub y: f32,
     /// Height of the type.
     pub size: f32,
-    /// Its colour.
+    /// Colour.
     pub paint: Paint,
-    /// Which point of it stands at (`x`, `y`).
+    /// Point of the text that is at (`x`, `y`).
     pub anchor: Anchor,
-    /// How heavy it is.
+    /// Weight.
     pub weight: Weight,
     /// Turned clockwise about (`x`, `y`), in degrees.
     pub turn: f32,
-    /// What it says.
+    /// Content.
     pub content: String,
 }
 
@@ -110,7 +109,8 @@ impl Text {
 #[derive(Debug, Clone, PartialEq)]
 enum Mark {
     Rect { x: f32, y: f32, width: f32, height: f32, fill: Paint, opacity: f32, tip: String },
-    Line { points: Vec<(f32, f32)>, width: f32, stroke: Paint },
+    Line { points: Vec<(f32, f32)>, width: f32, stroke: Paint, dash: &'static str },
+    Area { points: Vec<(f32, f32)>, fill: Paint, opacity: f32 },
     Circle { x: f32, y: f32, radius: f32, fill: Paint, tip: String },
     Text(Text),
 }
@@ -129,7 +129,18 @@ impl Picture {
     }
     /// A line through points.
     pub fn line(&mut self, points: impl Into<Vec<(f32, f32)>>, width: f32, stroke: Paint) {
-        self.marks.push(Mark::Line { points: points.into(), width, stroke });
+        self.marks.push(Mark::Line { points: points.into(), width, stroke, dash: "" });
+    }
+    /// A line in the colour and with the dashes of the k-th of several things.
+    pub fn series(&mut self, points: impl Into<Vec<(f32, f32)>>, width: f32, k: usize) {
+        /// Lengths of dashes and gaps; the first is a whole line.
+        const DASHES: [&str; 8] = ["", "7 4", "2 3.5", "9 3 2 3", "12 4", "5 2.5 1.5 2.5 1.5 2.5", "1 2.5", "4 5"];
+        let dash = DASHES[k % DASHES.len()];
+        self.marks.push(Mark::Line { points: points.into(), width, stroke: Paint::Series(k), dash });
+    }
+    /// A filled polygon.
+    pub fn area(&mut self, points: impl Into<Vec<(f32, f32)>>, fill: Paint, opacity: f32) {
+        self.marks.push(Mark::Area { points: points.into(), fill, opacity });
     }
     /// A disc; `tip` shows under the pointer in a browser.
     pub fn circle(&mut self, at: (f32, f32), radius: f32, fill: Paint, tip: impl Into<String>) {
@@ -139,13 +150,17 @@ impl Picture {
     pub fn text(&mut self, text: Text) {
         self.marks.push(Mark::Text(text));
     }
-    /// As SVG, with colours for light and dark surroundings.
+    /// Writes SVG for a page, with colours for light and dark surroundings.
     pub fn svg(&self) -> String {
-        svg::write(self)
+        svg::write(self, svg::Form::Page)
     }
-    /// As PNG, in light colours; `scale` pixels per pixel of the SVG.
+    /// Writes PNG in light colours, with `scale` pixels per pixel of the SVG.
     pub fn png(&self, scale: f32) -> Vec<u8> {
-        png::write(self, scale)
+        render::png(self, scale)
+    }
+    /// Writes PDF in light colours, with the typeface embedded.
+    pub fn pdf(&self) -> Vec<u8> {
+        render::pdf(self)
     }
 }
 
@@ -183,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_writers_are_deterministic_and_well_formed() {
+    fn all_writers_are_deterministic_and_well_formed() {
         let draw = || {
             let mut picture = Picture::new(120.0, 60.0, "a < b");
             picture.rect((10.0, 10.0), (20.0, 20.0), Paint::Heat, 0.5, "tip & \"more\"");
@@ -198,6 +213,8 @@ mod tests {
         let png = draw().png(2.0);
         assert_eq!(png, draw().png(2.0));
         assert_eq!(&png[..8], b"\x89PNG\r\n\x1a\n");
+        let pdf = draw().pdf();
+        assert!(pdf == draw().pdf() && pdf.starts_with(b"%PDF-"));
         let side = |at: usize| u32::from_be_bytes(png[at..at + 4].try_into().unwrap());
         assert_eq!((side(16), side(20)), (240, 120));
     }
@@ -207,6 +224,10 @@ mod tests {
         let blank = Picture::new(60.0, 20.0, "").png(1.0);
         let mut picture = Picture::new(60.0, 20.0, "");
         picture.text(Text::new(2.0, 15.0, 14.0, "hello"));
-        assert_ne!(picture.png(1.0), blank);
+        let regular = picture.png(1.0);
+        assert_ne!(regular, blank);
+        let mut picture = Picture::new(60.0, 20.0, "");
+        picture.text(Text::new(2.0, 15.0, 14.0, "hello").bold());
+        assert_ne!(picture.png(1.0), regular);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Anchor, Mark, Paint, Picture, Text, Weight};
+use super::{Anchor, Mark, Paint, Picture, Text, Weight, font};
 
 /// The paints that get a class, so that a style sheet can swap them on a dark page.
 const PAINTS: [Paint; 14] = [
@@ -22,26 +22,41 @@ const PAINTS: [Paint; 14] = [
     Paint::Series(7),
 ];
 
-pub(super) fn write(picture: &Picture) -> String {
+/// Purpose of an SVG.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Part of a page: colours for light and dark, fonts of the reader's machine, tips under the pointer.
+    Page,
+    /// Source of a PNG or PDF: light colours, the typeface compiled in.
+    Print,
+}
+
+pub(super) fn write(picture: &Picture, form: Form) -> String {
     let (width, height) = (number(picture.width), number(picture.height));
     let mut out = String::new();
     push(&mut out, format_args!("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" "));
     push(&mut out, format_args!("viewBox=\"0 0 {width} {height}\" role=\"img\" "));
-    push(&mut out, format_args!("font-family=\"Ubuntu, 'Segoe UI', 'Helvetica Neue', Arial, sans-serif\">\n"));
-    push(&mut out, format_args!("<title>{}</title>\n<style>@media (prefers-color-scheme: dark) {{", escape(&picture.title)));
-    for paint in PAINTS {
-        let (class, colour) = (class(paint), paint.dark());
-        push(&mut out, format_args!(" .f-{class} {{ fill: #{colour:06x} }} .s-{class} {{ stroke: #{colour:06x} }}"));
+    match form {
+        Form::Print => push(&mut out, format_args!("font-family=\"{}\">\n", font::FAMILY)),
+        Form::Page => {
+            push(&mut out, format_args!("font-family=\"Ubuntu, 'Segoe UI', 'Helvetica Neue', Arial, sans-serif\">\n"));
+            push(&mut out, format_args!("<title>{}</title>\n", escape(&picture.title)));
+            out.push_str("<style>@media screen and (prefers-color-scheme: dark) {");
+            for paint in PAINTS {
+                let (class, colour) = (class(paint), paint.dark());
+                push(&mut out, format_args!(" .f-{class} {{ fill: #{colour:06x} }} .s-{class} {{ stroke: #{colour:06x} }}"));
+            }
+            out.push_str(" }</style>\n");
+        }
     }
-    out.push_str(" }</style>\n");
     for mark in &picture.marks {
-        write_mark(&mut out, mark);
+        write_mark(&mut out, mark, form);
     }
     out.push_str("</svg>\n");
     out
 }
 
-fn write_mark(out: &mut String, mark: &Mark) {
+fn write_mark(out: &mut String, mark: &Mark, form: Form) {
     match mark {
         Mark::Rect { x, y, width, height, fill, opacity, tip } => {
             let (x, y, width, height) = (number(*x), number(*y), number(*width), number(*height));
@@ -51,23 +66,33 @@ fn write_mark(out: &mut String, mark: &Mark) {
             }
             close(out, "rect", tip);
         }
-        Mark::Line { points, width, stroke } => {
+        Mark::Line { points, width, stroke, dash } => {
             let (class, colour, width) = (class(*stroke), stroke.light(), number(*width));
             push(out, format_args!("<polyline class=\"s-{class}\" fill=\"none\" stroke=\"#{colour:06x}\" "));
-            push(out, format_args!("stroke-width=\"{width}\" stroke-linecap=\"round\" stroke-linejoin=\"round\" points=\""));
-            let points: Vec<String> = points.iter().map(|&(x, y)| format!("{},{}", number(x), number(y))).collect();
-            push(out, format_args!("{}\"/>\n", points.join(" ")));
+            push(out, format_args!("stroke-width=\"{width}\" stroke-linecap=\"round\" stroke-linejoin=\"round\" "));
+            if !dash.is_empty() {
+                push(out, format_args!("stroke-dasharray=\"{dash}\" "));
+            }
+            push(out, format_args!("points=\"{}\"/>\n", places(points)));
+        }
+        Mark::Area { points, fill, opacity } => {
+            let (fill, opacity) = (filled(*fill), number(*opacity));
+            push(out, format_args!("<polygon {fill} fill-opacity=\"{opacity}\" points=\"{}\"/>\n", places(points)));
         }
         Mark::Circle { x, y, radius, fill, tip } => {
             let (x, y, radius) = (number(*x), number(*y), number(*radius));
             push(out, format_args!("<circle cx=\"{x}\" cy=\"{y}\" r=\"{radius}\" {}", filled(*fill)));
             close(out, "circle", tip);
         }
-        Mark::Text(text) => write_text(out, text),
+        Mark::Text(text) => write_text(out, text, form),
     }
 }
 
-fn write_text(out: &mut String, text: &Text) {
+fn places(points: &[(f32, f32)]) -> String {
+    points.iter().map(|&(x, y)| format!("{},{}", number(x), number(y))).collect::<Vec<_>>().join(" ")
+}
+
+fn write_text(out: &mut String, text: &Text, form: Form) {
     let (x, y, size) = (number(text.x), number(text.y), number(text.size));
     push(out, format_args!("<text x=\"{x}\" y=\"{y}\" font-size=\"{size}\" {}", filled(text.paint)));
     match text.anchor {
@@ -75,8 +100,14 @@ fn write_text(out: &mut String, text: &Text) {
         Anchor::Middle => out.push_str(" text-anchor=\"middle\""),
         Anchor::End => out.push_str(" text-anchor=\"end\""),
     }
-    if text.weight == Weight::Bold {
-        out.push_str(" font-weight=\"600\"");
+    match (form, text.weight) {
+        (Form::Page, Weight::Regular) => {}
+        (Form::Page, Weight::Bold) => out.push_str(" font-weight=\"600\""),
+        // The typeface is a light one: a thin stroke brings it to the weight asked for.
+        (Form::Print, weight) => {
+            let width = text.size * if weight == Weight::Bold { 0.065 } else { 0.016 };
+            push(out, format_args!(" stroke=\"#{:06x}\" stroke-width=\"{width:.3}\"", text.paint.light()));
+        }
     }
     if text.turn.abs() > 0.0 {
         push(out, format_args!(" transform=\"rotate({} {x} {y})\"", number(text.turn)));
@@ -120,7 +151,7 @@ fn number(value: f32) -> String {
 }
 
 /// Safe inside an element or a quoted attribute; control characters, which XML forbids, become spaces.
-pub(crate) fn escape(text: &str) -> String {
+fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

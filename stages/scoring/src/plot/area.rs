@@ -63,25 +63,37 @@ pub(super) fn tiles(count: usize, per_line: usize, size: (f32, f32)) -> (Vec<(f3
     ((0..count).map(place).collect(), (columns as f32 * size.0, lines as f32 * size.1))
 }
 
-/// Coloured names in lines of at most `width`; returns the height they take.
-pub(super) fn legend(picture: &mut Picture, names: &[String], at: (f32, f32), width: f32) -> f32 {
+/// Sample of a colour next to its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sample {
+    Dot,
+    Line,
+}
+
+/// Draws names with samples, in lines of at most `width`; returns the height they take.
+pub(super) fn legend(picture: &mut Picture, names: &[String], at: (f32, f32), width: f32, sample: Sample) -> f32 {
     const LINE: f32 = 20.0;
-    let (mut x, mut y) = at;
+    let indent = if sample == Sample::Line { 8.0 } else { 0.0 };
+    let (left, mut y) = (at.0 + indent, at.1);
+    let mut x = left;
     for (k, name) in names.iter().enumerate() {
-        let step = text_width(name, LABEL + 1.0) * 1.1 + 34.0;
-        if x > at.0 && x + step > at.0 + width {
-            (x, y) = (at.0, y + LINE);
+        let step = text_width(name, LABEL + 1.0) * 1.1 + 34.0 + indent;
+        if x > left && x + step > at.0 + width {
+            (x, y) = (left, y + LINE);
         }
-        picture.circle((x + 5.0, y), 5.0, Paint::Series(k), "");
+        match sample {
+            Sample::Dot => picture.circle((x + 5.0, y), 5.0, Paint::Series(k), ""),
+            Sample::Line => picture.series([(x - 8.0, y), (x + 12.0, y)], 2.2, k),
+        }
         picture.text(Text::new(x + 16.0, y + 4.0, LABEL + 1.0, name));
         x += step;
     }
     if names.is_empty() { 0.0 } else { y - at.1 + LINE }
 }
 
-/// How high [`legend`] will be.
+/// Height of a [`legend`].
 pub(super) fn legend_height(names: &[String], width: f32) -> f32 {
-    legend(&mut Picture::new(1.0, 1.0, ""), names, (0.0, 0.0), width)
+    legend(&mut Picture::new(1.0, 1.0, ""), names, (0.0, 0.0), width, Sample::Line)
 }
 
 /// Each of several names once, in order of appearance.

@@ -62,7 +62,9 @@ fn panel(picture: &mut Picture, offset: f32, unit: &str, lines: &[Line], best: O
         (0.0, all().map(|point| point.1).fold(0.0, f64::max) * 1.05)
     } else {
         // Rates of errors may pass 100 percent while nothing is learned; what matters lies below.
-        (all().map(|point| point.1).fold(100.0, f64::min), all().map(|point| point.1).fold(100.0, f64::max).min(120.0))
+        let (least, most) = all().fold((f64::MAX, 0.0), |ends: (f64, f64), point| (ends.0.min(point.1), ends.1.max(point.1)));
+        let room = ((most - least) * 0.08).max(0.5);
+        ((least.min(100.0) - room).max(0.0), (most + room).min(if most > 100.0 { 120.0 } else { 100.0 }))
     };
     let x = Axis::linear(0.0, last, (left, right));
     let y = Axis::linear(low, high, (bottom, top));
@@ -82,10 +84,10 @@ fn panel(picture: &mut Picture, offset: f32, unit: &str, lines: &[Line], best: O
                 picture.circle(point, 2.6, Paint::Series(k), "");
             }
         }
-        picture.line(points, 1.8, Paint::Series(k));
+        picture.series(points, 1.8, k);
         let name = line.name.replace('_', " ");
-        picture.circle((legend + 5.0, 56.0), 4.0, Paint::Series(k), "");
-        picture.text(Text::new(legend + 14.0, 60.0, LABEL, &name));
-        legend += text_width(&name, LABEL) * 1.1 + 30.0;
+        picture.series([(legend, 56.0), (legend + 18.0, 56.0)], 2.2, k);
+        picture.text(Text::new(legend + 23.0, 60.0, LABEL, &name));
+        legend += text_width(&name, LABEL) * 1.1 + 39.0;
     }
 }

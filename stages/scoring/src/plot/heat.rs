@@ -44,7 +44,12 @@ pub fn heat_table(title: &str, methods: &[String], rows: &[HeatRow]) -> Picture 
     let (left, top) = (24.0 + names_width + 18.0 + metrics_width + 16.0, 84.0);
     let right = left + column * methods.len() as f32;
     let bottom = top + ROW * rows.len() as f32;
-    let note = "Colour: from the worst to the best of its row. Bold: the best; *: better than the runner-up, p < 0.05.";
+    let clear = rows.iter().any(|row| row.cells.iter().flatten().any(|cell| cell.clear));
+    let note = if clear {
+        "Colour: from the worst to the best of its row. Bold: the best; *: better than the runner-up, p < 0.05."
+    } else {
+        "Colour: from the worst to the best of its row. Bold: the best; none is shown to be better than the runner-up."
+    };
     let width = right.max(24.0 + width_of(note, LABEL).max(width_of(title, TITLE))) + 24.0;
     let mut picture = Picture::new(width, bottom + 48.0, title);
     picture.text(Text::new(24.0, 32.0, TITLE, title).bold());

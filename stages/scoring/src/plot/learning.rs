@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-use super::area::{Area, distinct, legend, legend_height, tiles};
+use super::area::{Area, Sample, distinct, legend, legend_height, tiles};
 use super::axis::Axis;
 use super::{LABEL, TITLE};
-use crate::metric::{Direction, Metric};
+use crate::metric::Metric;
 use crate::picture::{Paint, Picture, Text, shorten};
 
 /// The runs of a task on a corpus.
@@ -42,7 +42,33 @@ pub fn dev_curve(training: &Value, metric: Metric) -> Option<Vec<(f64, f64)>> {
     (!points.is_empty()).then_some(points)
 }
 
-/// Draws a panel per task and corpus, in it a line per run; one colour per method.
+/// Mean and range over the runs of a label, by step.
+#[derive(Debug, Clone, PartialEq)]
+struct Band {
+    /// Step, mean, least and greatest value.
+    points: Vec<(f64, f64, f64, f64)>,
+}
+
+/// Gathers the runs of one label. A step that not all runs have, because one ended early, has the mean of those that do.
+fn band<'a>(curves: impl Iterator<Item = &'a Curve>) -> Band {
+    let mut steps: Vec<(f64, Vec<f64>)> = Vec::new();
+    for &(step, value) in curves.flat_map(|curve| &curve.points) {
+        match steps.iter_mut().find(|known| known.0.total_cmp(&step).is_eq()) {
+            Some(known) => known.1.push(value),
+            None => steps.push((step, vec![value])),
+        }
+    }
+    steps.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let point = |(step, values): (f64, Vec<f64>)| {
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        let (least, greatest) = (values.iter().copied().fold(mean, f64::min), values.iter().copied().fold(mean, f64::max));
+        (step, mean, least, greatest)
+    };
+    Band { points: steps.into_iter().map(point).collect() }
+}
+
+/// Draws a panel per task and corpus. It has a line per method: the mean over seeds, in a band from the least to the greatest value.
+/// Methods differ in colour and in dashes.
 pub fn learning_curves(title: &str, panels: &[CurvePanel]) -> Picture {
     const SIZE: (f32, f32) = (460.0, 300.0);
     let (places, (width, height)) = tiles(panels.len(), 3, SIZE);
@@ -50,7 +76,7 @@ pub fn learning_curves(title: &str, panels: &[CurvePanel]) -> Picture {
     let top = 48.0 + legend_height(&labels, width - 48.0);
     let mut picture = Picture::new(width, top + height, title);
     picture.text(Text::new(24.0, 32.0, TITLE, shorten(title, TITLE, width - 48.0)).bold());
-    legend(&mut picture, &labels, (24.0, 56.0), width - 48.0);
+    legend(&mut picture, &labels, (24.0, 56.0), width - 48.0, Sample::Line);
     for (panel, (x, y)) in panels.iter().zip(places) {
         let area = Area { left: x, top: top + y, right: x + SIZE.0, bottom: top + y + SIZE.1 };
         draw(&mut picture, panel, &labels, &area);
@@ -58,37 +84,88 @@ pub fn learning_curves(title: &str, panels: &[CurvePanel]) -> Picture {
     picture
 }
 
+/// Ends of an axis that the values fill: a tenth of room on either side, within what the metric can be. Rates of errors above 1 are
+/// left out while anything lies below, because nothing is learned there.
+fn ends(metric: Metric, values: impl Iterator<Item = f64>) -> (f64, f64) {
+    let most = if metric.is_percent() { 1.0 } else { f64::MAX };
+    let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
+    for value in values {
+        (low, high) = (low.min(value), high.max(value));
+    }
+    if !low.is_finite() {
+        return (0.0, 1.0);
+    }
+    if low < most {
+        high = high.min(most);
+    }
+    let room = ((high - low) * 0.1).max(if metric.is_percent() { 0.005 } else { 1e-3 });
+    let least = if metric == Metric::Matthews { -1.0 } else { 0.0 };
+    ((low - room).max(least), if high > most { high + room } else { (high + room).min(most) })
+}
+
 fn draw(picture: &mut Picture, panel: &CurvePanel, labels: &[String], area: &Area) {
     let (left, right, top, bottom) = (area.left + 78.0, area.right - 24.0, area.top + 34.0, area.bottom - 58.0);
     picture.text(Text::new(left, top - 12.0, LABEL + 2.0, shorten(&panel.title, LABEL + 2.0, right - left)).bold());
     let scale = panel.metric.scale();
     let all = || panel.curves.iter().flat_map(|curve| &curve.points);
-    let (last, high) = (all().map(|point| point.0).fold(1.0, f64::max), all().map(|point| point.1).fold(0.0, f64::max));
-    // Error rates start anywhere, also far above 100 percent while nothing is learned: what matters lies below.
-    let high = match panel.metric.direction() {
-        Direction::HigherIsBetter => 1.0,
-        Direction::LowerIsBetter if panel.metric.is_percent() => high.clamp(1e-3, 1.05),
-        Direction::LowerIsBetter => high.max(1e-3),
-    };
-    let (x, y) = (Axis::linear(0.0, last, (left, right)), Axis::linear(0.0, high * scale, (bottom, top)));
+    let last = all().map(|point| point.0).fold(1.0, f64::max);
+    let (low, high) = ends(panel.metric, all().map(|point| point.1));
+    let (x, y) = (Axis::linear(0.0, last, (left, right)), Axis::linear(low * scale, high * scale, (bottom, top)));
     y.draw_left(picture, left, right, &panel.metric.title_with_unit());
     x.draw_below(picture, bottom, top, "step");
-    for curve in &panel.curves {
-        let paint = Paint::Series(labels.iter().position(|label| *label == curve.label).unwrap_or(0));
-        let place = |&(step, value): &(f64, f64)| (x.place(step), y.place(value.clamp(0.0, high) * scale));
-        let points: Vec<(f32, f32)> = curve.points.iter().map(place).collect();
+    let place = |step: f64, value: f64| (x.place(step), y.place(value.clamp(low, high) * scale));
+    let own = distinct(panel.curves.iter().map(|curve| &curve.label));
+    let bands: Vec<(usize, Band)> = own
+        .iter()
+        .map(|label| {
+            let k = labels.iter().position(|known| known == label).unwrap_or(0);
+            (k, band(panel.curves.iter().filter(|curve| curve.label == *label)))
+        })
+        .collect();
+    for (k, band) in &bands {
+        let upper = band.points.iter().map(|&(step, _, _, greatest)| place(step, greatest));
+        let lower = band.points.iter().rev().map(|&(step, _, least, _)| place(step, least));
+        if band.points.iter().any(|point| point.3 > point.2) {
+            picture.area(upper.chain(lower).collect::<Vec<_>>(), Paint::Series(*k), 0.14);
+        }
+    }
+    for (k, band) in &bands {
+        let points: Vec<(f32, f32)> = band.points.iter().map(|&(step, mean, ..)| place(step, mean)).collect();
         if points.len() < 40 {
             for &point in &points {
-                picture.circle(point, 2.2, paint, "");
+                picture.circle(point, 2.2, Paint::Series(*k), "");
             }
         }
-        picture.line(points, 1.8, paint);
+        picture.series(points, 1.8, *k);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn seeds_are_a_mean_in_a_band() {
+        let curve = |points: &[(f64, f64)]| Curve { label: "lora".to_owned(), points: points.to_vec() };
+        let found = band([curve(&[(5.0, 0.25), (10.0, 0.5)]), curve(&[(5.0, 0.75)])].iter());
+        assert_eq!(found.points, [(5.0, 0.5, 0.25, 0.75), (10.0, 0.5, 0.5, 0.5)]);
+    }
+
+    #[test]
+    fn curves_fill_their_axis() {
+        let check = |metric, values: &[f64], expected: (f64, f64)| {
+            let found = ends(metric, values.iter().copied());
+            assert!(
+                (found.0 - expected.0).abs() < 1e-9 && (found.1 - expected.1).abs() < 1e-9,
+                "{found:?}, expected {expected:?}"
+            );
+        };
+        check(Metric::Accuracy, &[0.9, 0.95], (0.895, 0.955));
+        check(Metric::Accuracy, &[0.5, 1.0], (0.45, 1.0));
+        check(Metric::Wer, &[7.0, 0.5, 0.2], (0.12, 1.0));
+        check(Metric::Wer, &[3.0, 2.0], (1.9, 3.1));
+        check(Metric::Accuracy, &[], (0.0, 1.0));
+    }
 
     #[test]
     fn a_curve_is_found_by_the_metrics_name() {

@@ -1,6 +1,6 @@
 //! The picture of scores against trainable parameters.
 
-use super::area::{Area, distinct, leader, legend, legend_height, place_label, tiles};
+use super::area::{Area, Sample, distinct, leader, legend, legend_height, place_label, tiles};
 use super::axis::Axis;
 use super::{LABEL, TITLE};
 use crate::metric::Metric;
@@ -52,7 +52,7 @@ pub fn score_vs_parameters(title: &str, panels: &[ScatterPanel]) -> Picture {
     let top = 48.0 + legend_height(named, width - 48.0);
     let mut picture = Picture::new(width, top + height, title);
     picture.text(Text::new(24.0, 32.0, TITLE, shorten(title, TITLE, width - 48.0)).bold());
-    legend(&mut picture, named, (24.0, 56.0), width - 48.0);
+    legend(&mut picture, named, (24.0, 56.0), width - 48.0, Sample::Dot);
     for (panel, (x, y)) in panels.iter().zip(places) {
         let area = Area { left: x, top: top + y, right: x + size.0, bottom: top + y + size.1 };
         draw(&mut picture, panel, &groups, &area, panels.len() > 1);

@@ -54,6 +54,38 @@ pub trait Row: Sized {
     fn decode(columns: &[&ArrayRef], rows: usize) -> Vec<Self>;
 }
 
+/// Row about one utterance.
+pub trait UtteranceRow: Row {
+    /// Id of the utterance.
+    fn id(&self) -> &str;
+    /// Speaker, where the corpus names one.
+    fn speaker(&self) -> Option<&str>;
+    /// Length in samples.
+    fn num_samples(&self) -> i64;
+    /// Loss of the right answer, natural log.
+    fn loss(&self) -> f32;
+}
+
+macro_rules! utterance_row {
+    ($($row:ty),*) => {$(
+        impl UtteranceRow for $row {
+            fn id(&self) -> &str {
+                &self.id
+            }
+            fn speaker(&self) -> Option<&str> {
+                self.speaker.as_deref()
+            }
+            fn num_samples(&self) -> i64 {
+                self.num_samples
+            }
+            fn loss(&self) -> f32 {
+                self.loss
+            }
+        }
+    )*};
+}
+utterance_row!(Prediction, Transcription, Intents);
+
 /// Why a file of predictions cannot be written or read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

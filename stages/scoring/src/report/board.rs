@@ -1,13 +1,13 @@
-//! Tasks by methods: one number for each, the best of a row marked, and whether it is better than the next.
+//! Board of tasks by methods: one number for each, the best of a row marked, and its comparison with the others.
 
 use super::group::Group;
 use super::published::{self, Certainty};
 use super::{NONE, ReportTable, Run, spaced, units};
 use crate::metric::{Direction, Metric};
 use crate::plot::{HeatCell, HeatRow};
-use crate::significance::{CompareError, Paired, compare, print_p};
+use crate::significance::{CompareError, Paired, SeedNoise, compare, print_p};
 
-/// Differences with a smaller probability count as shown.
+/// Probability below which a difference counts as shown.
 pub(super) const LEVEL: f64 = 0.05;
 
 /// Tasks by methods.
@@ -91,7 +91,7 @@ impl<'a> Board<'a> {
         Self { methods, rows }
     }
 
-    /// Whether there is anything to set against each other.
+    /// True if there are several methods.
     pub(super) fn is_worth_showing(&self) -> bool {
         self.methods.len() > 1
     }
@@ -100,7 +100,7 @@ impl<'a> Board<'a> {
         self.rows.iter().any(|row| row.published.iter().any(Option::is_some))
     }
 
-    /// Whether no other method is better than this group on its task and corpus.
+    /// True if no other method is better than this group on its task and corpus.
     pub(super) fn is_best(&self, group: &Group) -> bool {
         let at = |row: &Row| row.cells.iter().position(|cell| cell.is_some_and(|cell| std::ptr::eq(cell, group)));
         let mut rows = self.rows.iter().filter(|row| row.metric == group.runs[0].scores.primary);
@@ -145,15 +145,18 @@ impl Row<'_> {
         });
         self.ranking = ranking;
         let Some((&best, others)) = self.ranking.split_first() else { return };
+        let values = |at: usize| self.cells[at].map_or_else(Vec::new, |group| group.values(self.metric));
+        let all: Vec<Vec<f64>> = self.ranking.iter().map(|at| values(*at)).collect();
         let contest = |&other: &usize| {
             let groups = (self.cells[best].expect("it was ranked"), self.cells[other].expect("it was ranked"));
-            let (best, other) = (methods[best].clone(), methods[other].clone());
-            Contest { best, other, outcome: contest(groups.0, groups.1, self.metric, rounds) }
+            let noise = noise(&values(best), &values(other), &all);
+            let outcome = contest(groups.0, groups.1, self.metric, rounds, noise);
+            Contest { best: methods[best].clone(), other: methods[other].clone(), outcome }
         };
         self.contests = others.iter().map(contest).collect();
     }
 
-    /// Whether no other method is better.
+    /// True if no other method is better.
     pub(super) fn is_best(&self, method: usize) -> bool {
         let value = |method: usize| self.cells[method].map(|group| group.mean(self.metric));
         let best = self.ranking.first().and_then(|best| value(*best));
@@ -161,10 +164,10 @@ impl Row<'_> {
         self.ranking.len() > 1 && best.zip(mine).is_some_and(|(best, mine)| mine.is_finite() && !self.metric.improves(best, mine))
     }
 
-    /// Whether the best is better than the runner-up beyond chance.
+    /// True if the best is better than the runner-up, over seeds and utterances.
     pub(super) fn is_clear(&self) -> bool {
         let outcome = self.contests.first().and_then(|contest| contest.outcome.as_ref().ok());
-        outcome.is_some_and(|paired| paired.p < LEVEL)
+        outcome.is_some_and(|paired| paired.winner(LEVEL).is_some())
     }
 
     /// `keyword spotting, fsdd`
@@ -176,11 +179,20 @@ impl Row<'_> {
     }
 }
 
-/// Seeds that both have are compared together.
-fn contest(first: &Group, second: &Group, metric: Metric, rounds: u32) -> Result<Paired, CompareError> {
+/// Degrees of freedom from which on the noise of the two methods alone is known well enough.
+const ENOUGH_DEGREES: u32 = 10;
+
+/// Noise of seeds of two methods; that of all methods of the row where the two have too few seeds.
+fn noise(first: &[f64], second: &[f64], all: &[Vec<f64>]) -> SeedNoise {
+    let own = SeedNoise::pooled([first, second]);
+    if own.degrees >= ENOUGH_DEGREES { own } else { SeedNoise::pooled(all.iter().map(Vec::as_slice)) }
+}
+
+/// Compares the seeds that both have, together.
+fn contest(first: &Group, second: &Group, metric: Metric, rounds: u32, noise: SeedNoise) -> Result<Paired, CompareError> {
     let partner = |run: &&Run| second.runs.iter().find(|other| other.seed == run.seed);
     let pairs = first.runs.iter().filter_map(|run| Some((run.evidence.as_ref()?, partner(run)?.evidence.as_ref()?)));
-    compare(&pairs.collect::<Vec<_>>(), metric, units(first), rounds, 0)
+    compare(&pairs.collect::<Vec<_>>(), metric, units(first), rounds, 0, Some(noise))
 }
 
 impl Contest {
@@ -192,12 +204,10 @@ impl Contest {
             Err(CompareError::Empty) => return format!("{best} against {other}: not compared, no seed in common"),
             Err(error) => return format!("{best} against {other}: not compared, {error}"),
         };
-        let verdict = if paired.p < LEVEL { "better" } else { "no difference shown" };
-        let p = print_p(paired.p);
-        let counts = paired.better_on.map(|(more, less)| format!("ahead on {more}, behind on {less} of {}, ", paired.utterances));
-        let seeds = if paired.seeds > 1 { format!(", {} seeds", paired.seeds) } else { String::new() };
+        let counts = paired.better_on.map(|(more, less)| format!("ahead on {more}, behind on {less} of {}; ", paired.utterances));
         let (counts, test) = (counts.unwrap_or_default(), paired.test.title());
-        let matched = paired.matched_pairs.map(|p| format!("; matched pairs {}", print_p(p))).unwrap_or_default();
-        format!("{best} against {other}: {verdict} ({counts}{p}, {test}{matched}{seeds})")
+        let matched = paired.matched_pairs.map(|p| format!(", matched pairs {}", print_p(p))).unwrap_or_default();
+        let verdict = paired.verdict(LEVEL, "better", "worse");
+        format!("{best} against {other}: {verdict} ({counts}utterances alone: {}, {test}{matched})", print_p(paired.p))
     }
 }

@@ -1,17 +1,20 @@
-//! The runs that differ by seed only.
+//! Groups of runs that differ by seed only.
 
 use super::Run;
 use crate::metric::Metric;
 use crate::score::Parameters;
 use crate::significance::Interval;
 
-/// The runs that differ by seed only.
+/// Mark of a model that answers one class to every utterance.
+pub(super) const ONE_CLASS: &str = " †";
+
+/// Runs that differ by seed only.
 #[derive(Debug)]
 pub(super) struct Group<'a> {
     pub(super) runs: Vec<&'a Run>,
 }
 
-/// In order of first appearance.
+/// Groups runs, in order of first appearance.
 pub(super) fn groups(runs: &[Run]) -> Vec<Group<'_>> {
     let mut groups: Vec<Group> = Vec::new();
     for run in runs {
@@ -52,12 +55,29 @@ impl Group<'_> {
         self.runs.iter().find_map(|run| run.scores.parameters)
     }
 
-    /// `93.33`, with the deviation when there are several seeds: `93.33 ± 0.40`.
+    /// Values of a metric over seeds.
+    pub(super) fn values(&self, metric: Metric) -> Vec<f64> {
+        self.runs.iter().map(|run| run.scores.value(metric)).collect()
+    }
+
+    /// Value for the best answer that does not depend on the recording; not a number when it is not known.
+    pub(super) fn chance(&self, metric: Metric) -> f64 {
+        self.runs[0].scores.chance.get(&metric).copied().unwrap_or(f64::NAN)
+    }
+
+    /// True if a model of the group answers one class to every utterance.
+    pub(super) fn answers_one_class(&self) -> bool {
+        self.runs.iter().any(|run| run.scores.answers_one_class())
+    }
+
+    /// Prints `93.33`, with the deviation when there are several seeds: `93.33 ± 0.40`. A mark follows where a model answers one
+    /// class only.
     pub(super) fn print(&self, metric: Metric) -> String {
         let mean = metric.print(self.mean(metric));
+        let mark = if self.answers_one_class() { ONE_CLASS } else { "" };
         match self.deviation(metric) {
-            Some(deviation) if deviation.is_finite() => format!("{mean} ± {}", metric.print(deviation)),
-            _ => mean,
+            Some(deviation) if deviation.is_finite() => format!("{mean} ± {}{mark}", metric.print(deviation)),
+            _ => format!("{mean}{mark}"),
         }
     }
 }

@@ -1,11 +1,11 @@
-//! The stage `report.table`: the scores of many runs to tables, pictures and one page that shows it all.
+//! Stage `report.table`: turns the scores of many runs into tables, pictures and a page.
 //!
 //! Runs that differ by seed only share a row. The board sets tasks against methods; the tables below it give the details of each
-//! task. How long things took is no part of it: an artifact does not depend on time (`sure results` prints that beside it).
+//! task. Times are not part of it, because an artifact does not depend on time; `sure results` prints them.
 
 mod board;
 mod group;
-mod html;
+mod page;
 mod parquet;
 mod published;
 mod table;
@@ -31,11 +31,11 @@ pub use published::{Certainty, PUBLISHED, Published};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReportTable {
-    /// Stands above the table and the page.
+    /// Title of the table and of the page.
     pub title: String,
-    /// Whether the values that are known of the published benchmark (wav2vec 2.0 large) stand beside those of the same task,
-    /// corpus and method in any case. Default false: they say nothing about a small encoder or a synthetic corpus, so they stand beside
-    /// runs whose axis `backbone` is `published` only.
+    /// True to show the known values of the published benchmark (wav2vec 2.0 large) next to those of the same task, corpus and
+    /// method in any case. Default false: they say nothing about a small encoder or a synthetic corpus, and are shown only next to
+    /// runs whose axis `backbone` is `published`.
     #[serde(default)]
     pub published: bool,
     /// Rounds of the tests of significance. Default 10000.
@@ -49,7 +49,7 @@ fn default_rounds() -> u32 {
 
 impl Stage for ReportTable {
     const KIND: &'static str = "report.table";
-    const VERSION: u32 = 5;
+    const VERSION: u32 = 6;
     const ABOUT: &'static str = "tables of all scores, tasks by methods and in detail, with pictures and a page";
 
     fn slots() -> Vec<Slot> {
@@ -64,27 +64,27 @@ impl Stage for ReportTable {
     }
 }
 
-/// The scores at one point of the matrix.
+/// Scores at one point of the matrix.
 #[derive(Debug)]
 struct Run {
     task: String,
     corpus: String,
     method: String,
     seed: String,
-    /// The other axes.
+    /// Other axes.
     others: BTreeMap<String, String>,
-    /// Those of them that not all runs share: the ones worth a name's room.
+    /// Other axes whose value not all runs share.
     telling: BTreeMap<String, String>,
     scores: Scores,
-    /// What the scores were computed from; none when only the file of scores was given.
+    /// Evidence of the scores; none when only the file of scores was given.
     evidence: Option<Evidence>,
 }
 
-/// What is written for a name that nothing gives.
+/// Name where nothing gives one.
 const NONE: &str = "-";
 
 /// Writes `table.txt`, `table.md`, `table.parquet`, `index.html` and the pictures `score_vs_parameters`, `learning_curves` (when
-/// trainings were given) and `benchmark` (of several tasks or corpora and methods), each as `.svg` and `.png`.
+/// trainings were given) and `benchmark` (of several tasks or corpora and methods), each as `.svg`, `.png` and `.pdf`.
 ///
 /// Errors: [`StageError::Failed`] when a file of scores is not one, [`StageError::Io`] when files cannot be read or written.
 pub fn run(params: &ReportTable, job: &Job) -> Result<(), StageError> {
@@ -101,8 +101,9 @@ pub fn run(params: &ReportTable, job: &Job) -> Result<(), StageError> {
     for (name, picture) in &pictures {
         write(&out(&format!("{name}.svg")), picture.svg().as_bytes())?;
         write(&out(&format!("{name}.png")), &picture.png(2.0))?;
+        write(&out(&format!("{name}.pdf")), &picture.pdf())?;
     }
-    write(&out("index.html"), html::page(&params.title, &board, &tables, &pictures, &runs).as_bytes())
+    write(&out("index.html"), page::page(&params.title, &board, &tables, &pictures, &runs).as_bytes())
 }
 
 fn read_run(input: &Input) -> Result<Run, StageError> {
@@ -133,7 +134,7 @@ fn tell_apart(runs: &mut [Run]) {
 }
 
 impl Run {
-    /// For headings: the axes that say something.
+    /// Name for headings: the axes that differ.
     fn name(&self) -> String {
         let seed = if self.seed == NONE { String::new() } else { format!("seed {}", self.seed) };
         let others = self.telling.iter().map(|(axis, value)| format!("{axis} {value}"));
@@ -148,7 +149,7 @@ fn spaced(name: &str) -> String {
     name.replace('_', " ")
 }
 
-/// Name and picture, in the order of the page.
+/// Pictures with their names, in the order of the page.
 fn pictures(groups: &[Group], board: &Board) -> Vec<(&'static str, crate::picture::Picture)> {
     let mut pictures = Vec::new();
     if board.rows.len() > 1 && board.methods.len() > 1 {
@@ -214,12 +215,12 @@ fn curves(groups: &[Group]) -> Vec<CurvePanel> {
     panels
 }
 
-/// By what utterances are swapped in tests: as the intervals were drawn.
+/// Units that are swapped in tests: those that the intervals draw.
 fn units(group: &Group) -> Units {
     group.runs[0].scores.interval.by
 }
 
-/// What the intervals are: once for all that are made alike.
+/// Description of the intervals, once for all that are made alike.
 fn interval_note(groups: &[Group]) -> String {
     score::describe(groups.iter().flat_map(|group| &group.runs).map(|run| &run.scores))
 }

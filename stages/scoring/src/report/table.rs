@@ -1,9 +1,10 @@
-//! The detailed tables: one per kind of task, a row per corpus, method and other axes.
+//! Detailed tables: one per kind of task, a row per corpus, method and other axes.
 
 use super::board::Board;
 use super::group::Group;
 use super::{NONE, Run, interval_note, spaced};
 use crate::metric::Metric;
+use crate::template::thousands;
 
 /// Cells of text under a heading.
 #[derive(Debug)]
@@ -12,17 +13,17 @@ pub(super) struct Table {
     pub(super) title: String,
     pub(super) head: Vec<Column>,
     pub(super) rows: Vec<Row>,
-    /// What the numbers mean.
+    /// Note on the numbers.
     pub(super) note: String,
     /// The column of the metric that methods are compared by.
     pub(super) primary: usize,
 }
 
 /// A column.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize)]
 pub(super) struct Column {
     pub(super) name: String,
-    /// Numbers stand to the right.
+    /// True for numbers, which are aligned to the right.
     pub(super) numeric: bool,
 }
 
@@ -30,7 +31,7 @@ pub(super) struct Column {
 #[derive(Debug)]
 pub(super) struct Row {
     pub(super) cells: Vec<String>,
-    /// Whether no other method of its task and corpus is better.
+    /// True if no other method of its task and corpus is better.
     pub(super) best: bool,
 }
 
@@ -90,7 +91,10 @@ pub(super) fn details(groups: &[Group], board: &Board) -> Vec<Table> {
 fn note(groups: &[Group]) -> String {
     let several = groups.iter().any(|group| group.runs.len() > 1);
     let over_seeds = if several { ", ends averaged over seeds; ± is the standard deviation over seeds" } else { "" };
-    format!("Scores in percent; {}{over_seeds}.", interval_note(groups))
+    format!(
+        "Scores in percent; {}{over_seeds}. Chance: the best answer that does not depend on the recording.",
+        interval_note(groups)
+    )
 }
 
 fn table(title: String, primary: Metric, groups: &[&Group], board: &Board, note: String) -> Table {
@@ -104,7 +108,7 @@ fn table(title: String, primary: Metric, groups: &[&Group], board: &Board, note:
     head.push(Column::numbers("seed"));
     let primary_column = head.len();
     head.push(Column::numbers(primary.title()));
-    head.push(Column::numbers("interval"));
+    head.extend(["interval", "chance"].map(Column::numbers));
     head.extend(further.iter().map(|metric| Column::numbers(metric.title())));
     let counted = runs().next().map_or("utterances", |run| match run.scores.detail {
         crate::score::Detail::Verification { .. } => "trials",
@@ -125,6 +129,7 @@ fn cells(group: &Group, axes: &[&str], primary: Metric, further: &[Metric]) -> V
         Some(interval) => format!("{} to {}", primary.print(interval.low), primary.print(interval.high)),
         None => "–".to_owned(),
     });
+    cells.push(primary.print(group.chance(primary)));
     cells.extend(further.iter().map(|metric| group.print(*metric)));
     match group.parameters() {
         Some(counts) => {
@@ -137,17 +142,4 @@ fn cells(group: &Group, axes: &[&str], primary: Metric, further: &[Metric]) -> V
     let (least, most) = (counts().min().unwrap_or(0), counts().max().unwrap_or(0));
     cells.push(if least == most { thousands(most) } else { format!("{} to {}", thousands(least), thousands(most)) });
     cells
-}
-
-/// `1234567` as `1,234,567`.
-pub(super) fn thousands(count: u64) -> String {
-    let digits = count.to_string();
-    let mut out = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
 }

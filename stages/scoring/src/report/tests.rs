@@ -18,6 +18,7 @@ fn run(task: &str, corpus: &str, method: &str, seed: &str, metric: Metric, evide
         utterances: evidence.ids.len() as u64,
         interval: Resampling::default(),
         utterance_set: pipeline::Digest::of(evidence.ids.join("\n").as_bytes()),
+        chance: BTreeMap::new(),
         notes: Vec::new(),
         parameters: Some(Parameters { trainable: 10, total: 1000 }),
         detail: Detail::Text { edits: Vec::new(), empty_references: 0, worst: Vec::new() },
@@ -80,7 +81,7 @@ fn only_seeds_in_common_are_compared() {
     let board = Board::new(&groups, &PARAMS);
     assert_eq!(
         board.rows[0].contests[0].sentence(),
-        "lora against full: no difference shown (ahead on 2, behind on 1 of 20, p = 1.000, McNemar's exact test)"
+        "lora against full: not decided, one seed (ahead on 2, behind on 1 of 20; utterances alone: p = 1.000, McNemar's exact test)"
     );
     let runs = [keywords("lora", "1", &[0]), keywords("full", "2", &[0, 1])];
     let groups = group::groups(&runs);
@@ -89,21 +90,67 @@ fn only_seeds_in_common_are_compared() {
 }
 
 #[test]
-fn the_lowest_error_rate_is_the_best_and_marked_when_clear() {
-    let runs = [words("a", "lora", 2), words("a", "full", 40), words("b", "lora", 8), words("b", "full", 7)];
+fn the_lowest_error_rate_is_the_best_and_marked_when_seeds_and_utterances_show_it() {
+    let seeds = |corpus: &str, method: &str, one_in: [usize; 3]| {
+        let run = |(seed, one_in): (usize, usize)| Run { seed: seed.to_string(), ..words(corpus, method, one_in) };
+        one_in.into_iter().enumerate().map(run).collect::<Vec<_>>()
+    };
+    let all = [("a", "lora", [2; 3]), ("a", "full", [40; 3]), ("b", "lora", [8, 3, 20]), ("b", "full", [7, 5, 7])];
+    let runs: Vec<Run> = all.into_iter().flat_map(|(corpus, method, one_in)| seeds(corpus, method, one_in)).collect();
     let groups = group::groups(&runs);
     let board = Board::new(&groups, &PARAMS);
     assert_eq!(board.methods, ["lora", "full"]);
     assert!(board.rows[0].is_best(1) && board.rows[0].is_clear());
     assert!(board.rows[1].is_best(0) && !board.rows[1].is_clear());
     let text = text::plain("A title", &board, &table::details(&groups, &board));
-    assert!(narrow(&text).contains("WER ↓ 15.00 0.75**"), "{text}");
-    assert!(narrow(&text).contains("WER ↓ 3.75* 4.50"), "{text}");
+    assert!(narrow(&text).contains("15.00 ± 0.00 0.75 ± 0.00**"), "{text}");
+    assert!(narrow(&text).contains("5.00 ± 4.66 4.75 ± 0.87*"), "{text}");
+    assert!(text.contains("tested over seeds and utterances together") && !text.contains("One seed"), "{text}");
     assert!(text.contains("recognition, b: lora against full"), "{text}");
     let contest = text.lines().find(|line| line.starts_with("recognition, a: full against lora")).unwrap();
-    assert!(contest.contains(", approximate randomisation; matched pairs p "), "both tests stand there: {contest}");
+    assert!(contest.contains("full against lora: better, p < 0.001 over 3 seeds and the utterances"), "{contest}");
+    assert!(contest.contains(", approximate randomisation, matched pairs p "), "both tests over utterances: {contest}");
     let markdown = text::markdown("A title", &board, &table::details(&groups, &board));
-    assert!(markdown.contains("| 15.00 | **0.75** \\* |") && markdown.contains("| **3.75** | 4.50 |"), "{markdown}");
+    assert!(markdown.contains("| 15.00 ± 0.00 | **0.75 ± 0.00** \\* |"), "{markdown}");
+}
+
+#[test]
+fn one_seed_decides_nothing_and_the_table_says_so() {
+    let runs = [words("a", "lora", 2), words("a", "full", 40)];
+    let groups = group::groups(&runs);
+    let board = Board::new(&groups, &PARAMS);
+    assert!(board.rows[0].is_best(1) && !board.rows[0].is_clear());
+    let text = text::plain("A title", &board, &table::details(&groups, &board));
+    assert!(text.contains("0.75*") && !text.contains("**"), "{text}");
+    assert!(text.contains("One seed: a difference may come from the seed"), "{text}");
+    assert!(
+        text.contains("full against lora: not decided, one seed (ahead on 19, behind on 0 of 40; utterances alone: p < 0.001"),
+        "{text}"
+    );
+}
+
+#[test]
+fn chance_is_shown_and_a_model_with_one_answer_is_flagged() {
+    let mut runs = [keywords("lora", "1", &[0]), keywords("stuck", "1", &[1, 3, 5, 7, 9, 11, 13, 15, 17, 19])];
+    for run in &mut runs {
+        let evidence = run.evidence.as_ref().unwrap();
+        let classes = evidence.classes.as_ref().unwrap();
+        let pairs = classes.labels.iter().zip(&classes.predictions).map(|(label, found)| (i64::from(*label), i64::from(*found)));
+        let confusion = crate::Confusion::count(2, pairs).unwrap();
+        let labels = ["no", "yes"].map(str::to_owned).to_vec();
+        run.scores.chance = evidence.chance();
+        run.scores.detail = Detail::Classification(crate::score::ClassDetail {
+            classes: confusion.classes(),
+            mistakes: Vec::new(),
+            labels,
+            confusion,
+        });
+    }
+    let groups = group::groups(&runs);
+    let board = Board::new(&groups, &PARAMS);
+    let text = text::plain("A title", &board, &table::details(&groups, &board));
+    assert!(narrow(&text).contains("accuracy ↑ 50.00 95.00* 50.00 †"), "{text}");
+    assert!(text.contains("†: the model answers one class to every utterance."), "{text}");
 }
 
 #[test]
@@ -112,10 +159,10 @@ fn what_is_drawn_for_an_interval_is_what_was_scored() {
     let note = |runs: &[Run]| interval_note(&group::groups(runs));
     assert_eq!(note(&runs), "95 % interval: bootstrap over utterances, 2000 draws");
     runs[2].scores.detail = Detail::Verification { targets: 10, others: 10 };
-    assert_eq!(note(&runs[2..]), "95 % interval: bootstrap over trials, 2000 draws");
-    assert_eq!(note(&runs), "95 % interval: bootstrap over utterances or trials, 2000 draws");
+    assert_eq!(note(&runs[2..]), "95 % interval: bootstrap over speakers and their recordings, 2000 draws");
+    assert_eq!(note(&runs), "95 % interval: bootstrap over utterances or speakers and their recordings, 2000 draws");
     runs[2].scores.interval.confidence = 0.9;
-    let both = "95 % interval: bootstrap over utterances, 2000 draws; 90 % interval: bootstrap over trials, 2000 draws";
+    let both = "95 % interval: bootstrap over utterances, 2000 draws; 90 % interval: bootstrap over speakers and their recordings, 2000 draws";
     assert_eq!(note(&runs), both);
     runs[0].scores.interval.by = Units::Speaker;
     assert!(note(&runs[..1]).contains("bootstrap over speakers"), "{}", note(&runs[..1]));

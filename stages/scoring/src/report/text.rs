@@ -3,6 +3,7 @@
 #![expect(clippy::format_push_string, reason = "the texts are short, and a template reads best whole")]
 
 use super::board::{Board, LEVEL, Row};
+use super::group::ONE_CLASS;
 use super::table::{Column, Table};
 use super::{NONE, spaced};
 use crate::metric::Direction;
@@ -87,7 +88,7 @@ pub(super) fn markdown(title: &str, board: &Board, tables: &[Table]) -> String {
     out
 }
 
-/// The board as cells; `mark` joins a number and its mark: `*` best, `**` clearly best, ` P` and ` L` published.
+/// Cells of the board; `mark` joins a number and its mark: `*` best, `**` clearly best, ` P` and ` L` published.
 pub(super) fn board_cells(board: &Board, mark: impl Fn(&str, &str) -> String) -> (Vec<Column>, Vec<Vec<String>>) {
     let has = |of: for<'a> fn(&'a Row<'_>) -> &'a str| board.rows.iter().any(|row| !matches!(of(row), "" | NONE));
     let (task, corpus, others) =
@@ -99,12 +100,15 @@ pub(super) fn board_cells(board: &Board, mark: impl Fn(&str, &str) -> String) ->
     let names = [(task, "task"), (corpus, "corpus"), (others, "setting"), (true, "metric")];
     let names = names.into_iter().filter(|(shown, _)| *shown);
     let mut head: Vec<Column> = names.map(|(_, name)| Column { name: name.to_owned(), numeric: false }).collect();
-    // The marks stand behind the numbers, so the names do too.
+    // Marks follow the numbers, and so they follow the names.
+    head.push(Column::numbers("chance"));
     head.extend(board.methods.iter().map(|name| Column::numbers(&mark(name, ""))));
     let mut rows = Vec::new();
     for row in &board.rows {
         let arrow = if row.metric.direction() == Direction::HigherIsBetter { '↑' } else { '↓' };
         let mut cells = words(row, format!("{} {arrow}", row.metric));
+        cells
+            .push(row.cells.iter().flatten().next().map_or_else(String::new, |group| row.metric.print(group.chance(row.metric))));
         cells.extend(row.cells.iter().enumerate().map(|(at, cell)| match cell {
             Some(group) if row.is_best(at) => mark(&group.print(row.metric), if row.is_clear() { "**" } else { "*" }),
             Some(group) => mark(&group.print(row.metric), ""),
@@ -116,6 +120,7 @@ pub(super) fn board_cells(board: &Board, mark: impl Fn(&str, &str) -> String) ->
             for cell in cells.iter_mut().rev().skip(1) {
                 cell.clear();
             }
+            cells.push(String::new());
             cells.extend(row.published.iter().map(|known| match known {
                 Some((value, certainty)) => mark(&row.metric.print(*value), &format!(" {}", certainty.mark())),
                 None => mark("", ""),
@@ -126,13 +131,30 @@ pub(super) fn board_cells(board: &Board, mark: impl Fn(&str, &str) -> String) ->
     (head, rows)
 }
 
-/// What the marks mean.
+/// Notes on the marks of a board.
 pub(super) fn board_notes(board: &Board, best: &str, clear: &str) -> Vec<String> {
     let mut notes = Vec::new();
+    let groups = || board.rows.iter().flat_map(|row| row.cells.iter().flatten());
     if board.rows.iter().any(|row| !row.contests.is_empty()) {
-        notes.push(format!(
-            "{best}best of its row; {clear}better than the runner-up at p < {LEVEL} (not corrected for the number of comparisons)."
-        ));
+        let (one, several) = (groups().any(|group| group.runs.len() == 1), groups().any(|group| group.runs.len() > 1));
+        let tested = if several {
+            format!(
+                "; {clear}better than the runner-up at p < {LEVEL}, tested over seeds and utterances together (not corrected for the \
+                 number of comparisons)"
+            )
+        } else {
+            String::new()
+        };
+        notes.push(format!("{best}best of its row{tested}."));
+        if one {
+            notes.push(
+                "One seed: a difference may come from the seed, so no method with one seed counts as better than the runner-up."
+                    .to_owned(),
+            );
+        }
+    }
+    if groups().any(|group| group.answers_one_class()) {
+        notes.push(format!("{}: the model answers one class to every utterance.", ONE_CLASS.trim()));
     }
     if board.has_published() {
         notes.push(

@@ -1,10 +1,11 @@
-//! The stages that turn predictions into scores. All write `scores.json` of one shape, [`Scores`], and beside it
+//! Stages that turn predictions into scores. All write `scores.json` of one shape, [`Scores`], and next to it
 //! `utterances.parquet` (see [`crate::evidence`]), from which scores are compared in pairs.
+//!
+//! A stage implements [`Scorer`]: the kind of rows that it reads, and a [`Draft`] made from them. [`run`] does the rest.
 
 mod classification;
 mod intent;
 mod slots;
-mod task;
 mod text;
 mod verification;
 
@@ -12,7 +13,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use pipeline::{Digest, Job, Slot, StageError};
+use pipeline::{Digest, Job, Slot, Stage, StageError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
@@ -20,61 +21,64 @@ use crate::classification::{ClassScore, Confusion};
 use crate::edit::Edits;
 use crate::evidence::{self, Evidence, Ratio};
 use crate::metric::{Direction, Metric};
-use crate::predictions::{self, Row};
-use crate::significance::{Interval, Resampling, Units, intervals};
+use crate::picture::Picture;
+use crate::predictions::{self, Row, UtteranceRow};
+use crate::significance::{Interval, Resampling, intervals};
 use crate::text::Unit;
 
-pub use classification::{ScoreClassification, run as run_classification};
-pub use intent::{ScoreIntent, run as run_intent};
-pub use slots::{ScoreSlots, run as run_slots};
-pub use task::{BenchmarkTask, ScoreTask, run as run_task};
-pub use text::{ScoreText, run as run_text};
-pub use verification::{ScoreVerification, run as run_verification};
+pub use classification::ScoreClassification;
+pub use intent::ScoreIntent;
+pub use slots::ScoreSlots;
+pub use text::ScoreText;
+pub use verification::ScoreVerification;
 
-/// The name of the file with the scores within the artifact.
+/// Name of the file with the scores, within the artifact.
 pub const FILE_NAME: &str = "scores.json";
-/// At most so many of the worst utterances are kept with their texts.
+/// Number of worst utterances that are kept with their texts.
 const WORST: usize = 20;
 
-/// The content of `scores.json`.
+/// Content of `scores.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Scores {
-    /// The benchmark task, when the workflow names one.
+    /// Benchmark task, when the workflow names one.
     pub task: Option<String>,
-    /// The corpus, when the workflow names one.
+    /// Corpus, when the workflow names one.
     pub corpus: Option<String>,
-    /// The metric that methods are compared by.
+    /// Metric that methods are compared by.
     pub primary: Metric,
-    /// Every metric by name.
+    /// Metrics by name.
     pub metrics: BTreeMap<Metric, Score>,
-    /// How many utterances, or trials, were scored.
+    /// Number of utterances, or of trials.
     pub utterances: u64,
-    /// How the intervals were made.
+    /// Parameters of the intervals.
     pub interval: Resampling,
     /// Digest of the sorted ids: scores can be compared utterance by utterance when it is equal.
     pub utterance_set: Digest,
-    /// What whoever reads the scores should know.
+    /// Value of each metric for the best answer that does not depend on the recording; empty in older files.
+    #[serde(default)]
+    pub chance: BTreeMap<Metric, f64>,
+    /// Sentences that a reader of the scores should know.
     pub notes: Vec<String>,
     /// Parameter counts of the model, when a training was given that states them.
     pub parameters: Option<Parameters>,
-    /// What the metrics say in detail.
+    /// Details behind the metrics.
     pub detail: Detail,
-    /// The whole of `training.json`, when it was given.
+    /// Content of `training.json`, when it was given.
     pub training: Option<Json>,
 }
 
-/// A metric's value.
+/// Value of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Score {
-    /// A ratio, not percent.
+    /// Value as a ratio, not percent.
     pub value: f64,
-    /// Which way it improves.
+    /// Direction of improvement.
     pub direction: Direction,
-    /// How far to trust it; none where the draws say nothing.
+    /// Confidence interval; none where all draws agree.
     pub interval: Option<Interval>,
 }
 
-/// What the metrics of one kind of task say in detail.
+/// Details behind the metrics of one kind of score.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Detail {
@@ -86,7 +90,7 @@ pub enum Detail {
         edits: Vec<(Unit, Edits)>,
         /// Utterances whose reference is empty.
         empty_references: u64,
-        /// The utterances with most errors.
+        /// Utterances with most errors.
         worst: Vec<Miss>,
     },
     /// Slots within text.
@@ -97,19 +101,19 @@ pub enum Detail {
         values: Edits,
         /// How often each slot is in a reference, a hypothesis, and both.
         slots: BTreeMap<String, SlotCounts>,
-        /// The utterances whose slots were found worst.
+        /// Utterances whose slots have most errors.
         worst: Vec<Miss>,
     },
     /// Several classes per utterance.
     Intent {
-        /// Every slot.
+        /// Answers by slot.
         slots: Vec<(String, ClassDetail)>,
     },
     /// Trials.
     Verification {
-        /// Of one voice.
+        /// Trials of one voice.
         targets: u64,
-        /// Of two voices.
+        /// Trials of two voices.
         others: u64,
     },
 }
@@ -117,80 +121,83 @@ pub enum Detail {
 /// The answers of a classifier, class by class.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ClassDetail {
-    /// The classes in order.
+    /// Classes in order.
     pub labels: Vec<String>,
     /// Scores of each class.
     pub classes: Vec<ClassScore>,
     /// Counts: row = right class, column = answered class.
     pub confusion: Confusion,
-    /// The utterances answered wrongly, sorted by id.
+    /// Utterances answered wrongly, sorted by id.
     pub mistakes: Vec<Mistake>,
 }
 
-/// A wrong answer.
+/// Wrong answer to one utterance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Mistake {
-    /// The utterance.
+    /// Id of the utterance.
     pub id: String,
-    /// Its right class.
+    /// Right class.
     pub label: String,
-    /// The class answered.
+    /// Class answered.
     pub prediction: String,
+    /// Loss of the right class, natural log; none in older files, and where it is not a number.
+    #[serde(default)]
+    pub loss: Option<f32>,
 }
 
-/// A text that was not recognised as it should.
+/// Text that was recognised wrongly.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Miss {
     /// The utterance.
     pub id: String,
-    /// What was said.
+    /// Reference.
     pub reference: String,
-    /// What was recognised.
+    /// Hypothesis.
     pub hypothesis: String,
-    /// How many errors there are.
+    /// Number of errors.
     pub errors: u64,
 }
 
-/// How often a slot occurs, counted once per utterance.
+/// Occurrences of a slot, counted once per utterance.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlotCounts {
-    /// In references.
+    /// Occurrences in references.
     pub reference: u64,
-    /// In hypotheses.
+    /// Occurrences in hypotheses.
     pub hypothesis: u64,
-    /// In both of an utterance.
+    /// Occurrences in both texts of an utterance.
     pub both: u64,
 }
 
 /// Parameter counts of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parameters {
-    /// Those that training may change.
+    /// Parameters that training changes.
     pub trainable: u64,
-    /// All of them.
+    /// All parameters.
     pub total: u64,
 }
 
-/// Why there are no scores.
+/// Error of scoring.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ScoreError {
-    /// Not a single utterance was evaluated.
+    /// No utterance was evaluated.
     #[error("`{path}` holds no predictions, expected at least one")]
     Empty {
         /// The file of predictions.
         path: PathBuf,
     },
-    /// A class outside the labels, or under another name there.
+    /// Class outside the labels, or with another name there.
     #[error("utterance `{id}` has class {found} (`{text}`), expected one of the {classes} labels under its own name")]
     Label {
         /// The utterance.
         id: String,
         /// The class found.
         found: i64,
-        /// What the predictions call it.
+        /// Name of the class in the predictions.
         text: String,
-        /// How many labels there are.
+        /// Number of labels.
         classes: usize,
     },
     /// Utterances with other slots than the first.
@@ -205,22 +212,22 @@ pub enum ScoreError {
         /// The first utterance.
         first: String,
     },
-    /// A score of a trial that is not a number.
+    /// Score of a trial that is not a number.
     #[error("the trial of `{enrol}` and `{test}` has the score {found}, expected a number")]
     TrialScore {
-        /// The one recording.
+        /// First recording.
         enrol: String,
-        /// The other.
+        /// Second recording.
         test: String,
-        /// What it has.
+        /// Score found.
         found: f64,
     },
-    /// The metric that methods are compared by has no value.
+    /// Metric to compare by without a value.
     #[error("`{}` has no value: {why}", .metric.name())]
     Undefined {
         /// The metric.
         metric: Metric,
-        /// What is missing.
+        /// Cause.
         why: &'static str,
     },
     /// Intervals over speakers without speakers.
@@ -234,7 +241,7 @@ pub enum ScoreError {
     Json {
         /// The file.
         path: PathBuf,
-        /// What it should hold.
+        /// Expected content.
         expected: &'static str,
         /// The cause.
         #[source]
@@ -243,7 +250,7 @@ pub enum ScoreError {
 }
 
 impl Scores {
-    /// A metric's value; not a number when it was not measured.
+    /// Value of a metric; not a number when it was not measured.
     pub fn value(&self, metric: Metric) -> f64 {
         self.metrics.get(&metric).map_or(f64::NAN, |score| score.value)
     }
@@ -254,6 +261,30 @@ impl Scores {
     /// The interval of a metric.
     pub fn interval(&self, metric: Metric) -> Option<Interval> {
         self.metrics.get(&metric)?.interval
+    }
+}
+
+impl ClassDetail {
+    /// Class that every utterance was answered with, where there is more than one right class.
+    pub fn only_answer(&self) -> Option<&String> {
+        let answered = |class: usize| self.confusion.rows().iter().any(|row| row[class] > 0);
+        let mut classes = (0..self.labels.len()).filter(|class| answered(*class));
+        let (only, other) = (classes.next()?, classes.next());
+        let several = self.confusion.rows().iter().filter(|row| row.iter().any(|count| *count > 0)).count() > 1;
+        (other.is_none() && several).then(|| &self.labels[only])
+    }
+}
+
+impl Scores {
+    /// True if the model answers one class to every utterance.
+    pub fn answers_one_class(&self) -> bool {
+        match &self.detail {
+            Detail::Classification(detail) => detail.only_answer().is_some(),
+            Detail::Intent { slots } => {
+                !slots.is_empty() && slots.iter().all(|(_, slot)| slot.labels.len() == 1 || slot.only_answer().is_some())
+            }
+            _ => false,
+        }
     }
 }
 
@@ -271,18 +302,111 @@ pub fn read_metrics(path: &Path) -> Result<Vec<(&'static str, Score)>, StageErro
     Ok(read_scores(path)?.metrics.into_iter().map(|(metric, score)| (metric.name(), score)).collect())
 }
 
-/// What a stage hands over for its file.
-struct Draft {
-    task: Option<String>,
-    corpus: Option<String>,
-    interval: Resampling,
-    primary: Metric,
-    evidence: Evidence,
-    notes: Vec<String>,
-    detail: Detail,
+/// Kind of score: which stage scores the predictions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// One class per utterance: accuracy and F1.
+    Classification,
+    /// Several classes per utterance: the share with all of them right.
+    Intent,
+    /// Text with slots: F1 of their types, character error rate of their values.
+    Slots,
+    /// Text: errors in a unit.
+    Text(Unit),
+    /// Trials: equal error rate.
+    Verification,
 }
 
-/// The slots that every scoring stage has.
+/// Parameters that every scoring stage has.
+#[derive(Debug, Clone)]
+pub struct Common {
+    /// Confidence intervals.
+    pub interval: Resampling,
+    /// Benchmark task.
+    pub task: Option<String>,
+    /// Corpus.
+    pub corpus: Option<String>,
+}
+
+/// Scores of one kind, before intervals are drawn and files are written.
+#[derive(Debug)]
+pub struct Draft {
+    primary: Metric,
+    evidence: Evidence,
+    chance: BTreeMap<Metric, f64>,
+    notes: Vec<String>,
+    detail: Detail,
+    picture: Option<Picture>,
+}
+
+/// Scoring stage.
+pub trait Scorer: Stage {
+    /// Row of the file of predictions.
+    type Row: Row;
+
+    /// Parameters that every scoring stage has.
+    fn common(&self) -> Common;
+
+    /// Scores all rows, of which there is at least one.
+    ///
+    /// Errors: [`ScoreError`] as [`StageError::Failed`], an input that cannot be read.
+    fn draft(&self, rows: &[Self::Row], job: &Job) -> Result<Draft, StageError>;
+}
+
+impl Kind {
+    /// Returns the mistakes in the parameters of a kind, as pairs of parameter and sentence.
+    pub fn check(self, metric: Metric, interval: &Resampling) -> Vec<(&'static str, String)> {
+        match self {
+            Kind::Classification => classification::check(metric, interval),
+            _ => interval.check(),
+        }
+    }
+}
+
+/// Scores predictions of a kind; `metric` is the one that classifiers are compared by.
+///
+/// Errors: as [`run`].
+pub fn run_kind(kind: Kind, metric: Metric, common: Common, job: &Job) -> Result<(), StageError> {
+    let Common { interval, task, corpus } = common;
+    match kind {
+        Kind::Classification => run(&ScoreClassification { metric, interval, task, corpus }, job),
+        Kind::Intent => run(&ScoreIntent { interval, task, corpus }, job),
+        Kind::Slots => run(&ScoreSlots { interval, task, corpus }, job),
+        Kind::Text(unit) => run(&ScoreText { unit, interval, task, corpus }, job),
+        Kind::Verification => run(&ScoreVerification { interval, task, corpus }, job),
+    }
+}
+
+/// Body of every scoring stage: writes `scores.json`, `utterances.parquet` and, where there is one, a picture.
+///
+/// Errors: [`ScoreError`] and [`crate::predictions::PredictionsError`] as [`StageError::Failed`], or [`StageError::Io`].
+pub fn run<S: Scorer>(params: &S, job: &Job) -> Result<(), StageError> {
+    let path = within(job.inputs.one("predictions"), predictions::FILE_NAME);
+    let rows: Vec<S::Row> = predictions::read(&path).map_err(StageError::failed)?;
+    if rows.is_empty() {
+        let hint = "is the test split of the corpus empty, or were all its recordings rejected?";
+        return Err(StageError::failed(ScoreError::Empty { path }).with_hint(hint));
+    }
+    let draft = params.draft(&rows, job)?;
+    let training = match job.inputs.optional("training") {
+        Some(path) => Some(read_json(&within(path, "training.json"), "a training record")?),
+        None => None,
+    };
+    evidence::write(&job.out.join(evidence::FILE_NAME), &draft.evidence).map_err(StageError::failed)?;
+    if let Some(picture) = &draft.picture {
+        write(&job.out.join("confusion.svg"), picture.svg().as_bytes())?;
+        write(&job.out.join("confusion.png"), &picture.png(2.0))?;
+    }
+    let scores = assemble(params.common(), draft, training).map_err(|error| match error {
+        ScoreError::NoSpeaker { .. } => StageError::failed(error).with_hint("set `interval.by = \"utterance\"`"),
+        _ => StageError::failed(error),
+    })?;
+    let mut text = serde_json::to_string_pretty(&scores).map_err(StageError::failed)?;
+    text.push('\n');
+    write(&job.out.join(FILE_NAME), text.as_bytes())
+}
+
+/// Input slots of every scoring stage.
 fn slots(predictions: &'static str) -> Vec<Slot> {
     vec![
         Slot::one("predictions", predictions),
@@ -290,37 +414,16 @@ fn slots(predictions: &'static str) -> Vec<Slot> {
     ]
 }
 
-/// Reads the predictions of a job.
-fn read_rows<R: Row>(job: &Job) -> Result<Vec<R>, StageError> {
-    let path = within(job.inputs.one("predictions"), predictions::FILE_NAME);
-    let rows: Vec<R> = predictions::read(&path).map_err(StageError::failed)?;
-    if rows.is_empty() {
-        let hint = "is the test split of the corpus empty, or were all its recordings rejected?";
-        return Err(StageError::failed(ScoreError::Empty { path }).with_hint(hint));
-    }
-    Ok(rows)
+/// Input slots of a stage that also reads the list of labels.
+pub fn slots_with_labels(labels: &'static str) -> Vec<Slot> {
+    let mut slots = slots("an evaluation, or its predictions.parquet");
+    slots.insert(1, Slot::one("labels", labels));
+    slots
 }
 
-/// Writes `scores.json` and `utterances.parquet`.
-fn finish(draft: Draft, job: &Job) -> Result<Scores, StageError> {
-    let training = match job.inputs.optional("training") {
-        Some(path) => Some(read_json(&within(path, "training.json"), "a training record")?),
-        None => None,
-    };
-    let evidence_path = job.out.join(evidence::FILE_NAME);
-    evidence::write(&evidence_path, &draft.evidence).map_err(StageError::failed)?;
-    let scores = assemble(draft, training).map_err(|error| match error {
-        ScoreError::NoSpeaker { .. } => StageError::failed(error).with_hint("set `interval.by = \"utterance\"`"),
-        _ => StageError::failed(error),
-    })?;
-    let mut text = serde_json::to_string_pretty(&scores).map_err(StageError::failed)?;
-    text.push('\n');
-    write(&job.out.join(FILE_NAME), text.as_bytes())?;
-    Ok(scores)
-}
-
-fn assemble(draft: Draft, training: Option<Json>) -> Result<Scores, ScoreError> {
-    let Draft { task, corpus, interval, primary, evidence, notes, detail } = draft;
+fn assemble(common: Common, draft: Draft, training: Option<Json>) -> Result<Scores, ScoreError> {
+    let Common { interval, task, corpus } = common;
+    let Draft { primary, evidence, chance, notes, detail, .. } = draft;
     let Some(intervals) = intervals(&evidence, &interval) else {
         // The evidence has no speakers when one utterance has none.
         return Err(ScoreError::NoSpeaker { id: evidence.ids.first().cloned().unwrap_or_default() });
@@ -345,6 +448,7 @@ fn assemble(draft: Draft, training: Option<Json>) -> Result<Scores, ScoreError> 
         utterances: evidence.ids.len() as u64,
         interval,
         utterance_set: Digest::of(evidence.ids.join("\n").as_bytes()),
+        chance,
         notes,
         parameters: training.as_ref().and_then(parameters),
         detail,
@@ -352,22 +456,25 @@ fn assemble(draft: Draft, training: Option<Json>) -> Result<Scores, ScoreError> 
     })
 }
 
-/// The speakers, when every row has one.
-fn speakers<R>(rows: &[R], of: impl Fn(&R) -> Option<&String>) -> Option<Vec<String>> {
-    rows.iter().map(|row| of(row).cloned()).collect()
-}
-
-/// The losses as shares of their mean. Those that are not numbers are left out, and a note says how many.
-fn losses<R>(rows: &[R], of: impl Fn(&R) -> f32, notes: &mut Vec<String>) -> Vec<Ratio> {
-    let share = |loss: f32| {
+/// Evidence of rows about one utterance each, with their losses as a ratio. Losses that are not numbers are left out, and a note
+/// says how many.
+fn evidence_of<R: UtteranceRow>(rows: &[R], notes: &mut Vec<String>) -> Evidence {
+    let share = |row: &R| {
+        let loss = row.loss();
         if loss.is_finite() { Ratio { part: f64::from(loss), whole: 1.0 } } else { Ratio::default() }
     };
-    let shares: Vec<Ratio> = rows.iter().map(|row| share(of(row))).collect();
-    let left_out = shares.iter().filter(|share| share.whole <= 0.0).count();
+    let losses: Vec<Ratio> = rows.iter().map(share).collect();
+    let left_out = losses.iter().filter(|share| share.whole <= 0.0).count();
     if left_out > 0 {
         notes.push(format!("{left_out} of {} losses are not finite numbers; the mean loss leaves them out", rows.len()));
     }
-    shares
+    Evidence {
+        ids: rows.iter().map(|row| row.id().to_owned()).collect(),
+        speakers: rows.iter().map(|row| row.speaker().map(str::to_owned)).collect(),
+        num_samples: Some(rows.iter().map(|row| row.num_samples()).collect()),
+        ratios: BTreeMap::from([(Metric::Loss, losses)]),
+        ..Evidence::default()
+    }
 }
 
 /// Errors as shares of an error rate.
@@ -397,14 +504,14 @@ fn parameters(training: &Json) -> Option<Parameters> {
     Some(Parameters { trainable: count("trainable")?, total: count("total")? })
 }
 
-/// How the intervals of all these scores were made: `95 % interval: bootstrap over utterances or trials, 2000 draws`. Of a verification it
-/// is trials that are drawn.
+/// Describes the intervals of scores: `95 % interval: bootstrap over utterances, 2000 draws`. Of a
+/// verification, speakers and recordings are drawn.
 pub(crate) fn describe<'a>(all: impl Iterator<Item = &'a Scores>) -> String {
     let mut kinds: Vec<(String, u32, Vec<&str>)> = Vec::new();
     for scores in all {
         let Resampling { confidence, resamples, by, .. } = scores.interval;
-        let drawn = match (&scores.detail, by) {
-            (Detail::Verification { .. }, Units::Utterance) => "trials",
+        let drawn = match &scores.detail {
+            Detail::Verification { .. } => "speakers and their recordings",
             _ => by.plural(),
         };
         let percent = format!("{:.2}", 100.0 * confidence);
@@ -421,7 +528,7 @@ pub(crate) fn describe<'a>(all: impl Iterator<Item = &'a Scores>) -> String {
     kinds.iter().map(kind).collect::<Vec<_>>().join("; ")
 }
 
-/// The file itself, or the file of that name in a folder.
+/// Path of the file itself, or of the file of that name in a folder.
 pub(crate) fn within(path: &Path, name: &str) -> PathBuf {
     if path.is_dir() { path.join(name) } else { path.to_owned() }
 }

@@ -1,4 +1,4 @@
-//! The stage `score.slots`.
+//! Stage `score.slots`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,9 +6,9 @@ use pipeline::{Job, Slot, Stage, StageError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Detail, Draft, Miss, SlotCounts, finish, losses, pooled, read_rows, shares, speakers, worst};
+use super::{Common, Detail, Draft, Miss, Scorer, SlotCounts, evidence_of, pooled, shares, worst};
 use crate::edit::Edits;
-use crate::evidence::{Evidence, Ratio};
+use crate::evidence::Ratio;
 use crate::metric::Metric;
 use crate::predictions::Transcription;
 use crate::significance::Resampling;
@@ -19,20 +19,20 @@ use crate::text::Unit;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScoreSlots {
-    /// The confidence intervals.
+    /// Confidence intervals.
     #[serde(default)]
     pub interval: Resampling,
-    /// The benchmark task, for a table of several tasks.
+    /// Benchmark task, for a table of several tasks.
     #[serde(default)]
     pub task: Option<String>,
-    /// The corpus, for a table where the matrix does not name it.
+    /// Corpus, for a table where the matrix does not name it.
     #[serde(default)]
     pub corpus: Option<String>,
 }
 
 impl Stage for ScoreSlots {
     const KIND: &'static str = "score.slots";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const ABOUT: &'static str = "F1 of the types of slots and character error rate of their values";
 
     fn slots() -> Vec<Slot> {
@@ -43,28 +43,30 @@ impl Stage for ScoreSlots {
     }
 }
 
-/// Writes `scores.json` and `utterances.parquet`.
-///
-/// Errors: [`super::ScoreError`] and [`crate::predictions::PredictionsError`] wrapped as [`StageError::Failed`], or
-/// [`StageError::Io`].
-pub fn run(params: &ScoreSlots, job: &Job) -> Result<(), StageError> {
-    finish(draft(params, &read_rows(job)?), job).map(drop)
+impl Scorer for ScoreSlots {
+    type Row = Transcription;
+
+    fn common(&self) -> Common {
+        Common { interval: self.interval, task: self.task.clone(), corpus: self.corpus.clone() }
+    }
+
+    fn draft(&self, rows: &[Transcription], _: &Job) -> Result<Draft, StageError> {
+        Ok(draft(rows))
+    }
 }
 
-fn draft(params: &ScoreSlots, rows: &[Transcription]) -> Draft {
+fn draft(rows: &[Transcription]) -> Draft {
     let scores: Vec<SlotScore> = rows.iter().map(|row| slots::score(&row.reference, &row.hypothesis)).collect();
     let values: Vec<Edits> = scores.iter().map(SlotScore::edits).collect();
     let plain =
         |row: &Transcription| Unit::Word.count(&slots::without_markers(&row.reference), &slots::without_markers(&row.hypothesis));
     let words: Vec<Edits> = rows.iter().map(plain).collect();
     let mut notes = Vec::new();
+    let mut evidence = evidence_of(rows, &mut notes);
     let types = scores.iter().map(|score| Ratio { part: score.type_f1, whole: 1.0 }).collect();
-    let ratios = BTreeMap::from([
-        (Metric::Loss, losses(rows, |row| row.loss, &mut notes)),
-        (Metric::SlotTypeF1, types),
-        (Metric::SlotValueCer, shares(&values)),
-        (Metric::Wer, shares(&words)),
-    ]);
+    evidence.ratios.insert(Metric::SlotTypeF1, types);
+    evidence.ratios.insert(Metric::SlotValueCer, shares(&values));
+    evidence.ratios.insert(Metric::Wer, shares(&words));
     if pooled(&values).tokens == 0 {
         notes.push("no reference has a slot with a value".to_owned());
     }
@@ -76,21 +78,14 @@ fn draft(params: &ScoreSlots, rows: &[Transcription]) -> Draft {
         errors: values.errors() + u64::from(score.type_f1 < 1.0),
     };
     let worst = worst(rows.iter().zip(&scores).zip(&values).map(miss).collect());
-    let evidence = Evidence {
-        ids: rows.iter().map(|row| row.id.clone()).collect(),
-        speakers: speakers(rows, |row| row.speaker.as_ref()),
-        ratios,
-        ..Evidence::default()
-    };
-    Draft {
-        task: params.task.clone(),
-        corpus: params.corpus.clone(),
-        interval: params.interval,
-        primary: Metric::SlotTypeF1,
-        evidence,
-        notes,
-        detail: Detail::Slots { words: pooled(&words), values: pooled(&values), slots: count_slots(rows), worst },
-    }
+    let detail = Detail::Slots { words: pooled(&words), values: pooled(&values), slots: count_slots(rows), worst };
+    Draft { primary: Metric::SlotTypeF1, evidence, chance: chance(rows), notes, detail, picture: None }
+}
+
+/// Metrics of an empty text as the answer to every utterance.
+fn chance(rows: &[Transcription]) -> BTreeMap<Metric, f64> {
+    let empty = rows.iter().map(|row| slots::score(&row.reference, "").type_f1).sum::<f64>();
+    BTreeMap::from([(Metric::SlotTypeF1, empty / rows.len() as f64), (Metric::SlotValueCer, 1.0), (Metric::Wer, 1.0)])
 }
 
 fn count_slots(rows: &[Transcription]) -> BTreeMap<String, SlotCounts> {

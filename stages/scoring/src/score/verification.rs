@@ -1,76 +1,79 @@
-//! The stage `score.verification`.
+//! Stage `score.verification`.
+
+use std::collections::BTreeMap;
 
 use pipeline::{Job, Slot, Stage, StageError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Detail, Draft, ScoreError, finish, read_rows};
-use crate::evidence::{Evidence, Likeness};
+use super::{Common, Detail, Draft, ScoreError, Scorer};
+use crate::evidence::{Evidence, TrialScores};
 use crate::metric::Metric;
 use crate::predictions::Trial;
-use crate::significance::{Resampling, Units};
+use crate::significance::Resampling;
 
 /// Scores the trials of a verifier.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScoreVerification {
-    /// The confidence intervals; trials are drawn one by one.
+    /// Confidence intervals. Speakers are drawn, and the recordings of each, whatever `by` says.
     #[serde(default)]
     pub interval: Resampling,
-    /// The benchmark task, for a table of several tasks.
+    /// Benchmark task, for a table of several tasks.
     #[serde(default)]
     pub task: Option<String>,
-    /// The corpus, for a table where the matrix does not name it.
+    /// Corpus, for a table where the matrix does not name it.
     #[serde(default)]
     pub corpus: Option<String>,
 }
 
 impl Stage for ScoreVerification {
     const KIND: &'static str = "score.verification";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const ABOUT: &'static str = "equal error rate and minimum detection cost of verification trials";
 
     fn slots() -> Vec<Slot> {
         super::slots("trials, or their predictions.parquet")
     }
     fn check(&self) -> Vec<(&'static str, String)> {
-        let mut mistakes = self.interval.check();
-        if self.interval.by == Units::Speaker {
-            mistakes.push(("interval", "trials can only be drawn one by one, `by = \"utterance\"`".to_owned()));
-        }
-        mistakes
+        self.interval.check()
     }
 }
 
-/// Writes `scores.json` and `utterances.parquet`.
-///
-/// Errors: [`ScoreError`] and [`crate::predictions::PredictionsError`] wrapped as [`StageError::Failed`], or [`StageError::Io`].
-pub fn run(params: &ScoreVerification, job: &Job) -> Result<(), StageError> {
-    finish(draft(params, &read_rows(job)?).map_err(StageError::failed)?, job).map(drop)
+impl Scorer for ScoreVerification {
+    type Row = Trial;
+
+    fn common(&self) -> Common {
+        Common { interval: self.interval, task: self.task.clone(), corpus: self.corpus.clone() }
+    }
+
+    fn draft(&self, rows: &[Trial], _: &Job) -> Result<Draft, StageError> {
+        draft(rows).map_err(StageError::failed)
+    }
 }
 
-fn draft(params: &ScoreVerification, rows: &[Trial]) -> Result<Draft, ScoreError> {
+fn draft(rows: &[Trial]) -> Result<Draft, ScoreError> {
     if let Some(trial) = rows.iter().find(|trial| trial.score.is_nan()) {
         let (enrol, test) = (trial.enrol_id.clone(), trial.test_id.clone());
         return Err(ScoreError::TrialScore { enrol, test, found: trial.score });
     }
     let targets = rows.iter().filter(|trial| trial.target).count() as u64;
-    let likeness = Likeness {
+    let mut known: BTreeMap<&str, u32> = BTreeMap::new();
+    let mut number = |id| {
+        let next = known.len() as u32;
+        *known.entry(id).or_insert(next)
+    };
+    let trials = TrialScores {
         scores: rows.iter().map(|trial| trial.score).collect(),
         targets: rows.iter().map(|trial| trial.target).collect(),
+        recordings: rows.iter().map(|trial| [number(&trial.enrol_id), number(&trial.test_id)]).collect(),
     };
     let evidence = Evidence {
         ids: rows.iter().map(|trial| format!("{} {}", trial.enrol_id, trial.test_id)).collect(),
-        trials: Some(likeness),
+        trials: Some(trials),
         ..Evidence::default()
     };
-    Ok(Draft {
-        task: params.task.clone(),
-        corpus: params.corpus.clone(),
-        interval: params.interval,
-        primary: Metric::Eer,
-        evidence,
-        notes: Vec::new(),
-        detail: Detail::Verification { targets, others: rows.len() as u64 - targets },
-    })
+    let chance = BTreeMap::from([(Metric::Eer, 0.5), (Metric::MinDcf, 1.0)]);
+    let detail = Detail::Verification { targets, others: rows.len() as u64 - targets };
+    Ok(Draft { primary: Metric::Eer, evidence, chance, notes: Vec::new(), detail, picture: None })
 }

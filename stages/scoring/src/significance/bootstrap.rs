@@ -1,43 +1,43 @@
-//! Confidence intervals by drawing the utterances anew.
+//! Confidence intervals by drawing the utterances again.
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::random::SplitMix;
-use crate::evidence::Evidence;
+use crate::evidence::{Evidence, TrialScores};
 use crate::metric::Metric;
+use crate::random::SplitMix;
 
 /// A confidence interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
-    /// Its lower end.
+    /// Lower end.
     pub low: f64,
-    /// Its upper end.
+    /// Upper end.
     pub high: f64,
 }
 
-/// How intervals are made.
+/// Parameters of confidence intervals.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Resampling {
     /// Share of repetitions in which the interval would hold the true value. Default 0.95.
     #[serde(default = "default_confidence")]
     pub confidence: f64,
-    /// How many times the utterances are drawn anew. Default 2000.
+    /// Number of draws. Default 2000.
     #[serde(default = "default_resamples")]
     pub resamples: u32,
-    /// Where the generator of those draws starts. Default 0.
+    /// Seed of the draws. Default 0.
     #[serde(default)]
     pub seed: u64,
-    /// What is drawn: utterances one by one, or speakers with all that they say. Utterances of one speaker succeed and fail together,
+    /// Units that are drawn: utterances one by one, or speakers with all that they say. Utterances of one speaker succeed and fail together,
     /// so intervals over speakers are the wider and the more honest ones when a model is meant for new speakers. Default `utterance`.
     #[serde(default)]
     pub by: Units,
 }
 
-/// What is drawn, or swapped, as one.
+/// Units that are drawn, or swapped, as one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Units {
@@ -103,7 +103,114 @@ pub(super) fn units(evidence: &Evidence, by: Units) -> Option<(Vec<u32>, usize)>
     }
 }
 
-/// The interval of every metric by the percentile bootstrap, utterances or speakers drawn with replacement.
+/// Draws of the utterances of a score, with replacement.
+///
+/// Trials are not drawn: each depends on two recordings, and these on their speakers, so that drawing trials one by one finds too
+/// little variance. Instead speakers are drawn, and for each speaker its recordings; a trial counts as often as the product of
+/// its two recordings says. Recordings that a chain of target trials joins are of one speaker.
+#[derive(Debug)]
+pub(super) struct Draws {
+    random: SplitMix,
+    /// For each drawn unit the number of times; for trials, of each speaker.
+    times: Vec<u32>,
+    weights: Vec<u32>,
+    members: Members,
+}
+
+#[derive(Debug)]
+enum Members {
+    /// Unit of each utterance.
+    Units(Vec<u32>),
+    /// Recordings of each speaker; speaker of each recording; times of each recording; both recordings of each trial, and whether it
+    /// is of a target.
+    Trials { recordings: Vec<Vec<u32>>, speakers: Vec<u32>, times: Vec<u32>, trials: Vec<([u32; 2], bool)> },
+}
+
+impl Draws {
+    /// Returns none when speakers are asked for and an utterance has none.
+    pub(super) fn new(evidence: &Evidence, by: Units, seed: u64) -> Option<Self> {
+        let random = SplitMix::new(seed);
+        let weights = vec![0; evidence.ids.len()];
+        if let Some(trials) = &evidence.trials {
+            let speakers = speakers_of(trials);
+            let mut recordings = vec![Vec::new(); speakers.iter().max().map_or(0, |most| *most as usize + 1)];
+            for (recording, &speaker) in speakers.iter().enumerate() {
+                recordings[speaker as usize].push(recording as u32);
+            }
+            let (drawn, times) = (vec![0; recordings.len()], vec![0; speakers.len()]);
+            let trials = trials.recordings.iter().copied().zip(trials.targets.iter().copied()).collect();
+            return Some(Self {
+                random,
+                times: drawn,
+                weights,
+                members: Members::Trials { recordings, speakers, times, trials },
+            });
+        }
+        let (units, num_units) = units(evidence, by)?;
+        Some(Self { random, times: vec![0; num_units], weights, members: Members::Units(units) })
+    }
+
+    /// Draws once, and returns how often each utterance or trial counts.
+    pub(super) fn draw(&mut self) -> &[u32] {
+        let mut draw = |times: &mut [u32], among: &[u32]| {
+            for _ in 0..among.len() {
+                times[among[self.random.below(among.len())] as usize] += 1;
+            }
+        };
+        self.times.fill(0);
+        let all: Vec<u32> = (0..self.times.len() as u32).collect();
+        draw(&mut self.times, &all);
+        match &mut self.members {
+            Members::Units(units) => {
+                for (weight, &unit) in self.weights.iter_mut().zip(&*units) {
+                    *weight = self.times[unit as usize];
+                }
+            }
+            Members::Trials { recordings, speakers, times, trials } => {
+                times.fill(0);
+                for own in &*recordings {
+                    draw(times, own);
+                }
+                for (weight, ([enrol, test], target)) in self.weights.iter_mut().zip(&*trials) {
+                    let (enrol, test) = (*enrol as usize, *test as usize);
+                    let drawn = |recording: usize| self.times[speakers[recording] as usize];
+                    // A speaker drawn twice is two speakers, whose recordings are not compared with each other.
+                    let of_speakers = if *target { drawn(enrol) } else { drawn(enrol) * drawn(test) };
+                    *weight = of_speakers * times[enrol] * times[test];
+                }
+            }
+        }
+        &self.weights
+    }
+}
+
+/// Number of the speaker of each recording.
+fn speakers_of(trials: &TrialScores) -> Vec<u32> {
+    let count = trials.recordings.iter().flatten().max().map_or(0, |most| *most as usize + 1);
+    // Disjoint sets: each recording points to another of its speaker, or to itself.
+    let mut joined: Vec<usize> = (0..count).collect();
+    fn root(joined: &mut [usize], mut at: usize) -> usize {
+        while joined[at] != at {
+            joined[at] = joined[joined[at]];
+            at = joined[at];
+        }
+        at
+    }
+    for (&[enrol, test], _) in trials.recordings.iter().zip(&trials.targets).filter(|(_, target)| **target) {
+        let (a, b) = (root(&mut joined, enrol as usize), root(&mut joined, test as usize));
+        joined[a.max(b)] = a.min(b);
+    }
+    let mut numbers: BTreeMap<usize, u32> = BTreeMap::new();
+    let roots: Vec<usize> = (0..count).map(|recording| root(&mut joined, recording)).collect();
+    for &root in &roots {
+        let next = numbers.len() as u32;
+        numbers.entry(root).or_insert(next);
+    }
+    roots.iter().map(|root| numbers[root]).collect()
+}
+
+/// Returns the interval of every metric by the percentile bootstrap, utterances or speakers drawn with replacement. Of trials,
+/// speakers and their recordings are drawn, whatever the units.
 ///
 /// When every utterance is right in a share of right utterances, or none is, all draws agree and would claim certainty; the end
 /// that could move is then that of Clopper and Pearson 1934: `(alpha / 2)^(1 / utterances)` from the other end. Other metrics on
@@ -112,20 +219,12 @@ pub(super) fn units(evidence: &Evidence, by: Units) -> Option<(Vec<u32>, usize)>
 /// Source: Efron and Tibshirani 1993, "An Introduction to the Bootstrap", section 13.3; drawing of speakers: Bisani and Ney 2004,
 /// "Bootstrap estimates for confidence intervals in ASR performance evaluation", ICASSP, section 4.
 pub fn intervals(evidence: &Evidence, resampling: &Resampling) -> Option<BTreeMap<Metric, Interval>> {
-    let (units, num_units) = units(evidence, resampling.by)?;
+    let mut draws = Draws::new(evidence, resampling.by, resampling.seed)?;
+    let num_units = draws.times.len();
     let weigher = evidence.weigher();
-    let mut random = SplitMix(resampling.seed);
     let mut drawn: BTreeMap<Metric, Vec<f64>> = BTreeMap::new();
-    let (mut times, mut weights) = (vec![0_u32; num_units], vec![0_u32; units.len()]);
     for _ in 0..resampling.resamples {
-        times.fill(0);
-        for _ in 0..num_units {
-            times[random.below(num_units as u64) as usize] += 1;
-        }
-        for (weight, &unit) in weights.iter_mut().zip(&units) {
-            *weight = times[unit as usize];
-        }
-        for (metric, value) in weigher.values(&weights) {
+        for (metric, value) in weigher.values(draws.draw()) {
             if value.is_finite() {
                 drawn.entry(metric).or_default().push(value);
             }
@@ -212,6 +311,53 @@ mod tests {
         evidence.speakers = Some((0..300).map(|at| format!("s{}", at / 30)).collect());
         let (alone, together) = (of(&evidence, 0.95, Units::Utterance), of(&evidence, 0.95, Units::Speaker));
         assert!(together.high - together.low > 2.0 * (alone.high - alone.low), "{alone:?} {together:?}");
+    }
+
+    /// All pairs of recordings, `each` of every speaker; a recording is as alike to others as its speaker's voice is distinct.
+    fn verification(speakers: u32, each: u32) -> Evidence {
+        let noise =
+            |a: u32, b: u32| f64::from(a.wrapping_mul(2_654_435_761).wrapping_add(b.wrapping_mul(40_503)) >> 16) / 65_536.0;
+        let all: Vec<(u32, u32)> = (0..speakers).flat_map(|speaker| (0..each).map(move |k| (speaker, k))).collect();
+        let mut trials = TrialScores::default();
+        for (a, one) in all.iter().enumerate() {
+            for (b, other) in all.iter().enumerate().skip(a + 1) {
+                let target = one.0 == other.0;
+                // Some recordings are noisy, and their trials fail together.
+                let blurred = noise(a as u32, 7) + noise(b as u32, 7);
+                trials.scores.push(f64::from(u8::from(target)) * 0.7 + blurred + 0.5 * noise(a as u32, b as u32));
+                trials.targets.push(target);
+                trials.recordings.push([a as u32, b as u32]);
+            }
+        }
+        let ids = (0..trials.scores.len()).map(|at| format!("t{at:05}")).collect();
+        Evidence { ids, trials: Some(trials), ..Evidence::default() }
+    }
+
+    #[test]
+    fn speakers_are_read_from_target_trials() {
+        let trials = TrialScores {
+            scores: vec![0.0; 4],
+            targets: vec![true, false, true, true],
+            recordings: vec![[0, 2], [0, 1], [2, 4], [1, 3]],
+        };
+        assert_eq!(speakers_of(&trials), [0, 1, 0, 1, 0]);
+    }
+
+    #[test]
+    fn drawing_recordings_finds_more_variance_than_drawing_trials() {
+        let evidence = verification(8, 6);
+        let resampling = Resampling { resamples: 400, ..Resampling::default() };
+        let width = |evidence: &Evidence| {
+            let found = intervals(evidence, &resampling).unwrap()[&Metric::Eer];
+            found.high - found.low
+        };
+        // Trials whose recordings have nothing in common are drawn almost one by one.
+        let mut apart = evidence.clone();
+        let trials = apart.trials.as_mut().unwrap();
+        for (at, pair) in (0..).zip(&mut trials.recordings) {
+            *pair = [2 * at, 2 * at + 1];
+        }
+        assert!(width(&evidence) > 1.5 * width(&apart), "{} {}", width(&evidence), width(&apart));
     }
 
     #[test]

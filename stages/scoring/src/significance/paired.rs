@@ -1,55 +1,60 @@
-//! Whether two methods that answered the same utterances differ.
+//! Comparison of two methods that answered the same utterances.
 //!
-//! | what is compared | test |
+//! Whether one method is better is decided over seeds and utterances together ([`super::t_test`]), and not at all with one seed. The
+//! probability over utterances alone compares the trainings at hand:
+//!
+//! | compared | test over utterances |
 //! | --- | --- |
 //! | an accuracy, one seed, utterance by utterance | exact `McNemar` |
 //! | any other ratio of sums, F1 of classes, several seeds, or speaker by speaker | approximate randomisation |
-//! | EER and minDCF | paired bootstrap |
+//! | EER and minDCF | paired bootstrap of speakers and recordings |
 //!
-//! Beside the second, word, character and phoneme errors of single utterances have the matched-pairs test, which the field quotes.
+//! With the second, word, character and phoneme errors of single utterances have the matched-pairs test too, which the field quotes.
 //! Its normal distribution holds for some fifty utterances and more; approximate randomisation holds for few too, and decides.
 //!
 //! Approximate randomisation: if the two were equally good, their answers to an utterance could change places. They do so by the
-//! toss of a coin, utterance by utterance (or speaker by speaker, and in all seeds alike), and the difference is looked at anew.
+//! toss of a coin, utterance by utterance (or speaker by speaker, and in all seeds alike), and the difference is computed again.
 //! The probability is the share of rounds whose difference is at least the one observed. Source: Noreen 1989,
 //! "Computer-intensive methods for testing hypotheses"; Yeh 2000, "More accurate tests for the statistical significance of result
 //! differences", COLING. The share is estimated until 100 rounds have reached the difference observed, at most so many as asked
 //! for: Besag and Clifford 1991, "Sequential Monte Carlo p-values", Biometrika 78(2).
 
-use super::bootstrap::{Units, units};
-use super::random::{Coins, SplitMix};
+use super::bootstrap::{Draws, Units, units};
+use super::seeds::{SeedNoise, TTest, t_test, utterance_variance};
 use crate::classification::ClassCounts;
-use crate::evidence::{Evidence, TARGET_PROBABILITY};
+use crate::evidence::Evidence;
 use crate::metric::Metric;
-use crate::verification::Trials;
+use crate::random::Coins;
 
 /// Rounds that must reach the observed difference before the rest is left out.
 const ENOUGH: u32 = 100;
 
-/// How two methods compare.
+/// Comparison of two methods.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Paired {
-    /// What was compared.
+    /// Metric that was compared.
     pub metric: Metric,
-    /// Its value for the first, averaged over seeds.
+    /// Value of the first, averaged over seeds.
     pub first: f64,
-    /// Its value for the second, averaged over seeds.
+    /// Value of the second, averaged over seeds.
     pub second: f64,
-    /// Probability of a difference at least as large if the two were equally good.
+    /// Probability, over utterances alone, of a difference at least as large if the trainings were equally good.
     pub p: f64,
-    /// Where it comes from.
+    /// Test behind that probability.
     pub test: Test,
+    /// Test over seeds and utterances; none with too few seeds.
+    pub over_seeds: Option<TTest>,
     /// For errors among tokens, by utterance: the probability by the matched-pairs test of Gillick and Cox (1989).
     pub matched_pairs: Option<f64>,
     /// Units on which the first, and the second, is the better one, summed over seeds; none where a unit has no score of its own.
     pub better_on: Option<(u64, u64)>,
-    /// How many utterances there are.
+    /// Number of utterances.
     pub utterances: usize,
-    /// How many seeds were averaged.
+    /// Number of seeds that were averaged.
     pub seeds: usize,
 }
 
-/// A test.
+/// Test over utterances.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Test {
@@ -57,12 +62,12 @@ pub enum Test {
     Mcnemar,
     /// Answers change places at random.
     ApproximateRandomisation,
-    /// Utterances are drawn anew, for both alike.
+    /// Speakers and recordings are drawn, the same for both.
     PairedBootstrap,
 }
 
 impl Test {
-    /// For people.
+    /// Name in running text.
     pub fn title(self) -> &'static str {
         match self {
             Test::Mcnemar => "McNemar's exact test",
@@ -73,32 +78,45 @@ impl Test {
 }
 
 impl Paired {
-    /// Whether the first is better, the second, or neither is at this level of probability.
+    /// Returns the better method, or none where seeds and utterances do not show a difference at this level.
     pub fn winner(&self, level: f64) -> Option<Side> {
-        if self.p >= level {
-            return None;
-        }
+        self.over_seeds.filter(|test| test.p < level)?;
         if self.metric.improves(self.first, self.second) { Some(Side::First) } else { Some(Side::Second) }
     }
 }
 
-/// One of two.
+impl Paired {
+    /// Returns the outcome in words: `better` or `worse` for the first method, `no difference shown`, or why nothing is decided.
+    pub fn verdict(&self, level: f64, better: &str, worse: &str) -> String {
+        let Some(test) = &self.over_seeds else {
+            return if self.seeds < 2 { "not decided, one seed" } else { "not decided, too few seeds" }.to_owned();
+        };
+        let outcome = match self.winner(level) {
+            Some(Side::First) => better,
+            Some(Side::Second) => worse,
+            None => "no difference shown",
+        };
+        format!("{outcome}, {} over {} seeds and the utterances", print_p(test.p), self.seeds)
+    }
+}
+
+/// One of two methods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// The one named first.
+    /// Method named first.
     First,
-    /// The other.
+    /// Method named second.
     Second,
 }
 
-/// Why two scores cannot be compared in pairs.
+/// Error of comparing two scores in pairs.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CompareError {
     /// Nothing to compare.
     #[error("there are no utterances to compare")]
     Empty,
-    /// Other utterances.
+    /// Results for other utterances.
     #[error(
         "the two were tested on other utterances: {first} and {second} of them, {missing} only in one, `{example}` for example"
     )]
@@ -131,6 +149,8 @@ pub enum CompareError {
 
 /// Compares two methods by a metric. Each pair holds the utterances of the first and the second method from one seed.
 ///
+/// `noise` is the variance between seeds, pooled over more methods than these two; by default it is that of the two.
+///
 /// Errors: [`CompareError`].
 pub fn compare(
     pairs: &[(&Evidence, &Evidence)],
@@ -138,6 +158,7 @@ pub fn compare(
     by: Units,
     rounds: u32,
     seed: u64,
+    noise: Option<SeedNoise>,
 ) -> Result<Paired, CompareError> {
     let Some(&(leader, _)) = pairs.first() else { return Err(CompareError::Empty) };
     for (first, second) in pairs {
@@ -154,6 +175,7 @@ pub fn compare(
         second: average(|pair| pair.1),
         p: 1.0,
         test: Test::ApproximateRandomisation,
+        over_seeds: None,
         matched_pairs: None,
         better_on: None,
         utterances: leader.ids.len(),
@@ -175,12 +197,19 @@ pub fn compare(
     } else if leader.classes.is_some() {
         found.p = swap_classes(pairs, metric, (&units, num_units), rounds, seed);
     } else if leader.trials.is_some() {
-        (found.p, found.test) = (draw_trials(pairs, metric, (&units, num_units), rounds, seed), Test::PairedBootstrap);
+        (found.p, found.test) = (draw_trials(pairs, metric, by, rounds, seed), Test::PairedBootstrap);
+    }
+    let of = |side: fn(&(f64, f64)) -> f64| values.iter().map(side).collect::<Vec<_>>();
+    let noise = noise.unwrap_or_else(|| SeedNoise::pooled([&of(|pair| pair.0)[..], &of(|pair| pair.1)]));
+    if pairs.len() > 1
+        && let Some(variance) = utterance_variance(pairs, metric, by, seed)
+    {
+        found.over_seeds = t_test(found.first - found.second, variance, pairs.len(), Some(noise));
     }
     Ok(found)
 }
 
-/// Whether both have the same utterances with the same right answers.
+/// Checks that both have the same utterances with the same right answers.
 fn comparable(first: &Evidence, second: &Evidence) -> Result<(), CompareError> {
     if first.ids != second.ids {
         let only = |one: &Evidence, other: &Evidence| {
@@ -206,7 +235,7 @@ fn comparable(first: &Evidence, second: &Evidence) -> Result<(), CompareError> {
     Ok(())
 }
 
-/// For a ratio of sums: by how much each unit adds to the mean difference of the two. None for other metrics.
+/// Contribution of each unit to the mean difference of a ratio of sums. None for other metrics.
 fn differences(pairs: &[(&Evidence, &Evidence)], metric: Metric, units: &[u32], num_units: usize) -> Option<Vec<f64>> {
     let mut differences = vec![0.0; num_units];
     for (first, second) in pairs {
@@ -220,7 +249,7 @@ fn differences(pairs: &[(&Evidence, &Evidence)], metric: Metric, units: &[u32], 
     Some(differences)
 }
 
-/// The share of rounds that reach a difference; `round` gives the difference of one round.
+/// Returns the share of rounds that reach a difference; `round` gives the difference of one round.
 fn share_of_rounds(observed: f64, rounds: u32, mut round: impl FnMut() -> f64) -> f64 {
     // Sums in another order differ in the last digits.
     let bound = observed.abs() * (1.0 - 1e-9) - 1e-15;
@@ -248,13 +277,6 @@ fn swap_classes(pairs: &[(&Evidence, &Evidence)], metric: Metric, units: (&[u32]
     let (units, num_units) = units;
     let all: Vec<_> = pairs.iter().filter_map(|(a, b)| Some((a.classes.as_ref()?, b.classes.as_ref()?))).collect();
     let count = all.iter().map(|(a, b)| a.count.max(b.count)).max().unwrap_or(0);
-    let of = |counts: &ClassCounts| match metric {
-        Metric::MacroF1 => counts.macro_f1(),
-        Metric::WeightedF1 => counts.weighted_f1(),
-        Metric::UnweightedAverageRecall => counts.unweighted_average_recall(),
-        Metric::Matthews => counts.matthews(),
-        _ => counts.accuracy(),
-    };
     // What both answer alike is counted once.
     let mut common = vec![ClassCounts::new(count); all.len()];
     let mut moving: Vec<Vec<(u32, u32, u32, u32)>> = vec![Vec::new(); all.len()];
@@ -277,7 +299,7 @@ fn swap_classes(pairs: &[(&Evidence, &Evidence)], metric: Metric, units: (&[u32]
                 first.add(label as usize, a as usize, 1);
                 second.add(label as usize, b as usize, 1);
             }
-            sum += of(&first) - of(&second);
+            sum += first.value(metric) - second.value(metric);
         }
         sum
     };
@@ -292,30 +314,16 @@ fn swap_classes(pairs: &[(&Evidence, &Evidence)], metric: Metric, units: (&[u32]
     })
 }
 
-/// Paired bootstrap of the metrics of verifiers: how often the difference falls on the other side of nothing, twice.
+/// Paired bootstrap of the metrics of verifiers: twice the share of draws whose difference has the other sign.
 ///
 /// Source: Efron and Tibshirani 1993, section 16.4, read as an interval turned round.
-fn draw_trials(pairs: &[(&Evidence, &Evidence)], metric: Metric, units: (&[u32], usize), rounds: u32, seed: u64) -> f64 {
-    let (units, num_units) = units;
-    let trials = |evidence: &Evidence| {
-        let trials = evidence.trials.as_ref()?;
-        Some(Trials::new(trials.scores.iter().copied().zip(trials.targets.iter().copied())))
-    };
-    let all: Vec<_> = pairs.iter().filter_map(|(a, b)| Some((trials(a)?, trials(b)?))).collect();
-    let mut random = SplitMix(seed);
+fn draw_trials(pairs: &[(&Evidence, &Evidence)], metric: Metric, by: Units, rounds: u32, seed: u64) -> f64 {
+    let Some(mut draws) = Draws::new(pairs[0].0, by, seed) else { return 1.0 };
+    let all: Vec<_> = pairs.iter().map(|(a, b)| (a.weigher(), b.weigher())).collect();
     let (mut below, mut above, mut drawn) = (0_u32, 0_u32, 0_u32);
-    let mut times = vec![0.0; num_units];
     for _ in 0..rounds.min(2000) {
-        times.fill(0.0);
-        for _ in 0..num_units {
-            times[random.below(num_units as u64) as usize] += 1.0;
-        }
-        let weight = |at: usize| times[units[at] as usize];
-        let value = |trials: &Trials| match metric {
-            Metric::MinDcf => trials.min_dcf_weighted(TARGET_PROBABILITY, weight),
-            _ => trials.eer_weighted(weight),
-        };
-        let difference: f64 = all.iter().map(|(a, b)| value(a) - value(b)).sum();
+        let weights = draws.draw();
+        let difference: f64 = all.iter().map(|(a, b)| a.values(weights)[&metric] - b.values(weights)[&metric]).sum();
         if difference.is_finite() {
             drawn += 1;
             below += u32::from(difference <= 0.0);
@@ -325,7 +333,7 @@ fn draw_trials(pairs: &[(&Evidence, &Evidence)], metric: Metric, units: (&[u32],
     f64::min(1.0, 2.0 * f64::from(below.min(above) + 1) / f64::from(drawn + 1))
 }
 
-/// Whether two classifiers that answered the same utterances differ: the exact two-sided `McNemar` test.
+/// Exact two-sided `McNemar` test of two classifiers that answered the same utterances.
 ///
 /// `only_first` utterances were answered rightly by the first alone, `only_second` by the second alone. Returns the
 /// probability of a split at least as uneven if the two were equally good: 1 when both are 0.
@@ -347,12 +355,12 @@ pub fn mcnemar(only_first: u64, only_second: u64) -> f64 {
     f64::min(1.0, 2.0 * tail)
 }
 
-/// A probability as it is shown: `p = 0.034`, or `p < 0.001`.
+/// Prints a probability: `p = 0.034`, or `p < 0.001`.
 pub fn print_p(p: f64) -> String {
     if p < 0.001 { "p < 0.001".to_owned() } else { format!("p = {p:.3}") }
 }
 
-/// Whether two recognisers that answered the same utterances differ: the matched-pairs test, two-sided.
+/// Two-sided matched-pairs test of two recognisers that answered the same utterances.
 ///
 /// `differences` are the errors of the first less those of the second, in any unit, by utterance; utterances are taken as
 /// independent, and so are the test's segments. Returns the probability of a mean difference at least as large if the two were

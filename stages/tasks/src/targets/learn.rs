@@ -9,7 +9,7 @@ use super::labels::{UnknownLabel, take_untaught};
 use super::{MakeTargets, SPLITS, Target, UnknownWords, VocabularyOf};
 use crate::intent::NoClass;
 use crate::lexicon::{self, Lexicon};
-use crate::{Outputs, Protocol, Task, Vocabulary, intent, normalise, slots};
+use crate::{Outputs, Protocol, TargetKind, Vocabulary, intent, normalise, slots};
 
 /// Everything made for a task. Lists are by split: train, dev, test.
 #[derive(Debug)]
@@ -46,20 +46,20 @@ pub struct LeftOut {
 /// When phonemes are asked for without a lexicon.
 pub fn make(params: &MakeTargets, labels: &[String], splits: [&[RowInfo]; 3], lexicon: Option<&Lexicon>) -> Made {
     let work = Work { params, splits, left_out: Vec::new() };
-    match params.task {
-        Task::Emotion | Task::KeywordSpotting => {
+    match params.task.target() {
+        TargetKind::Label => {
             let of =
                 |utterance: &RowInfo| utterance.annotation.label.clone().ok_or_else(|| "no label of the corpus's set".to_owned());
             work.classes(labels.to_vec(), of)
         }
-        Task::Speaker => {
+        TargetKind::Speaker => {
             let speakers: BTreeSet<String> =
                 splits[0].iter().filter_map(|utterance| utterance.annotation.speaker.clone()).collect();
             let of = |utterance: &RowInfo| utterance.annotation.speaker.clone().ok_or_else(|| "no speaker".to_owned());
             work.classes(speakers.into_iter().collect(), of)
         }
-        Task::Intent => work.intents(),
-        Task::SpeechRecognition => {
+        TargetKind::Intent => work.intents(),
+        TargetKind::Transcript => {
             let of = |utterance: &RowInfo| {
                 let text = utterance
                     .annotation
@@ -71,7 +71,7 @@ pub fn make(params: &MakeTargets, labels: &[String], splits: [&[RowInfo]; 3], le
             };
             work.characters(&[], of, str::to_owned)
         }
-        Task::SlotFilling => {
+        TargetKind::Slots => {
             let names =
                 |split: &[RowInfo]| split.iter().flat_map(|u| &u.annotation.words).filter_map(|word| word.slot.clone()).collect();
             let paper = params.protocol == Protocol::Paper;
@@ -84,7 +84,7 @@ pub fn make(params: &MakeTargets, labels: &[String], splits: [&[RowInfo]; 3], le
             let encoded = |text: &str| if paper { slots::with_published_separators(text) } else { text.to_owned() };
             work.characters(&names.into_iter().collect::<Vec<_>>(), of, encoded)
         }
-        Task::PhonemeRecognition => work.phonemes(lexicon.expect("phonemes come with a lexicon")),
+        TargetKind::Phonemes => work.phonemes(lexicon.expect("phonemes come with a lexicon")),
     }
 }
 
@@ -174,10 +174,10 @@ impl<'a> Work<'a> {
     ) -> Made {
         let texts = self.splits.map(|split| split.iter().map(&of).collect::<Vec<_>>());
         let paper = self.params.protocol == Protocol::Paper;
-        let whose = self.params.vocabulary.unwrap_or(match (paper, self.params.task) {
+        let whose = self.params.vocabulary.unwrap_or(match (paper, self.params.task.target()) {
             (false, _) => VocabularyOf::Train,
             (true, _) if self.params.defects_of_esd => VocabularyOf::Ids,
-            (true, Task::SlotFilling) => VocabularyOf::All,
+            (true, TargetKind::Slots) => VocabularyOf::All,
             (true, _) => VocabularyOf::TrainAndTest,
         });
         let sets: &[usize] = match whose {

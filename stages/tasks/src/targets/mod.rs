@@ -29,7 +29,7 @@ pub use self::labels::UnknownLabel;
 pub use self::learn::{LeftOut, Made, make};
 pub use self::table::{Target, read_targets, write_targets};
 use crate::lexicon::Lexicon;
-use crate::{Outputs, Protocol, Task, TaskFile, task};
+use crate::{Outputs, Protocol, TargetKind, Task, TaskFile, task};
 
 /// The splits, in order.
 pub const SPLITS: [&str; 3] = ["train", "dev", "test"];
@@ -160,14 +160,14 @@ impl Stage for MakeTargets {
     }
     fn check(&self) -> Vec<(&'static str, String)> {
         let mut mistakes = Vec::new();
-        let of_text = matches!(self.task, Task::SlotFilling | Task::SpeechRecognition);
+        let of_text = matches!(self.task.target(), TargetKind::Slots | TargetKind::Transcript);
         if self.vocabulary.is_some() && !of_text {
             mistakes.push(("vocabulary", format!("{} has no vocabulary of characters", self.task.name())));
         }
-        if self.task != Task::PhonemeRecognition && self.lexicon.is_some() {
+        if self.task.target() != TargetKind::Phonemes && self.lexicon.is_some() {
             mistakes.push(("lexicon", format!("{} needs no phonemes", self.task.name())));
         }
-        if self.defects_of_esd && (self.task, self.protocol) != (Task::SpeechRecognition, Protocol::Paper) {
+        if self.defects_of_esd && (self.task.target(), self.protocol) != (TargetKind::Transcript, Protocol::Paper) {
             mistakes.push(("defects_of_esd", "only recognition by the protocol `paper` has them".to_owned()));
         }
         if let Some(secs) = self.max_duration_secs.filter(|secs| !(secs.is_finite() && *secs > 0.0)) {
@@ -263,7 +263,7 @@ pub fn run(params: &MakeTargets, job: &Job) -> Result<(), StageError> {
 }
 
 fn lexicon(params: &MakeTargets, job: &Job) -> Result<Option<Lexicon>, StageError> {
-    if params.task != Task::PhonemeRecognition {
+    if params.task.target() != TargetKind::Phonemes {
         return Ok(None);
     }
     let Some(name) = &params.lexicon else { return Ok(Some(Lexicon::cmudict())) };

@@ -27,9 +27,9 @@ fn wanting<const N: usize>(id: &str, slots: [(&str, &str); N]) -> RowInfo {
     annotated(id, Annotation { slots: slots.to_vec(), ..Annotation::default() })
 }
 
-fn params(task: Task) -> MakeTargets {
+fn params(task: &str) -> MakeTargets {
     MakeTargets {
-        task,
+        task: Task::named(task).unwrap(),
         protocol: Protocol::Sound,
         vocabulary: None,
         lexicon: None,
@@ -61,7 +61,7 @@ fn tokens(made: &Made) -> &crate::Vocabulary {
     vocabulary
 }
 
-fn leaving_out(task: Task) -> MakeTargets {
+fn leaving_out(task: &str) -> MakeTargets {
     MakeTargets { unknown_labels: UnknownLabels::LeaveOut, ..params(task) }
 }
 
@@ -72,7 +72,7 @@ fn labels_that_cannot_be_learned_are_refused_with_what_could_be() {
     // A label outside the set.
     let strange = vec![labelled("c", "perhaps"), labelled("d", "perhaps"), labelled("e", "maybe")];
     assert_eq!(
-        refused(Task::KeywordSpotting, [[both(), strange].concat(), both(), both()]),
+        refused("keyword_spotting", [[both(), strange].concat(), both(), both()]),
         "keyword_spotting cannot learn every label: 1 utterance of the train set is `maybe`, the first `e`; 2 utterances of the train set \
          are `perhaps`, the first `c`; those of the train set are `yes`, `no`"
     );
@@ -81,15 +81,15 @@ fn labels_that_cannot_be_learned_are_refused_with_what_could_be() {
     let splits = || [both(), both(), [both(), vec![labelled("f", "stop")]].concat()];
     let message = "emotion cannot learn every label: 1 utterance of the test set is `stop`, the first `f`; those of the train set are \
                    `yes`, `no`";
-    let refusal = examined_with(&params(Task::Emotion), &three, splits(), None).unwrap_err().to_string();
+    let refusal = examined_with(&params("emotion"), &three, splits(), None).unwrap_err().to_string();
     assert_eq!(refusal, message);
-    let (report, made) = examined_with(&leaving_out(Task::Emotion), &three, splits(), None).unwrap();
+    let (report, made) = examined_with(&leaving_out("emotion"), &three, splits(), None).unwrap();
     assert_eq!(made.outputs.len(), 3);
     assert_eq!((made.targets[2].len(), report.left_out["test"]["no training utterance is `stop`"]), (2, 1));
     assert_eq!(report.untaught_classes, ["stop"]);
     // A training set of one class is the plainer mistake.
     let splits = [vec![labelled("a", "yes"); 2], both(), both()];
-    assert!(refused(Task::Emotion, splits).contains("nothing to tell apart"));
+    assert!(refused("emotion", splits).contains("nothing to tell apart"));
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn intents_that_cannot_be_learned_are_refused_slot_by_slot() {
     let wanting =
         |id: &str, action: &str, object: &str| wanting(id, [("action", action), ("object", object), ("location", "none")]);
     let train = || vec![wanting("a", "activate", "heat"), wanting("b", "bring", "shoes")];
-    let refused = |test| examined(&params(Task::Intent), [train(), train(), test], None).unwrap_err().to_string();
+    let refused = |test| examined(&params("intent"), [train(), train(), test], None).unwrap_err().to_string();
     let message = refused(vec![wanting("c", "bring", "piano")]);
     assert!(message.contains("1 utterance of the test set is `object=piano`, the first `c`"), "{message}");
     let message = refused(vec![wanting("d", "bring", "music")]);
@@ -111,7 +111,7 @@ fn intents_that_cannot_be_learned_are_refused_slot_by_slot() {
 fn labels_outside_the_set_can_be_left_out_and_are_counted() {
     let train = vec![labelled("a", "yes"), labelled("b", "no"), labelled("c", "perhaps"), utterance("d")];
     let splits = [train, vec![labelled("e", "yes")], vec![labelled("f", "no")]];
-    let (report, made) = examined(&leaving_out(Task::KeywordSpotting), splits, None).unwrap();
+    let (report, made) = examined(&leaving_out("keyword_spotting"), splits, None).unwrap();
     assert_eq!(made.targets[0].iter().map(|target| target.target[0]).collect::<Vec<_>>(), [0, 1]);
     assert_eq!(report.left_out["train"]["`perhaps` is not among the classes"], 1);
     assert_eq!(report.left_out["train"]["no label of the corpus's set"], 1);
@@ -122,11 +122,11 @@ fn labels_outside_the_set_can_be_left_out_and_are_counted() {
 #[test]
 fn one_class_and_empty_splits_are_refused() {
     let both = || vec![labelled("a", "yes"), labelled("b", "no")];
-    let error = examined(&params(Task::Emotion), [vec![labelled("a", "yes"); 3], both(), both()], None).unwrap_err();
+    let error = examined(&params("emotion"), [vec![labelled("a", "yes"); 3], both(), both()], None).unwrap_err();
     assert_eq!(error.to_string(), "all 3 utterances of the train set are `yes`: there is nothing to tell apart");
-    let error = examined(&params(Task::Emotion), [both(), vec![], both()], None).unwrap_err();
+    let error = examined(&params("emotion"), [both(), vec![], both()], None).unwrap_err();
     assert_eq!(error.to_string(), "the dev set has no utterance for emotion: 0 in the shards, none left out");
-    let error = examined(&leaving_out(Task::Emotion), [both(), both(), vec![labelled("c", "perhaps")]], None).unwrap_err();
+    let error = examined(&leaving_out("emotion"), [both(), both(), vec![labelled("c", "perhaps")]], None).unwrap_err();
     let message = "the test set has no utterance for emotion: 1 in the shards, left out: 1 `perhaps` is not among the classes";
     assert_eq!(error.to_string(), message);
 }
@@ -135,12 +135,12 @@ fn one_class_and_empty_splits_are_refused() {
 fn speakers_are_those_of_the_training_set() {
     let by = |id: &str, speaker: &str| annotated(id, Annotation { speaker: Some(speaker.to_owned()), ..Annotation::default() });
     let splits = [vec![by("a", "p2"), by("b", "p1")], vec![by("c", "p1")], vec![by("d", "p2"), by("e", "p9")]];
-    let message = examined(&params(Task::Speaker), splits.clone(), None).unwrap_err().to_string();
+    let message = examined(&params("speaker"), splits.clone(), None).unwrap_err().to_string();
     assert!(
         message.ends_with("1 utterance of the test set is `p9`, the first `e`; those of the train set are `p1`, `p2`"),
         "{message}"
     );
-    let (report, made) = examined(&leaving_out(Task::Speaker), splits, None).unwrap();
+    let (report, made) = examined(&leaving_out("speaker"), splits, None).unwrap();
     assert_eq!(made.outputs.names(), ["p1", "p2"]);
     assert_eq!(made.targets[0][0].target, [1]);
     assert_eq!(report.left_out["test"]["`p9` is not among the classes"], 1);
@@ -154,7 +154,7 @@ fn intents_without_a_class_are_named() {
         vec![wanting("d", "heat")],
         vec![wanting("e", "heat")],
     ];
-    let (report, made) = examined(&leaving_out(Task::Intent), splits, None).unwrap();
+    let (report, made) = examined(&leaving_out("intent"), splits, None).unwrap();
     assert_eq!(
         (made.outputs.len(), &made.targets[0][1].target, made.targets[0][1].text.as_str()),
         (24, &vec![1, 2, 0], "activate, lights, none")
@@ -166,7 +166,7 @@ fn intents_without_a_class_are_named() {
 fn empty_transcripts_teach_nothing_and_are_still_scored() {
     let splits =
         [vec![saying("a", "Go left."), saying("b", "..."), utterance("c")], vec![saying("d", "go")], vec![saying("e", "!")]];
-    let (report, made) = examined(&params(Task::SpeechRecognition), splits, None).unwrap();
+    let (report, made) = examined(&params("speech_recognition"), splits, None).unwrap();
     assert_eq!(made.targets[0].len(), 1);
     assert_eq!((report.left_out["train"]["an empty transcript"], report.left_out["train"]["no transcript"]), (1, 1));
     assert_eq!((made.targets[2][0].target.len(), made.targets[2][0].text.as_str()), (0, ""));
@@ -177,7 +177,7 @@ fn texts_longer_than_their_frames_are_counted() {
     let mut short = saying("a", "left left left left");
     short.num_samples = 3200; // 9 frames
     let splits = [vec![short, saying("b", "go")], vec![saying("c", "go")], vec![saying("d", "go")]];
-    let (report, made) = examined(&params(Task::SpeechRecognition), splits, None).unwrap();
+    let (report, made) = examined(&params("speech_recognition"), splits, None).unwrap();
     assert_eq!(
         (made.targets[0].len(), report.more_tokens_than_frames["train"], report.more_tokens_than_frames["test"]),
         (2, 1, 0)
@@ -189,7 +189,7 @@ fn texts_longer_than_their_frames_are_counted() {
 fn short_clips_count_as_two_and_a_half_seconds_whatever_they_hold() {
     let clip = |id: &str, num_samples| RowInfo { num_samples, ..saying(id, "left left left left left left") };
     let splits = || [vec![clip("a", 3_200), clip("b", 90_000)], vec![saying("c", "go")], vec![saying("d", "go")]];
-    let paper = MakeTargets { protocol: Protocol::Paper, ..params(Task::SpeechRecognition) };
+    let paper = MakeTargets { protocol: Protocol::Paper, ..params("speech_recognition") };
     assert_eq!(examined(&paper, splits(), None).unwrap().0.more_tokens_than_frames["train"], 1);
     let short = MakeTargets { defects_of_esd: true, ..paper };
     assert_eq!(short.check(), []);
@@ -201,12 +201,12 @@ fn short_clips_count_as_two_and_a_half_seconds_whatever_they_hold() {
 #[test]
 fn characters_that_the_vocabulary_lacks_are_counted_per_split() {
     let splits = || [vec![saying("a_1", "go left")], vec![saying("b_2", "go right")], vec![saying("c_3", "stop")]];
-    let (report, made) = examined(&params(Task::SpeechRecognition), splits(), None).unwrap();
+    let (report, made) = examined(&params("speech_recognition"), splits(), None).unwrap();
     assert_eq!(tokens(&made).tokens().concat(), "efglot|[UNK][PAD]");
     assert_eq!(report.missing_characters["dev"].keys().collect::<String>(), "hir");
     assert_eq!(report.missing_characters["test"].keys().collect::<String>(), "ps");
     let vocabulary_of = |protocol, vocabulary| {
-        let params = MakeTargets { protocol, vocabulary, ..params(Task::SpeechRecognition) };
+        let params = MakeTargets { protocol, vocabulary, ..params("speech_recognition") };
         tokens(&examined(&params, splits(), None).unwrap().1).tokens().concat()
     };
     assert_eq!(vocabulary_of(Protocol::Paper, None), "efglopst|[UNK][PAD]");
@@ -214,7 +214,7 @@ fn characters_that_the_vocabulary_lacks_are_counted_per_split() {
     // Names instead of sentences: no letter of any sentence, as published for ESD.
     assert_eq!(vocabulary_of(Protocol::Paper, Some(VocabularyOf::Ids)), "1_a\u{fe}\u{ff}|[UNK][PAD]");
     // Such texts are scored as they were learned.
-    let paper = MakeTargets { protocol: Protocol::Paper, vocabulary: Some(VocabularyOf::Ids), ..params(Task::SpeechRecognition) };
+    let paper = MakeTargets { protocol: Protocol::Paper, vocabulary: Some(VocabularyOf::Ids), ..params("speech_recognition") };
     let (_, made) = examined(&paper, splits(), None).unwrap();
     assert_eq!(made.targets[0][0].text, "[UNK][UNK] [UNK][UNK][UNK][UNK]");
 }
@@ -227,7 +227,7 @@ fn slots_are_marked_and_their_tokens_are_whole() {
         annotated(id, Annotation { words: words.to_vec(), ..Annotation::default() })
     };
     let splits = || [vec![words("a", "ROME")], vec![words("b", "ROME")], vec![words("c", "ROME"), saying("d", "IN ROME")]];
-    let (report, made) = examined(&params(Task::SlotFilling), splits(), None).unwrap();
+    let (report, made) = examined(&params("slot_filling"), splits(), None).unwrap();
     let vocabulary = tokens(&made);
     assert_eq!(vocabulary.tokens().join(" "), "E I M N O R B-city E-city | [UNK] [PAD]");
     let target = &made.targets[0][0];
@@ -236,7 +236,7 @@ fn slots_are_marked_and_their_tokens_are_whole() {
     assert_eq!(target.target.len(), 8);
     assert_eq!(report.left_out["test"]["no words"], 1);
     // The published separators repeat: IN|||B-city||ROME||E-city.
-    let paper = MakeTargets { protocol: Protocol::Paper, ..params(Task::SlotFilling) };
+    let paper = MakeTargets { protocol: Protocol::Paper, ..params("slot_filling") };
     let (_, made) = examined(&paper, splits(), None).unwrap();
     assert_eq!(made.targets[0][0].text, "IN B-city ROME E-city");
 }
@@ -245,18 +245,18 @@ fn slots_are_marked_and_their_tokens_are_whole() {
 fn phonemes_come_from_the_lexicon_and_unknown_words_as_asked() {
     let lexicon = Lexicon::parse("GO G OW1\nLEFT L EH1 F T\n").unwrap();
     let splits = || [vec![saying("a", "Go left"), saying("b", "go zyx")], vec![saying("c", "go")], vec![saying("d", "left")]];
-    let (report, made) = examined(&params(Task::PhonemeRecognition), splits(), Some(&lexicon)).unwrap();
+    let (report, made) = examined(&params("phoneme_recognition"), splits(), Some(&lexicon)).unwrap();
     assert_eq!(made.outputs.len(), 74);
     assert_eq!(made.targets[0].iter().map(|target| target.text.as_str()).collect::<Vec<_>>(), ["G OW1 L EH1 F T", "G OW1 <unk>"]);
     assert_eq!(report.unknown_words["train"], [("zyx".to_owned(), 1)]);
     let with = |unknown_words| {
-        let params = MakeTargets { unknown_words, ..params(Task::PhonemeRecognition) };
+        let params = MakeTargets { unknown_words, ..params("phoneme_recognition") };
         examined(&params, splits(), Some(&lexicon))
     };
     assert_eq!(with(UnknownWords::LeaveOut).unwrap().1.targets[0].len(), 1);
     assert_eq!(with(UnknownWords::Error).unwrap_err().to_string(), "1 words have no phonemes: zyx");
     // The published targets end with a token of their own.
-    let paper = MakeTargets { protocol: Protocol::Paper, ..params(Task::PhonemeRecognition) };
+    let paper = MakeTargets { protocol: Protocol::Paper, ..params("phoneme_recognition") };
     let (_, made) = examined(&paper, splits(), Some(&lexicon)).unwrap();
     assert_eq!(made.targets[1][0].target.last(), Some(&crate::lexicon::END));
 }
@@ -265,7 +265,7 @@ fn phonemes_come_from_the_lexicon_and_unknown_words_as_asked() {
 fn long_utterances_can_be_left_out_of_all_sets() {
     let long = |id: &str| RowInfo { num_samples: 16_000 * 20, ..saying(id, "go") };
     let splits = [vec![saying("a", "go"), long("b")], vec![saying("c", "go")], vec![saying("d", "go"), long("e")]];
-    let params = MakeTargets { max_duration_secs: Some(20.0), ..params(Task::SpeechRecognition) };
+    let params = MakeTargets { max_duration_secs: Some(20.0), ..params("speech_recognition") };
     let (report, made) = examined(&params, splits, None).unwrap();
     assert_eq!(made.targets.each_ref().map(Vec::len), [1, 1, 1]);
     assert_eq!(report.left_out["test"]["of 20 s or more"], 1);

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::evidence::{Classes, Likeness, Ratio};
+use crate::evidence::{Classes, Ratio, TrialScores};
 
 const ROUNDS: u32 = 10_000;
 
@@ -23,7 +23,7 @@ fn classes(count: usize, wrong: impl Fn(usize) -> bool) -> Evidence {
 }
 
 fn p(first: &Evidence, second: &Evidence, metric: Metric) -> f64 {
-    compare(&[(first, second)], metric, Units::Utterance, ROUNDS, 5).unwrap().p
+    compare(&[(first, second)], metric, Units::Utterance, ROUNDS, 5, None).unwrap().p
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn matched_pairs_agree_with_the_normal_distribution_by_hand() {
     check(&[], 1.0);
     // With many utterances it agrees with the test that needs no distribution.
     let (first, second): (Vec<u32>, Vec<u32>) = (0..400_u32).map(|at| (at % 7 / 3, at % 5 / 2)).unzip();
-    let found = compare(&[(&errors(&first), &errors(&second))], Metric::Wer, Units::Utterance, ROUNDS, 5).unwrap();
+    let found = compare(&[(&errors(&first), &errors(&second))], Metric::Wer, Units::Utterance, ROUNDS, 5, None).unwrap();
     let matched = found.matched_pairs.unwrap();
     assert!(matched > 0.01 && (matched - found.p).abs() < 0.03, "{matched} {}", found.p);
 }
@@ -83,26 +83,47 @@ fn equal_methods_do_not_differ_and_unequal_ones_do() {
     let good = errors(&[0; 200]);
     let bad = errors(&(0..200).map(|at| u32::from(at % 5 == 0)).collect::<Vec<_>>());
     assert!(p(&good, &good, Metric::Wer) > 0.99);
-    let found = compare(&[(&good, &bad)], Metric::Wer, Units::Utterance, ROUNDS, 5).unwrap();
-    assert!(found.p < 0.001 && found.winner(0.05) == Some(Side::First), "{found:?}");
+    let found = compare(&[(&good, &bad)], Metric::Wer, Units::Utterance, ROUNDS, 5, None).unwrap();
+    assert!(found.p < 0.001 && found.winner(0.05).is_none(), "one seed decides nothing: {found:?}");
     assert_eq!((found.better_on, found.test), (Some((40, 0)), Test::ApproximateRandomisation));
-    assert_eq!(found, compare(&[(&good, &bad)], Metric::Wer, Units::Utterance, ROUNDS, 5).unwrap());
+    assert_eq!(found, compare(&[(&good, &bad)], Metric::Wer, Units::Utterance, ROUNDS, 5, None).unwrap());
     // All mistakes are those of one speaker of twenty: too few to tell.
     let speakers: Vec<String> = (0..200).map(|at| format!("s{}", if at % 5 == 0 { 0 } else { 1 + at % 19 })).collect();
     let spoken = |evidence: &Evidence| Evidence { speakers: Some(speakers.clone()), ..evidence.clone() };
-    let found = compare(&[(&spoken(&good), &spoken(&bad))], Metric::Wer, Units::Speaker, ROUNDS, 5).unwrap();
+    let found = compare(&[(&spoken(&good), &spoken(&bad))], Metric::Wer, Units::Speaker, ROUNDS, 5, None).unwrap();
     assert!(found.p > 0.9, "{found:?}");
-    assert!(matches!(compare(&[(&good, &bad)], Metric::Wer, Units::Speaker, ROUNDS, 5).unwrap_err(), CompareError::NoSpeakers));
+    assert!(matches!(
+        compare(&[(&good, &bad)], Metric::Wer, Units::Speaker, ROUNDS, 5, None).unwrap_err(),
+        CompareError::NoSpeakers
+    ));
+}
+
+#[test]
+fn seeds_and_utterances_decide_together() {
+    // Six seeds each: the same mistakes in a fifth of the utterances, and as many more as the seed says.
+    let method = |share: usize, noise: [usize; 6]| noise.map(|more| classes(300, |at| at % 100 < share + more));
+    let decide = |first: &[Evidence; 6], second: &[Evidence; 6]| {
+        let pairs: Vec<_> = first.iter().zip(second).collect();
+        compare(&pairs, Metric::Accuracy, Units::Utterance, ROUNDS, 5, None).unwrap()
+    };
+    let (steady, other) = (method(10, [0, 1, 0, 1, 0, 1]), method(20, [0, 1, 0, 1, 1, 0]));
+    let found = decide(&steady, &other);
+    assert_eq!((found.winner(0.05), found.over_seeds.unwrap().degrees), (Some(Side::First), Some(10)));
+    assert_eq!(decide(&other, &steady).winner(0.05), Some(Side::Second));
+    // The same mean difference, from trainings that scatter: the utterances show it, the seeds do not.
+    let (wild, other) = (method(0, [0, 20, 1, 19, 2, 18]), method(10, [0, 20, 20, 0, 10, 10]));
+    let found = decide(&wild, &other);
+    assert!(found.p < 0.001 && found.winner(0.05).is_none(), "{found:?}");
 }
 
 #[test]
 fn accuracy_of_one_seed_is_left_to_mcnemar() {
     let (first, second) = (classes(60, |at| at < 3), classes(60, |at| (2..14).contains(&at)));
-    let found = compare(&[(&first, &second)], Metric::Accuracy, Units::Utterance, ROUNDS, 5).unwrap();
+    let found = compare(&[(&first, &second)], Metric::Accuracy, Units::Utterance, ROUNDS, 5, None).unwrap();
     assert_eq!((found.test, found.better_on), (Test::Mcnemar, Some((11, 2))));
     assert!((found.p - mcnemar(11, 2)).abs() < 1e-12);
     // Two seeds that agree say no more than one: the utterances are the same.
-    let twice = compare(&[(&first, &second); 2], Metric::Accuracy, Units::Utterance, ROUNDS, 5).unwrap();
+    let twice = compare(&[(&first, &second); 2], Metric::Accuracy, Units::Utterance, ROUNDS, 5, None).unwrap();
     assert_eq!((twice.test, twice.seeds), (Test::ApproximateRandomisation, 2));
     assert!((twice.p - found.p).abs() < 0.02, "{} {}", twice.p, found.p);
 }
@@ -120,10 +141,11 @@ fn verifiers_are_compared_by_drawing_trials() {
     let trials = |noise: f64| {
         let hash = |at: usize| f64::from((at as u32).wrapping_mul(2_654_435_761) >> 16) / 65_536.0;
         let (targets, scores) = (0..400).map(|at| (at % 2 == 0, f64::from(u8::from(at % 2 == 0)) + noise * hash(at))).unzip();
-        Evidence { ids: ids(400), trials: Some(Likeness { scores, targets }), ..Evidence::default() }
+        let recordings = (0..400).map(|at| [2 * at, 2 * at + 1]).collect();
+        Evidence { ids: ids(400), trials: Some(TrialScores { scores, targets, recordings }), ..Evidence::default() }
     };
     let (sharp, blurred) = (trials(1.05), trials(4.0));
-    let found = compare(&[(&sharp, &blurred)], Metric::Eer, Units::Utterance, ROUNDS, 5).unwrap();
+    let found = compare(&[(&sharp, &blurred)], Metric::Eer, Units::Utterance, ROUNDS, 5, None).unwrap();
     assert!(found.test == Test::PairedBootstrap && found.p < 0.01 && found.first < found.second, "{found:?}");
     assert!(p(&sharp, &sharp, Metric::MinDcf) > 0.99);
 }
@@ -132,7 +154,7 @@ fn verifiers_are_compared_by_drawing_trials() {
 fn what_cannot_be_paired_is_named() {
     #[track_caller]
     fn check(first: &Evidence, second: &Evidence, metric: Metric, part: &str) {
-        let message = compare(&[(first, second)], metric, Units::Utterance, ROUNDS, 5).unwrap_err().to_string();
+        let message = compare(&[(first, second)], metric, Units::Utterance, ROUNDS, 5, None).unwrap_err().to_string();
         assert!(message.contains(part), "{message}");
     }
     check(&errors(&[0, 1]), &errors(&[0, 1, 2]), Metric::Wer, "2 and 3 of them, 1 only in one, `u0002` for example");
@@ -140,5 +162,5 @@ fn what_cannot_be_paired_is_named() {
     let mut other = classes(4, |_| false);
     other.classes.as_mut().unwrap().labels[3] = 0;
     check(&classes(4, |_| false), &other, Metric::Accuracy, "other right answers, of utterance `u0003`");
-    assert!(matches!(compare(&[], Metric::Wer, Units::Utterance, 1, 1).unwrap_err(), CompareError::Empty));
+    assert!(matches!(compare(&[], Metric::Wer, Units::Utterance, 1, 1, None).unwrap_err(), CompareError::Empty));
 }

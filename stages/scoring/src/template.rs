@@ -1,0 +1,40 @@
+//! Pages from templates that escape every value.
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
+use serde::{Serialize, Serializer};
+
+use crate::picture::Picture;
+
+const STYLE: &str = include_str!("report/page.css");
+
+/// Renders a template with the style of all pages. A value that the template does not escape is a [`Picture`].
+pub(crate) fn render(template: &str, page: &impl Serialize) -> String {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_auto_escape_callback(|_| AutoEscape::Html);
+    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+    environment.set_syntax(syntax.expect("the delimiters are the usual ones"));
+    environment.add_global("style", Value::from_safe_string(STYLE.to_owned()));
+    environment.add_filter("thousands", thousands);
+    environment.render_str(template, Serde(page)).expect("the template fits its page") + "\n"
+}
+
+/// SVG of a picture, in a field of a page; the template marks it as safe.
+pub(crate) fn svg<S: Serializer>(picture: &Picture, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&picture.svg())
+}
+
+/// `1234567` as `1,234,567`.
+pub(crate) fn thousands(count: u64) -> String {
+    let digits = count.to_string();
+    let mut out = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
