@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use pipeline::{Input, Inputs, Job, Places, Silent, Spare, StageError, Stop, Tools};
-use scoring::predictions::{FILE_NAME, Row, write};
+use scoring::predictions::{FILE_NAME, PredictionRow, write};
 use scoring::random::SplitMix;
 use scoring::significance::Resampling;
 use scoring::{
@@ -94,7 +94,7 @@ impl Run {
     }
 
     /// Predictions and a training in a folder, which is also where scores go.
-    fn job<R: Row>(&self, out: &Path, rows: &[R], metric: &str) -> Result<Job, StageError> {
+    fn job<R: PredictionRow>(&self, out: &Path, rows: &[R], metric: &str) -> Result<Job, StageError> {
         write(&out.join(FILE_NAME), rows).map_err(StageError::failed)?;
         let total = 94_400_000.max(self.trainable);
         let point = |at: u32| {

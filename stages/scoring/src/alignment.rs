@@ -1,20 +1,20 @@
-//! Reference and hypothesis side by side, for people.
+//! Aligned texts of reference and hypothesis, for people.
 
 use crate::edit::Step;
 use crate::text::Unit;
 
-/// One column of an alignment.
+/// Column of an alignment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cell {
-    /// What happened here.
+    /// Kind of step.
     pub step: Step,
-    /// The token of the reference; empty for an insertion.
+    /// Token of the reference; empty for an insertion.
     pub reference: String,
-    /// The token of the hypothesis; empty for a deletion.
+    /// Token of the hypothesis; empty for a deletion.
     pub hypothesis: String,
 }
 
-/// The columns of one of the shortest alignments.
+/// Returns the columns of the alignment of two texts.
 pub fn cells(unit: Unit, reference: &str, hypothesis: &str) -> Vec<Cell> {
     let (mut wanted, mut given) = (unit.tokens(reference).into_iter(), unit.tokens(hypothesis).into_iter());
     let cell = |step: Step| Cell {

@@ -115,7 +115,7 @@ impl Confusion {
     }
 }
 
-/// What the scores of a classifier need of its answers: three counts of each class.
+/// Counts of each class, from which the scores of a classifier are computed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClassCounts {
     /// Right answers that name the class.

@@ -299,7 +299,7 @@ mod tests {
         }
     }
 
-    /// Whether the steps lead through both from end to end and say the truth about equal tokens.
+    /// True if the steps lead through both from end to end, and matches are of equal tokens.
     fn leads_through(a: &[u32], b: &[u32], steps: &[Step]) -> bool {
         let (mut i, mut j) = (0, 0);
         for step in steps {

@@ -1,4 +1,4 @@
-//! What a model got wrong, worst first: the content of `sure errors`. Prints nothing.
+//! Wrong answers of a model, worst first: the content of `sure errors`. Prints nothing.
 
 use std::collections::BTreeMap;
 
@@ -10,18 +10,18 @@ use crate::predictions::{Intents, Prediction, Predictions, Transcription, Trial}
 use crate::text::Unit;
 use crate::verification::Trials;
 
-/// What to list.
+/// Selection of wrong answers.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
     /// At most so many utterances, and so many confusions.
     pub limit: usize,
-    /// What errors of text are counted in.
+    /// Unit of the errors of texts.
     pub unit: Unit,
     /// Only utterances whose id, speaker or text contains this.
     pub containing: Option<&'a str>,
 }
 
-/// What a model got wrong.
+/// Wrong answers of a model.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Errors {
@@ -31,7 +31,7 @@ pub enum Errors {
         utterances: usize,
         /// How many of them are wrong.
         wrong: usize,
-        /// What was taken for what, most frequent first.
+        /// Confused tokens or classes, most frequent first.
         confusions: Vec<Confused>,
         /// The wrong answers, highest loss first.
         worst: Vec<WrongClass>,
@@ -67,9 +67,9 @@ pub enum Errors {
 pub struct Confused {
     /// The slot, where there are several.
     pub slot: Option<String>,
-    /// What was right; none for something added.
+    /// Right token; none for an insertion.
     pub reference: Option<String>,
-    /// What was answered; none for something left out.
+    /// Answered token; none for a deletion.
     pub hypothesis: Option<String>,
     /// How often.
     pub times: u64,
@@ -82,7 +82,7 @@ pub struct Confused {
 pub struct WrongClass {
     /// The utterance.
     pub id: String,
-    /// Its speaker.
+    /// Speaker.
     pub speaker: Option<String>,
     /// The loss; null where it is not a number.
     pub loss: f32,
@@ -95,9 +95,9 @@ pub struct WrongClass {
 pub struct WrongText {
     /// The utterance.
     pub id: String,
-    /// Its speaker.
+    /// Speaker.
     pub speaker: Option<String>,
-    /// Its errors.
+    /// Errors.
     pub edits: Edits,
     /// Reference and hypothesis side by side.
     pub alignment: Vec<Aligned>,

@@ -24,6 +24,7 @@ pub mod evidence;
 pub mod significance;
 
 pub mod corpus;
+pub mod history;
 pub mod report;
 pub mod score;
 

@@ -21,7 +21,7 @@ pub struct Slot {
 /// A value of the reference and what was found for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// What was said.
+    /// Slot of the reference.
     pub reference: Slot,
     /// The closest value of the same slot in the hypothesis; empty when the slot is missing there.
     pub hypothesis: String,

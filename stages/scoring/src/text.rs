@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::edit::{Edits, Step, align};
 use crate::metric::Metric;
 
-/// What errors are counted in.
+/// Unit of errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {

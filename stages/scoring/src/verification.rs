@@ -12,7 +12,7 @@ pub struct Trials {
 
 /// Errors at one threshold.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Point {
+struct OperatingPoint {
     /// Share of targets that are rejected.
     false_rejections: f64,
     /// Share of others that are accepted.
@@ -39,7 +39,7 @@ impl Trials {
         self.eer_weighted(|_| 1.0)
     }
 
-    /// The same when the trial at a place counts so many times.
+    /// The equal error rate when the trial at a place counts so many times.
     pub fn eer_weighted(&self, weight: impl Fn(usize) -> f64) -> f64 {
         let mut closest = (f64::INFINITY, f64::NAN);
         self.each_point(weight, |point| {
@@ -59,7 +59,7 @@ impl Trials {
         self.min_dcf_weighted(p, |_| 1.0)
     }
 
-    /// The same when the trial at a place counts so many times.
+    /// The least cost when the trial at a place counts so many times.
     pub fn min_dcf_weighted(&self, p: f64, weight: impl Fn(usize) -> f64) -> f64 {
         let mut least = f64::NAN;
         self.each_point(weight, |point| {
@@ -70,14 +70,14 @@ impl Trials {
     }
 
     /// Calls `visit` for every threshold, from below all scores to above all of them.
-    fn each_point(&self, weight: impl Fn(usize) -> f64, mut visit: impl FnMut(Point)) {
+    fn each_point(&self, weight: impl Fn(usize) -> f64, mut visit: impl FnMut(OperatingPoint)) {
         let (mut targets, mut others) = (0.0, 0.0);
         for &(_, at, target) in &self.sorted {
             *(if target { &mut targets } else { &mut others }) += weight(at);
         }
         let (mut rejected, mut accepted) = (0.0, others);
         let mut point = |rejected: f64, accepted: f64| {
-            visit(Point { false_rejections: rejected / targets, false_acceptances: accepted / others });
+            visit(OperatingPoint { false_rejections: rejected / targets, false_acceptances: accepted / others });
         };
         point(rejected, accepted);
         for (at, &(score, place, target)) in self.sorted.iter().enumerate() {

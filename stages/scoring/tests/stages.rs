@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use pipeline::{Input, Inputs, Job, Places, Silent, Spare, Stage, StageError, Stop, Tools};
-use scoring::predictions::{self, Row};
+use scoring::predictions::{self, PredictionRow};
 use scoring::score::Detail;
 use scoring::significance::{Resampling, Units};
 use scoring::{
@@ -44,7 +44,7 @@ fn job(inputs: BTreeMap<String, Vec<Input>>, out: &Path) -> Job {
 }
 
 /// A job whose predictions, labels and training lie in a folder of their own.
-fn job_of<R: Row>(out: &Path, rows: &[R], labels: &str, training: &str) -> Job {
+fn job_of<R: PredictionRow>(out: &Path, rows: &[R], labels: &str, training: &str) -> Job {
     let from = out.join("in");
     fs::create_dir_all(&from).unwrap();
     predictions::write(&from.join(predictions::FILE_NAME), rows).unwrap();

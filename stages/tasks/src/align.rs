@@ -5,12 +5,12 @@
 
 use crate::frames_needed;
 
-/// What is said at a frame, and how sure the recogniser is of it.
+/// Token at a frame, with its probability.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Aligned {
     /// The token; the blank where nothing is said.
     pub token: i64,
-    /// Its log probability, natural logarithm.
+    /// Log probability, natural logarithm.
     pub log_prob: f32,
 }
 

@@ -28,7 +28,7 @@ struct Prefix {
     parent: usize,
     token: i64,
     children: BTreeMap<i64, usize>,
-    /// What the language model says of the whole words so far, weighted, bonuses added.
+    /// Weighted log probability of the whole words so far by the language model, with bonuses.
     language: f64,
     history: History,
     /// Tokens of the word under way.

@@ -10,7 +10,7 @@ use crate::Group;
 pub struct NoClass {
     /// For example `object`.
     pub slot: String,
-    /// Its value, where it has one.
+    /// Value of the slot, where it has one.
     pub value: Option<String>,
 }
 

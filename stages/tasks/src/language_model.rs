@@ -13,7 +13,7 @@ use crate::ngram::NgramModel;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LanguageModel {
-    /// Its name in the machine's settings: the folder `language_models.<name>`, with one file that ends in `.arpa`.
+    /// Name in the machine's settings: the folder `language_models.<name>`, with one file that ends in `.arpa`.
     pub name: String,
 }
 

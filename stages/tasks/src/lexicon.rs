@@ -85,7 +85,7 @@ impl Lexicon {
         Ok(Self { words })
     }
 
-    /// The same with words of `other` where this one has none.
+    /// Returns this lexicon with the words of `other` that it does not have.
     #[must_use]
     pub fn backed_by(mut self, other: Self) -> Self {
         let mut words = other.words;

@@ -33,7 +33,7 @@ pub enum ArpaError {
     Line {
         /// Counted from 1.
         line: usize,
-        /// What should be there.
+        /// Expected content.
         expected: String,
         /// The line, or its beginning.
         found: String,
@@ -110,7 +110,7 @@ impl NgramModel {
         Ok(Self { words, grams, order: listed.len().max(1), begin, end, unknown })
     }
 
-    /// Whether the model lists a word.
+    /// True if the model lists a word.
     pub fn knows(&self, word: &str) -> bool {
         self.words.contains_key(word)
     }

@@ -54,7 +54,7 @@ impl From<Vocabulary> for Written {
 pub struct WordSpan {
     /// The word.
     pub word: String,
-    /// Its first frame.
+    /// First frame.
     pub start: usize,
     /// The frame after its last.
     pub end: usize,

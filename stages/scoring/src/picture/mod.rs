@@ -158,9 +158,13 @@ impl Picture {
     pub fn png(&self, scale: f32) -> Vec<u8> {
         render::png(self, scale)
     }
-    /// Writes PDF in light colours, with the typeface embedded.
+    /// Writes PDF in light colours, one column of a paper wide (85 mm), with the typeface embedded.
     pub fn pdf(&self) -> Vec<u8> {
-        render::pdf(self)
+        render::pdf(self, 241.0)
+    }
+    /// Writes SVG in light colours, with outlines in place of texts: it looks the same without the typeface.
+    pub fn outlined_svg(&self) -> String {
+        render::outlined(self)
     }
 }
 
@@ -215,6 +219,8 @@ mod tests {
         assert_eq!(&png[..8], b"\x89PNG\r\n\x1a\n");
         let pdf = draw().pdf();
         assert!(pdf == draw().pdf() && pdf.starts_with(b"%PDF-"));
+        let outlined = draw().outlined_svg();
+        assert!(outlined.contains("<path") && !outlined.contains("<text"), "{outlined}");
         let side = |at: usize| u32::from_be_bytes(png[at..at + 4].try_into().unwrap());
         assert_eq!((side(16), side(20)), (240, 120));
     }

@@ -1,7 +1,7 @@
 //! Renders the SVG of a picture as PNG or PDF.
 
 use resvg::tiny_skia::{Pixmap, Transform};
-use resvg::usvg::{Options, Tree};
+use resvg::usvg::{Options, Tree, WriteOptions};
 
 use super::{Picture, font, svg};
 
@@ -19,7 +19,15 @@ pub(super) fn png(picture: &Picture, scale: f32) -> Vec<u8> {
     pixels.encode_png().expect("pixels in memory always encode")
 }
 
-pub(super) fn pdf(picture: &Picture) -> Vec<u8> {
-    let (conversion, page) = (svg2pdf::ConversionOptions::default(), svg2pdf::PageOptions::default());
+/// SVG with outlines in place of texts.
+pub(super) fn outlined(picture: &Picture) -> String {
+    tree(picture).to_string(&WriteOptions::default())
+}
+
+/// PDF of a width in points.
+pub(super) fn pdf(picture: &Picture, width: f32) -> Vec<u8> {
+    const POINTS_PER_INCH: f32 = 72.0;
+    let page = svg2pdf::PageOptions { dpi: POINTS_PER_INCH * picture.width / width };
+    let conversion = svg2pdf::ConversionOptions::default();
     svg2pdf::to_pdf(&tree(picture), conversion, page).expect("a picture has neither images nor filters that could fail")
 }

@@ -12,7 +12,7 @@ const MOST_CLASSES: usize = 40;
 /// Counts of one group, by a colour of its own.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Series {
-    /// What the colour stands for.
+    /// Name next to the colour.
     pub name: String,
     /// Value -> count: for a histogram the left end of a bar, for classes their number.
     pub counts: Vec<(f64, u64)>,

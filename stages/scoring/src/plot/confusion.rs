@@ -1,6 +1,6 @@
 //! The picture of a confusion matrix.
 
-use super::{LABEL, TITLE};
+use super::{COLUMN, LABEL, Layout, TITLE};
 use crate::classification::Confusion;
 use crate::picture::{Anchor, Paint, Picture, Text, shorten, text_width};
 
@@ -13,20 +13,22 @@ const ROOM_FOR_COUNTS: f32 = 24.0;
 ///
 /// The share is drawn by its square root, so that rare mistakes show; the bar beside it says so. Cells carry counts while
 /// there is room (about 26 classes), and a browser shows them under the pointer in any case.
-pub fn confusion_matrix(title: &str, labels: &[String], confusion: &Confusion) -> Picture {
+pub fn confusion_matrix(title: &str, labels: &[String], confusion: &Confusion, layout: Layout) -> Picture {
     let count = labels.len().max(1);
-    let cell = (620.0 / count as f32).clamp(17.0, 58.0);
+    let edge = if layout == Layout::Page { 620.0 } else { COLUMN };
+    let cell = (edge / count as f32).clamp(17.0, 58.0);
     let edge = cell * count as f32;
     let size = if cell < 20.0 { LABEL - 1.0 } else { LABEL };
     let labels: Vec<String> = labels.iter().map(|label| shorten(label, size, LONGEST)).collect();
     let widest = labels.iter().map(|label| text_width(label, size)).fold(0.0, f32::max) * 1.1;
 
-    let (left, top) = (widest + 62.0, 64.0);
+    let (left, top) = (widest + 62.0, if layout == Layout::Page { 64.0 } else { 30.0 });
     let slanted = widest > cell - 8.0;
     let below = if slanted { widest * 0.72 + 18.0 } else { 26.0 };
-    let width = (left + edge + 96.0).max(text_width(title, TITLE) * 1.12 + 48.0);
+    let titled = if layout == Layout::Page { text_width(title, TITLE) * 1.12 + 48.0 } else { 0.0 };
+    let width = (left + edge + 96.0).max(titled);
     let mut picture = Picture::new(width, top + edge + below + 34.0, title);
-    picture.text(Text::new(24.0, 32.0, TITLE, title).bold());
+    layout.title(&mut picture, title, width);
 
     cells(&mut picture, (left, top), cell, confusion, &labels);
     for (k, label) in labels.iter().enumerate() {

@@ -1,15 +1,15 @@
 //! The picture of tasks by methods.
 
-use super::{LABEL, TITLE};
+use super::{LABEL, Layout, TITLE};
 use crate::metric::{Direction, Metric};
 use crate::picture::{Anchor, Paint, Picture, Text, shorten, text_width};
 
 /// A task on a corpus.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HeatRow {
-    /// What it is called.
+    /// Name of the row.
     pub name: String,
-    /// What its numbers are.
+    /// Metric of the numbers.
     pub metric: Metric,
     /// One per method.
     pub cells: Vec<Option<HeatCell>>,
@@ -18,13 +18,13 @@ pub struct HeatRow {
 /// A method on it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HeatCell {
-    /// What stands there.
+    /// Text of the cell.
     pub text: String,
-    /// What its colour is made from.
+    /// Value behind the colour.
     pub value: f64,
-    /// Whether none of the row is better.
+    /// True if no other cell of the row is better.
     pub best: bool,
-    /// Whether the best of the row is better than the next beyond chance.
+    /// True if the best of the row is shown to be better than the runner-up.
     pub clear: bool,
 }
 
@@ -32,7 +32,7 @@ const ROW: f32 = 34.0;
 
 /// Draws a cell per task and method: its number, on a colour that goes from the worst of its row (pale) to the best. The best
 /// stands in bold, with a mark when it is better than the next beyond chance.
-pub fn heat_table(title: &str, methods: &[String], rows: &[HeatRow]) -> Picture {
+pub fn heat_table(title: &str, methods: &[String], rows: &[HeatRow], layout: Layout) -> Picture {
     let width_of = |text: &str, size: f32| text_width(text, size) * 1.1;
     let names: Vec<String> = rows.iter().map(|row| shorten(&row.name, LABEL + 1.0, 300.0)).collect();
     let names_width = names.iter().map(|name| width_of(name, LABEL + 1.0)).fold(0.0, f32::max);
@@ -41,7 +41,8 @@ pub fn heat_table(title: &str, methods: &[String], rows: &[HeatRow]) -> Picture 
     let heads = methods.iter().map(|method| width_of(method, LABEL + 1.0) + 18.0);
     let column = cells.chain(heads).fold(72.0, f32::max).min(190.0);
 
-    let (left, top) = (24.0 + names_width + 18.0 + metrics_width + 16.0, 84.0);
+    let head = if layout == Layout::Page { 48.0 } else { 16.0 };
+    let (left, top) = (24.0 + names_width + 18.0 + metrics_width + 16.0, head + 36.0);
     let right = left + column * methods.len() as f32;
     let bottom = top + ROW * rows.len() as f32;
     let clear = rows.iter().any(|row| row.cells.iter().flatten().any(|cell| cell.clear));
@@ -52,7 +53,7 @@ pub fn heat_table(title: &str, methods: &[String], rows: &[HeatRow]) -> Picture 
     };
     let width = right.max(24.0 + width_of(note, LABEL).max(width_of(title, TITLE))) + 24.0;
     let mut picture = Picture::new(width, bottom + 48.0, title);
-    picture.text(Text::new(24.0, 32.0, TITLE, title).bold());
+    layout.title(&mut picture, title, width);
     for (at, method) in methods.iter().enumerate() {
         let middle = left + (at as f32 + 0.5) * column;
         let name = shorten(method, LABEL + 1.0, column - 8.0);

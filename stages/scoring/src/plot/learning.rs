@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::area::{Area, Sample, distinct, legend, legend_height, tiles};
 use super::axis::Axis;
-use super::{LABEL, TITLE};
+use super::{COLUMN, LABEL, Layout};
 use crate::metric::Metric;
 use crate::picture::{Paint, Picture, Text, shorten};
 
@@ -13,7 +13,7 @@ use crate::picture::{Paint, Picture, Text, shorten};
 pub struct CurvePanel {
     /// Stands above it.
     pub title: String,
-    /// What was measured on the dev set.
+    /// Metric on the dev set.
     pub metric: Metric,
     /// One per run.
     pub curves: Vec<Curve>,
@@ -22,18 +22,18 @@ pub struct CurvePanel {
 /// A run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Curve {
-    /// What its colour stands for: the method. Runs of several seeds share it.
+    /// Name next to the colour: the method. Runs of several seeds share it.
     pub label: String,
     /// Steps and ratios.
     pub points: Vec<(f64, f64)>,
 }
 
-/// The curve of a metric on the dev set in a `training.json`, where it is called `dev_` and the metric's name; none when
-/// there is no such number.
+/// Returns the curve of a metric on the dev set in a `training.json`, where it is called `dev_` and the metric's name; none
+/// when there is no such number.
 pub fn dev_curve(training: &Value, metric: Metric) -> Option<Vec<(f64, f64)>> {
     let name = format!("dev_{}", metric.name());
     let point = |entry: &Value| {
-        // Training calls the accuracy of intents by what it is.
+        // Older trainings have another name for the accuracy of intents.
         let other = || entry.get("dev_exact_match").filter(|_| metric == Metric::Accuracy);
         let value = entry.get(&name).or_else(other).and_then(Value::as_f64).filter(|value| value.is_finite());
         Some((entry.get("step").and_then(Value::as_f64)?, value?))
@@ -69,16 +69,17 @@ fn band<'a>(curves: impl Iterator<Item = &'a Curve>) -> Band {
 
 /// Draws a panel per task and corpus. It has a line per method: the mean over seeds, in a band from the least to the greatest value.
 /// Methods differ in colour and in dashes.
-pub fn learning_curves(title: &str, panels: &[CurvePanel]) -> Picture {
-    const SIZE: (f32, f32) = (460.0, 300.0);
-    let (places, (width, height)) = tiles(panels.len(), 3, SIZE);
+pub fn learning_curves(title: &str, panels: &[CurvePanel], layout: Layout) -> Picture {
+    let size = if layout == Layout::Page { (460.0, 300.0) } else { (COLUMN, 240.0) };
+    let (places, (width, height)) = tiles(panels.len(), layout.per_line(), size);
     let labels = distinct(panels.iter().flat_map(|panel| panel.curves.iter().map(|curve| &curve.label)));
-    let top = 48.0 + legend_height(&labels, width - 48.0);
+    let head = if layout == Layout::Page { 48.0 } else { 16.0 };
+    let top = head + legend_height(&labels, width - 48.0);
     let mut picture = Picture::new(width, top + height, title);
-    picture.text(Text::new(24.0, 32.0, TITLE, shorten(title, TITLE, width - 48.0)).bold());
-    legend(&mut picture, &labels, (24.0, 56.0), width - 48.0, Sample::Line);
+    layout.title(&mut picture, title, width);
+    legend(&mut picture, &labels, (24.0, head + 8.0), width - 48.0, Sample::Line);
     for (panel, (x, y)) in panels.iter().zip(places) {
-        let area = Area { left: x, top: top + y, right: x + SIZE.0, bottom: top + y + SIZE.1 };
+        let area = Area { left: x, top: top + y, right: x + size.0, bottom: top + y + size.1 };
         draw(&mut picture, panel, &labels, &area);
     }
     picture

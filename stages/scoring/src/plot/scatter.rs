@@ -2,7 +2,7 @@
 
 use super::area::{Area, Sample, distinct, leader, legend, legend_height, place_label, tiles};
 use super::axis::Axis;
-use super::{LABEL, TITLE};
+use super::{COLUMN, LABEL, Layout};
 use crate::metric::Metric;
 use crate::picture::{Anchor, Paint, Picture, Text, shorten, text_width};
 use crate::significance::Interval;
@@ -12,18 +12,18 @@ use crate::significance::Interval;
 pub struct ScatterPanel {
     /// Stands above it where there are several.
     pub title: String,
-    /// What the height of its points stands for.
+    /// Metric of the vertical axis.
     pub metric: Metric,
-    /// Its points.
+    /// Points.
     pub points: Vec<ScatterPoint>,
 }
 
 /// One method on one corpus.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScatterPoint {
-    /// What its colour stands for: the corpus.
+    /// Name next to the colour: the corpus.
     pub group: String,
-    /// What it is called: the method.
+    /// Name next to the point: the method.
     pub label: String,
     /// Trainable parameters, above 0.
     pub parameters: f64,
@@ -44,15 +44,20 @@ const ASIDE: f32 = 14.0;
 /// appearance. Points of several corpora stand a few pixels beside their place, so that their bars do not hide each other.
 ///
 /// Points without trainable parameters have no place on a logarithmic axis and must be left out by the caller.
-pub fn score_vs_parameters(title: &str, panels: &[ScatterPanel]) -> Picture {
-    let size = if panels.len() > 1 { ONE_OF_SEVERAL } else { ALONE };
-    let (places, (width, height)) = tiles(panels.len(), 3, size);
+pub fn score_vs_parameters(title: &str, panels: &[ScatterPanel], layout: Layout) -> Picture {
+    let size = match layout {
+        Layout::Column => (COLUMN, 260.0),
+        Layout::Page if panels.len() > 1 => ONE_OF_SEVERAL,
+        Layout::Page => ALONE,
+    };
+    let (places, (width, height)) = tiles(panels.len(), layout.per_line(), size);
     let groups = distinct(panels.iter().flat_map(|panel| panel.points.iter().map(|point| &point.group)));
     let named = if groups.len() > 1 { groups.as_slice() } else { &[] };
-    let top = 48.0 + legend_height(named, width - 48.0);
+    let head = if layout == Layout::Page { 48.0 } else { 16.0 };
+    let top = head + legend_height(named, width - 48.0);
     let mut picture = Picture::new(width, top + height, title);
-    picture.text(Text::new(24.0, 32.0, TITLE, shorten(title, TITLE, width - 48.0)).bold());
-    legend(&mut picture, named, (24.0, 56.0), width - 48.0, Sample::Dot);
+    layout.title(&mut picture, title, width);
+    legend(&mut picture, named, (24.0, head + 8.0), width - 48.0, Sample::Dot);
     for (panel, (x, y)) in panels.iter().zip(places) {
         let area = Area { left: x, top: top + y, right: x + size.0, bottom: top + y + size.1 };
         draw(&mut picture, panel, &groups, &area, panels.len() > 1);

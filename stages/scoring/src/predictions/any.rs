@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::{Intents, Prediction, PredictionsError, Row, Transcription, Trial, open, read};
+use super::{Intents, Prediction, PredictionRow, PredictionsError, Transcription, Trial, open, read};
 
-/// What a file of predictions holds.
+/// Content of a file of predictions.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Predictions {

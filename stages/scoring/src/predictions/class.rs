@@ -3,7 +3,7 @@
 use arrow_array::ArrayRef;
 use arrow_schema::{DataType, Field};
 
-use super::Row;
+use super::PredictionRow;
 use super::column::{field, integer, integers, optional_text, optional_texts, single, singles, text, texts};
 
 /// The class answered to one utterance.
@@ -11,7 +11,7 @@ use super::column::{field, integer, integers, optional_text, optional_texts, sin
 pub struct Prediction {
     /// The utterance.
     pub id: String,
-    /// Its speaker, where the corpus names one.
+    /// Speaker, where the corpus names one.
     pub speaker: Option<String>,
     /// The right class: index into the list of labels.
     pub label: i64,
@@ -27,7 +27,7 @@ pub struct Prediction {
     pub loss: f32,
 }
 
-impl Row for Prediction {
+impl PredictionRow for Prediction {
     const WHAT: &'static str = "predictions of classes";
 
     fn columns() -> Vec<Field> {

@@ -7,7 +7,7 @@ use arrow_array::{Array, ArrayRef, ListArray, StringArray, StructArray};
 use arrow_buffer::OffsetBuffer;
 use arrow_schema::{DataType, Field, Fields};
 
-use super::Row;
+use super::PredictionRow;
 use super::column::{field, integer, integers, optional_text, optional_texts, single, singles, text, texts};
 
 /// The value answered in each slot of one utterance.
@@ -15,7 +15,7 @@ use super::column::{field, integer, integers, optional_text, optional_texts, sin
 pub struct Intents {
     /// The utterance.
     pub id: String,
-    /// Its speaker, where the corpus names one.
+    /// Speaker, where the corpus names one.
     pub speaker: Option<String>,
     /// Every slot, in the same order in all utterances.
     pub slots: Vec<SlotAnswer>,
@@ -30,7 +30,7 @@ pub struct Intents {
 pub struct SlotAnswer {
     /// The slot: `action`.
     pub slot: String,
-    /// Its right value: `activate`.
+    /// Right value: `activate`.
     pub label: String,
     /// The value answered.
     pub prediction: String,
@@ -41,7 +41,7 @@ impl Intents {
     pub fn num_right(&self) -> usize {
         self.slots.iter().filter(|answer| answer.label == answer.prediction).count()
     }
-    /// Whether every slot has.
+    /// True if every slot has the right value.
     pub fn is_right(&self) -> bool {
         self.num_right() == self.slots.len()
     }
@@ -55,7 +55,7 @@ fn item() -> Arc<Field> {
     Arc::new(field("item", DataType::Struct(parts())))
 }
 
-impl Row for Intents {
+impl PredictionRow for Intents {
     const WHAT: &'static str = "predictions of intents";
 
     fn columns() -> Vec<Field> {

@@ -1,6 +1,6 @@
-//! The file `predictions.parquet`: what a model answered, one row per utterance (or per trial).
+//! File `predictions.parquet`: the answers of a model, one row per utterance (or per trial).
 //!
-//! Evaluation writes it and scoring reads it; both do so through this module, so every schema stands in one place. There is
+//! Evaluation writes it and scoring reads it; both do so through this module, so that every schema is defined in one place. There is
 //! one kind of row per kind of answer:
 //!
 //! | row | answer | columns beside `id`, `speaker`, `num_samples`, `loss` |
@@ -37,25 +37,25 @@ pub use intent::{Intents, SlotAnswer};
 pub use text::Transcription;
 pub use trial::Trial;
 
-/// The name of the file within the artifact of an evaluation.
+/// Name of the file, within the artifact of an evaluation.
 pub const FILE_NAME: &str = "predictions.parquet";
 
 /// A row of a file of predictions.
-pub trait Row: Sized {
-    /// What the rows are, for messages: `predictions of classes`.
+pub trait PredictionRow: Sized {
+    /// Description of the rows, for messages: `predictions of classes`.
     const WHAT: &'static str;
     /// The columns, in order.
     fn columns() -> Vec<Field>;
-    /// What no two rows may share; rows are sorted by it.
+    /// Key of the row: unique, and the order of the file.
     fn key(&self) -> (&str, &str);
     /// The columns of rows.
     fn encode(rows: &[&Self]) -> Vec<ArrayRef>;
-    /// All rows of columns, which are in order and have the types of [`Row::columns`].
+    /// All rows of columns, which are in order and have the types of [`PredictionRow::columns`].
     fn decode(columns: &[&ArrayRef], rows: usize) -> Vec<Self>;
 }
 
-/// Row about one utterance.
-pub trait UtteranceRow: Row {
+/// PredictionRow about one utterance.
+pub trait UtteranceRow: PredictionRow {
     /// Id of the utterance.
     fn id(&self) -> &str;
     /// Speaker, where the corpus names one.
@@ -86,7 +86,7 @@ macro_rules! utterance_row {
 }
 utterance_row!(Prediction, Transcription, Intents);
 
-/// Why a file of predictions cannot be written or read.
+/// Error of writing or reading a file of predictions.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PredictionsError {
@@ -116,13 +116,13 @@ pub enum PredictionsError {
     Column {
         /// The file.
         path: PathBuf,
-        /// What was looked for.
+        /// Expected kind of predictions.
         what: &'static str,
         /// The column.
         column: String,
-        /// Its type here.
+        /// Expected type.
         expected: DataType,
-        /// What the file has.
+        /// Type found.
         found: String,
     },
     /// None of the schemas.
@@ -152,7 +152,7 @@ pub enum PredictionsError {
 }
 
 /// The columns of a kind of row, in order.
-pub fn schema<R: Row>() -> Schema {
+pub fn schema<R: PredictionRow>() -> Schema {
     Schema::new(R::columns())
 }
 
@@ -160,7 +160,7 @@ pub fn schema<R: Row>() -> Schema {
 ///
 /// Errors: [`PredictionsError::Duplicate`] when a key occurs twice; [`PredictionsError::Io`] and
 /// [`PredictionsError::Parquet`] when the file cannot be written.
-pub fn write<R: Row>(path: &Path, predictions: &[R]) -> Result<(), PredictionsError> {
+pub fn write<R: PredictionRow>(path: &Path, predictions: &[R]) -> Result<(), PredictionsError> {
     let mut rows: Vec<&R> = predictions.iter().collect();
     rows.sort_by(|a, b| a.key().cmp(&b.key()));
     refuse_doubles(&rows)?;
@@ -168,7 +168,7 @@ pub fn write<R: Row>(path: &Path, predictions: &[R]) -> Result<(), PredictionsEr
     write_rows(file, &rows).map_err(|source| PredictionsError::Parquet { path: path.to_owned(), source })
 }
 
-fn write_rows<R: Row>(file: File, rows: &[&R]) -> Result<(), ParquetError> {
+fn write_rows<R: PredictionRow>(file: File, rows: &[&R]) -> Result<(), ParquetError> {
     let batch = RecordBatch::try_new(Arc::new(schema::<R>()), R::encode(rows))?;
     let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
     let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties))?;
@@ -182,7 +182,7 @@ fn write_rows<R: Row>(file: File, rows: &[&R]) -> Result<(), ParquetError> {
 /// Errors: [`PredictionsError::Read`] when the file cannot be read,
 /// [`PredictionsError::Column`] and [`PredictionsError::Null`] when it holds something else,
 /// [`PredictionsError::Duplicate`] when a key occurs twice.
-pub fn read<R: Row>(path: &Path) -> Result<Vec<R>, PredictionsError> {
+pub fn read<R: PredictionRow>(path: &Path) -> Result<Vec<R>, PredictionsError> {
     let mut predictions = Vec::new();
     for batch in open(path)?.rows(|_| true)? {
         let batch = batch?;
@@ -200,7 +200,7 @@ fn open(path: &Path) -> Result<ParquetFile, ParquetFileError> {
 }
 
 /// `rows` are sorted by key.
-fn refuse_doubles<R: Row>(rows: &[&R]) -> Result<(), PredictionsError> {
+fn refuse_doubles<R: PredictionRow>(rows: &[&R]) -> Result<(), PredictionsError> {
     match rows.windows(2).find(|pair| pair[0].key() == pair[1].key()) {
         Some(pair) => {
             let (first, second) = pair[0].key();

@@ -38,7 +38,7 @@ fn trial(enrol_id: &str, test_id: &str, score: f64, target: bool) -> Trial {
 
 /// Writes rows in an order of their own, reads them back sorted, and again without knowing what they are.
 #[track_caller]
-fn check<R: Row + Clone + PartialEq + std::fmt::Debug>(sorted: &[R], wrapped: &Predictions) {
+fn check<R: PredictionRow + Clone + PartialEq + std::fmt::Debug>(sorted: &[R], wrapped: &Predictions) {
     let folder = tempfile::tempdir().unwrap();
     let (one, other) = (folder.path().join("one"), folder.path().join("other"));
     let mut turned = sorted.to_vec();

@@ -3,7 +3,7 @@
 use arrow_array::ArrayRef;
 use arrow_schema::{DataType, Field};
 
-use super::Row;
+use super::PredictionRow;
 use super::column::{field, integer, integers, optional_text, optional_texts, single, singles, text, texts};
 
 /// The text recognised in one utterance.
@@ -14,11 +14,11 @@ use super::column::{field, integer, integers, optional_text, optional_texts, sin
 pub struct Transcription {
     /// The utterance.
     pub id: String,
-    /// Its speaker, where the corpus names one.
+    /// Speaker, where the corpus names one.
     pub speaker: Option<String>,
-    /// What was said.
+    /// Reference.
     pub reference: String,
-    /// What was recognised.
+    /// Hypothesis.
     pub hypothesis: String,
     /// Length of the utterance in samples.
     pub num_samples: i64,
@@ -26,7 +26,7 @@ pub struct Transcription {
     pub loss: f32,
 }
 
-impl Row for Transcription {
+impl PredictionRow for Transcription {
     const WHAT: &'static str = "predictions of texts";
 
     fn columns() -> Vec<Field> {

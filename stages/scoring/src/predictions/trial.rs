@@ -6,7 +6,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::{ArrayRef, BooleanArray};
 use arrow_schema::{DataType, Field};
 
-use super::Row;
+use super::PredictionRow;
 use super::column::{double, doubles, field, text, texts};
 
 /// How alike the voices of two recordings are.
@@ -18,11 +18,11 @@ pub struct Trial {
     pub test_id: String,
     /// Higher means more alike; any scale.
     pub score: f64,
-    /// Whether both are the same voice.
+    /// True if both are of one voice.
     pub target: bool,
 }
 
-impl Row for Trial {
+impl PredictionRow for Trial {
     const WHAT: &'static str = "verification trials";
 
     fn columns() -> Vec<Field> {

@@ -14,12 +14,12 @@ pub(super) const LEVEL: f64 = 0.05;
 #[derive(Debug)]
 pub(super) struct Board<'a> {
     pub(super) methods: Vec<String>,
-    pub(super) rows: Vec<Row<'a>>,
+    pub(super) rows: Vec<BoardRow<'a>>,
 }
 
 /// A task on a corpus.
 #[derive(Debug)]
-pub(super) struct Row<'a> {
+pub(super) struct BoardRow<'a> {
     pub(super) task: String,
     pub(super) corpus: String,
     /// The axes of the matrix beside task, corpus, method and seed that differ: `backbone scratch`.
@@ -51,13 +51,14 @@ impl<'a> Board<'a> {
                 methods.push(group.runs[0].method.clone());
             }
         }
-        let mut rows: Vec<Row> = Vec::new();
+        let mut rows: Vec<BoardRow> = Vec::new();
         for group in groups {
             let first = group.runs[0];
             let column = methods.iter().position(|method| *method == first.method).expect("every method was listed");
             let (task, corpus, others) = (&first.task, &first.corpus, others(first));
             for metric in [first.scores.primary].into_iter().chain(second_metric(first.scores.primary)) {
-                let key = |row: &Row| row.task == *task && row.corpus == *corpus && row.others == others && row.metric == metric;
+                let key =
+                    |row: &BoardRow| row.task == *task && row.corpus == *corpus && row.others == others && row.metric == metric;
                 if let Some(row) = rows.iter_mut().find(|row| key(row)) {
                     row.cells[column] = Some(group);
                     continue;
@@ -66,7 +67,7 @@ impl<'a> Board<'a> {
                 cells[column] = Some(group);
                 let comparable = params.published || first.others.get("backbone").is_some_and(|name| name == "published");
                 let known = |method: &String| published::find(task, corpus, method, metric).filter(|_| comparable);
-                rows.push(Row {
+                rows.push(BoardRow {
                     task: task.clone(),
                     corpus: corpus.clone(),
                     others: others.clone(),
@@ -102,14 +103,14 @@ impl<'a> Board<'a> {
 
     /// True if no other method is better than this group on its task and corpus.
     pub(super) fn is_best(&self, group: &Group) -> bool {
-        let at = |row: &Row| row.cells.iter().position(|cell| cell.is_some_and(|cell| std::ptr::eq(cell, group)));
+        let at = |row: &BoardRow| row.cells.iter().position(|cell| cell.is_some_and(|cell| std::ptr::eq(cell, group)));
         let mut rows = self.rows.iter().filter(|row| row.metric == group.runs[0].scores.primary);
         rows.any(|row| at(row).is_some_and(|method| row.is_best(method)))
     }
 
     /// For the picture.
     pub(super) fn heat(&self) -> Vec<HeatRow> {
-        let row = |row: &Row| {
+        let row = |row: &BoardRow| {
             let cell = |(at, cell): (usize, Option<&Group>)| {
                 cell.map(|group| HeatCell {
                     text: group.print(row.metric),
@@ -124,7 +125,7 @@ impl<'a> Board<'a> {
     }
 }
 
-/// What a task is also reported by.
+/// Second metric that a task is reported by.
 fn second_metric(primary: Metric) -> Option<Metric> {
     (primary == Metric::SlotTypeF1).then_some(Metric::SlotValueCer)
 }
@@ -134,7 +135,7 @@ fn others(run: &Run) -> String {
     run.telling.iter().map(|(axis, value)| format!("{axis} {value}")).collect::<Vec<_>>().join(", ")
 }
 
-impl Row<'_> {
+impl BoardRow<'_> {
     fn rank(&mut self, methods: &[String], rounds: u32) {
         let mean = |cells: &[Option<&Group>], at: usize| cells[at].map_or(f64::NAN, |group| group.mean(self.metric));
         let mut ranking: Vec<usize> = (0..self.cells.len()).filter(|at| mean(&self.cells, *at).is_finite()).collect();

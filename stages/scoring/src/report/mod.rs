@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::evidence::{self, Evidence};
 use crate::metric::Metric;
-use crate::plot::{self, Curve, CurvePanel, ScatterPanel, ScatterPoint};
+use crate::plot::{self, Curve, CurvePanel, Layout, ScatterPanel, ScatterPoint};
 use crate::score::{self, Scores, read_scores, write};
 use crate::significance::Units;
 use board::Board;
@@ -84,7 +84,8 @@ struct Run {
 const NONE: &str = "-";
 
 /// Writes `table.txt`, `table.md`, `table.parquet`, `index.html` and the pictures `score_vs_parameters`, `learning_curves` (when
-/// trainings were given) and `benchmark` (of several tasks or corpora and methods), each as `.svg`, `.png` and `.pdf`.
+/// trainings were given) and `benchmark` (of several tasks or corpora and methods), each as `.svg` and
+/// `.png`, and under `figures/`, for a column of a paper, as `.svg` and `.pdf`.
 ///
 /// Errors: [`StageError::Failed`] when a file of scores is not one, [`StageError::Io`] when files cannot be read or written.
 pub fn run(params: &ReportTable, job: &Job) -> Result<(), StageError> {
@@ -93,7 +94,8 @@ pub fn run(params: &ReportTable, job: &Job) -> Result<(), StageError> {
     let groups = group::groups(&runs);
     let board = Board::new(&groups, params);
     let tables = table::details(&groups, &board);
-    let pictures = pictures(&groups, &board);
+    let pictures_for = |layout| pictures(&groups, &board, layout);
+    let pictures = pictures_for(Layout::Page);
     let out = |name: &str| job.out.join(name);
     write(&out("table.txt"), text::plain(&params.title, &board, &tables).as_bytes())?;
     write(&out("table.md"), text::markdown(&params.title, &board, &tables).as_bytes())?;
@@ -101,7 +103,12 @@ pub fn run(params: &ReportTable, job: &Job) -> Result<(), StageError> {
     for (name, picture) in &pictures {
         write(&out(&format!("{name}.svg")), picture.svg().as_bytes())?;
         write(&out(&format!("{name}.png")), &picture.png(2.0))?;
-        write(&out(&format!("{name}.pdf")), &picture.pdf())?;
+    }
+    let figures = out("figures");
+    std::fs::create_dir_all(&figures).map_err(StageError::io("create", &figures))?;
+    for (name, picture) in pictures_for(Layout::Column) {
+        write(&figures.join(format!("{name}.svg")), picture.outlined_svg().as_bytes())?;
+        write(&figures.join(format!("{name}.pdf")), &picture.pdf())?;
     }
     write(&out("index.html"), page::page(&params.title, &board, &tables, &pictures, &runs).as_bytes())
 }
@@ -150,15 +157,18 @@ fn spaced(name: &str) -> String {
 }
 
 /// Pictures with their names, in the order of the page.
-fn pictures(groups: &[Group], board: &Board) -> Vec<(&'static str, crate::picture::Picture)> {
+fn pictures(groups: &[Group], board: &Board, layout: Layout) -> Vec<(&'static str, crate::picture::Picture)> {
     let mut pictures = Vec::new();
     if board.rows.len() > 1 && board.methods.len() > 1 {
-        pictures.push(("benchmark", plot::heat_table("Tasks by methods", &board.methods, &board.heat())));
+        pictures.push(("benchmark", plot::heat_table("Tasks by methods", &board.methods, &board.heat(), layout)));
     }
-    pictures.push(("score_vs_parameters", plot::score_vs_parameters("Scores against trainable parameters", &scatter(groups))));
+    pictures.push((
+        "score_vs_parameters",
+        plot::score_vs_parameters("Scores against trainable parameters", &scatter(groups), layout),
+    ));
     let curves = curves(groups);
     if !curves.is_empty() {
-        pictures.push(("learning_curves", plot::learning_curves("Learning curves on the dev set", &curves)));
+        pictures.push(("learning_curves", plot::learning_curves("Learning curves on the dev set", &curves, layout)));
     }
     pictures
 }

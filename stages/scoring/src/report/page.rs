@@ -14,7 +14,7 @@ use crate::edit::{Edits, Step};
 use crate::evidence::Evidence;
 use crate::metric::Metric;
 use crate::picture::Picture;
-use crate::plot;
+use crate::plot::{self, Layout};
 use crate::score::{ClassDetail, Detail, Miss, Mistake, SlotCounts};
 use crate::template::{self, thousands};
 use crate::text::Unit;
@@ -116,8 +116,6 @@ struct Answer {
     hypothesis: String,
     /// Alignment of both texts; empty for classes.
     steps: Vec<AlignedStep>,
-    /// Recording as a data URL, where it is at hand.
-    audio: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -129,7 +127,7 @@ struct AlignedStep {
 
 pub(super) fn page(title: &str, board: &Board, tables: &[Table], pictures: &[(&str, Picture)], runs: &[Run]) -> String {
     let shown = board.is_worth_showing();
-    let contest = |row: &super::board::Row| {
+    let contest = |row: &super::board::BoardRow| {
         let name = row.name();
         row.contests.iter().map(|contest| format!("{name}: {}", contest.sentence())).collect::<Vec<_>>()
     };
@@ -151,7 +149,7 @@ fn fact(name: &str, value: impl Into<String>) -> Fact {
     Fact { name: name.to_owned(), value: value.into() }
 }
 
-/// What all runs share: values of the axes, seeds, test sets.
+/// Facts about all runs together: values of the axes.
 fn about(runs: &[Run]) -> Vec<Fact> {
     let list = |of: &dyn Fn(&Run) -> String| {
         let mut values: Vec<String> = Vec::new();
@@ -214,7 +212,7 @@ fn board_grid(board: &Board) -> Grid {
 }
 
 fn section(table: &Table) -> Section {
-    let row = |row: &super::table::Row| GridRow {
+    let row = |row: &super::table::TableRow| GridRow {
         published: false,
         cells: row
             .cells
@@ -420,7 +418,7 @@ fn by_length(evidence: &Evidence, metric: Metric) -> Option<Section> {
 }
 
 fn confusion(title: &str, detail: &ClassDetail) -> Drawn {
-    Drawn { svg: plot::confusion_matrix(title, &detail.labels, &detail.confusion) }
+    Drawn { svg: plot::confusion_matrix(title, &detail.labels, &detail.confusion, Layout::Page) }
 }
 
 fn classes(detail: &ClassDetail) -> Section {
@@ -443,7 +441,6 @@ fn mistakes(title: &str, detail: &ClassDetail) -> Option<Answers> {
         reference: mistake.label.clone(),
         hypothesis: mistake.prediction.clone(),
         steps: Vec::new(),
-        audio: None,
     };
     let more = all.len().saturating_sub(MOST_MISTAKES) as u64;
     let answers: Vec<Answer> = all.iter().take(MOST_MISTAKES).map(answer).collect();
@@ -481,7 +478,6 @@ fn misses(worst: &[Miss], unit: Unit) -> Option<Answers> {
         reference: miss.reference.clone(),
         hypothesis: miss.hypothesis.clone(),
         steps: alignment::cells(unit, &miss.reference, &miss.hypothesis).into_iter().map(aligned).collect(),
-        audio: None,
     };
     let note = "Reference above, hypothesis below. Struck out: in the reference only; marked: in the hypothesis only.";
     let answers: Vec<Answer> = worst.iter().map(answer).collect();

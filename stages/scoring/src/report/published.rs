@@ -1,4 +1,4 @@
-//! What is known of the results of the published benchmark (Li et al. 2023, arXiv:2303.03267), which used wav2vec 2.0 large.
+//! Known results of the published benchmark (Li et al. 2023, arXiv:2303.03267), which used wav2vec 2.0 large.
 //!
 //! Its tables could not be had; these are the cells found elsewhere.
 
@@ -32,7 +32,7 @@ pub struct Published {
     pub corpus: &'static str,
     /// The method.
     pub method: &'static str,
-    /// What was measured.
+    /// Metric.
     pub metric: Metric,
     /// A ratio, not percent.
     pub value: f64,

@@ -12,7 +12,7 @@ pub(super) struct Table {
     /// The task; empty when there is one table only.
     pub(super) title: String,
     pub(super) head: Vec<Column>,
-    pub(super) rows: Vec<Row>,
+    pub(super) rows: Vec<TableRow>,
     /// Note on the numbers.
     pub(super) note: String,
     /// The column of the metric that methods are compared by.
@@ -29,7 +29,7 @@ pub(super) struct Column {
 
 /// The cells of one group of runs.
 #[derive(Debug)]
-pub(super) struct Row {
+pub(super) struct TableRow {
     pub(super) cells: Vec<String>,
     /// True if no other method of its task and corpus is better.
     pub(super) best: bool,
@@ -115,7 +115,7 @@ fn table(title: String, primary: Metric, groups: &[&Group], board: &Board, note:
         _ => "utterances",
     });
     head.extend(["trainable", "share", "total", counted].map(Column::numbers));
-    let row = |group: &&Group| Row { cells: cells(group, &axes, primary, &further), best: board.is_best(group) };
+    let row = |group: &&Group| TableRow { cells: cells(group, &axes, primary, &further), best: board.is_best(group) };
     Table { title, head, rows: groups.iter().map(row).collect(), note, primary: primary_column }
 }
 

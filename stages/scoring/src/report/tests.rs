@@ -230,7 +230,7 @@ fn names_leave_out_what_all_runs_share() {
     tell_apart(&mut runs);
     assert_eq!(runs[1].name(), "keywords, tones, lora, layers 8, seed 1");
     let groups = group::groups(&runs);
-    let names: Vec<String> = Board::new(&groups, &PARAMS).rows.iter().map(board::Row::name).collect();
+    let names: Vec<String> = Board::new(&groups, &PARAMS).rows.iter().map(board::BoardRow::name).collect();
     assert_eq!(names, ["keywords, tones, layers 4", "keywords, tones, layers 8"]);
     let labels: Vec<String> = scatter(&groups)[0].points.iter().map(|point| point.label.clone()).collect();
     assert_eq!(labels, ["lora, 4", "lora, 8", "full, 4"]);

@@ -2,7 +2,7 @@
 
 #![expect(clippy::format_push_string, reason = "the texts are short, and a template reads best whole")]
 
-use super::board::{Board, LEVEL, Row};
+use super::board::{Board, BoardRow, LEVEL};
 use super::group::ONE_CLASS;
 use super::table::{Column, Table};
 use super::{NONE, spaced};
@@ -73,7 +73,7 @@ pub(super) fn markdown(title: &str, board: &Board, tables: &[Table]) -> String {
         if !table.title.is_empty() {
             out += &format!("## {}\n\n", escape(&capital(&table.title)));
         }
-        let row = |row: &super::table::Row| {
+        let row = |row: &super::table::TableRow| {
             let cell = |(at, cell): (usize, &String)| {
                 if row.best && at == table.primary { format!("**{}**", escape(cell)) } else { escape(cell) }
             };
@@ -90,10 +90,10 @@ pub(super) fn markdown(title: &str, board: &Board, tables: &[Table]) -> String {
 
 /// Cells of the board; `mark` joins a number and its mark: `*` best, `**` clearly best, ` P` and ` L` published.
 pub(super) fn board_cells(board: &Board, mark: impl Fn(&str, &str) -> String) -> (Vec<Column>, Vec<Vec<String>>) {
-    let has = |of: for<'a> fn(&'a Row<'_>) -> &'a str| board.rows.iter().any(|row| !matches!(of(row), "" | NONE));
+    let has = |of: for<'a> fn(&'a BoardRow<'_>) -> &'a str| board.rows.iter().any(|row| !matches!(of(row), "" | NONE));
     let (task, corpus, others) =
         (has(|row| &row.task), has(|row| &row.corpus), board.rows.iter().any(|row| row.others != board.rows[0].others));
-    let words = |row: &Row, metric: String| {
+    let words = |row: &BoardRow, metric: String| {
         let cells = [(task, spaced(&row.task)), (corpus, row.corpus.clone()), (others, row.others.clone()), (true, metric)];
         cells.into_iter().filter(|(shown, _)| *shown).map(|(_, cell)| cell).collect::<Vec<_>>()
     };
@@ -169,7 +169,7 @@ pub(super) fn board_notes(board: &Board, best: &str, clear: &str) -> Vec<String>
 /// The best of each row against the others, with the name of the row where there are several; none when there are many.
 fn contests(board: &Board) -> Vec<(String, String)> {
     let several = board.rows.len() > 1;
-    let of = |row: &Row| {
+    let of = |row: &BoardRow| {
         let name = if several { format!("{}: ", row.name()) } else { String::new() };
         row.contests.iter().map(|contest| (name.clone(), contest.sentence())).collect::<Vec<_>>()
     };

@@ -8,7 +8,7 @@ use super::{ClassDetail, Common, Detail, Draft, Mistake, ScoreError, Scorer, evi
 use crate::classification::Confusion;
 use crate::evidence::Classes;
 use crate::metric::Metric;
-use crate::plot;
+use crate::plot::{self, Layout};
 use crate::predictions::Prediction;
 use crate::significance::Resampling;
 
@@ -109,7 +109,7 @@ fn draft(metric: Metric, labels: Vec<String>, rows: &[Prediction]) -> Draft {
         predictions: rows.iter().map(|row| row.prediction as u32).collect(),
     });
     let title = format!("Confusion matrix: {} utterances, {:.2} % right", rows.len(), 100.0 * confusion.accuracy());
-    let picture = plot::confusion_matrix(&title, &labels, &confusion);
+    let pictures = [Layout::Page, Layout::Column].map(|layout| plot::confusion_matrix(&title, &labels, &confusion, layout));
     let detail = ClassDetail { classes: confusion.classes(), mistakes: mistakes.collect(), labels, confusion };
     notes.extend(detail.only_answer().map(|class| format!("the model answers `{class}` to every utterance")));
     Draft {
@@ -118,7 +118,7 @@ fn draft(metric: Metric, labels: Vec<String>, rows: &[Prediction]) -> Draft {
         evidence,
         notes,
         detail: Detail::Classification(detail),
-        picture: Some(picture),
+        confusion: Some(pictures),
     }
 }
 

@@ -66,7 +66,7 @@ fn draft(rows: &[Intents]) -> Result<Draft, ScoreError> {
         notes.push(format!("the model answers `{answer}` to every utterance"));
     }
     let chance = BTreeMap::from([(Metric::Accuracy, chance(rows))]);
-    Ok(Draft { primary: Metric::Accuracy, evidence, chance, notes, detail: Detail::Intent { slots }, picture: None })
+    Ok(Draft { primary: Metric::Accuracy, evidence, chance, notes, detail: Detail::Intent { slots }, confusion: None })
 }
 
 /// Share of the most frequent intent: the accuracy of always answering it.

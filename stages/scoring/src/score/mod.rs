@@ -22,7 +22,7 @@ use crate::edit::Edits;
 use crate::evidence::{self, Evidence, Ratio};
 use crate::metric::{Direction, Metric};
 use crate::picture::Picture;
-use crate::predictions::{self, Row, UtteranceRow};
+use crate::predictions::{self, PredictionRow, UtteranceRow};
 use crate::significance::{Interval, Resampling, intervals};
 use crate::text::Unit;
 
@@ -205,7 +205,7 @@ pub enum ScoreError {
     Slots {
         /// The utterance.
         id: String,
-        /// Its slots.
+        /// Slots found.
         found: Vec<String>,
         /// The slots of the first utterance.
         expected: Vec<String>,
@@ -336,13 +336,14 @@ pub struct Draft {
     chance: BTreeMap<Metric, f64>,
     notes: Vec<String>,
     detail: Detail,
-    picture: Option<Picture>,
+    /// Confusion matrix for a page and for a column of a paper.
+    confusion: Option<[Picture; 2]>,
 }
 
 /// Scoring stage.
 pub trait Scorer: Stage {
     /// Row of the file of predictions.
-    type Row: Row;
+    type Row: PredictionRow;
 
     /// Parameters that every scoring stage has.
     fn common(&self) -> Common;
@@ -377,7 +378,7 @@ pub fn run_kind(kind: Kind, metric: Metric, common: Common, job: &Job) -> Result
     }
 }
 
-/// Body of every scoring stage: writes `scores.json`, `utterances.parquet` and, where there is one, a picture.
+/// Body of every scoring stage: writes `scores.json`, `utterances.parquet` and, for classes, the confusion matrix.
 ///
 /// Errors: [`ScoreError`] and [`crate::predictions::PredictionsError`] as [`StageError::Failed`], or [`StageError::Io`].
 pub fn run<S: Scorer>(params: &S, job: &Job) -> Result<(), StageError> {
@@ -393,9 +394,10 @@ pub fn run<S: Scorer>(params: &S, job: &Job) -> Result<(), StageError> {
         None => None,
     };
     evidence::write(&job.out.join(evidence::FILE_NAME), &draft.evidence).map_err(StageError::failed)?;
-    if let Some(picture) = &draft.picture {
-        write(&job.out.join("confusion.svg"), picture.svg().as_bytes())?;
-        write(&job.out.join("confusion.png"), &picture.png(2.0))?;
+    if let Some([page, column]) = &draft.confusion {
+        write(&job.out.join("confusion.svg"), page.svg().as_bytes())?;
+        write(&job.out.join("confusion.png"), &page.png(2.0))?;
+        write(&job.out.join("confusion.pdf"), &column.pdf())?;
     }
     let scores = assemble(params.common(), draft, training).map_err(|error| match error {
         ScoreError::NoSpeaker { .. } => StageError::failed(error).with_hint("set `interval.by = \"utterance\"`"),

@@ -79,7 +79,7 @@ fn draft(rows: &[Transcription]) -> Draft {
     };
     let worst = worst(rows.iter().zip(&scores).zip(&values).map(miss).collect());
     let detail = Detail::Slots { words: pooled(&words), values: pooled(&values), slots: count_slots(rows), worst };
-    Draft { primary: Metric::SlotTypeF1, evidence, chance: chance(rows), notes, detail, picture: None }
+    Draft { primary: Metric::SlotTypeF1, evidence, chance: chance(rows), notes, detail, confusion: None }
 }
 
 /// Metrics of an empty text as the answer to every utterance.

@@ -99,5 +99,5 @@ fn draft(unit: Unit, rows: &[Transcription]) -> Draft {
     };
     let worst = worst(rows.iter().zip(&main).map(miss).collect());
     let detail = Detail::Text { edits, empty_references, worst };
-    Draft { primary: unit.metric(), evidence, chance, notes, detail, picture: None }
+    Draft { primary: unit.metric(), evidence, chance, notes, detail, confusion: None }
 }

@@ -75,5 +75,5 @@ fn draft(rows: &[Trial]) -> Result<Draft, ScoreError> {
     };
     let chance = BTreeMap::from([(Metric::Eer, 0.5), (Metric::MinDcf, 1.0)]);
     let detail = Detail::Verification { targets, others: rows.len() as u64 - targets };
-    Ok(Draft { primary: Metric::Eer, evidence, chance, notes: Vec::new(), detail, picture: None })
+    Ok(Draft { primary: Metric::Eer, evidence, chance, notes: Vec::new(), detail, confusion: None })
 }

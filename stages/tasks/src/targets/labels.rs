@@ -13,7 +13,7 @@ pub struct UnknownLabel {
     pub split: &'static str,
     /// The utterance.
     pub id: String,
-    /// Its label: a class, or `object=piano`.
+    /// Label: a class, or `object=piano`.
     pub label: String,
 }
 

@@ -1,4 +1,4 @@
-//! What is learned of each utterance. Pure: what shards say in, targets out.
+//! Targets of each utterance, from the annotations in shards. No files.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,10 +11,10 @@ use crate::intent::NoClass;
 use crate::lexicon::{self, Lexicon};
 use crate::{Outputs, Protocol, TargetKind, Vocabulary, intent, normalise, slots};
 
-/// Everything made for a task. Lists are by split: train, dev, test.
+/// Targets of a task, with counts. Lists are by split: train, dev, test.
 #[derive(Debug)]
 pub struct Made {
-    /// What a model puts out.
+    /// Outputs of a model.
     pub outputs: Outputs,
     /// In order of id.
     pub targets: [Vec<Target>; 3],
@@ -122,7 +122,7 @@ impl<'a> Work<'a> {
         Made { outputs, targets, left_out, unknown_labels: Vec::new(), missing_characters, unknown_words }
     }
 
-    /// The same for a task of classes, of which dev and test set have no others than the training set. `unknown` are utterances
+    /// Result for a task of classes, of which dev and test set have no others than the training set. `unknown` are utterances
     /// left out already.
     fn done_with_classes(mut self, outputs: Outputs, mut targets: [Vec<Target>; 3], mut unknown: Vec<UnknownLabel>) -> Made {
         let untaught = take_untaught(&outputs, &mut targets);
@@ -246,7 +246,7 @@ impl<'a> Work<'a> {
     }
 }
 
-/// Whether a word of a marked text is one end of a slot.
+/// True if a word of a marked text is one end of a slot.
 fn is_slot_token(word: &str, slots: &[String]) -> bool {
     let name = word.strip_prefix("B-").or_else(|| word.strip_prefix("E-"));
     name.is_some_and(|name| slots.iter().any(|slot| slot == name))

@@ -1,4 +1,4 @@
-//! The stage `task.targets`: from what a corpus says of its utterances to what a task learns of them.
+//! Stage `task.targets`: turns the annotations of a corpus into the targets of a task.
 //!
 //! ```text
 //! task.json                                what a model puts out, and how clips become batches
@@ -43,7 +43,7 @@ pub struct MakeTargets {
     /// `sound`, or `paper`: as the benchmark's reference code has it, where that moves numbers.
     #[serde(default)]
     pub protocol: Protocol,
-    /// Whose characters make the vocabulary of recognition and slots. Default: those of the training set; with `paper` those of
+    /// Sets whose characters make the vocabulary of recognition and slots. Default: those of the training set; with `paper` those of
     /// training and test set, for slots those of all sets, with `defects_of_esd` those of the names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vocabulary: Option<VocabularyOf>,
@@ -51,10 +51,10 @@ pub struct MakeTargets {
     /// settings, with `.txt` files of lines `WORD PHONE PHONE ...`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lexicon: Option<String>,
-    /// What becomes of words without phonemes.
+    /// Treatment of words without phonemes.
     #[serde(default)]
     pub unknown_words: UnknownWords,
-    /// What becomes of utterances whose label cannot be learned: the task has no class for it, or no training utterance has it.
+    /// Treatment of utterances whose label cannot be learned: the task has no class for it, or no training utterance has it.
     #[serde(default)]
     pub unknown_labels: UnknownLabels,
     /// Longer utterances are left out of all sets, in seconds; those of the benchmark's `LibriSpeech` and FLEURS runs were of 20.
@@ -66,7 +66,7 @@ pub struct MakeTargets {
     pub defects_of_esd: bool,
 }
 
-/// Whose characters make a vocabulary.
+/// Sets whose characters make a vocabulary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum VocabularyOf {
@@ -80,7 +80,7 @@ pub enum VocabularyOf {
     Ids,
 }
 
-/// What becomes of words without phonemes.
+/// Treatment of words without phonemes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum UnknownWords {
@@ -93,7 +93,7 @@ pub enum UnknownWords {
     Error,
 }
 
-/// What becomes of utterances whose label cannot be learned.
+/// Treatment of utterances whose label cannot be learned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum UnknownLabels {
@@ -104,7 +104,7 @@ pub enum UnknownLabels {
     LeaveOut,
 }
 
-/// Why there are no targets.
+/// Error of making targets.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TargetsError {
@@ -191,9 +191,9 @@ fn is_lexicon(path: &str) -> bool {
     ending.is_some_and(|ending| ending.eq_ignore_ascii_case("txt")) && !path.contains('/')
 }
 
-/// What `report.json` says.
+/// Content of `report.json`.
 #[derive(Debug, Default, Serialize)]
-struct Report {
+struct TargetsReport {
     task: &'static str,
     /// Split -> utterances with a target.
     utterances: BTreeMap<&'static str, usize>,
@@ -289,10 +289,10 @@ fn lexicon(params: &MakeTargets, job: &Job) -> Result<Option<Lexicon>, StageErro
     Ok(Some(own.map_or_else(|| dictionary.clone(), |own| own.backed_by(dictionary.clone()))))
 }
 
-/// What was made, counted; or why it is of no use.
-fn examine(params: &MakeTargets, splits: &[Vec<RowInfo>], made: &Made) -> Result<Report, TargetsError> {
+/// Counts the targets. Fails where they are of no use.
+fn examine(params: &MakeTargets, splits: &[Vec<RowInfo>], made: &Made) -> Result<TargetsReport, TargetsError> {
     require_labels(params, made)?;
-    let mut report = Report { task: params.task.name(), ..Report::default() };
+    let mut report = TargetsReport { task: params.task.name(), ..TargetsReport::default() };
     for ((split, utterances), targets) in SPLITS.into_iter().zip(splits).zip(&made.targets) {
         let reasons = report.left_out.entry(split).or_default();
         for left in made.left_out.iter().filter(|left| left.split == split) {
@@ -352,7 +352,7 @@ fn examine(params: &MakeTargets, splits: &[Vec<RowInfo>], made: &Made) -> Result
     Ok(report)
 }
 
-/// Whether the training set teaches more than one label, and all that dev and test set have. An empty one is told of elsewhere.
+/// Checks that the training set has more than one label, and all that dev and test set have. An empty set is reported elsewhere.
 fn require_labels(params: &MakeTargets, made: &Made) -> Result<(), TargetsError> {
     let train = &made.targets[0];
     if matches!(made.outputs, Outputs::Tokens(_)) || train.is_empty() {
@@ -402,8 +402,8 @@ fn utterances(count: usize) -> String {
     format!("{count} utterance{}", if count == 1 { "" } else { "s" })
 }
 
-/// What people should hear of at once.
-fn tell(report: &Report, job: &Job) {
+/// Reports what users should know at once.
+fn tell(report: &TargetsReport, job: &Job) {
     for (split, reasons) in &report.left_out {
         for (reason, count) in reasons {
             job.progress.note(&format!("{split}: {} left out: {reason}", utterances(*count)));

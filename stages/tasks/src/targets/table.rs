@@ -16,14 +16,14 @@ use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use pipeline::StageError;
 
-/// What is learned of an utterance.
+/// Target of an utterance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     /// The utterance.
     pub id: String,
-    /// Its class, its class of each group, or its tokens.
+    /// Class, class of each group, or tokens.
     pub target: Vec<i64>,
-    /// The same for people and for scoring: the class, `activate, lights, none`, or the reference text.
+    /// Target as text, for people and for scoring: the class, `activate, lights, none`, or the reference text.
     pub text: String,
 }
 

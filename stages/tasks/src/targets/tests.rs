@@ -1,4 +1,4 @@
-//! What becomes of utterances, good and bad.
+//! Tests of good and bad utterances.
 #![expect(clippy::needless_pass_by_value, reason = "a test's data has no other use")]
 
 use datasets::{Annotation, Slot, Word};
@@ -40,7 +40,7 @@ fn params(task: &str) -> MakeTargets {
     }
 }
 
-fn examined(params: &MakeTargets, splits: [Vec<RowInfo>; 3], lexicon: Option<&Lexicon>) -> Result<(Report, Made), TargetsError> {
+fn examined(params: &MakeTargets, splits: [Vec<RowInfo>; 3], lexicon: Option<&Lexicon>) -> Result<(TargetsReport, Made), TargetsError> {
     examined_with(params, &["yes", "no"], splits, lexicon)
 }
 
@@ -49,7 +49,7 @@ fn examined_with(
     labels: &[&str],
     splits: [Vec<RowInfo>; 3],
     lexicon: Option<&Lexicon>,
-) -> Result<(Report, Made), TargetsError> {
+) -> Result<(TargetsReport, Made), TargetsError> {
     let [train, dev, test] = &splits;
     let labels: Vec<String> = labels.iter().map(|&label| label.to_owned()).collect();
     let made = make(params, &labels, [train, dev, test], lexicon);
