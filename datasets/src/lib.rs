@@ -26,6 +26,7 @@ mod listing;
 pub mod meld;
 pub mod parquet_file;
 mod place;
+pub mod random;
 pub mod shard;
 pub mod snips;
 pub mod speech_commands;

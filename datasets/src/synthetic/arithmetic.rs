@@ -5,6 +5,8 @@
 
 use std::f64::consts::{LN_2, PI};
 
+use crate::random::SplitMix;
+
 /// `e^x` for |x| up to 700.
 pub(super) fn exp(x: f64) -> f64 {
     let power = (x / LN_2).round();
@@ -30,31 +32,27 @@ pub(super) fn cos_turns(turns: f64) -> f64 {
     1.0 - 2.0 * sine * sine
 }
 
-/// A random generator: splitmix64 (Steele, Lea and Flood 2014).
+/// Random numbers of a list of numbers.
 #[derive(Debug, Clone)]
-pub(super) struct Random(u64);
+pub(super) struct Random(SplitMix);
 
 impl Random {
     /// The generator of a list of numbers: any other list gives another.
     pub(super) fn of(key: &[u64]) -> Self {
-        let mut random = Self(0x5bd1_e995);
+        let mut random = SplitMix::new(0x5bd1_e995);
         for &number in key {
-            random.0 = random.next() ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            random = SplitMix::new(random.next_u64() ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         }
-        random
+        Self(random)
     }
 
     pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        self.0.next_u64()
     }
 
     /// Even in [low, high).
     pub(super) fn between(&mut self, low: f64, high: f64) -> f64 {
-        low + (high - low) * ((self.next() >> 11) as f64 / 9_007_199_254_740_992.0)
+        low + (high - low) * self.0.uniform()
     }
 
     /// Noise: mean 0, variance 1, nearly Gaussian (three even numbers added).

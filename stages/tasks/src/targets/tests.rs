@@ -40,7 +40,11 @@ fn params(task: &str) -> MakeTargets {
     }
 }
 
-fn examined(params: &MakeTargets, splits: [Vec<RowInfo>; 3], lexicon: Option<&Lexicon>) -> Result<(TargetsReport, Made), TargetsError> {
+fn examined(
+    params: &MakeTargets,
+    splits: [Vec<RowInfo>; 3],
+    lexicon: Option<&Lexicon>,
+) -> Result<(TargetsReport, Made), TargetsError> {
     examined_with(params, &["yes", "no"], splits, lexicon)
 }
 
