@@ -293,6 +293,6 @@ fn parameters_out_of_range_are_mistakes() {
     let found = ScoreClassification { interval, metric: Metric::Wer, ..ScoreClassification::default() }.check();
     assert_eq!(found.iter().map(|mistake| mistake.0).collect::<Vec<_>>(), ["interval", "interval", "metric"]);
     let by_speaker = Resampling { by: Units::Speaker, ..INTERVAL };
-    assert_eq!(ScoreVerification { interval: by_speaker, ..ScoreVerification::default() }.check().len(), 1);
+    assert!(ScoreVerification { interval: by_speaker, ..ScoreVerification::default() }.check().is_empty());
     assert_eq!(ReportTable { title: String::new(), published: false, rounds: 1 }.check().len(), 1);
 }

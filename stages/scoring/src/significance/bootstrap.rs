@@ -184,18 +184,19 @@ impl Draws {
     }
 }
 
+/// Representative of the set of `at`, in disjoint sets in which each member points to another or to itself.
+fn root(joined: &mut [usize], mut at: usize) -> usize {
+    while joined[at] != at {
+        joined[at] = joined[joined[at]];
+        at = joined[at];
+    }
+    at
+}
+
 /// Number of the speaker of each recording.
 fn speakers_of(trials: &TrialScores) -> Vec<u32> {
     let count = trials.recordings.iter().flatten().max().map_or(0, |most| *most as usize + 1);
-    // Disjoint sets: each recording points to another of its speaker, or to itself.
     let mut joined: Vec<usize> = (0..count).collect();
-    fn root(joined: &mut [usize], mut at: usize) -> usize {
-        while joined[at] != at {
-            joined[at] = joined[joined[at]];
-            at = joined[at];
-        }
-        at
-    }
     for (&[enrol, test], _) in trials.recordings.iter().zip(&trials.targets).filter(|(_, target)| **target) {
         let (a, b) = (root(&mut joined, enrol as usize), root(&mut joined, test as usize));
         joined[a.max(b)] = a.min(b);
@@ -347,17 +348,21 @@ mod tests {
     fn drawing_recordings_finds_more_variance_than_drawing_trials() {
         let evidence = verification(8, 6);
         let resampling = Resampling { resamples: 400, ..Resampling::default() };
-        let width = |evidence: &Evidence| {
-            let found = intervals(evidence, &resampling).unwrap()[&Metric::Eer];
-            found.high - found.low
-        };
-        // Trials whose recordings have nothing in common are drawn almost one by one.
-        let mut apart = evidence.clone();
-        let trials = apart.trials.as_mut().unwrap();
-        for (at, pair) in (0..).zip(&mut trials.recordings) {
-            *pair = [2 * at, 2 * at + 1];
-        }
-        assert!(width(&evidence) > 1.5 * width(&apart), "{} {}", width(&evidence), width(&apart));
+        let found = intervals(&evidence, &resampling).unwrap()[&Metric::Eer];
+        let (weigher, count) = (evidence.weigher(), evidence.ids.len());
+        let mut random = SplitMix::new(5);
+        let mut alone: Vec<f64> = (0..400)
+            .map(|_| {
+                let mut weights = vec![0; count];
+                for _ in 0..count {
+                    weights[random.below(count)] += 1;
+                }
+                weigher.values(&weights)[&Metric::Eer]
+            })
+            .collect();
+        alone.sort_by(f64::total_cmp);
+        let of_trials = quantile(&alone, 0.975) - quantile(&alone, 0.025);
+        assert!(found.high - found.low > 1.5 * of_trials, "{found:?}, of trials {of_trials}");
     }
 
     #[test]
