@@ -415,3 +415,15 @@ fn a_kaldi_data_folder_is_a_table() {
     assert!(found[0].contains("output of a command") && found[1].contains("`R9` of `segments` is not in `wav.scp`"), "{found:?}");
     assert!(["wav.scp", "text", "segments"].iter().all(|path| Table.wants(&PROTOCOLS[0], path)));
 }
+
+#[test]
+fn the_example_of_the_documentation_is_read_as_it_says() {
+    let page = include_str!("../../../docs/tables.md");
+    let example = page.split("```csv\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let recordings: Vec<String> = (1..=6).map(|number| format!("clips/000{number}.wav")).collect();
+    let recordings: Vec<&str> = recordings.iter().map(String::as_str).collect();
+    let listing = list("table.csv", example, &recordings).unwrap();
+    assert_eq!(Split::ALL.map(|split| listing.count(split)), [2, 2, 2]);
+    assert_eq!((listing.labels.join(" "), listing.warnings.len(), listing.skipped.len()), ("no yes".to_owned(), 0, 0));
+    assert_eq!(shown_id(&listing, "clips/0001"), "clips/0001 train yes anna clips/0001.wav Yes, of course.");
+}
