@@ -2,8 +2,8 @@
 
     python tests/compat/check.py SURE
 
-`SURE` is the executable. Synthetic corpora are written, prepared as WAV and as FLAC, and read with datasets, polars, duckdb,
-pyarrow and numpy. The program prints a line for each check and fails at the first difference.
+`SURE` is the executable. Synthetic corpora are written, prepared as WAV and as FLAC, and read with datasets, pandas,
+polars, duckdb, pyarrow and numpy. The program prints a line for each check and fails at the first difference.
 """
 
 import io
@@ -16,6 +16,7 @@ from pathlib import Path
 import datasets
 import duckdb
 import numpy
+import pandas
 import polars
 import pyarrow.parquet
 import soundfile
@@ -58,7 +59,10 @@ def check(out, has_classes, wanted, kind):
     files = {split: paths for split, paths in files.items() if paths}
     assert "train" in files, f"{out}: {files}"
     whole = datasets.load_dataset(str(out), cache_dir=str(out) + "-cache")
+    whole = {{"validation": "dev"}.get(split, split): loaded for split, loaded in whole.items()}  # Hugging Face's name of dev
     assert list(whole) == list(files), list(whole)
+    # The folder is one table for readers that take folders.
+    assert len(pandas.read_parquet(out)) == polars.read_parquet(out).height == sum(len(loaded) for loaded in whole.values())
     by_files = datasets.load_dataset("parquet", data_files=files, cache_dir=str(out) + "-cache2")
     tables = {}
     for split, paths in files.items():
@@ -79,11 +83,12 @@ def check(out, has_classes, wanted, kind):
             assert row["audio"]["path"].endswith(f".{kind}"), row["audio"]["path"]
     for column in wanted:
         assert any(row[column] for rows in tables.values() for row in rows), f"{out}: nothing in {column}"
-    statistics = json.loads((out / "statistics.json").read_text())
+    about = Path(f"{out}.about")
+    statistics = json.loads((about / "statistics.json").read_text())
     counted = {split: report["rows"] for split, report in statistics["shards"]["splits"].items() if report["rows"]}
     assert counted == {split: len(rows) for split, rows in tables.items()}, counted
-    assert "<svg" in (out / "index.html").read_text()
-    pyarrow.parquet.read_table(out / "rejects.parquet")
+    assert "<svg" in (about / "index.html").read_text()
+    pyarrow.parquet.read_table(about / "rejects.parquet")
     return tables
 
 
@@ -125,7 +130,8 @@ def clips(paths, kind):
     """One clip by memory map."""
     for path in paths:
         record = [("offset", "<u8"), ("len", "<u4"), ("samples", "<u4"), ("hash", "<u8")]
-        index = numpy.fromfile(Path(path).with_suffix(".clips"), offset=16, dtype=record)
+        folder = Path(f"{Path(path).parent}.about/clips")
+        index = numpy.fromfile(folder / Path(path).with_suffix(".clips").name, offset=16, dtype=record)
         shard = numpy.memmap(path, mode="r")
         rows = pyarrow.parquet.read_table(path, columns=["audio", "num_samples"]).to_pylist()
         assert len(index) == len(rows)

@@ -67,7 +67,7 @@ pub(crate) struct PrepareArgs {
     /// How the clips are written
     #[arg(long, default_value = "wav", value_parser = ["wav", "flac"])]
     pub(crate) format: String,
-    /// Shards of each split; a changed recording rebuilds one [default: one for each 128 MB of recordings]
+    /// Shards of each split; a changed recording rebuilds one [default: one for each 64 MB of recordings]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) shards: Option<u32>,
     /// Largest share of the corpus's recordings that may be broken, and that may be missing, 0 to 1; more are an error
@@ -188,7 +188,7 @@ fn require_same(out: &Path, about: &Path, made: &Made) -> Result<()> {
 }
 
 /// Bytes of recordings in a shard, if their number is not given.
-const SHARD_BYTES: u64 = 128 << 20;
+const SHARD_BYTES: u64 = 64 << 20;
 
 /// Number of shards for recordings of a size.
 fn shards_for(bytes: u64) -> u32 {
