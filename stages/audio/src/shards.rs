@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use datasets::Split;
 use datasets::shard::RowInfo;
-use pipeline::{Job, Slot, Stage, StageError};
+use pipeline::{Job, Slot, Stage, StageError, Tool};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -62,6 +62,10 @@ impl Stage for Shards {
     fn outputs(&self) -> Vec<String> {
         ["rejects.parquet", "report.json"].map(str::to_owned).to_vec()
     }
+    fn tools() -> Vec<Tool> {
+        vec![Tool { name: FFMPEG, version_argument: "-version" }]
+    }
+
     fn check(&self) -> Vec<(&'static str, String)> {
         let mut mistakes = Vec::new();
         if !SAMPLE_RATES.contains(&self.sample_rate) {
@@ -103,6 +107,8 @@ pub enum ShardsError {
     },
 }
 
+/// Program that decodes what nothing here decodes.
+const FFMPEG: &str = "ffmpeg";
 /// The unit of this stage's progress.
 pub const AUDIO_UNIT: &str = "s of audio";
 /// How many files are decoded between two looks at progress and at [`Job::stop`], per thread.

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use datasets::table::ColumnNames;
 use pipeline::source::{Tree, TreeFile};
-use pipeline::{Digest, Input, Inputs, Job, Places, Silent, Spare, StageError, Stop, Tools};
+use pipeline::toolbox::Toolbox;
+use pipeline::{Digest, Input, Inputs, Job, Places, Silent, Spare, Stage, StageError, Stop};
 use tempfile::TempDir;
 
 use crate::manifest::{self, Manifest};
@@ -76,7 +77,7 @@ impl Bench {
             out,
             threads: 1,
             spare: Spare::default(),
-            tools: Tools::default(),
+            tools: Toolbox::new(&std::env::var_os("PATH").unwrap_or_default()).tools(&Shards::tools()),
             gpu: None,
             progress: Box::new(Silent),
             stop: Stop::default(),

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use pipeline::source::UNREADABLE;
 use pipeline::{Borrowed, Digest, Job, Spare, StageError};
 
-use super::Shards;
+use super::{FFMPEG, Shards};
 use crate::manifest::{Entry, Origin};
 use crate::recording::{Prepared, Preparer, Recording, Reject as Refusal, Span, Target, WHOLE_IN_MEMORY};
 
@@ -32,6 +32,7 @@ pub(super) struct Recordings<'a> {
     params: &'a Shards,
     threads: usize,
     spare: &'a Spare,
+    job: &'a Job,
     /// Preparers that no thread uses.
     preparers: Mutex<Vec<Preparer<'a>>>,
     /// Recordings of the batch that are in tables, by table and row.
@@ -65,6 +66,7 @@ impl<'a> Recordings<'a> {
             root,
             labels,
             params,
+            job,
             threads: job.threads.max(1),
             spare: &job.spare,
             preparers: Mutex::default(),
@@ -120,9 +122,11 @@ impl<'a> Recordings<'a> {
 
     /// Decodes one utterance after the other until none is left. Calls `between` before each.
     fn work(&self, shared: &Mutex<Shared<'_>>, between: impl Fn()) {
+        let job = self.job;
         let target = Target { sample_rate: self.params.sample_rate, format: self.params.format };
-        let mut preparer =
-            lock(&self.preparers).pop().unwrap_or_else(|| Preparer::new(target).with_ffmpeg(|| Some("ffmpeg".into())));
+        let mut preparer = lock(&self.preparers)
+            .pop()
+            .unwrap_or_else(|| Preparer::new(target).with_ffmpeg(move || job.tool(FFMPEG).map(Path::to_owned)));
         let next = || loop {
             between();
             let (index, entry) = lock(shared).rest.next()?;
