@@ -49,7 +49,7 @@ impl Default for Decoding {
 
 impl Stage for Evaluate {
     const KIND: &'static str = "peft.evaluate";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const ABOUT: &'static str = "Answers every utterance of a test set: classes, texts, or how alike voices are";
 
     fn slots() -> Vec<Slot> {

@@ -68,6 +68,24 @@ pub enum HeadSpec {
     },
 }
 
+/// Last entry of a mix of layers. The two agree for post-norm encoders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LastState {
+    /// Output of the last layer before the final norm of a pre-norm encoder, as in version 5 of transformers.
+    #[default]
+    BeforeNorm,
+    /// Output of the encoder, after that norm, as in version 4 of transformers.
+    AfterNorm,
+}
+
+impl LastState {
+    /// Entry of the heads that were trained before this was recorded.
+    pub fn of_old_files() -> Self {
+        Self::AfterNorm
+    }
+}
+
 fn projector_size() -> u32 {
     256
 }

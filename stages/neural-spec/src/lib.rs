@@ -18,7 +18,7 @@ pub use checkpoint::EncoderCheckpoint;
 pub use encoder::{ConvNorm, EncoderShape, RandomEncoder};
 pub use evaluate::{Decoding, Evaluate};
 pub use front::{FeatureFormat, Front};
-pub use head::HeadSpec;
+pub use head::{HeadSpec, LastState};
 pub use method::{
     AdapterActivation, Added, BitFit, Bottleneck, ConvAdapter, Counts, Finetune, HeadOnly, Ia3, Layers, Lora, Method, Misfit,
     Prefix, Scope, Start,

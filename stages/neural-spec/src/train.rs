@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use scoring::Metric;
 use serde::{Deserialize, Serialize};
 
-use crate::{HeadSpec, Method, Mistakes, environment, require, require_positive, require_probability};
+use crate::{HeadSpec, LastState, Method, Mistakes, environment, require, require_positive, require_probability};
 
 /// Trains a head, and what the method adapts of an encoder, on labelled utterances; keeps the best point on the dev set.
 ///
@@ -18,6 +18,10 @@ pub struct Train {
     pub method: Method,
     /// The task layer on top, always trained.
     pub head: HeadSpec,
+    /// Last entry of the mix of a head with `layer_sum`: `before_norm` or `after_norm`. Default `before_norm`, which current versions of
+    /// transformers compute, so that they load the model with the same answers.
+    #[serde(default)]
+    pub layer_sum_last: LastState,
     /// Learning rate at the top of the schedule.
     pub learning_rate: f64,
     /// Passes over the training data; either this or `max_steps`.
@@ -215,7 +219,7 @@ impl Schedule {
 
 impl Stage for Train {
     const KIND: &'static str = "peft.train";
-    const VERSION: u32 = 5;
+    const VERSION: u32 = 6;
     const ABOUT: &'static str = "Trains an adapter and a head on an encoder";
 
     fn slots() -> Vec<Slot> {

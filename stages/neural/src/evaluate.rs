@@ -85,6 +85,7 @@ pub fn run(params: &Evaluate, job: &Job) -> Result<(), StageError> {
     let encoder = job.inputs.one("encoder");
     let mut model = Model::new(encoder, &trained.method, &trained.head, task.outputs.len(), 0, device::of_job(job))?;
     model.load_trained(folder)?;
+    model.close_mix_with(trained.layer_sum_last);
     prepare(&mut model, &task);
     job.progress.fact("device", device_name(model.device()).into());
 
@@ -106,10 +107,15 @@ pub fn run(params: &Evaluate, job: &Job) -> Result<(), StageError> {
     }
 }
 
-/// Tells a model what a task wants of it.
+/// Prepares a model for a task.
 pub(crate) fn prepare(model: &mut Model, task: &TaskFile) {
     if task.clips.unmasked {
         model.use_attention_mask(false);
+    } else {
+        model.answer_as_single_clips();
+    }
+    if let Outputs::Tokens(vocabulary) = &task.outputs {
+        model.name_tokens(Some(vocabulary.clone()));
     }
 }
 

@@ -20,6 +20,30 @@ struct Config {
     model_type: Option<String>,
     hidden_size: Option<usize>,
     num_hidden_layers: Option<usize>,
+    hidden_act: Option<String>,
+    feat_extract_activation: Option<String>,
+    add_adapter: Option<bool>,
+    auto_map: Option<serde_json::Value>,
+}
+
+impl Config {
+    /// Settings that the worker would refuse, as sentences.
+    fn refused(&self) -> Vec<String> {
+        const ACTIVATIONS: [&str; 6] = ["gelu", "gelu_new", "relu", "silu", "swish", "selu"];
+        let activations = [("hidden_act", &self.hidden_act), ("feat_extract_activation", &self.feat_extract_activation)];
+        let unknown = |(name, value): (&str, &Option<String>)| {
+            let value = value.as_ref().filter(|value| !ACTIVATIONS.contains(&value.as_str()))?;
+            Some(format!("{name} must be one of {}, not {value}", ACTIVATIONS.join(", ")))
+        };
+        let mut refused: Vec<String> = activations.into_iter().filter_map(unknown).collect();
+        if self.add_adapter == Some(true) {
+            refused.push("add_adapter is not supported unless false".to_owned());
+        }
+        if self.auto_map.is_some() {
+            refused.push("auto_map is not supported: it asks for another encoder".to_owned());
+        }
+        refused
+    }
 }
 
 /// The families of encoders that are known, as `model_type` names them.
@@ -38,6 +62,10 @@ pub(super) fn look<'a>(folder: &Path, files: impl Iterator<Item = &'a str>) -> R
         serde_json::from_slice(&text).map_err(|source| CheckpointError::Config { path: path.clone(), source })?;
     if let Some(family) = config.model_type.as_deref().filter(|family| !FAMILIES.contains(family)) {
         return Err(CheckpointError::Family { path, family: family.to_owned() });
+    }
+    let refused = config.refused();
+    if !refused.is_empty() {
+        return Err(CheckpointError::Unsupported { path, mistakes: refused });
     }
     let mut shapes = BTreeMap::new();
     for file in files {
@@ -90,6 +118,9 @@ fn fits(folder: &Path, config: &Config, shapes: &BTreeMap<String, Vec<usize>>) -
     let found = match found {
         Some(shape) if *shape == [width, width] => return Ok(()),
         Some(shape) => format!("`{name}` has shape {shape:?}"),
+        None if shapes.keys().any(|name| name.starts_with("module.")) => {
+            "their names begin with `module.`, as a wrapper for several GPUs saves them: save the model inside of it".to_owned()
+        }
         None if shapes.is_empty() => "they hold no tensor".to_owned(),
         None => {
             let examples = shapes.keys().take(3).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
@@ -167,6 +198,14 @@ mod tests {
         );
         check(TINY, SINGLE, &weights("bert.pooler", 3), Err("is not among its 1 tensors (such as `bert.pooler`)"));
         check(TINY, SINGLE, b"\x02\0\0\0\0\0\0\0{}", Err("they hold no tensor"));
+        check(TINY, SINGLE, &weights(&format!("module.hubert.{LAST}"), 2), Err("begin with `module.`"));
+        for (field, part) in [
+            (r#""hidden_act":"mish""#, "hidden_act must be one of gelu"),
+            (r#""add_adapter":true"#, "add_adapter is not supported"),
+            (r#""auto_map":{}"#, "auto_map is not supported"),
+        ] {
+            check(&TINY.replace('{', &format!("{{{field},")), SINGLE, &whole, Err(part));
+        }
         check(TINY, SINGLE, &weights(&format!("wavlm.{LAST}"), 2), Err("is not among its 1 tensors"));
     }
 }

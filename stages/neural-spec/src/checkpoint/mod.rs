@@ -82,6 +82,14 @@ pub enum CheckpointError {
         /// Its `model_type`.
         family: String,
     },
+    /// The configuration asks for what would change the result and is not supported.
+    #[error("`{path}` describes an encoder that cannot be built: {}", mistakes.join("; "))]
+    Unsupported {
+        /// The configuration.
+        path: PathBuf,
+        /// Every mistake, as a sentence.
+        mistakes: Vec<String>,
+    },
     /// A file of weights ends early or late, or its header is damaged.
     #[error("`{path}` is damaged: {reason}")]
     Damaged {
@@ -119,7 +127,7 @@ impl CheckpointError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Damaged { .. } => "fetch or copy the file again, whole",
-            Self::Family { .. } | Self::Config { .. } => {
+            Self::Family { .. } | Self::Config { .. } | Self::Unsupported { .. } => {
                 "point `checkpoints` of the machine's settings at a wav2vec 2.0, HuBERT or WavLM encoder as transformers saves it"
             }
             Self::OldPickle { .. } => {
@@ -139,7 +147,8 @@ const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 const PICKLE: &str = "pytorch_model.bin";
 /// Taken along where they are: how audio is prepared, and what the outputs of a recogniser stand for.
-const BESIDE: [&str; 4] = [PREPROCESSOR, "vocab.json", "tokenizer_config.json", "special_tokens_map.json"];
+const BESIDE: [&str; 5] =
+    [PREPROCESSOR, "processor_config.json", "vocab.json", "tokenizer_config.json", "special_tokens_map.json"];
 
 impl EncoderCheckpoint {
     fn place(&self) -> String {
@@ -149,7 +158,7 @@ impl EncoderCheckpoint {
 
 impl Stage for EncoderCheckpoint {
     const KIND: &'static str = "encoder.checkpoint";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const ABOUT: &'static str = "Takes a checkpoint folder of this machine into the store";
 
     fn slots() -> Vec<Slot> {

@@ -11,6 +11,7 @@ pub(crate) mod json;
 pub mod pickle;
 pub mod preprocessor;
 pub mod safetensors;
+pub(crate) mod tokenizer;
 pub mod weights;
 
 pub use self::config::{EncoderConfig, FeatureNorm, ModelType};

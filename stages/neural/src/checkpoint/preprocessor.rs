@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::config::{EncoderConfig, FeatureNorm};
 use super::error::CheckpointError;
-use super::files::PREPROCESSOR;
+use super::files::{PREPROCESSOR, PROCESSOR};
 use super::json::{read_json, write_json};
 
 /// How a waveform is prepared for an encoder.
@@ -39,11 +39,20 @@ impl Preprocessor {
     ///
     /// Errors: a file that is not such a file, or asks for another rate than 16 kHz.
     pub fn read(folder: &Path, config: &EncoderConfig) -> Result<Self, CheckpointError> {
-        let path = folder.join(PREPROCESSOR);
-        if !path.exists() {
+        let (mut path, whole) = (folder.join(PREPROCESSOR), folder.join(PROCESSOR));
+        let read: Self = if path.exists() {
+            read_json(&path)?
+        } else if whole.exists() {
+            /// What version 5 of transformers writes in the place of the other file.
+            #[derive(Deserialize)]
+            struct Processor {
+                feature_extractor: Preprocessor,
+            }
+            path = whole;
+            read_json::<Processor>(&path)?.feature_extractor
+        } else {
             return Ok(Self::usual(config.feat_extract_norm == FeatureNorm::Layer));
-        }
-        let read: Self = read_json(&path)?;
+        };
         let mistakes = read.mistakes();
         if mistakes.is_empty() { Ok(read) } else { Err(CheckpointError::Config { path, mistakes }) }
     }
@@ -118,6 +127,15 @@ mod tests {
         case.check("with_mask.input_values", &rows(false));
         // Not what we do: transformers normalises padding too where a checkpoint has no mask. The formula is the same.
         case.check("without_mask.input_values", &rows(true));
+    }
+
+    #[test]
+    fn what_version_5_of_transformers_writes_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = r#"{"feature_extractor":{"do_normalize":false,"return_attention_mask":true,"sampling_rate":16000},"processor_class":"P"}"#;
+        std::fs::write(folder.path().join(PROCESSOR), text).unwrap();
+        let read = Preprocessor::read(folder.path(), &EncoderConfig::default()).unwrap();
+        assert!(!read.do_normalize && read.return_attention_mask);
     }
 
     #[test]

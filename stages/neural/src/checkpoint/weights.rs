@@ -302,9 +302,10 @@ fn relative_names(stored: Weights, family: ModelType, folder: &Path) -> Result<W
 /// Brings older names up to date and adds what a checkpoint may leave out. Returns what is contradictory.
 fn complete(weights: &mut Weights, config: &EncoderConfig) -> Result<Vec<String>, TchError> {
     const OLD_GAIN: &str = "encoder.pos_conv_embed.conv.weight_g";
+    const OLD_MASK: &str = "mask_time_emb_vector";
     const OLD_DIRECTION: &str = "encoder.pos_conv_embed.conv.weight_v";
     let mut mistakes = Vec::new();
-    for (old, new) in [(OLD_GAIN, POSITION_GAIN), (OLD_DIRECTION, POSITION_DIRECTION)] {
+    for (old, new) in [(OLD_GAIN, POSITION_GAIN), (OLD_DIRECTION, POSITION_DIRECTION), (OLD_MASK, MASK_EMBEDDING)] {
         let old_one = weights.remove(old);
         if old_one.is_some_and(|tensor| weights.insert(new.to_owned(), tensor).is_some()) {
             mistakes.push(format!("both `{old}` and `{new}` are there"));

@@ -1,7 +1,7 @@
 //! Which utterances make a batch. Pure: lengths and seeds in, lists of rows out.
 //!
-//! Utterances of similar length share a batch, so that little of it is padding; which of them do, and the order of the
-//! batches, is drawn anew for every epoch from a generator of its own.
+//! Utterances of similar length share a batch, so that little of it is padding. Every epoch draws from a generator of its own which of
+//! them do, and the order of the batches.
 
 use crate::nn::random::Rng;
 
@@ -22,9 +22,18 @@ impl BatchLimit {
     }
 }
 
-/// Utterances that are shuffled together before they are sorted by length. Large enough that a batch holds little padding,
-/// small enough that who meets whom in a batch changes from epoch to epoch.
-const POOL: usize = 2048;
+/// Batches whose utterances are drawn together before they are sorted by length. Enough of them that a batch has little padding, and
+/// so few that each epoch has other batches.
+const POOL_BATCHES: usize = 8;
+/// Fewest pools of a data set: a small one would have the same batches in every epoch otherwise.
+const LEAST_POOLS: usize = 4;
+
+/// Utterances that are drawn together.
+fn pool_size(lengths: &[usize], limit: BatchLimit) -> usize {
+    let mean = (lengths.iter().sum::<usize>() / lengths.len().max(1)).max(1);
+    let batch = (limit.samples / mean).min(limit.utterances).max(1);
+    (batch * POOL_BATCHES).min(lengths.len().div_ceil(LEAST_POOLS)).max(batch)
+}
 
 /// The batches of one epoch of training, in order: every row once.
 ///
@@ -33,7 +42,7 @@ pub fn shuffled(lengths: &[usize], limit: BatchLimit, seed: u64, epoch: u64) -> 
     let mut rng = Rng::named(seed, &format!("order of epoch {epoch}"));
     let rows = rng.choose(lengths.len(), lengths.len());
     let mut batches = Vec::new();
-    for pool in rows.chunks(POOL) {
+    for pool in rows.chunks(pool_size(lengths, limit)) {
         let mut pool = pool.to_vec();
         pool.sort_by_key(|&row| std::cmp::Reverse(lengths[row])); // stable: equal lengths stay shuffled
         fill(&pool, lengths, limit, &mut batches);
@@ -83,6 +92,8 @@ fn fill(rows: &[usize], lengths: &[usize], limit: BatchLimit, batches: &mut Vec<
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     const LIMIT: BatchLimit = BatchLimit { samples: 10_000, utterances: 7 };
@@ -100,7 +111,7 @@ mod tests {
 
     #[test]
     fn each_utterance_is_visited_once() {
-        for count in [0, 1, 2, 100, POOL, 2 * POOL + 1] {
+        for count in [0, 1, 2, 100, 2048, 4097] {
             let lengths = lengths(count);
             let all: Vec<usize> = (0..count).collect();
             assert_eq!(sorted(&shuffled(&lengths, LIMIT, 1, 0)), all);
@@ -129,14 +140,48 @@ mod tests {
         assert!(batches.iter().all(|batch| batch.len() <= LIMIT.utterances));
     }
 
+    /// Two thirds of the utterances last 13 to 16 s, the others 1.5 to 13 s, much as in LibriSpeech.
+    fn read_speech(count: usize) -> Vec<usize> {
+        let mut rng = Rng::new(3);
+        let secs = |draw: f64, place: f64| if draw < 0.67 { 13.0 + 3.0 * place } else { 1.5 + 11.5 * place };
+        (0..count).map(|_| (16_000.0 * secs(rng.uniform(), rng.uniform())) as usize).collect()
+    }
+
+    /// Padding as a share of the audio.
+    fn padding(batches: &[Vec<usize>], lengths: &[usize]) -> f64 {
+        let padded = |batch: &Vec<usize>| batch.len() * batch.iter().map(|&row| lengths[row]).max().unwrap();
+        batches.iter().map(padded).sum::<usize>() as f64 / lengths.iter().sum::<usize>() as f64 - 1.0
+    }
+
+    /// Share of the pairs of one epoch's batches that share a batch in the next epoch.
+    fn meet_again(lengths: &[usize], limit: BatchLimit) -> f64 {
+        let pairs = |epoch| {
+            let batches = shuffled(lengths, limit, 1, epoch);
+            let of = |batch: &Vec<usize>| {
+                let mut rows = batch.clone();
+                rows.sort_unstable();
+                let later = |(at, &row): (usize, &usize)| rows[at + 1..].iter().map(|&other| (row, other)).collect::<Vec<_>>();
+                rows.iter().enumerate().flat_map(later).collect::<Vec<_>>()
+            };
+            batches.iter().flat_map(of).collect::<BTreeSet<_>>()
+        };
+        let (first, next) = (pairs(0), pairs(1));
+        first.intersection(&next).count() as f64 / first.len() as f64
+    }
+
     #[test]
-    fn little_is_padding() {
-        let lengths = lengths(POOL);
-        let limit = BatchLimit { samples: 60_000, utterances: usize::MAX };
-        let padded: usize =
-            shuffled(&lengths, limit, 1, 0).iter().map(|b| b.len() * b.iter().map(|&row| lengths[row]).max().unwrap()).sum();
-        let real: usize = lengths.iter().sum();
-        assert!((padded as f64) < 1.05 * real as f64, "{padded} for {real}");
+    fn little_is_padding_and_batches_change_with_the_epoch() {
+        for (count, secs, again) in [(2048, 100, 0.05), (600, 100, 0.1), (2048, 32, 0.05)] {
+            let lengths = read_speech(count);
+            let limit = BatchLimit { samples: secs * 16_000, utterances: usize::MAX };
+            let share = padding(&shuffled(&lengths, limit, 1, 0), &lengths);
+            assert!(share < 0.1, "{count} utterances in batches of {secs} s: {share}");
+            let met = meet_again(&lengths, limit);
+            assert!(met < again, "{count} utterances in batches of {secs} s: {met}");
+        }
+        let few = lengths(120);
+        let met = meet_again(&few, BatchLimit { samples: usize::MAX, utterances: 8 });
+        assert!(met < 0.3, "{met}");
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use neural_spec::HeadSpec;
+use neural_spec::{HeadSpec, LastState};
+use tasks::Vocabulary;
 use tch::Device;
 
 use super::model::{Model, ParameterCounts, other_shape};
@@ -37,9 +38,15 @@ pub fn merge(adapter: &Path, encoder: &Path, out: &Path) -> Result<Merged, Model
     let adapter = if inside.is_dir() { inside.as_path() } else { adapter };
     let config = EncoderConfig::read(encoder)?;
     let method = files::read_method(adapter, &config.architecture())?;
-    let (head, labels) = match files::read_origin(adapter)? {
-        Some(origin) => (origin.head, origin.labels),
-        None => head_of(&files::read_weights(adapter)?).ok_or_else(|| ModelError::NoHead { folder: adapter.to_owned() })?,
+    let (head, labels, last_state, vocabulary) = match files::read_origin(adapter)? {
+        Some(origin) => {
+            let ids = || origin.labels.iter().cloned().zip(0..).collect();
+            let vocabulary = origin.vocabulary.clone().or_else(|| Vocabulary::from_map(&ids()));
+            (origin.head, origin.labels, origin.layer_sum_last, vocabulary)
+        }
+        None => head_of(&files::read_weights(adapter)?)
+            .map(|(head, labels)| (head, labels, LastState::default(), None))
+            .ok_or_else(|| ModelError::NoHead { folder: adapter.to_owned() })?,
     };
     // Every value that the seed would draw is read.
     let model = Model::new(encoder, &method, &head, labels.len(), 0, Device::Cpu);
@@ -49,6 +56,8 @@ pub fn merge(adapter: &Path, encoder: &Path, out: &Path) -> Result<Merged, Model
         }
         other => other?,
     };
+    model.close_mix_with(last_state);
+    model.name_tokens(vocabulary);
     let doubt = model.load_adapter(adapter)?.doubt(adapter, encoder)?;
     let merged = model.merged()?;
 

@@ -9,4 +9,4 @@ mod values;
 pub mod vocoder;
 
 pub use self::merge::{Merged, merge};
-pub use self::model::{Batch, LastState, Model, ParameterCounts};
+pub use self::model::{Batch, Model, ParameterCounts};

@@ -3,21 +3,22 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use neural_spec::{Architecture, Finetune, HeadSpec, Method, Misfit, Scope};
+use neural_spec::{Architecture, Finetune, HeadSpec, LastState, Method, Misfit, Scope};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use tasks::Vocabulary;
 use tch::{Device, Kind, TchError, Tensor};
 
 use super::encoder::{Encoder, Input, Point};
 use super::heads::{Head, HeadOutput};
 use super::values::assign;
 use crate::checkpoint::base::Base;
-use crate::checkpoint::config::{EncoderConfig, ModelType};
+use crate::checkpoint::config::{EncoderConfig, FeatureNorm, ModelType};
 use crate::checkpoint::error::CheckpointError;
 use crate::checkpoint::files::WEIGHTS;
 use crate::checkpoint::preprocessor::Preprocessor;
 use crate::checkpoint::weights::{MASK_EMBEDDING, is_statistic};
-use crate::checkpoint::{safetensors, weights};
+use crate::checkpoint::{safetensors, tokenizer, weights};
 use crate::error::ModelError;
 use crate::nn::pass::{Mode, Pass};
 use crate::nn::weights::Weights;
@@ -67,20 +68,40 @@ pub struct Model {
     head_spec: HeadSpec,
     head: Head,
     last_state: LastState,
+    /// True if an evaluation computes each utterance as if it were alone.
+    single_clips: bool,
+    /// Tokens of the head, where it recognises text.
+    vocabulary: Option<Vocabulary>,
     device: Device,
     /// What its weights are in.
     kind: Kind,
 }
 
-/// The last entry of a mix of layers. The two agree for post-norm encoders.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum LastState {
-    /// The encoder's output, after the final norm, as in version 4 of transformers.
-    #[default]
-    AfterNorm,
-    /// The last layer's output before that norm, as in version 5: for heads that were trained there.
-    BeforeNorm,
-}
+/// Fields of `config.json` that describe a head: those of an encoder's former head are not those of the new one.
+const OF_A_HEAD: [&str; 22] = [
+    "architectures",
+    "bos_token_id",
+    "classifier_proj_size",
+    "ctc_loss_reduction",
+    "ctc_zero_infinity",
+    "eos_token_id",
+    "final_dropout",
+    "finetuning_task",
+    "id2label",
+    "label2id",
+    "layer_sum_last",
+    "num_labels",
+    "pad_token_id",
+    "problem_type",
+    "task_specific_params",
+    "tdnn_dilation",
+    "tdnn_dim",
+    "tdnn_kernel",
+    "tokenizer_class",
+    "use_weighted_layer_sum",
+    "vocab_size",
+    "xvector_output_dim",
+];
 
 /// True if a tensor of the encoder is trained.
 fn trains(method: &Method, name: &str, config: &EncoderConfig, architecture: &Architecture) -> Result<bool, Misfit> {
@@ -130,6 +151,8 @@ impl Model {
             adapters,
             head_weights,
             last_state: LastState::default(),
+            single_clips: false,
+            vocabulary: None,
             device,
             kind: Kind::Float,
         })
@@ -160,7 +183,18 @@ impl Model {
         self.preprocessor.return_attention_mask = mask;
     }
 
-    /// Which state of a pre-norm encoder closes the mix of layers. Only heads that mix layers ask.
+    /// Lets evaluation compute each utterance as if it were alone, whatever batch it is in. Encoders that are told which samples are
+    /// padding and normalise no convolution over time do so anyway.
+    pub fn answer_as_single_clips(&mut self) {
+        self.single_clips = true;
+    }
+
+    /// Sets the tokens that the head recognises, which a saved model describes.
+    pub fn name_tokens(&mut self, vocabulary: Option<Vocabulary>) {
+        self.vocabulary = vocabulary;
+    }
+
+    /// Sets the last entry of the mix of layers. Only heads that mix layers read it.
     pub fn close_mix_with(&mut self, last: LastState) {
         self.last_state = last;
     }
@@ -246,7 +280,16 @@ impl Model {
         }
         // From pinned memory the copy is only ordered here, before what is computed of it.
         let audio = batch.audio.f_to_device_(self.device, batch.audio.kind(), true, false)?.f_to_kind(self.kind)?;
-        let tells = features || self.preprocessor.return_attention_mask;
+        let single = self.single_clips && !features && matches!(mode, Mode::Eval);
+        let pass = Pass::begin(mode);
+        let normed_over_time = self.config.feat_extract_norm == FeatureNorm::Group;
+        let padded = batch.num_samples.iter().any(|&own| own != samples);
+        let audio = if single && normed_over_time && padded {
+            self.encoder.convolve_each(&audio, &batch.num_samples, &pass)?
+        } else {
+            audio
+        };
+        let tells = features || single || self.preprocessor.return_attention_mask;
         let num_samples = tells.then_some(batch.num_samples.as_slice());
         let mut states = Vec::new();
         let mut last_layer = None;
@@ -256,7 +299,6 @@ impl Model {
             _ => {}
         };
         let input = Input { audio: &audio, num_samples, masked: None };
-        let pass = Pass::begin(mode);
         let output = self.encoder.forward(input, &pass, &mut keep)?;
         states.push(match (self.last_state, last_layer) {
             (LastState::BeforeNorm, Some(state)) if self.head.mixes_layers() => state,
@@ -292,7 +334,9 @@ impl Model {
             return self.save_whole(&folder, labels);
         }
         let note = files::caveat(&self.config, &self.method);
-        let origin = Origin { base: self.base()?, labels: labels.to_vec(), head: self.head_spec.clone(), note };
+        let (base, head, last_state) = (self.base()?, self.head_spec.clone(), self.last_state);
+        let vocabulary = self.vocabulary.clone();
+        let origin = Origin { base, labels: labels.to_vec(), vocabulary, head, layer_sum_last: last_state, note };
         let trained = self.trainable().into_iter().collect();
         Ok(files::write(&folder, &self.method, &self.config.architecture(), &trained, &self.head_weights, &origin)?)
     }
@@ -308,17 +352,25 @@ impl Model {
 
     pub(super) fn save_whole(&self, folder: &Path, labels: &[String]) -> Result<(), ModelError> {
         let mut config = self.config.clone();
-        let by_id: serde_json::Map<String, Value> =
-            labels.iter().enumerate().map(|(id, label)| (id.to_string(), label.clone().into())).collect();
-        let by_label: serde_json::Map<String, Value> =
-            labels.iter().enumerate().map(|(id, label)| (label.clone(), id.into())).collect();
-        for (name, value) in [
-            ("architectures", json!([format!("{}{}", self.config.model_type.class(), self.head.class())])),
-            ("id2label", by_id.into()),
-            ("label2id", by_label.into()),
-            ("use_weighted_layer_sum", self.head.mixes_layers().into()),
-        ] {
-            config.other.insert(name.to_owned(), value);
+        for name in OF_A_HEAD {
+            config.other.remove(name);
+        }
+        let class = format!("{}{}", self.config.model_type.class(), self.head.class());
+        config.other.insert("architectures".to_owned(), json!([class]));
+        config.other.insert("use_weighted_layer_sum".to_owned(), self.head.mixes_layers().into());
+        if self.head.mixes_layers() {
+            config.other.insert("layer_sum_last".to_owned(), json!(self.last_state));
+        }
+        if matches!(self.head_spec, HeadSpec::Ctc { .. }) {
+            if let Some(vocabulary) = &self.vocabulary {
+                config.other.insert("pad_token_id".to_owned(), vocabulary.blank().into());
+                tokenizer::write(folder, vocabulary)?;
+            }
+        } else {
+            let ids = labels.iter().enumerate();
+            let by_id: Map<String, Value> = ids.clone().map(|(id, label)| (id.to_string(), label.clone().into())).collect();
+            let by_label: Map<String, Value> = ids.map(|(id, label)| (label.clone(), id.into())).collect();
+            config.other.extend([("id2label".to_owned(), by_id.into()), ("label2id".to_owned(), by_label.into())]);
         }
         config.other.extend(Head::config(&self.head_spec, labels.len()));
         config.write(folder)?;
@@ -400,6 +452,8 @@ impl Model {
             adapters: Adapters::new(),
             head_weights: self.head_weights.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect(),
             last_state: self.last_state,
+            single_clips: self.single_clips,
+            vocabulary: self.vocabulary.clone(),
             device: self.device,
             kind: self.kind,
         })

@@ -11,9 +11,10 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use neural_spec::{Architecture, HeadSpec, Method};
+use neural_spec::{Architecture, HeadSpec, LastState, Method};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tasks::Vocabulary;
 
 use super::config;
 use super::origin::BaseReference;
@@ -41,6 +42,12 @@ pub struct Origin {
     pub labels: Vec<String>,
     /// The task layer.
     pub head: HeadSpec,
+    /// Tokens of a recogniser, with what they stand for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vocabulary: Option<Vocabulary>,
+    /// Last entry of the mix of layers, where the head has one.
+    #[serde(default = "LastState::of_old_files")]
+    pub layer_sum_last: LastState,
     /// What who loads it elsewhere should know.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,

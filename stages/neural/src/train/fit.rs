@@ -197,6 +197,9 @@ pub fn fit<L: Learner, D: TrainingData<Batch = L::Batch>>(training: &Training<L,
         }
     }
     throughput.report(job);
+    if let (Some(value), Some(step)) = (progress.patience.best(), progress.best_step) {
+        job.progress.note(&format!("best dev {} {value:.4}, after step {step} of {}", settings.metric, progress.step));
+    }
     // A copy: the values themselves are what the model's tensors are views of.
     let best = best.unwrap_or_else(|| parameters.values.copy());
     let best = parameters.named_values(&best).map_err(ModelError::from)?;
@@ -280,9 +283,10 @@ fn pair(a: &Tensor, b: &Tensor) -> Result<[f32; 2], tch::TchError> {
     Ok([both[0], both[1]])
 }
 
-/// One line for people: `loss 0.123, rate 1.0e-3, dev accuracy 0.912`.
+/// One line for people, the loss smoothed: `loss 0.123, rate 1.0e-3, dev accuracy 0.912`.
 fn describe(history: &History, metric: &str) -> String {
-    let update = history.updates.last().map_or(String::new(), |u| format!("loss {:.3}, rate {:.1e}", u.loss, u.learning_rate));
+    let (loss, newest) = (history.smoothed_loss(), history.updates.last());
+    let update = loss.zip(newest).map_or(String::new(), |(loss, u)| format!("loss {loss:.3}, rate {:.1e}", u.learning_rate));
     let dev = history.evaluations.last().map(|last| format!(", dev {metric} {:.3}", last.value(metric)));
     update + &dev.unwrap_or_default()
 }

@@ -74,6 +74,13 @@ impl History {
         recent.iter().map(|update| update.loss).sum::<f32>() / recent.len().max(1) as f32
     }
 
+    /// Mean loss of the newest updates, which moves less than that of one; none before the first.
+    pub fn smoothed_loss(&self) -> Option<f32> {
+        const UPDATES: usize = 50;
+        let newest = &self.updates[self.updates.len().saturating_sub(UPDATES)..];
+        (!newest.is_empty()).then(|| newest.iter().map(|update| update.loss).sum::<f32>() / newest.len() as f32)
+    }
+
     /// Writes an event file for TensorBoard into `folder`. The same history gives the same bytes.
     pub fn write_events(&self, folder: &Path) -> io::Result<()> {
         let mut events = EventWriter::new(BufWriter::new(File::create(folder.join(FILE_NAME))?))?;

@@ -51,6 +51,7 @@ pub fn run(params: &Train, job: &Job) -> Result<(), StageError> {
     job.progress.fact("device", device_name(device).into());
     let start = |device| Model::new(job.inputs.one("encoder"), &params.method, &params.head, labels.len(), params.seed, device);
     let mut model = start(device)?;
+    model.close_mix_with(params.layer_sum_last);
     evaluate::prepare(&mut model, &task_file);
     if !model.head().fits(&task_file.outputs) {
         let (head, task) = (model.head().name(), task_file.task.name());
@@ -86,6 +87,8 @@ pub fn run(params: &Train, job: &Job) -> Result<(), StageError> {
     // What was frozen is as in the checkpoint, bit for bit, whatever it was computed in.
     if kind != Kind::Float {
         model = start(tch::Device::Cpu)?;
+        model.close_mix_with(params.layer_sum_last);
+        evaluate::prepare(&mut model, &task_file);
     }
     for (step, values) in points {
         model.set_trainable(&values)?;
@@ -99,6 +102,7 @@ pub fn run(params: &Train, job: &Job) -> Result<(), StageError> {
     Summary {
         method: params.method.clone(),
         head: params.head.clone(),
+        layer_sum_last: params.layer_sum_last,
         outputs: labels,
         parameters: model.num_parameters(),
         metric: params.metric,

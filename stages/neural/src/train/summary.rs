@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use neural_spec::{HeadSpec, Method, Metric, Precision};
+use neural_spec::{HeadSpec, LastState, Method, Metric, Precision};
 use pipeline::StageError;
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +17,9 @@ pub struct Summary {
     pub method: Method,
     /// The task layer.
     pub head: HeadSpec,
+    /// Last entry of the mix of layers, where the head has one.
+    #[serde(default = "LastState::of_old_files")]
+    pub layer_sum_last: LastState,
     /// The names of its outputs, in order.
     pub outputs: Vec<String>,
     /// How many parameters there are.

@@ -13,12 +13,12 @@ use std::path::Path;
 
 use neural::checkpoint::{EncoderConfig, ModelType, weights};
 use neural::device::{choose, open_cuda_library};
+use neural::models::Model;
 use neural::models::encoder::{Encoder, Input, Point};
-use neural::models::{LastState, Model};
 use neural::nn::frames::Frames;
 use neural::nn::pass::{Mode, Pass};
 use neural::peft::Adapters;
-use neural_spec::{Finetune, HeadSpec, Method};
+use neural_spec::{Finetune, HeadSpec, LastState, Method};
 use support::{Case, cases, is_wav2vec2};
 use tch::{Kind, Tensor};
 
@@ -104,7 +104,8 @@ fn classification_heads_match() {
 /// A model whose encoder is the case's base, all of it trained, with a given head.
 pub(crate) fn finetuned(case: &Case, head: &[(String, Tensor)]) -> Model {
     let (spec, num_labels) = head_of(head);
-    let model = Model::new(&case.base, &Method::Finetune(Finetune::default()), &spec, num_labels, 1, device()).unwrap();
+    let mut model = Model::new(&case.base, &Method::Finetune(Finetune::default()), &spec, num_labels, 1, device()).unwrap();
+    model.close_mix_with(LastState::AfterNorm); // as the references are computed
     let mut tensors = model.tensors();
     for (name, value) in head {
         tch::no_grad(|| tensors.get_mut(name).unwrap().copy_(value));

@@ -197,6 +197,18 @@ impl Encoder {
         Ok(Output { last_hidden_state: x, frames })
     }
 
+    /// Output of the convolutions (B, T, C) for utterances (B, S) that are computed one by one, zero padded.
+    pub fn convolve_each(&self, audio: &Tensor, num_samples: &[i64], pass: &Pass) -> Result<Tensor, TchError> {
+        let one = |(&samples, row): (&i64, i64)| {
+            let own = audio.f_narrow(0, row, 1)?.f_narrow(1, 0, samples)?;
+            self.conv.forward(&self.long_enough(&own)?, pass)
+        };
+        let each = num_samples.iter().zip(0..).map(one).collect::<Result<Vec<_>, _>>()?;
+        let longest = each.iter().map(|own| own.size()[1]).max().unwrap_or(0);
+        let padded = |own: &Tensor| own.f_constant_pad_nd([0, 0, 0, longest - own.size()[1]]);
+        Tensor::f_cat(&each.iter().map(padded).collect::<Result<Vec<_>, _>>()?, 0)
+    }
+
     /// The positional convolution's weight after weight normalisation, (H, H / groups, K).
     pub fn position_weight(&self) -> Result<Tensor, TchError> {
         self.position.effective_weight()

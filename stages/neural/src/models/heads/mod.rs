@@ -168,13 +168,18 @@ impl Head {
         }
     }
 
-    /// What transformers wants to know of it in `config.json`.
+    /// Fields of `config.json` that describe the head to transformers.
     pub(crate) fn config(spec: &HeadSpec, num_outputs: usize) -> Vec<(String, Value)> {
         let list = match spec {
             HeadSpec::Classification { projector_size, .. } | HeadSpec::MultiLabel { projector_size, .. } => {
                 vec![("classifier_proj_size", json!(projector_size))]
             }
-            HeadSpec::Ctc { dropout, .. } => vec![("final_dropout", json!(dropout)), ("vocab_size", json!(num_outputs))],
+            HeadSpec::Ctc { dropout, .. } => vec![
+                ("final_dropout", json!(dropout)),
+                ("vocab_size", json!(num_outputs)),
+                ("ctc_loss_reduction", json!("mean")),
+                ("ctc_zero_infinity", json!(true)),
+            ],
             HeadSpec::Xvector { tdnn_dim, tdnn_kernel, tdnn_dilation, output_size, .. } => vec![
                 ("tdnn_dim", json!(tdnn_dim)),
                 ("tdnn_kernel", json!(tdnn_kernel)),
