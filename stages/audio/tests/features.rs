@@ -152,3 +152,14 @@ fn resampled_clips_match_the_longest_filter_in_the_band_that_both_keep() {
         report("resample", &name, worst / (SCALED * largest));
     }
 }
+
+#[test]
+fn the_last_of_an_odd_number_of_frames_is_stacked_with_zeros() {
+    let frames: Vec<Vec<f64>> = (0..31).map(|at| vec![f64::from(at); 2]).collect();
+    let stacked = stack(&frames, 2);
+    assert_eq!(stacked.len(), 16);
+    assert_eq!(stacked[0], [0.0, 0.0, 1.0, 1.0]);
+    assert_eq!(stacked[15], [30.0, 30.0, 0.0, 0.0]);
+    assert_eq!(stack(&frames[..1], 2), [[0.0; 4]]);
+    assert_eq!(stack(&[], 2), [[0.0; 4]; 0]);
+}

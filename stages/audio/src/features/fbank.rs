@@ -126,7 +126,13 @@ pub fn normalise(frames: &mut [Vec<f64>]) {
     }
 }
 
-/// Puts `count` frames after each other into one; frames that do not fill one are left out.
+/// Puts `count` frames after each other into one; the last one is filled up with zeros, as transformers pads before it stacks.
 pub fn stack(frames: &[Vec<f64>], count: usize) -> Vec<Vec<f64>> {
-    frames.chunks_exact(count.max(1)).map(<[_]>::concat).collect()
+    let width = count.max(1) * frames.first().map_or(0, Vec::len);
+    let filled = |frames: &[Vec<f64>]| {
+        let mut stacked = frames.concat();
+        stacked.resize(width, 0.0);
+        stacked
+    };
+    frames.chunks(count.max(1)).map(filled).collect()
 }

@@ -149,7 +149,7 @@ fn run(
 
 impl Stage for Fbank {
     const KIND: &'static str = "features.fbank";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const ABOUT: &'static str = "Kaldi's filter bank of every utterance of a shard";
 
     fn slots() -> Vec<Slot> {
