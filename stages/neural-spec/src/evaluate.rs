@@ -1,9 +1,10 @@
 //! Predictions of a trained model.
 
-use pipeline::{Claims, CpuClaim, GpuClaim, Slot, Stage};
+use pipeline::{Claims, GpuClaim, Slot, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::train::threads;
 use crate::{Mistakes, environment, require, require_positive};
 
 /// Answers every utterance of a test set with a trained model: classes, texts, or how alike voices are.
@@ -13,6 +14,9 @@ pub struct Evaluate {
     /// Most seconds of audio in a batch, padding counted. Sums are rounded differently in batches of another shape, so it
     /// can move the last digits of a score.
     pub batch_secs: f64,
+    /// CPU threads; 0 for the whole pool. Default 0.
+    #[serde(default)]
+    pub threads: u32,
     /// How tokens are found in a recogniser's scores. Default greedy, as in the benchmark.
     #[serde(default)]
     pub decoding: Decoding,
@@ -79,6 +83,6 @@ impl Stage for Evaluate {
         environment()
     }
     fn claims(&self) -> Claims {
-        Claims { cpu: CpuClaim::All, gpu: GpuClaim::Prefer, ..Claims::default() }
+        Claims { cpu: threads(self.threads), gpu: GpuClaim::Prefer, ..Claims::default() }
     }
 }

@@ -95,6 +95,11 @@ pub struct Train {
     /// Whether every step sees the batches of the first one. For checking that a model can learn at all. Default false.
     #[serde(default)]
     pub overfit_batch: bool,
+    /// CPU threads of the training; 0 for the whole pool. A training whose steps are small gains little from a second thread, so that as
+    /// many of them as there are cores run side by side with 1. The same number gives the same bytes on every machine with as many
+    /// cores and the same instructions. Default 0.
+    #[serde(default)]
+    pub threads: u32,
     /// Seed of the new parameters, the order of the data, dropout and masking; a stream of its own for each.
     pub seed: u64,
 }
@@ -281,8 +286,13 @@ impl Stage for Train {
         environment()
     }
     fn claims(&self) -> Claims {
-        Claims { cpu: CpuClaim::All, gpu: GpuClaim::Prefer, ..Claims::default() }
+        Claims { cpu: threads(self.threads), gpu: GpuClaim::Prefer, ..Claims::default() }
     }
+}
+
+/// Claim for a number of threads; 0 for the whole pool.
+pub(crate) fn threads(number: u32) -> CpuClaim {
+    if number == 0 { CpuClaim::All } else { CpuClaim::Threads(number as usize) }
 }
 
 #[cfg(test)]
@@ -310,6 +320,7 @@ mod tests {
         assert_eq!(train.check(), []);
         assert_eq!((train.max_grad_norm, train.weight_decay, train.betas, train.epsilon), (1.0, 0.0, [0.9, 0.999], 1e-8));
         assert_eq!(train.schedule, Schedule::Linear {});
+        assert_eq!((train.claims().cpu, parse(r#"{"threads":1}"#).claims().cpu), (CpuClaim::All, CpuClaim::Threads(1)));
     }
 
     #[test]
