@@ -38,11 +38,11 @@ pub struct EncoderShape {
     pub conv_kernel: Vec<u32>,
     /// Step of each convolution, in its input samples.
     pub conv_stride: Vec<u32>,
-    /// Whether those convolutions have biases.
+    /// True if those convolutions have biases.
     pub conv_bias: bool,
     /// Their normalisation: `group` (only the first, per channel over time) or `layer` (each, over channels).
     pub feat_extract_norm: ConvNorm,
-    /// Whether layers normalise their input (true: pre-norm, the large style) or their output (false: post-norm, the base style).
+    /// True if layers normalise their input (pre-norm, the large style), false if their output (post-norm, the base style).
     pub do_stable_layer_norm: bool,
     /// Taps of the positional convolution, in frames.
     #[schemars(range(min = 1))]
@@ -96,7 +96,7 @@ fn mask_time_min_masks() -> u32 {
 }
 
 impl EncoderShape {
-    /// What is wrong with it, as pairs of parameter and sentence.
+    /// Mistakes of the shape, as pairs of parameter and sentence.
     fn check(&self) -> Mistakes {
         let mut mistakes = Vec::new();
         for (name, value) in [

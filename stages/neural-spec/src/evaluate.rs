@@ -32,7 +32,7 @@ pub struct Evaluate {
 pub enum Decoding {
     /// The best token of each frame; runs become one, blanks go.
     Greedy {},
-    /// The same with runs left as they are: how the benchmark's reference code scores phonemes.
+    /// The best token of each frame, runs left as they are: how the benchmark's reference code scores phonemes.
     Uncollapsed {},
     /// The most likely text, with a language model of words where one is given.
     Beam {

@@ -1,4 +1,4 @@
-//! What an encoder's frozen convolutions make of every utterance.
+//! Output of an encoder's frozen convolutions for every utterance.
 //!
 //! In a workflow it stands between shards and training, part by part:
 //!

@@ -15,7 +15,7 @@ pub enum HeadSpec {
         #[serde(default = "projector_size")]
         #[schemars(range(min = 1))]
         projector_size: u32,
-        /// Whether its input is a learned mix of all layers instead of the last one. Default false, as in the benchmark's reference code.
+        /// True if the input is a learned mix of all layers instead of the last one. Default false, as in the benchmark's reference code.
         #[serde(default)]
         layer_sum: bool,
     },
@@ -27,7 +27,7 @@ pub enum HeadSpec {
         #[serde(default = "projector_size")]
         #[schemars(range(min = 1))]
         projector_size: u32,
-        /// Whether its input is a learned mix of all layers instead of the last one. Default false, as in the benchmark's reference code.
+        /// True if the input is a learned mix of all layers instead of the last one. Default false, as in the benchmark's reference code.
         #[serde(default)]
         layer_sum: bool,
     },
@@ -36,7 +36,7 @@ pub enum HeadSpec {
         /// Dropout in front of it, in training. Default 0, as in the benchmark's checkpoint; its reference code has 0.1 with prefix tuning.
         #[serde(default)]
         dropout: f64,
-        /// Whether its input is a learned mix of all layers instead of the last one. Default false, as in the benchmark's reference code.
+        /// True if the input is a learned mix of all layers instead of the last one. Default false, as in the benchmark's reference code.
         #[serde(default)]
         layer_sum: bool,
     },
@@ -58,11 +58,11 @@ pub enum HeadSpec {
         /// How far cosines are spread before the softmax of the loss. Default 30, as in transformers.
         #[serde(default = "scale")]
         scale: f64,
-        /// What the right speaker's cosine has to be better by (Wang et al. 2018, arXiv:1801.05599, equation 6). Default 0.4, as in
+        /// Margin by which the right speaker's cosine has to be better (Wang et al. 2018, arXiv:1801.05599, equation 6). Default 0.4, as in
         /// transformers.
         #[serde(default = "margin")]
         margin: f64,
-        /// Whether its input is a learned mix of all layers instead of the last one. Default false.
+        /// True if the input is a learned mix of all layers instead of the last one. Default false.
         #[serde(default)]
         layer_sum: bool,
     },
@@ -109,7 +109,7 @@ fn xvector_size() -> u32 {
 }
 
 impl HeadSpec {
-    /// Whether its input is a learned mix of all layers.
+    /// True if the input is a learned mix of all layers.
     pub fn layer_sum(&self) -> bool {
         match self {
             Self::Classification { layer_sum, .. }

@@ -1,4 +1,4 @@
-//! What each neural stage is: its name, version, parameters and inputs. No libtorch.
+//! Neural stages: name, version, parameters and inputs of each. No libtorch.
 //!
 //! The program that plans knows the stages from here; the worker that runs them reads the same structs. Where a field has
 //! a default, the default is a constant of the published benchmark (Li et al. 2023, arXiv:2303.03267, and its reference
@@ -31,7 +31,7 @@ pub use train::{Optimizer, Precision, Schedule, Train};
 /// round differently.
 pub const LIBTORCH: &str = "2.11.0";
 
-/// What every stage that computes with libtorch depends on besides its parameters and inputs.
+/// Dependencies of every stage that computes with libtorch, besides its parameters and inputs.
 fn environment() -> Vec<(&'static str, String)> {
     vec![("libtorch", LIBTORCH.to_owned())]
 }

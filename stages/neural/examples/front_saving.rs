@@ -1,4 +1,4 @@
-//! What it saves to compute an encoder's frozen convolutions once, and what it costs on disk.
+//! Time that computing an encoder's frozen convolutions once saves, and its cost on disk.
 //!
 //! ```sh
 //! cargo run --release -p neural --example front_saving -- [base|large] [secs] [clips] [threads]

@@ -7,7 +7,7 @@ use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 use pipeline::Job;
 use tch::{Cuda, Device};
 
-/// Whether the CUDA half of libtorch is in this process.
+/// State of the CUDA half of libtorch in this process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CudaLibrary {
     /// It was opened.

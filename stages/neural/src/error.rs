@@ -13,7 +13,7 @@ use crate::checkpoint::error::CheckpointError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelError {
-    /// Its files cannot be read or written.
+    /// Files of a model cannot be read or written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     /// libtorch refused: out of memory, or a batch of another shape than the model takes.
@@ -33,9 +33,9 @@ pub enum ModelError {
     OtherBase {
         /// The adapter.
         folder: PathBuf,
-        /// What it was trained on.
+        /// Encoder that it was trained on.
         expected: Box<Base>,
-        /// What it was put on.
+        /// Encoder that it was put on.
         found: Box<Base>,
     },
     /// An adapter names another encoder of the Hub than the one that it was put on.
@@ -43,9 +43,9 @@ pub enum ModelError {
     OtherName {
         /// The adapter.
         folder: PathBuf,
-        /// What it was trained on.
+        /// Encoder that it was trained on.
         expected: String,
-        /// What it was put on.
+        /// Encoder that it was put on.
         found: String,
     },
     /// An adapter was trained on an encoder of another family, as its names tell.
@@ -53,9 +53,9 @@ pub enum ModelError {
     OtherFamily {
         /// The adapter.
         folder: PathBuf,
-        /// What it was put on.
+        /// Encoder that it was put on.
         expected: &'static str,
-        /// What it was trained on.
+        /// Encoder that it was trained on.
         found: &'static str,
     },
     /// An adapter was trained on an encoder of another shape, as its tensors tell.
@@ -63,7 +63,7 @@ pub enum ModelError {
     OtherShape {
         /// The adapter.
         folder: PathBuf,
-        /// What it was put on.
+        /// Encoder that it was put on.
         encoder: String,
         /// Every tensor that is missing, unexpected, of another shape or not finite.
         mistakes: Vec<String>,
@@ -71,7 +71,7 @@ pub enum ModelError {
     /// The method is more than a change of the encoder's weights.
     #[error("`{method}` adds to what the encoder computes, which no change of its weights does: it cannot be merged")]
     CannotMerge {
-        /// Its name.
+        /// Name of the method.
         method: &'static str,
     },
     /// Something is in the place of what would be written.
@@ -96,7 +96,7 @@ pub enum ModelError {
     Batch {
         /// Rows of the audio.
         rows: i64,
-        /// Its columns.
+        /// Columns of the audio.
         samples: i64,
         /// Samples of each utterance, as given.
         lengths: Vec<i64>,
@@ -118,7 +118,7 @@ fn difference(expected: &Base, found: &Base) -> String {
 }
 
 impl ModelError {
-    /// What the user can do about it.
+    /// Advice to the user.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Checkpoint(error) => error.hint(),
@@ -137,7 +137,7 @@ impl ModelError {
         }
     }
 
-    /// Whether memory ran out.
+    /// True if memory ran out.
     pub fn is_out_of_memory(&self) -> bool {
         let Self::Torch(error) = self else { return false };
         // The words of libtorch's allocators, on a GPU and on a CPU.

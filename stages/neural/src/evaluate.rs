@@ -20,7 +20,7 @@ use crate::nn::pass::Mode;
 use crate::nn::random::Rng;
 use crate::train::summary::Summary;
 
-/// What a model made of one utterance.
+/// Answer of a model to one utterance.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
     /// The class; the class of each group; or the tokens.
@@ -42,9 +42,9 @@ pub enum EvaluateError {
         sizes: [usize; 2],
         /// Index of the first that differs.
         at: usize,
-        /// Its name in the model.
+        /// Name of the output in the model.
         trained: String,
-        /// Its name in the task.
+        /// Name of the output in the task.
         wanted: String,
     },
     /// Trials need a head that makes vectors.

@@ -66,7 +66,7 @@ impl Front {
         Ok(Self { conv: convolutions(&config, &weights), config, preprocessor, identity, device })
     }
 
-    /// What their output depends on.
+    /// Digest of all that their output depends on.
     pub fn identity(&self) -> &str {
         &self.identity
     }
@@ -95,7 +95,7 @@ fn identity(config: &EncoderConfig, preprocessor: &Preprocessor, weights: &Weigh
     Ok(blake3::hash(text.as_bytes()).to_hex().to_string())
 }
 
-/// Whether a model can be trained and tested on shards with these features; always on shards of audio.
+/// Checks that a model can be trained and tested on shards with these features; it always can on shards of audio.
 ///
 /// Errors: [`FrontError`].
 pub fn require(model: &Model, features: Option<&FeatureInfo>) -> Result<(), StageError> {

@@ -15,7 +15,7 @@ mod place;
 
 /// A case with its tensors.
 pub(crate) struct Golden {
-    /// What it covers, in words.
+    /// Description of the case.
     pub(crate) what: String,
     /// The backbone it uses, for cases that have one.
     pub(crate) base: Option<PathBuf>,

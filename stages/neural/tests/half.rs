@@ -26,7 +26,7 @@ fn convolutions(config: &EncoderConfig, weights: &Weights, audio: &Tensor) -> Te
     found.unwrap()
 }
 
-/// The same, step after step: convolution, norm over what comes out, activation.
+/// Plain steps: convolution, norm over its output, activation.
 fn step_by_step(config: &EncoderConfig, weights: &Weights, audio: &Tensor) -> Tensor {
     let mut x = audio.unsqueeze(1); // (B, 1, S)
     for (at, &stride) in config.conv_stride.iter().enumerate() {

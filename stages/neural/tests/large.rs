@@ -96,7 +96,7 @@ fn step(folder: &Path) {
     assert_ne!(model.forward(&batch, Mode::Eval).unwrap(), before);
 }
 
-/// What this process has computed so far, all threads together, in seconds.
+/// Processor time of this process so far, all threads together, in seconds.
 fn busy_secs() -> f64 {
     const TICKS_PER_SEC: f64 = 100.0; // USER_HZ, the same on every Linux
     let stat = fs::read_to_string("/proc/self/stat").unwrap();

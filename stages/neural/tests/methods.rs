@@ -1,4 +1,4 @@
-//! What every method promises beyond its numbers: frozen weights stay, nothing below is differentiated, files come back, merging
+//! Promises of every method beyond its numbers: frozen weights stay, nothing below is differentiated, files come back, merging
 //! changes nothing, parameters are those counted without libtorch, and what does not fit is named.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 

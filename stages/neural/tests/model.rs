@@ -1,4 +1,4 @@
-//! What a model promises beyond its numbers: files that come back, weights that stay, errors that name what is wrong.
+//! Promises of a model beyond its numbers: files that come back, weights that stay, errors that name the mistake.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod small;

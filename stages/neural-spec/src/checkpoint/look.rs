@@ -14,7 +14,7 @@ use serde::Deserialize;
 use super::header::{self, HeaderError};
 use super::{CONFIG, CheckpointError, PICKLE};
 
-/// What a look needs of `config.json`.
+/// Fields of `config.json` that a look reads.
 #[derive(Deserialize)]
 struct Config {
     model_type: Option<String>,
@@ -92,7 +92,7 @@ fn header(path: &Path) -> Result<Metadata, CheckpointError> {
     header.map(|(_, header)| header)
 }
 
-/// Whether a pickle is a zip archive, to its end.
+/// Checks that a pickle is a zip archive, to its end.
 fn look_at_zip(path: &Path) -> Result<(), CheckpointError> {
     let damaged = |reason: &str| CheckpointError::Damaged { path: path.to_owned(), reason: reason.to_owned() };
     let mut file = File::open(path).map_err(CheckpointError::read(path))?;
@@ -108,7 +108,7 @@ fn look_at_zip(path: &Path) -> Result<(), CheckpointError> {
     if is_whole { Ok(()) } else { Err(damaged("the end of the zip archive is missing")) }
 }
 
-/// Whether the last layer that the configuration describes is there, in the width that it describes.
+/// Checks that the last layer that the configuration describes is there, in the width that it describes.
 fn fits(folder: &Path, config: &Config, shapes: &BTreeMap<String, Vec<usize>>) -> Result<(), CheckpointError> {
     let (Some(layers), Some(width)) = (config.num_hidden_layers, config.hidden_size) else { return Ok(()) };
     let Some(last) = layers.checked_sub(1) else { return Ok(()) };

@@ -19,7 +19,7 @@ use crate::{Mistakes, require};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EncoderCheckpoint {
-    /// Its name in the machine's settings: `wav2vec2_base` for the place `checkpoints.wav2vec2_base`.
+    /// Name of the checkpoint in the machine's settings: `wav2vec2_base` for the place `checkpoints.wav2vec2_base`.
     pub name: String,
 }
 
@@ -79,7 +79,7 @@ pub enum CheckpointError {
     Family {
         /// The configuration.
         path: PathBuf,
-        /// Its `model_type`.
+        /// Value of `model_type`.
         family: String,
     },
     /// The configuration asks for what would change the result and is not supported.
@@ -95,7 +95,7 @@ pub enum CheckpointError {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The damage.
         reason: String,
     },
     /// A pickle in the format before PyTorch 1.6.
@@ -109,9 +109,9 @@ pub enum CheckpointError {
     OtherWeights {
         /// The folder.
         folder: PathBuf,
-        /// What the configuration describes.
+        /// Encoder that the configuration describes.
         expected: String,
-        /// What tells of a difference.
+        /// Difference that was found.
         found: String,
     },
 }
@@ -123,7 +123,7 @@ impl CheckpointError {
         move |source| Self::Read { path, source }
     }
 
-    /// What the user can do about it.
+    /// Advice to the user.
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Damaged { .. } => "fetch or copy the file again, whole",
@@ -176,7 +176,7 @@ impl Stage for EncoderCheckpoint {
     }
 }
 
-/// Whether a file of a checkpoint folder may be read: only those beside `config.json`, in the formats we know.
+/// True if a file of a checkpoint folder may be read: only those next to `config.json`, in the formats we know.
 fn wants(path: &str) -> bool {
     let part = path.starts_with("model-") && path.ends_with(".safetensors") && !path.contains('/');
     part || [CONFIG, SINGLE, INDEX, PICKLE].contains(&path) || BESIDE.contains(&path)
@@ -223,7 +223,7 @@ pub fn look_at(folder: &Path) -> Result<(), CheckpointError> {
     look::look(folder, files(&tree)?.iter().map(|file| file.path.as_str()))
 }
 
-/// What of a folder is the checkpoint: its configuration, what lies beside, the weights.
+/// Files of a folder that are the checkpoint: configuration, companions, weights.
 fn files(tree: &Tree) -> Result<Vec<&TreeFile>, CheckpointError> {
     let mut files = vec![tree.find(CONFIG).ok_or_else(|| CheckpointError::NoConfig { folder: tree.root.clone() })?];
     files.extend(BESIDE.iter().filter_map(|file| tree.find(file)));

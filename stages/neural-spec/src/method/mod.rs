@@ -125,7 +125,7 @@ impl Method {
         }
     }
 
-    /// What is wrong with its numbers, whatever the encoder, as sentences.
+    /// Mistakes in the numbers of a method that do not depend on the encoder, as sentences.
     pub fn mistakes(&self) -> Vec<String> {
         let mut mistakes = Vec::new();
         self.check(&mut mistakes);

@@ -79,7 +79,7 @@ impl ModelType {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Wav2vec2, Self::Hubert, Self::Wavlm];
 
-    /// What models with a head put in front of the encoder's names.
+    /// Prefix of the encoder's names in models with a head.
     pub fn prefix(self) -> &'static str {
         match self {
             Self::Wav2vec2 => "wav2vec2.",
@@ -250,7 +250,7 @@ impl EncoderConfig {
         self.conv_kernel.iter().copied().zip(self.conv_stride.iter().copied())
     }
 
-    /// What is unsupported or contradicts itself.
+    /// Settings that are unsupported or contradict each other.
     fn mistakes(&self) -> Vec<String> {
         let mut mistakes = Vec::new();
         let mut require = |ok: bool, sentence: String| {

@@ -57,7 +57,7 @@ pub enum CheckpointError {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The damage.
         reason: String,
     },
     /// The file is no zip-format state dict of tensors.
@@ -65,7 +65,7 @@ pub enum CheckpointError {
     Pickle {
         /// The file.
         path: PathBuf,
-        /// What was found.
+        /// The thing that was found.
         reason: String,
     },
     /// The weights are not those the configuration asks for.
@@ -89,14 +89,14 @@ pub enum CheckpointError {
     Torch {
         /// The file.
         path: PathBuf,
-        /// Its words.
+        /// Message of libtorch.
         #[source]
         source: TchError,
     },
 }
 
 impl CheckpointError {
-    /// What the user can do about it.
+    /// Advice to the user.
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
             Self::Damaged { .. } => "fetch or copy the file again, whole",
@@ -136,7 +136,7 @@ impl CheckpointError {
     }
 }
 
-/// Whether a file, or a folder above it, is not there.
+/// True if a file, or a folder above it, is missing.
 fn absent(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
 }

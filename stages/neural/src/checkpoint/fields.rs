@@ -51,7 +51,7 @@ const READ: [&str; 32] = [
 /// Letters that may differ for a name to count as misspelt.
 const SLIP: usize = 2;
 
-/// What is wrong with the fields in `other`, which nothing reads. `num_convolutions` is the length of `conv_dim`.
+/// Mistakes among the fields in `other`, which nothing reads. `num_convolutions` is the length of `conv_dim`.
 pub(super) fn mistakes(other: &Map<String, Value>, num_convolutions: usize) -> Vec<String> {
     let mut mistakes = Vec::new();
     for (name, value) in other.iter().filter(|(_, value)| !value.is_null()) {

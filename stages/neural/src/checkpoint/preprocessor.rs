@@ -13,10 +13,10 @@ use super::json::{read_json, write_json};
 /// How a waveform is prepared for an encoder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Preprocessor {
-    /// Whether each utterance is brought to zero mean and unit variance.
+    /// True if each utterance is brought to zero mean and unit variance.
     #[serde(default = "yes")]
     pub do_normalize: bool,
-    /// Whether the encoder is told which samples are padding.
+    /// True if the encoder gets a mask of the samples that are padding.
     #[serde(default)]
     pub return_attention_mask: bool,
     /// In Hz.
@@ -43,7 +43,7 @@ impl Preprocessor {
         let read: Self = if path.exists() {
             read_json(&path)?
         } else if whole.exists() {
-            /// What version 5 of transformers writes in the place of the other file.
+            /// The file that version 5 of transformers writes instead.
             #[derive(Deserialize)]
             struct Processor {
                 feature_extractor: Preprocessor,
@@ -57,7 +57,7 @@ impl Preprocessor {
         if mistakes.is_empty() { Ok(read) } else { Err(CheckpointError::Config { path, mistakes }) }
     }
 
-    /// What it asks for that we do not do.
+    /// Settings that are not supported.
     fn mistakes(&self) -> Vec<String> {
         let mut mistakes = Vec::new();
         if self.sampling_rate != sample_rate() {

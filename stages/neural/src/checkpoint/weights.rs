@@ -32,13 +32,13 @@ pub(crate) const POSITION_BIAS: &str = "encoder.layers.0.attention.rel_attn_embe
 pub struct Parameter {
     /// Relative to the encoder, without prefix.
     pub name: String,
-    /// Its sizes.
+    /// Sizes of the tensor.
     pub shape: Vec<i64>,
     /// Starting values, when the encoder is made from nothing: those of transformers' wav2vec 2.0.
     pub start: Start,
 }
 
-/// Whether a tensor is a statistic that training neither needs a gradient for nor changes.
+/// True if a tensor is a statistic that training neither needs a gradient for nor changes.
 pub fn is_statistic(name: &str) -> bool {
     name.ends_with(".running_mean") || name.ends_with(".running_var")
 }

@@ -20,7 +20,7 @@ pub struct Prepared {
     pub rows: Vec<usize>,
     /// Their audio, on the CPU.
     pub batch: Batch,
-    /// What they should be answered with, on the CPU.
+    /// Targets of the batch, on the CPU.
     pub targets: Targets,
 }
 

@@ -22,7 +22,7 @@ pub struct Utterances {
     /// Rows of the shards, by row here.
     rows: Vec<usize>,
     targets: Vec<Target>,
-    /// What batches count, in samples.
+    /// Lengths that batches count, in samples.
     lengths: Vec<usize>,
     task: TaskFile,
     preprocessor: Preprocessor,
@@ -61,7 +61,7 @@ pub enum DataError {
         targets: PathBuf,
         /// The utterance.
         id: String,
-        /// Its target.
+        /// Target of the utterance.
         found: Vec<i64>,
         /// How many outputs the task has.
         outputs: usize,
@@ -73,12 +73,12 @@ pub enum DataError {
         targets: PathBuf,
         /// The utterance.
         id: String,
-        /// What the targets say that it is.
+        /// Text of the target.
         text: String,
-        /// What the task would take it for.
+        /// Meaning of the target in the task.
         meant: String,
     },
-    /// What the convolutions made of whole clips cannot be cut.
+    /// Features of whole clips cannot be cut.
     #[error("the {split} set holds features of whole clips, and the task cuts, pads or feeds them as they are")]
     CutFeatures {
         /// `train`, `dev` or `test`.
@@ -153,11 +153,11 @@ impl Utterances {
     pub fn lengths(&self) -> &[usize] {
         &self.lengths
     }
-    /// What is to be learned, by row.
+    /// Targets, by row.
     pub fn targets(&self) -> &[Target] {
         &self.targets
     }
-    /// What a model puts out.
+    /// Outputs of a model.
     pub fn outputs(&self) -> &Outputs {
         &self.task.outputs
     }
@@ -178,7 +178,7 @@ impl Utterances {
         self.shards.rows()[self.rows[row]].num_samples
     }
 
-    /// What the shards hold in the place of audio; none when they hold audio.
+    /// Features in the shards; none when they hold audio.
     pub fn features(&self) -> Option<&FeatureInfo> {
         self.shards.features()
     }
@@ -234,7 +234,7 @@ impl Utterances {
     }
 }
 
-/// Whether a target is one of a task with these outputs.
+/// True if a target is one of a task with these outputs.
 fn fits(target: &[i64], outputs: &Outputs) -> bool {
     let within = |value: i64, count: usize| usize::try_from(value).is_ok_and(|value| value < count);
     match outputs {
@@ -261,7 +261,7 @@ fn misread<'a>(targets: &'a [Target], outputs: &Outputs) -> Option<(&'a Target, 
     }
 }
 
-/// What numbers mean with these outputs; nothing where that cannot be told.
+/// Meaning of numbers with these outputs; none where that is unknown.
 fn meaning(target: &[i64], outputs: &Outputs) -> Option<String> {
     match outputs {
         Outputs::Classes { labels } => Some(labels[target[0] as usize].clone()),

@@ -14,10 +14,10 @@ use crate::error::ModelError;
 use crate::nn::weights::Weights;
 use crate::peft::files;
 
-/// What came of a merge.
+/// Outcome of a merge.
 #[derive(Debug, Clone)]
 pub struct Merged {
-    /// What the checkpoint holds.
+    /// Parameters of the checkpoint.
     pub counts: ParameterCounts,
     /// Why it is not certain that the adapter belongs to the encoder.
     pub doubt: Option<String>,

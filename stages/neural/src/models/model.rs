@@ -73,7 +73,7 @@ pub struct Model {
     /// Tokens of the head, where it recognises text.
     vocabulary: Option<Vocabulary>,
     device: Device,
-    /// What its weights are in.
+    /// Number format of the weights.
     kind: Kind,
 }
 
@@ -168,7 +168,7 @@ impl Model {
         &self.config
     }
 
-    /// What is trained of its encoder, or beside it.
+    /// Method that adapts the encoder.
     pub fn method(&self) -> &Method {
         &self.method
     }
@@ -232,7 +232,7 @@ impl Model {
         all
     }
 
-    /// What is trained, sorted by name. The tensors are handles: changing them in place changes the model.
+    /// Trained tensors, sorted by name. They are handles: changing them in place changes the model.
     pub fn trainable(&self) -> Vec<(String, Tensor)> {
         self.tensors().into_iter().filter(|(_, tensor)| tensor.requires_grad()).collect()
     }
@@ -345,7 +345,7 @@ impl Model {
         folder.join(if self.saves_whole() { "checkpoint" } else { "adapter" })
     }
 
-    /// Whether what was trained is a model of its own, rather than something beside a frozen encoder.
+    /// True if the outcome is a model of its own, rather than something beside a frozen encoder.
     fn saves_whole(&self) -> bool {
         matches!(self.method, Method::Finetune(_))
     }
@@ -435,7 +435,7 @@ impl Model {
         Ok(Base::new(&self.config, digest))
     }
 
-    /// The same model without adapters, which are merged into its weights. This one keeps its own weights, bit for bit.
+    /// Returns a model without adapters, which are merged into its weights. This one keeps its own weights, bit for bit.
     ///
     /// Errors: [`ModelError::CannotMerge`] for a method that is more than a change of weights.
     pub fn merged(&self) -> Result<Self, ModelError> {

@@ -8,7 +8,7 @@ use super::activation::Activation;
 use super::native::{self, Kernels};
 use super::random::Rng;
 
-/// Whether a forward pass trains, and with which random draws.
+/// Mode of a forward pass: evaluation, or training with its random draws.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// No noise, no graph.
@@ -43,7 +43,7 @@ impl Pass {
         }
     }
 
-    /// Whether it trains.
+    /// True if the pass trains.
     pub(crate) fn trains(&self) -> bool {
         self.rng.is_some()
     }

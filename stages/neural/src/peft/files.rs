@@ -30,10 +30,10 @@ const WEIGHTS: &str = "adapter_model.safetensors";
 const ORIGIN: &str = "sure.json";
 /// The note in the header of the tensors that says which encoder they belong to, as in `sure.json`.
 const BASE_NOTE: &str = "sure.base";
-/// What peft puts in front of every name.
+/// Prefix of every name in peft.
 const PREFIX: &str = "base_model.model.";
 
-/// What an adapter belongs to.
+/// Origin of an adapter: encoder, classes and head.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Origin {
     /// The encoder.
@@ -48,12 +48,12 @@ pub struct Origin {
     /// Last entry of the mix of layers, where the head has one.
     #[serde(default = "LastState::of_old_files")]
     pub layer_sum_last: LastState,
-    /// What who loads it elsewhere should know.
+    /// Warning for other programs that load it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
 
-/// What who loads an adapter elsewhere should know: transformers' WavLM hands the bare weights of its attention to a function of its
+/// Warning for other programs that load an adapter: transformers' WavLM hands the bare weights of its attention to a function of its
 /// own, past everything that peft puts beside them.
 pub fn caveat(config: &EncoderConfig, method: &Method) -> Option<String> {
     let targets = match method {
@@ -140,7 +140,7 @@ pub fn read_weights(folder: &Path) -> Result<Weights, CheckpointError> {
     Ok(stored.into_iter().map(|(name, tensor)| (plain(name), tensor)).collect())
 }
 
-/// What the adapter belongs to; none when another program wrote it.
+/// Reads the origin of an adapter; none when another program wrote it.
 pub fn read_origin(folder: &Path) -> Result<Option<Origin>, CheckpointError> {
     let path = folder.join(ORIGIN);
     if path.exists() { read_json(&path).map(Some) } else { Ok(None) }

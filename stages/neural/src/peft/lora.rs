@@ -133,7 +133,7 @@ fn squares(weight: &Tensor) -> Result<Tensor, TchError> {
     weight.f_square()?.f_sum_dim_intlist(1, false, None)
 }
 
-/// What [`neural_spec::Start::RowNorms`] asks for.
+/// Starting values of [`neural_spec::Start::RowNorms`].
 pub(super) fn row_norms(weight: &Tensor) -> Result<Tensor, TchError> {
     no_grad(|| squares(weight)?.f_sqrt())
 }

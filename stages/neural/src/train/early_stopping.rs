@@ -8,13 +8,13 @@ pub struct EarlyStopping {
     /// Evaluations without improvement after which to stop; never when absent.
     limit: Option<u32>,
     higher_is_better: bool,
-    /// What an improvement must exceed to count.
+    /// Threshold that an improvement must exceed to count.
     threshold: f64,
     best: Option<f64>,
     without: u32,
 }
 
-/// What an evaluation showed.
+/// Verdict on an evaluation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verdict {
     /// It is the best so far.

@@ -19,7 +19,7 @@ pub enum TrainError {
     /// The head learns another kind of task.
     #[error("{head} cannot learn {task}")]
     OtherHead {
-        /// What kind of head it is.
+        /// Kind of the head.
         head: &'static str,
         /// The task.
         task: &'static str,
@@ -27,9 +27,9 @@ pub enum TrainError {
     /// The best point is to be chosen by what the task does not measure.
     #[error("metric `{metric}` is not measured for this head: choose {}", measured.join(", "))]
     NotMeasured {
-        /// What was asked for.
+        /// The metric that was asked for.
         metric: &'static str,
-        /// What there is.
+        /// Metrics that are measured.
         measured: Vec<&'static str>,
     },
 }

@@ -31,13 +31,13 @@ pub struct StateFolder {
 /// A state that was found.
 #[derive(Debug, PartialEq)]
 pub struct Found<H> {
-    /// What was saved with it.
+    /// Head that was saved with the vectors.
     pub head: H,
     /// The vectors, in the order they were saved in.
     pub vectors: Vec<Vec<f32>>,
 }
 
-/// What comes before the vectors.
+/// Header in front of the vectors.
 #[derive(Serialize, Deserialize)]
 struct Head<H> {
     format: u32,

@@ -13,7 +13,7 @@ use crate::models::ParameterCounts;
 /// The file beside a trained model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
-    /// What was trained of the encoder, or beside it.
+    /// Method of the training.
     pub method: Method,
     /// The task layer.
     pub head: HeadSpec,
@@ -24,17 +24,17 @@ pub struct Summary {
     pub outputs: Vec<String>,
     /// How many parameters there are.
     pub parameters: ParameterCounts,
-    /// What was compared on the dev set.
+    /// Metric that was compared on the dev set.
     pub metric: Metric,
-    /// What it was computed in.
+    /// Number format of the computation.
     pub precision: Precision,
-    /// Its best value; none when it never was a number.
+    /// Best value of the metric; none when it never was a number.
     pub best_value: Option<f64>,
     /// The update after which it was reached, whose parameters these are.
     pub best_step: u64,
     /// Updates made in all.
     pub steps: u64,
-    /// Whether training ended because the metric no longer improved.
+    /// True if training ended because the metric no longer improved.
     pub stopped_early: bool,
     /// Every evaluation on the dev set.
     pub curve: Vec<Evaluation>,

@@ -55,7 +55,7 @@ pub(crate) fn read(file: &Path) -> Vec<(String, Tensor)> {
     tensors.into_iter().map(|(name, tensor)| (name, tensor.to_device(device()))).collect()
 }
 
-/// Whether a checkpoint folder holds a wav2vec 2.0 encoder.
+/// True if a checkpoint folder holds a wav2vec 2.0 encoder.
 pub(crate) fn is_wav2vec2(base: &Path) -> bool {
     EncoderConfig::read(base).is_ok()
 }

@@ -11,7 +11,7 @@ use tch::Kind;
 pub(super) struct Stored {
     /// Name of the archive's member.
     pub(super) storage: String,
-    /// Its elements.
+    /// Elements of the storage.
     pub(super) storage_len: u64,
     pub(super) kind: Kind,
     pub(super) offset: i64,
@@ -19,7 +19,7 @@ pub(super) struct Stored {
     pub(super) stride: Vec<i64>,
 }
 
-/// What may lie on the stack.
+/// A value on the stack.
 #[derive(Debug, Clone, PartialEq)]
 enum Value {
     None,

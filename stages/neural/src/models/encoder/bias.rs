@@ -62,7 +62,7 @@ impl BiasGate {
         Self { constant: part("gru_rel_pos_const"), linear: [part("gru_rel_pos_linear.weight"), part("gru_rel_pos_linear.bias")] }
     }
 
-    /// What this layer adds to its scores: `x` (B, T, H), its attention's input, and `bias` (A, T, T) -> (B, A, T, T).
+    /// Bias of this layer's scores: `x` (B, T, H), the input of its attention, and `bias` (A, T, T) -> (B, A, T, T).
     pub(crate) fn forward(&self, x: &Tensor, bias: &Tensor) -> Result<Tensor, TchError> {
         let [weight, shift] = &self.linear;
         let (heads, width) = (self.constant.size()[1], weight.size()[1]);

@@ -19,7 +19,7 @@ use crate::peft::Adapters;
 pub(crate) struct Surroundings<'a> {
     /// True where a frame may be attended to, (B, 1, 1, T); none when all may.
     pub(crate) keys: Option<&'a Tensor>,
-    /// What distances add to the scores of the attention, (A, T, T); WavLM alone has it.
+    /// Bias of the attention's scores by distance, (A, T, T); WavLM alone has it.
     pub(crate) bias: Option<&'a Tensor>,
     /// Which frames are real; none when all count.
     pub(crate) frames: Option<&'a Frames>,

@@ -46,11 +46,11 @@ pub struct Encoder {
     layers: Vec<Layer>,
     prefix: Option<Prefix>,
     recomputes: bool,
-    /// What the last training pass left to be computed again.
+    /// Layers of the last training pass that are to be computed again.
     pending: RefCell<Option<Recompute>>,
 }
 
-/// What goes in.
+/// Input of an encoder.
 #[derive(Debug, Clone, Copy)]
 pub struct Input<'a> {
     /// (B, S), zero padded on the right; or (B, T, C), what [`crate::front::Front`] made of each utterance, likewise padded.
@@ -61,7 +61,7 @@ pub struct Input<'a> {
     pub masked: Option<&'a Tensor>,
 }
 
-/// What comes out.
+/// Output of an encoder.
 #[derive(Debug)]
 pub struct Output {
     /// (B, T, H).
@@ -77,9 +77,9 @@ pub enum Point {
     ConvFeatures,
     /// Output of the feature projection, before any mask, (B, T, H).
     Projected,
-    /// What the positional convolution adds, (B, T, H).
+    /// Output of the positional convolution, (B, T, H).
     Position,
-    /// What distances add to the scores of the attention, before a layer's gate, (A, T, T); WavLM alone has it.
+    /// Bias of the attention's scores by distance, before a layer's gate, (A, T, T); WavLM alone has it.
     PositionBias,
     /// Input of a transformer layer, (B, T, H).
     LayerInput(usize),

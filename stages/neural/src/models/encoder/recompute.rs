@@ -11,7 +11,7 @@ use crate::nn::pass::Pass;
 /// A forward pass whose layers kept no graph.
 #[derive(Debug)]
 pub(crate) struct Recompute {
-    /// What came out below the layers, with its graph, and the leaf that the layers saw in its place; none when nothing below is trained.
+    /// Output below the layers, with its graph, and the leaf that the layers saw instead; none when nothing below is trained.
     root: Option<[Tensor; 2]>,
     /// From the lowest trained layer upwards.
     pub(crate) steps: Vec<Step>,

@@ -30,7 +30,7 @@ use crate::nn::init::{Start, started};
 use crate::nn::pass::Pass;
 use crate::nn::weights::Weights;
 
-/// What transformers starts the heads' linear layers with.
+/// Standard deviation of transformers' linear layers at the start.
 const INITIALIZER_RANGE: f64 = 0.02;
 
 /// A task layer around its tensors.
@@ -99,7 +99,7 @@ impl Head {
         }
     }
 
-    /// Whether it wants the inputs of every layer too.
+    /// True if the head reads the inputs of every layer too.
     pub fn mixes_layers(&self) -> bool {
         match self {
             Self::Classification(body) | Self::MultiLabel { body, .. } => body.mix.is_some(),
@@ -135,7 +135,7 @@ impl Head {
         }
     }
 
-    /// Whether the head gives what a task puts out.
+    /// True if the outputs of the head are those of a task.
     pub fn fits(&self, outputs: &Outputs) -> bool {
         match (self, outputs) {
             (Self::Classification(_) | Self::Xvector(_), Outputs::Classes { .. }) | (Self::Ctc(_), Outputs::Tokens(_)) => true,
@@ -159,7 +159,7 @@ impl Head {
         }
     }
 
-    /// What transformers calls a model with this head, behind the encoder's name.
+    /// Class of a model with this head in transformers, without the encoder's name.
     pub fn class(&self) -> &'static str {
         match self {
             Self::Classification(_) | Self::MultiLabel { .. } => "ForSequenceClassification",

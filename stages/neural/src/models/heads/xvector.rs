@@ -24,7 +24,7 @@ pub struct Xvector {
     objective: Tensor,
     /// How far cosines are spread before the softmax.
     scale: f64,
-    /// What the right speaker's cosine has to be better by.
+    /// Margin by which the right speaker's cosine has to be better.
     margin: f64,
     pub(super) mix: Option<LayerMix>,
 }

@@ -1,4 +1,4 @@
-//! What libtorch can do and tch has no binding for, and kernels of our own for GPUs: the Rust side of the C++ in `native/`.
+//! Functions of libtorch that tch does not bind, and kernels of our own for GPUs: the Rust side of the C++ in `native/`.
 #![expect(unsafe_code, reason = "calls into C++, each with what it asks for beside it")]
 
 #[cfg(test)]
@@ -66,7 +66,7 @@ pub(crate) struct LowRank<'a> {
     pub(crate) scale: f64,
 }
 
-/// What `N` layers make of the same input (rows, in): (rows, out) each. Their gradients come back to `x` as one.
+/// Outputs of `N` layers for the same input (rows, in): (rows, out) each. Their gradients come back to `x` as one.
 ///
 /// Errors: libtorch's, shapes that do not fit.
 pub(crate) fn linears<const N: usize>(x: &Tensor, layers: [LinearParts; N]) -> Result<[Tensor; N], TchError> {
@@ -163,7 +163,7 @@ pub(crate) fn dropout_add(x: &Tensor, to: &Tensor, p: f64, seed: u64) -> Result<
     made(|result| unsafe { sure_dropout_add(result, raw(x), raw(to), p, seed.cast_signed()) })
 }
 
-/// Whether [`dropout`] and [`dropout_add`] work where `x` lies.
+/// True if [`dropout`] and [`dropout_add`] work on the device of `x`.
 pub(crate) fn draws_on(x: &Tensor) -> bool {
     x.device() == Device::Cpu || Kernels::of(x).is_some()
 }

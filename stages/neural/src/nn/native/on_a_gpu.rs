@@ -1,4 +1,4 @@
-//! What only a GPU can show. `tests/kernels.rs` compares the kernels' arithmetic everywhere.
+//! Tests that need a GPU. `tests/kernels.rs` compares the kernels' arithmetic everywhere.
 
 #[path = "../../../tests/close/mod.rs"]
 mod close;
@@ -31,7 +31,7 @@ fn assert_close(found: &Tensor, expected: &Tensor) {
     close::assert_close(found, expected, [2e-6, 1e-2]);
 }
 
-/// What a kernel dropped is read off its result for ones; everything else must then be the plain operations with that mask.
+/// Checks a kernel against plain operations: its mask is read off its result for ones.
 #[test]
 fn what_is_dropped_is_dropped_backward_too() {
     let Some((kernels, device)) = kernels() else { return };

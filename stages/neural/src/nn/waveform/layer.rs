@@ -72,7 +72,7 @@ impl ConvLayer {
         flat.f_conv2d(&weight, self.bias.as_ref(), [1, self.stride], [0, 0], [1, 1], 1)?.f_squeeze_dim(2)?.f_transpose(1, 2)
     }
 
-    /// What every output frame sees of a waveform (B, S, 1): (B, T, K).
+    /// Samples of a waveform (B, S, 1) that each output frame sees: (B, T, K).
     fn windows(&self, x: &Tensor) -> Result<Tensor, TchError> {
         x.f_squeeze_dim(-1)?.f_unfold(1, self.weight.size()[2], self.stride)
     }

@@ -42,13 +42,13 @@ pub struct Parameters {
     decays: Tensor,
     /// On a GPU: the parts of the vectors that decay, and those that do not.
     fused: Option<[Slices; 2]>,
-    /// What the tensors' gradients are views of, in the tensors' format. (P)
+    /// Storage of the tensors' gradients, in the tensors' format. (P)
     gradient: Tensor,
     /// Tensors of fewer than 32 bits, and what adds up their gradients.
     rounded: Option<Rounded>,
 }
 
-/// The same parts of values, gradient and moments.
+/// Equal parts of values, gradient and moments.
 #[derive(Debug, Default)]
 struct Slices([Vec<Tensor>; 4]);
 
@@ -58,7 +58,7 @@ struct Rounded {
     values: Tensor,
     /// Sum of the gradients of an update's micro batches. (P)
     sum: Tensor,
-    /// Whether there is one yet.
+    /// True once there is a sum.
     begun: bool,
 }
 
