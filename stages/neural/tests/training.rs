@@ -468,7 +468,7 @@ fn evaluation_answers_each_utterance_with_the_parameters_that_were_kept() {
             let targets = job.inputs.many("dev_targets").to_vec();
             job.inputs.0.insert("targets".to_owned(), targets);
         }
-        neural::evaluate::run(&Evaluate { batch_secs, decoding: Decoding::default(), trials: 0 }, &job).unwrap();
+        neural::evaluate::run(&Evaluate { batch_secs, threads: 0, decoding: Decoding::default(), trials: 0 }, &job).unwrap();
         scoring::predictions::read::<scoring::Prediction>(&bench.path("answers").join(scoring::predictions::FILE_NAME)).unwrap()
     };
     for change in [json!({}), lora()] {

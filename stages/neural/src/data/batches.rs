@@ -32,7 +32,7 @@ const LEAST_POOLS: usize = 4;
 fn pool_size(lengths: &[usize], limit: BatchLimit) -> usize {
     let mean = (lengths.iter().sum::<usize>() / lengths.len().max(1)).max(1);
     let batch = (limit.samples / mean).min(limit.utterances).max(1);
-    (batch * POOL_BATCHES).min(lengths.len().div_ceil(LEAST_POOLS)).max(batch)
+    batch.saturating_mul(POOL_BATCHES).min(lengths.len().div_ceil(LEAST_POOLS)).max(batch)
 }
 
 /// The batches of one epoch of training, in order: every row once.
@@ -41,12 +41,14 @@ fn pool_size(lengths: &[usize], limit: BatchLimit) -> usize {
 pub fn shuffled(lengths: &[usize], limit: BatchLimit, seed: u64, epoch: u64) -> Vec<Vec<usize>> {
     let mut rng = Rng::named(seed, &format!("order of epoch {epoch}"));
     let rows = rng.choose(lengths.len(), lengths.len());
-    let mut batches = Vec::new();
-    for pool in rows.chunks(pool_size(lengths, limit)) {
+    let mut order = Vec::with_capacity(rows.len());
+    for (pool, falls) in rows.chunks(pool_size(lengths, limit)).zip([true, false].into_iter().cycle()) {
+        // Lengths fall and rise in turn, so that a batch of the end of one pool and the start of the next has little padding, too.
         let mut pool = pool.to_vec();
-        pool.sort_by_key(|&row| std::cmp::Reverse(lengths[row])); // stable: equal lengths stay shuffled
-        fill(&pool, lengths, limit, &mut batches);
+        pool.sort_by_key(|&row| if falls { usize::MAX - lengths[row] } else { lengths[row] }); // stable: equal lengths stay shuffled
+        order.append(&mut pool);
     }
+    let mut batches = grow(order, lengths, limit);
     rng.choose(batches.len(), batches.len()).into_iter().map(|at| std::mem::take(&mut batches[at])).collect()
 }
 
@@ -63,11 +65,16 @@ pub fn by_length(lengths: &[usize], limit: BatchLimit) -> Vec<Vec<usize>> {
 pub fn longest_first(tokens: &[usize], lengths: &[usize], limit: BatchLimit) -> Vec<Vec<usize>> {
     let mut rows: Vec<usize> = (0..tokens.len()).collect();
     rows.sort_by_key(|&row| std::cmp::Reverse(tokens[row]));
+    grow(rows, lengths, limit)
+}
+
+/// Cuts rows, in any order, into batches within the limit.
+fn grow(rows: Vec<usize>, lengths: &[usize], limit: BatchLimit) -> Vec<Vec<usize>> {
     let mut batches: Vec<Vec<usize>> = Vec::new();
     let mut longest = 0;
     for row in rows {
         let grown = longest.max(lengths[row]);
-        let fits = |batch: &Vec<usize>| batch.len() < limit.utterances && grown * (batch.len() + 1) <= limit.samples;
+        let fits = |batch: &Vec<usize>| batch.len() < limit.utterances && grown.saturating_mul(batch.len() + 1) <= limit.samples;
         if let Some(batch) = batches.last_mut().filter(|batch| fits(batch)) {
             batch.push(row);
             longest = grown;
