@@ -49,6 +49,9 @@ pub fn shuffled(lengths: &[usize], limit: BatchLimit, seed: u64, epoch: u64) -> 
         order.append(&mut pool);
     }
     let mut batches = grow(order, lengths, limit);
+    for batch in &mut batches {
+        batch.sort_by_key(|&row| std::cmp::Reverse(lengths[row])); // a protocol looks at the longest, the first
+    }
     rng.choose(batches.len(), batches.len()).into_iter().map(|at| std::mem::take(&mut batches[at])).collect()
 }
 
