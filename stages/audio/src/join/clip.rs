@@ -57,9 +57,9 @@ impl ClipShape {
         if loudest < 1e-10 {
             return None;
         }
-        let least = loudest * 10_f64.powf(-self.trim_db / 10.0);
-        let first = powers.iter().position(|&power| power > least)?;
-        let last = powers.iter().rposition(|&power| power > least)?;
+        let threshold = loudest * 10_f64.powf(-self.trim_db / 10.0);
+        let first = powers.iter().position(|&power| power > threshold)?;
+        let last = powers.iter().rposition(|&power| power > threshold)?;
         let (from, to) = (first * step, ((last + 1) * step).min(samples.len()));
         let mut sound = samples[from.min(to)..to].to_vec();
         let rms = (sound.iter().map(|x| x * x).sum::<f64>() / sound.len().max(1) as f64).sqrt();
