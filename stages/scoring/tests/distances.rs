@@ -48,7 +48,7 @@ fn check((case, file): (&str, &SafeTensors), name: &str, found: f64, [atol, rtol
 fn distortion_matches_along_the_path() {
     let Some(bytes) = golden("mcd.safetensors") else { return };
     let file = SafeTensors::deserialize(&bytes).unwrap();
-    let pairs = file.names().iter().filter(|name| name.ends_with(".mcd")).count();
+    let pairs = file.names().iter().filter(|name| name.strip_suffix(".mcd").is_some()).count();
     assert!(pairs > 0);
     for pair in 0..pairs {
         let (a, b) = (frames(&file, &format!("{pair}.a.cepstra")), frames(&file, &format!("{pair}.b.cepstra")));

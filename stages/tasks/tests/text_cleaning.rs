@@ -1,5 +1,4 @@
 //! Published text cleaning against reference pairs, from the folder that `SURE_GOLDEN` names.
-#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test stops at the first surprise and names what it skips")]
 
 use std::path::{Path, PathBuf};
 

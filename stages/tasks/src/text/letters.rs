@@ -246,7 +246,7 @@ struct Counts {
     contexts: HashMap<u64, UnitContext>,
     /// Units behind contexts, in order, and their counts.
     units: Vec<u16>,
-    counts: Vec<u32>,
+    occurrences: Vec<u32>,
 }
 
 /// Hash of the units of a context, the last one first.
@@ -285,7 +285,7 @@ impl Counts {
             context.to = units.len() as u32;
             context.total += 1;
         }
-        Self { contexts, units, counts }
+        Self { contexts, units, occurrences: counts }
     }
 
     /// The known contexts behind `read`, the shortest first: units and their counts.
@@ -304,7 +304,7 @@ impl Counts {
         for context in contexts {
             let range = context.from as usize..context.to as usize;
             let (units, total) = (&self.units[range.clone()], f64::from(context.total));
-            let count = units.binary_search(&unit).map_or(0.0, |at| f64::from(self.counts[range.start + at]));
+            let count = units.binary_search(&unit).map_or(0.0, |at| f64::from(self.occurrences[range.start + at]));
             probability = (count - DISCOUNT).max(0.0) / total + DISCOUNT * units.len() as f64 / total * probability;
         }
         probability

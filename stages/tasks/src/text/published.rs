@@ -155,15 +155,12 @@ fn abbreviations(text: &str) -> String {
         let (run, after) = found.split_at(found.find(|c| !word(c)).unwrap_or(found.len()));
         out += between;
         let known = ABBREVIATIONS.iter().find(|(short, _)| *short == run && after.starts_with('.'));
-        match known {
-            Some((_, long)) => {
-                out += long;
-                rest = &after[1..];
-            }
-            None => {
-                out += run;
-                rest = after;
-            }
+        if let Some((_, long)) = known {
+            out += long;
+            rest = &after[1..];
+        } else {
+            out += run;
+            rest = after;
         }
     }
     out

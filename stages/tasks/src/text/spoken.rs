@@ -208,7 +208,7 @@ fn number(whole: &str, decimals: &str) -> String {
 /// Words of a plain whole number, which may be a year.
 fn number_or_year(whole: &str, original: &str) -> String {
     match whole.parse::<u32>() {
-        Ok(number @ (1100..2000 | 2000..2100)) if original.len() == 4 => year(number),
+        Ok(number @ 1100..2100) if original.len() == 4 => year(number),
         _ => number(whole, ""),
     }
 }
@@ -232,14 +232,10 @@ impl Reader<'_> {
     /// Adds a pause, unless there is one already or nothing before it.
     fn pause(&mut self, mark: char) {
         match self.out.tokens.last_mut() {
-            Some(Token::Pause(before)) => {
-                // The end of a sentence is stronger than a comma.
-                if !matches!(*before, '.' | '!' | '?') {
-                    *before = mark;
-                }
-            }
+            // The end of a sentence is stronger than a comma.
+            Some(Token::Pause('.' | '!' | '?')) | None => {}
+            Some(Token::Pause(before)) => *before = mark,
             Some(_) => self.out.tokens.push(Token::Pause(mark)),
-            None => {}
         }
     }
 
@@ -265,7 +261,7 @@ impl Reader<'_> {
                 }
                 tail = &tail[1..];
             } else {
-                used = self.core(body, tail.is_empty().then_some(after).unwrap_or_default());
+                used = self.core(body, if tail.is_empty() { after } else { &[] });
                 if used == 2 {
                     tail = &after[0][after[0].trim_end_matches(end).len()..];
                 }
@@ -293,11 +289,13 @@ impl Reader<'_> {
             "a.m" | "p.m" => self.letters(&lower.replace('.', "")),
             _ => match ABBREVIATIONS.iter().find(|(short, _)| *short == lower) {
                 // `sen`, `rep`, `col` and others are words or names too: in lower case at the end of a sentence.
-                Some((_, long)) if name_follows || !after.is_empty() || body.starts_with(char::is_uppercase) => self.words(long),
-                Some((short, long)) if matches!(*short, "etc" | "e.g" | "i.e") => self.words(long),
-                Some(_) => return false,
+                Some((short, long))
+                    if !after.is_empty() || body.starts_with(char::is_uppercase) || matches!(*short, "etc" | "e.g" | "i.e") =>
+                {
+                    self.words(long);
+                }
                 None if is_dotted(body) => self.letters(&lower.replace('.', "")),
-                None => return false,
+                _ => return false,
             },
         }
         true
