@@ -586,7 +586,7 @@ impl<'a> Reader<'a> {
         }
         match (no_label, no_text) {
             (true, true) => {
-                add("no column of labels (--label COLUMN) and none of transcripts (--text COLUMN): no task can learn from this")
+                add("no column of labels (--label COLUMN) and none of transcripts (--text COLUMN): no task can learn from this");
             }
             (true, false) => add("no column of labels (--label COLUMN): only tasks of transcripts can learn from this"),
             _ => {}

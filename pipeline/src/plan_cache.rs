@@ -188,8 +188,7 @@ pub fn lookup(
 /// [`StoreError`] when the store does not answer.
 pub fn run_if_up_to_date(
     key: &PlanKey,
-    request: &str,
-    project: Option<&str>,
+    (request, project): (&str, Option<&str>),
     store: &Store,
     registry: &Registry,
     machine: &Machine,

@@ -149,7 +149,7 @@ fn what_is_wrong_is_named_and_nothing_is_half_made() {
     fails(&[&with("speech_commands", "corpus"), &["--table=x.csv"][..]].concat(), 2, &["not read from a table"]);
     let readme = fs::read(project.path("corpus/README.md")).unwrap();
     let into_itself = ["prepare", "speech_commands", "--root", "corpus", "--out", "corpus"];
-    fails(&into_itself, 2, &["`corpus` contains `README.md`, which `sure prepare` did not make"]);
+    fails(&into_itself, 2, &["corpus` contains `README.md`, which `sure prepare` did not make"]);
     assert!(fs::read(project.path("corpus/README.md")).unwrap() == readme && !project.path("corpus.about").exists());
     let protocol = ["prepare", "speech_commands", "--root", "corpus", "--out", "out", "--protocol", "gsc"];
     fails(&protocol, 2, &["no protocol `gsc`", "gsc-v2-11"]);

@@ -31,7 +31,7 @@ fn results_errors_and_comparisons_follow_a_run() {
     assert!(first.ok, "{}", first.err);
     let pace = first.err.lines().find(|line| line.starts_with("train[method=lora,seed=1314]: 24 steps of ")).unwrap();
     assert!(pace.contains(" ms, ") && pace.contains(" of audio a second; at most ") && pace.ends_with(" GiB"), "{pace}");
-    assert!(first.err.trim_end().ends_with("the speed and memory of every training"), "{}", first.err);
+    assert!(first.err.trim_end().ends_with("with times, speed and memory"), "{}", first.err);
     let second = project.sure(&["run", "./tiny.toml"]);
     assert!(second.ok && !second.err.contains("sure results"), "nothing was trained: {}", second.err);
 

@@ -102,10 +102,9 @@ pub(crate) fn find_with(name: &str, checkpoints: &[String]) -> Result<Spec> {
 
 fn parse(name: &str, file: &str, text: &str) -> Result<Spec> {
     let own = |path: &str| match fs::read_to_string(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => shipped(path).map_err(|reason| match is_file(path) {
-            true => error.to_string(),
-            false => reason,
-        }),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            shipped(path).map_err(|reason| if is_file(path) { error.to_string() } else { reason })
+        }
         other => other.map_err(|error| error.to_string()),
     };
     let load: Load<'_> = if is_file(name) { &own } else { &shipped };

@@ -196,7 +196,7 @@ fn put_inside(term: &mut Located<Term>, name: &str, path: &[&str], value: Option
                             let key = Located { value: (*part).to_owned(), at: at.clone() };
                             Term::Table(vec![(key, Located { value: inner, at: at.clone() })])
                         };
-                        let value = rest.iter().rev().fold(value.clone(), |inner, part| nested(&part, inner));
+                        let value = rest.iter().rev().fold(value.clone(), |inner, part| nested(part, inner));
                         pairs.push((Located { value: first.to_owned(), at: at.clone() }, Located { value, at }));
                     }
                 }

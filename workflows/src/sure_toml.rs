@@ -291,13 +291,13 @@ mod tests {
 
     #[test]
     fn what_is_right_counts_beside_mistakes() {
-        let text = "worker = 1\nstore = \"$DATA/store\"\nthis is no TOML\n[corpora]\nfsdd = \"~/fsdd\"\nesd = \"$NONE/esd\"\n[checkpoints]\nbase = \"hub:a/b\"\nlarge = \"/large\"\n";
+        let text = "worker = 1\nstore = \"$DATA/store\"\n[corpora]\nfsdd = \"~/fsdd\"\nesd = \"$NONE/esd\"\n[checkpoints]\nbase = \"hub:a/b\"\nlarge = \"/large\"\nthis is no TOML\n";
         let written = read(Path::new("sure.toml"), text, &variable);
         assert_eq!(written.store, Some("/data/store".into()));
         let places = [("checkpoints.large", "/large"), ("corpora.fsdd", "/home/ann/fsdd")];
         assert_eq!(written.places, places.map(|(name, path)| (name.to_owned(), path.into())).into());
         let keys: Vec<(&str, bool)> = written.mistakes.iter().map(|mistake| (&*mistake.key, mistake.is_of_place())).collect();
-        assert_eq!(keys, [("worker", false), ("", false), ("corpora.esd", true), ("checkpoints.base", true)]);
+        assert_eq!(keys, [("worker", false), ("corpora.esd", true), ("checkpoints.base", true), ("", false)]);
     }
 
     #[test]

@@ -274,9 +274,8 @@ impl Columns {
             let known = base_of(normal).filter(|_| is_time || values.is_empty());
             let role = known.and_then(|(base, unit)| {
                 let role = match base {
-                    Base::Start | Base::Onset => 0,
                     Base::Offset if has_onset => 1,
-                    Base::Offset => 0,
+                    Base::Start | Base::Onset | Base::Offset => 0,
                     Base::End => 1,
                     Base::From if has_to => 0,
                     Base::To if has_to => 1,
@@ -301,7 +300,6 @@ impl Columns {
                     taken.push(*name);
                 }
                 Some((_, None)) => return Err(not_understood(name, "counts frames of an unknown length")),
-                Some(_) => {}
                 None if is_time && looks_like_range(normal) => return Err(not_understood(name, "looks like a time range")),
                 None if !values.is_empty()
                     && values.iter().all(|value| super::times::is_range(value))
@@ -309,7 +307,7 @@ impl Columns {
                 {
                     return Err(not_understood(name, "looks like a time range"));
                 }
-                None => {}
+                Some(_) | None => {}
             }
         }
         free.retain(|(name, _)| !taken.contains(name));
@@ -414,7 +412,7 @@ pub(super) fn normal(name: &str) -> String {
 enum Base {
     Start,
     Onset,
-    /// NeMo's begin; next to an onset the end.
+    /// Begin as `NeMo` has it; next to an onset the end.
     Offset,
     End,
     From,

@@ -104,9 +104,8 @@ impl<'a> Files<'a> {
         let mut parts: Vec<&str> = Vec::new();
         for part in path.split('/') {
             match part {
-                "" | "." => {}
                 ".." if parts.pop().is_none() => return Err(format!("path `{path}` leads out of the corpus")),
-                ".." => {}
+                "" | "." | ".." => {}
                 part => parts.push(part),
             }
         }

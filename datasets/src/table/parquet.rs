@@ -123,7 +123,7 @@ fn audio_of(column: &Type) -> Option<&Arc<Type>> {
 fn has_values(file: &ParquetFile, leaf: &str) -> bool {
     let Ok(leaf) = file.leaf(leaf) else { return false };
     file.metadata().row_groups().iter().any(|group| {
-        let nulls = group.column(leaf).statistics().and_then(|statistics| statistics.null_count_opt());
+        let nulls = group.column(leaf).statistics().and_then(parquet::file::statistics::Statistics::null_count_opt);
         nulls.is_none_or(|nulls| nulls < group.num_rows() as u64)
     })
 }
@@ -180,10 +180,13 @@ pub fn embedded(path: &Path, rows: &[u64]) -> Result<Vec<Vec<u8>>, ParquetFileEr
     Ok(found)
 }
 
-/// Utterances and class names of a shard of `sure prepare`; none if the table is none.
+/// Utterances and class names of a shard of `sure prepare`.
+type OwnShard = (Vec<Utterance>, Vec<String>);
+
+/// Reads a shard of `sure prepare`; none if the table is none.
 ///
 /// Errors: why the shard cannot be read.
-pub(super) fn own_shard(path: &Path, table: &str) -> Result<Option<(Vec<Utterance>, Vec<String>)>, String> {
+pub(super) fn own_shard(path: &Path, table: &str) -> Result<Option<OwnShard>, String> {
     guarded(|| {
         let file = open(path)?;
         if ["audio.bytes", "id", "split", "keyword", "num_samples", "source_path"].iter().any(|leaf| file.leaf(leaf).is_err()) {

@@ -137,7 +137,7 @@ fn tab_rows(text: &str) -> Vec<Row> {
     lines(text).map(|(line, content)| Row { line, fields: content.split('\t').map(str::to_owned).collect() }).collect()
 }
 
-/// The form of LJSpeech: no header, `LJ001-0001|text|normalised text`, quotation marks are themselves.
+/// Form of `LJSpeech`: no header, `LJ001-0001|text|normalised text`, quotation marks are themselves.
 fn ljspeech(text: &str) -> Option<Sheet> {
     let parts = |line: &str| line.split('|').map(str::to_owned).collect::<Vec<_>>();
     let (_, first) = lines(text).next()?;

@@ -334,7 +334,7 @@ impl Index {
     }
 }
 
-/// Format that the head of an index file names. A newer one may be in a log of SQLite's that is not folded into the file yet.
+/// Format that the head of an index file names. A newer one may be in a log of `SQLite` that is not folded into the file yet.
 fn written_format(path: &Path) -> Option<u32> {
     let mut head = [0; 64];
     fs::File::open(path).and_then(|mut file| file.read_exact(&mut head)).ok()?;

@@ -32,7 +32,7 @@ pub(super) enum Trust {
 const LOCAL: [u32; 9] =
     [0xca45_1a4e, 0x9123_683e, 0xef53, 0xf2f5_2010, 0x794c_7630, 0x8584_58f6, 0x0102_1994, 0x5846_5342, 0x2fc1_2fc1];
 
-/// Magic numbers of file systems with change times that may be another one after the next mount: AFS, BeeGFS, Ceph, EROFS, GPFS,
+/// Magic numbers of file systems with change times that may be another one after the next mount: AFS, `BeeGFS`, Ceph, EROFS, GPFS,
 /// ISO 9660, Lustre, NFS, `SquashFS`, UDF.
 const REMOUNTED: [u32; 10] =
     [0x5346_414f, 0x1983_0326, 0x00c3_6400, 0xe0f5_e1e2, 0x4750_4653, 0x9660, 0x0bd0_0bd0, 0x6969, 0x7371_7368, 0x1501_3346];

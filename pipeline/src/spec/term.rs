@@ -111,7 +111,9 @@ pub(crate) fn mentioned<'t>(term: &'t Term, found: &mut BTreeSet<&'t str>) {
         Term::List(items) => items.iter().for_each(|item| mentioned(&item.value, found)),
         Term::Table(pairs) => {
             found.extend(term.get("by").and_then(|by| by_names(&by.value)).unwrap_or_default());
-            pairs.iter().for_each(|(_, item)| mentioned(&item.value, found));
+            for (_, item) in pairs {
+                mentioned(&item.value, found);
+            }
         }
         Term::Within(constants, term) => {
             let mut inside = BTreeSet::new();

@@ -53,7 +53,7 @@ pub(crate) fn up(workflow: &str, store: &str, books: &str) -> Answer {
     let question = PlanKey::new(&setting.spec.name, setting.spec.sources.digest(), &Settings::new(), &[], "toy");
     let Setting { store, registry, machine, .. } = &setting;
     let mut scans = RecentScans::default();
-    if let Some(found) = plan_cache::run_if_up_to_date(&question, "", None, store, registry, machine, &Deaf, &mut scans)? {
+    if let Some(found) = plan_cache::run_if_up_to_date(&question, ("", None), store, registry, machine, &Deaf, &mut scans)? {
         println!("{} nodes, none ran", found.nodes);
         return Ok(true);
     }

@@ -121,6 +121,7 @@ impl Manifest {
 }
 
 /// Reader of the corpus.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 enum Reader {
     Known(&'static dyn Corpus),
     Tables(Tables),
@@ -440,8 +441,11 @@ fn require_complete(corpus: &'static str, listing: &Listing, allowed: f64) -> Re
     Err(StageError::failed(ManifestError::Incomplete { corpus, missing, total, allowed, first }).with_hint(hint))
 }
 
-/// Digests and sizes of the recordings that are in tables, by table and row.
-fn embedded(listing: &Listing, tree: &Tree) -> Result<BTreeMap<(String, u64), (Digest, u64)>, StageError> {
+/// Digests and sizes of recordings in tables, by table and row.
+type Embedded = BTreeMap<(String, u64), (Digest, u64)>;
+
+/// Reads the digests and sizes of the recordings that are in tables.
+fn embedded(listing: &Listing, tree: &Tree) -> Result<Embedded, StageError> {
     /// Rows that are in memory at once.
     const ROWS: usize = 256;
     let mut rows: BTreeMap<&str, Vec<u64>> = BTreeMap::new();

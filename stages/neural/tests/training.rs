@@ -18,7 +18,8 @@ use neural::models::Model;
 use neural::models::encoder::random;
 use neural::train::{Summary, run};
 use neural_spec::{ConvNorm, Decoding, EncoderShape, Evaluate, RandomEncoder, Train};
-use pipeline::{Input, Inputs, Job, JobProgress, Places, Spare, Stage, StageError, Stop, Tools};
+use pipeline::protocol::FORMAT;
+use pipeline::{Digest, Input, Inputs, Job, JobProgress, Places, Spare, Stage, StageError, Stop, Tools};
 use python::{python, root};
 use serde_json::json;
 use tasks::targets::{Target, write_targets};
@@ -149,9 +150,20 @@ impl Bench {
     /// Trains in a worker process of its own and kills it at the first report from step `kill_at` on. True when it ended by itself.
     fn train_in_worker(&self, params: &Train, out: &str, kill_at: u64) -> bool {
         let job = self.job(out, &format!("{out}.resume"), u64::MAX);
+        // The worker finds its inputs by digest: here one artifact that contains the files of all slots.
+        let (artifact, objects) = (Digest([7; 32]), self.path("objects"));
+        let folder = artifact.folder_in(&objects);
+        fs::create_dir_all(folder.parent().unwrap()).unwrap();
+        if !folder.exists() {
+            std::os::unix::fs::symlink(self.root.path(), &folder).unwrap();
+        }
+        let part = |input: &Input| input.path.file_name().unwrap().to_str().unwrap().to_owned();
+        let reference = |input: &Input| json!([{"artifact": artifact, "part": part(input), "point": {}, "partition": null}]);
+        let inputs: BTreeMap<&String, _> = job.inputs.0.iter().map(|(slot, list)| (slot, reference(&list[0]))).collect();
         let request = json!({
-            "kind": Train::KIND, "params": params, "inputs": job.inputs, "sources": {}, "places": {}, "partition": null,
-            "out": job.out, "resume": job.resume, "threads": 1, "gpu": null,
+            "format": FORMAT, "kind": Train::KIND, "version": Train::VERSION, "environment": {"libtorch": neural_spec::LIBTORCH},
+            "params": params, "inputs": inputs, "sources": {}, "partition": null,
+            "site": {"objects": objects, "places": {}, "tools": {}, "out": job.out, "resume": job.resume, "threads": 1, "gpu": null},
         });
         let program = env!("CARGO_BIN_EXE_sure-neural");
         let mut worker = Command::new(program).arg("run").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();

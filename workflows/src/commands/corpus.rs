@@ -23,6 +23,7 @@ pub(crate) struct CorpusArgs {
 }
 
 #[derive(Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one, and clap makes it")]
 pub(crate) enum CorpusCommand {
     /// List the corpora that can be read, with protocols and published sizes
     List(CorpusListArgs),

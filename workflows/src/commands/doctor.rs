@@ -112,7 +112,7 @@ fn check_place(place: &str, path: &Path, report: &mut Report) {
     }
     match section {
         "checkpoints" => match neural_spec::checkpoint::look_at(path) {
-            Ok(_) => Report::good(place, &path.display().to_string()),
+            Ok(()) => Report::good(place, &path.display().to_string()),
             Err(error) => report.bad(place, &causes(&error), error.hint()),
         },
         "corpora" => {

@@ -129,8 +129,7 @@ pub(crate) fn prepare(args: &PrepareArgs) -> Result<ExitCode> {
     let (machine, mut scans) = (&asking.settings.machine, RecentScans::default());
     let still = plan_cache::run_if_up_to_date(
         &asking.question(),
-        &request,
-        None,
+        (&request, None),
         &asking.store,
         &asking.registry,
         machine,

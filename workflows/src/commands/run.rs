@@ -147,8 +147,7 @@ fn run_if_up_to_date(asking: &Asking, progress: &dyn Progress, scans: &mut Recen
     let request = serde_json::to_string(&asking.request)?;
     Ok(plan_cache::run_if_up_to_date(
         &asking.question(),
-        &request,
-        Some(&asking.settings.project()),
+        (&request, Some(&asking.settings.project())),
         store,
         &asking.registry,
         machine,

@@ -127,7 +127,9 @@ impl Progress for Live {
                     run.finish_and_clear();
                 }
                 let not_run = self.state().not_run.take_lines();
-                not_run.iter().for_each(|line| self.say(line));
+                for line in &not_run {
+                    self.say(line);
+                }
                 self.say(&format!("{} after {}", if *complete { "up to date" } else { "not complete" }, duration(*secs)));
             }
         }

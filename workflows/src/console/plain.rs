@@ -84,7 +84,9 @@ impl Progress for Plain {
             Event::NodeFinished { node, outcome, secs } => self.node_finished(node, outcome, *secs),
             Event::RunFinished { complete, secs, .. } => {
                 let not_run = self.state().not_run.take_lines();
-                not_run.iter().for_each(|line| self.say(line));
+                for line in &not_run {
+                    self.say(line);
+                }
                 let reused = self.state().reused;
                 let reused = if reused > 0 { format!(", {reused} turned out not to need it") } else { String::new() };
                 let end = if *complete { "up to date" } else { "not complete" };

@@ -17,6 +17,8 @@ use codec::wav::write_pcm16;
 const TOOLS: [&str; 6] = ["ffmpeg", "lame", "flac", "sox", "oggenc", "opusenc"];
 /// Least ratio of signal to difference, in dB.
 const LEAST_RATIO: f64 = 60.0;
+/// Longest delay of encoder and decoder that lame leaves out, in samples: two frames.
+const MOST_DELAY: usize = 2_304;
 /// Files that the matrix has at least.
 const LEAST_FILES: usize = 300;
 
@@ -89,10 +91,12 @@ impl File {
             _ => return Err(told(lengths)),
         };
         // ffmpeg 5.1 differs from mpg123 and lame's own decoder in some frames with checksums or of the longest kind.
-        // Without a header, lame leaves out the delay of encoder and decoder, 1105 samples.
+        // Without a header, lame leaves out another delay of encoder and decoder.
         let found = if found < LEAST_RATIO && self.path.extension().is_some_and(|extension| extension == "mp3") {
             let theirs = self.by_lame();
-            ratio(&ours, &theirs).max(ratio(&ours[1_105..], &theirs))
+            let later = (0..=MOST_DELAY.min(ours.len())).map(|start| ratio(&ours[start..], &theirs));
+            let earlier = (0..=MOST_DELAY.min(theirs.len())).map(|start| ratio(&ours, &theirs[start..]));
+            later.chain(earlier).fold(f64::MIN, f64::max)
         } else {
             found
         };

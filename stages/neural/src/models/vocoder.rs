@@ -267,7 +267,6 @@ mod tests {
     }
 
     #[track_caller]
-    #[expect(clippy::print_stdout, reason = "scripts/golden_table.py reads how far each tensor is off")]
     fn check(case: &str, name: &str, found: &Tensor, expected: &Tensor, allowed: f64) {
         assert_eq!(found.size(), expected.size(), "{case}: {name}");
         let error = (found - expected).abs().max().double_value(&[]);

@@ -57,9 +57,8 @@ pub fn causes(before: &Lineage, after: &Lineage, differs: bool) -> Vec<Cause> {
         let field = name.rsplit('/').next().unwrap_or(name);
         let list = match field.split('.').next().unwrap_or(field) {
             "source" => &mut data,
-            "param" | "stage" | "partition" => &mut settings,
             "version" if before.fields.contains_key(name) && after.fields.contains_key(name) => &mut code,
-            "version" => &mut settings,
+            "param" | "stage" | "partition" | "version" => &mut settings,
             "environment" => &mut environment,
             _ => continue,
         };

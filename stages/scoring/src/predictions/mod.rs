@@ -54,7 +54,7 @@ pub trait PredictionRow: Sized {
     fn decode(columns: &[&ArrayRef], rows: usize) -> Vec<Self>;
 }
 
-/// PredictionRow about one utterance.
+/// Prediction about one utterance.
 pub trait UtteranceRow: PredictionRow {
     /// Id of the utterance.
     fn id(&self) -> &str;

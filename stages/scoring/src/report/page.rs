@@ -101,6 +101,7 @@ struct RunView {
 
 /// List of wrong answers.
 #[derive(Serialize)]
+#[expect(clippy::struct_field_names, reason = "the template reads `list.answers`")]
 struct Answers {
     title: String,
     note: &'static str,

@@ -473,7 +473,7 @@ fn evidence_of<R: UtteranceRow>(rows: &[R], notes: &mut Vec<String>) -> Evidence
     Evidence {
         ids: rows.iter().map(|row| row.id().to_owned()).collect(),
         speakers: rows.iter().map(|row| row.speaker().map(str::to_owned)).collect(),
-        num_samples: Some(rows.iter().map(|row| row.num_samples()).collect()),
+        num_samples: Some(rows.iter().map(super::predictions::UtteranceRow::num_samples).collect()),
         ratios: BTreeMap::from([(Metric::Loss, losses)]),
         ..Evidence::default()
     }

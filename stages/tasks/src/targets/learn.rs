@@ -18,7 +18,7 @@ pub struct Made {
     pub outputs: Outputs,
     /// In order of id.
     pub targets: [Vec<Target>; 3],
-    /// RowInfos without a target.
+    /// Rows without a target.
     pub left_out: Vec<LeftOut>,
     /// Those among them whose label cannot be learned.
     pub unknown_labels: Vec<UnknownLabel>,

@@ -93,7 +93,7 @@ pub(super) fn publish(
             ("page", _) => {
                 for entry in fs::read_dir(store.path(artifact))?.flatten() {
                     let name = entry.file_name().to_string_lossy().into_owned();
-                    link(name.to_owned(), &name);
+                    link(name.clone(), &name);
                 }
             }
             _ => {}

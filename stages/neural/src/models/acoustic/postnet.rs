@@ -11,7 +11,7 @@ use crate::nn::weights::{Weights, tensor};
 const EPS: f64 = 1e-5;
 const MOMENTUM: f64 = 0.1;
 
-/// BatchNormMode that batch norm uses.
+/// Statistics that batch norm uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BatchNormMode {
     /// Those of the batch, which also move the running ones: training of all weights.

@@ -12,7 +12,7 @@ use crate::nn::weights::{Weights, tensor};
 
 /// Predictor of one number per position.
 ///
-/// Source: Ren et al. 2021, arXiv:2006.04558, section 2.3: twice convolution, ReLU, layer norm and dropout, then a linear layer.
+/// Source: Ren et al. 2021, arXiv:2006.04558, section 2.3: twice convolution, `ReLU`, layer norm and dropout, then a linear layer.
 #[derive(Debug)]
 struct Predictor {
     convolutions: [Convolution; 2],

@@ -111,11 +111,13 @@ fn au_is_read_with_and_without_a_length() {
     assert!(reject.reason.starts_with("au: samples of the encoding 23 are not read"), "{reject}");
 }
 
-fn caf(kind: &[u8; 4], flags: u32, num_bytes: u32, len: i64, samples: &[u8]) -> Vec<u8> {
+fn caf(kind: [u8; 4], flags: u32, num_bytes: u32, len: i64, samples: &[u8]) -> Vec<u8> {
     let mut file = b"caff\0\x01\0\0desc\0\0\0\0\0\0\0\x20".to_vec();
     file.extend_from_slice(&f64::from(TO).to_be_bytes());
-    file.extend_from_slice(kind);
-    [flags, num_bytes, 1, 1, 8 * num_bytes].iter().for_each(|field| file.extend_from_slice(&field.to_be_bytes()));
+    file.extend_from_slice(&kind);
+    for field in [flags, num_bytes, 1, 1, 8 * num_bytes] {
+        file.extend_from_slice(&field.to_be_bytes());
+    }
     file.extend_from_slice(b"info\0\0\0\0\0\0\0\x04\0\0\0\0data");
     file.extend_from_slice(&len.to_be_bytes());
     file.extend_from_slice(&[0; 4]);
@@ -125,12 +127,12 @@ fn caf(kind: &[u8; 4], flags: u32, num_bytes: u32, len: i64, samples: &[u8]) -> 
 
 #[test]
 fn caf_is_read_with_and_without_a_length() {
-    gives(&caf(b"lpcm", 0, 2, 16, &big()), "caf", &PCM);
-    gives(&caf(b"lpcm", 2, 2, -1, &little()), "caf", &PCM);
-    gives(&caf(b"lpcm", 3, 4, 8, &0.5_f32.to_le_bytes()), "caf", &[16_384]);
-    gives(&caf(b"ulaw", 0, 1, 6, &[0xff, 0x00]), "caf", &[0, -32_124]);
-    refused(&caf(b"lpcm", 2, 2, 18, &little()), "truncated: the header promises 14 bytes of samples, the file has 12", Some(96));
-    let reject = wav().prepare_bytes(caf(b"alac", 0, 0, 16, &big()), None).unwrap_err();
+    gives(&caf(*b"lpcm", 0, 2, 16, &big()), "caf", &PCM);
+    gives(&caf(*b"lpcm", 2, 2, -1, &little()), "caf", &PCM);
+    gives(&caf(*b"lpcm", 3, 4, 8, &0.5_f32.to_le_bytes()), "caf", &[16_384]);
+    gives(&caf(*b"ulaw", 0, 1, 6, &[0xff, 0x00]), "caf", &[0, -32_124]);
+    refused(&caf(*b"lpcm", 2, 2, 18, &little()), "truncated: the header promises 14 bytes of samples, the file has 12", Some(96));
+    let reject = wav().prepare_bytes(caf(*b"alac", 0, 0, 16, &big()), None).unwrap_err();
     assert!(reject.reason.starts_with("caf: samples of the type `alac`"), "{reject}");
 }
 

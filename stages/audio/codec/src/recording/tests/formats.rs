@@ -106,7 +106,7 @@ fn every_format_gives_the_tone_at_its_length() {
                     assert!(clip.by_ffmpeg, "{name}");
                 }
                 Err(reject) => {
-                    assert!(!has("ffmpeg") && reject.reason.contains("the program `ffmpeg` might read it"), "{name}: {reject}")
+                    assert!(!has("ffmpeg") && reject.reason.contains("the program `ffmpeg` might read it"), "{name}: {reject}");
                 }
             }
             continue;

@@ -23,7 +23,7 @@ fn flagged(file: &[u8], flags: &[Flag]) -> Prepared {
     clip
 }
 
-/// An ID3v2 tag whose content looks like frames of MPEG audio and ADTS.
+/// An `ID3v2` tag whose content looks like frames of MPEG audio and ADTS.
 fn tag() -> Vec<u8> {
     let content =
         [b"TXXX\0\0\0\x40\0\0\x01\xff\xfe".as_slice(), &[0xff, 0xfb, 0x50, 0xc0, 0xff, 0xf1, 0x50, 0x80].repeat(40)].concat();
