@@ -46,7 +46,7 @@ pub struct Listing {
     pub warnings: Vec<String>,
     /// Recordings that are sound but that the protocol has no use for: why, and how many.
     pub unused: BTreeMap<String, u64>,
-    /// The classes of [`Utterance::label`], in the order of their indices.
+    /// The classes of [`crate::Annotation::label`], in the order of their indices.
     pub labels: Vec<String>,
     /// The classes of whatever else can be told apart, in the order of their indices: `speaker`, `action`, `slot`.
     pub classes: BTreeMap<String, Vec<String>>,

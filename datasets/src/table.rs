@@ -11,7 +11,7 @@
 //! or a list of objects) or `.parquet` (uncompressed, Snappy, gzip, LZ4 or zstd). Parquet files that contain the recordings, as the
 //! Hugging Face Hub and `sure prepare` write them, may also be named `train-00000-of-00002...parquet` and be in `data`. A Kaldi data
 //! folder is known by its `wav.scp`. [`ColumnNames`] names columns that have other names than the usual ones, [`ACCEPTED`] and
-//! the times of [`columns`]; every other column is a tag.
+//! the times of `columns`; every other column is a tag.
 //!
 //! A stretch in seconds needs a WAV or FLAC file, whose header tells the sample rate. Without a split of its own, a row goes to
 //! train, dev or test (80, 10, 10 of 100) by a hash of its speaker, or of its id if no speaker is known: the same on every machine,

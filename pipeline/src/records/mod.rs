@@ -1,7 +1,7 @@
 //! Records of earlier executions: results and runs.
 //!
-//! The record log ([`log`]) is the lasting form: one checksummed line of JSON for each thing that happened, independent of any
-//! database. The index ([`index`]) is an `SQLite` database made from it, for fast lookups. It is rebuilt from the log when it is
+//! The record log (`log`) is the lasting form: one checksummed line of JSON for each thing that happened, independent of any
+//! database. The index (`index`) is an `SQLite` database made from it, for fast lookups. It is rebuilt from the log when it is
 //! missing, damaged or of another format. See `docs/store-format.md`.
 
 use std::collections::BTreeMap;

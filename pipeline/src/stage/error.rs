@@ -19,7 +19,7 @@ pub enum StageError {
         /// See [`StageError::is_transient`].
         transient: bool,
     },
-    /// [`Job::stop`] was set. What lies in the resume folder is kept.
+    /// [`crate::Job::stop`] was set. What lies in the resume folder is kept.
     #[error("stopped before the end")]
     Stopped,
     /// It was not done within the time that the workflow file allows.

@@ -4,7 +4,7 @@
 //! "Dr. Smith paid $3." -> doctor smith paid three dollars . -> sil D AA1 K T ER0 S M IH1 TH ... sp sil
 //! ```
 //!
-//! [`spoken`] (default) or [`published`] rules make words of what is written. A word is looked up in the dictionary; possessives and
+//! [`spoken()`] (default) or [`published`] rules make words of what is written. A word is looked up in the dictionary; possessives and
 //! compounds follow its rule; other words are read by [`letters`], spelled, or refused, as [`Unknown`] says.
 //! Every word that the dictionary lacks is reported.
 

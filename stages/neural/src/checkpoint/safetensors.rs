@@ -77,7 +77,7 @@ pub fn write(path: &Path, weights: &Weights) -> Result<(), CheckpointError> {
     safetensors::serialize_to_file(views, Some(format_note()), path).map_err(not_written(path))
 }
 
-/// Writes tensors as [`write`] does, with a note in the header, which other programs ignore. For files that fit in memory twice.
+/// Writes tensors as [`write()`] does, with a note in the header, which other programs ignore. For files that fit in memory twice.
 pub fn write_with_note(path: &Path, weights: &Weights, name: &str, text: &str) -> Result<(), CheckpointError> {
     let mut bytes = safetensors::serialize(views(path, weights)?, Some(format_note())).map_err(not_written(path))?;
     // Two notes given to the crate would come out in the order of a hash map, another one each time.
