@@ -78,7 +78,7 @@ fn a_checkpoint_of_something_else_or_cut_short_is_refused_before_anything_is_mad
     project.write("encoder/config.json", r#"{"model_type":"wav2vec2","hidden_size":16,"num_hidden_layers":1}"#);
     project.write("encoder/model.safetensors", "\u{2}\0\0\0\0\0\0\0{");
     let command = ["run", "keyword_spotting", "--set", "backbone=published"];
-    fails_at(&project, &command, &["model.safetensors` is damaged", "hint: fetch or copy the file again", "table: not run"]);
+    fails_at(&project, &command, &["model.safetensors` is damaged", "hint: fetch or copy the file again", "19 nodes not run"]);
     let doctor = project.sure(&["doctor"]);
     assert!(!doctor.ok && doctor.out.contains("model.safetensors` is damaged"), "{}", doctor.out);
 }

@@ -53,7 +53,7 @@ fn init_writes_a_workflow_that_plans_and_prepares() {
 #[test]
 fn a_sweep_over_own_recordings_ends_in_one_table_and_names_its_files() {
     let project = recordings();
-    good(project.sure(&["init", "mine", "--table", "recordings"]));
+    good(project.sure(&["init", "mine", "--table", "recordings", "--task", "speaker"]));
     let sets = [
         "size=tiny",
         "method=lora",

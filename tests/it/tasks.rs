@@ -52,7 +52,7 @@ fn texts_go_from_recordings_to_aligned_errors() {
     assert!(found[1..].iter().zip(&marks).all(|(word, mark)| (mark == "D") == word.starts_with("**")), "{printed}");
 
     let compared = ask(&["compare", "score[method=lora]", "score[method=head_only]", "--metric", "wer"]);
-    assert!(compared.contains("approximate randomisation; matched pairs p = "), "{compared}");
+    assert!(compared.contains("approximate randomisation, matched pairs p = "), "{compared}");
 }
 
 /// The words of one side of an alignment.

@@ -177,6 +177,9 @@ struct Made {
 
 /// Errors: the folder was made from another corpus, or from another folder that is still there.
 fn require_same(out: &Path, about: &Path, made: &Made) -> Result<()> {
+    if !fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some()) {
+        return Ok(()); // Nothing was prepared yet: the run before failed.
+    }
     let before = fs::read(about.join(MADE)).ok().and_then(|text| serde_json::from_slice::<Made>(&text).ok());
     let Some(before) = before.filter(|before| before != made) else { return Ok(()) };
     if before.corpus == made.corpus && !before.root.is_dir() {
