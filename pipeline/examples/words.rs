@@ -14,7 +14,7 @@ use std::sync::Arc;
 use pipeline::event::{Event, Outcome, Progress};
 use pipeline::graph::{Settings, build};
 use pipeline::registry::Registry;
-use pipeline::run::{Machine, Options, Session};
+use pipeline::run::{Machine, Options, Runner};
 use pipeline::schedule::Pools;
 use pipeline::source::SourceNeed;
 use pipeline::spec::parse;
@@ -152,13 +152,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let store = Store::open(store)?;
     let places = Places([("books".to_owned(), books.clone())].into());
     let machine = Machine { places, pools: Pools { cpu: 2, ..Pools::default() }, ..Machine::default() };
-    let session =
-        Session { workflow: &workflow, store: &store, machine: &machine, progress: Arc::new(Console), stop: Stop::default() };
-    let survey = session.survey()?;
+    let runner =
+        Runner { workflow: &workflow, store: &store, machine: &machine, progress: Arc::new(Console), stop: Stop::default() };
+    let survey = runner.survey()?;
     let options = Options::default();
-    let plan = session.plan(&survey, &options.forced)?;
+    let plan = runner.plan(&survey, &options.forced)?;
     let (reuse, run, maybe) = plan.counts();
     println!("{reuse} reused, {run} to run, {maybe} to run if an input changes");
-    session.run(&options)?;
+    runner.run(&options)?;
     Ok(())
 }

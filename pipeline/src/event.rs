@@ -43,7 +43,7 @@ pub enum Event {
         /// How long it took last time.
         expected_secs: Option<f64>,
     },
-    /// How far the run is; about once a second while something runs (see [`crate::run::Patience`]).
+    /// How far the run is; about once a second while something runs (see [`crate::run::Timeouts`]).
     Progress {
         /// Nodes that are up to date by now, reused ones included.
         done: usize,

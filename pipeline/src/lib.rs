@@ -28,6 +28,6 @@ pub mod worker;
 
 pub use digest::Digest;
 pub use stage::{
-    Arity, Borrowed, Claims, CpuClaim, FoundTool, GpuClaim, Input, Inputs, Job, JobProgress, Places, Silent, Slot, Spare, Stage,
-    StageError, Stop, Tool, Tools,
+    Arity, Borrowed, CpuDemand, Demand, FoundTool, GpuDemand, Input, Inputs, Job, JobProgress, Places, Silent, Slot, Spare,
+    Stage, StageError, Stop, Tool, Tools,
 };

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::duration;
 use crate::mistake::Mistake;
 use crate::spec::{Located, Term};
-use crate::stage::{Claims, CpuClaim};
+use crate::stage::{CpuDemand, Demand};
 
 /// Limits of a stage. Where one is not set, the stage decides.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -16,19 +16,19 @@ pub struct Limits {
     pub time: Option<Duration>,
     /// Number of further attempts after a failure that may pass.
     pub retries: Option<u32>,
-    /// See [`Claims::memory_mib`].
+    /// See [`Demand::memory_mib`].
     pub memory_mib: Option<u64>,
-    /// See [`CpuClaim::Threads`].
+    /// See [`CpuDemand::Threads`].
     pub threads: Option<usize>,
 }
 
 impl Limits {
     /// Returns a stage's own claims with those that the workflow file sets.
-    pub fn over(&self, claims: Claims) -> Claims {
-        Claims {
-            cpu: self.threads.map_or(claims.cpu, CpuClaim::Threads),
-            memory_mib: self.memory_mib.unwrap_or(claims.memory_mib),
-            ..claims
+    pub fn over(&self, demand: Demand) -> Demand {
+        Demand {
+            cpu: self.threads.map_or(demand.cpu, CpuDemand::Threads),
+            memory_mib: self.memory_mib.unwrap_or(demand.memory_mib),
+            ..demand
         }
     }
 }

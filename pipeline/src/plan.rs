@@ -1,4 +1,4 @@
-//! Plan of a run: which nodes would run, and why. Pure: a workflow and a [`Memory`] go in, a [`Plan`] comes out.
+//! Plan of a run: which nodes would run, and why. Pure: a workflow and a [`History`] go in, a [`Plan`] comes out.
 //!
 //! Every node with verdict `Run` will run, and no node will run that has neither `Run` nor `RunIf`. One exception: when several
 //! nodes of a run turn out to have the same fingerprint, one of them runs for all.
@@ -91,7 +91,7 @@ pub trait Results {
 }
 
 /// Results, and the record of earlier executions.
-pub trait Memory: Results {
+pub trait History: Results {
     /// True if a node with this recipe (a manifest without inputs and partition) has run before, for this partition.
     fn knows_recipe(&self, recipe: Digest, partition: Option<u32>) -> Result<bool, Self::Error>;
     /// Returns the manifest with which a node (`workflow:node`) last ran.
@@ -142,13 +142,13 @@ pub struct Question<'a> {
 /// Plans a workflow.
 ///
 /// # Errors
-/// The error of `memory` when it cannot answer.
-pub fn plan<M: Memory>(question: &Question<'_>, memory: &M) -> Result<Plan, M::Error> {
+/// The error of `history` when it cannot answer.
+pub fn plan<M: History>(question: &Question<'_>, history: &M) -> Result<Plan, M::Error> {
     let workflow = question.workflow;
     let count = workflow.graph.node_count();
     let mut planning = Planning {
         question,
-        memory,
+        history,
         recipes: HashMap::new(),
         artifacts: vec![None; count],
         blocked: vec![None; count],
@@ -188,7 +188,7 @@ type Recipe = (Manifest, Digest);
 /// State of a plan that is being made.
 struct Planning<'a, M> {
     question: &'a Question<'a>,
-    memory: &'a M,
+    history: &'a M,
     /// Recipes by stage: one stage serves many nodes, and writing down its parameters is the dearest part of a plan.
     recipes: HashMap<*const (), Rc<Recipe>>,
     /// Known artifacts, by index of the node.
@@ -211,7 +211,7 @@ enum Step {
     },
 }
 
-impl<M: Memory> Planning<'_, M> {
+impl<M: History> Planning<'_, M> {
     /// Decides about nodes of one level.
     fn decide(&mut self, batch: &[NodeIndex]) -> Result<(), M::Error> {
         let mut open = vec![];
@@ -228,7 +228,7 @@ impl<M: Memory> Planning<'_, M> {
         if open.is_empty() {
             return Ok(());
         }
-        let mut found = self.memory.lookup(&fingerprints)?;
+        let mut found = self.history.lookup(&fingerprints)?;
         self.look_up_with_tools(&open, &mut fingerprints, &mut found)?;
         for (((index, recipe, more), fingerprint), found) in open.into_iter().zip(fingerprints).zip(found) {
             self.artifacts[index.index()] = found;
@@ -260,7 +260,7 @@ impl<M: Memory> Planning<'_, M> {
         if places.is_empty() {
             return Ok(());
         }
-        let answers = self.memory.lookup(&with_tools)?;
+        let answers = self.history.lookup(&with_tools)?;
         for ((place, fingerprint), answer) in places.into_iter().zip(with_tools).zip(answers) {
             if answer.is_some() {
                 (fingerprints[place], found[place]) = (fingerprint, answer);
@@ -283,7 +283,7 @@ impl<M: Memory> Planning<'_, M> {
         let mut more = particulars(node, self.question.sources.get(&index));
         let open = self.open_inputs(node);
         if !open.is_empty() {
-            return Ok(Step::Decided(if self.memory.knows_recipe(recipe.1, node.partition)? {
+            return Ok(Step::Decided(if self.history.knows_recipe(recipe.1, node.partition)? {
                 Verdict::RunIf(open)
             } else {
                 Verdict::Run(self.reason(index, &join(&recipe.0, &more), Inputs::Open)?)
@@ -291,7 +291,7 @@ impl<M: Memory> Planning<'_, M> {
         }
         let digest = |edge: &Edge| {
             let artifact = self.artifacts[edge.from.index()].expect("no input is open");
-            self.memory.part_digest(artifact, edge.part.as_deref()).map_err(Some)?.ok_or(None)
+            self.history.part_digest(artifact, edge.part.as_deref()).map_err(Some)?.ok_or(None)
         };
         match add_inputs(&mut more, node, digest) {
             Ok(()) => Ok(Step::LookUp { recipe, more }),
@@ -325,7 +325,7 @@ impl<M: Memory> Planning<'_, M> {
     /// Compares a manifest with that of the node's last execution; one without its inputs is compared without them.
     fn reason(&self, index: NodeIndex, manifest: &Manifest, inputs: Inputs) -> Result<Reason, M::Error> {
         let node = &self.question.workflow.graph[index];
-        let Some(last) = self.memory.last_manifest(&self.question.workflow.key(node))? else { return Ok(Reason::New) };
+        let Some(last) = self.history.last_manifest(&self.question.workflow.key(node))? else { return Ok(Reason::New) };
         let used_tools = !node.kind.tools.is_empty() && last.0.keys().any(|name| name.starts_with(TOOL));
         let mut changes = if used_tools {
             manifest.with_tools(&(self.question.tools)(&node.kind.tools)).since(&last)

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::source::SourceNeed;
-use crate::stage::{Claims, Job, Slot, Stage, StageError, Tool};
+use crate::stage::{Demand, Job, Slot, Stage, StageError, Tool};
 
 /// Program that runs bodies of stages in a process of its own: see [`crate::protocol`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,8 +41,8 @@ pub trait Placed: Send + Sync + std::fmt::Debug {
     fn sources(&self) -> Vec<SourceNeed>;
     /// See [`Stage::environment`].
     fn environment(&self) -> Vec<(&'static str, String)>;
-    /// See [`Stage::claims`].
-    fn claims(&self) -> Claims;
+    /// See [`Stage::demand`].
+    fn demand(&self) -> Demand;
     /// See [`Stage::retries`].
     fn retries(&self) -> u32;
     /// See [`Stage::outputs`].
@@ -75,8 +75,8 @@ impl<S: Stage> Placed for Bound<S> {
     fn environment(&self) -> Vec<(&'static str, String)> {
         self.stage.environment()
     }
-    fn claims(&self) -> Claims {
-        self.stage.claims()
+    fn demand(&self) -> Demand {
+        self.stage.demand()
     }
     fn retries(&self) -> u32 {
         self.stage.retries()

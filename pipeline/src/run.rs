@@ -26,23 +26,23 @@ mod survey;
 
 mod round;
 
-mod crew;
 mod forecast;
 mod ready;
+mod thread_pool;
 
 mod node;
-mod steady;
+mod reporter;
+mod source_check;
 mod task;
-mod voice;
 
 mod outcome;
-mod report;
+mod state;
 mod status;
 mod timeline;
 
 pub use crate::host::now_ms;
-use report::Ledger;
 use round::Round;
+use state::RunState;
 pub use status::{RunStatus, Running, status};
 pub use survey::Survey;
 pub use timeline::timeline;
@@ -78,7 +78,7 @@ pub struct Options {
     /// Scans of outside trees that were made right before.
     pub scans: RecentScans,
     /// Waiting times of a run.
-    pub patience: Patience,
+    pub timeouts: Timeouts,
 }
 
 impl Options {
@@ -89,7 +89,7 @@ impl Options {
 
 /// Waiting times of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Patience {
+pub struct Timeouts {
     /// From asking a worker to stop until it is killed.
     pub grace: Duration,
     /// From a first failure until the second attempt; twice as long before each further one.
@@ -100,14 +100,14 @@ pub struct Patience {
     pub status: Duration,
 }
 
-impl Default for Patience {
+impl Default for Timeouts {
     fn default() -> Self {
         let secs = Duration::from_secs;
         Self { grace: secs(10), pause: secs(1), longest_pause: secs(60), status: secs(1) }
     }
 }
 
-impl Patience {
+impl Timeouts {
     /// The pause after an attempt, counted from 1.
     fn after(&self, attempt: u32) -> Duration {
         self.pause.saturating_mul(1 << (attempt - 1).min(20)).min(self.longest_pause)
@@ -172,7 +172,7 @@ pub struct Summary {
 }
 
 /// Workflow with everything that it runs on.
-pub struct Session<'a> {
+pub struct Runner<'a> {
     /// The workflow.
     pub workflow: &'a Workflow,
     /// The store.
@@ -185,7 +185,7 @@ pub struct Session<'a> {
     pub stop: Stop,
 }
 
-impl Session<'_> {
+impl Runner<'_> {
     /// Plans a run.
     ///
     /// # Errors
@@ -195,7 +195,7 @@ impl Session<'_> {
         let tools = |tools: &[Tool]| self.machine.toolbox.tools(tools);
         let question = Question { workflow: self.workflow, sources: &survey.digests, failed: &failed, forced, tools: &tools };
         loop {
-            let plan = self.store.recall(|recall| plan(&question, recall))?;
+            let plan = self.store.snapshot(|snapshot| plan(&question, snapshot))?;
             if self.final_results_are_sound(&plan)? {
                 return Ok(plan);
             }
@@ -231,9 +231,9 @@ impl Session<'_> {
             &self.machine.host,
             now_ms(),
         )?;
-        let mut ledger = Ledger::new(self, run);
-        let through = self.go_through(options, &mut ledger);
-        let mut summary = ledger.close();
+        let mut state = RunState::new(self, run);
+        let through = self.go_through(options, &mut state);
+        let mut summary = state.close();
         let wanted = |node: &&NodeIndex| options.may_run(**node);
         summary.complete = self.workflow.order.iter().filter(wanted).all(|node| summary.artifacts.contains_key(node));
         summary.complete &= through.is_ok();
@@ -251,32 +251,32 @@ impl Session<'_> {
     }
 
     /// Survey, plan, then rounds until nothing is left to do.
-    fn go_through(&self, options: &Options, ledger: &mut Ledger<'_>) -> Result<(), RunError> {
-        let survey = self.survey_in_run(options, ledger.run)?;
+    fn go_through(&self, options: &Options, state: &mut RunState<'_>) -> Result<(), RunError> {
+        let survey = self.survey_in_run(options, state.run)?;
         for (node, tried) in &survey.made {
-            ledger.looked_through(*node, tried);
+            state.looked_through(*node, tried);
         }
-        self.rounds(&survey, options, ledger)?;
-        ledger.summary.survey = survey;
+        self.rounds(&survey, options, state)?;
+        state.summary.survey = survey;
         Ok(())
     }
 
-    fn rounds(&self, survey: &Survey, options: &Options, ledger: &mut Ledger<'_>) -> Result<(), RunError> {
+    fn rounds(&self, survey: &Survey, options: &Options, state: &mut RunState<'_>) -> Result<(), RunError> {
         let mut forced = options.forced.clone();
         forced.retain(|node| options.may_run(*node));
         loop {
             let plan = self.plan(survey, &forced)?;
             let again = if plan.is_done() && survey.failures.is_empty() {
-                ledger.started(&plan, None);
-                ledger.all_reused(&plan);
+                state.started(&plan, None);
+                state.all_reused(&plan);
                 false
             } else {
-                Round::new(self, survey, &plan, options, ledger)?.go()?
+                Round::new(self, survey, &plan, options, state)?.go()?
             };
             if !again {
-                return Ok(self.store.note_reused(&ledger.reused)?);
+                return Ok(self.store.note_reused(&state.reused)?);
             }
-            forced.retain(|node| !ledger.made.contains(node));
+            forced.retain(|node| !state.made.contains(node));
         }
     }
 }

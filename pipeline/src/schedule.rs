@@ -133,7 +133,7 @@ impl<'a> Schedule<'a> {
     /// Returns what a node takes of the pools: its claims, at most the size of each pool.
     pub fn want(&self, node: NodeIndex) -> Want {
         let node = &self.workflow.graph[node];
-        Want::new(node.limits.over(node.placed.claims()), &self.size)
+        Want::new(node.limits.over(node.placed.demand()), &self.size)
     }
 
     /// The most urgent queued node that fits, with what it is given.

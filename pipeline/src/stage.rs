@@ -62,8 +62,8 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stat
     }
 
     /// Resources that it occupies while it runs.
-    fn claims(&self) -> Claims {
-        Claims::default()
+    fn demand(&self) -> Demand {
+        Demand::default()
     }
 
     /// Number of further attempts after a failure that may pass: see [`StageError::is_transient`].
@@ -122,19 +122,19 @@ impl Slot {
 
 /// Resources that a node occupies while it runs. They never enter a fingerprint.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Claims {
+pub struct Demand {
     /// Slots of the `cpu` pool.
-    pub cpu: CpuClaim,
+    pub cpu: CpuDemand,
     /// Use of a device of the `gpu` pool.
-    pub gpu: GpuClaim,
+    pub gpu: GpuDemand,
     /// Memory it may fill, in MiB; 0 when that does not matter.
     #[serde(default)]
     pub memory_mib: u64,
 }
 
-/// See [`Claims::cpu`].
+/// See [`Demand::cpu`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum CpuClaim {
+pub enum CpuDemand {
     /// One thread.
     #[default]
     One,
@@ -144,9 +144,9 @@ pub enum CpuClaim {
     Threads(usize),
 }
 
-/// See [`Claims::gpu`].
+/// See [`Demand::gpu`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum GpuClaim {
+pub enum GpuDemand {
     /// Never uses one.
     #[default]
     Never,

@@ -15,7 +15,7 @@ use pipeline::mistake::suggest;
 use pipeline::plan_cache::PlanKey;
 use pipeline::records::RunRow;
 use pipeline::registry::Registry;
-use pipeline::run::{RunError, Session, Survey};
+use pipeline::run::{RunError, Runner, Survey};
 use pipeline::source::ScanError;
 use pipeline::spec::Spec;
 use pipeline::store::{Store, StoreError};
@@ -305,19 +305,19 @@ impl Opening {
         Ok(all)
     }
 
-    pub(crate) fn session(&self, progress: Arc<dyn Progress>, stop: Stop) -> Session<'_> {
-        Session { workflow: &self.workflow, store: &self.store, machine: &self.settings.machine, progress, stop }
+    pub(crate) fn runner(&self, progress: Arc<dyn Progress>, stop: Stop) -> Runner<'_> {
+        Runner { workflow: &self.workflow, store: &self.store, machine: &self.settings.machine, progress, stop }
     }
 }
 
 /// Looks through the sources; fails when one of them does, with a hint for what may be wrong.
-pub(crate) fn survey(session: &Session<'_>) -> Result<Survey> {
-    session.survey().and_then(Survey::complete).map_err(with_hint)
+pub(crate) fn survey(runner: &Runner<'_>) -> Result<Survey> {
+    runner.survey().and_then(Survey::complete).map_err(with_hint)
 }
 
 /// Looks through the sources. Those that fail are told of on standard error, and block what depends on them.
-pub(crate) fn survey_what_can(session: &Session<'_>) -> Result<(Survey, ExitCode)> {
-    let mut survey = session.survey().map_err(with_hint)?;
+pub(crate) fn survey_what_can(runner: &Runner<'_>) -> Result<(Survey, ExitCode)> {
+    let mut survey = runner.survey().map_err(with_hint)?;
     let errors = std::mem::take(&mut survey.errors);
     let code = if errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     for (_, error) in errors {

@@ -5,17 +5,17 @@ use std::time::{Duration, Instant};
 
 use petgraph::graph::NodeIndex;
 
-use super::Session;
+use super::Runner;
 use crate::event::Event;
 use crate::plan::{Plan, Verdict};
 use crate::schedule::{Schedule, expected_secs};
 use crate::store::StoreError;
 
 /// How long each node took when it last ran, by its index; where that is not known, how long others of its stage took.
-pub(super) fn durations(session: &Session<'_>) -> Result<Vec<Option<f64>>, StoreError> {
-    let workflow = session.workflow;
+pub(super) fn durations(runner: &Runner<'_>) -> Result<Vec<Option<f64>>, StoreError> {
+    let workflow = runner.workflow;
     let mut secs = vec![None; workflow.graph.node_count()];
-    let times = session.store.durations(&workflow.name)?;
+    let times = runner.store.durations(&workflow.name)?;
     if times.is_empty() {
         return Ok(secs);
     }
@@ -35,7 +35,7 @@ pub(super) fn durations(session: &Session<'_>) -> Result<Vec<Option<f64>>, Store
     Ok(secs)
 }
 
-impl Session<'_> {
+impl Runner<'_> {
     /// How long a plan takes at most, going by earlier executions; none when nothing is known.
     ///
     /// # Errors
@@ -73,7 +73,7 @@ impl Forecast {
 
     pub(super) fn tell_when_due(
         &mut self,
-        session: &Session<'_>,
+        runner: &Runner<'_>,
         schedule: &Schedule<'_>,
         secs: &[Option<f64>],
         look: impl Fn(NodeIndex) -> Open,
@@ -83,7 +83,7 @@ impl Forecast {
         }
         let begun = Instant::now();
         let (mut done, mut to_run, mut unsure) = (0, 0, 0);
-        for node in &session.workflow.order {
+        for node in &runner.workflow.order {
             if schedule.is_done(*node) {
                 done += 1;
             } else if schedule.is_open(*node) && !schedule.is_running(*node) {
@@ -91,12 +91,12 @@ impl Forecast {
                 *counter += 1;
             }
         }
-        let left = expected_secs(session.workflow, &session.machine.pools, |node| {
+        let left = expected_secs(runner.workflow, &runner.machine.pools, |node| {
             let whole = secs[node.index()].filter(|_| schedule.is_open(node))?;
             Some(look(node).running.map_or(whole, |so_far| (whole - so_far).max(0.0)))
         });
         let secs_left = (left > 0.0).then_some(left);
-        session.progress.event(&Event::Progress { done, running: schedule.running(), to_run, unsure, secs_left });
+        runner.progress.event(&Event::Progress { done, running: schedule.running(), to_run, unsure, secs_left });
         self.pause = self.pause.max(begun.elapsed() * 50); // where looking at all nodes takes long, it is done seldom
         self.told = Instant::now();
     }

@@ -9,9 +9,9 @@ use std::time::Instant;
 
 use serde_json::Value;
 
+use super::reporter::Reporter;
 use super::task::{End, Task, Trees, retries};
-use super::voice::Voice;
-use super::{Patience, Session, now_ms};
+use super::{Runner, Timeouts, now_ms};
 use crate::Digest;
 use crate::event::Event;
 use crate::executor::{Call, Executor, InProcess, WorkerProcess};
@@ -57,14 +57,14 @@ struct Attempt {
     out: ScratchFolder,
     /// Outside trees right before the body begins.
     sources: Trees,
-    voice: Voice,
+    reporter: Reporter,
     facts: Arc<Mutex<BTreeMap<String, Value>>>,
 }
 
-impl Session<'_> {
+impl Runner<'_> {
     /// Makes one fingerprint. Attempts count from 1.
-    pub(super) fn execute(&self, task: &Task, grant: &Grant, attempt: u32, patience: &Patience) -> End {
-        let ended = catch_panic(|| self.try_execute(task, grant, attempt, patience));
+    pub(super) fn execute(&self, task: &Task, grant: &Grant, attempt: u32, timeouts: &Timeouts) -> End {
+        let ended = catch_panic(|| self.try_execute(task, grant, attempt, timeouts));
         match ended {
             Err(StageError::Stopped) | Ok(_) => ended.unwrap_or_else(End::Failed),
             // A body whose input vanished is not to blame for its failure.
@@ -108,13 +108,13 @@ impl Session<'_> {
         error.with_hint(format!("{before}the path is that of input `{slot}`, made by `{maker}`"))
     }
 
-    fn try_execute(&self, task: &Task, grant: &Grant, number: u32, patience: &Patience) -> Result<End, StageError> {
+    fn try_execute(&self, task: &Task, grant: &Grant, number: u32, timeouts: &Timeouts) -> Result<End, StageError> {
         let attempt = match self.begin(task, number)? {
             Ok(attempt) => attempt,
             Err(end) => return Ok(end),
         };
         let (started_ms, begun) = (now_ms(), Instant::now());
-        self.call_in_time(task, grant, &attempt, patience)?;
+        self.call_in_time(task, grant, &attempt, timeouts)?;
         let provenance = Provenance {
             node: self.workflow.key(&self.workflow.graph[task.node]),
             started_ms,
@@ -146,17 +146,17 @@ impl Session<'_> {
         }
         let out = ScratchFolder(self.store.attempt().map_err(store_trouble)?);
         let facts = Arc::new(Mutex::new(BTreeMap::new()));
-        let voice = Voice {
+        let reporter = Reporter {
             node: node.id.clone(),
             progress: Arc::clone(&self.progress),
             facts: Arc::clone(&facts),
             log: task.log.clone(),
         };
         if number > 1 {
-            voice.write(&format!("attempt {number} of {}", retries(node) + 1));
+            reporter.write(&format!("attempt {number} of {}", retries(node) + 1));
         }
         let sources = self.sources_before(task)?;
-        Ok(Ok(Attempt { _lock: lock, fingerprint, out, sources, voice, facts }))
+        Ok(Ok(Attempt { _lock: lock, fingerprint, out, sources, reporter, facts }))
     }
 
     /// Checks the output, publishes it and records the result.
@@ -194,7 +194,7 @@ impl Session<'_> {
     }
 
     /// Runs the body within its time limit: at the limit it is asked to stop, and whatever it answers then, it was too slow.
-    fn call_in_time(&self, task: &Task, grant: &Grant, attempt: &Attempt, patience: &Patience) -> Result<(), StageError> {
+    fn call_in_time(&self, task: &Task, grant: &Grant, attempt: &Attempt, timeouts: &Timeouts) -> Result<(), StageError> {
         let node = &self.workflow.graph[task.node];
         let limit = node.limits.time;
         let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
@@ -216,10 +216,10 @@ impl Session<'_> {
             partition: node.partition,
             site,
             spare: grant.spare.clone(),
-            progress: Box::new(attempt.voice.clone()),
+            progress: Box::new(attempt.reporter.clone()),
             stop: stop.clone(),
             log: &task.log,
-            grace: patience.grace,
+            grace: timeouts.grace,
         };
         let ended = match node.kind.worker.as_ref().or(self.machine.own_worker.as_ref()) {
             Some(program) => WorkerProcess(program).execute(call),

@@ -2,10 +2,10 @@
 
 use petgraph::graph::NodeIndex;
 
-use super::report::Ledger;
+use super::state::RunState;
 use super::survey::Survey;
 use super::task::Task;
-use super::{Options, RunError, Session, log_of};
+use super::{Options, RunError, Runner, log_of};
 use crate::Digest;
 use crate::graph::Edge;
 use crate::plan::{Verdict, add_inputs, base_manifest};
@@ -27,7 +27,7 @@ pub(super) enum Ready {
     Broken(StageError),
 }
 
-impl Session<'_> {
+impl Runner<'_> {
     /// `verdict` is the plan's.
     pub(super) fn prepare(
         &self,
@@ -35,18 +35,18 @@ impl Session<'_> {
         verdict: Option<&Verdict>,
         survey: &Survey,
         options: &Options,
-        ledger: &mut Ledger<'_>,
+        state: &mut RunState<'_>,
     ) -> Result<Ready, RunError> {
         let node = &self.workflow.graph[index];
         let mut manifest = base_manifest(node, survey.digests.get(&index));
-        let digest = |edge: &Edge| self.store.part_digest(ledger.summary.artifacts[&edge.from], edge.part.as_deref());
+        let digest = |edge: &Edge| self.store.part_digest(state.summary.artifacts[&edge.from], edge.part.as_deref());
         match add_inputs(&mut manifest, node, digest) {
             Ok(()) => {}
             Err(StoreError::Gone { digest }) => return Ok(Ready::Damaged(digest)),
             Err(error @ StoreError::NoPart { .. }) => return Ok(Ready::Broken(StageError::failed(error))),
             Err(error) => return Err(error.into()),
         }
-        let forced = options.forced.contains(&index) && !ledger.made.contains(&index);
+        let forced = options.forced.contains(&index) && !state.made.contains(&index);
         let may_run = options.may_run(index);
         // What surely runs is looked up once more anyway, when its turn comes.
         if (!may_run || !forced && !matches!(verdict, Some(Verdict::Run(_))))
@@ -59,13 +59,13 @@ impl Session<'_> {
         }
         let mut inputs = InputRefs::default();
         for edge in &node.inputs {
-            let (artifact, part) = (ledger.summary.artifacts[&edge.from], edge.part.clone());
+            let (artifact, part) = (state.summary.artifacts[&edge.from], edge.part.clone());
             let input = InputRef { artifact, part, point: edge.point.to_map(), partition: edge.partition };
             inputs.0.entry(edge.slot.to_string()).or_default().push(input);
         }
         let sources = survey.trees.get(&index).cloned().unwrap_or_default();
-        ledger.make_log_folder()?;
-        let log = log_of(self.store, ledger.run, node);
+        state.make_log_folder()?;
+        let log = log_of(self.store, state.run, node);
         Ok(Ready::Run(Task { node: index, manifest, inputs, sources, just_looked: false, log, forced }))
     }
 }

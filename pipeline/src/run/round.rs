@@ -8,15 +8,15 @@ use std::time::{Duration, Instant};
 
 use petgraph::graph::NodeIndex;
 
-use super::crew::{Crew, Ended, Work};
 use super::forecast::{Forecast, Open, durations};
 use super::node::DamagedInput;
 use super::outcome::{Tried, is_disk_full, outcome_of};
 use super::ready::Ready;
-use super::report::{Ledger, why};
+use super::state::{RunState, why};
 use super::survey::Survey;
 use super::task::{End, Task, retries};
-use super::{Options, RunError, Session, now_ms};
+use super::thread_pool::{Ended, ThreadPool, Work};
+use super::{Options, RunError, Runner, now_ms};
 use crate::Digest;
 use crate::event::{Event, Outcome};
 use crate::plan::{Plan, Verdict};
@@ -30,10 +30,10 @@ const STOP_POLL: Duration = Duration::from_millis(100);
 const MOST_DAMAGE: u32 = 3;
 
 pub(super) struct Round<'r, 'l> {
-    session: &'r Session<'r>,
+    runner: &'r Runner<'r>,
     survey: &'r Survey,
     options: &'r Options,
-    ledger: &'r mut Ledger<'l>,
+    state: &'r mut RunState<'l>,
     /// By index of the node.
     verdicts: Vec<Option<&'r Verdict>>,
     /// How long each node took last, by its index.
@@ -60,34 +60,34 @@ struct Attempt {
 
 impl<'r, 'l> Round<'r, 'l> {
     pub(super) fn new(
-        session: &'r Session<'r>,
+        runner: &'r Runner<'r>,
         survey: &'r Survey,
         plan: &'r Plan,
         options: &'r Options,
-        ledger: &'r mut Ledger<'l>,
+        state: &'r mut RunState<'l>,
     ) -> Result<Self, RunError> {
-        let mut verdicts = vec![None; session.workflow.graph.node_count()];
+        let mut verdicts = vec![None; runner.workflow.graph.node_count()];
         for (node, verdict) in &plan.verdicts {
             verdicts[node.index()] = Some(verdict);
         }
-        let secs = durations(session)?;
+        let secs = durations(runner)?;
         let runs = |node: NodeIndex| matches!(verdicts[node.index()], Some(Verdict::Run(_) | Verdict::RunIf(_)));
-        let expected = expected_secs(session.workflow, &session.machine.pools, |node| {
+        let expected = expected_secs(runner.workflow, &runner.machine.pools, |node| {
             secs[node.index()].filter(|_| runs(node) && options.may_run(node))
         });
-        ledger.started(plan, (expected > 0.0).then_some(expected));
-        let schedule = Schedule::new(session.workflow, session.machine.pools.clone(), |node| secs[node.index()]);
+        state.started(plan, (expected > 0.0).then_some(expected));
+        let schedule = Schedule::new(runner.workflow, runner.machine.pools.clone(), |node| secs[node.index()]);
         let halted = !survey.failures.is_empty() && !options.keep_going;
         let (tasks, resting, left_alone) = (HashMap::new(), BinaryHeap::new(), HashSet::new());
         Ok(Self {
-            session,
+            runner,
             survey,
             options,
-            ledger,
+            state,
             verdicts,
             secs,
             schedule,
-            forecast: Forecast::new(options.patience.status),
+            forecast: Forecast::new(options.timeouts.status),
             tasks,
             resting,
             left_alone,
@@ -99,33 +99,33 @@ impl<'r, 'l> Round<'r, 'l> {
     /// True when another round is needed.
     pub(super) fn go(mut self) -> Result<bool, RunError> {
         let (ended, ends) = channel();
-        let (session, patience) = (self.session, &self.options.patience);
+        let (runner, timeouts) = (self.runner, &self.options.timeouts);
         std::thread::scope(|scope| {
-            let mut crew = Crew::new(scope, session, patience, ended);
-            let ended = self.until_nothing_runs(&mut crew, &ends);
+            let mut thread_pool = ThreadPool::new(scope, runner, timeouts, ended);
+            let ended = self.until_nothing_runs(&mut thread_pool, &ends);
             if ended.is_err() {
-                session.stop.request(); // what still runs could not be recorded
+                runner.stop.request(); // what still runs could not be recorded
             }
             ended
         })?;
         let again = self.damaged && !self.halted;
         if again {
-            self.ledger.summary.artifacts.clear(); // the next plan tells anew
+            self.state.summary.artifacts.clear(); // the next plan tells anew
         } else {
             self.report_left_over();
         }
         Ok(again)
     }
 
-    fn until_nothing_runs(&mut self, crew: &mut Crew<'_, '_>, ends: &Receiver<Ended>) -> Result<(), RunError> {
+    fn until_nothing_runs(&mut self, thread_pool: &mut ThreadPool<'_, '_>, ends: &Receiver<Ended>) -> Result<(), RunError> {
         loop {
             while let Some(node) = self.schedule.next_ready() {
                 self.decide(node)?;
             }
             self.wake_rested();
-            self.halted |= self.session.stop.requested();
+            self.halted |= self.runner.stop.requested();
             if !self.halted && !self.damaged {
-                self.start_what_fits(crew);
+                self.start_what_fits(thread_pool);
             }
             let nothing_comes = self.halted || self.damaged || self.schedule.resting() == 0;
             if self.schedule.running() == 0 && nothing_comes {
@@ -139,7 +139,7 @@ impl<'r, 'l> Round<'r, 'l> {
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => unreachable!("the crew holds a sender"),
+                Err(RecvTimeoutError::Disconnected) => unreachable!("the thread_pool holds a sender"),
             }
             self.write_status();
             self.tell_progress();
@@ -147,9 +147,9 @@ impl<'r, 'l> Round<'r, 'l> {
     }
 
     fn tell_progress(&mut self) {
-        let Self { session, forecast, schedule, secs, tasks, verdicts, .. } = self;
+        let Self { runner, forecast, schedule, secs, tasks, verdicts, .. } = self;
         let now = now_ms();
-        forecast.tell_when_due(session, schedule, secs, |node| {
+        forecast.tell_when_due(runner, schedule, secs, |node| {
             let attempt = tasks.get(&node);
             let running = attempt.filter(|_| schedule.is_running(node));
             let running = running.map(|attempt| (now - attempt.tried.started_ms).max(0) as f64 / 1e3);
@@ -159,30 +159,30 @@ impl<'r, 'l> Round<'r, 'l> {
 
     /// Decides about a node whose inputs exist.
     fn decide(&mut self, node: NodeIndex) -> Result<(), RunError> {
-        if self.ledger.failed.contains(&node) {
+        if self.state.failed.contains(&node) {
             self.schedule.failed(node); // in an earlier round
             return Ok(());
         }
         if let Some(outcome) = self.survey.failures.get(&node) {
             self.schedule.failed(node);
-            self.ledger.finished(node, outcome.clone(), &Tried { attempts: 1, ..Tried::default() });
+            self.state.finished(node, outcome.clone(), &Tried { attempts: 1, ..Tried::default() });
             return Ok(());
         }
         if let Some(Verdict::Reuse { fingerprint, artifact }) = self.verdicts[node.index()] {
-            self.ledger.reused(node, *fingerprint, *artifact);
+            self.state.reused(node, *fingerprint, *artifact);
             self.schedule.done(node);
             return Ok(());
         }
-        match self.session.prepare(node, self.verdicts[node.index()], self.survey, self.options, self.ledger)? {
+        match self.runner.prepare(node, self.verdicts[node.index()], self.survey, self.options, self.state)? {
             Ready::Run(task) => {
                 let why = self.verdicts[node.index()].and_then(why);
                 self.tasks.insert(node, Attempt { task: Arc::new(task), tried: Tried { why, ..Tried::default() } });
                 self.schedule.queue(node);
             }
             Ready::Known(fingerprint, artifact) => {
-                self.ledger.reused(node, fingerprint, artifact);
+                self.state.reused(node, fingerprint, artifact);
                 self.schedule.done(node);
-                self.ledger.finished(node, Outcome::Reused, &Tried::default());
+                self.state.finished(node, Outcome::Reused, &Tried::default());
             }
             Ready::LeftAlone => {
                 self.left_alone.insert(node);
@@ -205,32 +205,32 @@ impl<'r, 'l> Round<'r, 'l> {
         }
     }
 
-    fn start_what_fits(&mut self, crew: &mut Crew<'_, '_>) {
+    fn start_what_fits(&mut self, thread_pool: &mut ThreadPool<'_, '_>) {
         while let Some((node, grant)) = self.schedule.next_start() {
             let attempt = self.tasks.get_mut(&node).expect("only prepared nodes are queued");
             let tried = &mut attempt.tried;
             tried.attempts += 1;
             if tried.attempts == 1 {
                 tried.started_ms = now_ms();
-                let (node, expected_secs) = (self.session.workflow.graph[node].id.clone(), self.secs[node.index()]);
-                self.session.progress.event(&Event::NodeStarted { node, expected_secs });
+                let (node, expected_secs) = (self.runner.workflow.graph[node].id.clone(), self.secs[node.index()]);
+                self.runner.progress.event(&Event::NodeStarted { node, expected_secs });
             }
             (tried.threads, tried.gpu) = (grant.threads, grant.gpu);
             let work = Work { task: Arc::clone(&attempt.task), grant, attempt: tried.attempts };
             self.note_small_memory(node);
-            crew.start(work, self.schedule.running());
+            thread_pool.start(work, self.schedule.running());
         }
     }
 
     /// Says that a node runs with less memory than it claims, when that is so.
     fn note_small_memory(&self, node: NodeIndex) {
-        let Some(size) = self.session.machine.pools.memory_mib else { return };
-        let weight = &self.session.workflow.graph[node];
-        let wanted = weight.limits.over(weight.placed.claims()).memory_mib;
+        let Some(size) = self.runner.machine.pools.memory_mib else { return };
+        let weight = &self.runner.workflow.graph[node];
+        let wanted = weight.limits.over(weight.placed.demand()).memory_mib;
         if wanted > size {
             let line =
                 format!("it claims {wanted} MiB of memory and the pool has {size}, so no other that claims any runs beside it");
-            self.session.progress.event(&Event::Note { node: weight.id.clone(), line });
+            self.runner.progress.event(&Event::Note { node: weight.id.clone(), line });
         }
     }
 
@@ -248,22 +248,22 @@ impl<'r, 'l> Round<'r, 'l> {
         tried.secs += secs;
         match end {
             End::Made(artifact) => {
-                self.ledger.summary.artifacts.insert(node, artifact);
+                self.state.summary.artifacts.insert(node, artifact);
                 self.schedule.done(node);
-                self.ledger.finished(node, Outcome::Ran { path: self.session.store.path(artifact) }, &tried);
+                self.state.finished(node, Outcome::Ran { path: self.runner.store.path(artifact) }, &tried);
             }
             End::Found(fingerprint, artifact) => {
-                self.ledger.reused(node, fingerprint, artifact);
+                self.state.reused(node, fingerprint, artifact);
                 self.schedule.done(node);
-                self.ledger.finished(node, Outcome::Reused, &tried);
+                self.state.finished(node, Outcome::Reused, &tried);
             }
             End::Damaged(artifact) => {
                 self.schedule.rest(node);
                 self.make_again(node, artifact, &tried);
             }
             End::Failed(error) => {
-                let left = retries(&self.session.workflow.graph[node]).saturating_sub(tried.attempts - 1);
-                if error.is_transient() && !is_disk_full(&error) && left > 0 && !self.halted && !self.session.stop.requested() {
+                let left = retries(&self.runner.workflow.graph[node]).saturating_sub(tried.attempts - 1);
+                if error.is_transient() && !is_disk_full(&error) && left > 0 && !self.halted && !self.runner.stop.requested() {
                     self.try_again(node, Attempt { task, tried }, &error);
                 } else {
                     self.fail(node, &error, &tried);
@@ -275,8 +275,8 @@ impl<'r, 'l> Round<'r, 'l> {
     /// Lets a node rest, then try again. Meanwhile it holds nothing.
     fn try_again(&mut self, node: NodeIndex, attempt: Attempt, error: &StageError) {
         let number = attempt.tried.attempts;
-        let pause = self.options.patience.after(number);
-        let of = retries(&self.session.workflow.graph[node]) + 1;
+        let pause = self.options.timeouts.after(number);
+        let of = retries(&self.runner.workflow.graph[node]) + 1;
         let line = format!("attempt {number} of {of} failed: {}; again in {pause:?}", chain(error).join(": "));
         self.tell(node, &attempt.task, line);
         self.schedule.rest(node);
@@ -287,45 +287,45 @@ impl<'r, 'l> Round<'r, 'l> {
     fn tell(&self, node: NodeIndex, task: &Task, line: String) {
         let log = std::fs::File::options().create(true).append(true).open(&task.log);
         let _ = log.and_then(|mut log| std::io::Write::write_all(&mut log, format!("{line}\n").as_bytes())); // a courtesy
-        self.session.progress.event(&Event::Note { node: self.session.workflow.graph[node].id.clone(), line });
+        self.runner.progress.event(&Event::Note { node: self.runner.workflow.graph[node].id.clone(), line });
     }
 
     /// Has what gave a damaged artifact run again, in another round.
     fn make_again(&mut self, node: NodeIndex, digest: Digest, tried: &Tried) {
-        let times = self.ledger.damage.entry(node).or_default();
+        let times = self.state.damage.entry(node).or_default();
         *times += 1;
         if *times > MOST_DAMAGE {
             return self.fail(node, &StageError::failed(DamagedInput { digest }), tried);
         }
         self.damaged = true;
         let line = format!("its input {digest} is damaged or gone: it is made again");
-        self.session.progress.event(&Event::Note { node: self.session.workflow.graph[node].id.clone(), line });
+        self.runner.progress.event(&Event::Note { node: self.runner.workflow.graph[node].id.clone(), line });
     }
 
     fn fail(&mut self, node: NodeIndex, error: &StageError, tried: &Tried) {
         self.schedule.failed(node);
         self.halted |= !self.options.keep_going || is_disk_full(error);
-        let log = super::log_of(self.session.store, self.ledger.run, &self.session.workflow.graph[node]);
-        self.ledger.finished(node, outcome_of(error, &log), tried);
+        let log = super::log_of(self.runner.store, self.state.run, &self.runner.workflow.graph[node]);
+        self.state.finished(node, outcome_of(error, &log), tried);
     }
 
     /// Tells of every node that had no turn.
     fn report_left_over(&mut self) {
         for (node, by) in self.schedule.left_over() {
-            let name = |by: NodeIndex| self.session.workflow.graph[by].id.clone();
+            let name = |by: NodeIndex| self.runner.workflow.graph[by].id.clone();
             let outcome = match by {
                 _ if !self.options.may_run(node) => continue,
                 Some(by) if self.left_alone.contains(&by) => Outcome::Held { by: name(by) },
-                Some(by) if !self.session.stop.requested() => Outcome::Blocked { by: name(by) },
+                Some(by) if !self.runner.stop.requested() => Outcome::Blocked { by: name(by) },
                 _ => Outcome::Stopped,
             };
-            self.ledger.finished(node, outcome, &Tried::default());
+            self.state.finished(node, outcome, &Tried::default());
         }
     }
 
     fn write_status(&mut self) {
-        let Self { ledger, schedule, tasks, secs, options, .. } = self;
-        ledger.status.write_when_due(options.patience.status, schedule, |node| {
+        let Self { state, schedule, tasks, secs, options, .. } = self;
+        state.status.write_when_due(options.timeouts.status, schedule, |node| {
             (tasks.get(&node).map_or(0, |attempt| attempt.tried.started_ms), secs[node.index()])
         });
     }

@@ -11,7 +11,7 @@ use petgraph::Direction;
 use petgraph::graph::NodeIndex;
 use serde::{Deserialize, Serialize};
 
-use super::Session;
+use super::Runner;
 use crate::graph::Workflow;
 use crate::schedule::{Schedule, Wait};
 use crate::store::Store;
@@ -110,7 +110,7 @@ const QUEUED: usize = 1_000;
 
 /// The status file of one run. Failing to write it harms nobody, so errors end here.
 pub(super) struct StatusFile<'a> {
-    session: &'a Session<'a>,
+    runner: &'a Runner<'a>,
     run: i64,
     folder: PathBuf,
     lock: Option<File>,
@@ -118,9 +118,9 @@ pub(super) struct StatusFile<'a> {
 }
 
 impl<'a> StatusFile<'a> {
-    pub(super) fn new(session: &'a Session<'a>, run: i64) -> Self {
-        let folder = session.store.root().join("runs").join(run.to_string());
-        Self { session, run, folder, lock: None, written: Instant::now() }
+    pub(super) fn new(runner: &'a Runner<'a>, run: i64) -> Self {
+        let folder = runner.store.root().join("runs").join(run.to_string());
+        Self { runner, run, folder, lock: None, written: Instant::now() }
     }
 
     /// Writes what goes on, unless that was done less than `pause` ago. `times` tells when a node started and how long it takes.
@@ -137,7 +137,7 @@ impl<'a> StatusFile<'a> {
         if self.lock.is_none() {
             self.lock = self.begin();
         }
-        let graph = &self.session.workflow.graph;
+        let graph = &self.runner.workflow.graph;
         let name = |node: NodeIndex| graph[node].id.clone();
         let running = schedule.running_nodes().map(|(node, grant)| {
             let ((started_ms, expected_secs), node) = (times(node), name(node));
@@ -148,7 +148,7 @@ impl<'a> StatusFile<'a> {
         let queued = queued.filter_map(|node| Some((name(node), schedule.waits(node)?.map(name))));
         let status = RunStatus {
             run: self.run,
-            workflow: self.session.workflow.name.clone(),
+            workflow: self.runner.workflow.name.clone(),
             pid: std::process::id(),
             running: running.collect(),
             queued: queued.collect(),

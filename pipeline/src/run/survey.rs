@@ -8,7 +8,7 @@ use petgraph::graph::NodeIndex;
 
 use super::outcome::{Tried, failure, outcome_of};
 use super::task::{End, Task, Trees, retries};
-use super::{NO_RUN, Options, RunError, Session, log_of, now_ms};
+use super::{NO_RUN, Options, RunError, Runner, log_of, now_ms};
 use crate::event::{Event, Outcome, report_scan};
 use crate::graph::Node;
 use crate::plan::{SourceDigests, base_manifest};
@@ -58,7 +58,7 @@ impl Store {
     }
 }
 
-impl Session<'_> {
+impl Runner<'_> {
     /// Looks through the outside trees and brings the source nodes up to date, so that a plan knows what changed. A run does
     /// this by itself. A source that fails is left to the plan, where it blocks what depends on it.
     ///
@@ -159,7 +159,7 @@ impl Session<'_> {
         let grant = Grant { threads: self.machine.pools.cpu.max(1), ..Grant::default() };
         self.progress.event(&Event::NodeStarted { node: node.id.clone(), expected_secs: None });
         let (started_ms, begun) = (now_ms(), Instant::now());
-        let end = self.execute(&task, &grant, 1, &super::Patience::default());
+        let end = self.execute(&task, &grant, 1, &super::Timeouts::default());
         let secs = begun.elapsed().as_secs_f64();
         let finished = |outcome| self.progress.event(&Event::NodeFinished { node: node.id.clone(), outcome, secs });
         Ok(match end {

@@ -17,7 +17,7 @@ pub fn expected_secs(workflow: &Workflow, pools: &Pools, secs: impl Fn(NodeIndex
         longest = longest.max(own + after);
         if own > 0.0 {
             let weight = &workflow.graph[*node];
-            let want = Want::new(weight.limits.over(weight.placed.claims()), pools);
+            let want = Want::new(weight.limits.over(weight.placed.demand()), pools);
             cpu += own * want.threads as f64;
             gpu += own * f64::from(u8::from(want.gpu));
             memory += own * want.memory_mib as f64;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::stage::{Claims, CpuClaim, GpuClaim, Spare};
+use crate::stage::{CpuDemand, Demand, GpuDemand, Spare};
 
 /// Resource pools of a machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -52,16 +52,16 @@ pub struct Want {
 }
 
 impl Want {
-    /// Claims, cut down to what the pools hold, so that no node waits for ever.
-    pub fn new(claims: Claims, pools: &Pools) -> Self {
-        let gpu = claims.gpu == GpuClaim::Prefer && !pools.gpus.is_empty();
-        let threads = match claims.cpu {
-            CpuClaim::One => 1,
-            CpuClaim::All if gpu => 1,
-            CpuClaim::All => pools.cpu,
-            CpuClaim::Threads(number) => number.clamp(1, pools.cpu),
+    /// Demand, cut down to what the pools hold, so that no node waits for ever.
+    pub fn new(demand: Demand, pools: &Pools) -> Self {
+        let gpu = demand.gpu == GpuDemand::Prefer && !pools.gpus.is_empty();
+        let threads = match demand.cpu {
+            CpuDemand::One => 1,
+            CpuDemand::All if gpu => 1,
+            CpuDemand::All => pools.cpu,
+            CpuDemand::Threads(number) => number.clamp(1, pools.cpu),
         };
-        Self { threads, gpu, memory_mib: pools.memory_mib.map_or(0, |size| claims.memory_mib.min(size)) }
+        Self { threads, gpu, memory_mib: pools.memory_mib.map_or(0, |size| demand.memory_mib.min(size)) }
     }
 }
 

@@ -16,7 +16,7 @@ pub(super) struct Queues {
     /// The head of every queue that is not empty, with its class.
     heads: BTreeSet<(Urgency, usize)>,
     /// How often a waiting node let another by that feeds a device, by place.
-    patience: HashMap<usize, usize>,
+    overtaken: HashMap<usize, usize>,
     len: usize,
 }
 
@@ -58,12 +58,12 @@ impl Queues {
                 break; // every node takes a thread
             }
             let want = self.classes[*class].want;
-            let patient = |place: &usize| self.patience.get(place).is_none_or(|count| *count < devices);
+            let may_wait = |place: &usize| self.overtaken.get(place).is_none_or(|count| *count < devices);
             let may_overtake = want.gpu && Amounts { cpu: free.cpu, ..left }.cover(&want);
             if left.cover(&want) {
                 found = Some((*urgency, *class, false));
                 break;
-            } else if may_overtake && waiting.iter().all(patient) {
+            } else if may_overtake && waiting.iter().all(may_wait) {
                 found = Some((*urgency, *class, true));
                 break;
             }
@@ -73,10 +73,10 @@ impl Queues {
         let (urgency, class, overtakes) = found?;
         if overtakes {
             for place in waiting {
-                *self.patience.entry(place).or_default() += 1;
+                *self.overtaken.entry(place).or_default() += 1;
             }
         }
-        self.patience.remove(&urgency.1.0);
+        self.overtaken.remove(&urgency.1.0);
         let Class { want, queue } = &mut self.classes[class];
         self.heads.remove(&(urgency, class));
         queue.remove(&urgency);

@@ -39,7 +39,7 @@ mod history;
 mod lock;
 mod logs;
 mod publish;
-mod recall;
+mod snapshot;
 
 use access::{ScratchFolder, opening};
 use disk::{Act, Disk, Watch, make_movable};
@@ -48,7 +48,7 @@ pub use lock::FingerprintLock;
 use lock::Locks;
 pub use logs::log_name;
 use publish::FileState;
-pub use recall::Recall;
+pub use snapshot::StoreSnapshot;
 
 /// A store on disk. Several processes may use one at a time.
 pub struct Store {
@@ -585,11 +585,11 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]
-    pub fn recall<T>(&self, ask: impl Fn(&Recall<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        match Recall::new(self).and_then(|recall| ask(&recall)) {
+    pub fn snapshot<T>(&self, ask: impl Fn(&StoreSnapshot<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        match StoreSnapshot::new(self).and_then(|snapshot| ask(&snapshot)) {
             Err(StoreError::Records { source, .. }) if source.is_damage() => {
                 self.records.renew(&source).map_err(records_error(&self.root))?;
-                ask(&Recall::new(self)?)
+                ask(&StoreSnapshot::new(self)?)
             }
             answer => answer,
         }

@@ -7,16 +7,16 @@ use std::sync::Arc;
 
 use pipeline::graph::{Node, Point, Settings, Workflow, build};
 use pipeline::manifest::Manifest;
-use pipeline::plan::{Memory, Plan, Question, Results, plan};
+use pipeline::plan::{History, Plan, Question, Results, plan};
 use pipeline::registry::Registry;
 use pipeline::schedule::{Pools, Schedule};
 use pipeline::spec::parse;
 use pipeline::{Digest, Tools};
 
-use crate::house::slow;
+use crate::harness::slow;
 use crate::stages;
 
-/// A memory with no results, or with all; counts the questions.
+/// A history with no results, or with all; counts the questions.
 struct Dream {
     everything: bool,
     questions: Cell<usize>,
@@ -39,7 +39,7 @@ impl Results for Dream {
     }
 }
 
-impl Memory for Dream {
+impl History for Dream {
     fn knows_recipe(&self, _: Digest, _: Option<u32>) -> Result<bool, Infallible> {
         Ok(false)
     }
@@ -64,10 +64,10 @@ fn chain(length: usize, first: &str) -> String {
     )
 }
 
-fn plan_with(workflow: &Workflow, memory: &Dream) -> Plan {
+fn plan_with(workflow: &Workflow, history: &Dream) -> Plan {
     let (sources, none) = (HashMap::new(), HashSet::new());
     let question = Question { workflow, sources: &sources, failed: &none, forced: &none, tools: &|_| Tools::default() };
-    let Ok(plan) = plan(&question, memory);
+    let Ok(plan) = plan(&question, history);
     plan
 }
 
@@ -175,9 +175,9 @@ fn shards(count: usize) -> String {
 #[test]
 fn results_of_many_nodes_are_looked_up_with_one_question() {
     let workflow = build(&parse("shards.toml", &shards(2_000)).unwrap(), &registry(), &Settings::new(), &[]).unwrap();
-    let memory = Dream::new(true);
-    assert!(plan_with(&workflow, &memory).is_done());
-    assert_eq!(memory.questions.get(), 2 + 2 + 2 + 1, "three levels of 2,000 nodes in two questions each, one of one node");
+    let history = Dream::new(true);
+    assert!(plan_with(&workflow, &history).is_done());
+    assert_eq!(history.questions.get(), 2 + 2 + 2 + 1, "three levels of 2,000 nodes in two questions each, one of one node");
 }
 
 #[test]

@@ -11,25 +11,25 @@ use pipeline::Digest;
 use pipeline::store::Store;
 use pipeline::store::disk::{Act, Watch};
 
-use crate::house::{BOOKS, House, slow, toy};
+use crate::harness::{BOOKS, Harness, slow, toy};
 
 /// Result of an undisturbed run.
 fn undisturbed() -> BTreeMap<String, Digest> {
-    House::with_books().run(BOOKS).artifacts
+    Harness::with_books().run(BOOKS).artifacts
 }
 
 /// Everything is made, the same as it would have been, and nothing is left lying about.
 #[track_caller]
-fn check_complete(house: &mut House, expected: &BTreeMap<String, Digest>, when: &str) {
-    let ended = house.run(BOOKS);
+fn check_complete(harness: &mut Harness, expected: &BTreeMap<String, Digest>, when: &str) {
+    let ended = harness.run(BOOKS);
     assert!(ended.summary.complete, "{when}");
     assert_eq!(&ended.artifacts, expected, "{when}");
-    house.close();
-    let again = house.run(BOOKS);
+    harness.close();
+    let again = harness.run(BOOKS);
     assert_eq!(again.ran(), "", "{when}");
-    assert_eq!(house.store().verify(true, &|_| {}).unwrap(), [], "{when}");
-    house.close();
-    assert_eq!(fs::read_dir(house.path("store/resume")).unwrap().count(), 0, "{when}");
+    assert_eq!(harness.store().verify(true, &|_| {}).unwrap(), [], "{when}");
+    harness.close();
+    assert_eq!(fs::read_dir(harness.path("store/resume")).unwrap().count(), 0, "{when}");
 }
 
 /// Refuses one act, and counts them.
@@ -55,24 +55,24 @@ const INPUT_OUTPUT: i32 = 5;
 fn an_error_at_any_write_loses_nothing_that_was_finished() {
     let expected = undisturbed();
     let counting = Arc::new(Refusing::default());
-    let mut house = House::with_books();
-    house.watch(counting.clone());
-    house.run(BOOKS);
-    house.close();
+    let mut harness = Harness::with_books();
+    harness.watch(counting.clone());
+    harness.run(BOOKS);
+    harness.close();
     let all = *counting.count.lock().unwrap();
     assert!(all > 40, "{all}");
     for code in [NO_SPACE, INPUT_OUTPUT] {
         for refused in 1..=all {
-            let mut house = House::with_books();
+            let mut harness = Harness::with_books();
             let watch = Arc::new(Refusing { refused: Some(refused), code, ..Refusing::default() });
             // The error ends the opening of the store, a node or the run; whichever, it is told and not a panic.
-            if let Ok(store) = Store::open_watched(&house.path("store"), watch.clone()) {
-                house.use_store(store);
-                let _ = house.try_run(BOOKS, None);
+            if let Ok(store) = Store::open_watched(&harness.path("store"), watch.clone()) {
+                harness.use_store(store);
+                let _ = harness.try_run(BOOKS, None);
             }
-            house.close();
+            harness.close();
             let when = format!("error {code} at write {refused} of {all}");
-            check_complete(&mut house, &expected, &when);
+            check_complete(&mut harness, &expected, &when);
         }
     }
 }
@@ -80,9 +80,9 @@ fn an_error_at_any_write_loses_nothing_that_was_finished() {
 #[test]
 fn a_kill_at_any_write_costs_at_most_what_was_running() {
     let expected = undisturbed();
-    let drive = |house: &House, stop_at: Option<usize>| {
-        fs::write(house.path("books.toml"), BOOKS).unwrap();
-        let paths = ["books.toml", "store", "books", "ledger"].map(|name| house.path(name));
+    let drive = |harness: &Harness, stop_at: Option<usize>| {
+        fs::write(harness.path("books.toml"), BOOKS).unwrap();
+        let paths = ["books.toml", "store", "books", "ledger"].map(|name| harness.path(name));
         let mut command = Command::new(toy());
         command.arg("drive").args(paths).stdout(Stdio::piped());
         if let Some(act) = stop_at {
@@ -95,16 +95,16 @@ fn a_kill_at_any_write_costs_at_most_what_was_running() {
     };
     let mut act = 1;
     loop {
-        let mut house = House::with_books();
-        let (ended, before) = drive(&house, Some(act));
-        let killed_ledger = house.ledger();
-        let (success, after) = drive(&house, None);
+        let mut harness = Harness::with_books();
+        let (ended, before) = drive(&harness, Some(act));
+        let killed_ledger = harness.ledger();
+        let (success, after) = drive(&harness, None);
         assert!(success, "killed before write {act}");
         assert!(after.iter().all(|node| !before.contains(node)), "killed before write {act}: {before:?} {after:?}");
         // Bodies that had begun and were not recorded run again: no more of them than slots.
-        let twice = killed_ledger.len() + house.ledger().len();
+        let twice = killed_ledger.len() + harness.ledger().len();
         assert!(twice <= 7 + 2, "killed before write {act}: {twice} bodies ran");
-        check_complete(&mut house, &expected, &format!("killed before write {act}"));
+        check_complete(&mut harness, &expected, &format!("killed before write {act}"));
         if ended {
             assert!(act > 40, "{act}");
             return;
@@ -180,13 +180,13 @@ fn everything_in(folder: &Path) -> Vec<PathBuf> {
 #[test]
 fn nothing_is_settled_before_all_its_bytes_are_on_the_disk() {
     let recording = Arc::new(Recording::default());
-    let mut house = House::with_books();
-    house.watch(recording.clone());
-    house.run(BOOKS);
-    house.write("book0.txt", "some other words");
+    let mut harness = Harness::with_books();
+    harness.watch(recording.clone());
+    harness.run(BOOKS);
+    harness.write("book0.txt", "some other words");
     let small = "[workflow]\nname = \"small\"\n[stages.one]\nrun = \"toy.text\"\ntext = \"one\"\n";
-    house.run(small); // few enough to be brought to the disk file by file
-    house.run(BOOKS);
+    harness.run(small); // few enough to be brought to the disk file by file
+    harness.run(BOOKS);
     let acts = std::mem::take(&mut *recording.0.lock().unwrap());
     let mut disk = AfterPowerFailure::default();
     let mut settled = 0;
@@ -207,41 +207,41 @@ fn nothing_is_settled_before_all_its_bytes_are_on_the_disk() {
 }
 
 /// Makes all traces look as if they were written before the machine started, and not known to be on the disk.
-fn power_failure(house: &House) {
-    let db = rusqlite::Connection::open(house.path("store/traces.db")).unwrap();
+fn power_failure(harness: &Harness) {
+    let db = rusqlite::Connection::open(harness.path("store/traces.db")).unwrap();
     db.execute("UPDATE trace SET boot = 0", []).unwrap();
 }
 
 #[test]
 fn after_a_power_failure_what_is_whole_is_kept_and_what_is_torn_runs_again() {
-    let mut house = House::with_books();
-    let first = house.run(BOOKS);
-    let path = |house: &mut House, node: &str| house.store().path(first.artifacts[node]);
-    let (torn, empty, gone) = (path(&mut house, "count#1"), path(&mut house, "names"), path(&mut house, "count#2"));
-    house.close();
-    power_failure(&house);
-    house.unlock();
+    let mut harness = Harness::with_books();
+    let first = harness.run(BOOKS);
+    let path = |harness: &mut Harness, node: &str| harness.store().path(first.artifacts[node]);
+    let (torn, empty, gone) = (path(&mut harness, "count#1"), path(&mut harness, "names"), path(&mut harness, "count#2"));
+    harness.close();
+    power_failure(&harness);
+    harness.unlock();
     for file in [torn.join("count.txt"), empty.join("text.txt")] {
         let bytes = fs::read(&file).unwrap();
         fs::remove_file(&file).unwrap();
         fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
     }
     fs::remove_dir_all(gone).unwrap();
-    let again = house.run(BOOKS);
+    let again = harness.run(BOOKS);
     assert_eq!(again.ran(), "count#1 count#2 names");
     assert_eq!(again.artifacts, first.artifacts);
-    house.close();
-    assert_eq!(house.run(BOOKS).ran(), "");
-    assert_eq!(house.store().verify(true, &|_| {}).unwrap(), []);
+    harness.close();
+    assert_eq!(harness.run(BOOKS).ran(), "");
+    assert_eq!(harness.store().verify(true, &|_| {}).unwrap(), []);
 }
 
 /// Cuts the log of the database, where the last commits are, at every byte of its last records.
 #[test]
 fn state_cut_at_any_byte_of_its_last_records_starts_and_makes_the_same() {
-    let mut house = House::with_books();
-    let first = house.run(BOOKS);
-    house.close();
-    let store = house.path("store");
+    let mut harness = Harness::with_books();
+    let first = harness.run(BOOKS);
+    harness.close();
+    let store = harness.path("store");
     let log = store.join("traces.db-wal");
     let (bytes, database) = (fs::read(&log).unwrap(), fs::read(store.join("traces.db")).unwrap());
     let frame = 4096 + 24;
@@ -251,10 +251,10 @@ fn state_cut_at_any_byte_of_its_last_records_starts_and_makes_the_same() {
         fs::write(store.join("traces.db"), &database).unwrap();
         fs::write(&log, &bytes[..length]).unwrap();
         let _ = fs::remove_file(store.join("traces.db-shm"));
-        let again = house.run(BOOKS);
+        let again = harness.run(BOOKS);
         assert_eq!(again.artifacts, first.artifacts, "cut at {length}");
         *made.entry(again.ran()).or_default() += 1;
-        house.close();
+        harness.close();
     }
     // The last records are of the last nodes and of the run itself: the others are never made again.
     assert!(made.keys().all(|ran| ran.split_whitespace().count() <= 2), "{made:?}");

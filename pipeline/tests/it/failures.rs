@@ -10,9 +10,9 @@ use insta::assert_snapshot;
 use pipeline::Stop;
 use pipeline::event::{Event, Outcome};
 use pipeline::explain::{Fate, explain};
-use pipeline::run::{RunError, Session};
+use pipeline::run::{RunError, Runner};
 
-use crate::house::{BOOKS, Ended, House, book_of, scratch, slow};
+use crate::harness::{BOOKS, Ended, Harness, book_of, scratch, slow};
 use crate::stages::meddle;
 
 /// A good stage, one in trouble, one behind each.
@@ -29,26 +29,26 @@ fn workflow(how: &str) -> String {
 /// Runs with trouble, shows the error, then runs again in calm.
 #[track_caller]
 fn check(how: &str) -> String {
-    let mut house = House::new();
-    house.options.keep_going = true;
-    let ended = house.run(&workflow(how));
+    let mut harness = Harness::new();
+    harness.options.keep_going = true;
+    let ended = harness.run(&workflow(how));
     assert!(!ended.summary.complete && !ended.summary.stopped);
     assert_eq!(ended.ran(), "after_good good");
     assert_eq!(ended.nodes("failed"), ["bad"]);
     assert_eq!(ended.nodes("blocked"), ["after_bad", "last"]);
-    let row = &house.store().runs(1).unwrap()[0];
+    let row = &harness.store().runs(1).unwrap()[0];
     assert_eq!(row.outcome.as_deref(), Some("failed"));
     let (chain, hint, _) = ended.failure("bad");
 
-    let folders = scratch(&house.path("store"));
+    let folders = scratch(&harness.path("store"));
     assert_eq!(folders.len(), 1);
     let left = fs::read_dir(&folders[0]).unwrap().filter(|entry| entry.as_ref().unwrap().path().is_dir());
     assert_eq!(left.count(), 0, "nothing is left of the failed attempt");
 
-    fs::create_dir(house.path("mood")).unwrap();
-    fs::write(house.path("mood/calm"), "").unwrap();
-    assert_eq!(house.run(&workflow(how)).ran(), "after_bad bad last", "what was finished is served");
-    let chain = chain.join(" <- ").replace(&*house.dir.path().to_string_lossy(), "HOUSE");
+    fs::create_dir(harness.path("mood")).unwrap();
+    fs::write(harness.path("mood/calm"), "").unwrap();
+    assert_eq!(harness.run(&workflow(how)).ran(), "after_bad bad last", "what was finished is served");
+    let chain = chain.join(" <- ").replace(&*harness.dir.path().to_string_lossy(), "HOUSE");
     let chain = chain.split("scratch/").map(|piece| piece.trim_start_matches(|c: char| c.is_ascii_digit() || c == '/'));
     format!("{} | {}", chain.collect::<Vec<_>>().join("scratch/"), hint.unwrap_or_default())
 }
@@ -70,12 +70,12 @@ fn symlinks_are_refused() {
 
 #[test]
 fn without_keep_going_nothing_new_starts() {
-    let mut house = House::new();
-    house.cpu = 1;
+    let mut harness = Harness::new();
+    harness.cpu = 1;
     let text = "[workflow]\nname = \"stop\"\n[stages.bad]\nrun = \"toy.trouble\"\nhow = \"fail\"\ninputs.texts = \"first\"\n\
                 [stages.behind]\nrun = \"toy.join\"\ninputs.texts = \"bad\"\n\
                 [stages.first]\nrun = \"toy.text\"\ntext = \"x\"\n[stages.other]\nrun = \"toy.join\"\ninputs.texts = \"first\"\n";
-    let ended = house.run(text);
+    let ended = harness.run(text);
     assert_eq!(ended.ran(), "first", "`bad` is more urgent than `other`, because `behind` waits for it");
     assert_eq!((ended.nodes("failed"), ended.nodes("blocked")), (vec!["bad".into()], vec!["behind".into()]));
     assert_eq!(ended.nodes("stopped"), ["other"]);
@@ -86,10 +86,10 @@ fn without_keep_going_nothing_new_starts() {
 fn missing_part_of_an_artifact_is_named_with_what_there_is() {
     let text = "[workflow]\nname = \"part\"\n[stages.a]\nrun = \"toy.text\"\ntext = \"x\"\n\
                 [stages.b]\nrun = \"toy.join\"\ninputs.texts = \"a/txt\"\n";
-    let mut house = House::new();
-    let first = house.run(text).failure("b").0.join(" <- ");
+    let mut harness = Harness::new();
+    let first = harness.run(text).failure("b").0.join(" <- ");
     assert_snapshot!(first, @"the artifact has no `txt`; it holds length.txt, text.txt");
-    assert_eq!(house.run(text).failure("b").0.join(" <- "), first);
+    assert_eq!(harness.run(text).failure("b").0.join(" <- "), first);
 }
 
 const STEPS: &str = "[workflow]\nname = \"steps\"\n[stages.a]\nrun = \"toy.text\"\ntext = \"x\"\n\
@@ -98,9 +98,9 @@ const STEPS: &str = "[workflow]\nname = \"steps\"\n[stages.a]\nrun = \"toy.text\
 
 #[test]
 fn stop_ends_cleanly_and_the_next_run_resumes() {
-    let mut house = House::new();
-    let stop = house.stop.clone();
-    let ended = house.run_with(STEPS, move |event| {
+    let mut harness = Harness::new();
+    let stop = harness.stop.clone();
+    let ended = harness.run_with(STEPS, move |event| {
         if matches!(event, Event::Tick { done: 5, .. }) {
             stop.request();
         }
@@ -108,12 +108,12 @@ fn stop_ends_cleanly_and_the_next_run_resumes() {
     assert!(ended.summary.stopped);
     assert_eq!(ended.ran(), "a");
     assert_eq!(ended.nodes("stopped"), ["b", "c"]);
-    assert_eq!(house.store().runs(1).unwrap()[0].outcome.as_deref(), Some("stopped"));
-    let kept = || fs::read_dir(house.path("store/resume")).unwrap().count();
+    assert_eq!(harness.store().runs(1).unwrap()[0].outcome.as_deref(), Some("stopped"));
+    let kept = || fs::read_dir(harness.path("store/resume")).unwrap().count();
     assert_eq!(kept(), 1, "the place is kept");
 
-    house.stop = Stop::default();
-    let again = house.run(STEPS);
+    harness.stop = Stop::default();
+    let again = harness.run(STEPS);
     let notes: Vec<&str> = again
         .events
         .iter()
@@ -121,19 +121,19 @@ fn stop_ends_cleanly_and_the_next_run_resumes() {
         .collect();
     assert!(notes.first().is_some_and(|note| note.starts_with("resumed at ")), "{notes:?}");
     assert_eq!(again.ran(), "b c");
-    assert_eq!(fs::read_dir(house.path("store/resume")).unwrap().count(), 0, "of no more use");
+    assert_eq!(fs::read_dir(harness.path("store/resume")).unwrap().count(), 0, "of no more use");
 
-    let mut fresh = House::new();
+    let mut fresh = Harness::new();
     assert_eq!(fresh.run(STEPS).artifacts, again.artifacts);
 }
 
 #[test]
 fn stop_before_the_start_runs_nothing() {
-    let mut house = House::new();
-    house.stop.request();
-    let ended = house.run(STEPS);
+    let mut harness = Harness::new();
+    harness.stop.request();
+    let ended = harness.run(STEPS);
     assert!(ended.summary.stopped && ended.summary.artifacts.is_empty());
-    assert_eq!(house.ledger(), [""; 0]);
+    assert_eq!(harness.ledger(), [""; 0]);
 }
 
 /// Changes to a book while the list is made, and how the error names each.
@@ -142,28 +142,28 @@ const MEDDLING: [(&str, &str); 5] =
 
 /// The error of the list, after which the next run makes it again: nothing was kept.
 #[track_caller]
-fn check_meddling(house: &mut House, ended: &Ended, book: &Path, named: &str) {
+fn check_meddling(harness: &mut Harness, ended: &Ended, book: &Path, named: &str) {
     assert_eq!(ended.nodes("failed"), ["list"]);
     let (chain, hint, _) = ended.failure("list");
     let named = named.replace("BOOK.more.txt", &book.with_extension("more.txt").display().to_string());
     let named = named.replace("BOOK", &book.display().to_string());
     assert_eq!(chain, [format!("`{named}` changed while the run used it")]);
     assert_eq!(hint.as_deref(), Some("nothing was recorded; run again when the file has settled"));
-    assert_eq!(house.store().latest("books:list").unwrap(), None);
-    house.places.retain(|place, _| !place.starts_with("meanwhile "));
-    house.ledger();
-    assert!(house.run(BOOKS).summary.complete);
-    assert_eq!(house.ledger().iter().filter(|line| *line == "list").count(), 1);
+    assert_eq!(harness.store().latest("books:list").unwrap(), None);
+    harness.places.retain(|place, _| !place.starts_with("meanwhile "));
+    harness.ledger();
+    assert!(harness.run(BOOKS).summary.complete);
+    assert_eq!(harness.ledger().iter().filter(|line| *line == "list").count(), 1);
 }
 
 #[test]
 fn file_meddled_with_while_a_source_runs_is_noticed_and_nothing_is_recorded() {
     for (way, named) in MEDDLING {
-        let mut house = House::with_books();
-        let book = house.path("books").join(book_of(1, 1));
-        house.places.insert(format!("meanwhile {way}"), book.clone());
-        let ended = house.run(BOOKS);
-        check_meddling(&mut house, &ended, &book, named);
+        let mut harness = Harness::with_books();
+        let book = harness.path("books").join(book_of(1, 1));
+        harness.places.insert(format!("meanwhile {way}"), book.clone());
+        let ended = harness.run(BOOKS);
+        check_meddling(&mut harness, &ended, &book, named);
     }
 }
 
@@ -171,15 +171,15 @@ fn file_meddled_with_while_a_source_runs_is_noticed_and_nothing_is_recorded() {
 fn file_meddled_with_between_scan_and_start_is_noticed() {
     // A link to the same content, or an edit taken back before the body began, is no change.
     for (way, named) in &MEDDLING[..3] {
-        let mut house = House::with_books();
-        let book = house.path("books").join(book_of(1, 1));
+        let mut harness = Harness::with_books();
+        let book = harness.path("books").join(book_of(1, 1));
         let (once, at) = (Once::new(), book.clone());
-        let ended = house.run_with(BOOKS, move |event| {
+        let ended = harness.run_with(BOOKS, move |event| {
             if matches!(event, Event::Scanned { .. }) {
                 once.call_once(|| meddle(way, &at));
             }
         });
-        check_meddling(&mut house, &ended, &book, named);
+        check_meddling(&mut harness, &ended, &book, named);
     }
 }
 
@@ -187,16 +187,16 @@ fn file_meddled_with_between_scan_and_start_is_noticed() {
 fn failing_source_is_one_of_the_failed_nodes_of_a_run() {
     let text = format!("{BOOKS}[stages.other]\nrun = \"toy.text\"\ntext = \"x\"\n");
     for keep_going in [false, true] {
-        let mut house = House::with_books();
-        house.options.keep_going = keep_going;
-        house.places.insert("meanwhile remove".to_owned(), house.path("books").join(book_of(1, 1)));
-        let ended = house.run(&text);
+        let mut harness = Harness::with_books();
+        harness.options.keep_going = keep_going;
+        harness.places.insert("meanwhile remove".to_owned(), harness.path("books").join(book_of(1, 1)));
+        let ended = harness.run(&text);
         assert_eq!(ended.nodes("failed"), ["list"]);
         assert_eq!(ended.ran(), if keep_going { "other" } else { "" });
         assert_eq!(ended.nodes("blocked").len(), 6);
         let (_, _, log) = ended.failure("list");
-        assert_eq!(log, house.store().root().join(format!("logs/{}/list.log", ended.summary.run)));
-        assert_eq!(house.store().runs(1).unwrap()[0].outcome.as_deref(), Some("failed"));
+        assert_eq!(log, harness.store().root().join(format!("logs/{}/list.log", ended.summary.run)));
+        assert_eq!(harness.store().runs(1).unwrap()[0].outcome.as_deref(), Some("failed"));
         assert_eq!(ended.summary.failed.len(), 1);
     }
 }
@@ -204,13 +204,13 @@ fn failing_source_is_one_of_the_failed_nodes_of_a_run() {
 #[test]
 fn source_that_cannot_be_scanned_ends_a_run_unless_it_keeps_going() {
     let text = format!("{BOOKS}[stages.other]\nrun = \"toy.text\"\ntext = \"x\"\n");
-    let mut house = House::with_books();
-    house.places.remove("books");
-    let error = house.try_run(&text, None).err().unwrap();
+    let mut harness = Harness::with_books();
+    harness.places.remove("books");
+    let error = harness.try_run(&text, None).err().unwrap();
     assert_eq!(error.to_string(), "`list` needs `books`, and no folder is set for it");
-    assert_eq!(house.store().runs(1).unwrap()[0].outcome.as_deref(), Some("failed"));
-    house.options.keep_going = true;
-    let ended = house.run(&text);
+    assert_eq!(harness.store().runs(1).unwrap()[0].outcome.as_deref(), Some("failed"));
+    harness.options.keep_going = true;
+    let ended = harness.run(&text);
     assert_eq!((ended.ran().as_str(), ended.nodes("failed")), ("other", vec!["list".to_owned()]));
     assert_eq!(ended.failure("list").0, [error.to_string()]);
 }
@@ -219,19 +219,19 @@ fn source_that_cannot_be_scanned_ends_a_run_unless_it_keeps_going() {
 fn source_that_fails_while_planning_blocks_only_what_depends_on_it() {
     let text = format!("{BOOKS}[stages.other]\nrun = \"toy.text\"\ntext = \"x\"\n");
     let blocked = "blocked count#0\nblocked count#1\nblocked count#2\nblocked count#3\nblocked list\nblocked names\nblocked sum";
-    let mut house = House::with_books();
-    let book = house.path("books").join(book_of(1, 1));
-    house.places.insert("meanwhile remove".to_owned(), book);
-    assert_eq!(house.plan(&text), format!("{blocked}\nrun other"), "it cannot be brought up to date");
-    house.places.remove("books");
-    assert_eq!(house.plan(&text), format!("{blocked}\nrun other"), "it cannot be looked through");
+    let mut harness = Harness::with_books();
+    let book = harness.path("books").join(book_of(1, 1));
+    harness.places.insert("meanwhile remove".to_owned(), book);
+    assert_eq!(harness.plan(&text), format!("{blocked}\nrun other"), "it cannot be brought up to date");
+    harness.places.remove("books");
+    assert_eq!(harness.plan(&text), format!("{blocked}\nrun other"), "it cannot be looked through");
 
-    let (workflow, machine) = (house.workflow(&text), house.machine());
+    let (workflow, machine) = (harness.workflow(&text), harness.machine());
     let progress = std::sync::Arc::new(pipeline::event::Deaf);
-    let session = Session { workflow: &workflow, store: house.store(), machine: &machine, progress, stop: Stop::default() };
-    let survey = session.survey().unwrap();
-    let plan = session.plan(&survey, &HashSet::new()).unwrap();
-    let sum = explain(&workflow, &plan, workflow.find("sum")[0], session.store).unwrap();
+    let runner = Runner { workflow: &workflow, store: harness.store(), machine: &machine, progress, stop: Stop::default() };
+    let survey = runner.survey().unwrap();
+    let plan = runner.plan(&survey, &HashSet::new()).unwrap();
+    let sum = explain(&workflow, &plan, workflow.find("sum")[0], runner.store).unwrap();
     assert_eq!(sum.fate, Fate::Blocked { by: "list".to_owned() });
     assert_eq!(survey.complete().unwrap_err().to_string(), "`list` needs `books`, and no folder is set for it");
 }
@@ -239,50 +239,50 @@ fn source_that_fails_while_planning_blocks_only_what_depends_on_it() {
 /// Every edit has the size of the text before and follows it within the same tick of many file systems.
 #[test]
 fn no_edit_while_a_source_runs_escapes_notice() {
-    let mut house = House::with_books();
-    let book = house.path("books").join(book_of(1, 1));
-    house.places.insert("meanwhile edit".to_owned(), book.clone());
+    let mut harness = Harness::with_books();
+    let book = harness.path("books").join(book_of(1, 1));
+    harness.places.insert("meanwhile edit".to_owned(), book.clone());
     for round in 0..if slow() { 1_000 } else { 100 } {
         fs::write(&book, format!("{round:30}")).unwrap();
-        assert_eq!(house.run(BOOKS).nodes("failed"), ["list"], "edit {round}");
+        assert_eq!(harness.run(BOOKS).nodes("failed"), ["list"], "edit {round}");
         assert_eq!(fs::read(&book).unwrap().len(), 30);
     }
 }
 
 #[test]
 fn file_edited_after_the_plan_fails_the_node_that_reads_it() {
-    let mut house = House::with_books();
-    let book = house.path("books").join(book_of(1, 1));
-    house.options.keep_going = true;
+    let mut harness = Harness::with_books();
+    let book = harness.path("books").join(book_of(1, 1));
+    harness.options.keep_going = true;
     let edited = book.clone();
-    let ended = house.run_with(BOOKS, move |event| {
+    let ended = harness.run_with(BOOKS, move |event| {
         if matches!(event, Event::RunStarted { .. }) {
             fs::write(&edited, "edited").unwrap();
         }
     });
     assert_eq!((ended.nodes("failed"), ended.nodes("blocked")), (vec!["count#1".into()], vec!["sum".into()]));
     assert_eq!(ended.failure("count#1").1.as_deref(), Some("nothing was recorded; run again when the file has settled"));
-    assert_eq!(house.run(BOOKS).ran(), "count#1 sum");
+    assert_eq!(harness.run(BOOKS).ran(), "count#1 sum");
 }
 
 #[test]
 fn missing_place_and_missing_folder_are_named() {
-    let mut house = House::new();
-    fs::remove_dir(house.path("books")).unwrap();
-    let error = |house: &mut House| house.try_run(BOOKS, None).err().unwrap();
-    let RunError::Scan { place, source, .. } = error(&mut house) else { panic!() };
+    let mut harness = Harness::new();
+    fs::remove_dir(harness.path("books")).unwrap();
+    let error = |harness: &mut Harness| harness.try_run(BOOKS, None).err().unwrap();
+    let RunError::Scan { place, source, .. } = error(&mut harness) else { panic!() };
     assert_eq!(place, "books");
-    assert_eq!(source.to_string(), format!("no folder `{}`", house.path("books").display()));
-    house.places.clear();
-    assert_eq!(error(&mut house).to_string(), "`list` needs `books`, and no folder is set for it");
+    assert_eq!(source.to_string(), format!("no folder `{}`", harness.path("books").display()));
+    harness.places.clear();
+    assert_eq!(error(&mut harness).to_string(), "`list` needs `books`, and no folder is set for it");
 }
 
 #[test]
 fn a_closed_store_has_no_scratch_folder() {
-    let mut house = House::with_books();
-    house.run(BOOKS);
-    house.close();
-    assert!(scratch(&house.path("store")).is_empty());
+    let mut harness = Harness::with_books();
+    harness.run(BOOKS);
+    harness.close();
+    assert!(scratch(&harness.path("store")).is_empty());
 }
 
 /// One node in trouble, with limits.
@@ -294,9 +294,9 @@ fn limited(how: &str, limits: &str) -> String {
 
 #[test]
 fn failure_that_may_pass_is_tried_again_in_a_fresh_folder() {
-    let mut house = House::new();
-    house.options.patience.pause = Duration::from_millis(1);
-    let ended = house.run(&limited("flaky", "{ retries = 2 }"));
+    let mut harness = Harness::new();
+    harness.options.timeouts.pause = Duration::from_millis(1);
+    let ended = harness.run(&limited("flaky", "{ retries = 2 }"));
     assert!(ended.summary.complete);
     let step = ended.step("bad");
     assert_eq!((step.attempts, step.state.as_str()), (3, "ran"));
@@ -310,31 +310,31 @@ fn failure_that_may_pass_is_tried_again_in_a_fresh_folder() {
     attempt 3 of 3
     try 3 found 0 files
     ");
-    let (fingerprint, _) = house.store().latest("one:bad").unwrap().unwrap();
-    assert_eq!(house.store().result(fingerprint).unwrap().unwrap().provenance.facts["attempt"], 3);
+    let (fingerprint, _) = harness.store().latest("one:bad").unwrap().unwrap();
+    assert_eq!(harness.store().result(fingerprint).unwrap().unwrap().provenance.facts["attempt"], 3);
     assert_eq!(ended.events.iter().filter(|event| matches!(event, Event::NodeStarted { .. })).count(), 2);
 }
 
 #[test]
 fn retries_run_out_and_a_verdict_is_not_repeated() {
-    let mut house = House::new();
-    house.options.patience.pause = Duration::from_millis(1);
-    let ended = house.run(&limited("flaky", "{ retries = 1 }"));
+    let mut harness = Harness::new();
+    harness.options.timeouts.pause = Duration::from_millis(1);
+    let ended = harness.run(&limited("flaky", "{ retries = 1 }"));
     assert_eq!((ended.nodes("failed"), ended.step("bad").attempts), (vec!["bad".to_owned()], 2));
     let Outcome::Failed { last_lines, .. } = &ended.summary.failed[0].1 else { panic!() };
     assert_eq!(last_lines.last().unwrap(), "try 2 found 0 files");
     for how in ["fail", "panic"] {
-        assert_eq!(house.run(&limited(how, "{ retries = 5 }")).step("bad").attempts, 1);
+        assert_eq!(harness.run(&limited(how, "{ retries = 5 }")).step("bad").attempts, 1);
     }
 }
 
 #[test]
 fn stop_interrupts_the_pause_between_attempts() {
-    let mut house = House::new();
-    house.options.patience.pause = Duration::from_secs(3600);
-    house.options.patience.longest_pause = Duration::from_secs(3600);
-    let stop = house.stop.clone();
-    let ended = house.run_with(&limited("flaky", "{ retries = 9 }"), move |event| {
+    let mut harness = Harness::new();
+    harness.options.timeouts.pause = Duration::from_secs(3600);
+    harness.options.timeouts.longest_pause = Duration::from_secs(3600);
+    let stop = harness.stop.clone();
+    let ended = harness.run_with(&limited("flaky", "{ retries = 9 }"), move |event| {
         if matches!(event, Event::Note { line, .. } if line.contains("again in")) {
             stop.request();
         }
@@ -346,8 +346,8 @@ fn stop_interrupts_the_pause_between_attempts() {
 #[test]
 fn time_limit_ends_a_stage_here() {
     for how in ["slow", "late"] {
-        let mut house = House::new();
-        let ended = house.run(&limited(how, "{ time = \"20ms\" }"));
+        let mut harness = Harness::new();
+        let ended = harness.run(&limited(how, "{ time = \"20ms\" }"));
         assert_eq!(ended.failure("bad").0, ["not done within its time limit of 20ms"]);
         assert!(!ended.summary.stopped);
     }
@@ -355,21 +355,21 @@ fn time_limit_ends_a_stage_here() {
 
 #[test]
 fn limits_are_no_part_of_a_fingerprint() {
-    let mut house = House::new();
-    fs::create_dir(house.path("mood")).unwrap();
-    fs::write(house.path("mood/calm"), "").unwrap();
-    house.run(&limited("fail", "{}"));
+    let mut harness = Harness::new();
+    fs::create_dir(harness.path("mood")).unwrap();
+    fs::write(harness.path("mood/calm"), "").unwrap();
+    harness.run(&limited("fail", "{}"));
     let all = "{ time = \"1h\", retries = 2, memory_mib = 5, threads = 2 }";
-    assert_eq!(house.run(&limited("fail", all)).ran(), "");
+    assert_eq!(harness.run(&limited("fail", all)).ran(), "");
 }
 
 #[test]
 fn mistakes_in_limits_are_placed() {
-    let house = House::new();
+    let harness = Harness::new();
     let text = limited("fail", "{ time = \"2 hours\", retries = -1, memory_mib = 0, threads = \"two\", tries = 1 }");
     let spec = pipeline::spec::parse("toy.toml", &text).unwrap();
     let registry = crate::stages::registry(Path::new("toy"));
-    let mistakes = pipeline::graph::build(&spec, &registry, &house.settings, &[]).unwrap_err();
+    let mistakes = pipeline::graph::build(&spec, &registry, &harness.settings, &[]).unwrap_err();
     assert_snapshot!(mistakes.to_string(), @r#"
     5 mistakes in `toy.toml`
       toy.toml:6: `limits.time` should be a duration such as "90s", "30m", "2h" or "1d"

@@ -6,10 +6,10 @@ use insta::assert_snapshot;
 use pipeline::compare::compare;
 use pipeline::event::{Event, Outcome};
 use pipeline::explain::{Explanation, Fate, explain_past};
-use pipeline::run::Session;
+use pipeline::run::Runner;
 use pipeline::{Stop, event::Deaf};
 
-use crate::house::{BOOKS, House, book_of};
+use crate::harness::{BOOKS, Harness, book_of};
 
 /// In one line: node, state, what differs, which files, and the same of its causes.
 fn told(explanation: &Explanation) -> String {
@@ -27,20 +27,20 @@ fn told(explanation: &Explanation) -> String {
 
 #[test]
 fn earlier_runs_are_explained_by_the_runs_before_them() {
-    let mut house = House::with_books();
+    let mut harness = Harness::with_books();
     let longer = BOOKS.replace("min_length = 1", "min_length = 3");
-    house.run(BOOKS);
-    house.run(&longer);
-    house.write(&book_of(2, 1), "another text");
-    house.run(&longer);
-    house.run(BOOKS);
-    let workflow = house.workflow(BOOKS);
+    harness.run(BOOKS);
+    harness.run(&longer);
+    harness.write(&book_of(2, 1), "another text");
+    harness.run(&longer);
+    harness.run(BOOKS);
+    let workflow = harness.workflow(BOOKS);
     let mut lines = vec![];
     for (run, node) in
         [(1, "count#2"), (2, "count#2"), (3, "count#2"), (3, "count#1"), (3, "sum"), (4, "count#2"), (4, "count#1")]
     {
-        let row = house.store().run(run).unwrap().unwrap();
-        let explained = explain_past(&workflow, &row, workflow.find(node)[0], house.store()).unwrap();
+        let row = harness.store().run(run).unwrap().unwrap();
+        let explained = explain_past(&workflow, &row, workflow.find(node)[0], harness.store()).unwrap();
         lines.push(told(&explained.unwrap()));
     }
     assert_snapshot!(lines.join("\n").replace(&book_of(2, 1), "BOOK"), @r"
@@ -52,7 +52,7 @@ fn earlier_runs_are_explained_by_the_runs_before_them() {
     count#2 ran in 4: param.min_length 3->1
     count#1 reused in 4: param.min_length 3->1
     ");
-    let mut other = House::new();
+    let mut other = Harness::new();
     other.run("[workflow]\nname = \"books\"\n[stages.other]\nrun = \"toy.text\"\ntext = \"x\"\n");
     let row = other.store().run(1).unwrap().unwrap();
     assert_eq!(explain_past(&workflow, &row, workflow.find("sum")[0], other.store()).unwrap(), None);
@@ -60,17 +60,17 @@ fn earlier_runs_are_explained_by_the_runs_before_them() {
 
 #[test]
 fn runs_are_compared_node_by_node() {
-    let mut house = House::with_books();
-    house.run(BOOKS);
-    house.write(&book_of(0, 0), "another text");
-    house.run(&BOOKS.replace("[stages.names]", "[stages.titles]"));
-    let found = compare(house.store(), 1, 2).unwrap();
+    let mut harness = Harness::with_books();
+    harness.run(BOOKS);
+    harness.write(&book_of(0, 0), "another text");
+    harness.run(&BOOKS.replace("[stages.names]", "[stages.titles]"));
+    let found = compare(harness.store(), 1, 2).unwrap();
     let causes: Vec<&str> = found.differ.iter().filter(|node| node.is_cause()).map(|node| node.node.as_str()).collect();
     let others: Vec<&str> = found.differ.iter().filter(|node| !node.is_cause()).map(|node| node.node.as_str()).collect();
     assert_eq!((causes, others), (vec!["list"], vec!["count#0", "sum"]));
     assert_eq!(found.differ.iter().find(|node| node.node == "list").unwrap().files[0].path, book_of(0, 0));
     assert_eq!((found.same, found.gone, found.new), (3, vec!["names".to_owned()], vec!["titles".to_owned()]));
-    let same = compare(house.store(), 2, 2).unwrap();
+    let same = compare(harness.store(), 2, 2).unwrap();
     assert_eq!((same.same, same.differ.len(), same.gone.len(), same.new.len()), (7, 0, 0, 0));
 }
 
@@ -78,22 +78,22 @@ fn runs_are_compared_node_by_node() {
 fn a_run_tells_how_far_it_is() {
     let text = "[workflow]\nname = \"far\"\n[stages.a]\nrun = \"toy.steps\"\nsteps = 40\nmillis = 5\ninputs.texts = \"t\"\n\
         [stages.t]\nrun = \"toy.text\"\ntext = \"x\"\n[stages.b]\nrun = \"toy.join\"\ninputs.texts = \"a\"\n";
-    let mut house = House::new();
-    house.options.patience.status = Duration::ZERO;
-    house.run(text);
+    let mut harness = Harness::new();
+    harness.options.timeouts.status = Duration::ZERO;
+    harness.run(text);
     let other = text.replace("\"x\"", "\"y\"");
-    let workflow = house.workflow(&other);
-    let (plan, _) = house.survey(&workflow);
-    let machine = house.machine();
-    let session = Session {
+    let workflow = harness.workflow(&other);
+    let (plan, _) = harness.survey(&workflow);
+    let machine = harness.machine();
+    let runner = Runner {
         workflow: &workflow,
-        store: house.store(),
+        store: harness.store(),
         machine: &machine,
         progress: std::sync::Arc::new(Deaf),
         stop: Stop::default(),
     };
-    assert!(session.expected_secs(&plan).unwrap().unwrap() >= 0.2, "forty steps of five milliseconds");
-    let ended = house.run(&other);
+    assert!(runner.expected_secs(&plan).unwrap().unwrap() >= 0.2, "forty steps of five milliseconds");
+    let ended = harness.run(&other);
     let told = ended.events.iter().any(|event| {
         matches!(event, Event::Progress { done: 1, running: 1, to_run: 0, unsure: 1, secs_left: Some(left) } if *left < 5.0)
     });
@@ -104,9 +104,9 @@ fn a_run_tells_how_far_it_is() {
 fn a_time_limit_of_the_run_stops_it_and_is_no_failure_of_a_node() {
     let text = "[workflow]\nname = \"late\"\n[stages.t]\nrun = \"toy.text\"\ntext = \"x\"\n[stages.a]\nrun = \"toy.steps\"\n\
         steps = 2000\nmillis = 5\ninputs.texts = \"t\"\nlimits = { time = \"1h\" }\n";
-    let mut house = House::new();
-    house.stop = Stop::default().until(Instant::now() + Duration::from_millis(100));
-    let ended = house.run(text);
+    let mut harness = Harness::new();
+    harness.stop = Stop::default().until(Instant::now() + Duration::from_millis(100));
+    let ended = harness.run(text);
     assert!(ended.summary.stopped && !ended.summary.complete && ended.summary.failed.is_empty());
     let failed = |event: &Event| matches!(event, Event::NodeFinished { outcome: Outcome::Failed { .. }, .. });
     assert!(!ended.events.iter().any(failed));

@@ -7,7 +7,7 @@ use pipeline::plan::{Reason, Verdict};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::house::{House, slow, word};
+use crate::harness::{Harness, slow, word};
 use pipeline::records::ResultId;
 
 /// A small workflow over four books. Few values, so that equal bytes and equal fingerprints are common.
@@ -59,9 +59,9 @@ impl Model {
         text
     }
 
-    fn furnish(&self, house: &House) {
+    fn furnish(&self, harness: &Harness) {
         for (number, value) in self.books.iter().enumerate() {
-            let path = house.path("books").join(format!("book{number}.txt"));
+            let path = harness.path("books").join(format!("book{number}.txt"));
             let text = "word ".repeat(usize::from(*value));
             match value {
                 0 => _ = std::fs::remove_file(&path),
@@ -134,30 +134,30 @@ type Results = BTreeSet<ResultId>;
 
 /// Plans, runs and compares; what was made comes back.
 /// `seen`: every trace so far.
-fn step(house: &mut House, seen: &mut Results, model: &Model, change: Option<&Change>) -> BTreeMap<String, pipeline::Digest> {
-    let workflow = house.workflow(&model.toml());
-    model.furnish(house);
-    house.options.forced.clear();
+fn step(harness: &mut Harness, seen: &mut Results, model: &Model, change: Option<&Change>) -> BTreeMap<String, pipeline::Digest> {
+    let workflow = harness.workflow(&model.toml());
+    model.furnish(harness);
+    harness.options.forced.clear();
     // Not the list: sources are brought up to date while planning, and the artifact of another node may be lost with it.
     let nodes: Vec<_> = workflow.order.iter().copied().filter(|node| workflow.graph[*node].id != "list").collect();
     if let Some(Change::Force(number)) = change {
-        house.options.forced.insert(nodes[number % nodes.len()]);
+        harness.options.forced.insert(nodes[number % nodes.len()]);
     }
     if let Some(Change::Lose(number)) = change {
         let key = workflow.key(&workflow.graph[nodes[number % nodes.len()]]);
-        if let Some((latest, _)) = house.store().latest(&key).unwrap() {
-            let result = house.store().result(latest).unwrap().unwrap();
-            let path = house.store().path(result.artifact);
-            house.unlock();
+        if let Some((latest, _)) = harness.store().latest(&key).unwrap() {
+            let result = harness.store().result(latest).unwrap().unwrap();
+            let path = harness.store().path(result.artifact);
+            harness.unlock();
             let _ = std::fs::remove_dir_all(path);
         }
     }
-    let (plan, _) = house.survey(&workflow);
-    let ended = house.run_workflow(&workflow, None).unwrap();
+    let (plan, _) = harness.survey(&workflow);
+    let ended = harness.run_workflow(&workflow, None).unwrap();
     assert!(ended.summary.complete);
 
     let ran: BTreeSet<String> = ended.nodes("ran").into_iter().collect();
-    let mut fingerprint = |id: &str| house.store().latest(&format!("model:{id}")).unwrap().unwrap().0;
+    let mut fingerprint = |id: &str| harness.store().latest(&format!("model:{id}")).unwrap().unwrap().0;
     let made: Vec<_> = ran.iter().map(|id| fingerprint(id)).collect();
     for (node, verdict) in &plan.verdicts {
         let id = &workflow.graph[*node].id;
@@ -188,16 +188,16 @@ fn plans_are_honest_and_results_are_those_of_a_fresh_build() {
     let cases = if slow() { 400 } else { 12 };
     let config = ProptestConfig { cases, failure_persistence: None, max_shrink_iters: 200, ..ProptestConfig::default() };
     proptest!(config, |(start in model(), changes in vec(change(), 1..5))| {
-        let (mut house, mut model) = (House::new(), start);
+        let (mut harness, mut model) = (Harness::new(), start);
         let mut seen = Results::new();
-        let mut made = step(&mut house, &mut seen, &model, None);
+        let mut made = step(&mut harness, &mut seen, &model, None);
         for change in &changes {
             model.apply(change);
-            made = step(&mut house, &mut seen, &model, Some(change));
+            made = step(&mut harness, &mut seen, &model, Some(change));
         }
-        let again = step(&mut house, &mut seen, &model, None);
-        prop_assert!(!house.ledger().is_empty());
-        let mut fresh = House::new();
+        let again = step(&mut harness, &mut seen, &model, None);
+        prop_assert!(!harness.ledger().is_empty());
+        let mut fresh = Harness::new();
         prop_assert_eq!(&made, &step(&mut fresh, &mut Results::new(), &model, None));
         prop_assert_eq!(&made, &again);
     });

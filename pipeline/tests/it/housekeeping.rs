@@ -11,7 +11,7 @@ use pipeline::records::ResultId;
 use pipeline::store::Store;
 use pipeline::store::gc::{Keep, Removable};
 
-use crate::house::{BOOKS, Ended, House};
+use crate::harness::{BOOKS, Ended, Harness};
 use crate::stages::part_of;
 
 /// Keeps what the last run ended with, and nothing because of its age.
@@ -27,64 +27,64 @@ fn nodes(victims: &[Removable]) -> Vec<String> {
 }
 
 /// Overwrites a file of a node's artifact, which is read-only, by force.
-fn spoil(house: &mut House, ended: &Ended, node: &str, file: &str) {
-    let path = house.store().path(ended.artifacts[node]).join(file);
+fn spoil(harness: &mut Harness, ended: &Ended, node: &str, file: &str) {
+    let path = harness.store().path(ended.artifacts[node]).join(file);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     fs::write(&path, "spoilt").unwrap();
 }
 
 #[test]
 fn what_a_later_run_left_behind_goes_and_the_rest_is_reused() {
-    let mut house = House::with_books();
-    let first = house.run(BOOKS);
-    let book = fs::read_dir(house.path("books")).unwrap().next().unwrap().unwrap().path();
+    let mut harness = Harness::with_books();
+    let first = harness.run(BOOKS);
+    let book = fs::read_dir(harness.path("books")).unwrap().next().unwrap().unwrap().path();
     let original = fs::read(&book).unwrap();
     fs::write(&book, "other words").unwrap();
-    let second = house.run(BOOKS);
-    house.close(); // a living process keeps what it has made
-    let victims = house.store().collectable(&last_run()).unwrap();
+    let second = harness.run(BOOKS);
+    harness.close(); // a living process keeps what it has made
+    let victims = harness.store().collectable(&last_run()).unwrap();
     let changed: Vec<&String> =
         first.artifacts.iter().filter(|(node, old)| second.artifacts[*node] != **old).map(|(node, _)| node).collect();
     assert!(!changed.is_empty());
     assert!(changed.iter().all(|node| nodes(&victims).contains(node)), "{victims:?} {changed:?}");
 
-    let before = house.store().usage().unwrap().artifacts;
-    let freed = house.store().collect(&victims, 1).unwrap();
-    let after = house.store().usage().unwrap().artifacts;
+    let before = harness.store().usage().unwrap().artifacts;
+    let freed = harness.store().collect(&victims, 1).unwrap();
+    let after = harness.store().usage().unwrap().artifacts;
     assert_eq!((freed.count, before.bytes - freed.bytes), (victims.len(), after.bytes));
-    assert_eq!(house.run(BOOKS).ran(), "");
+    assert_eq!(harness.run(BOOKS).ran(), "");
 
     // Back to the first state: what was collected runs again and gives the same.
     fs::write(&book, original).unwrap();
-    assert_eq!(house.run(BOOKS).artifacts, first.artifacts);
+    assert_eq!(harness.run(BOOKS).artifacts, first.artifacts);
 }
 
 #[test]
 fn collected_artifacts_come_back_when_they_are_wanted_again() {
-    let mut house = House::with_books().set("min", &["1"]);
+    let mut harness = Harness::with_books().set("min", &["1"]);
     let text =
         BOOKS.replace("min_length = 1", "min_length = \"{min}\"").replace("[stages.list]", "[settings]\nmin = 1\n[stages.list]");
-    let first = house.run(&text);
-    let mut house = house.set("min", &["40"]);
-    house.run(&text);
-    house.close();
-    let victims = house.store().collectable(&last_run()).unwrap();
+    let first = harness.run(&text);
+    let mut harness = harness.set("min", &["40"]);
+    harness.run(&text);
+    harness.close();
+    let victims = harness.store().collectable(&last_run()).unwrap();
     assert!(nodes(&victims).iter().any(|node| node.starts_with("sum")), "{victims:?}");
-    house.store().collect(&victims, 1).unwrap();
-    let mut house = house.set("min", &["1"]);
-    let again = house.run(&text);
+    harness.store().collect(&victims, 1).unwrap();
+    let mut harness = harness.set("min", &["1"]);
+    let again = harness.run(&text);
     assert!(again.summary.complete);
     assert_eq!(again.artifacts, first.artifacts);
-    assert!(again.artifacts.values().all(|artifact| house.store().is_sound(*artifact).unwrap()));
+    assert!(again.artifacts.values().all(|artifact| harness.store().is_sound(*artifact).unwrap()));
 }
 
 #[test]
 fn age_size_last_runs_and_wishes_each_keep_what_they_name() {
-    let mut house = House::with_books();
-    house.run(BOOKS);
-    let sum = house.store().latest("books:sum").unwrap().unwrap().0;
-    house.close();
-    let store = house.store();
+    let mut harness = Harness::with_books();
+    harness.run(BOOKS);
+    let sum = harness.store().latest("books:sum").unwrap().unwrap().0;
+    harness.close();
+    let store = harness.store();
     let none = |keep: &Keep| store.collectable(keep).unwrap().len();
     let all = none(&Keep::default());
     assert!(all >= 7, "{all}");
@@ -103,13 +103,13 @@ fn age_size_last_runs_and_wishes_each_keep_what_they_name() {
 
 #[test]
 fn what_a_living_process_uses_stays() {
-    let mut house = House::with_books();
-    let ended = house.run(BOOKS);
-    house.close();
-    let other = Store::open(&house.path("store")).unwrap();
+    let mut harness = Harness::with_books();
+    let ended = harness.run(BOOKS);
+    harness.close();
+    let other = Store::open(&harness.path("store")).unwrap();
     other.hold(ended.artifacts.values().copied()).unwrap();
     assert!(
-        house
+        harness
             .store()
             .collectable(&Keep::default())
             .unwrap()
@@ -117,40 +117,40 @@ fn what_a_living_process_uses_stays() {
             .all(|victim| !ended.artifacts.values().any(|a| *a == victim.artifact))
     );
     drop(other);
-    assert!(house.store().collectable(&Keep::default()).unwrap().len() >= ended.artifacts.len() - 1);
+    assert!(harness.store().collectable(&Keep::default()).unwrap().len() >= ended.artifacts.len() - 1);
 }
 
 #[test]
 fn verify_names_every_damage_and_the_producers_run_again() {
-    let mut house = House::with_books();
-    let first = house.run(BOOKS);
-    spoil(&mut house, &first, "sum", "text.txt");
-    house.unlock();
-    fs::remove_file(house.store().path(first.artifacts["count#1"]).join("count.txt")).unwrap();
-    fs::write(house.store().path(first.artifacts["names"]).join("extra"), "x").unwrap();
-    house.close();
-    let found = house.store().verify(true, &|_| {}).unwrap();
+    let mut harness = Harness::with_books();
+    let first = harness.run(BOOKS);
+    spoil(&mut harness, &first, "sum", "text.txt");
+    harness.unlock();
+    fs::remove_file(harness.store().path(first.artifacts["count#1"]).join("count.txt")).unwrap();
+    fs::write(harness.store().path(first.artifacts["names"]).join("extra"), "x").unwrap();
+    harness.close();
+    let found = harness.store().verify(true, &|_| {}).unwrap();
     let told: Vec<String> =
         found.iter().map(|damage| format!("{} {}", damage.node.as_deref().unwrap_or(""), damage.what)).collect();
     assert_eq!(told, ["books:count#1 `count.txt` is missing", "books:names `extra` was added", "books:sum `text.txt` differs"]);
-    assert_eq!(house.store().verify(false, &|_| {}).unwrap().len(), 3, "looking changes nothing");
-    assert_eq!(house.store().verify(false, &|_| {}).unwrap(), []);
-    let again = house.run(BOOKS);
+    assert_eq!(harness.store().verify(false, &|_| {}).unwrap().len(), 3, "looking changes nothing");
+    assert_eq!(harness.store().verify(false, &|_| {}).unwrap(), []);
+    let again = harness.run(BOOKS);
     assert_eq!(again.ran(), "count#1 names sum");
     assert_eq!(again.artifacts, first.artifacts);
 }
 
 #[test]
 fn damage_is_noticed_on_use() {
-    let mut house = House::with_books();
-    let first = house.run(BOOKS);
-    spoil(&mut house, &first, "sum", "text.txt");
+    let mut harness = Harness::with_books();
+    let first = harness.run(BOOKS);
+    spoil(&mut harness, &first, "sum", "text.txt");
     let (sum, names): (Digest, Digest) = (first.artifacts["sum"], first.artifacts["names"]);
-    house.close();
-    assert!(house.store().usable(names, None).unwrap());
-    assert!(!house.store().usable(sum, None).unwrap());
-    assert!(!house.store().has(sum));
-    assert_eq!(fs::read_dir(house.path("store/aside")).unwrap().count(), 1);
+    harness.close();
+    assert!(harness.store().usable(names, None).unwrap());
+    assert!(!harness.store().usable(sum, None).unwrap());
+    assert!(!harness.store().has(sum));
+    assert_eq!(fs::read_dir(harness.path("store/aside")).unwrap().count(), 1);
 }
 
 /// Of an artifact with so many files only those of the part that a node reads are looked at before each use.
@@ -158,18 +158,18 @@ fn damage_is_noticed_on_use() {
 fn damage_to_a_part_of_a_large_artifact_in_the_middle_of_a_run_is_noticed_by_the_node_that_reads_it() {
     let text = BOOKS.replace("partitions = 4", "partitions = 100").replace("min_length = 1", "min_length = \"{min}\"");
     let text = text.replace("[stages.list]", "[settings]\nmin = 1\n[stages.list]");
-    let mut undisturbed = House::with_books().set("min", &["2"]);
+    let mut undisturbed = Harness::with_books().set("min", &["2"]);
     let expected = undisturbed.run(&text);
-    let mut house = House::with_books();
-    house.cpu = 1;
-    let first = house.run(&text);
-    let mut house = house.set("min", &["2"]);
-    let books = fs::read_dir(house.path("books")).unwrap().map(|book| book.unwrap().file_name().into_string().unwrap());
+    let mut harness = Harness::with_books();
+    harness.cpu = 1;
+    let first = harness.run(&text);
+    let mut harness = harness.set("min", &["2"]);
+    let books = fs::read_dir(harness.path("books")).unwrap().map(|book| book.unwrap().file_name().into_string().unwrap());
     let last = books.map(|book| part_of(&book, 100)).max().unwrap();
-    let path = house.store().path(first.artifacts["list"]).join(format!("parts/{last:05}/books.txt"));
+    let path = harness.store().path(first.artifacts["list"]).join(format!("parts/{last:05}/books.txt"));
     assert_ne!(fs::read(&path).unwrap(), b"");
     let spoilt = std::sync::atomic::AtomicBool::new(false);
-    let again = house.run_with(&text, move |event| {
+    let again = harness.run_with(&text, move |event| {
         let done = matches!(event, Event::NodeFinished { node, .. } if node == "count#0");
         if done && !spoilt.swap(true, std::sync::atomic::Ordering::SeqCst) {
             fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
@@ -178,30 +178,30 @@ fn damage_to_a_part_of_a_large_artifact_in_the_middle_of_a_run_is_noticed_by_the
     });
     assert!(again.summary.complete && again.nodes("ran").contains(&"list".to_owned()), "{}", again.ran());
     assert_eq!(again.artifacts, expected.artifacts);
-    assert_eq!(fs::read_dir(house.path("store/aside")).unwrap().count(), 1);
-    assert_eq!(house.store().verify(true, &|_| {}).unwrap(), []);
+    assert_eq!(fs::read_dir(harness.path("store/aside")).unwrap().count(), 1);
+    assert_eq!(harness.store().verify(true, &|_| {}).unwrap(), []);
 }
 
 #[test]
 fn touched_artifacts_are_read_once_and_stay() {
-    let mut house = House::with_books();
-    let first = house.run(BOOKS);
-    let path = house.store().path(first.artifacts["sum"]).join("text.txt");
+    let mut harness = Harness::with_books();
+    let first = harness.run(BOOKS);
+    let path = harness.store().path(first.artifacts["sum"]).join("text.txt");
     let text = fs::read(&path).unwrap();
-    house.unlock();
+    harness.unlock();
     fs::remove_file(&path).unwrap();
     fs::write(&path, text).unwrap(); // another file with the same content, as a copy of the store would have
-    house.close();
-    assert!(house.store().usable(first.artifacts["sum"], None).unwrap());
-    house.close();
-    assert!(house.store().usable(first.artifacts["sum"], None).unwrap());
+    harness.close();
+    assert!(harness.store().usable(first.artifacts["sum"], None).unwrap());
+    harness.close();
+    assert!(harness.store().usable(first.artifacts["sum"], None).unwrap());
 }
 
 #[test]
 fn usage_counts_everything() {
-    let mut house = House::with_books();
-    let ended = house.run(BOOKS);
-    let usage = house.store().usage().unwrap();
+    let mut harness = Harness::with_books();
+    let ended = harness.run(BOOKS);
+    let usage = harness.store().usage().unwrap();
     let distinct: HashSet<Digest> = ended.artifacts.values().copied().collect();
     assert_eq!(usage.artifacts.count, distinct.len() + 1, "and the list of what the source saw");
     assert_eq!(usage.unknown.count, 0, "the list counts as made by the source: {:?}", usage.stages);
@@ -211,78 +211,79 @@ fn usage_counts_everything() {
 
 #[test]
 fn a_final_result_that_was_emptied_or_edited_is_not_up_to_date() {
-    let mut house = House::with_books();
-    let first = house.run(BOOKS);
-    let path = house.store().path(first.artifacts["sum"]);
+    let mut harness = Harness::with_books();
+    let first = harness.run(BOOKS);
+    let path = harness.store().path(first.artifacts["sum"]);
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o555, "a folder that nothing is removed from");
-    let (books, sum) = (house.store().path(first.artifacts["count#1"]).join("about"), path.join("text.txt"));
+    let (books, sum) = (harness.store().path(first.artifacts["count#1"]).join("about"), path.join("text.txt"));
     assert_eq!(fs::metadata(books).unwrap().permissions().mode() & 0o777, 0o555);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     fs::remove_file(&sum).unwrap();
-    house.close();
-    house.use_store(Store::view(&house.path("store")).unwrap());
-    assert!(house.plan(BOOKS).contains("run sum"), "a plan says so, and moves nothing");
+    harness.close();
+    harness.use_store(Store::view(&harness.path("store")).unwrap());
+    assert!(harness.plan(BOOKS).contains("run sum"), "a plan says so, and moves nothing");
     assert!(path.is_dir());
-    house.close();
-    assert_eq!(house.run(BOOKS).ran(), "sum");
-    spoil(&mut house, &first, "sum", "text.txt");
-    house.close();
-    let again = house.run(BOOKS);
+    harness.close();
+    assert_eq!(harness.run(BOOKS).ran(), "sum");
+    spoil(&mut harness, &first, "sum", "text.txt");
+    harness.close();
+    let again = harness.run(BOOKS);
     assert_eq!((again.ran().as_str(), again.artifacts), ("sum", first.artifacts));
 }
 
 #[test]
 fn runs_count_in_each_project_and_linked_artifacts_stay() {
-    let mut house = House::with_books();
-    house.options.project = Some("/one".to_owned());
-    let one = house.run(BOOKS);
-    house.options.project = Some("/two".to_owned());
-    let two = house.run(&BOOKS.replace("min_length = 1", "min_length = 30"));
+    let mut harness = Harness::with_books();
+    harness.options.project = Some("/one".to_owned());
+    let one = harness.run(BOOKS);
+    harness.options.project = Some("/two".to_owned());
+    let two = harness.run(&BOOKS.replace("min_length = 1", "min_length = 30"));
     assert_ne!(one.artifacts["sum"], two.artifacts["sum"]);
-    house.close();
-    assert_eq!(house.store().collectable(&last_run()).unwrap(), [], "the last run of either project counts");
-    house.options.project = Some("/one".to_owned());
-    house.run(&BOOKS.replace("min_length = 1", "min_length = 40"));
-    house.close();
-    let gone =
-        |house: &mut House| house.store().collectable(&last_run()).unwrap().iter().any(|r| r.artifact == one.artifacts["sum"]);
-    assert!(gone(&mut house));
-    let results = house.path("results");
+    harness.close();
+    assert_eq!(harness.store().collectable(&last_run()).unwrap(), [], "the last run of either project counts");
+    harness.options.project = Some("/one".to_owned());
+    harness.run(&BOOKS.replace("min_length = 1", "min_length = 40"));
+    harness.close();
+    let gone = |harness: &mut Harness| {
+        harness.store().collectable(&last_run()).unwrap().iter().any(|r| r.artifact == one.artifacts["sum"])
+    };
+    assert!(gone(&mut harness));
+    let results = harness.path("results");
     fs::create_dir_all(results.join("books")).unwrap();
-    std::os::unix::fs::symlink(house.store().path(one.artifacts["sum"]), results.join("books/sum")).unwrap();
-    house.store().keep_linked(&results).unwrap();
-    assert!(!gone(&mut house));
+    std::os::unix::fs::symlink(harness.store().path(one.artifacts["sum"]), results.join("books/sum")).unwrap();
+    harness.store().keep_linked(&results).unwrap();
+    assert!(!gone(&mut harness));
     fs::remove_file(results.join("books/sum")).unwrap();
-    assert!(gone(&mut house));
+    assert!(gone(&mut harness));
 }
 
 #[test]
 fn a_forced_node_that_gives_other_bytes_is_reported() {
     let text = "[workflow]\nname = \"w\"\n[stages.t]\nrun = \"toy.trouble\"\nhow = \"flaky\"\ninputs.texts = \"a\"\nlimits = { retries = 2 }\n\
                 [stages.a]\nrun = \"toy.text\"\ntext = \"a\"\n";
-    let mut house = House::new();
-    house.options.patience.pause = Duration::from_millis(1);
-    fs::create_dir(house.path("mood")).unwrap();
-    fs::write(house.path("mood/calm"), "").unwrap();
-    let first = house.run(text);
-    fs::remove_file(house.path("mood/calm")).unwrap();
-    let workflow = house.workflow(text);
-    house.options.forced = workflow.find("t").into_iter().collect();
-    let again = house.run(text);
+    let mut harness = Harness::new();
+    harness.options.timeouts.pause = Duration::from_millis(1);
+    fs::create_dir(harness.path("mood")).unwrap();
+    fs::write(harness.path("mood/calm"), "").unwrap();
+    let first = harness.run(text);
+    fs::remove_file(harness.path("mood/calm")).unwrap();
+    let workflow = harness.workflow(text);
+    harness.options.forced = workflow.find("t").into_iter().collect();
+    let again = harness.run(text);
     assert_eq!(again.artifacts, first.artifacts, "the first result counts");
     let notes: Vec<&String> =
         again.events.iter().filter_map(|event| if let Event::Note { line, .. } = event { Some(line) } else { None }).collect();
-    let kept = house.store().path(first.artifacts["t"]).display().to_string();
+    let kept = harness.store().path(first.artifacts["t"]).display().to_string();
     assert!(notes.iter().any(|line| line.contains("other bytes") && line.contains(&kept)), "{notes:?}");
 }
 
 #[test]
 fn a_store_of_a_group_can_be_written_by_the_group() {
-    let mut house = House::with_books();
-    fs::create_dir(house.path("store")).unwrap();
-    fs::set_permissions(house.path("store"), fs::Permissions::from_mode(0o775)).unwrap();
-    house.run(BOOKS);
-    let mode = |name: &str| fs::metadata(house.path("store").join(name)).unwrap().permissions().mode();
+    let mut harness = Harness::with_books();
+    fs::create_dir(harness.path("store")).unwrap();
+    fs::set_permissions(harness.path("store"), fs::Permissions::from_mode(0o775)).unwrap();
+    harness.run(BOOKS);
+    let mode = |name: &str| fs::metadata(harness.path("store").join(name)).unwrap().permissions().mode();
     for name in ["objects", "locks/opening", "locks/claims", "records.log", "traces.db", "stat", "logs/1"] {
         assert_eq!(mode(name) & 0o060, 0o060, "{name}: {:o}", mode(name));
     }

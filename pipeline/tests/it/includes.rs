@@ -7,7 +7,7 @@ use pipeline::graph::{Settings, build};
 use pipeline::spec::{Spec, parse, parse_with};
 use proptest::prelude::*;
 
-use crate::{house, stages};
+use crate::{harness, stages};
 
 fn read(files: &[(&str, &str)]) -> Result<Spec, String> {
     let files: BTreeMap<&str, &str> = files.iter().copied().collect();
@@ -22,7 +22,7 @@ pub(crate) fn built(files: &[(&str, &str)], settings: &[(&str, &str)]) -> String
         Ok(spec) => spec,
         Err(mistakes) => return mistakes,
     };
-    let workflow = match build(&spec, &stages::registry(&house::toy()), &settings, &[]) {
+    let workflow = match build(&spec, &stages::registry(&harness::toy()), &settings, &[]) {
         Ok(workflow) => workflow,
         Err(mistakes) => return mistakes.to_string(),
     };
@@ -111,7 +111,7 @@ fn files_that_include_each_other_are_named() {
 fn a_file_without_a_loader_cannot_include() {
     let text = "[workflow]\nname = \"main\"\ninclude = [\"a.toml\"]\n[stages.text]\nrun = \"toy.text\"\ntext = \"\"\n";
     let spec = parse("main.toml", text).unwrap();
-    let mistakes = build(&spec, &stages::registry(&house::toy()), &Settings::new(), &[]).unwrap_err();
+    let mistakes = build(&spec, &stages::registry(&harness::toy()), &Settings::new(), &[]).unwrap_err();
     assert_snapshot!(mistakes, @r"
     1 mistake in `main.toml`
       main.toml:3: cannot include `a.toml`: this workflow has no files beside it
@@ -251,7 +251,7 @@ fn a_matrix_beyond_all_bounds_is_a_mistake() {
     ");
     let spec = parse("big.toml", &text).unwrap();
     let one = "text[a=1,b=1,c=1,d=1,e=1,f=1,g=1,h=1]".to_owned();
-    let workflow = build(&spec, &stages::registry(&house::toy()), &Settings::new(), &[one]).unwrap();
+    let workflow = build(&spec, &stages::registry(&harness::toy()), &Settings::new(), &[one]).unwrap();
     assert_eq!(workflow.order.len(), 1);
 }
 
@@ -298,7 +298,7 @@ fn edits() -> impl Strategy<Value = Vec<(usize, usize, usize, String)>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: if house::slow() { 20_000 } else { 400 }, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: if harness::slow() { 20_000 } else { 400 }, ..ProptestConfig::default() })]
     #[test]
     fn no_text_makes_it_panic(edits in edits(), target in prop::option::of("[a-z*]{1,5}(\\[[a-z*=]{0,9}\\])?(#[0-9-]{1,3})?")) {
         let mut text: Vec<char> = ALL.chars().collect();
@@ -326,6 +326,6 @@ fn the_text_with_every_feature_is_right() {
     let load = |_: &str| Ok(MORE.to_owned());
     let spec = parse_with("all.toml", ALL, &load).unwrap();
     let workflow =
-        build(&spec, &stages::registry(&house::toy()), &Settings::new(), &[]).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        build(&spec, &stages::registry(&harness::toy()), &Settings::new(), &[]).unwrap_or_else(|mistakes| panic!("{mistakes}"));
     assert_eq!(workflow.find("train").len(), 4);
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use pipeline::Digest;
 
-use crate::house::{House, scratch, slow, toy};
+use crate::harness::{Harness, scratch, slow, toy};
 
 /// Parts, steps in this process and steps in a worker: about a third of a second in all.
 const WORK: &str = r#"
@@ -39,14 +39,14 @@ run = "toy.join"
 inputs.texts = ["here/text.txt", "far/text.txt"]
 "#;
 
-fn furnish() -> House {
-    let house = House::with_books();
-    fs::write(house.path("work.toml"), WORK).unwrap();
-    house
+fn furnish() -> Harness {
+    let harness = Harness::with_books();
+    fs::write(harness.path("work.toml"), WORK).unwrap();
+    harness
 }
 
-fn drive(house: &House) -> Child {
-    let paths = ["work.toml", "store", "books", "ledger"].map(|name| house.path(name));
+fn drive(harness: &Harness) -> Child {
+    let paths = ["work.toml", "store", "books", "ledger"].map(|name| harness.path(name));
     Command::new(toy()).arg("drive").args(paths).stdout(Stdio::piped()).spawn().unwrap()
 }
 
@@ -61,26 +61,26 @@ fn finish(driver: Child) -> (bool, Vec<String>) {
 
 /// Result of an undisturbed run, and its time.
 fn undisturbed() -> (BTreeMap<String, Digest>, Duration) {
-    let mut house = furnish();
+    let mut harness = furnish();
     let begun = Instant::now();
-    assert!(finish(drive(&house)).0);
+    assert!(finish(drive(&harness)).0);
     let took = begun.elapsed();
-    (house.run(WORK).artifacts, took)
+    (harness.run(WORK).artifacts, took)
 }
 
 /// Everything is there, and the same as it would have been.
 #[track_caller]
-fn check_complete(house: &mut House, expected: &BTreeMap<String, Digest>) {
-    let ended = house.run(WORK);
+fn check_complete(harness: &mut Harness, expected: &BTreeMap<String, Digest>) {
+    let ended = harness.run(WORK);
     assert_eq!(ended.ran(), "");
     assert_eq!(&ended.artifacts, expected);
     for artifact in ended.artifacts.values() {
-        assert!(house.store().is_sound(*artifact).unwrap());
+        assert!(harness.store().is_sound(*artifact).unwrap());
     }
-    house.close();
-    let left = |folder: &str| fs::read_dir(house.path("store").join(folder)).unwrap().count();
+    harness.close();
+    let left = |folder: &str| fs::read_dir(harness.path("store").join(folder)).unwrap().count();
     assert_eq!(left("resume"), 0);
-    assert!(scratch(&house.path("store")).is_empty(), "what killed runs left is swept");
+    assert!(scratch(&harness.path("store")).is_empty(), "what killed runs left is swept");
 }
 
 #[test]
@@ -92,10 +92,10 @@ fn killed_drivers_lose_nothing_that_was_finished() {
         (state >> 33) as f64 / f64::from(1_u32 << 31)
     };
     for _ in 0..if slow() { 70 } else { 4 } {
-        let mut house = furnish();
+        let mut harness = furnish();
         let mut done: Vec<String> = vec![];
         for kill in 0..4 {
-            let mut driver = drive(&house);
+            let mut driver = drive(&harness);
             if kill < 3 {
                 std::thread::sleep(took.mul_f64(random() * 0.9)); // a killer has no other clock than time
                 driver.kill().unwrap();
@@ -105,7 +105,7 @@ fn killed_drivers_lose_nothing_that_was_finished() {
             assert!(ran.iter().all(|node| !done.contains(node)), "{ran:?} ran again after {done:?}");
             done.extend(ran);
         }
-        check_complete(&mut house, &expected);
+        check_complete(&mut harness, &expected);
     }
 }
 
@@ -113,27 +113,27 @@ fn killed_drivers_lose_nothing_that_was_finished() {
 fn several_drivers_make_each_fingerprint_once() {
     let (expected, _) = undisturbed();
     for count in [2, 8] {
-        let mut house = furnish();
-        let drivers: Vec<Child> = (0..count).map(|_| drive(&house)).collect();
+        let mut harness = furnish();
+        let drivers: Vec<Child> = (0..count).map(|_| drive(&harness)).collect();
         let ended: Vec<(bool, Vec<String>)> = drivers.into_iter().map(finish).collect();
         assert!(ended.iter().all(|(success, _)| *success));
         let expected_ledger = ["count#0", "count#1", "count#2", "count#3", "far ", "join", "join", "list", "steps"];
-        assert_eq!(house.ledger(), expected_ledger);
+        assert_eq!(harness.ledger(), expected_ledger);
         let mut ran: Vec<&String> = ended.iter().flat_map(|(_, ran)| ran).collect();
         ran.sort();
         assert_eq!(ran, ["count#0", "count#1", "count#2", "count#3", "end", "far", "here", "list", "sum"]);
-        check_complete(&mut house, &expected);
+        check_complete(&mut harness, &expected);
     }
 }
 
 #[test]
 fn scratch_of_a_living_process_is_spared() {
-    let mut house = furnish();
-    let attempt = house.store().attempt().unwrap();
-    let dead = house.path("store/scratch/4194999");
+    let mut harness = furnish();
+    let attempt = harness.store().attempt().unwrap();
+    let dead = harness.path("store/scratch/4194999");
     fs::create_dir(&dead).unwrap();
     fs::write(dead.join("lock"), "").unwrap();
-    assert!(finish(drive(&house)).0);
+    assert!(finish(drive(&harness)).0);
     assert!(attempt.is_dir());
     assert!(!Path::new(&dead).exists());
 }

@@ -11,7 +11,7 @@
 #[path = "../toy/stages.rs"]
 mod stages;
 
-mod house;
+mod harness;
 
 mod big;
 mod disk;

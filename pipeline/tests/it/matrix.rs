@@ -3,7 +3,7 @@
 use insta::assert_snapshot;
 use pipeline::graph::{Workflow, matches};
 
-use crate::house::House;
+use crate::harness::Harness;
 
 /// Node and inputs, a line each.
 fn show(workflow: &Workflow) -> String {
@@ -47,7 +47,7 @@ inputs.texts = "train/text.txt"
 
 #[test]
 fn matrix_by_braces_gather_and_pins() {
-    assert_snapshot!(show(&House::new().workflow(TRAINING)), @r#"
+    assert_snapshot!(show(&Harness::new().workflow(TRAINING)), @r#"
     random[seed=1] {"text":"random 1 in en;"}:
     random[seed=2] {"text":"random 2 in en;"}:
     table[seed=1] {"suffix":""}: texts[language=en,method=finetune]=train[method=finetune,seed=1]/text.txt texts[language=en,method=lora]=train[method=lora,seed=1]/text.txt texts[language=en,method=probe]=train[method=probe,seed=1]/text.txt
@@ -63,23 +63,23 @@ fn matrix_by_braces_gather_and_pins() {
 
 #[test]
 fn a_stage_may_read_itself_at_another_point() {
-    let mut house = House::new();
-    let ended = house.run(TRAINING);
-    let table = house.text(&ended, "table[seed=2]", "text.txt");
+    let mut harness = Harness::new();
+    let ended = harness.run(TRAINING);
+    let table = harness.text(&ended, "table[seed=2]", "text.txt");
     assert_snapshot!(table, @"language=en: method=finetune: 15random 2 in en;finetune;language=en: method=lora: 15random 2 in en;finetune;lora;language=en: method=probe: 15random 2 in en;finetune;lora;probe;");
 }
 
 #[test]
 fn set_restricts_the_matrix_and_pinned_dependencies_are_still_built() {
-    let mut house = House::new().set("method", &["probe"]).set("seed", &["2"]).set("language", &["fr"]);
-    let ended = house.run(TRAINING);
+    let mut harness = Harness::new().set("method", &["probe"]).set("seed", &["2"]).set("language", &["fr"]);
+    let ended = harness.run(TRAINING);
     assert_snapshot!(ended.ran(), @"random[seed=2] table[seed=2] train[method=finetune,seed=2] train[method=lora,seed=2] train[method=probe,seed=2]");
-    assert_snapshot!(house.text(&ended, "table[seed=2]", "text.txt"), @"language=fr: method=probe: 15random");
+    assert_snapshot!(harness.text(&ended, "table[seed=2]", "text.txt"), @"language=fr: method=probe: 15random");
 }
 
 #[test]
 fn set_takes_values_the_file_does_not_list() {
-    let workflow = House::new().set("seed", &["7"]).workflow(TRAINING);
+    let workflow = Harness::new().set("seed", &["7"]).workflow(TRAINING);
     assert_eq!(workflow.find("random").len(), 1);
     assert_eq!(workflow.graph[workflow.find("random")[0]].placed.params()["text"], "random 7 in en;");
 }
@@ -88,16 +88,16 @@ fn set_takes_values_the_file_does_not_list() {
 fn settings_keep_their_type() {
     let text = "[workflow]\nname = \"types\"\n[settings]\nkeep = 3\nword = \"12\"\n[stages.a]\nrun = \"toy.text\"\ntext = \"{word}\"\n\
                 [stages.b]\nrun = \"toy.join\"\ninputs.texts = \"a\"\nkeep = \"{keep}\"\n";
-    let workflow = House::new().set("keep", &["5"]).set("word", &["34"]).workflow(text);
+    let workflow = Harness::new().set("keep", &["5"]).set("word", &["34"]).workflow(text);
     assert_eq!(workflow.graph[workflow.find("b")[0]].placed.params()["keep"], 5);
     assert_eq!(workflow.graph[workflow.find("a")[0]].placed.params()["text"], "34");
 }
 
 #[track_caller]
 fn check_targets(targets: &[&str], expected: &str) {
-    let mut house = House::with_books();
-    house.targets = targets.iter().map(ToString::to_string).collect();
-    let workflow = house.workflow(crate::house::BOOKS);
+    let mut harness = Harness::with_books();
+    harness.targets = targets.iter().map(ToString::to_string).collect();
+    let workflow = harness.workflow(crate::harness::BOOKS);
     let mut ids: Vec<&str> = workflow.order.iter().map(|node| workflow.graph[*node].id.as_str()).collect();
     ids.sort_unstable();
     assert_eq!(ids.join(" "), expected);
@@ -114,12 +114,12 @@ fn targets_are_stages_partitions_and_patterns() {
 
 #[test]
 fn targets_are_points() {
-    let mut house = House::new();
-    house.targets = vec!["train[method=lora,seed=1]".to_owned()];
-    let ended = house.run(TRAINING);
+    let mut harness = Harness::new();
+    harness.targets = vec!["train[method=lora,seed=1]".to_owned()];
+    let ended = harness.run(TRAINING);
     assert_snapshot!(ended.ran(), @"random[seed=1] train[method=finetune,seed=1] train[method=lora,seed=1]");
-    house.targets = vec!["train[method=lora]".to_owned()];
-    assert_snapshot!(house.run(TRAINING).ran(), @"random[seed=2] train[method=finetune,seed=2] train[method=lora,seed=2]");
+    harness.targets = vec!["train[method=lora]".to_owned()];
+    assert_snapshot!(harness.run(TRAINING).ran(), @"random[seed=2] train[method=finetune,seed=2] train[method=lora,seed=2]");
 }
 
 #[track_caller]
@@ -172,7 +172,7 @@ inputs.texts = "again/text.txt"
 
 #[test]
 fn each_follows_each_and_a_whole_artifact_reaches_every_partition() {
-    assert_snapshot!(show(&House::with_books().workflow(PARTS)), @r#"
+    assert_snapshot!(show(&Harness::with_books().workflow(PARTS)), @r#"
     again[min=1]#0 {"suffix":""}: texts=count[min=1]#0/count.txt texts=list/parts/00000 title=list/names.txt
     again[min=1]#1 {"suffix":""}: texts=count[min=1]#1/count.txt texts=list/parts/00001 title=list/names.txt
     again[min=2]#0 {"suffix":""}: texts=count[min=2]#0/count.txt texts=list/parts/00000 title=list/names.txt
@@ -190,11 +190,11 @@ fn each_follows_each_and_a_whole_artifact_reaches_every_partition() {
 #[test]
 fn a_target_makes_of_a_split_stage_what_it_needs_and_nothing_else_differs() {
     let text = PARTS.replace("partitions = 2", "partitions = 9");
-    let whole = show(&House::with_books().workflow(&text));
+    let whole = show(&Harness::with_books().workflow(&text));
     for (target, parts) in [("count#4", 1), ("again[min=1]#3-5", 3), ("again#8", 1), ("count", 9), ("all", 9)] {
-        let mut house = House::with_books();
-        house.targets = vec![target.to_owned()];
-        let workflow = house.workflow(&text);
+        let mut harness = Harness::with_books();
+        harness.targets = vec![target.to_owned()];
+        let workflow = harness.workflow(&text);
         let made = show(&workflow);
         assert!(made.lines().all(|line| whole.lines().any(|other| other == line)), "{target}:\n{made}");
         let counts = workflow.graph.node_weights().filter(|node| &*node.stage == "count" && node.point.get("min") != Some("2"));
@@ -204,7 +204,7 @@ fn a_target_makes_of_a_split_stage_what_it_needs_and_nothing_else_differs() {
 
 #[test]
 fn workflow_order_puts_every_producer_first() {
-    let workflow = House::new().workflow(TRAINING);
+    let workflow = Harness::new().workflow(TRAINING);
     for (place, index) in workflow.order.iter().enumerate() {
         let producers = workflow.graph[*index].inputs.iter().map(|edge| edge.from);
         producers.for_each(|from| assert!(workflow.order[..place].contains(&from)));

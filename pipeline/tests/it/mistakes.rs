@@ -4,7 +4,7 @@ use insta::assert_snapshot;
 use pipeline::graph::{Settings, build};
 use pipeline::spec::parse;
 
-use crate::{house, stages};
+use crate::{harness, stages};
 
 fn mistakes_with(text: &str, settings: &[(&str, &[&str])], targets: &[&str]) -> String {
     let values = |list: &[&str]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
@@ -13,7 +13,7 @@ fn mistakes_with(text: &str, settings: &[(&str, &[&str])], targets: &[&str]) -> 
         Ok(spec) => spec,
         Err(mistakes) => return mistakes.to_string(),
     };
-    let built = build(&spec, &stages::registry(&house::toy()), &settings, &values(targets));
+    let built = build(&spec, &stages::registry(&harness::toy()), &settings, &values(targets));
     built.map_or_else(|mistakes| mistakes.to_string(), |workflow| format!("no mistake: {} nodes", workflow.order.len()))
 }
 

@@ -7,7 +7,7 @@ use pipeline::graph::{Settings, Workflow, build, matches};
 use pipeline::spec::parse;
 use proptest::prelude::*;
 
-use crate::house::{self, House, toy};
+use crate::harness::{self, Harness, toy};
 use crate::stages;
 
 fn ids(workflow: &Workflow) -> String {
@@ -54,7 +54,7 @@ inputs.texts = "train"
 #[test]
 fn exclude_drops_points_and_include_adds_some() {
     assert_snapshot!(built(SWEEP, &[], &["table"]), @"random[seed=1] random[seed=2] random[seed=9] train[method=full,seed=1] train[method=full,seed=2] train[method=lora,seed=1] train[method=prefix,seed=9] table");
-    let workflow = House::new().workflow(SWEEP);
+    let workflow = Harness::new().workflow(SWEEP);
     let of = |id: &str| {
         let node = &workflow.graph[workflow.find(id)[0]];
         node.inputs.iter().map(|edge| format!("{} ", edge.field())).collect::<String>()
@@ -110,7 +110,7 @@ fn settings_stay_out_of_ids_but_not_out_of_what_is_gathered() {
     let one = built(SWEEP, &[], &[]);
     assert_eq!(one, built(SWEEP, &[("corpus", "large")], &[]));
     assert!(!one.contains("corpus"), "{one}");
-    let workflow = House::new().set("corpus", &["large"]).workflow(SWEEP);
+    let workflow = Harness::new().set("corpus", &["large"]).workflow(SWEEP);
     let table = &workflow.graph[workflow.find("table")[0]];
     assert!(table.inputs.iter().all(|edge| edge.point.get("corpus") == Some("large")));
     let train = &workflow.graph[workflow.find("train")[0]];
@@ -154,7 +154,7 @@ full = { small = { 1 = 11, 2 = 12 }, large = 13, default = 14 }
 default = 99
 "#;
     let keeps = |corpus: &str| {
-        let workflow = House::new().set("corpus", &[corpus]).workflow(text);
+        let workflow = Harness::new().set("corpus", &[corpus]).workflow(text);
         let nodes = workflow.find("train");
         nodes.iter().map(|node| workflow.graph[*node].placed.params()["keep"].to_string()).collect::<Vec<_>>().join(" ")
     };
@@ -170,9 +170,9 @@ fn targets_are_patterns_with_globs_ranges_and_the_workflow() {
     check(&["r*m[corpus=small,seed=*]"], "random[seed=1] random[seed=2] random[seed=9]");
     check(&["train[method=prefix]"], "random[seed=9] train[method=prefix,seed=9]");
     let books = |target: &str| {
-        let mut house = House::with_books();
-        house.targets = vec![target.to_owned()];
-        ids(&house.workflow(crate::house::BOOKS))
+        let mut harness = Harness::with_books();
+        harness.targets = vec![target.to_owned()];
+        ids(&harness.workflow(crate::harness::BOOKS))
     };
     assert_eq!(books("count#1-2"), "list count#1 count#2");
     assert_eq!(books("books:count#3"), "list count#3");
@@ -301,7 +301,7 @@ impl Matrix {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: if house::slow() { 5_000 } else { 200 }, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: if harness::slow() { 5_000 } else { 200 }, ..ProptestConfig::default() })]
     #[test]
     fn points_are_those_of_the_documentation_and_targets_choose_among_them(matrix in matrices(), value in 1_u32..9) {
         let spec = parse("random.toml", &matrix.text()).unwrap();

@@ -10,25 +10,25 @@ use pipeline::explain::{explain, explain_past};
 use pipeline::store::gc::Keep;
 use pipeline::store::{Store, StoreError};
 
-use crate::house::{BOOKS, House, book_of};
+use crate::harness::{BOOKS, Harness, book_of};
 
 /// Three runs: the first, one after an edit, and one that finds nothing to do.
-fn with_history() -> House {
-    let mut house = House::with_books();
-    house.run(BOOKS);
-    house.write(&book_of(2, 1), "another text");
-    house.run(BOOKS);
-    house.run(BOOKS);
-    house.close();
-    house
+fn with_history() -> Harness {
+    let mut harness = Harness::with_books();
+    harness.run(BOOKS);
+    harness.write(&book_of(2, 1), "another text");
+    harness.run(BOOKS);
+    harness.run(BOOKS);
+    harness.close();
+    harness
 }
 
 /// Everything that commands report from the records.
-fn answers(house: &mut House) -> String {
-    let workflow = house.workflow(BOOKS);
-    let (plan, _) = house.survey(&workflow);
-    let plan_text = house.plan(BOOKS);
-    let store = house.store();
+fn answers(harness: &mut Harness) -> String {
+    let workflow = harness.workflow(BOOKS);
+    let (plan, _) = harness.survey(&workflow);
+    let plan_text = harness.plan(BOOKS);
+    let store = harness.store();
     let mut out = vec![plan_text];
     for run in store.runs(100).unwrap() {
         out.push(format!("{run:?}\n{:?}\n{:?}", store.steps(run.id).unwrap(), store.members(run.id).unwrap()));
@@ -48,103 +48,103 @@ fn answers(house: &mut House) -> String {
     out.join("\n")
 }
 
-fn remove_index(house: &House) {
+fn remove_index(harness: &Harness) {
     for name in ["traces.db", "traces.db-wal", "traces.db-shm"] {
-        let _ = fs::remove_file(house.path("store").join(name));
+        let _ = fs::remove_file(harness.path("store").join(name));
     }
 }
 
-fn sql(house: &House, statements: &str) {
-    let db = rusqlite::Connection::open(house.path("store/traces.db")).unwrap();
+fn sql(harness: &Harness, statements: &str) {
+    let db = rusqlite::Connection::open(harness.path("store/traces.db")).unwrap();
     db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
     db.execute_batch(statements).unwrap();
 }
 
 /// The store as the version before the record log left it.
-fn as_before_the_record_log(house: &House) {
-    sql(house, "DROP TABLE log; ALTER TABLE run DROP COLUMN project; PRAGMA user_version = 3");
+fn as_before_the_record_log(harness: &Harness) {
+    sql(harness, "DROP TABLE log; ALTER TABLE run DROP COLUMN project; PRAGMA user_version = 3");
     for name in ["records.log", "format", "reserve"] {
-        fs::remove_file(house.path("store").join(name)).unwrap();
+        fs::remove_file(harness.path("store").join(name)).unwrap();
     }
 }
 
 #[test]
 fn without_the_index_and_all_that_is_derived_everything_is_as_before() {
-    let mut house = with_history();
-    let before = answers(&mut house);
-    house.close();
-    remove_index(&house);
+    let mut harness = with_history();
+    let before = answers(&mut harness);
+    harness.close();
+    remove_index(&harness);
     for derived in ["stat", "plans"] {
-        let _ = fs::remove_dir_all(house.path("store").join(derived));
+        let _ = fs::remove_dir_all(harness.path("store").join(derived));
     }
-    let notices = house.store().notices();
+    let notices = harness.store().notices();
     assert!(notices.len() == 1 && notices[0].contains("made again from the record log: 10 results, 3 runs"), "{notices:?}");
-    assert_eq!(answers(&mut house), before);
-    house.close();
-    assert_eq!(house.run(BOOKS).ran(), "");
-    assert_eq!(house.store().notices(), Vec::<String>::new(), "once");
-    assert_eq!(house.store().verify(true, &|_| {}).unwrap(), []);
+    assert_eq!(answers(&mut harness), before);
+    harness.close();
+    assert_eq!(harness.run(BOOKS).ran(), "");
+    assert_eq!(harness.store().notices(), Vec::<String>::new(), "once");
+    assert_eq!(harness.store().verify(true, &|_| {}).unwrap(), []);
 }
 
 #[test]
 fn a_store_of_the_version_before_the_record_log_is_migrated() {
-    let mut house = with_history();
-    let before = answers(&mut house);
-    house.close();
-    as_before_the_record_log(&house);
-    let old = snapshot(&house.path("store"));
-    let view = Store::view(&house.path("store")).unwrap();
+    let mut harness = with_history();
+    let before = answers(&mut harness);
+    harness.close();
+    as_before_the_record_log(&harness);
+    let old = snapshot(&harness.path("store"));
+    let view = Store::view(&harness.path("store")).unwrap();
     let notices = view.notices();
     assert!(notices.len() == 1 && notices[0].contains("older format 3"), "{notices:?}");
     assert_eq!(view.runs(100).unwrap().len(), 3);
     drop(view);
-    assert_eq!(snapshot(&house.path("store")), old, "reading migrates nothing");
-    let notices = house.store().notices();
+    assert_eq!(snapshot(&harness.path("store")), old, "reading migrates nothing");
+    let notices = harness.store().notices();
     assert!(notices.len() == 1 && notices[0].contains("(10 results, 3 runs)"), "{notices:?}");
-    assert_eq!(answers(&mut house), before);
-    house.close();
-    assert!(house.path("store/traces.format31").is_file(), "the old index is kept");
-    assert_eq!(house.run(BOOKS).ran(), "");
-    house.close();
-    remove_index(&house);
-    assert_eq!(house.run(BOOKS).ran(), "");
+    assert_eq!(answers(&mut harness), before);
+    harness.close();
+    assert!(harness.path("store/traces.format31").is_file(), "the old index is kept");
+    assert_eq!(harness.run(BOOKS).ran(), "");
+    harness.close();
+    remove_index(&harness);
+    assert_eq!(harness.run(BOOKS).ran(), "");
 }
 
 #[test]
 fn an_index_of_an_even_older_format_is_made_again_and_reported() {
-    let mut house = with_history();
-    let before = answers(&mut house);
-    house.close();
-    sql(&house, "PRAGMA user_version = 2");
-    let view = Store::view(&house.path("store")).unwrap();
+    let mut harness = with_history();
+    let before = answers(&mut harness);
+    harness.close();
+    sql(&harness, "PRAGMA user_version = 2");
+    let view = Store::view(&harness.path("store")).unwrap();
     assert_eq!(view.runs(100).unwrap().len(), 3, "the log is read");
     assert!(view.notices()[0].contains("older format 2"));
-    let notices = house.store().notices();
+    let notices = harness.store().notices();
     assert!(notices.len() == 1 && notices[0].contains("format 2") && notices[0].contains("10 results"), "{notices:?}");
-    assert_eq!(answers(&mut house), before);
-    house.close();
-    assert!(house.path("store/traces.format21").is_file());
+    assert_eq!(answers(&mut harness), before);
+    harness.close();
+    assert!(harness.path("store/traces.format21").is_file());
 }
 
 #[test]
 fn a_newer_store_is_refused_whatever_says_so() {
-    let check = |change: &dyn Fn(&House), part: &str| {
-        let house = with_history();
-        change(&house);
-        let before = snapshot(&house.path("store"));
+    let check = |change: &dyn Fn(&Harness), part: &str| {
+        let harness = with_history();
+        change(&harness);
+        let before = snapshot(&harness.path("store"));
         for open in [Store::open, Store::view, Store::open_for_planning] {
-            let Err(error) = open(&house.path("store")) else { panic!("{part} is newer") };
+            let Err(error) = open(&harness.path("store")) else { panic!("{part} is newer") };
             assert!(error.hint().unwrap().contains("newer version"), "{error:?}");
             let cause = std::error::Error::source(&error).unwrap().to_string();
             assert!(cause.contains(part), "{cause}");
         }
-        assert_eq!(snapshot(&house.path("store")), before);
+        assert_eq!(snapshot(&harness.path("store")), before);
     };
-    check(&|house| sql(house, "PRAGMA user_version = 99"), "index has format 99");
-    check(&|house| fs::write(house.path("store/format"), "2\n").unwrap(), "folder has format 2");
+    check(&|harness| sql(harness, "PRAGMA user_version = 99"), "index has format 99");
+    check(&|harness| fs::write(harness.path("store/format"), "2\n").unwrap(), "folder has format 2");
     check(
-        &|house| {
-            let path = house.path("store/records.log");
+        &|harness| {
+            let path = harness.path("store/records.log");
             let text = fs::read_to_string(&path).unwrap();
             let (_, rest) = text.split_once('\n').unwrap();
             let json = r#"{"log":{"format":2,"id":"x"}}"#;
@@ -157,22 +157,22 @@ fn a_newer_store_is_refused_whatever_says_so() {
 
 #[test]
 fn a_torn_tail_of_the_log_is_cut_and_reported_and_costs_one_result_at_most() {
-    let mut house = House::with_books();
-    let first = house.run(BOOKS);
-    house.close();
-    let log = house.path("store/records.log");
+    let mut harness = Harness::with_books();
+    let first = harness.run(BOOKS);
+    harness.close();
+    let log = harness.path("store/records.log");
     let bytes = fs::read(&log).unwrap();
     let last_results = bytes.windows(10).rposition(|window| window == b" {\"result\"").unwrap();
     for length in (last_results..bytes.len()).step_by(97) {
         fs::write(&log, &bytes[..length]).unwrap();
-        remove_index(&house);
+        remove_index(&harness);
         let is_torn = bytes[length - 1] != b'\n';
-        let notices = house.store().notices();
+        let notices = harness.store().notices();
         assert_eq!(notices.iter().any(|notice| notice.contains("cut off")), is_torn, "{length}: {notices:?}");
-        let again = house.run(BOOKS);
+        let again = harness.run(BOOKS);
         assert_eq!(again.artifacts, first.artifacts);
         assert!(again.ran().split_whitespace().count() <= 1, "{length}: {}", again.ran());
-        house.close();
+        harness.close();
         let text = fs::read_to_string(&log).unwrap();
         assert!(text.ends_with('\n') && text.lines().all(|line| line.ends_with('}')), "{length}");
     }
@@ -180,103 +180,103 @@ fn a_torn_tail_of_the_log_is_cut_and_reported_and_costs_one_result_at_most() {
 
 #[test]
 fn a_damaged_line_of_the_log_is_skipped_and_reported_and_costs_what_it_held() {
-    let mut house = House::with_books();
-    let first = house.run(BOOKS);
-    house.close();
-    let log = house.path("store/records.log");
+    let mut harness = Harness::with_books();
+    let first = harness.run(BOOKS);
+    harness.close();
+    let log = harness.path("store/records.log");
     let good = fs::read_to_string(&log).unwrap();
     let at = good.find("books:count#1").unwrap();
     let mut bytes = good.clone().into_bytes();
     bytes[at] ^= 1;
     fs::write(&log, &bytes).unwrap();
-    assert_eq!(house.run(BOOKS).ran(), "", "the index is whole");
-    house.close();
-    remove_index(&house);
-    let notices = house.store().notices();
+    assert_eq!(harness.run(BOOKS).ran(), "", "the index is whole");
+    harness.close();
+    remove_index(&harness);
+    let notices = harness.store().notices();
     assert!(notices.iter().any(|notice| notice.contains("1 damaged line of the record log is skipped")), "{notices:?}");
-    let again = house.run(BOOKS);
+    let again = harness.run(BOOKS);
     assert_eq!(again.ran(), "count#1");
     assert_eq!(again.artifacts, first.artifacts);
 }
 
 #[test]
 fn an_index_behind_the_log_takes_over_the_rest() {
-    let mut house = House::with_books();
-    house.run(BOOKS);
-    house.close();
-    sql(&house, "");
-    let old = fs::read(house.path("store/traces.db")).unwrap();
-    house.write(&book_of(2, 1), "another text");
-    let second = house.run(BOOKS);
-    house.close();
-    remove_index(&house);
-    fs::write(house.path("store/traces.db"), old).unwrap(); // as if it was killed before the index was written
-    let view = Store::view(&house.path("store")).unwrap();
+    let mut harness = Harness::with_books();
+    harness.run(BOOKS);
+    harness.close();
+    sql(&harness, "");
+    let old = fs::read(harness.path("store/traces.db")).unwrap();
+    harness.write(&book_of(2, 1), "another text");
+    let second = harness.run(BOOKS);
+    harness.close();
+    remove_index(&harness);
+    fs::write(harness.path("store/traces.db"), old).unwrap(); // as if it was killed before the index was written
+    let view = Store::view(&harness.path("store")).unwrap();
     assert_eq!(view.runs(9).unwrap().len(), 2);
-    let again = house.run(BOOKS);
+    let again = harness.run(BOOKS);
     assert_eq!((again.ran().as_str(), again.artifacts), ("", second.artifacts));
-    assert_eq!(house.store().runs(9).unwrap().len(), 3);
+    assert_eq!(harness.store().runs(9).unwrap().len(), 3);
 }
 
 #[test]
 fn a_lost_or_shortened_log_is_written_again_from_the_index() {
-    let mut house = with_history();
-    let before = answers(&mut house);
-    house.close();
-    let log = house.path("store/records.log");
+    let mut harness = with_history();
+    let before = answers(&mut harness);
+    harness.close();
+    let log = harness.path("store/records.log");
     for is_lost in [true, false] {
         let whole = fs::read(&log).unwrap();
         fs::remove_file(&log).unwrap();
         if !is_lost {
             fs::write(&log, &whole[..whole.len() / 2]).unwrap();
         }
-        let notices = house.store().notices();
+        let notices = harness.store().notices();
         assert!(notices.len() == 1 && notices[0].contains("written again from the index"), "{notices:?}");
-        assert_eq!(answers(&mut house), before);
-        house.close();
-        remove_index(&house);
-        assert_eq!(answers(&mut house), before, "the new log is whole");
-        house.close();
+        assert_eq!(answers(&mut harness), before);
+        harness.close();
+        remove_index(&harness);
+        assert_eq!(answers(&mut harness), before, "the new log is whole");
+        harness.close();
     }
 }
 
 #[test]
 fn of_an_index_and_a_log_that_do_not_belong_together_the_one_with_more_results_counts() {
-    let mut house = with_history();
-    let before = answers(&mut house);
-    house.close();
-    let mut other = House::with_books();
+    let mut harness = with_history();
+    let before = answers(&mut harness);
+    harness.close();
+    let mut other = Harness::with_books();
     other.run(BOOKS);
     other.close();
     sql(&other, "");
-    let log = house.path("store/records.log");
+    let log = harness.path("store/records.log");
     let own = fs::read(&log).unwrap();
     fs::copy(other.path("store/records.log"), &log).unwrap();
-    let notices = house.store().notices();
+    let notices = harness.store().notices();
     assert!(notices.len() == 1 && notices[0].contains("records.damaged1"), "{notices:?}");
-    assert_eq!(answers(&mut house), before);
-    house.close();
+    assert_eq!(answers(&mut harness), before);
+    harness.close();
     let index = fs::read(other.path("store/traces.db")).unwrap();
-    remove_index(&house);
-    fs::write(house.path("store/traces.db"), index).unwrap();
+    remove_index(&harness);
+    fs::write(harness.path("store/traces.db"), index).unwrap();
     fs::write(&log, own).unwrap();
-    assert_eq!(answers(&mut house), before);
+    assert_eq!(answers(&mut harness), before);
 }
 
 #[test]
 fn two_openings_of_a_store_append_to_one_log() {
-    let mut house = House::with_books();
-    house.run(BOOKS);
-    let other = Store::open(&house.path("store")).unwrap();
-    let one = house.store().begin_run("w", "1", None, "here", 1).unwrap();
+    let mut harness = Harness::with_books();
+    harness.run(BOOKS);
+    let other = Store::open(&harness.path("store")).unwrap();
+    let one = harness.store().begin_run("w", "1", None, "here", 1).unwrap();
     let two = other.begin_run("w", "2", Some("/p"), "here", 2).unwrap();
     other.end_run(two, "failed", &[], 3).unwrap();
-    house.store().end_run(one, "done", &[], 4).unwrap();
+    harness.store().end_run(one, "done", &[], 4).unwrap();
     assert_eq!((one, two), (2, 3));
     drop(other);
-    house.close();
-    remove_index(&house);
-    let runs = house.store().runs(9).unwrap();
+    harness.close();
+    remove_index(&harness);
+    let runs = harness.store().runs(9).unwrap();
     let shown: Vec<_> = runs.iter().map(|run| (run.id, run.request.as_str(), run.outcome.as_deref())).collect();
     assert_eq!(shown, [(3, "2", Some("failed")), (2, "1", Some("done")), (1, "", Some("done"))]);
     assert_eq!(runs[0].project.as_deref(), Some("/p"));
@@ -284,25 +284,25 @@ fn two_openings_of_a_store_append_to_one_log() {
 
 #[test]
 fn collecting_keeps_the_log_and_the_index_alike() {
-    let mut house = with_history();
-    house.run(&BOOKS.replace("min_length = 1", "min_length = 3"));
-    house.close();
+    let mut harness = with_history();
+    harness.run(&BOOKS.replace("min_length = 1", "min_length = 3"));
+    harness.close();
     let keep = Keep { last_runs: 1, ..Keep::default() };
-    let removable = house.store().collectable(&keep).unwrap();
+    let removable = harness.store().collectable(&keep).unwrap();
     assert!(!removable.is_empty());
-    house.store().collect(&removable, 1).unwrap();
-    let told = |house: &mut House| {
-        let store = house.store();
+    harness.store().collect(&removable, 1).unwrap();
+    let told = |harness: &mut Harness| {
+        let store = harness.store();
         let runs = store.runs(9).unwrap();
         let members: Vec<_> = runs.iter().map(|run| store.members(run.id).unwrap()).collect();
         let latest: Vec<_> = ["list", "sum"].map(|node| store.latest(&format!("books:{node}")).unwrap()).into();
         format!("{runs:?} {members:?} {latest:?}")
     };
-    let before = told(&mut house);
+    let before = told(&mut harness);
     assert!(before.contains("shortened: true") && before.contains("shortened: false"), "{before}");
-    house.close();
-    remove_index(&house);
-    assert_eq!(told(&mut house), before);
+    harness.close();
+    remove_index(&harness);
+    assert_eq!(told(&mut harness), before);
 }
 
 /// Paths, sizes and times of everything in a folder.
@@ -324,52 +324,52 @@ fn snapshot(folder: &Path) -> BTreeMap<PathBuf, (u64, SystemTime)> {
 
 #[test]
 fn reading_changes_nothing_and_begins_no_store() {
-    let mut house = with_history();
-    let writer_answers = answers(&mut house);
-    house.close();
-    let before = snapshot(&house.path("store"));
-    house.use_store(Store::view(&house.path("store")).unwrap());
-    assert_eq!(answers(&mut house), writer_answers);
-    house.write(&book_of(2, 1), "a third text"); // the list of books runs while planning, elsewhere
-    assert!(house.plan(BOOKS).contains("run count#2"), "{}", house.plan(BOOKS));
-    house.close();
-    assert_eq!(snapshot(&house.path("store")), before);
+    let mut harness = with_history();
+    let writer_answers = answers(&mut harness);
+    harness.close();
+    let before = snapshot(&harness.path("store"));
+    harness.use_store(Store::view(&harness.path("store")).unwrap());
+    assert_eq!(answers(&mut harness), writer_answers);
+    harness.write(&book_of(2, 1), "a third text"); // the list of books runs while planning, elsewhere
+    assert!(harness.plan(BOOKS).contains("run count#2"), "{}", harness.plan(BOOKS));
+    harness.close();
+    assert_eq!(snapshot(&harness.path("store")), before);
 
-    let mut house = House::with_books();
-    house.use_store(Store::open_for_planning(&house.path("store")).unwrap());
-    assert!(house.plan(BOOKS).contains("run count#2"), "{}", house.plan(BOOKS));
-    assert_eq!(house.store().runs(9).unwrap(), []);
-    house.close();
-    assert!(!house.path("store").exists());
+    let mut harness = Harness::with_books();
+    harness.use_store(Store::open_for_planning(&harness.path("store")).unwrap());
+    assert!(harness.plan(BOOKS).contains("run count#2"), "{}", harness.plan(BOOKS));
+    assert_eq!(harness.store().runs(9).unwrap(), []);
+    harness.close();
+    assert!(!harness.path("store").exists());
 }
 
 #[test]
 fn a_damaged_index_is_left_alone_by_reading_commands() {
-    let mut house = with_history();
-    house.run(BOOKS);
-    house.close();
-    sql(&house, "");
-    fs::write(house.path("store/traces.db"), "this is no database. ".repeat(50)).unwrap();
-    let before = snapshot(&house.path("store"));
-    let view = Store::open_for_planning(&house.path("store")).unwrap();
+    let mut harness = with_history();
+    harness.run(BOOKS);
+    harness.close();
+    sql(&harness, "");
+    fs::write(harness.path("store/traces.db"), "this is no database. ".repeat(50)).unwrap();
+    let before = snapshot(&harness.path("store"));
+    let view = Store::open_for_planning(&harness.path("store")).unwrap();
     assert!(view.is_view() && view.notices()[0].contains("cannot be read"));
     assert_eq!(view.runs(9).unwrap().len(), 4);
     drop(view);
-    assert_eq!(snapshot(&house.path("store")), before);
-    assert_eq!(house.run(BOOKS).ran(), "", "and nothing is lost");
+    assert_eq!(snapshot(&harness.path("store")), before);
+    assert_eq!(harness.run(BOOKS).ran(), "", "and nothing is lost");
 }
 
 #[test]
 fn a_store_that_another_machine_uses_is_refused() {
-    let mut house = with_history();
-    let scratch = house.path("store/scratch/4194998");
+    let mut harness = with_history();
+    let scratch = harness.path("store/scratch/4194998");
     fs::create_dir(&scratch).unwrap();
     fs::write(scratch.join("lock"), "far away\nanother boot\n").unwrap();
-    let Err(error) = Store::open(&house.path("store")) else { panic!("its lock cannot be seen from here") };
+    let Err(error) = Store::open(&harness.path("store")) else { panic!("its lock cannot be seen from here") };
     assert!(matches!(&error, StoreError::OtherMachine { machine, .. } if machine == "far away"), "{error:?}");
     assert!(error.hint().unwrap().contains("4194998"));
     assert!(scratch.exists(), "its attempts are spared");
-    assert_eq!(Store::view(&house.path("store")).unwrap().runs(9).unwrap().len(), 3, "reading is safe");
+    assert_eq!(Store::view(&harness.path("store")).unwrap().runs(9).unwrap().len(), 3, "reading is safe");
     fs::remove_dir_all(scratch).unwrap();
-    assert_eq!(house.run(BOOKS).ran(), "");
+    assert_eq!(harness.run(BOOKS).ran(), "");
 }

@@ -9,7 +9,7 @@ use pipeline::schedule::{Grant, Pool, Pools, Schedule, Wait, expected_secs};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::house::{House, slow};
+use crate::harness::{Harness, slow};
 
 /// `wide` takes all slots, `one` to `three` take one each, `far` and `near` want a device.
 const MIXED: &str = "[workflow]\nname = \"mixed\"\n\
@@ -51,7 +51,7 @@ fn schedule(workflow: &Workflow, pools: Pools) -> Schedule<'_> {
 
 #[test]
 fn longest_remaining_path_starts_first_and_a_wide_node_is_not_starved() {
-    let workflow = House::new().workflow(MIXED);
+    let workflow = Harness::new().workflow(MIXED);
     let mut schedule = schedule(&workflow, Pools { cpu: 2, ..Pools::default() });
     assert_eq!(start(&mut schedule, &workflow), ["one x1", "two x1"]);
     end(&mut schedule, &workflow, "one");
@@ -64,7 +64,7 @@ fn longest_remaining_path_starts_first_and_a_wide_node_is_not_starved() {
 
 #[test]
 fn devices_are_given_out_one_by_one_and_spare_the_cpu_pool() {
-    let workflow = House::new().workflow(MIXED);
+    let workflow = Harness::new().workflow(MIXED);
     let mut schedule = schedule(&workflow, Pools { cpu: 4, gpus: vec![3, 7], memory_mib: None });
     assert_eq!(start(&mut schedule, &workflow), ["one x1", "three x1", "two x1"]);
     end(&mut schedule, &workflow, "one");
@@ -81,7 +81,7 @@ fn devices_are_given_out_one_by_one_and_spare_the_cpu_pool() {
 
 #[test]
 fn nodes_share_a_device_that_is_named_twice() {
-    let workflow = House::new().workflow(MIXED);
+    let workflow = Harness::new().workflow(MIXED);
     let mut schedule = schedule(&workflow, Pools { cpu: 4, gpus: vec![3, 3, 7], memory_mib: None });
     start(&mut schedule, &workflow);
     end(&mut schedule, &workflow, "one");
@@ -101,7 +101,7 @@ fn nodes_share_a_device_that_is_named_twice() {
 
 #[test]
 fn failure_blocks_what_depends_on_it_and_nothing_else() {
-    let workflow = House::new().workflow(MIXED);
+    let workflow = Harness::new().workflow(MIXED);
     let mut schedule = schedule(&workflow, Pools { cpu: 8, ..Pools::default() });
     start(&mut schedule, &workflow);
     let one = workflow.find("one")[0];
@@ -126,7 +126,7 @@ fn apart(stages: &[(&str, &str, &str)]) -> Workflow {
         };
         let _ = writeln!(text, "[stages.{name}]\nrun = \"{run}\"\n{params}\nlimits = {{ {limits} }}");
     }
-    House::new().workflow(&(text + "[stages.root]\nrun = \"toy.text\"\ntext = \"x\"\n"))
+    Harness::new().workflow(&(text + "[stages.root]\nrun = \"toy.text\"\ntext = \"x\"\n"))
 }
 
 /// All stages of [`apart`] queued; those named first are more urgent.
@@ -186,7 +186,7 @@ fn who_waits_for_a_device_keeps_no_thread_idle_and_who_waits_for_threads_is_over
 
 #[test]
 fn a_waiting_node_says_for_what() {
-    let workflow = House::new().workflow(MIXED);
+    let workflow = Harness::new().workflow(MIXED);
     let mut schedule = schedule(&workflow, Pools { cpu: 3, gpus: vec![0], memory_mib: None });
     let id = |node: NodeIndex| workflow.graph[node].id.clone();
     let node = |id: &str| workflow.find(id)[0];
@@ -320,7 +320,7 @@ fn random_claims_never_exceed_the_pools_and_all_ends() {
     let cases = if slow() { 10_000 } else { 100 };
     let case = (vec(claimant, 50..150), pools, vec(any::<u16>(), 1..200));
     proptest!(ProptestConfig::with_cases(cases), |((claimants, (cpu, gpus, memory_mib), choices) in case)| {
-        let workflow = House::new().workflow(&toml(&claimants));
+        let workflow = Harness::new().workflow(&toml(&claimants));
         let pools = Pools { cpu, gpus: (0..gpus).map(|gpu| gpu * 3).collect(), memory_mib };
         go_through(&workflow, &pools, &choices)?;
     });

@@ -9,7 +9,7 @@ use pipeline::run::{RunStatus, status, timeline};
 use pipeline::schedule::{Pool, Wait};
 use pipeline::store::Store;
 
-use crate::house::House;
+use crate::harness::Harness;
 
 const BUSY: &str = "[workflow]\nname = \"busy\"\n[stages.hang]\nrun = \"toy.far\"\nact = \"hang\"\ninputs.texts = \"a\"\n\
     [stages.steps]\nrun = \"toy.steps\"\nsteps = 1\nmillis = 1\ninputs.texts = \"a\"\n\
@@ -17,12 +17,12 @@ const BUSY: &str = "[workflow]\nname = \"busy\"\n[stages.hang]\nrun = \"toy.far\
 
 #[test]
 fn running_run_tells_what_it_does_and_for_what_the_others_wait() {
-    let mut house = House::new();
-    house.options.patience.status = Duration::ZERO;
-    let (stop, path) = (house.stop.clone(), house.path("store"));
+    let mut harness = Harness::new();
+    harness.options.timeouts.status = Duration::ZERO;
+    let (stop, path) = (harness.stop.clone(), harness.path("store"));
     let seen: Arc<Mutex<Option<RunStatus>>> = Arc::default();
     let (keep, begun) = (Arc::clone(&seen), Instant::now());
-    house.run_with(BUSY, move |event| {
+    harness.run_with(BUSY, move |event| {
         if !matches!(event, Event::Note { .. }) {
             return;
         }
@@ -35,7 +35,7 @@ fn running_run_tells_what_it_does_and_for_what_the_others_wait() {
         stop.request();
     });
     let seen = seen.lock().unwrap().take().expect("the run told what it does");
-    let workflow = house.workflow(BUSY);
+    let workflow = harness.workflow(BUSY);
     let wait = |id: &str| seen.waits(&workflow, workflow.find(id)[0]);
     assert_eq!((seen.run, seen.workflow.as_str(), seen.pid), (1, "busy", std::process::id()));
     assert_eq!((seen.running.len(), seen.num_queued), (1, 1));
@@ -44,21 +44,21 @@ fn running_run_tells_what_it_does_and_for_what_the_others_wait() {
     let holders = vec!["hang".to_owned()];
     assert_eq!(wait("steps"), Some(Wait::Slot { pool: Pool::Cpu, wanted: 2, free: 0, holders }));
     assert_eq!(wait("end"), Some(Wait::For { nodes: vec!["hang".into(), "steps".into()] }));
-    assert_eq!(status(house.store()), [], "it has ended");
+    assert_eq!(status(harness.store()), [], "it has ended");
 }
 
 #[test]
 fn status_of_a_killed_run_is_known_for_that_and_removed() {
-    let mut house = House::new();
-    let folder = house.store().root().join("runs/7");
+    let mut harness = Harness::new();
+    let folder = harness.store().root().join("runs/7");
     std::fs::create_dir_all(&folder).unwrap();
     let text = "{\"run\":7,\"workflow\":\"w\",\"pid\":1,\"running\":[],\"queued\":[],\"num_queued\":0}";
     std::fs::write(folder.join("status.json"), text).unwrap();
     let lock = std::fs::File::create(folder.join("lock")).unwrap();
     lock.try_lock().unwrap();
-    assert_eq!(status(house.store()).len(), 1);
+    assert_eq!(status(harness.store()).len(), 1);
     drop(lock);
-    assert_eq!(status(house.store()), []);
+    assert_eq!(status(harness.store()), []);
     assert!(!folder.exists());
 }
 
@@ -120,12 +120,12 @@ fn second_run_knows_how_long_it_takes_and_why_it_runs() {
              [stages.b]\nrun = \"toy.steps\"\nsteps = 10\nmillis = 1\ninputs.texts = \"a\"\n"
         )
     };
-    let mut house = House::new();
-    let first = house.run(&text(""));
+    let mut harness = Harness::new();
+    let first = harness.run(&text(""));
     assert_eq!(expected(&first.events), Some(None));
     assert_eq!(first.step("a").why.as_deref(), Some("new"));
     assert!(first.step("a").started_ms > 0 && first.step("a").threads == 1);
-    let second = house.run(&text("y"));
+    let second = harness.run(&text("y"));
     assert!(expected(&second.events).unwrap().is_some_and(|secs| secs > 0.0));
     assert_eq!(second.step("a").why.as_deref(), Some("changed: param.text"));
     assert_eq!(second.step("b").why.as_deref(), Some("an input changed"));

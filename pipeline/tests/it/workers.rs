@@ -14,7 +14,7 @@ use pipeline::protocol::{FORMAT, InputRefs, Request, Site};
 use pipeline::registry::WorkerProgram;
 use pipeline::{Silent, StageError, Stop};
 
-use crate::house::{BOOKS, House, toy};
+use crate::harness::{BOOKS, Harness, toy};
 
 fn workflow(act: &str) -> String {
     format!(
@@ -28,9 +28,9 @@ fn workflow(act: &str) -> String {
 /// The node fails alone; the error and the log are shown.
 #[track_caller]
 fn check(act: &str) -> String {
-    let mut house = House::new();
-    house.options.keep_going = true;
-    let ended = house.run(&workflow(act));
+    let mut harness = Harness::new();
+    harness.options.keep_going = true;
+    let ended = harness.run(&workflow(act));
     assert_eq!(ended.ran(), "good start");
     assert_eq!((ended.nodes("failed"), ended.nodes("blocked")), (vec!["bad".into()], vec!["end".into()]));
     let (chain, hint, log) = ended.failure("bad");
@@ -40,12 +40,12 @@ fn check(act: &str) -> String {
 
 #[test]
 fn worker_does_what_a_stage_here_does() {
-    let mut house = House::new();
-    let ended = house.run(&workflow("write"));
-    assert_eq!(house.text(&ended, "end", "text.txt"), "3so fineso over");
-    assert_eq!(house.run(&workflow("write")).ran(), "");
-    let (fingerprint, _) = house.store().latest("far:bad").unwrap().unwrap();
-    let facts = house.store().result(fingerprint).unwrap().unwrap().provenance.facts;
+    let mut harness = Harness::new();
+    let ended = harness.run(&workflow("write"));
+    assert_eq!(harness.text(&ended, "end", "text.txt"), "3so fineso over");
+    assert_eq!(harness.run(&workflow("write")).ran(), "");
+    let (fingerprint, _) = harness.store().latest("far:bad").unwrap().unwrap();
+    let facts = harness.store().result(fingerprint).unwrap().unwrap().provenance.facts;
     assert!(facts.contains_key("pid"));
 }
 
@@ -71,8 +71,8 @@ fn worker_that_exits_without_a_word_fails_its_node_alone() {
 
 #[test]
 fn garbage_on_standard_output_is_noted_and_does_no_harm() {
-    let mut house = House::new();
-    let ended = house.run(&workflow("garbage"));
+    let mut harness = Harness::new();
+    let ended = harness.run(&workflow("garbage"));
     assert!(ended.summary.complete, "{:?}", ended.summary.steps);
     let note = |event: &Event| if let Event::Note { line, .. } = event { Some(line.clone()) } else { None };
     let notes: Vec<String> = ended.events.iter().filter_map(note).collect();
@@ -86,16 +86,16 @@ fn garbage_on_standard_output_is_noted_and_does_no_harm() {
 
 #[test]
 fn missing_worker_program_is_named() {
-    let mut house = House::new();
-    let ended = house.run("[workflow]\nname = \"none\"\n[stages.a]\nrun = \"toy.missing\"\n");
+    let mut harness = Harness::new();
+    let ended = harness.run("[workflow]\nname = \"none\"\n[stages.a]\nrun = \"toy.missing\"\n");
     assert_snapshot!(ended.failure("a").0.join(" <- "), @"cannot start `/nonexistent/worker` <- No such file or directory (os error 2)");
 }
 
 #[test]
 fn killed_worker_fails_its_node_alone() {
-    let mut house = House::new();
-    house.options.keep_going = true;
-    let ended = house.run_with(&workflow("hang"), |event| {
+    let mut harness = Harness::new();
+    harness.options.keep_going = true;
+    let ended = harness.run_with(&workflow("hang"), |event| {
         if let Event::Note { line, .. } = event
             && let Some(pid) = line.strip_prefix("pid ")
         {
@@ -108,9 +108,9 @@ fn killed_worker_fails_its_node_alone() {
 
 #[test]
 fn stop_reaches_the_worker() {
-    let mut house = House::new();
-    let stop = house.stop.clone();
-    let ended = house.run_with(&workflow("hang"), move |event| {
+    let mut harness = Harness::new();
+    let stop = harness.stop.clone();
+    let ended = harness.run_with(&workflow("hang"), move |event| {
         if matches!(event, Event::Note { .. }) {
             stop.request();
         }
@@ -122,15 +122,15 @@ fn stop_reaches_the_worker() {
 
 #[test]
 fn stopped_worker_resumes() {
-    let mut house = House::new();
-    let stop = house.stop.clone();
-    house.run_with(&workflow("steps"), move |event| {
+    let mut harness = Harness::new();
+    let stop = harness.stop.clone();
+    harness.run_with(&workflow("steps"), move |event| {
         if matches!(event, Event::Tick { done: 3, .. }) {
             stop.request();
         }
     });
-    house.stop = Stop::default();
-    let ended = house.run(&workflow("steps"));
+    harness.stop = Stop::default();
+    let ended = harness.run(&workflow("steps"));
     assert!(ended.summary.complete);
     assert!(ended.events.iter().any(|event| matches!(event, Event::Note { line, .. } if line.starts_with("resumed at "))));
 }
@@ -152,14 +152,14 @@ fn worker_program_without_a_request_says_what_is_wrong() {
     assert_snapshot!(answer(&old), @r#"2 {"event":"failed","chain":["the worker `toy 1.0` has version 1 of stage kind `toy.text`, and the plan expects version 7"],"hint":"`sure` and its worker must come from one build: build both again, or correct `worker` in sure.toml","transient":false}"#);
 }
 
-/// A house in which every stage runs in a worker process: a script.
-fn house_with(script: &str) -> House {
-    let mut house = House::new();
-    let path = house.path("worker");
+/// A harness in which every stage runs in a worker process: a script.
+fn house_with(script: &str) -> Harness {
+    let mut harness = Harness::new();
+    let path = harness.path("worker");
     fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-    house.own_worker = Some(path.into());
-    house
+    harness.own_worker = Some(path.into());
+    harness
 }
 
 const ONE_TEXT: &str = "[workflow]\nname = \"one\"\n[stages.a]\nrun = \"toy.text\"\ntext = \"x\"\n";
@@ -167,10 +167,10 @@ const ONE_TEXT: &str = "[workflow]\nname = \"one\"\n[stages.a]\nrun = \"toy.text
 #[test]
 fn worker_of_another_build_stores_nothing() {
     let error = |script: &str| {
-        let mut house = house_with(script);
-        let (chain, hint, _) = house.run(ONE_TEXT).failure("a");
-        house.own_worker = None;
-        assert_eq!(house.run(ONE_TEXT).ran(), "a", "nothing of the wrong worker was kept");
+        let mut harness = house_with(script);
+        let (chain, hint, _) = harness.run(ONE_TEXT).failure("a");
+        harness.own_worker = None;
+        assert_eq!(harness.run(ONE_TEXT).ran(), "a", "nothing of the wrong worker was kept");
         format!("{} | {}", chain.join(" <- "), hint.unwrap_or_default())
     };
     let hello = |format: u32, version: u32| {
@@ -200,13 +200,13 @@ fn worker_of_another_version_is_ended_at_once() {
 #[test]
 fn every_kind_runs_in_a_worker_with_the_same_result() {
     let text = format!("{BOOKS}[stages.far]\nrun = \"toy.far\"\nact = \"write\"\ninputs.texts = \"sum\"\n");
-    let here = House::with_books().run(&text);
-    let mut house = House::with_books();
-    house.own_worker = Some(toy().into());
-    let there = house.run(&text);
+    let here = Harness::with_books().run(&text);
+    let mut harness = Harness::with_books();
+    harness.own_worker = Some(toy().into());
+    let there = harness.run(&text);
     assert!(here.summary.complete && here.artifacts == there.artifacts);
-    house.own_worker = None;
-    assert_eq!(house.run(&text).ran(), "", "where a stage ran is in no fingerprint");
+    harness.own_worker = None;
+    assert_eq!(harness.run(&text).ran(), "", "where a stage ran is in no fingerprint");
 }
 
 fn request(out: &Path) -> Request {
@@ -224,8 +224,8 @@ fn request(out: &Path) -> Request {
 }
 
 /// Starts a worker with files from a process that ends at once; returns its folder.
-fn outlive(house: &House, request: &Request) -> PathBuf {
-    let (file, folder) = (house.path("request.json"), house.path("detached"));
+fn outlive(harness: &Harness, request: &Request) -> PathBuf {
+    let (file, folder) = (harness.path("request.json"), harness.path("detached"));
     fs::create_dir_all(&request.site.out).unwrap();
     fs::write(&file, serde_json::to_vec(request).unwrap()).unwrap();
     let status = Command::new(toy()).arg("detach").args([&file, &folder]).status().unwrap();
@@ -235,9 +235,9 @@ fn outlive(house: &House, request: &Request) -> PathBuf {
 
 #[test]
 fn worker_with_files_outlives_its_client() {
-    let house = House::new();
-    let out = house.path("out");
-    let folder = outlive(&house, &request(&out));
+    let harness = Harness::new();
+    let out = harness.path("out");
+    let folder = outlive(&harness, &request(&out));
     let program = WorkerProgram::from(toy());
     Detached::of(&program, &folder).follow(&Silent, &Stop::default()).unwrap();
     assert_eq!(fs::read_to_string(out.join("text.txt")).unwrap(), "hello");
@@ -247,22 +247,22 @@ fn worker_with_files_outlives_its_client() {
 #[test]
 fn worker_with_files_is_stopped_by_a_file_and_its_death_is_noticed() {
     let program = WorkerProgram::from(toy());
-    let steps = |house: &House| Request {
+    let steps = |harness: &Harness| Request {
         kind: "toy.steps".to_owned(),
         params: serde_json::json!({"steps": 10_000, "millis": 10}),
-        ..request(&house.path("out"))
+        ..request(&harness.path("out"))
     };
-    let house = House::new();
-    let folder = outlive(&house, &steps(&house));
+    let harness = Harness::new();
+    let folder = outlive(&harness, &steps(&harness));
     let stop = Stop::default();
     stop.request();
     let ended = Detached::of(&program, &folder).follow(&Silent, &stop);
     assert!(matches!(ended, Err(StageError::Stopped)), "{ended:?}");
 
-    let house = House::new();
+    let harness = Harness::new();
     let trouble =
-        Request { kind: "toy.far".to_owned(), params: serde_json::json!({"act": "abort"}), ..request(&house.path("out")) };
-    let folder = outlive(&house, &trouble);
+        Request { kind: "toy.far".to_owned(), params: serde_json::json!({"act": "abort"}), ..request(&harness.path("out")) };
+    let folder = outlive(&harness, &trouble);
     let ended = Detached::of(&program, &folder).follow(&Silent, &Stop::default());
     assert!(ended.as_ref().is_err_and(StageError::is_transient), "{ended:?}");
 }
@@ -280,18 +280,18 @@ fn control_characters_of_a_worker_do_not_reach_the_terminal() {
 }
 
 /// Workers that do not end by themselves are killed soon.
-fn impatient() -> House {
-    let mut house = House::new();
-    house.options.keep_going = true;
-    house.options.patience.grace = Duration::from_millis(50);
-    house
+fn impatient() -> Harness {
+    let mut harness = Harness::new();
+    harness.options.keep_going = true;
+    harness.options.timeouts.grace = Duration::from_millis(50);
+    harness
 }
 
 #[test]
 fn worker_that_ignores_a_stop_is_killed_after_a_while() {
-    let mut house = impatient();
-    let stop = house.stop.clone();
-    let ended = house.run_with(&workflow("ignore"), move |event| {
+    let mut harness = impatient();
+    let stop = harness.stop.clone();
+    let ended = harness.run_with(&workflow("ignore"), move |event| {
         if matches!(event, Event::Note { .. }) {
             stop.request();
         }
@@ -314,8 +314,8 @@ fn process_that_a_dead_worker_left_behind_delays_nobody() {
 
 #[test]
 fn much_noise_goes_into_the_log_and_its_end_is_shown() {
-    let mut house = impatient();
-    let ended = house.run(&workflow("noise"));
+    let mut harness = impatient();
+    let ended = harness.run(&workflow("noise"));
     let (_, failed) = &ended.summary.failed[0];
     let Outcome::Failed { chain, last_lines, log, .. } = failed else { panic!("{failed:?}") };
     assert_eq!(chain.join(" <- "), "the ink is dry <- so much noise");
@@ -338,14 +338,14 @@ fn worker_is_stopped_at_its_time_limit_and_killed_when_it_ignores_that() {
 
 #[test]
 fn worker_that_dies_is_tried_again() {
-    let mut house = impatient();
-    house.options.patience.pause = Duration::from_millis(1);
+    let mut harness = impatient();
+    harness.options.timeouts.pause = Duration::from_millis(1);
     let text = |retries| workflow("mortal").replace("text = \"over\"", &format!("text = \"over\"\nlimits.retries = {retries}"));
-    let ended = house.run(&text(1));
+    let ended = harness.run(&text(1));
     assert_eq!((ended.nodes("failed"), ended.step("bad").attempts), (vec!["bad".to_owned()], 2));
-    let mut house = impatient();
-    house.options.patience.pause = Duration::from_millis(1);
-    let ended = house.run(&text(2));
+    let mut harness = impatient();
+    harness.options.timeouts.pause = Duration::from_millis(1);
+    let ended = harness.run(&text(2));
     assert!(ended.summary.complete);
     assert_eq!(ended.step("bad").attempts, 3);
 }

@@ -36,7 +36,7 @@ use pipeline::event::{Event, Outcome, Progress};
 use pipeline::executor::Detached;
 use pipeline::graph::{Settings, Workflow, build};
 use pipeline::registry::WorkerProgram;
-use pipeline::run::{Machine, Options, Session};
+use pipeline::run::{Machine, Options, Runner};
 use pipeline::schedule::{Pools, Schedule};
 use pipeline::spec::parse;
 use pipeline::store::Store;
@@ -119,9 +119,9 @@ fn drive(workflow: &str, store: &str, books: &str, ledger: &str) -> Result<bool,
     };
     let places = [("books", books), ("ledger", ledger)].map(|(name, path)| (name.to_owned(), PathBuf::from(path)));
     let machine = Machine { places: Places(places.into()), pools: Pools { cpu: 2, ..Pools::default() }, ..Machine::default() };
-    let session =
-        Session { workflow: &workflow, store: &store, machine: &machine, progress: Arc::new(Lines), stop: Stop::default() };
-    Ok(session.run(&Options::default())?.complete)
+    let runner =
+        Runner { workflow: &workflow, store: &store, machine: &machine, progress: Arc::new(Lines), stop: Stop::default() };
+    Ok(runner.run(&Options::default())?.complete)
 }
 
 /// Ends this process as `kill -9` does, right before a change of the disk.
@@ -230,10 +230,10 @@ fn bench(nodes: &str, store: &str) -> Result<bool, Box<dyn Error>> {
         let store = Store::open(Path::new(store))?;
         let machine = Machine { places: Places::default(), pools: Pools { cpu: 2, ..Pools::default() }, ..Machine::default() };
         let clock = Arc::new(PlanClock::default());
-        let session =
-            Session { workflow: &workflow, store: &store, machine: &machine, progress: clock.clone(), stop: Stop::default() };
+        let runner =
+            Runner { workflow: &workflow, store: &store, machine: &machine, progress: clock.clone(), stop: Stop::default() };
         let opened = begun.elapsed().as_secs_f64();
-        let summary = session.run(&Options::default())?;
+        let summary = runner.run(&Options::default())?;
         let planned = (clock.0.get().ok_or("the run told of no plan")?.duration_since(begun)).as_secs_f64();
         let ran = begun.elapsed().as_secs_f64();
         println!(

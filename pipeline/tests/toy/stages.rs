@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use pipeline::registry::Registry;
 use pipeline::source::SourceNeed;
-use pipeline::{Claims, CpuClaim, Digest, GpuClaim, Job, Slot, Stage, StageError, Tool};
+use pipeline::{CpuDemand, Demand, Digest, GpuDemand, Job, Slot, Stage, StageError, Tool};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -226,8 +226,8 @@ impl Stage for Steps {
     fn slots() -> Vec<Slot> {
         vec![Slot::many("texts", "anything")]
     }
-    fn claims(&self) -> Claims {
-        Claims { cpu: CpuClaim::All, ..Claims::default() }
+    fn demand(&self) -> Demand {
+        Demand { cpu: CpuDemand::All, ..Demand::default() }
     }
 }
 
@@ -422,8 +422,8 @@ impl Stage for Far {
     fn slots() -> Vec<Slot> {
         vec![Slot::many("texts", "anything")]
     }
-    fn claims(&self) -> Claims {
-        Claims { cpu: CpuClaim::All, gpu: GpuClaim::Prefer, ..Claims::default() }
+    fn demand(&self) -> Demand {
+        Demand { cpu: CpuDemand::All, gpu: GpuDemand::Prefer, ..Demand::default() }
     }
 }
 

@@ -11,7 +11,7 @@ use pipeline::explain::explain;
 use pipeline::graph::{Settings, Workflow, build};
 use pipeline::plan_cache::{self, PlanKey};
 use pipeline::registry::Registry;
-use pipeline::run::{Machine, Options, Session};
+use pipeline::run::{Machine, Options, Runner};
 use pipeline::schedule::Pools;
 use pipeline::source::{RecentScans, scan};
 use pipeline::spec::{Spec, parse};
@@ -41,9 +41,9 @@ impl Setting {
     fn workflow(&self, targets: &[String]) -> Result<Workflow, Box<dyn Error>> {
         Ok(build(&self.spec, &self.registry, &Settings::new(), targets)?)
     }
-    fn session<'a>(&'a self, workflow: &'a Workflow) -> Session<'a> {
+    fn runner<'a>(&'a self, workflow: &'a Workflow) -> Runner<'a> {
         let (store, machine) = (&self.store, &self.machine);
-        Session { workflow, store, machine, progress: Arc::new(Deaf), stop: Stop::default() }
+        Runner { workflow, store, machine, progress: Arc::new(Deaf), stop: Stop::default() }
     }
 }
 
@@ -58,8 +58,8 @@ pub(crate) fn up(workflow: &str, store: &str, books: &str) -> Answer {
         return Ok(true);
     }
     let workflow = setting.workflow(&[])?;
-    let session = setting.session(&workflow);
-    let summary = session.run(&Options { scans, ..Options::default() })?;
+    let runner = setting.runner(&workflow);
+    let summary = runner.run(&Options { scans, ..Options::default() })?;
     let ran = summary.steps.iter().filter(|step| step.state == "ran").count();
     println!("{} nodes, {ran} ran", workflow.order.len());
     if summary.complete {
@@ -72,9 +72,9 @@ pub(crate) fn up(workflow: &str, store: &str, books: &str) -> Answer {
 pub(crate) fn plan(workflow: &str, store: &str, books: &str) -> Answer {
     let setting = Setting::new(workflow, store, books)?;
     let workflow = setting.workflow(&[])?;
-    let session = setting.session(&workflow);
-    let survey = session.survey()?;
-    let (reuse, run, maybe) = session.plan(&survey, &Options::default().forced)?.counts();
+    let runner = setting.runner(&workflow);
+    let survey = runner.survey()?;
+    let (reuse, run, maybe) = runner.plan(&survey, &Options::default().forced)?.counts();
     println!("reuse {reuse}, run {run}, maybe {maybe}");
     Ok(true)
 }
@@ -83,9 +83,9 @@ pub(crate) fn plan(workflow: &str, store: &str, books: &str) -> Answer {
 pub(crate) fn why(workflow: &str, store: &str, books: &str, node: &str) -> Answer {
     let setting = Setting::new(workflow, store, books)?;
     let workflow = setting.workflow(&[node.to_owned()])?;
-    let session = setting.session(&workflow);
-    let survey = session.survey()?;
-    let plan = session.plan(&survey, &Options::default().forced)?;
+    let runner = setting.runner(&workflow);
+    let survey = runner.survey()?;
+    let plan = runner.plan(&survey, &Options::default().forced)?;
     for node in workflow.find(node) {
         println!("{}", serde_json::to_string(&explain(&workflow, &plan, node, &setting.store)?)?);
     }

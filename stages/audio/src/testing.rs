@@ -19,11 +19,11 @@ use crate::wav::write_pcm16;
 pub(crate) const PLACE: &str = "corpora.fsdd";
 
 /// A corpus, and folders for what is made of it.
-pub(crate) struct Bench {
+pub(crate) struct Fixture {
     pub(crate) folder: TempDir,
 }
 
-impl Bench {
+impl Fixture {
     /// A corpus of `digits` digits, two speakers and twelve indices at 8 kHz.
     pub(crate) fn new(digits: u32) -> Self {
         let bench = Self { folder: tempfile::tempdir().unwrap() };

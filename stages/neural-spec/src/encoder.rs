@@ -1,6 +1,6 @@
 //! Encoders with random weights: for training from nothing.
 
-use pipeline::{Claims, Slot, Stage};
+use pipeline::{Demand, Slot, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -165,8 +165,8 @@ impl Stage for RandomEncoder {
     fn environment(&self) -> Vec<(&'static str, String)> {
         environment()
     }
-    fn claims(&self) -> Claims {
-        Claims::default()
+    fn demand(&self) -> Demand {
+        Demand::default()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Predictions of a trained model.
 
-use pipeline::{Claims, GpuClaim, Slot, Stage};
+use pipeline::{Demand, GpuDemand, Slot, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -82,7 +82,7 @@ impl Stage for Evaluate {
     fn environment(&self) -> Vec<(&'static str, String)> {
         environment()
     }
-    fn claims(&self) -> Claims {
-        Claims { cpu: threads(self.threads), gpu: GpuClaim::Prefer, ..Claims::default() }
+    fn demand(&self) -> Demand {
+        Demand { cpu: threads(self.threads), gpu: GpuDemand::Prefer, ..Demand::default() }
     }
 }

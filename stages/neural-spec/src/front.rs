@@ -14,7 +14,7 @@
 //! inputs.train = "front/train.parquet"      # in the place of "shards/train.parquet"
 //! ```
 
-use pipeline::{Claims, CpuClaim, GpuClaim, Slot, Stage};
+use pipeline::{CpuDemand, Demand, GpuDemand, Slot, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -56,7 +56,7 @@ impl Stage for Front {
     fn environment(&self) -> Vec<(&'static str, String)> {
         environment()
     }
-    fn claims(&self) -> Claims {
-        Claims { cpu: CpuClaim::All, gpu: GpuClaim::Prefer, ..Claims::default() }
+    fn demand(&self) -> Demand {
+        Demand { cpu: CpuDemand::All, gpu: GpuDemand::Prefer, ..Demand::default() }
     }
 }

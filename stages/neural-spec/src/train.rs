@@ -1,6 +1,6 @@
 //! Training.
 
-use pipeline::{Claims, CpuClaim, GpuClaim, Slot, Stage};
+use pipeline::{CpuDemand, Demand, GpuDemand, Slot, Stage};
 use schemars::JsonSchema;
 use scoring::Metric;
 use serde::{Deserialize, Serialize};
@@ -285,14 +285,14 @@ impl Stage for Train {
     fn environment(&self) -> Vec<(&'static str, String)> {
         environment()
     }
-    fn claims(&self) -> Claims {
-        Claims { cpu: threads(self.threads), gpu: GpuClaim::Prefer, ..Claims::default() }
+    fn demand(&self) -> Demand {
+        Demand { cpu: threads(self.threads), gpu: GpuDemand::Prefer, ..Demand::default() }
     }
 }
 
 /// Claim for a number of threads; 0 for the whole pool.
-pub(crate) fn threads(number: u32) -> CpuClaim {
-    if number == 0 { CpuClaim::All } else { CpuClaim::Threads(number as usize) }
+pub(crate) fn threads(number: u32) -> CpuDemand {
+    if number == 0 { CpuDemand::All } else { CpuDemand::Threads(number as usize) }
 }
 
 #[cfg(test)]
@@ -320,7 +320,7 @@ mod tests {
         assert_eq!(train.check(), []);
         assert_eq!((train.max_grad_norm, train.weight_decay, train.betas, train.epsilon), (1.0, 0.0, [0.9, 0.999], 1e-8));
         assert_eq!(train.schedule, Schedule::Linear {});
-        assert_eq!((train.claims().cpu, parse(r#"{"threads":1}"#).claims().cpu), (CpuClaim::All, CpuClaim::Threads(1)));
+        assert_eq!((train.demand().cpu, parse(r#"{"threads":1}"#).demand().cpu), (CpuDemand::All, CpuDemand::Threads(1)));
     }
 
     #[test]

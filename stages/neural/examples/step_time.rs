@@ -43,7 +43,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let shape = shape(&get("size", "base"))?;
     let folder = tempfile::tempdir()?;
     random::write(&RandomEncoder { shape: shape.clone(), seed: 1 }, folder.path())?;
-    let bench = Bench {
+    let bench = Benchmark {
         encoder: folder.path(),
         shape: &shape,
         device,
@@ -78,7 +78,7 @@ fn options() -> Result<BTreeMap<String, String>, String> {
     words.chunks(2).map(|words| pair(words).ok_or_else(|| format!("expected --NAME VALUE, found {words:?}"))).collect()
 }
 
-struct Bench<'a> {
+struct Benchmark<'a> {
     encoder: &'a Path,
     shape: &'a EncoderShape,
     device: Device,
@@ -91,7 +91,7 @@ struct Bench<'a> {
     peak: f64,
 }
 
-impl Bench<'_> {
+impl Benchmark<'_> {
     fn time(&self, name: &str) -> Result<Value, Box<dyn Error>> {
         let trains = name != "forward";
         let method = method(if trains { name } else { "finetune" })?;

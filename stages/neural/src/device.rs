@@ -136,9 +136,9 @@ mod tests {
     }
 
     #[derive(Debug, Default, Clone)]
-    struct Told(Arc<Mutex<Vec<String>>>);
+    struct Recorder(Arc<Mutex<Vec<String>>>);
 
-    impl JobProgress for Told {
+    impl JobProgress for Recorder {
         fn tick(&self, _: u64, _: u64, _: &str, _: &str) {}
         fn note(&self, line: &str) {
             self.0.lock().unwrap().push(line.to_owned());
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_gpu_that_is_not_there_is_told_of() {
-        let told = Told::default();
+        let told = Recorder::default();
         let job = |gpu| Job {
             inputs: Inputs::default(),
             sources: BTreeMap::new(),

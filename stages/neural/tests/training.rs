@@ -30,7 +30,7 @@ const RATE: u32 = 16_000;
 const LABELS: [&str; 3] = ["low", "middle", "high"];
 
 /// A corpus, an encoder, and room for what trainings leave.
-struct Bench {
+struct Fixture {
     root: TempDir,
     /// libtorch's seed belongs to the whole process, so trainings take turns.
     _turn: MutexGuard<'static, ()>,
@@ -53,7 +53,7 @@ impl JobProgress for StopAt {
     fn fact(&self, _: &str, _: serde_json::Value) {}
 }
 
-impl Bench {
+impl Fixture {
     fn new() -> Self {
         Self::with_clip(|row| tone(row % 3, 900 + 137 * row))
     }
@@ -274,7 +274,7 @@ fn same_files(a: &Path, b: &Path) {
 
 #[test]
 fn the_same_training_twice_leaves_the_same_bytes() {
-    let bench = Bench::new();
+    let bench = Fixture::new();
     bench.train(&params(json!({"max_steps": 10, "epochs": null})), "a");
     bench.train(&params(json!({"max_steps": 10, "epochs": null})), "b");
     same_files(&bench.path("a"), &bench.path("b"));
@@ -283,7 +283,7 @@ fn the_same_training_twice_leaves_the_same_bytes() {
 #[test]
 fn stopped_and_resumed_equals_never_stopped() {
     for change in [json!({}), lora()] {
-        let bench = Bench::new();
+        let bench = Fixture::new();
         let params = params(change);
         let whole = bench.train(&params, "whole");
         assert!(whole.steps > 6);
@@ -303,7 +303,7 @@ fn stopped_and_resumed_equals_never_stopped() {
 
 /// Kills trainings of this many steps at random ones, and compares the end with that of one that nobody killed.
 #[expect(clippy::print_stderr, reason = "says aloud what it leaves out")]
-fn kill_and_compare(bench: &Bench, params: &Train, num_steps: usize, seed: u64) {
+fn kill_and_compare(bench: &Fixture, params: &Train, num_steps: usize, seed: u64) {
     let kills = if std::env::var_os("RUN_SLOW_TESTS").is_some() { 10 } else { 2 };
     eprintln!("{kills} kills; RUN_SLOW_TESTS=1 for ten");
     assert!(bench.train_in_worker(params, "whole", u64::MAX));
@@ -319,7 +319,7 @@ fn kill_and_compare(bench: &Bench, params: &Train, num_steps: usize, seed: u64) 
 
 #[test]
 fn killed_at_random_steps_and_resumed_equals_never_killed() {
-    let bench = Bench::new();
+    let bench = Fixture::new();
     let params = params(json!({"epochs": null, "max_steps": 400, "eval_every": 50, "keep_checkpoints": 3}));
     kill_and_compare(&bench, &params, 400, 7);
     assert_eq!(fs::read_dir(bench.path("parts/checkpoints")).unwrap().count(), 3);
@@ -334,7 +334,7 @@ fn texts_killed_at_random_steps_end_the_same_too() {
 
 #[test]
 fn sixteen_bits_learn_too_and_leave_what_is_frozen_as_it_was() {
-    let bench = Bench::new();
+    let bench = Fixture::new();
     let change = json!({"epochs": 12, "learning_rate": 5e-3, "weight_decay": 0});
     let mut losses = vec![];
     for precision in ["fp32", "bf16"] {
@@ -361,7 +361,7 @@ fn sixteen_bits_learn_too_and_leave_what_is_frozen_as_it_was() {
 
 #[test]
 fn sixteen_bits_resume_too() {
-    let bench = Bench::new();
+    let bench = Fixture::new();
     let params = params(json!({"precision": "bf16"}));
     bench.train(&params, "whole");
     assert!(matches!(run(&params, &bench.job("parts", "resume", 1)), Err(StageError::Stopped)));
@@ -372,7 +372,7 @@ fn sixteen_bits_resume_too() {
 #[test]
 fn layers_computed_again_change_no_bit() {
     for change in [json!({"epochs": 2}), lora()] {
-        let bench = Bench::new();
+        let bench = Fixture::new();
         let mut params = params(change);
         bench.train(&params, "kept");
         params.gradient_checkpointing = true;
@@ -383,7 +383,7 @@ fn layers_computed_again_change_no_bit() {
 
 #[test]
 fn one_batch_is_learned_by_heart() {
-    let bench = Bench::new();
+    let bench = Fixture::new();
     let change = json!({"overfit_batch": true, "epochs": null, "max_steps": 150, "learning_rate": 5e-3, "accumulation": 1, "eval_every": 75});
     let summary = bench.train(&params(change), "trained");
     assert_eq!(summary.steps, 150);
@@ -395,7 +395,7 @@ fn one_batch_is_learned_by_heart() {
 #[test]
 fn tensorboard_reads_what_was_measured() {
     let Some(python) = python() else { return };
-    let bench = Bench::new();
+    let bench = Fixture::new();
     let summary = bench.train(&params(json!({"epochs": null, "max_steps": 20, "eval_every": 10})), "trained");
     let asked =
         Command::new(python).arg(root().join("tests/compat/events.py")).arg(bench.path("trained/events")).output().unwrap();
@@ -413,7 +413,7 @@ fn tensorboard_reads_what_was_measured() {
 
 #[test]
 fn with_rare_saves_the_best_is_a_saved_point() {
-    let bench = Bench::new();
+    let bench = Fixture::new();
     let change = json!({"epochs": null, "max_steps": 20, "eval_every": 2, "save_every": 8});
     let summary = bench.train(&params(change), "trained");
     assert!([8, 16].contains(&summary.best_step), "{}", summary.best_step);
@@ -422,14 +422,14 @@ fn with_rare_saves_the_best_is_a_saved_point() {
 
 #[test]
 fn a_metric_of_another_task_is_refused() {
-    let bench = Bench::new();
+    let bench = Fixture::new();
     let error = run(&params(json!({"metric": "wer"})), &bench.job("out", "resume", u64::MAX)).unwrap_err();
     assert!(error.to_string().contains("`wer` is not measured") && error.to_string().contains("accuracy"), "{error}");
 }
 
 #[test]
 fn a_torn_state_is_set_aside_and_the_end_is_the_same() {
-    let bench = Bench::new();
+    let bench = Fixture::new();
     let params = params(json!({}));
     bench.train(&params, "whole");
     assert!(matches!(run(&params, &bench.job("parts", "resume", 1)), Err(StageError::Stopped)));
@@ -443,7 +443,7 @@ fn a_torn_state_is_set_aside_and_the_end_is_the_same() {
 
 #[test]
 fn frozen_weights_keep_every_bit() {
-    let bench = Bench::new();
+    let bench = Fixture::new();
     let params = params(lora());
     bench.train(&params, "trained");
     fs::create_dir(bench.path("fresh")).unwrap();
@@ -461,7 +461,7 @@ fn frozen_weights_keep_every_bit() {
 
 #[test]
 fn a_small_set_is_learned_by_heart() {
-    let bench = Bench::new();
+    let bench = Fixture::new();
     fs::copy(bench.path("train.parquet"), bench.path("dev.parquet")).unwrap();
     fs::copy(bench.path("train_targets.parquet"), bench.path("dev_targets.parquet")).unwrap();
     let change = json!({"epochs": 60, "learning_rate": 5e-3, "batch_secs": 4, "accumulation": 1, "metric": "accuracy"});
@@ -471,7 +471,7 @@ fn a_small_set_is_learned_by_heart() {
 
 #[test]
 fn evaluation_answers_each_utterance_with_the_parameters_that_were_kept() {
-    let bench = Bench::new();
+    let bench = Fixture::new();
     let answers = |slot: &str, batch_secs: f64| {
         let mut job = bench.job("answers", "none", u64::MAX);
         let shards = job.inputs.many(slot).to_vec();
@@ -499,7 +499,7 @@ fn evaluation_answers_each_utterance_with_the_parameters_that_were_kept() {
 
 #[test]
 fn patience_ends_a_training_that_does_not_improve() {
-    let bench = Bench::new();
+    let bench = Fixture::new();
     let summary =
         bench.train(&params(json!({"learning_rate": 1e-12, "metric": "accuracy", "patience": 2, "eval_every": 1})), "trained");
     assert!(summary.stopped_early);
@@ -508,7 +508,7 @@ fn patience_ends_a_training_that_does_not_improve() {
 
 #[test]
 fn a_run_away_training_names_its_utterances() {
-    let bench = Bench::new();
+    let bench = Fixture::new();
     let change = json!({"learning_rate": 1e30, "warmup_ratio": 0, "max_grad_norm": 1e30, "epochs": 50});
     let error = run(&params(change), &bench.job("out", "resume", u64::MAX)).unwrap_err();
     assert!(error.to_string().contains("clip-"), "{error}");
@@ -517,7 +517,7 @@ fn a_run_away_training_names_its_utterances() {
 
 #[test]
 fn absurd_learning_rates_are_refused_or_end_without_harm() {
-    let bench = Bench::new();
+    let bench = Fixture::new();
     assert_eq!(params(json!({"learning_rate": 0})).check()[0].0, "learning_rate");
     // It either runs away, which is an error that names the clips, or ends with a point that was measured.
     match run(&params(json!({"learning_rate": 1e9})), &bench.job("out", "resume", u64::MAX)) {
@@ -528,21 +528,21 @@ fn absurd_learning_rates_are_refused_or_end_without_harm() {
 
 #[test]
 fn clips_shorter_than_a_frame_are_trained_on_too() {
-    let bench = Bench::with_clip(|row| tone(row % 3, if row % 2 == 0 { 30 } else { 1200 }));
+    let bench = Fixture::with_clip(|row| tone(row % 3, if row % 2 == 0 { 30 } else { 1200 }));
     bench.train(&params(json!({"epochs": 2})), "trained");
 }
 
 #[test]
 fn a_set_without_utterances_is_refused() {
-    let bench = Bench::new();
+    let bench = Fixture::new();
     write_targets(&bench.path("dev_targets.parquet"), &[]).unwrap();
     let error = run(&params(json!({})), &bench.job("out", "resume", u64::MAX)).unwrap_err();
     assert!(error.to_string().contains("dev set has no utterances"), "{error}");
 }
 
 /// A bench whose clips say one letter each, by their pitch.
-fn spelling(letters: impl Fn(usize) -> &'static str) -> Bench {
-    let bench = Bench::with_clip(|row| tone(row % 3, 2400 + 137 * row));
+fn spelling(letters: impl Fn(usize) -> &'static str) -> Fixture {
+    let bench = Fixture::with_clip(|row| tone(row % 3, 2400 + 137 * row));
     let vocabulary = Vocabulary::of_characters(["lmh"].into_iter(), &[]);
     bench.describe(Task::named("speech_recognition").unwrap(), Outputs::Tokens(vocabulary), |row, outputs| {
         let Outputs::Tokens(vocabulary) = outputs else { unreachable!("they were given above") };
@@ -622,7 +622,7 @@ fn a_head_of_another_task_and_a_model_of_other_outputs_are_refused() {
 
 #[test]
 fn targets_of_another_corpus_are_named() {
-    let bench = Bench::new();
+    let bench = Fixture::new();
     let stray = Target { id: "elsewhere".to_owned(), target: vec![1], text: "middle".to_owned() };
     write_targets(&bench.path("dev_targets.parquet"), &[stray]).unwrap();
     let error = run(&params(json!({})), &bench.job("out", "resume", u64::MAX)).unwrap_err().to_string();
@@ -635,7 +635,7 @@ fn targets_of_another_corpus_are_named() {
 
 #[test]
 fn targets_made_for_other_outputs_are_refused_though_their_numbers_fit() {
-    let bench = Bench::new();
+    let bench = Fixture::new();
     let moved = Target { id: "clip-18".to_owned(), target: vec![1], text: "sideways".to_owned() };
     write_targets(&bench.path("dev_targets.parquet"), &[moved]).unwrap();
     let error = run(&params(json!({})), &bench.job("out", "resume", u64::MAX)).unwrap_err();
@@ -663,7 +663,7 @@ fn a_model_that_is_no_training_is_refused_with_what_should_be_there() {
 }
 
 /// Runs the convolutions over all shards; returns the folder with what they made.
-fn front(bench: &Bench, format: &str) -> PathBuf {
+fn front(bench: &Fixture, format: &str) -> PathBuf {
     let mut job = bench.job("front", "none", u64::MAX);
     job.inputs.0.insert("shards".to_owned(), vec![Input { path: bench.path(""), point: BTreeMap::new(), partition: None }]);
     neural::front::run(&serde_json::from_value(json!({ "format": format })).unwrap(), &job).unwrap();
@@ -671,7 +671,7 @@ fn front(bench: &Bench, format: &str) -> PathBuf {
 }
 
 /// Trains on what the convolutions made of the audio.
-fn train_on_front(bench: &Bench, params: &Train, out: &str) -> Result<Summary, StageError> {
+fn train_on_front(bench: &Fixture, params: &Train, out: &str) -> Result<Summary, StageError> {
     let mut job = bench.job(out, &format!("{out}.resume"), u64::MAX);
     for split in ["train", "dev"] {
         let path = bench.path(&format!("front/{split}.parquet"));
@@ -690,7 +690,7 @@ fn training_on_stored_convolutions_gives_the_same_losses() {
     let mut change = lora();
     change["eval_every"] = json!(1);
     let params = params(change);
-    let bench = Bench::with_clip(|row| tone(row % 3, if row == 3 { 30 } else { 900 + 137 * row }));
+    let bench = Fixture::with_clip(|row| tone(row % 3, if row == 3 { 30 } else { 900 + 137 * row }));
     let from_audio = losses(&bench.train(&params, "audio"));
     let compare = |format: &str, allowed: f64| {
         front(&bench, format);
@@ -709,7 +709,7 @@ fn training_on_stored_convolutions_gives_the_same_losses() {
 
 #[test]
 fn stored_convolutions_are_refused_where_they_do_not_belong() {
-    let bench = Bench::new();
+    let bench = Fixture::new();
     front(&bench, "f32");
     let error = train_on_front(&bench, &params(json!({})), "out").unwrap_err().to_string();
     assert!(error.contains("trains `feature_extractor."), "{error}");
@@ -722,7 +722,7 @@ fn stored_convolutions_are_refused_where_they_do_not_belong() {
 
 #[test]
 fn vectors_of_speakers_are_compared_in_pairs() {
-    let bench = Bench::new();
+    let bench = Fixture::new();
     let head = json!({"name": "xvector", "tdnn_dim": [8, 8], "tdnn_kernel": [3, 1], "tdnn_dilation": [1, 1], "output_size": 6});
     let summary = bench.train(&params(json!({"head": head, "metric": "accuracy", "epochs": 3})), "trained");
     assert!(summary.best_value.unwrap().is_finite());

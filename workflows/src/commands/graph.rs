@@ -46,10 +46,10 @@ pub(crate) enum Form {
 
 pub(crate) fn graph(args: &GraphArgs) -> Result<ExitCode> {
     let opening = Opening::new(&args.target, Access::Plan)?;
-    let session = opening.session(Arc::new(Deaf), Stop::default());
+    let runner = opening.runner(Arc::new(Deaf), Stop::default());
     // A drawing needs no corpus: without one, the states of what depends on it are left out.
-    let survey = session.survey().map_err(with_hint)?;
-    let plan = session.plan(&survey, &HashSet::new())?;
+    let survey = runner.survey().map_err(with_hint)?;
+    let plan = runner.plan(&survey, &HashSet::new())?;
     let failed = failed(&opening)?;
     let states = States { plan: &plan, failed: &failed };
     let by = |grain: Grain| fold(&opening.workflow, &states, grain);

@@ -39,10 +39,10 @@ pub(crate) fn plan(args: &PlanArgs) -> Result<ExitCode> {
     opening.rehash(args.choice.rehash);
     let forced = opening.find(&args.choice.force, "--force")?;
     let only = opening.find(&args.choice.only, "--only")?;
-    let session = opening.session(Arc::new(Deaf), Stop::default());
-    let (survey, code) = survey_what_can(&session)?;
-    let plan = session.plan(&survey, &forced)?;
-    let shown = Shown { only: &only, all: args.all, expected: session.expected_secs(&plan)? };
+    let runner = opening.runner(Arc::new(Deaf), Stop::default());
+    let (survey, code) = survey_what_can(&runner)?;
+    let plan = runner.plan(&survey, &forced)?;
+    let shown = Shown { only: &only, all: args.all, expected: runner.expected_secs(&plan)? };
     if args.json {
         writeln!(io::stdout(), "{}", shown.to_json(&opening.workflow, &plan))?;
     } else {

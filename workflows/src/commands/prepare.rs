@@ -142,9 +142,9 @@ pub(crate) fn prepare(args: &PrepareArgs) -> Result<ExitCode> {
         return tell(args, &out);
     }
     let opening = asking.open()?;
-    let session = opening.session(Arc::clone(&progress), stop);
+    let runner = opening.runner(Arc::clone(&progress), stop);
     let options = Options { keep_going: true, request, scans, ..Options::default() };
-    let summary = session.run(&options).map_err(with_hint)?;
+    let summary = runner.run(&options).map_err(with_hint)?;
     drop(progress);
     if !summary.complete {
         return Ok(if summary.stopped { ExitCode::from(STOPPED) } else { ExitCode::FAILURE });

@@ -82,7 +82,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     let opening = asking.open()?;
     opening.tell_idle_front();
     opening.rehash(args.choice.rehash);
-    let session = opening.session(Arc::clone(&progress), stop);
+    let runner = opening.runner(Arc::clone(&progress), stop);
     let options = Options {
         keep_going: args.keep_going,
         forced: opening.find(&args.choice.force, "--force")?,
@@ -93,9 +93,9 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
         ..Options::default()
     };
     if args.dry_run {
-        let (survey, code) = survey_what_can(&session)?;
-        let plan = session.plan(&survey, &options.forced)?;
-        let shown = Shown { only: &options.only, all: false, expected: session.expected_secs(&plan)? };
+        let (survey, code) = survey_what_can(&runner)?;
+        let plan = runner.plan(&survey, &options.forced)?;
+        let shown = Shown { only: &options.only, all: false, expected: runner.expected_secs(&plan)? };
         if args.json {
             writeln!(io::stdout(), "{}", shown.to_json(&opening.workflow, &plan))?;
         } else {
@@ -103,7 +103,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
         }
         return Ok(code);
     }
-    let ran = session.run(&options);
+    let ran = runner.run(&options);
     report_notices(&opening.store);
     let summary = ran.map_err(with_hint)?;
     drop(progress);

@@ -180,8 +180,8 @@ fn reached(store: &Store, machine: &MachineArgs) -> Result<HashSet<ResultId>> {
 fn reached_by(row: &RunRow, machine: &MachineArgs) -> Result<Vec<ResultId>> {
     let place = Place { machine: machine.clone(), ..Place::default() };
     let opening = Opening::as_in(row, &place)?;
-    let session = opening.session(Arc::new(Deaf), Stop::default());
-    let plan = session.plan(&survey(&session)?, &HashSet::new())?;
+    let runner = opening.runner(Arc::new(Deaf), Stop::default());
+    let plan = runner.plan(&survey(&runner)?, &HashSet::new())?;
     let mut results = vec![];
     for (_, verdict) in &plan.verdicts {
         if let Verdict::Reuse { fingerprint, .. } = verdict {

@@ -21,12 +21,12 @@ struct Sum {
     gpu_secs: f64,
     cpu_secs: f64,
     hosts: BTreeSet<String>,
-    pace: Pace,
+    training: TrainingSpeed,
 }
 
 /// Reports of all trainings about their steps.
 #[derive(Debug, Default)]
-struct Pace {
+struct TrainingSpeed {
     steps: f64,
     secs: f64,
     wait_secs: f64,
@@ -34,7 +34,7 @@ struct Pace {
     peak_memory_gib: Option<f64>,
 }
 
-impl Pace {
+impl TrainingSpeed {
     fn add(&mut self, record: &Provenance) {
         let fact = |name: &str| record.facts.get(name).and_then(Value::as_f64);
         let (Some(step_ms), Some(wait_ms), Some(speed)) =
@@ -61,7 +61,7 @@ impl Sum {
             self.gpu_secs += record.secs;
         }
         self.hosts.insert(record.host.clone());
-        self.pace.add(record);
+        self.training.add(record);
     }
 }
 
@@ -91,7 +91,7 @@ pub(crate) fn table(opening: &Opening) -> Result<Vec<String>> {
 
 /// Step times, and what of them was waiting for data; nothing when no execution says so.
 fn training_lines(sums: &[(String, Sum)]) -> Vec<String> {
-    let trained: Vec<_> = sums.iter().filter(|(_, sum)| sum.pace.steps > 0.0 && sum.pace.secs > 0.0).collect();
+    let trained: Vec<_> = sums.iter().filter(|(_, sum)| sum.training.steps > 0.0 && sum.training.secs > 0.0).collect();
     if trained.is_empty() {
         return vec![];
     }
@@ -102,13 +102,13 @@ fn training_lines(sums: &[(String, Sum)]) -> Vec<String> {
         "a step", "data waited", "of it", "audio a second", "peak memory"
     );
     let mut lines = vec![String::new(), head, "─".repeat(widest + 65)];
-    for (name, Sum { pace, .. }) in trained {
+    for (name, Sum { training, .. }) in trained {
         let space = " ".repeat(widest - name.chars().count());
-        let millis = |secs: f64| format!("{:.1} ms", 1e3 * secs / pace.steps);
-        let (step, wait) = (millis(pace.secs), millis(pace.wait_secs));
-        let share = format!("{:.1} %", 100.0 * pace.wait_secs / pace.secs);
-        let speed = format!("{:.1} s", pace.audio_secs / pace.secs);
-        let memory = pace.peak_memory_gib.map_or("–".to_owned(), |gib| format!("{gib:.2} GiB"));
+        let millis = |secs: f64| format!("{:.1} ms", 1e3 * secs / training.steps);
+        let (step, wait) = (millis(training.secs), millis(training.wait_secs));
+        let share = format!("{:.1} %", 100.0 * training.wait_secs / training.secs);
+        let speed = format!("{:.1} s", training.audio_secs / training.secs);
+        let memory = training.peak_memory_gib.map_or("–".to_owned(), |gib| format!("{gib:.2} GiB"));
         lines.push(format!("{name}{space}  {step:>10}  {wait:>12}  {share:>8}  {speed:>14}  {memory:>11}"));
     }
     lines.push(

@@ -135,9 +135,9 @@ fn some(names: &[String]) -> String {
 fn present(opening: &Opening, nodes: &[NodeIndex]) -> Result<(Vec<Asked>, ExitCode)> {
     let statuses: Vec<RunStatus> =
         status(&opening.store).into_iter().filter(|status| status.workflow == opening.workflow.name).collect();
-    let session = opening.session(Arc::new(Deaf), Stop::default());
-    let (survey, code) = survey_what_can(&session)?;
-    let plan = session.plan(&survey, &HashSet::new())?;
+    let runner = opening.runner(Arc::new(Deaf), Stop::default());
+    let (survey, code) = survey_what_can(&runner)?;
+    let plan = runner.plan(&survey, &HashSet::new())?;
     let asked = nodes.iter().map(|node| {
         let explanation = explain(&opening.workflow, &plan, *node, &opening.store)?;
         let now = statuses.iter().rev().find_map(|status| now(opening, status, *node));

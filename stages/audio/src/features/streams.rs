@@ -87,7 +87,7 @@ mod tests {
 
     use super::*;
     use crate::features::stages::{LogMel, TrackPitch, run_log_mel, run_pitch};
-    use crate::testing::Bench;
+    use crate::testing::Fixture;
 
     /// Rate of the shards of the bench, in Hz.
     const RATE: u32 = 16_000;
@@ -105,7 +105,7 @@ mod tests {
     }
 
     /// Shards of a corpus of one digit, and a spectrogram of them.
-    fn features(bench: &Bench, params: &LogMel) -> (PathBuf, PathBuf) {
+    fn features(bench: &Fixture, params: &LogMel) -> (PathBuf, PathBuf) {
         let manifest = bench.manifest("manifest", 1).unwrap();
         let shards = bench.shards("shards", &manifest, 0, 1).unwrap();
         let job = bench.job("mel", &[("shards", shards.clone())], None);
@@ -114,7 +114,7 @@ mod tests {
         (shards, job.out)
     }
 
-    fn track(bench: &Bench, params: &TrackPitch, shards: &Path, mel: &Path, out: &str) -> Result<PathBuf, StageError> {
+    fn track(bench: &Fixture, params: &TrackPitch, shards: &Path, mel: &Path, out: &str) -> Result<PathBuf, StageError> {
         assert_eq!(params.check(), []);
         let job = bench.job(out, &[("shards", shards.to_owned()), ("features", mel.to_owned())], None);
         run_pitch(params, &job)?;
@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn all_streams_of_a_shard_have_the_same_frames() {
         for (recipe, centred) in [("tacotron", true), ("speecht5", true), ("hifigan", false)] {
-            let bench = Bench::new(1);
+            let bench = Fixture::new(1);
             let (shards, mel) = features(&bench, &log_mel(recipe, "log"));
             let out = track(&bench, &pitch(200), &shards, &mel, "pitch").unwrap();
             let reader = StreamReader::open(&out.join("train.parquet")).unwrap();
@@ -150,11 +150,11 @@ mod tests {
 
     #[test]
     fn a_track_of_another_hop_or_corpus_is_refused() {
-        let bench = Bench::new(1);
+        let bench = Fixture::new(1);
         let (shards, mel) = features(&bench, &log_mel("tacotron", "linear"));
         let error = track(&bench, &pitch(100), &shards, &mel, "hop").unwrap_err();
         assert!(error.to_string().contains("with a hop of 100 samples"), "{error}");
-        let other = Bench::new(2);
+        let other = Fixture::new(2);
         let (_, of_two) = features(&other, &log_mel("tacotron", "linear"));
         let shards_of_two = other.folder.path().join("shards");
         let error = track(&bench, &pitch(200), &shards_of_two, &mel, "few").unwrap_err();
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_shard_of_audio_has_no_streams() {
-        let bench = Bench::new(1);
+        let bench = Fixture::new(1);
         let (shards, _) = features(&bench, &log_mel("tacotron", "log"));
         let error = StreamReader::open(&shards.join("train.parquet")).unwrap_err().to_string();
         assert!(error.ends_with("expected features, found a shard of audio"), "{error}");

@@ -5,7 +5,7 @@ use pipeline::{Input, Stage, StageError};
 
 use super::{Join, RECORDINGS, Strings, natural, run};
 use crate::reader::ShardReader;
-use crate::testing::Bench;
+use crate::testing::Fixture;
 
 fn strings(passes: u32, recordings: [u32; 2]) -> Strings {
     Strings { passes, recordings, max_strings: None, takes: None, texts: Vec::new() }
@@ -17,12 +17,12 @@ fn params(strings: Strings) -> Join {
 }
 
 /// Two parts of the shards of a corpus of three digits.
-fn shards(bench: &Bench) -> Vec<PathBuf> {
+fn shards(bench: &Fixture) -> Vec<PathBuf> {
     let manifest = bench.manifest("manifest", 2).unwrap();
     (0..2).map(|part| bench.shards(&format!("shards{part}"), &manifest, part, 1).unwrap()).collect()
 }
 
-fn join(bench: &Bench, params: &Join, out: &str, like: Option<&Path>) -> Result<PathBuf, StageError> {
+fn join(bench: &Fixture, params: &Join, out: &str, like: Option<&Path>) -> Result<PathBuf, StageError> {
     assert_eq!(params.check(), []);
     let input = |path: &Path| Input { path: path.to_owned(), point: [].into(), partition: None };
     let mut job = bench.job(out, &[], None);
@@ -46,7 +46,7 @@ fn speaker(row: &RowInfo) -> &str {
 
 #[test]
 fn strings_have_the_words_of_their_recordings_with_times() {
-    let bench = Bench::new(3);
+    let bench = Fixture::new(3);
     let out = join(&bench, &params(strings(2, [2, 3])), "joined", None).unwrap();
     let rows = rows(&out);
     // Three digits, five test recordings, two speakers, two passes.
@@ -77,7 +77,7 @@ fn strings_have_the_words_of_their_recordings_with_times() {
 
 #[test]
 fn the_seed_alone_decides_and_speakers_do_not_depend_on_each_other() {
-    let bench = Bench::new(2);
+    let bench = Fixture::new(2);
     let read = |folder: PathBuf| std::fs::read(folder.join("test.parquet")).unwrap();
     let both = join(&bench, &params(strings(1, [1, 4])), "both", None).unwrap();
     let again = join(&bench, &params(strings(1, [1, 4])), "again", None).unwrap();
@@ -92,7 +92,7 @@ fn the_seed_alone_decides_and_speakers_do_not_depend_on_each_other() {
 
 #[test]
 fn few_takes_and_texts_can_be_chosen() {
-    let bench = Bench::new(3);
+    let bench = Fixture::new(3);
     let few = Strings { takes: Some(2), texts: vec!["zero".to_owned(), "two".to_owned()], ..strings(1, [1, 1]) };
     let rows = rows(&join(&bench, &params(few), "few", None).unwrap());
     let mut ids: Vec<&str> = rows.iter().flat_map(recordings).collect();
@@ -104,7 +104,7 @@ fn few_takes_and_texts_can_be_chosen() {
 
 #[test]
 fn strings_can_be_spoken_again_by_other_recordings() {
-    let bench = Bench::new(3);
+    let bench = Fixture::new(3);
     let first = join(&bench, &params(strings(1, [3, 3])), "first", None).unwrap();
     let twin = join(&bench, &params(strings(1, [1, 1])), "twin", Some(&first)).unwrap();
     let (first, twin) = (rows(&first), rows(&twin));
@@ -117,7 +117,7 @@ fn strings_can_be_spoken_again_by_other_recordings() {
 
 #[test]
 fn what_cannot_be_joined_is_named() {
-    let bench = Bench::new(2);
+    let bench = Fixture::new(2);
     let fails = |params: &Join, out: &str| join(&bench, params, out, None).unwrap_err().to_string();
     let unknown = Join { speakers: vec!["carl".to_owned()], ..params(strings(1, [1, 1])) };
     assert_eq!(fails(&unknown, "carl"), "the test set has no recording of the speaker `carl`");
@@ -132,7 +132,7 @@ fn what_cannot_be_joined_is_named() {
 
 #[test]
 fn silent_recordings_are_left_out_and_listed() {
-    let bench = Bench::new(2);
+    let bench = Fixture::new(2);
     bench.record("0_ann_1", &crate::wav::write_pcm16(8_000, &[0; 900]));
     let out = join(&bench, &params(strings(1, [2, 2])), "joined", None).unwrap();
     let rows = rows(&out);

@@ -1,7 +1,7 @@
 use std::fs;
 
 use super::*;
-use crate::testing::Bench;
+use crate::testing::Fixture;
 
 fn folder_bytes(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let mut files: Vec<_> = fs::read_dir(folder)
@@ -16,7 +16,7 @@ fn folder_bytes(folder: &Path) -> Vec<(String, Vec<u8>)> {
 
 #[test]
 fn every_utterance_is_in_the_part_of_its_id() {
-    let bench = Bench::new(10);
+    let bench = Fixture::new(10);
     let out = bench.manifest("manifest", 4).unwrap();
     let mut ids = Vec::new();
     for part in 0..4 {
@@ -42,7 +42,7 @@ fn partition_of_an_id_never_changes() {
 
 #[test]
 fn a_changed_recording_changes_its_part_only() {
-    let bench = Bench::new(10);
+    let bench = Fixture::new(10);
     let before = bench.manifest("before", 4).unwrap();
     bench.record("3_bob_7", &crate::wav::write_pcm16(8_000, &[5; 300]));
     let after = bench.manifest("after", 4).unwrap();
@@ -56,7 +56,7 @@ fn a_changed_recording_changes_its_part_only() {
 
 #[test]
 fn more_parts_than_utterances_leave_some_empty() {
-    let bench = Bench::new(1);
+    let bench = Fixture::new(1);
     let out = bench.manifest("manifest", 100).unwrap();
     let counts: Vec<_> = (0..100).map(|part| read_entries(&out.join(part_folder(part))).unwrap().len()).collect();
     assert_eq!((counts.iter().sum::<usize>(), counts.contains(&0)), (24, true));
@@ -64,7 +64,7 @@ fn more_parts_than_utterances_leave_some_empty() {
 
 #[test]
 fn a_file_that_was_not_hashed_means_that_the_source_changed() {
-    let bench = Bench::new(1);
+    let bench = Fixture::new(1);
     let params = Manifest {
         corpus: "fsdd".to_owned(),
         protocol: None,
@@ -81,7 +81,7 @@ fn a_file_that_was_not_hashed_means_that_the_source_changed() {
 
 #[test]
 fn a_corpus_that_cannot_be_read_is_explained() {
-    let bench = Bench::new(0);
+    let bench = Fixture::new(0);
     let StageError::Failed { source, hint, .. } = bench.manifest("manifest", 1).unwrap_err() else { panic!("another error") };
     assert!(source.to_string().contains("has no recording that can be used"), "{source}");
     let hint = hint.unwrap_or_default();

@@ -8,7 +8,7 @@ use pipeline::{Digest, Spare};
 use super::*;
 use crate::reader::{ReadError, ShardReader};
 use crate::recording::{Preparer, Target};
-use crate::testing::{Bench, params};
+use crate::testing::{Fixture, params};
 use crate::wav::write_pcm16;
 
 fn parquet_files(folder: &Path) -> Vec<PathBuf> {
@@ -32,7 +32,7 @@ fn rejects(folder: &Path) -> Vec<String> {
 
 #[test]
 fn every_clip_comes_back_resampled_with_its_labels() {
-    let bench = Bench::new(3);
+    let bench = Fixture::new(3);
     let out = bench.shards("shards", &bench.manifest("manifest", 1).unwrap(), 0, 1).unwrap();
     let reader = ShardReader::open(&parquet_files(&out)[..3]).unwrap();
     assert_eq!(reader.rows().len(), 72);
@@ -53,7 +53,7 @@ fn every_clip_comes_back_resampled_with_its_labels() {
 
 #[test]
 fn splits_go_to_their_own_files() {
-    let bench = Bench::new(2);
+    let bench = Fixture::new(2);
     let out = bench.shards("shards", &bench.manifest("manifest", 1).unwrap(), 0, 1).unwrap();
     let ids = |split: &str| {
         let reader = ShardReader::open(&[out.join(format!("{split}.parquet"))]).unwrap();
@@ -65,7 +65,7 @@ fn splits_go_to_their_own_files() {
 
 #[test]
 fn bytes_depend_neither_on_threads_nor_on_the_run() {
-    let bench = Bench::new(6);
+    let bench = Fixture::new(6);
     let manifest = bench.manifest("manifest", 1).unwrap();
     let one = bytes(&bench.shards("one", &manifest, 0, 1).unwrap());
     let again = bytes(&bench.shards("again", &manifest, 0, 1).unwrap());
@@ -78,7 +78,7 @@ fn bytes_depend_neither_on_threads_nor_on_the_run() {
 
 #[test]
 fn an_empty_part_gives_empty_shards() {
-    let bench = Bench::new(1);
+    let bench = Fixture::new(1);
     let manifest = bench.manifest("manifest", 100).unwrap();
     let empty = (0..100).find(|&part| manifest::read_entries(&manifest.join(manifest::part_folder(part))).unwrap().is_empty());
     let out = bench.shards("shards", &manifest, empty.unwrap(), 1).unwrap();
@@ -88,7 +88,7 @@ fn an_empty_part_gives_empty_shards() {
 
 #[test]
 fn broken_recordings_are_rejected_with_reasons_and_the_rest_goes_on() {
-    let bench = Bench::new(10);
+    let bench = Fixture::new(10);
     bench.record("0_ann_0", b"");
     bench.record("0_ann_1", b"this is text, whatever its name says");
     bench.record("0_ann_2", &write_pcm16(8_000, &[1; 100])[..100]);
@@ -115,7 +115,7 @@ fn broken_recordings_are_rejected_with_reasons_and_the_rest_goes_on() {
 
 #[test]
 fn too_many_broken_recordings_fail_the_node_and_are_named() {
-    let bench = Bench::new(1);
+    let bench = Fixture::new(1);
     for index in 0..3 {
         bench.record(&format!("0_ann_{index}"), b"");
     }
@@ -126,7 +126,7 @@ fn too_many_broken_recordings_fail_the_node_and_are_named() {
 
 #[test]
 fn an_edited_or_deleted_recording_means_that_the_source_changed() {
-    let bench = Bench::new(1);
+    let bench = Fixture::new(1);
     let manifest = bench.manifest("manifest", 1).unwrap();
     let check = |out: &str| {
         let error = bench.shards(out, &manifest, 0, 1).unwrap_err();
@@ -140,7 +140,7 @@ fn an_edited_or_deleted_recording_means_that_the_source_changed() {
 
 #[test]
 fn a_recording_that_cannot_be_read_fails_the_node_and_is_no_reject() {
-    let bench = Bench::new(1);
+    let bench = Fixture::new(1);
     let manifest = bench.manifest("manifest", 1).unwrap();
     let path = bench.corpus().join("recordings/0_ann_5.wav");
     fs::remove_file(&path).unwrap();
@@ -151,7 +151,7 @@ fn a_recording_that_cannot_be_read_fails_the_node_and_is_no_reject() {
 
 #[test]
 fn too_short_and_too_long_utterances_are_listed_without_counting_as_broken() {
-    let bench = Bench::new(1);
+    let bench = Fixture::new(1);
     bench.record("0_ann_0", &write_pcm16(8_000, &[1; 80]));
     bench.record("0_ann_1", &write_pcm16(8_000, &[1; 8_000]));
     let manifest = bench.manifest("manifest", 1).unwrap();
@@ -165,7 +165,7 @@ fn too_short_and_too_long_utterances_are_listed_without_counting_as_broken() {
 
 #[test]
 fn a_label_that_is_not_in_the_list_is_a_reject() {
-    let bench = Bench::new(1);
+    let bench = Fixture::new(1);
     let manifest = bench.manifest("manifest", 1).unwrap();
     fs::write(manifest.join("labels.json"), "[\"1\"]").unwrap();
     let error = bench.shards("shards", &manifest, 0, 1).unwrap_err().to_string();
@@ -174,7 +174,7 @@ fn a_label_that_is_not_in_the_list_is_a_reject() {
 
 #[test]
 fn a_request_to_stop_is_heard() {
-    let bench = Bench::new(1);
+    let bench = Fixture::new(1);
     let manifest = bench.manifest("manifest", 1).unwrap();
     let inputs = [("manifest", manifest.join("parts/00000")), ("labels", manifest.join("labels.json"))];
     let job = bench.job("shards", &inputs, None);
@@ -288,7 +288,7 @@ fn rows_are_read_back_without_their_audio() {
 
 #[test]
 fn the_side_index_names_the_bytes_of_every_clip() {
-    let bench = Bench::new(2);
+    let bench = Fixture::new(2);
     let out = bench.shards("shards", &bench.manifest("manifest", 1).unwrap(), 0, 1).unwrap();
     let shard = out.join("dev.parquet");
     let reader = ShardReader::open(&[&shard]).unwrap();
@@ -307,7 +307,7 @@ fn the_side_index_names_the_bytes_of_every_clip() {
 
 #[test]
 fn a_summary_is_the_same_however_many_parts_there_are() {
-    let bench = Bench::new(3);
+    let bench = Fixture::new(3);
     bench.record("1_ann_3", b"RIFF");
     let summary = |parts: u32| {
         let manifest = bench.manifest(&format!("manifest{parts}"), parts).unwrap();
@@ -328,7 +328,7 @@ fn a_summary_is_the_same_however_many_parts_there_are() {
 
 #[test]
 fn files_that_are_no_shards_are_refused_in_words() {
-    let bench = Bench::new(1);
+    let bench = Fixture::new(1);
     let out = bench.shards("shards", &bench.manifest("manifest", 1).unwrap(), 0, 1).unwrap();
     let check = |path: &Path, part: &str| {
         let error = ShardReader::open(&[path]).unwrap_err().to_string();

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use super::{Store, StoreError, publish, records_error};
 use crate::Digest;
 use crate::manifest::Manifest;
-use crate::plan::{Memory, Results};
+use crate::plan::{History, Results};
 use crate::records::{ArtifactFiles, Index, Recipes, RecordsError};
 
 /// A view of a store that does not change while a plan is made.
-pub struct Recall<'a> {
+pub struct StoreSnapshot<'a> {
     store: &'a Store,
     index: Index,
     known: RefCell<HashMap<Digest, Arc<ArtifactFiles>>>,
@@ -56,7 +56,7 @@ impl Presence {
     }
 }
 
-impl<'a> Recall<'a> {
+impl<'a> StoreSnapshot<'a> {
     pub(super) fn new(store: &'a Store) -> Result<Self, StoreError> {
         let index = Index::snapshot(&store.work).map_err(records_error(store.root()))?;
         Ok(Self { store, index, known: RefCell::default(), presence: RefCell::default(), recipes: OnceCell::new() })
@@ -67,7 +67,7 @@ impl<'a> Recall<'a> {
     }
 }
 
-impl Recall<'_> {
+impl StoreSnapshot<'_> {
     fn find(&self, fingerprint: Digest) -> Result<Option<Digest>, StoreError> {
         let Some(found) = self.answer(self.index.find(fingerprint))? else { return Ok(None) };
         let artifact = found.artifact;
@@ -92,7 +92,7 @@ impl Recall<'_> {
     }
 }
 
-impl Results for Recall<'_> {
+impl Results for StoreSnapshot<'_> {
     type Error = StoreError;
 
     fn lookup(&self, fingerprints: &[Digest]) -> Result<Vec<Option<Digest>>, StoreError> {
@@ -108,7 +108,7 @@ impl Results for Recall<'_> {
     }
 }
 
-impl Memory for Recall<'_> {
+impl History for StoreSnapshot<'_> {
     fn knows_recipe(&self, recipe: Digest, partition: Option<u32>) -> Result<bool, StoreError> {
         let recipes = match self.recipes.get() {
             Some(recipes) => recipes,

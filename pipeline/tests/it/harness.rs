@@ -11,7 +11,7 @@ use pipeline::graph::{Settings, Workflow, build};
 use pipeline::plan::{Plan, Verdict};
 use pipeline::records::Step;
 use pipeline::registry::WorkerProgram;
-use pipeline::run::{Machine, Options, RunError, Session, Summary};
+use pipeline::run::{Machine, Options, RunError, Runner, Summary};
 use pipeline::schedule::Pools;
 use pipeline::source::scan;
 use pipeline::spec::parse;
@@ -87,7 +87,7 @@ impl Ended {
 }
 
 /// A workflow's source scan, plan and all it needs.
-pub(crate) struct House {
+pub(crate) struct Harness {
     pub(crate) dir: TempDir,
     pub(crate) places: BTreeMap<String, PathBuf>,
     pub(crate) settings: Settings,
@@ -114,7 +114,7 @@ pub(crate) fn slow() -> bool {
     std::env::var("RUN_SLOW_TESTS").is_ok_and(|value| value == "1")
 }
 
-impl House {
+impl Harness {
     pub(crate) fn new() -> Self {
         // In memory where there is room for that: most of the time would go into waiting for the disk.
         let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
@@ -138,13 +138,13 @@ impl House {
 
     /// With eight books, two in each of the four parts of [`BOOKS`].
     pub(crate) fn with_books() -> Self {
-        let house = Self::new();
+        let harness = Self::new();
         for part in 0..4 {
             for number in 0..2 {
-                house.write(&book_of(part, number), &"word ".repeat((part as usize + 1) * 10 + number));
+                harness.write(&book_of(part, number), &"word ".repeat((part as usize + 1) * 10 + number));
             }
         }
-        house
+        harness
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -234,9 +234,9 @@ impl House {
     pub(crate) fn survey(&mut self, workflow: &Workflow) -> (Plan, Vec<Event>) {
         let (machine, forced, stop) = (self.machine(), self.options.forced.clone(), self.stop.clone());
         let recorder = Arc::new(Recorder::default());
-        let session = Session { workflow, store: self.store(), machine: &machine, progress: recorder.clone(), stop };
-        let survey = session.survey().unwrap();
-        let plan = session.plan(&survey, &forced).unwrap();
+        let runner = Runner { workflow, store: self.store(), machine: &machine, progress: recorder.clone(), stop };
+        let survey = runner.survey().unwrap();
+        let plan = runner.plan(&survey, &forced).unwrap();
         let events = recorder.events.lock().unwrap().clone();
         (plan, events)
     }
@@ -259,8 +259,8 @@ impl House {
     pub(crate) fn run_workflow(&mut self, workflow: &Workflow, hook: Option<Hook>) -> Result<Ended, RunError> {
         let (machine, stop, options) = (self.machine(), self.stop.clone(), self.options.clone());
         let recorder = Arc::new(Recorder { events: Mutex::default(), hook });
-        let session = Session { workflow, store: self.store(), machine: &machine, progress: recorder.clone(), stop };
-        let summary = session.run(&options)?;
+        let runner = Runner { workflow, store: self.store(), machine: &machine, progress: recorder.clone(), stop };
+        let summary = runner.run(&options)?;
         let artifacts = summary.artifacts.iter().map(|(node, digest)| (workflow.graph[*node].id.clone(), *digest)).collect();
         let events = recorder.events.lock().unwrap().clone();
         Ok(Ended { summary, events, artifacts })
@@ -274,7 +274,7 @@ impl House {
     }
 }
 
-impl Drop for House {
+impl Drop for Harness {
     /// Lets the folder be removed by users who are bound to permissions.
     fn drop(&mut self) {
         if !rustix::process::geteuid().is_root() {

@@ -6,7 +6,7 @@ use std::thread::Scope;
 use std::time::Instant;
 
 use super::task::{End, Task};
-use super::{Patience, Session};
+use super::{Runner, Timeouts};
 use crate::schedule::Grant;
 
 /// Work for a thread.
@@ -24,25 +24,25 @@ pub(super) struct Ended {
 }
 
 /// The threads. They end when it is dropped.
-pub(super) struct Crew<'scope, 'env> {
+pub(super) struct ThreadPool<'scope, 'env> {
     scope: &'scope Scope<'scope, 'env>,
-    session: &'env Session<'env>,
-    patience: &'env Patience,
+    runner: &'env Runner<'env>,
+    timeouts: &'env Timeouts,
     size: usize,
     work: Sender<Work>,
     queue: Arc<Mutex<Receiver<Work>>>,
     ended: Sender<Ended>,
 }
 
-impl<'scope, 'env> Crew<'scope, 'env> {
+impl<'scope, 'env> ThreadPool<'scope, 'env> {
     pub(super) fn new(
         scope: &'scope Scope<'scope, 'env>,
-        session: &'env Session<'env>,
-        patience: &'env Patience,
+        runner: &'env Runner<'env>,
+        timeouts: &'env Timeouts,
         ended: Sender<Ended>,
     ) -> Self {
         let (work, queue) = channel();
-        Self { scope, session, patience, size: 0, work, queue: Arc::new(Mutex::new(queue)), ended }
+        Self { scope, runner, timeouts, size: 0, work, queue: Arc::new(Mutex::new(queue)), ended }
     }
 
     /// Has a node run. `running` nodes run then, each in a thread.
@@ -50,19 +50,19 @@ impl<'scope, 'env> Crew<'scope, 'env> {
         if self.size < running {
             self.size += 1;
             let (queue, ended) = (Arc::clone(&self.queue), self.ended.clone());
-            let (session, patience) = (self.session, self.patience);
-            self.scope.spawn(move || serve(session, patience, &queue, &ended));
+            let (runner, timeouts) = (self.runner, self.timeouts);
+            self.scope.spawn(move || serve(runner, timeouts, &queue, &ended));
         }
         let _ = self.work.send(work); // `self` holds the other end, too
     }
 }
 
-fn serve(session: &Session<'_>, patience: &Patience, queue: &Mutex<Receiver<Work>>, ended: &Sender<Ended>) {
+fn serve(runner: &Runner<'_>, timeouts: &Timeouts, queue: &Mutex<Receiver<Work>>, ended: &Sender<Ended>) {
     loop {
         let next = queue.lock().expect("no holder of this lock panics").recv();
         let Ok(Work { task, grant, attempt }) = next else { return };
         let begun = Instant::now();
-        let end = session.execute(&task, &grant, attempt, patience);
+        let end = runner.execute(&task, &grant, attempt, timeouts);
         let _ = ended.send(Ended { task, end, secs: begun.elapsed().as_secs_f64() }); // nobody listens after an error
     }
 }

@@ -14,14 +14,14 @@ use crate::text::printable;
 
 /// Passes on the progress of one node.
 #[derive(Clone)]
-pub(super) struct Voice {
+pub(super) struct Reporter {
     pub(super) node: String,
     pub(super) progress: Arc<dyn Progress>,
     pub(super) facts: Arc<Mutex<BTreeMap<String, Value>>>,
     pub(super) log: PathBuf,
 }
 
-impl Voice {
+impl Reporter {
     /// Writes a line into the log only.
     pub(super) fn write(&self, line: &str) {
         let log = File::options().create(true).append(true).open(&self.log);
@@ -29,13 +29,13 @@ impl Voice {
     }
 }
 
-impl std::fmt::Debug for Voice {
+impl std::fmt::Debug for Reporter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.node)
     }
 }
 
-impl JobProgress for Voice {
+impl JobProgress for Reporter {
     fn tick(&self, done: u64, total: u64, unit: &str, note: &str) {
         let (unit, note) = (printable(unit).into_owned(), printable(note).into_owned());
         self.progress.event(&Event::Tick { node: self.node.clone(), done, total, unit, note });

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::Session;
+use super::Runner;
 use super::survey::scan_name;
 use super::task::{Task, Trees};
 use crate::source::{RecentScans, distrust};
 use crate::stage::StageError;
 
-impl Session<'_> {
+impl Runner<'_> {
     /// The outside trees of a node right before its body begins. What was seen while planning may be hours old.
     ///
     /// # Errors

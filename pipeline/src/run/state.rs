@@ -6,7 +6,7 @@ use petgraph::graph::NodeIndex;
 
 use super::outcome::Tried;
 use super::status::StatusFile;
-use super::{Session, Summary, Survey, log_of};
+use super::{Runner, Summary, Survey, log_of};
 use crate::Digest;
 use crate::event::{Event, Outcome};
 use crate::plan::{Plan, Verdict};
@@ -14,8 +14,8 @@ use crate::records::Step;
 use crate::store::StoreError;
 
 /// State of a run, through all its rounds.
-pub(super) struct Ledger<'a> {
-    session: &'a Session<'a>,
+pub(super) struct RunState<'a> {
+    runner: &'a Runner<'a>,
     pub(super) run: i64,
     pub(super) summary: Summary,
     /// Nodes that did not run, with their fingerprints.
@@ -31,18 +31,18 @@ pub(super) struct Ledger<'a> {
     has_logs: bool,
 }
 
-impl<'a> Ledger<'a> {
-    pub(super) fn new(session: &'a Session<'a>, run: i64) -> Self {
+impl<'a> RunState<'a> {
+    pub(super) fn new(runner: &'a Runner<'a>, run: i64) -> Self {
         let (artifacts, steps, failed) = (HashMap::new(), vec![], vec![]);
         Self {
-            session,
+            runner,
             run,
             summary: Summary { run, complete: false, stopped: false, steps, failed, artifacts, survey: Survey::default() },
             reused: vec![],
             made: HashSet::new(),
             failed: HashSet::new(),
             damage: HashMap::new(),
-            status: StatusFile::new(session, run),
+            status: StatusFile::new(runner, run),
             has_started: false,
             has_logs: false,
         }
@@ -52,15 +52,15 @@ impl<'a> Ledger<'a> {
     pub(super) fn started(&mut self, plan: &Plan, expected_secs: Option<f64>) {
         if !std::mem::replace(&mut self.has_started, true) {
             let (reuse, run_nodes, maybe) = plan.counts();
-            let workflow = self.session.workflow.name.clone();
-            self.session.progress.event(&Event::RunStarted { run: self.run, workflow, reuse, run_nodes, maybe, expected_secs });
+            let workflow = self.runner.workflow.name.clone();
+            self.runner.progress.event(&Event::RunStarted { run: self.run, workflow, reuse, run_nodes, maybe, expected_secs });
         }
     }
 
     /// Makes the folder for this run's logs when it is first needed.
     pub(super) fn make_log_folder(&mut self) -> Result<(), StoreError> {
         if !std::mem::replace(&mut self.has_logs, true) {
-            self.session.store.logs(self.run)?;
+            self.runner.store.logs(self.run)?;
         }
         Ok(())
     }
@@ -68,7 +68,7 @@ impl<'a> Ledger<'a> {
     /// A node stays as it was.
     pub(super) fn reused(&mut self, node: NodeIndex, fingerprint: Digest, artifact: Digest) {
         self.summary.artifacts.insert(node, artifact);
-        self.reused.push((self.session.workflow.key(&self.session.workflow.graph[node]), fingerprint));
+        self.reused.push((self.runner.workflow.key(&self.runner.workflow.graph[node]), fingerprint));
     }
 
     /// Everything stays as it was.
@@ -82,7 +82,7 @@ impl<'a> Ledger<'a> {
 
     /// A node ended.
     pub(super) fn finished(&mut self, index: NodeIndex, outcome: Outcome, tried: &Tried) {
-        let node = &self.session.workflow.graph[index];
+        let node = &self.runner.workflow.graph[index];
         let (state, message) = match &outcome {
             Outcome::Ran { .. } => ("ran", None),
             Outcome::Reused => ("reused", None),
@@ -100,7 +100,7 @@ impl<'a> Ledger<'a> {
             _ => {}
         }
         self.record(index, state, message, tried);
-        self.session.progress.event(&Event::NodeFinished { node: node.id.clone(), outcome, secs: tried.secs });
+        self.runner.progress.event(&Event::NodeFinished { node: node.id.clone(), outcome, secs: tried.secs });
     }
 
     /// A source node ran while the sources were looked through.
@@ -109,10 +109,10 @@ impl<'a> Ledger<'a> {
     }
 
     fn record(&mut self, index: NodeIndex, state: &str, message: Option<String>, tried: &Tried) {
-        let node = &self.session.workflow.graph[index];
-        let log = (tried.attempts > 0).then(|| log_of(self.session.store, self.run, node));
+        let node = &self.runner.workflow.graph[index];
+        let log = (tried.attempts > 0).then(|| log_of(self.runner.store, self.run, node));
         self.summary.steps.push(Step {
-            node: self.session.workflow.key(node),
+            node: self.runner.workflow.key(node),
             state: state.to_owned(),
             secs: tried.secs,
             log,
