@@ -11,16 +11,18 @@ step() {
 step cargo fmt --all --check
 step scripts/doc_words.py
 step scripts/circles.py
+export PATH="$PATH:${XDG_CACHE_HOME:-$HOME/.cache}/sure/tools/bin"
 for tool in machete deny; do
     if ! command -v "cargo-$tool" >/dev/null; then
-        echo "note: cargo-$tool is not installed; cargo install cargo-$tool --locked" >&2
+        echo "note: cargo-$tool is not installed, dependencies are not checked; scripts/cargo_tools.sh installs it" >&2
     elif [ $tool = machete ]; then
         step cargo machete --with-metadata
     else
         step cargo deny --offline check licenses bans sources
     fi
 done
-step cargo build --workspace --bins --locked
+# Programs and tests at once: apart, their dependencies would be compiled twice, with different features.
+step cargo build --workspace --bins --tests --examples --locked
 step cargo test --workspace --locked --quiet
 step cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
 RUSTDOCFLAGS="-D warnings" step cargo doc --workspace --no-deps --document-private-items --locked --quiet

@@ -194,8 +194,7 @@ impl<'a> Axis<'a> {
     pub(super) fn slip(&self, text: &str) -> Option<&str> {
         let is_near = |known: &&str| {
             let distance = strsim::damerau_levenshtein(text, known);
-            // Two short names may differ by one letter: `lora`, `dora`.
-            known.parse::<f64>().is_err() && text.len().max(known.len()) > 4 && distance <= if known.len() < 8 { 1 } else { 2 }
+            known.parse::<f64>().is_err() && distance <= if known.len() < 8 { 1 } else { 2 }
         };
         let known = self.values.iter().map(|known| &*known.text);
         if self.may_be(text) { None } else { known.into_iter().find(is_near) }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::axes::{Axes, show};
+use super::axes::{Axes, Axis, show};
 use super::files::{Files, Sections, beside, merge};
 use super::term::{Constant, Located, Pair, Term, braced, mentioned};
 use crate::mistake::Mistake;
@@ -49,7 +49,9 @@ pub(super) fn take_over(files: &mut Files<'_>, file: &str, mut own: Sections) ->
     let mut taken = Sections { settings: settings(&parts, &shared), ..Sections::default() };
     taken.matrix = matrix(&parts, line, &mut own, &mut files.mistakes);
     taken.stages = Stages::new(&parts, &line.value).merged();
+    let choices = |axis: &Axis| axis.choices.iter().map(|choice| (axis.name.value.clone(), choice.clone())).collect::<Vec<_>>();
     taken.former = parts.iter().flat_map(|part| part.sections.former.iter().cloned()).collect();
+    taken.former.extend(parts.iter().flat_map(|part| part.axes.list.iter().filter(|axis| axis.matrix).flat_map(choices)));
     merge(taken, own)
 }
 

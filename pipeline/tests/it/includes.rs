@@ -329,3 +329,26 @@ fn the_text_with_every_feature_is_right() {
         build(&spec, &stages::registry(&harness::toy()), &Settings::new(), &[]).unwrap_or_else(|mistakes| panic!("{mistakes}"));
     assert_eq!(workflow.find("train").len(), 4);
 }
+
+/// A narrowed line knows the values it could have, so that a short name is told from a misspelt one.
+#[test]
+fn keys_are_choices_of_their_line_or_mistakes() {
+    let text = |key: &str| {
+        format!(
+            "[workflow]\nname = \"short\"\n[matrix]\nway = {{ values = [\"lora\"], choices = [\"lora\", \"dora\"] }}\n[stages.text]\n\
+             run = \"toy.text\"\ntext = {{ by = \"way\", {key} = \"second\", default = \"first\" }}\n"
+        )
+    };
+    assert_snapshot!(built(&[("flows/main.toml", &text("dora"))], &[("way", "dora,lora")]), @r#"
+    text[way=dora] {"text":"second"}
+    text[way=lora] {"text":"first"}
+    "#);
+    assert_snapshot!(built(&[("flows/main.toml", &text("lara"))], &[]), @r"
+    1 mistake in `flows/main.toml`
+      flows/main.toml:7: unknown value of `way` `lara`
+          did you mean `lora`?
+    ");
+    let parts = ("flows/part.toml", &*text("dora"));
+    let whole = "[workflow]\nname = \"whole\"\n[use]\ntask = [\"./part.toml\"]\n";
+    assert_snapshot!(built(&[("flows/main.toml", whole), parts], &[]), @r#"text[way=lora] {"text":"first"}"#);
+}
