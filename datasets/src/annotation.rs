@@ -1,4 +1,4 @@
-//! What a corpus says about an utterance: one struct, from the corpus reader to the training target.
+//! Annotation of an utterance: one struct, from the corpus reader to the training target.
 //!
 //! [`Utterance`](crate::Utterance), the entries of a manifest, the rows of a shard and what targets are made of all embed
 //! [`Annotation`]. A new field is added here and in [`columns`], which says how it looks in Parquet.
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// What a corpus says about an utterance. Fields that the corpus does not give are absent or empty.
+/// Annotation of an utterance by its corpus. Fields that the corpus does not give are absent or empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Annotation {
     /// Class of the corpus's own task: the word for keywords, the emotion, the intent.

@@ -1,4 +1,4 @@
-//! Whether a copy of a corpus is complete and sound, without decoding a sample.
+//! Check of a copy of a corpus: is it complete and sound? Decodes no sample.
 //!
 //! It lists the corpus, reads the headers of the recordings, and holds both against what is published. Contents are compared by
 //! digests that the caller has; here nothing is hashed.
@@ -16,7 +16,7 @@ use damage::Damage;
 
 use crate::{Cause, Corpus, CorpusError, Facts, Length, Listing, Protocol, Split, Utterance};
 
-/// What a check found.
+/// Outcome of a check.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
     /// Name of the reader.
@@ -25,7 +25,7 @@ pub struct Report {
     pub protocol: &'static str,
     /// The licence of the recordings.
     pub licence: &'static str,
-    /// Whether there are published sizes to hold the copy against.
+    /// Published sizes that the copy is compared with.
     pub basis: Basis,
     /// Train, dev and test.
     pub splits: [SplitReport; 3],
@@ -35,7 +35,7 @@ pub struct Report {
     pub findings: Vec<Finding>,
 }
 
-/// Whether there are published sizes to hold a copy against.
+/// Published sizes of a corpus: all, some or none are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Basis {
@@ -47,7 +47,7 @@ pub enum Basis {
     Synthetic,
 }
 
-/// What one split has.
+/// Counts of one split.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SplitReport {
     /// Which one.
@@ -64,14 +64,14 @@ pub struct SplitReport {
     pub unknown_lengths: u64,
 }
 
-/// What one class has.
+/// Counts of one class.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ClassReport {
     /// The class.
     pub label: String,
     /// Utterances of train, dev and test.
     pub utterances: [u64; 3],
-    /// The same as published, where that is known and applies.
+    /// Published utterances of each split, where they are known and apply.
     pub expected: Option<[u64; 3]>,
 }
 
@@ -82,7 +82,7 @@ pub struct Finding {
     pub severity: Severity,
     /// One sentence without a full stop.
     pub what: String,
-    /// What it is about: ids, or files with reasons. All of them.
+    /// All names that the finding concerns: ids, or files with reasons.
     pub names: Vec<String>,
 }
 
@@ -99,7 +99,7 @@ pub enum Severity {
 }
 
 impl Report {
-    /// Whether the copy is complete: no finding is a fault.
+    /// True if the copy is complete: no finding is a fault.
     pub fn passes(&self) -> bool {
         self.findings.iter().all(|finding| finding.severity != Severity::Fault)
     }
@@ -149,7 +149,7 @@ pub fn check(
     Ok(Report { corpus: corpus.name(), protocol: protocol.name, licence: corpus.licence(), basis, splits, classes, findings })
 }
 
-/// What is true of a corpus whatever its size.
+/// Returns the facts that hold for a corpus of any size.
 fn unpublished(corpus: &dyn Corpus, protocol: &Protocol) -> Facts {
     let facts = corpus.facts(protocol);
     Facts { utterances: [None; 3], classes: &[], class_slack: 0, hours: None, speakers: None, ..facts }
@@ -187,7 +187,7 @@ fn length_secs(utterance: &Utterance, header: Option<Length>) -> Option<f64> {
     }
 }
 
-/// What was left out, by cause. Of a corpus that has all its utterances nothing that matters is missing.
+/// Reports the entries that were left out, by cause. If a corpus has all its utterances, nothing that matters is missing.
 fn skipped(listing: &Listing, is_whole: bool, findings: &mut Vec<Finding>) {
     let missing = if is_whole { Severity::Note } else { Severity::Fault };
     let kinds = [
@@ -205,7 +205,7 @@ fn skipped(listing: &Listing, is_whole: bool, findings: &mut Vec<Finding>) {
     }
 }
 
-/// What was kept with a flag, by flag.
+/// Reports the utterances that were kept with a flag, by flag.
 fn flagged(listing: &Listing, findings: &mut Vec<Finding>) {
     let mut flags: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for utterance in &listing.utterances {

@@ -1,4 +1,4 @@
-//! What every reader keeps to, tried on every miniature and every protocol.
+//! Contract of all readers, tested on every miniature and every protocol.
 
 use std::collections::BTreeSet;
 use std::fs;

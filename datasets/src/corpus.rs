@@ -1,4 +1,4 @@
-//! What a reader is.
+//! The trait of a corpus reader.
 
 use std::path::Path;
 
@@ -10,13 +10,13 @@ use crate::{CorpusError, Listing};
 pub trait Corpus: Send + Sync {
     /// The name that workflow files use, for example `fsdd`.
     fn name(&self) -> &'static str;
-    /// Its full name and where it comes from, in one line.
+    /// Full name and origin of the corpus, in one line.
     fn about(&self) -> &'static str;
     /// The licence of the recordings.
     fn licence(&self) -> &'static str;
     /// The ways of turning it into labelled splits; the first is the default.
     fn protocols(&self) -> &'static [Protocol];
-    /// Whether a file (path relative to the root, `/` between its parts) can change what [`Corpus::list`] finds or is one
+    /// True if a file (path relative to the root, `/` between its parts) can change what [`Corpus::list`] finds or is one
     /// of its recordings. Hidden files never are.
     fn wants(&self, protocol: &Protocol, path: &str) -> bool;
     /// Lists all utterances of a protocol in order of id, without decoding audio.
@@ -24,7 +24,7 @@ pub trait Corpus: Send + Sync {
     /// Errors: [`CorpusError`] when nothing of the corpus can be read; single bad files are in [`Listing::skipped`].
     fn list(&self, root: &Path, protocol: &Protocol) -> Result<Listing, CorpusError>;
 
-    /// What is known of the published corpus beyond [`Protocol::expected`]: what a complete copy can be held against.
+    /// Facts about the published corpus beyond [`Protocol::expected`], for comparison with a copy.
     fn facts(&self, _: &Protocol) -> Facts {
         Facts::default()
     }
@@ -56,7 +56,7 @@ pub struct Protocol {
     pub expected: Option<[u64; 3]>,
 }
 
-/// What is known of a published corpus, as one protocol sees it.
+/// Facts about a published corpus, as one protocol sees it.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Facts {
     /// Utterances of those splits whose size is known where [`Protocol::expected`] is not.
@@ -71,7 +71,7 @@ pub struct Facts {
     pub speakers: Option<[u64; 3]>,
     /// Recordings known to be bad in every copy.
     pub defects: &'static [Defect],
-    /// The same speakers are in several splits, and are meant to be.
+    /// True if speakers are in several splits on purpose.
     pub shares_speakers: bool,
     /// Recordings of different utterances may have one file name, in different folders.
     pub repeats_names: bool,
@@ -82,8 +82,8 @@ pub struct Facts {
 pub struct Defect {
     /// The id of its utterance.
     pub id: &'static str,
-    /// What is wrong with it.
+    /// Description of the defect.
     pub problem: &'static str,
-    /// Whether the reader leaves it out or keeps it with a flag.
+    /// True if the reader keeps it, with a flag.
     pub kept: bool,
 }

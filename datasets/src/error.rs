@@ -14,7 +14,7 @@ pub enum CorpusError {
         corpus: &'static str,
         /// Where it was looked for.
         root: PathBuf,
-        /// What a folder of this corpus holds.
+        /// Description of a folder of this corpus.
         expected: &'static str,
     },
     /// Something without which the corpus cannot be read is not there.
@@ -26,7 +26,7 @@ pub enum CorpusError {
         root: PathBuf,
         /// Relative to the root.
         missing: String,
-        /// What a folder of this corpus holds.
+        /// Description of a folder of this corpus.
         expected: &'static str,
     },
     /// The folders are there, and nothing in them is of use.
@@ -40,7 +40,7 @@ pub enum CorpusError {
         skipped: usize,
         /// The first of them, with its reason.
         first: Option<String>,
-        /// What a folder of this corpus holds.
+        /// Description of a folder of this corpus.
         expected: &'static str,
     },
     /// Another version of the corpus than the protocol is made for.
@@ -52,7 +52,7 @@ pub enum CorpusError {
         wanted: &'static str,
         /// Where the corpus is.
         root: PathBuf,
-        /// Its version.
+        /// Version of the corpus.
         found: &'static str,
         /// By what that was seen.
         evidence: String,
@@ -90,7 +90,7 @@ pub enum CorpusError {
     Malformed {
         /// The file.
         path: PathBuf,
-        /// What was expected and what was found.
+        /// Description of the problem: what was expected and what was found.
         problem: String,
     },
 }

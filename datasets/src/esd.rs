@@ -189,7 +189,7 @@ fn list_speaker(place: &Place, speaker: &'static str, protocol: &Protocol, listi
     Ok(())
 }
 
-/// What the corpus calls its splits.
+/// Returns the split of a folder of the corpus.
 fn split_of(folder: &str) -> Option<Split> {
     match folder {
         "train" => Some(Split::Train),

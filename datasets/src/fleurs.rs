@@ -133,7 +133,7 @@ fn list_split(place: &Place, split: Split, protocol: &Protocol, listing: &mut Li
     Ok(())
 }
 
-/// What a line says.
+/// Fields of a line.
 #[derive(Debug)]
 struct Row<'a> {
     sentence: &'a str,

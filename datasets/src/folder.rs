@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::CorpusError;
 
-/// What a name in a folder stands for, links followed.
+/// Kind of an entry of a folder, links followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     File,

@@ -107,7 +107,7 @@ fn miss(listing: &mut Listing) {
     }
 }
 
-/// What the name of a recording says, or why it says nothing.
+/// Returns the utterance that the name of a recording describes, or why there is none.
 fn utterance(stem: &str, path: &str) -> Result<Utterance, String> {
     let parts = stem.split_once('_').and_then(|(digit, rest)| Some((digit, rest.rsplit_once('_')?)));
     let Some((digit, (speaker, index))) = parts.filter(|(_, (speaker, _))| !speaker.is_empty()) else {

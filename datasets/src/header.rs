@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
-/// What the header of a recording says.
+/// Length of a recording, as its header gives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Length {
     /// In Hz, not 0.
@@ -29,7 +29,7 @@ impl Length {
         Self::parse(&mut BufReader::with_capacity(512, file), size).ok().flatten()
     }
 
-    /// The same from anything that reads like a file of `size` bytes.
+    /// Reads the length from anything that reads like a file of `size` bytes.
     fn parse(file: &mut (impl Read + Seek), size: u64) -> io::Result<Option<Self>> {
         match &read::<4>(file)? {
             b"RIFF" => parse_wav(file, size),

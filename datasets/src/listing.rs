@@ -1,4 +1,4 @@
-//! What a reader found, and what it left out.
+//! Listing of a corpus: the utterances that a reader found, and the entries that it left out.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,12 +14,12 @@ pub struct Skipped {
     pub path: String,
     /// A sentence without a full stop.
     pub reason: String,
-    /// What is amiss, for programs. Not written: the reason says it to people.
+    /// Cause, for programs. Not written: the reason gives it in words.
     #[serde(skip)]
     pub cause: Cause,
 }
 
-/// What is amiss with something that was left out.
+/// Cause for which an entry was left out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cause {
     /// It is there, but not as it should be.
@@ -33,7 +33,7 @@ pub enum Cause {
     Known,
 }
 
-/// What a reader found.
+/// Utterances that a reader found, and entries that it left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Listing {
     /// Sorted by id; ids are unique.

@@ -186,7 +186,7 @@ struct Columns {
     more: [Option<usize>; 4],
 }
 
-/// What a row says.
+/// Fields of a row.
 #[derive(Debug)]
 struct Parsed {
     clip: String,

@@ -46,7 +46,7 @@ pub enum ParquetFileError {
         path: PathBuf,
         /// Kind of file that was expected, with its article: `a shard`.
         kind: &'static str,
-        /// What was expected and what was found.
+        /// Description of the problem: what was expected and what was found.
         problem: String,
     },
 }

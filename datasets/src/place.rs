@@ -11,12 +11,12 @@ use crate::{CorpusError, Listing, Protocol, Split};
 /// The file that says that a corpus is one of [`crate::synthetic`]'s miniatures: published sizes do not apply to it.
 pub(crate) const MINIATURE: &str = "MINIATURE.md";
 
-/// What a reader knows of its corpus before it looks.
+/// Layout of a corpus, as its reader knows it in advance.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Layout {
     /// Name of the reader.
     pub(crate) corpus: &'static str,
-    /// What a folder of this corpus holds, for messages.
+    /// Description of a folder of this corpus, for messages.
     pub(crate) expected: &'static str,
     /// Folders that archives put around the corpus, with `/` at the end. The root may be such a folder or hold it.
     pub(crate) outer: &'static [&'static str],
@@ -75,7 +75,7 @@ impl Place<'_> {
         format!("{}{inner}", self.base)
     }
 
-    /// The same for the file system.
+    /// Returns the full path of a path inside the corpus.
     pub(crate) fn full(&self, inner: &str) -> PathBuf {
         self.root.join(self.base).join(inner)
     }
@@ -144,7 +144,7 @@ impl Place<'_> {
     }
 }
 
-/// What the recordings of a folder are called without their extension, and which are met by label files.
+/// Names of the recordings of a folder without their extension, each with true if a label file names it.
 #[derive(Debug, Default)]
 pub(crate) struct Recordings(BTreeMap<String, (String, bool)>);
 

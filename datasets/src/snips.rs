@@ -148,7 +148,7 @@ fn split_of(name: &str) -> Option<Split> {
     Split::ALL.into_iter().find(|split| folder(*split) == name)
 }
 
-/// Whether a protocol uses the voice of a recording in a split. A name that is of no voice is for the reader to complain of.
+/// True if a protocol uses the voice of a recording in a split. The reader reports a name that belongs to no voice.
 fn is_of_use(protocol: &Protocol, split: Split, name: &str) -> bool {
     let voice = name.split('-').next().unwrap_or_default();
     protocol.name == ALL || VOICES[split as usize].contains(&voice) || !VOICES.iter().any(|voices| voices.contains(&voice))

@@ -158,7 +158,7 @@ fn special(folder: &str) -> bool {
     folder == BACKGROUND || folder.starts_with("speech_commands_test_set_v")
 }
 
-/// Whether what lies in a folder of the root matters. An unknown word does: its files are skipped with a reason.
+/// True if a folder of the root matters. An unknown word does: its files are skipped with a reason.
 fn uses(protocol: &Protocol, folder: &str) -> bool {
     if special(folder) {
         return is_twelve(protocol) && (folder == BACKGROUND || folder == test_archive(protocol));

@@ -23,7 +23,7 @@ pub(crate) use miniature::write_mute;
 pub use miniature::{MINIATURES, Miniature, write_miniature};
 use voice::Voice;
 
-/// What to write. Every field moves the bytes.
+/// Options of a synthetic corpus. Every field changes the bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// Voices; an eighth of them (at least one) each for dev and test, so at least 3.
@@ -46,7 +46,7 @@ impl Options {
     }
 }
 
-/// What was written.
+/// Counts of the files that were written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Written {
     /// Word clips.
@@ -91,7 +91,7 @@ pub enum SynthesisError {
     Number {
         /// Of what, and how many.
         expected: &'static str,
-        /// What the options say.
+        /// Value in the options.
         found: u64,
     },
     /// A file or folder cannot be written.
@@ -209,7 +209,7 @@ fn wav(samples: &[i16], sample_rate: u32) -> Vec<u8> {
     file
 }
 
-/// The same samples as 32-bit floating-point numbers of -1 to 1.
+/// Returns a WAV file of the samples as 32-bit floating-point numbers of -1 to 1.
 fn wav_of_floats(samples: &[i16], sample_rate: u32) -> Vec<u8> {
     const FLOAT: u16 = 3;
     let mut file = wav_header(FLOAT, samples.len(), sample_rate, 4);

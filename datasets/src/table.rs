@@ -318,7 +318,7 @@ struct Row {
     has_id: bool,
 }
 
-/// What is remembered from row to row.
+/// State of a table reader from row to row.
 struct Reader<'a> {
     place: &'a Place<'a>,
     root: &'a Path,

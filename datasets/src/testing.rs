@@ -1,4 +1,4 @@
-//! What the tests of all readers share.
+//! Helpers for the tests of all readers.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -54,7 +54,7 @@ pub(crate) fn shown_id(listing: &Listing, id: &str) -> String {
     shown(listing.utterances.iter().find(|utterance| utterance.id == id).unwrap_or_else(|| panic!("no utterance `{id}`")))
 }
 
-/// What was skipped, a line each.
+/// Returns the entries that were left out, a line each.
 pub(crate) fn reasons(listing: &Listing) -> Vec<String> {
     listing.skipped.iter().map(|skipped| format!("{}: {}", skipped.path, skipped.reason)).collect()
 }

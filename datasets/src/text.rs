@@ -2,7 +2,7 @@
 
 use encoding_rs::{Encoding, GBK, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
 
-/// What bytes mean that are neither Unicode by their first bytes nor valid UTF-8.
+/// Encoding of bytes that are neither Unicode by their first bytes nor valid UTF-8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fallback {
     /// Western European.

@@ -136,7 +136,7 @@ impl Corpus for Vctk {
     }
 }
 
-/// Whether a recording is another microphone's than `own`.
+/// True if a recording is of another microphone than `own`.
 fn is_other_microphone(name: &str, own: &str) -> bool {
     let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
     (stem.ends_with("_mic1") || stem.ends_with("_mic2")) && !stem.ends_with(own)
@@ -237,7 +237,7 @@ fn prompt<'a>(stem: &'a str, speaker: &str, microphone: Option<&str>) -> Result<
 /// Names and values.
 type Info = Vec<(&'static str, String)>;
 
-/// What `speaker-info.txt` says of each speaker: columns of any width, a region of several words or none, and sometimes a
+/// Reads `speaker-info.txt`: columns of any width, a region of several words or none, and sometimes a
 /// comment in parentheses. Version 0.80 leaves out the `p`.
 fn speaker_info(text: &str) -> BTreeMap<String, Info> {
     let mut speakers = BTreeMap::new();

@@ -34,9 +34,9 @@ pub struct Difference {
     pub changes: Vec<Change>,
     /// The outside files that differ, for a source.
     pub files: Vec<FileChange>,
-    /// Its artifact in the older run.
+    /// Artifact of the node in the older run.
     pub old: Digest,
-    /// Its artifact in the newer run.
+    /// Artifact of the node in the newer run.
     pub now: Digest,
 }
 

@@ -1,7 +1,7 @@
 //! Bringing a workflow up to date: scan the sources, plan, run what must run, publish and record.
 //!
-//! A run goes through the schedule in one or more *rounds*: usually one. When an artifact that a node is about to read turns
-//! out to be damaged or gone, running nodes end, the rest is planned again, and another round makes that artifact again.
+//! A run has one or more *rounds*, usually one. If an artifact that a node is about to read is damaged or gone, the round starts no
+//! more nodes and waits for those that run. Then the rest is planned again, and the next round makes that artifact again.
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;

@@ -56,7 +56,7 @@ pub enum Wait<N = NodeIndex> {
         /// Nodes that hold some of it.
         holders: Vec<N>,
     },
-    /// Its resources are kept for a more urgent node.
+    /// Resources that it needs are kept for a more urgent node.
     Behind {
         /// That node.
         node: N,

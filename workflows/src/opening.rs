@@ -1,4 +1,4 @@
-//! What most commands begin with: the workflow, the store and the machine.
+//! Common beginning of most commands: the workflow, the store and the machine.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
@@ -76,12 +76,12 @@ pub(crate) fn store_problem(error: StoreError) -> anyhow::Error {
     }
 }
 
-/// What was asked for and where, before a graph is built of it.
+/// Request of a command with its machine, before a graph is built of it.
 pub(crate) struct Asking {
     pub(crate) settings: Settings,
     pub(crate) registry: Registry,
     pub(crate) store: Store,
-    /// What was asked for, for the record.
+    /// Request, for the record of runs.
     pub(crate) request: Request,
     spec: Spec,
 }
@@ -91,13 +91,13 @@ pub(crate) struct Opening {
     pub(crate) settings: Settings,
     pub(crate) workflow: Workflow,
     pub(crate) store: Store,
-    /// What was asked for, for the record.
+    /// Request, for the record of runs.
     pub(crate) request: Request,
-    /// The same, for the shortcut past planning.
+    /// Key of the request in the plan cache.
     pub(crate) question: PlanKey,
 }
 
-/// What was asked for, as the record of runs keeps it.
+/// Request of a command, as the record of runs keeps it.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Request {
     pub(crate) workflow: String,
@@ -154,19 +154,19 @@ impl Asking {
         Ok(Self { settings, registry, store, request, spec })
     }
 
-    /// What is asked, as far as it decides what a run finds.
+    /// Returns the key of the request in the plan cache.
     pub(crate) fn question(&self) -> PlanKey {
         let tools = self.registry.kinds().flat_map(|kind| &kind.tools).map(|tool| self.settings.machine.toolbox.identity(tool));
         let program = std::iter::once(program()).chain(tools).collect::<Vec<_>>().join("\n");
         PlanKey::new(&self.spec.name, self.spec.sources.digest(), &self.request.set, &self.request.targets, &program)
     }
 
-    /// Whether stored convolutions were asked for.
+    /// True if stored convolutions were asked for.
     pub(crate) fn asks_for_front(&self) -> bool {
         self.request.asks_for_front()
     }
 
-    /// What asks for all of the workflow of a node: the one it names, else that of the last run, set as it was then.
+    /// Finds the workflow of a node: the one that the text names, else that of the last run with its settings.
     fn of_node(node: &str, place: &Place, access: Access) -> Result<(Self, String)> {
         if let (workflow, Some(node)) = workflow_and_target(node) {
             let target = Target { workflow: workflow.to_owned(), targets: vec![], place: place.clone() };
@@ -239,7 +239,7 @@ pub(crate) fn workflow_and_target(text: &str) -> (&str, Option<&str>) {
     text[..head].rfind(':').map_or((text, None), |at| (&text[..at], Some(&text[at + 1..])))
 }
 
-/// What changes with every build of this program.
+/// Identity of this build of the program.
 fn program() -> String {
     let meta = std::env::current_exe().and_then(fs::metadata);
     let known = meta.map(|meta| format!("{} {} {}.{}", meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec()));
@@ -257,7 +257,7 @@ impl Opening {
         Ok((asking.open()?, node))
     }
 
-    /// The same, as far as the node needs it.
+    /// Opens the workflow of a node, as far as the node needs it.
     pub(crate) fn up_to_node(node: &str, place: &Place) -> Result<(Self, String)> {
         let (asking, node) = Asking::of_node(node, place, Access::Plan)?;
         Ok((asking.only(&node).open()?, node))
@@ -268,7 +268,7 @@ impl Opening {
         as_in(run, place, Access::Plan)?.open()
     }
 
-    /// The same, as far as a node needs it.
+    /// Opens the workflow of an earlier run, as far as a node needs it.
     pub(crate) fn up_to_node_in(node: &str, run: &RunRow, place: &Place) -> Result<Self> {
         as_in(run, place, Access::View)?.only(node).open()
     }
@@ -326,7 +326,7 @@ pub(crate) fn survey_what_can(runner: &Runner<'_>) -> Result<(Survey, ExitCode)>
     Ok((survey, code))
 }
 
-/// What keeps a workflow from being planned or run, with what to do about it.
+/// Turns an error that stops planning or running into one with a hint.
 pub(crate) fn with_hint(error: RunError) -> anyhow::Error {
     match &error {
         RunError::NoPlace { place, .. } => {

@@ -177,7 +177,7 @@ mod tests {
 
     use super::*;
 
-    /// What is given by files, by variables (names without a slash), on a machine with as many GPUs.
+    /// Returns the limits given by files, by variables (names without a slash), on a machine with as many GPUs.
     fn given(texts: &[(&str, &str)], gpus: u32) -> Given {
         let texts: BTreeMap<&str, &str> = texts.iter().copied().collect();
         let get = |name: &str| texts.get(name).map(|text| (*text).to_owned());

@@ -34,7 +34,7 @@ pub(crate) struct Mistake {
     pub(crate) key: String,
     /// Sentence for people.
     pub(crate) message: String,
-    /// What the user can do.
+    /// Advice for the user.
     pub(crate) hint: String,
 }
 

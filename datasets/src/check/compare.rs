@@ -1,4 +1,4 @@
-//! What was found against what is published, and the splits against each other.
+//! Comparison of a copy with the published sizes, and of the splits with each other.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -60,7 +60,7 @@ pub(super) fn sizes(splits: &[SplitReport; 3], classes: &[ClassReport], facts: &
     }
 }
 
-/// What several splits share: contents, names of recordings, speakers.
+/// Reports contents, names of recordings and speakers that several splits share.
 pub(super) fn splits(listing: &Listing, facts: &Facts, digest: &dyn Fn(&str) -> Option<String>, findings: &mut Vec<Finding>) {
     // Stretches of one recording have the content of all of it, rows of one table that of the table.
     let whole = || listing.utterances.iter().filter(|utterance| utterance.span.is_none() && utterance.embedded.is_none());
@@ -103,7 +103,7 @@ fn groups<'a>(
     groups
 }
 
-/// Whether a group is in several splits.
+/// True if a group is in several splits.
 fn spans(group: &[&Utterance]) -> bool {
     group.iter().map(|utterance| utterance.split).collect::<BTreeSet<_>>().len() > 1
 }

@@ -6,7 +6,7 @@ use crate::place::Place;
 use crate::text::{Fallback, decode, lines};
 use crate::{CorpusError, Listing};
 
-/// What the emotions are called in English and in Mandarin transcripts.
+/// Names of the emotions in English and in Mandarin transcripts.
 const EMOTIONS: [&str; 10] = ["Angry", "Happy", "Neutral", "Sad", "Surprise", "生气", "快乐", "中立", "伤心", "惊喜"];
 
 /// Clip -> sentence.

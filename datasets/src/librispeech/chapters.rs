@@ -9,7 +9,7 @@ use crate::{Annotation, CorpusError, Listing, Split, Utterance};
 /// A folder of the corpus, and the split that it is.
 pub(crate) type Subset = (&'static str, Split);
 
-/// Whether a path is in one of some subsets.
+/// True if a path is in one of some subsets.
 pub(crate) fn is_in(subsets: &[Subset], inner: &str) -> bool {
     inner.split_once('/').is_some_and(|(folder, _)| subsets.iter().any(|(subset, _)| *subset == folder))
 }
@@ -24,12 +24,12 @@ pub(crate) struct Chapter<'a> {
 }
 
 impl Chapter<'_> {
-    /// What the files of the chapter are called.
+    /// Returns the common beginning of the names of the chapter's files.
     pub(crate) fn stem(&self, between: char) -> String {
         format!("{}{between}{}", self.speaker, self.number)
     }
 
-    /// Its recordings. Errors: a folder that cannot be listed.
+    /// Lists the recordings of the chapter. Errors: a folder that cannot be listed.
     pub(crate) fn recordings(
         &self,
         place: &Place,

@@ -1,4 +1,4 @@
-//! What is known to be wrong with clips of MELD. Source: issues 9, 20, 22, 27, 39 and 52 of its repository.
+//! Known faults of clips of MELD. Source: issues 9, 20, 22, 27, 39 and 52 of its repository.
 
 use crate::{Defect, Split};
 
@@ -24,7 +24,7 @@ pub(super) static DEFECTS: [Defect; 12] = [
 /// Clips that every copy has and no table names.
 pub(super) const WITHOUT_A_ROW: &str = "has a clip and never had a row (issue 22)";
 
-/// Whether a clip of a split is known to have no row: five by name, and the long cuts `final_videos_test...`.
+/// True if a clip of a split is known to have no row: five by name, and the long cuts `final_videos_test...`.
 pub(super) fn has_no_row(split: Split, clip: &str) -> bool {
     match split {
         Split::Train => false,

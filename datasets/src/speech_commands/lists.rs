@@ -7,13 +7,13 @@ use std::path::Path;
 use super::{README, TESTING_LIST, V1, V2, VALIDATION_LIST, WORDS};
 use crate::{CorpusError, Listing, Split};
 
-/// What the lists and the README say.
+/// Content of the lists and of the README.
 pub(super) struct Lists {
     /// Path in a list -> where it is named, and whether a file of that name was met.
     named: BTreeMap<String, Named>,
     /// The version, and by what it was seen.
     version: Option<(&'static str, String)>,
-    /// Whether the README says that the corpus is not the published one.
+    /// True if the README says that the corpus is not the published one.
     pub(super) synthetic: bool,
 }
 

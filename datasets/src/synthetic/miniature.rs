@@ -58,7 +58,7 @@ const WRITERS: [(&str, Write); 13] = [
     ("vctk", vctk::write),
 ];
 
-/// What to write. Every field moves the bytes.
+/// Options of a miniature. Every field changes the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Miniature {
     /// How often each speaker says each thing: 1 to 20. Where splits have speakers of their own, those of dev and test say it
@@ -113,7 +113,7 @@ pub fn write_miniature(corpus: &str, root: &Path, options: Miniature) -> Result<
     write_with(corpus, root, options, Voice::say)
 }
 
-/// The same files without a sound in them: what tests of layouts need takes no time.
+/// Writes the files of a miniature without sound, which is fast: for tests of layouts.
 ///
 /// Errors: as [`write_miniature`].
 #[cfg(test)]
@@ -180,7 +180,7 @@ fn mood(emotion: &str) -> Prosody {
     }
 }
 
-/// What to say, and how.
+/// Line that a speaker says: text and manner.
 #[derive(Debug, Clone, Copy)]
 struct Line<'a> {
     speaker: u32,
@@ -197,14 +197,14 @@ struct Studio {
     written: Written,
 }
 
-/// What sentences beyond the fixed ones are made of: few words, and as different as can be.
+/// Words of the sentences beyond the fixed ones: few, and as different as possible.
 const VOCABULARY: [&str; 20] = [
     "one", "two", "three", "four", "five", "six", "seven", "yes", "no", "left", "right", "stop", "go", "happy", "dog", "cat",
     "house", "tree", "music", "please",
 ];
 
 impl Studio {
-    /// Whether there is more than the layout to be seen.
+    /// True if the miniature shows more than the layout.
     fn is_varied(&self) -> bool {
         self.options.more_speakers > 0
     }
@@ -221,7 +221,7 @@ impl Studio {
         words.collect::<Vec<_>>().join(" ")
     }
 
-    /// The same as written: with a capital and a full stop.
+    /// Returns the sentence as written: with a capital and a full stop.
     fn written_sentence(&self, number: u32) -> String {
         let sentence = self.sentence(number);
         format!("{}{}.", sentence[..1].to_uppercase(), &sentence[1..])
@@ -264,7 +264,7 @@ impl Studio {
         write(&self.folder.join(path), bytes)
     }
 
-    /// What macOS leaves beside a file when it packs an archive.
+    /// Writes the file that macOS adds next to each file of an archive.
     fn debris(&self, path: &str) -> Result<(), SynthesisError> {
         let beside = match path.rsplit_once('/') {
             Some((folder, name)) => format!("{folder}/._{name}"),

@@ -1,4 +1,4 @@
-//! What each word is made of, and how each sound is shaped.
+//! Phones of each word, and the shape of each sound.
 //!
 //! Formants of an adult male voice in Hz: vowels near Peterson and Barney 1952 (J. Acoust. Soc. Am. 24, table II), consonants
 //! near Klatt 1980 (J. Acoust. Soc. Am. 67, tables II and III), rounded.

@@ -71,7 +71,7 @@ impl Voice {
         }
     }
 
-    /// The same speaker in another mood.
+    /// Returns this speaker's voice in another mood.
     pub(super) fn in_mood(&self, mood: Prosody) -> Self {
         Self {
             pitch: self.pitch * mood.pitch,

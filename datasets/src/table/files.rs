@@ -31,9 +31,9 @@ struct Index {
     all: Vec<String>,
     /// Path in the Unicode form NFC.
     by_form: HashMap<String, Vec<usize>>,
-    /// The same without extension.
+    /// Indices of the files by name without extension.
     by_stem: HashMap<String, Vec<usize>>,
-    /// The same in lower case.
+    /// Indices of the files by name without extension, in lower case.
     by_letters: HashMap<String, Vec<usize>>,
 }
 

@@ -1,6 +1,6 @@
 //! Quotation marks of a CSV table: those that RFC 4180 does not allow are errors, so that no row disappears in another.
 
-/// What is odd about quotation marks, with the line: a field that goes on in the next line.
+/// Returns the fields that continue in the next line because of an open quotation mark, with their lines.
 ///
 /// Errors: line and problem of a quotation mark that is not closed or not where it should be.
 pub(super) fn check(text: &str, delimiter: u8) -> Result<Vec<(u64, String)>, (u64, String)> {

@@ -161,7 +161,7 @@ pub enum JoinError {
     Nothing {
         /// Name of the split.
         split: &'static str,
-        /// What was looked for.
+        /// Property that no recording has.
         wanted: String,
     },
     /// A recording without text or speaker.
@@ -169,7 +169,7 @@ pub enum JoinError {
     Missing {
         /// The recording.
         id: String,
-        /// What it has not.
+        /// Property that the recording lacks.
         missing: &'static str,
     },
     /// A text of a string that no other recording has.

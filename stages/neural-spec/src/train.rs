@@ -88,11 +88,11 @@ pub struct Train {
     pub metric: Metric,
     /// Number format of the computation.
     pub precision: Precision,
-    /// Whether the forward pass of a layer is repeated when its gradient is due, instead of keeping what it computed: much
+    /// Repeats the forward pass of a layer when its gradient is due, instead of keeping what it computed: much
     /// less memory for about a third more work, and the same numbers. Default false, as in the benchmark.
     #[serde(default)]
     pub gradient_checkpointing: bool,
-    /// Whether every step sees the batches of the first one. For checking that a model can learn at all. Default false.
+    /// Gives the batches of the first step to every step, to check that a model can learn at all. Default false.
     #[serde(default)]
     pub overfit_batch: bool,
     /// CPU threads of the training; 0 for the whole pool. A training whose steps are small gains little from a second thread, so that as
@@ -164,7 +164,7 @@ pub enum Optimizer {
     Sgd {
         /// Decay rate of the sum of gradients that is followed; 0 to follow each gradient as it is.
         momentum: f64,
-        /// Whether it looks one step ahead (Nesterov).
+        /// Looks one step ahead (Nesterov).
         nesterov: bool,
     },
 }

@@ -54,7 +54,7 @@ pub struct Origin {
 }
 
 /// Warning for other programs that load an adapter: transformers' WavLM hands the bare weights of its attention to a function of its
-/// own, past everything that peft puts beside them.
+/// own, without what peft adds to them.
 pub fn caveat(config: &EncoderConfig, method: &Method) -> Option<String> {
     let targets = match method {
         Method::Lora(lora) => &lora.targets,
