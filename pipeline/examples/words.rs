@@ -55,6 +55,9 @@ impl Stage for List {
     fn slots() -> Vec<Slot> {
         vec![]
     }
+    fn outputs(&self) -> Vec<String> {
+        Vec::new()
+    }
     fn sources(&self) -> Vec<SourceNeed> {
         vec![SourceNeed {
             place: "books".into(),
@@ -90,6 +93,9 @@ impl Stage for Count {
     fn slots() -> Vec<Slot> {
         vec![Slot::one("books", "a part of a list of books")]
     }
+    fn outputs(&self) -> Vec<String> {
+        vec!["counts.json".to_owned()]
+    }
 }
 
 fn count(_: &Count, job: &Job) -> Result<(), StageError> {
@@ -115,6 +121,9 @@ impl Stage for Sum {
     const ABOUT: &'static str = "adds word counts up";
     fn slots() -> Vec<Slot> {
         vec![Slot::many("counts", "word counts")]
+    }
+    fn outputs(&self) -> Vec<String> {
+        vec!["words.txt".to_owned()]
     }
 }
 

@@ -72,12 +72,11 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stat
     }
 
     /// Files and folders that the body always writes, relative to the artifact. A body that ends well without one of them has
-    /// failed.
-    fn outputs(&self) -> Vec<String> {
-        Vec::new()
-    }
+    /// failed. The folders of its parts need not be named (see [`Stage::partitions`]).
+    fn outputs(&self) -> Vec<String>;
 
-    /// Number of parts of the output (folders `parts/00000`, `parts/00001`, ...), when it is.
+    /// Number of parts of the output (folders `parts/00000`, `parts/00001`, ...), which the body always writes. None for an output
+    /// without parts.
     fn partitions(&self) -> Option<u32> {
         None
     }

@@ -15,7 +15,7 @@ use super::{Runner, Timeouts, now_ms};
 use crate::Digest;
 use crate::event::Event;
 use crate::executor::{Call, Executor, InProcess, WorkerProcess};
-use crate::graph::Node;
+use crate::graph::{Node, part_folder};
 use crate::manifest::Manifest;
 use crate::protocol::Site;
 use crate::records::{Provenance, ResultRecord};
@@ -250,7 +250,9 @@ impl Runner<'_> {
 fn check_output(node: &Node, out: &Path) -> Result<(), StageError> {
     let failed =
         |error: OutputError| Err(StageError::failed(error).with_hint("this is a bug in the stage or in its worker program"));
-    if let Some(output) = node.placed.outputs().into_iter().find(|output| out.join(output).symlink_metadata().is_err()) {
+    let parts = (0..node.placed.partitions().unwrap_or(0)).map(part_folder);
+    let mut promised = node.placed.outputs().into_iter().chain(parts);
+    if let Some(output) = promised.find(|output| out.join(output).symlink_metadata().is_err()) {
         return failed(OutputError::Missing { output });
     }
     if fs::read_dir(out).map_err(StageError::io("list", out))?.next().is_none() {

@@ -185,7 +185,27 @@ fn worker_of_another_build_stores_nothing() {
     assert_snapshot!(error(&says(&[&hello(2, 1), done])), @"the worker `old 0.9` speaks version 2 of the protocol, and `sure` version 1 | `sure` and its worker must come from one build: build both again, or correct `worker` in sure.toml");
     let unnamed = error(&says(&[done]));
     assert!(unnamed.contains("does not name its stage kinds and their versions: it is of another build"), "{unnamed}");
-    assert_snapshot!(error(&says(&[&hello(1, 1), done])), @"the stage reported success, but wrote no file | this is a bug in the stage or in its worker program");
+    assert_snapshot!(error(&says(&[&hello(1, 1), done])), @"the stage reported success, but did not write `text.txt`, which it always writes | this is a bug in the stage or in its worker program");
+}
+
+#[test]
+fn worker_that_writes_a_part_of_what_its_stage_promises_has_failed() {
+    let error = |kind: &str, params: &str, writes: &str| {
+        let hello = format!(
+            r#"{{"event":"hello","format":1,"program":"lazy","kinds":{{"{kind}":1}},"environment":{{}}}}"#
+        );
+        let find_out = r#"out=$(printf '%s' "$request" | sed 's/.*"out":"\([^"]*\)".*/\1/')"#;
+        let script = format!("read -r request; {find_out}; cd \"$out\" && {writes}; echo '{hello}'; echo '{{\"event\":\"done\"}}'");
+        let mut harness = Harness::with_books();
+        let path = harness.path("worker");
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        harness.own_worker = Some(path.into());
+        harness.options.keep_going = true;
+        harness.run(&format!("[workflow]\nname = \"one\"\n[stages.a]\nrun = \"{kind}\"\n{params}\n")).failure("a").0.join(" <- ")
+    };
+    assert_snapshot!(error("toy.text", "text = \"x\"", "echo x > text.txt"), @"the stage reported success, but did not write `length.txt`, which it always writes");
+    assert_snapshot!(error("toy.list", "partitions = 2", "echo x > names.txt; mkdir -p parts/00000"), @"the stage reported success, but did not write `parts/00001`, which it always writes");
 }
 
 #[test]

@@ -30,6 +30,9 @@ impl Stage for Shelf {
     fn slots() -> Vec<Slot> {
         vec![]
     }
+    fn outputs(&self) -> Vec<String> {
+        Vec::new()
+    }
     fn sources(&self) -> Vec<SourceNeed> {
         vec![SourceNeed { place: "books".into(), wants: Box::new(|_| true) }]
     }
@@ -78,6 +81,9 @@ impl Stage for Copy {
     fn slots() -> Vec<Slot> {
         vec![Slot::one("text", "a folder with one file")]
     }
+    fn outputs(&self) -> Vec<String> {
+        vec![self.to.clone()]
+    }
 }
 
 fn copy(stage: &Copy, job: &Job) -> Result<(), StageError> {
@@ -111,6 +117,9 @@ impl Stage for Hole {
     const ABOUT: &'static str = "writes a large file";
     fn slots() -> Vec<Slot> {
         vec![]
+    }
+    fn outputs(&self) -> Vec<String> {
+        vec!["hole".to_owned()]
     }
 }
 

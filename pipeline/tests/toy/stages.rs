@@ -69,6 +69,9 @@ impl Stage for List {
     fn slots() -> Vec<Slot> {
         vec![]
     }
+    fn outputs(&self) -> Vec<String> {
+        vec!["names.txt".to_owned()]
+    }
     fn sources(&self) -> Vec<SourceNeed> {
         vec![SourceNeed { place: "books".into(), wants: Box::new(|path| path.ends_with(".txt")) }]
     }
@@ -130,6 +133,9 @@ impl Stage for Count {
     fn slots() -> Vec<Slot> {
         vec![Slot::one("books", "a part of a list of books")]
     }
+    fn outputs(&self) -> Vec<String> {
+        vec!["count.txt".to_owned(), "about/books.txt".to_owned()]
+    }
 }
 
 fn count(stage: &Count, job: &Job) -> Result<(), StageError> {
@@ -166,6 +172,9 @@ impl Stage for Text {
     fn slots() -> Vec<Slot> {
         vec![]
     }
+    fn outputs(&self) -> Vec<String> {
+        vec!["text.txt".to_owned(), "length.txt".to_owned()]
+    }
 }
 
 fn text(stage: &Text, job: &Job) -> Result<(), StageError> {
@@ -192,6 +201,9 @@ impl Stage for Join {
     const ABOUT: &'static str = "puts texts one after the other";
     fn slots() -> Vec<Slot> {
         vec![Slot::many("texts", "the texts"), Slot::optional("title", "what comes first")]
+    }
+    fn outputs(&self) -> Vec<String> {
+        vec!["text.txt".to_owned()]
     }
 }
 
@@ -225,6 +237,9 @@ impl Stage for Steps {
     const ABOUT: &'static str = "works in small steps";
     fn slots() -> Vec<Slot> {
         vec![Slot::many("texts", "anything")]
+    }
+    fn outputs(&self) -> Vec<String> {
+        vec!["text.txt".to_owned()]
     }
     fn demand(&self) -> Demand {
         Demand { cpu: CpuDemand::All, ..Demand::default() }
@@ -287,6 +302,9 @@ impl Stage for Trouble {
     const ABOUT: &'static str = "goes wrong";
     fn slots() -> Vec<Slot> {
         vec![Slot::many("texts", "anything")]
+    }
+    fn outputs(&self) -> Vec<String> {
+        Vec::new()
     }
 }
 
@@ -422,6 +440,9 @@ impl Stage for Far {
     fn slots() -> Vec<Slot> {
         vec![Slot::many("texts", "anything")]
     }
+    fn outputs(&self) -> Vec<String> {
+        Vec::new()
+    }
     fn demand(&self) -> Demand {
         Demand { cpu: CpuDemand::All, gpu: GpuDemand::Prefer, ..Demand::default() }
     }
@@ -438,5 +459,8 @@ impl Stage for Missing {
     const ABOUT: &'static str = "has no worker program";
     fn slots() -> Vec<Slot> {
         vec![]
+    }
+    fn outputs(&self) -> Vec<String> {
+        Vec::new()
     }
 }

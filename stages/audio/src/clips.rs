@@ -18,6 +18,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use datasets::Split;
 use pipeline::StageError;
 
 use crate::schema::ClipPlace;
@@ -26,6 +27,11 @@ const MAGIC: &[u8; 8] = b"SURECLIP";
 const VERSION: u32 = 1;
 const HEADER: usize = 16;
 const RECORD: usize = 24;
+
+/// Returns the names of the shards of all splits and of their indices.
+pub(crate) fn shard_files() -> impl Iterator<Item = String> {
+    Split::ALL.into_iter().flat_map(|split| ["parquet", "clips"].map(|ending| format!("{split}.{ending}")))
+}
 
 /// Returns the hash of an id.
 pub(crate) fn hash_of(id: &str) -> u64 {

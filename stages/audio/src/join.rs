@@ -116,6 +116,9 @@ impl Stage for Join {
             Slot::optional("like", "an audio.join node whose strings are spoken again by other recordings of the same speakers"),
         ]
     }
+    fn outputs(&self) -> Vec<String> {
+        clips::shard_files().chain(["joined.json".to_owned()]).collect()
+    }
 
     fn check(&self) -> Vec<(&'static str, String)> {
         let mut mistakes = Vec::new();

@@ -60,7 +60,7 @@ impl Stage for Shards {
     }
 
     fn outputs(&self) -> Vec<String> {
-        ["rejects.parquet", "report.json"].map(str::to_owned).to_vec()
+        clips::shard_files().chain(["rejects.parquet", "report.json"].map(str::to_owned)).collect()
     }
     fn tools() -> Vec<Tool> {
         vec![Tool { name: FFMPEG, version_argument: "-version" }]

@@ -53,6 +53,9 @@ impl Stage for Front {
             Slot::one("encoder", "a Hugging Face checkpoint folder"),
         ]
     }
+    fn outputs(&self) -> Vec<String> {
+        ["train.parquet", "dev.parquet", "test.parquet"].map(str::to_owned).to_vec()
+    }
     fn environment(&self) -> Vec<(&'static str, String)> {
         environment()
     }

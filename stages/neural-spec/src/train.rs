@@ -280,7 +280,11 @@ impl Stage for Train {
     }
 
     fn outputs(&self) -> Vec<String> {
-        ["training.json", "events"].map(str::to_owned).to_vec()
+        let (folder, config, weights) = match self.method {
+            Method::Finetune(_) => ("checkpoint", "config.json", "model.safetensors"),
+            _ => ("adapter", "adapter_config.json", "adapter_model.safetensors"),
+        };
+        vec!["training.json".to_owned(), "events".to_owned(), format!("{folder}/{config}"), format!("{folder}/{weights}")]
     }
     fn environment(&self) -> Vec<(&'static str, String)> {
         environment()

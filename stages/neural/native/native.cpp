@@ -1,7 +1,9 @@
 // What libtorch can do and tch has no binding for. Called from src/native.rs alone, which states what each function expects.
 
+#include <ATen/Version.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <string>
 #include <vector>
 
 #include "common.h"
@@ -147,6 +149,15 @@ std::vector<Tensor> gather(Tensor* const* tensors, size_t count) {
 }  // namespace
 
 extern "C" {
+
+const char* sure_libtorch_version() {
+  static const std::string version = [] {
+    const std::string name = "TORCH_VERSION=", settings = at::show_config();  // of the library that is loaded, not of the headers
+    const size_t at = settings.find(name);
+    return at == std::string::npos ? "unknown" : settings.substr(at + name.size(), settings.find(',', at) - at - name.size());
+  }();
+  return version.c_str();
+}
 
 const char* sure_linears(
     Tensor** results, Tensor* x, Tensor* const* parts, size_t count, const int64_t* biased, const int64_t* ranks,

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use neural::device::{CudaLibrary, open_cuda_library};
 use neural::models::Merged;
+use neural::nn::libtorch_version;
 use pipeline::registry::Registry;
 use pipeline::worker::Worker;
 use serde_json::json;
@@ -45,7 +46,7 @@ fn worker(folder: Option<&Path>) -> ExitCode {
         .here(neural::front::run)
         .here(neural::train::run)
         .here(neural::evaluate::run);
-    let environment = vec![("libtorch", neural_spec::LIBTORCH.to_owned())];
+    let environment = vec![("libtorch", libtorch_version())];
     Worker { program: PROGRAM, registry: &registry, environment }.serve(folder)
 }
 
@@ -83,7 +84,7 @@ fn probe(cuda: &CudaLibrary) -> serde_json::Value {
     let devices = tch::Cuda::device_count();
     json!({
         "version": env!("CARGO_PKG_VERSION"),
-        "libtorch": neural_spec::LIBTORCH,
+        "libtorch": libtorch_version(),
         "cuda_library": matches!(cuda, CudaLibrary::Opened(_)),
         "cuda_problem": problem,
         "cuda": tch::Cuda::is_available(),

@@ -29,6 +29,9 @@ impl Stage for ReportCorpus {
     fn slots() -> Vec<Slot> {
         vec![Slot::one("statistics", "the statistics.json of an audio.summary")]
     }
+    fn outputs(&self) -> Vec<String> {
+        vec!["index.html".to_owned(), "lengths.png".to_owned()]
+    }
 }
 
 /// Part of `statistics.json` that is shown.

@@ -46,6 +46,9 @@ impl Stage for LanguageModel {
     fn slots() -> Vec<Slot> {
         Vec::new()
     }
+    fn outputs(&self) -> Vec<String> {
+        vec![FILE_NAME.to_owned()]
+    }
     fn sources(&self) -> Vec<SourceNeed> {
         vec![SourceNeed { place: self.place(), wants: Box::new(is_model) }]
     }

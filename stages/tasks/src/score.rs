@@ -3,7 +3,7 @@
 use pipeline::{Job, Slot, Stage, StageError};
 use schemars::JsonSchema;
 use scoring::Metric;
-use scoring::score::{Common, run_kind, slots_with_labels};
+use scoring::score::{Common, outputs, run_kind, slots_with_labels};
 use scoring::significance::Resampling;
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +38,9 @@ impl Stage for ScoreTask {
 
     fn slots() -> Vec<Slot> {
         slots_with_labels("labels.json: the classes in order, for tasks of one class")
+    }
+    fn outputs(&self) -> Vec<String> {
+        outputs()
     }
 
     fn check(&self) -> Vec<(&'static str, String)> {

@@ -155,6 +155,9 @@ impl Stage for Fbank {
     fn slots() -> Vec<Slot> {
         slots()
     }
+    fn outputs(&self) -> Vec<String> {
+        FILES.map(str::to_owned).to_vec()
+    }
     fn check(&self) -> Mistakes {
         let mut mistakes = Vec::new();
         require(&mut mistakes, self.sample_rate >= 1000, "sample_rate", "1000 Hz or more", self.sample_rate);
@@ -201,6 +204,9 @@ impl Stage for Mfcc {
     fn slots() -> Vec<Slot> {
         slots()
     }
+    fn outputs(&self) -> Vec<String> {
+        FILES.map(str::to_owned).to_vec()
+    }
     fn check(&self) -> Mistakes {
         let mut mistakes = Vec::new();
         let (coefficients, bands) = (self.num_coefficients, self.num_mel_bins);
@@ -234,6 +240,9 @@ impl Stage for LogMel {
 
     fn slots() -> Vec<Slot> {
         slots()
+    }
+    fn outputs(&self) -> Vec<String> {
+        FILES.map(str::to_owned).to_vec()
     }
     fn check(&self) -> Mistakes {
         let mut mistakes = Vec::new();
@@ -330,6 +339,9 @@ impl Stage for TrackPitch {
         let mut slots = slots();
         slots.push(Slot::one("features", "a features.log_mel node of these shards, whose frames the track follows"));
         slots
+    }
+    fn outputs(&self) -> Vec<String> {
+        FILES.map(str::to_owned).to_vec()
     }
     fn check(&self) -> Mistakes {
         let mut mistakes = Vec::new();

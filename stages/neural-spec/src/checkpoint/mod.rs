@@ -164,6 +164,9 @@ impl Stage for EncoderCheckpoint {
     fn slots() -> Vec<Slot> {
         Vec::new()
     }
+    fn outputs(&self) -> Vec<String> {
+        vec![CONFIG.to_owned()]
+    }
     fn check(&self) -> Mistakes {
         let mut mistakes = Vec::new();
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';

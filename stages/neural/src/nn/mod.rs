@@ -15,3 +15,5 @@ pub mod pass;
 pub mod random;
 pub(crate) mod waveform;
 pub mod weights;
+
+pub use native::libtorch_version;

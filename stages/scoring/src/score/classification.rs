@@ -53,6 +53,9 @@ impl Stage for ScoreClassification {
     fn slots() -> Vec<Slot> {
         super::slots_with_labels("labels.json: the classes in order, as a JSON list of strings")
     }
+    fn outputs(&self) -> Vec<String> {
+        super::outputs()
+    }
 
     fn check(&self) -> Vec<(&'static str, String)> {
         check(self.metric, &self.interval)

@@ -36,6 +36,9 @@ impl Stage for ScoreIntent {
     fn slots() -> Vec<Slot> {
         super::slots("an evaluation, or its predictions.parquet with slots")
     }
+    fn outputs(&self) -> Vec<String> {
+        super::outputs()
+    }
     fn check(&self) -> Vec<(&'static str, String)> {
         self.interval.check()
     }

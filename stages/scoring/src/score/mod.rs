@@ -408,6 +408,11 @@ pub fn run<S: Scorer>(params: &S, job: &Job) -> Result<(), StageError> {
     write(&job.out.join(FILE_NAME), text.as_bytes())
 }
 
+/// Files that every scoring stage writes.
+pub fn outputs() -> Vec<String> {
+    [FILE_NAME, evidence::FILE_NAME].map(str::to_owned).to_vec()
+}
+
 /// Input slots of every scoring stage.
 fn slots(predictions: &'static str) -> Vec<Slot> {
     vec![

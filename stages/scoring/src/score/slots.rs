@@ -38,6 +38,9 @@ impl Stage for ScoreSlots {
     fn slots() -> Vec<Slot> {
         super::slots("an evaluation, or its predictions.parquet with reference and hypothesis; slots as `B-name value E-name`")
     }
+    fn outputs(&self) -> Vec<String> {
+        super::outputs()
+    }
     fn check(&self) -> Vec<(&'static str, String)> {
         self.interval.check()
     }

@@ -39,6 +39,9 @@ impl Stage for ScoreText {
     fn slots() -> Vec<Slot> {
         super::slots("an evaluation, or its predictions.parquet with reference and hypothesis")
     }
+    fn outputs(&self) -> Vec<String> {
+        super::outputs()
+    }
     fn check(&self) -> Vec<(&'static str, String)> {
         self.interval.check()
     }

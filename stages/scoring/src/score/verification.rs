@@ -35,6 +35,9 @@ impl Stage for ScoreVerification {
     fn slots() -> Vec<Slot> {
         super::slots("trials, or their predictions.parquet")
     }
+    fn outputs(&self) -> Vec<String> {
+        super::outputs()
+    }
     fn check(&self) -> Vec<(&'static str, String)> {
         self.interval.check()
     }

@@ -156,7 +156,8 @@ impl Stage for MakeTargets {
     }
 
     fn outputs(&self) -> Vec<String> {
-        ["labels.json", "report.json", "task.json"].map(str::to_owned).to_vec()
+        let targets = SPLITS.map(|split| format!("{split}.parquet"));
+        targets.into_iter().chain(["labels.json", "left_out.jsonl", "report.json", "task.json"].map(str::to_owned)).collect()
     }
     fn check(&self) -> Vec<(&'static str, String)> {
         let mut mistakes = Vec::new();

@@ -16,6 +16,7 @@ use tch::{Device, TchError, Tensor};
 type Raw = *mut torch_sys::C_tensor;
 
 unsafe extern "C" {
+    fn sure_libtorch_version() -> *const c_char;
     fn sure_linears(
         results: *mut Raw,
         x: Raw,
@@ -44,6 +45,13 @@ unsafe extern "C" {
     fn sure_gelu_dropout(result: *mut Raw, x: Raw, p: f64, seed: i64) -> *const c_char;
     fn sure_dropout_add(result: *mut Raw, x: Raw, to: Raw, p: f64, seed: i64) -> *const c_char;
     fn sure_norm_gelu(result: *mut Raw, x: Raw, weight: Raw, bias: Raw, epsilon: f64) -> *const c_char;
+}
+
+/// Returns the version of the libtorch that this process has loaded, for example `2.11.0`.
+pub fn libtorch_version() -> String {
+    // SAFETY: the function takes nothing, and its string lives as long as the process.
+    let version = unsafe { CStr::from_ptr(sure_libtorch_version()) };
+    version.to_string_lossy().into_owned()
 }
 
 /// A linear layer, with a low-rank update or without.
