@@ -1,7 +1,10 @@
 //! Answers of the commands about plans, reasons, runs and the store, over a life of edits. No libtorch is needed.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::SystemTime;
 
 use insta::assert_snapshot;
 use serde_json::Value;
@@ -90,6 +93,65 @@ fn plans_reasons_and_runs_read_well_over_a_life_of_edits() {
     assert_eq!((runs["steps"][0]["node"].as_str(), runs["outcome"].as_str()), (Some("tiny:shards#1"), Some("done")));
     let schema: Value = serde_json::from_str(&project.sure(&["schema"]).out).unwrap();
     assert!(schema["$schema"].as_str().unwrap().contains("2020-12"));
+}
+
+/// Paths, sizes and times of everything in the store.
+fn store_of(project: &Project) -> BTreeMap<PathBuf, (u64, SystemTime)> {
+    let (mut found, mut todo) = (BTreeMap::new(), vec![project.path(".sure")]);
+    while let Some(path) = todo.pop() {
+        let meta = fs::symlink_metadata(&path).unwrap();
+        if meta.is_dir() {
+            todo.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        }
+        // SQLite writes its marks of readers there; they are no part of the records.
+        if !path.ends_with("traces.db-shm") {
+            found.insert(path, (meta.len(), meta.modified().unwrap()));
+        }
+    }
+    found
+}
+
+const READING: [&[&str]; 13] = [
+    &["plan", "./tiny.toml:shards"],
+    &["plan", "./tiny.toml", "--all", "--json"],
+    &["run", "./tiny.toml:shards", "--dry-run"],
+    &["why", "shards#0"],
+    &["why", "--run", "1", "manifest"],
+    &["graph", "./tiny.toml"],
+    &["runs"],
+    &["runs", "2"],
+    &["results", "./tiny.toml"],
+    &["diff", "1", "2"],
+    &["log", "shards#0"],
+    &["store", "du"],
+    &["store", "gc"],
+];
+
+#[test]
+fn commands_that_read_change_nothing_and_work_on_a_store_of_somebody_else() {
+    let project = Project::new();
+    said(&project, &["run", "./tiny.toml:shards"]);
+    project.replace("tiny.toml", "sample_rate = 16000", "sample_rate = 8000");
+    said(&project, &["run", "./tiny.toml:shards"]);
+    said(&project, &["plan", "./tiny.toml:shards"]); // files that were new to the first scan are hashed again
+    let before = store_of(&project);
+    for command in READING {
+        let (own, other) = (project.sure(command), project.sure_without_privileges(command));
+        assert!(own.ok, "{command:?}: {}", own.err);
+        assert_eq!((&own.out, &own.err), (&other.out, &other.err), "{command:?}");
+        assert!(store_of(&project) == before, "{command:?} changed the store");
+    }
+
+    let recording = project.path("corpus/yes").read_dir().unwrap().next().unwrap().unwrap().path();
+    fs::copy(recording, project.path("corpus/yes/new_nohash_0.wav")).unwrap();
+    let other = project.sure_without_privileges(READING[0]);
+    assert!(other.ok && store_of(&project) == before && other.out.contains("1 to run"), "{}{}", other.out, other.err);
+    let own = project.sure(READING[0]);
+    assert!(own.out == other.out && store_of(&project) != before, "the new list is kept for the run: {}{}", own.out, own.err);
+    said(&project, READING[0]);
+    let kept = store_of(&project);
+    said(&project, READING[0]);
+    assert!(store_of(&project) == kept, "now the store knows the corpus as it is");
 }
 
 #[test]

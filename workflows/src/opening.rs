@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use petgraph::graph::NodeIndex;
-use pipeline::event::Progress;
+use pipeline::event::{Deaf, Progress};
 use pipeline::graph::{Workflow, build};
 use pipeline::mistake::suggest;
 use pipeline::plan_cache::PlanKey;
@@ -35,18 +35,15 @@ use crate::stages::registry;
 pub(crate) enum Access {
     /// To make results.
     Write,
-    /// To plan: source stages may have to run for that. A store is not begun, and one that may only be read is enough.
-    Plan,
-    /// To read.
-    View,
+    /// To read, or to plan (see [`Opening::survey`]).
+    Read,
 }
 
 /// Opens the store. Repairs and damage are reported on standard error.
 pub(crate) fn open_store(settings: &Settings, access: Access) -> Result<Store> {
     let opened = match access {
         Access::Write => Store::open(&settings.store),
-        Access::Plan => Store::open_for_planning(&settings.store),
-        Access::View => Store::view(&settings.store),
+        Access::Read => Store::view(&settings.store),
     };
     let store = opened.map_err(store_problem)?;
     report_notices(&store);
@@ -173,7 +170,7 @@ impl Asking {
             return Ok((Self::new(&target, access)?, node.to_owned()));
         }
         let settings = Settings::load(&place.machine, &place.corpus)?;
-        let store = open_store(&settings, Access::View)?;
+        let store = open_store(&settings, Access::Read)?;
         let Some(last) = store.runs(1)?.pop() else {
             return Err(problem(
                 "no run yet in this store",
@@ -253,24 +250,24 @@ impl Opening {
 
     /// Opens the workflow of a node: the one it names, else that of the last run, set as it was then.
     pub(crate) fn of_node(node: &str, place: &Place) -> Result<(Self, String)> {
-        let (asking, node) = Asking::of_node(node, place, Access::View)?;
+        let (asking, node) = Asking::of_node(node, place, Access::Read)?;
         Ok((asking.open()?, node))
     }
 
     /// Opens the workflow of a node, as far as the node needs it.
     pub(crate) fn up_to_node(node: &str, place: &Place) -> Result<(Self, String)> {
-        let (asking, node) = Asking::of_node(node, place, Access::Plan)?;
+        let (asking, node) = Asking::of_node(node, place, Access::Read)?;
         Ok((asking.only(&node).open()?, node))
     }
 
     /// Opens the workflow of an earlier run, all of it, set as it was then.
     pub(crate) fn as_in(run: &RunRow, place: &Place) -> Result<Self> {
-        as_in(run, place, Access::Plan)?.open()
+        as_in(run, place, Access::Read)?.open()
     }
 
     /// Opens the workflow of an earlier run, as far as a node needs it.
     pub(crate) fn up_to_node_in(node: &str, run: &RunRow, place: &Place) -> Result<Self> {
-        as_in(run, place, Access::View)?.only(node).open()
+        as_in(run, place, Access::Read)?.only(node).open()
     }
 
     /// Says when stored convolutions were asked for, and nothing that was asked for reads them.
@@ -305,25 +302,33 @@ impl Opening {
         Ok(all)
     }
 
+    /// Surveys the sources for a command that plans. A store that knows the sources as they are is only read. Else it is opened for
+    /// writing where that is possible, so that the run that follows need not scan and list the sources again.
+    pub(crate) fn survey(&mut self) -> Result<Survey> {
+        let known = self.runner(Arc::new(Deaf), Stop::default()).survey_if_current();
+        if let Some(survey) = known.map_err(with_hint)? {
+            return Ok(survey);
+        }
+        if let Some(store) = self.store.reopen_for_writing() {
+            report_notices(&store);
+            self.store = store;
+        }
+        self.runner(Arc::new(Deaf), Stop::default()).survey().map_err(with_hint)
+    }
+
     pub(crate) fn runner(&self, progress: Arc<dyn Progress>, stop: Stop) -> Runner<'_> {
         Runner { workflow: &self.workflow, store: &self.store, machine: &self.settings.machine, progress, stop }
     }
 }
 
-/// Looks through the sources; fails when one of them does, with a hint for what may be wrong.
-pub(crate) fn survey(runner: &Runner<'_>) -> Result<Survey> {
-    runner.survey().and_then(Survey::complete).map_err(with_hint)
-}
-
-/// Looks through the sources. Those that fail are told of on standard error, and block what depends on them.
-pub(crate) fn survey_what_can(runner: &Runner<'_>) -> Result<(Survey, ExitCode)> {
-    let mut survey = runner.survey().map_err(with_hint)?;
+/// Reports the sources that failed on standard error. They block the nodes that depend on them.
+pub(crate) fn report_failures(survey: &mut Survey) -> ExitCode {
     let errors = std::mem::take(&mut survey.errors);
     let code = if errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     for (_, error) in errors {
         show(&with_hint(error));
     }
-    Ok((survey, code))
+    code
 }
 
 /// Turns an error that stops planning or running into one with a hint.

@@ -1,6 +1,6 @@
 //! Survey of the sources: scans their trees and brings their nodes up to date, so that a plan knows what changed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -52,7 +52,7 @@ impl Store {
     pub fn forget_scans(&self, node: &Node, places: &Places) {
         for need in node.placed.sources() {
             if let Some(root) = places.0.get(&need.place) {
-                let _ = std::fs::remove_file(self.stat_cache(&scan_name(node, &need.place), root)); // none yet: all is read anyway
+                self.forget_stat_cache(&scan_name(node, &need.place), root);
             }
         }
     }
@@ -66,6 +66,23 @@ impl Runner<'_> {
     /// [`RunError::Store`]
     pub fn survey(&self) -> Result<Survey, RunError> {
         self.survey_in_run(&Options { keep_going: true, ..Options::default() }, NO_RUN)
+    }
+
+    /// Looks through the outside trees without running anything. Returns none unless all that the sources need is in the store: their
+    /// results, and scans of their trees as they are.
+    ///
+    /// # Errors
+    /// [`RunError::Store`]
+    pub fn survey_if_current(&self) -> Result<Option<Survey>, RunError> {
+        let nothing = HashSet::from([NodeIndex::end()]);
+        let survey = self.survey_in_run(&Options { keep_going: true, only: nothing, ..Options::default() }, NO_RUN)?;
+        for index in self.sources().filter(|index| survey.digests.contains_key(index)) {
+            let node = &self.workflow.graph[index];
+            if node.inputs.is_empty() && self.lookup(node, &base_manifest(node, survey.digests.get(&index)))?.is_none() {
+                return Ok(None);
+            }
+        }
+        Ok(self.store.has_no_new_scan().then_some(survey))
     }
 
     /// Surveys the sources inside a run. A run that does not keep going ends at the first source that cannot be looked through, and looks no

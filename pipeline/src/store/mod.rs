@@ -19,7 +19,7 @@
 //! failure loses at most what was not durable.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -209,8 +209,8 @@ impl Store {
         Self::open_with(root, Disk::watched(watch))
     }
 
-    /// Opens a store for reading: changes nothing in it and takes no lock, and begins none where there is none. Whatever a source
-    /// stage makes while planning goes to a temporary folder.
+    /// Opens a store for reading: changes nothing in it and takes no lock, and begins none where there is none. Scans and results of
+    /// source stages, which planning may need, go to a temporary folder.
     ///
     /// # Errors
     /// [`StoreError`] when a newer version of this program wrote the store, or its records cannot be read.
@@ -225,19 +225,31 @@ impl Store {
         Self::with(root, work, Some(temporary), disk, index)
     }
 
-    /// Opens a store for planning: for writing where that is possible without making or repairing anything, else as [`Self::view`].
-    /// So what a source stage makes while planning is kept for the run that follows.
-    ///
-    /// # Errors
-    /// As [`Self::view`].
-    pub fn open_for_planning(root: &Path) -> Result<Self, StoreError> {
-        if Index::is_current(root) && rustix::fs::access(root, rustix::fs::Access::WRITE_OK).is_ok() {
-            match Self::open(root) {
-                Err(StoreError::Io { .. } | StoreError::Network { .. } | StoreError::OtherMachine { .. }) => {}
-                opened => return opened,
-            }
+    /// Opens the store of this view for writing, and keeps the scans of the view in it. Returns none when that is not possible, or not
+    /// without making, repairing or migrating something.
+    pub fn reopen_for_writing(&self) -> Option<Self> {
+        let is_writable = || rustix::fs::access(&self.root, rustix::fs::Access::WRITE_OK).is_ok();
+        if !self.is_view() || !Index::is_current(&self.root) || !is_writable() {
+            return None;
         }
-        Self::view(root)
+        let store = Self::open(&self.root).ok()?;
+        for scan in self.new_scans() {
+            let (from, to) = (self.work.join("stat").join(&scan), store.work.join("stat").join(&scan));
+            let aside = store.scratch.folder.join(scan);
+            let _ = fs::copy(from, &aside).and_then(|_| fs::rename(aside, to)); // without it, the files are hashed again
+        }
+        Some(store)
+    }
+
+    /// Names of the stat caches that scans through this view have written: none when the trees are as the store knows them.
+    fn new_scans(&self) -> Vec<std::ffi::OsString> {
+        let entries = fs::read_dir(self.work.join("stat")).into_iter().flatten().flatten();
+        entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file())).map(|entry| entry.file_name()).collect()
+    }
+
+    /// True if scans through this view found the trees as the store knows them.
+    pub(crate) fn has_no_new_scan(&self) -> bool {
+        self.new_scans().is_empty()
     }
 
     fn open_with(root: &Path, disk: Disk) -> Result<Self, StoreError> {
@@ -391,10 +403,20 @@ impl Store {
         let key = format!("{place}\0{}", root.display());
         let name = Digest::of(key.as_bytes()).to_string();
         let path = self.work.join("stat").join(&name);
-        if self.is_view() && !path.exists() {
-            let _ = fs::copy(self.root.join("stat").join(name), &path); // none yet: the files are hashed
+        let kept = self.root.join("stat").join(name);
+        if self.is_view() && kept.exists() && !path.exists() {
+            let _ = std::os::unix::fs::symlink(kept, &path); // a scan that finds a change puts a file in its place
         }
         path
+    }
+
+    /// Empties the stat cache of an outside tree.
+    pub(crate) fn forget_stat_cache(&self, place: &str, root: &Path) {
+        let path = self.stat_cache(place, root);
+        let _ = fs::remove_file(&path); // none yet: all is read anyway
+        if self.is_view() {
+            let _ = File::create(path); // hides that of the store
+        }
     }
 
     /// Path of the log of a node.

@@ -3,10 +3,14 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
+use pipeline::Stop;
 use pipeline::compare::compare;
+use pipeline::event::{Deaf, Event};
 use pipeline::explain::{explain, explain_past};
+use pipeline::run::Runner;
 use pipeline::store::gc::Keep;
 use pipeline::store::{Store, StoreError};
 
@@ -132,7 +136,7 @@ fn a_newer_store_is_refused_whatever_says_so() {
         let harness = with_history();
         change(&harness);
         let before = snapshot(&harness.path("store"));
-        for open in [Store::open, Store::view, Store::open_for_planning] {
+        for open in [Store::open, Store::view] {
             let Err(error) = open(&harness.path("store")) else { panic!("{part} is newer") };
             assert!(error.hint().unwrap().contains("newer version"), "{error:?}");
             let cause = std::error::Error::source(&error).unwrap().to_string();
@@ -336,11 +340,38 @@ fn reading_changes_nothing_and_begins_no_store() {
     assert_eq!(snapshot(&harness.path("store")), before);
 
     let mut harness = Harness::with_books();
-    harness.use_store(Store::open_for_planning(&harness.path("store")).unwrap());
+    harness.use_store(Store::view(&harness.path("store")).unwrap());
     assert!(harness.plan(BOOKS).contains("run count#2"), "{}", harness.plan(BOOKS));
     assert_eq!(harness.store().runs(9).unwrap(), []);
     harness.close();
     assert!(!harness.path("store").exists());
+}
+
+#[test]
+fn planning_opens_the_store_for_writing_only_when_a_source_has_changed() {
+    let mut harness = with_history();
+    harness.let_books_age();
+    harness.plan(BOOKS); // and is scanned once more as it is now
+    harness.close();
+    let path = harness.path("store");
+    let (workflow, machine) = (harness.workflow(BOOKS), harness.machine());
+    let is_current = |store: &Store| {
+        let runner = Runner { workflow: &workflow, store, machine: &machine, progress: Arc::new(Deaf), stop: Stop::default() };
+        runner.survey_if_current().unwrap().is_some()
+    };
+    let before = snapshot(&path);
+    assert!(is_current(&Store::view(&path).unwrap()));
+    assert_eq!(snapshot(&path), before);
+    harness.write(&book_of(2, 1), "a third text");
+    harness.let_books_age();
+    let view = Store::view(&path).unwrap();
+    assert!(!is_current(&view));
+    assert_eq!(snapshot(&path), before);
+    harness.use_store(view.reopen_for_writing().unwrap());
+    let (_, events) = harness.survey(&workflow);
+    assert!(!events.iter().any(|event| matches!(event, Event::Scanned { read: 1.., .. })), "the scan of the view is kept: {events:?}");
+    harness.close();
+    assert!(is_current(&Store::view(&path).unwrap()), "and so is the list of books");
 }
 
 #[test]
@@ -351,7 +382,7 @@ fn a_damaged_index_is_left_alone_by_reading_commands() {
     sql(&harness, "");
     fs::write(harness.path("store/traces.db"), "this is no database. ".repeat(50)).unwrap();
     let before = snapshot(&harness.path("store"));
-    let view = Store::open_for_planning(&harness.path("store")).unwrap();
+    let view = Store::view(&harness.path("store")).unwrap();
     assert!(view.is_view() && view.notices()[0].contains("cannot be read"));
     assert_eq!(view.runs(9).unwrap().len(), 4);
     drop(view);

@@ -48,7 +48,7 @@ struct Score {
 }
 
 pub(crate) fn diff(args: &DiffArgs) -> Result<ExitCode> {
-    let store = open_store(&Settings::load(&args.machine, &[])?, Access::View)?;
+    let store = open_store(&Settings::load(&args.machine, &[])?, Access::Read)?;
     let (old, new) = (find(&store, args.old)?, find(&store, args.new)?);
     for run in [&old, &new] {
         let id = run.id;

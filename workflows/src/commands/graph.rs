@@ -17,7 +17,7 @@ use pipeline::graph::Workflow;
 use pipeline::plan::{Plan, Verdict};
 
 use crate::cli::Target;
-use crate::opening::{Access, Opening, with_hint};
+use crate::opening::{Access, Opening};
 
 #[derive(Args)]
 pub(crate) struct GraphArgs {
@@ -45,10 +45,10 @@ pub(crate) enum Form {
 }
 
 pub(crate) fn graph(args: &GraphArgs) -> Result<ExitCode> {
-    let opening = Opening::new(&args.target, Access::Plan)?;
-    let runner = opening.runner(Arc::new(Deaf), Stop::default());
+    let mut opening = Opening::new(&args.target, Access::Read)?;
     // A drawing needs no corpus: without one, the states of what depends on it are left out.
-    let survey = runner.survey().map_err(with_hint)?;
+    let survey = opening.survey()?;
+    let runner = opening.runner(Arc::new(Deaf), Stop::default());
     let plan = runner.plan(&survey, &HashSet::new())?;
     let failed = failed(&opening)?;
     let states = States { plan: &plan, failed: &failed };

@@ -43,7 +43,7 @@ struct Found {
 }
 
 pub(crate) fn log(args: &LogArgs) -> Result<ExitCode> {
-    let store = open_store(&Settings::load(&args.machine, &[])?, Access::View)?;
+    let store = open_store(&Settings::load(&args.machine, &[])?, Access::Read)?;
     if let Some(run) = args.run {
         find(&store, run)?;
     }

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::cli::{Choice, Target};
 use crate::console::duration;
-use crate::opening::{Access, Opening, survey_what_can};
+use crate::opening::{Access, Opening, report_failures};
 
 #[derive(Args)]
 pub(crate) struct PlanArgs {
@@ -34,16 +34,22 @@ pub(crate) struct PlanArgs {
 }
 
 pub(crate) fn plan(args: &PlanArgs) -> Result<ExitCode> {
-    let opening = Opening::new(&args.target, Access::Plan)?;
+    let mut opening = Opening::new(&args.target, Access::Read)?;
     opening.tell_idle_front();
     opening.rehash(args.choice.rehash);
-    let forced = opening.find(&args.choice.force, "--force")?;
-    let only = opening.find(&args.choice.only, "--only")?;
+    show_plan(&mut opening, &args.choice, args.all, args.json)
+}
+
+/// Plans and prints the plan.
+pub(crate) fn show_plan(opening: &mut Opening, choice: &Choice, all: bool, json: bool) -> Result<ExitCode> {
+    let forced = opening.find(&choice.force, "--force")?;
+    let only = opening.find(&choice.only, "--only")?;
+    let mut survey = opening.survey()?;
+    let code = report_failures(&mut survey);
     let runner = opening.runner(Arc::new(Deaf), Stop::default());
-    let (survey, code) = survey_what_can(&runner)?;
     let plan = runner.plan(&survey, &forced)?;
-    let shown = Shown { only: &only, all: args.all, expected: runner.expected_secs(&plan)? };
-    if args.json {
+    let shown = Shown { only: &only, all, expected: runner.expected_secs(&plan)? };
+    if json {
         writeln!(io::stdout(), "{}", shown.to_json(&opening.workflow, &plan))?;
     } else {
         shown.print(&opening.workflow, &plan)?;

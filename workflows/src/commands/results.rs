@@ -36,7 +36,7 @@ pub(crate) fn results(args: &ResultsArgs) -> Result<ExitCode> {
     let request: Request = serde_json::from_str(&last.request).context("the record of the last run cannot be read")?;
     let set = request.set.iter().map(|(name, values)| (name.clone(), values.join(","))).collect();
     let place = Place { set, yes: request.large, checkpoint: request.checkpoints, ..place(args) };
-    let opening = Opening::new(&Target { workflow: request.workflow, targets: request.targets, place }, Access::View)?;
+    let opening = Opening::new(&Target { workflow: request.workflow, targets: request.targets, place }, Access::Read)?;
     let name = &opening.workflow.name;
     let folder = settings.results.join(name);
     let links = links_in(&folder)?;
@@ -68,7 +68,7 @@ fn place(args: &ResultsArgs) -> Place {
 
 /// The last run in this project, of the workflow or of any.
 fn last_run(settings: &Settings, workflow: Option<&str>) -> Result<RunRow> {
-    let store = open_store(settings, Access::View)?;
+    let store = open_store(settings, Access::Read)?;
     let project = settings.project();
     let wanted = |row: &RunRow| {
         let asked = serde_json::from_str::<Request>(&row.request).map(|request| request.workflow).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! `sure run`
 
 use std::collections::HashSet;
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -22,12 +22,12 @@ use signal_hook::iterator::Signals;
 
 use crate::cli::{self, Choice, Target};
 use crate::commands::models::link_models;
-use crate::commands::plan::Shown;
+use crate::commands::plan::show_plan;
 use crate::commands::results::{Origin, link_results, print_results, relative};
 use crate::commands::runs::write_timeline;
 use crate::console::say;
 use crate::console::{self, duration};
-use crate::opening::{Access, Asking, Opening, report_notices, survey_what_can, with_hint};
+use crate::opening::{Access, Asking, Opening, report_notices, with_hint};
 use crate::settings::Settings;
 
 #[derive(Args)]
@@ -61,7 +61,7 @@ pub(crate) struct RunArgs {
 pub(crate) const STOPPED: u8 = 130;
 
 pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
-    let asking = Asking::new(&args.target, if args.dry_run { Access::Plan } else { Access::Write })?;
+    let asking = Asking::new(&args.target, if args.dry_run { Access::Read } else { Access::Write })?;
     let stop = Stop::default();
     listen_for_signals(&stop)?;
     let stop = args.time_limit.map_or_else(|| stop.clone(), |limit| stop.until(Instant::now() + limit));
@@ -79,9 +79,12 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
         let origin = Origin::new(found.run, &asking.request.workflow);
         return show_results(args, &asking.question().workflow, &found.ends, &origin, &asking.settings, &asking.store);
     }
-    let opening = asking.open()?;
+    let mut opening = asking.open()?;
     opening.tell_idle_front();
     opening.rehash(args.choice.rehash);
+    if args.dry_run {
+        return show_plan(&mut opening, &args.choice, false, args.json);
+    }
     let runner = opening.runner(Arc::clone(&progress), stop);
     let options = Options {
         keep_going: args.keep_going,
@@ -92,17 +95,6 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
         scans,
         ..Options::default()
     };
-    if args.dry_run {
-        let (survey, code) = survey_what_can(&runner)?;
-        let plan = runner.plan(&survey, &options.forced)?;
-        let shown = Shown { only: &options.only, all: false, expected: runner.expected_secs(&plan)? };
-        if args.json {
-            writeln!(io::stdout(), "{}", shown.to_json(&opening.workflow, &plan))?;
-        } else {
-            shown.print(&opening.workflow, &plan)?;
-        }
-        return Ok(code);
-    }
     let ran = runner.run(&options);
     report_notices(&opening.store);
     let summary = ran.map_err(with_hint)?;

@@ -37,7 +37,7 @@ pub(crate) struct RunsArgs {
 }
 
 pub(crate) fn runs(args: &RunsArgs) -> Result<ExitCode> {
-    let store = open_store(&Settings::load(&args.machine, &[])?, Access::View)?;
+    let store = open_store(&Settings::load(&args.machine, &[])?, Access::Read)?;
     let living: HashSet<i64> = status(&store).into_iter().map(|status| status.run).collect();
     let mut out = io::stdout().lock();
     if let Some(number) = args.run {

@@ -20,7 +20,7 @@ use serde_json::json;
 use crate::cli::{MachineArgs, Place, duration};
 use crate::commands::runs::id_of;
 use crate::console::say;
-use crate::opening::{Access, Opening, open_store, survey};
+use crate::opening::{Access, Opening, open_store, with_hint};
 use crate::settings::Settings;
 
 #[derive(Subcommand)]
@@ -93,7 +93,7 @@ fn open(machine: &MachineArgs, access: Access) -> Result<Store> {
 }
 
 fn du(args: &DuArgs) -> Result<ExitCode> {
-    let store = open(&args.machine, Access::View)?;
+    let store = open(&args.machine, Access::Read)?;
     let usage = store.usage()?;
     let mut out = io::stdout().lock();
     if args.json {
@@ -116,7 +116,7 @@ fn du(args: &DuArgs) -> Result<ExitCode> {
 }
 
 fn gc(args: &GcArgs) -> Result<ExitCode> {
-    let store = open(&args.machine, if args.yes { Access::Write } else { Access::View })?;
+    let store = open(&args.machine, if args.yes { Access::Write } else { Access::Read })?;
     let wanted = if args.forget_workflows { HashSet::new() } else { reached(&store, &args.machine)? };
     let keep = Keep { last_runs: args.keep_runs, younger_than: args.older_than, wanted, max_bytes: args.max_size };
     let victims = store.collectable(&keep)?;
@@ -179,9 +179,9 @@ fn reached(store: &Store, machine: &MachineArgs) -> Result<HashSet<ResultId>> {
 
 fn reached_by(row: &RunRow, machine: &MachineArgs) -> Result<Vec<ResultId>> {
     let place = Place { machine: machine.clone(), ..Place::default() };
-    let opening = Opening::as_in(row, &place)?;
-    let runner = opening.runner(Arc::new(Deaf), Stop::default());
-    let plan = runner.plan(&survey(&runner)?, &HashSet::new())?;
+    let mut opening = Opening::as_in(row, &place)?;
+    let survey = opening.survey()?.complete().map_err(with_hint)?;
+    let plan = opening.runner(Arc::new(Deaf), Stop::default()).plan(&survey, &HashSet::new())?;
     let mut results = vec![];
     for (_, verdict) in &plan.verdicts {
         if let Verdict::Reuse { fingerprint, .. } = verdict {
@@ -192,7 +192,7 @@ fn reached_by(row: &RunRow, machine: &MachineArgs) -> Result<Vec<ResultId>> {
 }
 
 fn verify(args: &VerifyArgs) -> Result<ExitCode> {
-    let store = open(&args.machine, if args.look { Access::View } else { Access::Write })?;
+    let store = open(&args.machine, if args.look { Access::Read } else { Access::Write })?;
     let total = store.usage()?.artifacts;
     let bar = if io::stderr().is_terminal() && !args.json { ProgressBar::new(total.bytes) } else { ProgressBar::hidden() };
     let template = "verifying [{bar:30}] {bytes}/{total_bytes}  {eta} left";

@@ -22,7 +22,7 @@ use crate::cli::Place;
 use crate::commands::plan::{describe_change, describe_reason};
 use crate::commands::runs::find;
 use crate::console::duration;
-use crate::opening::{Access, Opening, open_store, survey_what_can, workflow_and_target};
+use crate::opening::{Access, Opening, open_store, report_failures, workflow_and_target};
 use crate::problem::problem;
 use crate::settings::Settings;
 
@@ -46,7 +46,7 @@ const NAMES_SHOWN: usize = 3;
 const FILES_SHOWN: usize = 10;
 
 pub(crate) fn why(args: &WhyArgs) -> Result<ExitCode> {
-    let (opening, pattern) = match args.run {
+    let (mut opening, pattern) = match args.run {
         Some(run) => in_run(&args.node, run, &args.place)?,
         None => Opening::up_to_node(&args.node, &args.place)?,
     };
@@ -57,7 +57,7 @@ pub(crate) fn why(args: &WhyArgs) -> Result<ExitCode> {
     }
     let (asked, code) = match args.run {
         Some(run) => (past(&opening, &found, run)?, ExitCode::SUCCESS),
-        None => present(&opening, &found)?,
+        None => present(&mut opening, &found)?,
     };
     if args.json {
         let all: Vec<Value> = asked.iter().map(Asked::to_json).collect::<Result<_>>()?;
@@ -132,11 +132,13 @@ fn some(names: &[String]) -> String {
 }
 
 /// Explains what happens to nodes now, or happened last.
-fn present(opening: &Opening, nodes: &[NodeIndex]) -> Result<(Vec<Asked>, ExitCode)> {
+fn present(opening: &mut Opening, nodes: &[NodeIndex]) -> Result<(Vec<Asked>, ExitCode)> {
+    let mut survey = opening.survey()?;
+    let code = report_failures(&mut survey);
+    let opening = &*opening;
     let statuses: Vec<RunStatus> =
         status(&opening.store).into_iter().filter(|status| status.workflow == opening.workflow.name).collect();
     let runner = opening.runner(Arc::new(Deaf), Stop::default());
-    let (survey, code) = survey_what_can(&runner)?;
     let plan = runner.plan(&survey, &HashSet::new())?;
     let asked = nodes.iter().map(|node| {
         let explanation = explain(&opening.workflow, &plan, *node, &opening.store)?;
@@ -175,7 +177,7 @@ fn past(opening: &Opening, nodes: &[NodeIndex], run: i64) -> Result<Vec<Asked>> 
 
 /// The workflow of an earlier run, set as it was then.
 fn in_run(node: &str, run: i64, place: &Place) -> Result<(Opening, String)> {
-    let row = find(&open_store(&Settings::load(&place.machine, &place.corpus)?, Access::View)?, run)?;
+    let row = find(&open_store(&Settings::load(&place.machine, &place.corpus)?, Access::Read)?, run)?;
     let node = workflow_and_target(node).1.unwrap_or(node);
     Ok((Opening::up_to_node_in(node, &row, place)?, node.to_owned()))
 }
