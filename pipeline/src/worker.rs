@@ -53,17 +53,14 @@ impl Worker<'_> {
             None => Err(RequestError::Absent),
             Some(line) => line.map_err(RequestError::Unreadable).and_then(|line| read(&line)),
         };
-        let stop = Stop::default();
-        let asked = stop.clone();
-        std::thread::spawn(move || {
+        self.answer(request, &out, move |stop| {
             for line in lines.map_while(Result::ok) {
                 if line == "stop" {
-                    asked.request();
+                    stop.request();
                 }
             }
             std::process::exit(1); // the client is gone
-        });
-        self.answer(request, &out, stop)
+        })
     }
 
     fn serve_files(&self, folder: &Path) -> ExitCode {
@@ -82,15 +79,13 @@ impl Worker<'_> {
         let out = Output::new(messages);
         out.say(&Message::Hello(self.hello()));
         let request = std::fs::read_to_string(folder.join(REQUEST_FILE)).map_err(RequestError::Unreadable);
-        let stop = Stop::default();
-        let (asked, file) = (stop.clone(), folder.join(STOP_FILE));
-        std::thread::spawn(move || {
+        let file = folder.join(STOP_FILE);
+        self.answer(request.and_then(|text| read(&text)), &out, move |stop| {
             while !file.exists() {
                 std::thread::sleep(STOP_POLL);
             }
-            asked.request();
-        });
-        self.answer(request.and_then(|text| read(&text)), &out, stop)
+            stop.request();
+        })
     }
 
     /// Returns the identity of this worker.
@@ -104,14 +99,23 @@ impl Worker<'_> {
         }
     }
 
-    /// Runs the body and writes the last message.
-    fn answer(&self, request: Result<Request, RequestError>, out: &Output, stop: Stop) -> ExitCode {
+    /// Runs the body and writes the last message. While the body runs, another thread watches for a request to stop: an answer to a
+    /// request that is refused does not depend on whether the client still listens.
+    fn answer(
+        &self,
+        request: Result<Request, RequestError>,
+        out: &Output,
+        watch: impl FnOnce(&Stop) + Send + 'static,
+    ) -> ExitCode {
         let bad_request = |error: StageError| (Message::of_end(Err(error)), ExitCode::from(2));
         let (message, code) = match request {
             Err(error) => bad_request(StageError::failed(error)),
             Ok(request) => match self.hello().check(&request.kind, request.version, &request.environment) {
                 Err(mismatch) => bad_request(StageError::failed(mismatch).with_hint(crate::protocol::REBUILD)),
                 Ok(()) => {
+                    let stop = Stop::default();
+                    let asked = stop.clone();
+                    std::thread::spawn(move || watch(&asked));
                     let end = self.run(request, out, stop);
                     let code = match &end {
                         Ok(()) => ExitCode::SUCCESS,
