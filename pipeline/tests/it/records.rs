@@ -369,7 +369,10 @@ fn planning_opens_the_store_for_writing_only_when_a_source_has_changed() {
     assert_eq!(snapshot(&path), before);
     harness.use_store(view.reopen_for_writing().unwrap());
     let (_, events) = harness.survey(&workflow);
-    assert!(!events.iter().any(|event| matches!(event, Event::Scanned { read: 1.., .. })), "the scan of the view is kept: {events:?}");
+    assert!(
+        !events.iter().any(|event| matches!(event, Event::Scanned { read: 1.., .. })),
+        "the scan of the view is kept: {events:?}"
+    );
     harness.close();
     assert!(is_current(&Store::view(&path).unwrap()), "and so is the list of books");
 }

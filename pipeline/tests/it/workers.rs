@@ -191,11 +191,10 @@ fn worker_of_another_build_stores_nothing() {
 #[test]
 fn worker_that_writes_a_part_of_what_its_stage_promises_has_failed() {
     let error = |kind: &str, params: &str, writes: &str| {
-        let hello = format!(
-            r#"{{"event":"hello","format":1,"program":"lazy","kinds":{{"{kind}":1}},"environment":{{}}}}"#
-        );
+        let hello = format!(r#"{{"event":"hello","format":1,"program":"lazy","kinds":{{"{kind}":1}},"environment":{{}}}}"#);
         let find_out = r#"out=$(printf '%s' "$request" | sed 's/.*"out":"\([^"]*\)".*/\1/')"#;
-        let script = format!("read -r request; {find_out}; cd \"$out\" && {writes}; echo '{hello}'; echo '{{\"event\":\"done\"}}'");
+        let script =
+            format!("read -r request; {find_out}; cd \"$out\" && {writes}; echo '{hello}'; echo '{{\"event\":\"done\"}}'");
         let mut harness = Harness::with_books();
         let path = harness.path("worker");
         fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();

@@ -11,7 +11,7 @@ use pipeline::explain::explain;
 use pipeline::graph::{Settings, Workflow, build};
 use pipeline::plan_cache::{self, PlanKey};
 use pipeline::registry::Registry;
-use pipeline::run::{Machine, Options, Runner};
+use pipeline::run::{Machine, Options, Runner, Survey};
 use pipeline::schedule::Pools;
 use pipeline::source::{RecentScans, scan};
 use pipeline::spec::{Spec, parse};
@@ -31,15 +31,23 @@ struct Setting {
 }
 
 impl Setting {
-    fn new(workflow: &str, store: &str, books: &str) -> Result<Self, Box<dyn Error>> {
+    fn new(workflow: &str, store: Store, books: &str) -> Result<Self, Box<dyn Error>> {
         let registry = copies::with_copies(stages::registry(&std::env::current_exe()?));
         let places = Places([("books".to_owned(), books.into())].into());
         let machine = Machine { places, pools: Pools { cpu: 2, ..Pools::default() }, ..Machine::default() };
         let spec = parse(workflow, &fs::read_to_string(workflow)?)?;
-        Ok(Self { spec, registry, store: Store::open(Path::new(store))?, machine })
+        Ok(Self { spec, registry, store, machine })
     }
     fn workflow(&self, targets: &[String]) -> Result<Workflow, Box<dyn Error>> {
         Ok(build(&self.spec, &self.registry, &Settings::new(), targets)?)
+    }
+    /// Surveys the sources for a plan; a current store is only read.
+    fn survey(&mut self, workflow: &Workflow) -> Result<Survey, Box<dyn Error>> {
+        if let Some(survey) = self.runner(workflow).survey_if_current()? {
+            return Ok(survey);
+        }
+        self.store = self.store.reopen_for_writing().ok_or("the store may only be read")?;
+        Ok(self.runner(workflow).survey()?)
     }
     fn runner<'a>(&'a self, workflow: &'a Workflow) -> Runner<'a> {
         let (store, machine) = (&self.store, &self.machine);
@@ -49,7 +57,7 @@ impl Setting {
 
 /// Brings a workflow up to date.
 pub(crate) fn up(workflow: &str, store: &str, books: &str) -> Answer {
-    let setting = Setting::new(workflow, store, books)?;
+    let setting = Setting::new(workflow, Store::open(Path::new(store))?, books)?;
     let question = PlanKey::new(&setting.spec.name, setting.spec.sources.digest(), &Settings::new(), &[], "toy");
     let Setting { store, registry, machine, .. } = &setting;
     let mut scans = RecentScans::default();
@@ -70,22 +78,20 @@ pub(crate) fn up(workflow: &str, store: &str, books: &str) -> Answer {
 
 /// Plans a workflow in full, without the shortcut of a kept answer.
 pub(crate) fn plan(workflow: &str, store: &str, books: &str) -> Answer {
-    let setting = Setting::new(workflow, store, books)?;
+    let mut setting = Setting::new(workflow, Store::view(Path::new(store))?, books)?;
     let workflow = setting.workflow(&[])?;
-    let runner = setting.runner(&workflow);
-    let survey = runner.survey()?;
-    let (reuse, run, maybe) = runner.plan(&survey, &Options::default().forced)?.counts();
+    let survey = setting.survey(&workflow)?;
+    let (reuse, run, maybe) = setting.runner(&workflow).plan(&survey, &Options::default().forced)?.counts();
     println!("reuse {reuse}, run {run}, maybe {maybe}");
     Ok(true)
 }
 
 /// Explains a node; only what it depends on is planned.
 pub(crate) fn why(workflow: &str, store: &str, books: &str, node: &str) -> Answer {
-    let setting = Setting::new(workflow, store, books)?;
+    let mut setting = Setting::new(workflow, Store::view(Path::new(store))?, books)?;
     let workflow = setting.workflow(&[node.to_owned()])?;
-    let runner = setting.runner(&workflow);
-    let survey = runner.survey()?;
-    let plan = runner.plan(&survey, &Options::default().forced)?;
+    let survey = setting.survey(&workflow)?;
+    let plan = setting.runner(&workflow).plan(&survey, &Options::default().forced)?;
     for node in workflow.find(node) {
         println!("{}", serde_json::to_string(&explain(&workflow, &plan, node, &setting.store)?)?);
     }

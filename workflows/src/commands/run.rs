@@ -1,7 +1,6 @@
 //! `sure run`
 
 use std::collections::HashSet;
-use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;

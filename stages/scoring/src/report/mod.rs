@@ -56,7 +56,9 @@ impl Stage for ReportTable {
         vec![Slot::many("scores", "artifacts of score.*; the axes task, corpus, method and seed of the matrix name them")]
     }
     fn outputs(&self) -> Vec<String> {
-        ["table.txt", "table.md", "table.parquet", "index.html", "figures", "score_vs_parameters.png", "score_vs_parameters.svg"].map(str::to_owned).to_vec()
+        ["table.txt", "table.md", "table.parquet", "index.html", "figures", "score_vs_parameters.png", "score_vs_parameters.svg"]
+            .map(str::to_owned)
+            .to_vec()
     }
 
     fn check(&self) -> Vec<(&'static str, String)> {
