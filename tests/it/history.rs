@@ -142,8 +142,8 @@ fn commands_that_read_change_nothing_and_work_on_a_store_of_somebody_else() {
         assert!(store_of(&project) == before, "{command:?} changed the store");
     }
 
-    let recording = project.path("corpus/yes").read_dir().unwrap().next().unwrap().unwrap().path();
-    fs::copy(recording, project.path("corpus/yes/new_nohash_0.wav")).unwrap();
+    let recording = project.path("corpus/stop").read_dir().unwrap().next().unwrap().unwrap().path();
+    fs::copy(recording, project.path("corpus/yes/0badcafe_nohash_0.wav")).unwrap();
     let other = project.sure_without_privileges(READING[0]);
     assert!(other.ok && store_of(&project) == before && other.out.contains("1 to run"), "{}{}", other.out, other.err);
     let own = project.sure(READING[0]);
