@@ -52,7 +52,7 @@ pub struct Shards {
 
 impl Stage for Shards {
     const KIND: &'static str = "audio.shards";
-    const VERSION: u32 = 5;
+    const VERSION: u32 = 6;
     const ABOUT: &'static str = "decodes and resamples recordings into Parquet shards, one node per part of the manifest";
 
     fn slots() -> Vec<Slot> {

@@ -217,6 +217,26 @@ pub(crate) fn open<'s>(source: &Source<'s>) -> Result<Box<dyn Decoder + 's>, Dec
     }
 }
 
+/// True for the first bytes of a recording whose beginning cannot be anything else.
+fn begins_recording(head: &[u8]) -> bool {
+    const BEGINNINGS: [&[u8]; 13] = [
+        b"RIFF",
+        b"RIFX",
+        b"RF64",
+        b"BW64",
+        &w64::MAGIC,
+        b"fLaC",
+        b"OggS",
+        b"FORM",
+        b".snd",
+        b"dns.",
+        b"caff",
+        b"NIST_1A",
+        b"ID3",
+    ];
+    BEGINNINGS.iter().any(|beginning| head.starts_with(beginning))
+}
+
 /// Opens the content of a chunked file.
 fn found<'s>(content: Found, source: &Source<'s>) -> Result<Box<dyn Decoder + 's>, DecodeError> {
     match content {

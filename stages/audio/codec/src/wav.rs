@@ -121,7 +121,7 @@ fn data_len(
     size: u64,
     mut chunk_follows: impl FnMut() -> Result<bool, DecodeError>,
 ) -> Result<DataLen, DecodeError> {
-    let open = |claim: u64| narrow && (claim == 0 || claim >= OPEN_SIZE);
+    let open = |claim: u64| if narrow { claim == 0 || claim >= OPEN_SIZE } else { claim > u64::MAX >> 1 };
     if data > 0 && data <= left {
         Ok(DataLen { bytes: data, exact: true })
     } else if left == 0 && (data == 0 || open(data)) || data == 0 && chunk_follows()? {
@@ -149,7 +149,7 @@ enum Rest {
 fn walk(file: &mut (impl Read + Seek + ?Sized), riff: &Riff, mut at: u64, size: u64) -> Result<Rest, DecodeError> {
     while at < size {
         let Some(chunk) = bytes_at::<8>(file, at)? else { return Ok(Rest::Bytes) };
-        if matches!(&chunk[..4], b"data" | b"RIFF" | b"RF64" | b"RIFX") {
+        if matches!(&chunk[..4], b"data" | b"RIFF" | b"RIFX" | b"RF64" | b"BW64") {
             return Ok(Rest::Data);
         }
         let claimed = riff.number(&chunk[4..]);
@@ -217,7 +217,12 @@ impl Riff {
         if code == 0xfffe
             && let Some(name) = format.get(24..40)
         {
-            code = self.short(name);
+            // In RIFX as one number of 32 bits, or of 16, or as in RIFF.
+            code = match (self.order, name) {
+                (Order::Big, [0, 0, _, _, ..]) => self.short(&name[2..]),
+                (Order::Big, [code, 0, 0, 0, ..]) => u16::from(*code),
+                _ => self.short(name),
+            };
         }
         if channels == 0 {
             return Err(DecodeError::unsupported(self.container, "0 channels"));
@@ -230,10 +235,10 @@ impl Riff {
             1 if num_bytes == 1 => Some(Kind::U8),
             1 => Kind::integer(num_bytes),
             3 => Kind::float(num_bytes),
-            6 if num_bytes == 1 => Some(Kind::ALaw),
-            7 if num_bytes == 1 => Some(Kind::MuLaw),
+            // Some programs state the 16 bits that a code stands for.
+            6 => Some(Kind::ALaw),
+            7 => Some(Kind::MuLaw),
             0x50 | 0x55 => return Ok(Found::Mpeg { start, len }),
-            6 | 7 => None,
             _ => return Ok(Found::Coded),
         };
         let kind = kind.ok_or_else(|| {

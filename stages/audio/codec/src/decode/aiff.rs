@@ -5,9 +5,9 @@
 
 use std::io::{Read, Seek};
 
+use super::DecodeError;
 use super::fields::{be16, be32, be64, bytes_at, some_at};
-use super::pcm::{Encoding, Header, Kind, Order, data_len};
-use super::{DecodeError, Flag};
+use super::pcm::{Encoding, Header, Kind, Order, data_len, rest_flag};
 
 pub(super) fn read(file: &mut (impl Read + Seek + ?Sized), size: u64) -> Result<Header, DecodeError> {
     let damaged = |reason: &str, at: u64| DecodeError::damaged("aiff", reason, at);
@@ -15,15 +15,21 @@ pub(super) fn read(file: &mut (impl Read + Seek + ?Sized), size: u64) -> Result<
     let compressed = &head[8..] == b"AIFC";
     let (mut common, mut data, mut at) = (None, None, 12);
     while let Some(chunk) = bytes_at::<8>(file, at)? {
-        let len = u64::from(be32(&chunk[4..]));
-        match &chunk[..4] {
+        let (len, name) = (u64::from(be32(&chunk[4..])), &chunk[..4]);
+        let ends = len > size - at - 8 || name == b"FORM" || !name.iter().all(|&byte| byte == b' ' || byte.is_ascii_graphic());
+        match name {
             b"COMM" => common = Some(Common::parse(&some_at(file, at + 8, len.min(22))?, compressed)?),
             // An offset and a block size, then the samples.
             b"SSND" if data.is_none() => {
                 let offset = bytes_at::<4>(file, at + 8)?.map_or(0, |bytes| u64::from(be32(&bytes)));
                 let start = at.saturating_add(16).saturating_add(offset);
                 data = Some((start, len.saturating_sub(8).saturating_sub(offset)));
+                // Of a length that is not known, or more than there is.
+                if len < 8 || ends {
+                    at = size;
+                }
             }
+            _ if ends => break,
             _ => {}
         }
         at = at.saturating_add(8).saturating_add(len).saturating_add(len % 2);
@@ -49,7 +55,7 @@ pub(super) fn read(file: &mut (impl Read + Seek + ?Sized), size: u64) -> Result<
         data_start,
         data_len: data_len(promised.filter(|_| !open), left, size)?,
         plain: false,
-        flags: if at.saturating_add(1) < size { vec![Flag::TrailingBytes] } else { Vec::new() },
+        flags: rest_flag(file, at)?.into_iter().collect(),
     };
     header.checked()
 }

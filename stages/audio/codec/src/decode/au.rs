@@ -6,7 +6,7 @@ use std::io::{Read, Seek};
 
 use super::DecodeError;
 use super::fields::{be32, bytes_at};
-use super::pcm::{Encoding, Header, Kind, Order, data_len};
+use super::pcm::{Encoding, Header, Kind, Order, data_len, rest_flag};
 
 pub(super) fn read(file: &mut (impl Read + Seek + ?Sized), size: u64) -> Result<Header, DecodeError> {
     let head = bytes_at::<24>(file, 0)?;
@@ -32,15 +32,16 @@ pub(super) fn read(file: &mut (impl Read + Seek + ?Sized), size: u64) -> Result<
     let promised = u64::from(field(2));
     // All ones stand for a length that was not known; 0 was never filled in.
     let open = promised == 0 || promised >= super::OPEN_SIZE && promised > left;
+    let data_len = data_len((!open).then_some(promised), left, size)?;
     let header = Header {
         container: "au",
         sample_rate: field(4),
         num_channels: u16::try_from(field(5)).unwrap_or(0),
         encoding: Encoding { kind, order },
         data_start,
-        data_len: data_len((!open).then_some(promised), left, size)?,
+        data_len,
         plain: false,
-        flags: Vec::new(),
+        flags: rest_flag(file, data_start.saturating_add(data_len))?.into_iter().collect(),
     };
     header.checked()
 }

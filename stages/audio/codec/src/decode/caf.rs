@@ -4,9 +4,9 @@
 
 use std::io::{Read, Seek};
 
-use super::DecodeError;
 use super::fields::{be32, be64, bytes_at};
-use super::pcm::{Encoding, Header, Kind, Order, data_len};
+use super::pcm::{Encoding, Header, Kind, Order, data_len, rest_flag};
+use super::{DecodeError, Flag};
 
 pub(super) fn read(file: &mut (impl Read + Seek + ?Sized), size: u64) -> Result<Header, DecodeError> {
     let damaged = |reason: &str, at: u64| DecodeError::damaged("caf", reason, at);
@@ -22,7 +22,8 @@ pub(super) fn read(file: &mut (impl Read + Seek + ?Sized), size: u64) -> Result<
                 let data_start = start + 4;
                 let left = size.saturating_sub(data_start);
                 let promised = (len != u64::MAX).then(|| len.saturating_sub(4));
-                return header(&description, data_start, data_len(promised, left, size)?);
+                let data_len = data_len(promised, left, size)?;
+                return header(&description, data_start, data_len, rest(file, data_start.saturating_add(data_len), size)?);
             }
             _ => {}
         }
@@ -31,7 +32,19 @@ pub(super) fn read(file: &mut (impl Read + Seek + ?Sized), size: u64) -> Result<
     Err(if description.is_some() { DecodeError::NoSamples } else { damaged("no `desc` chunk", size) })
 }
 
-fn header(description: &[u8; 32], data_start: u64, data_len: u64) -> Result<Header, DecodeError> {
+/// Returns a flag for what is behind the samples and is no chunk.
+fn rest(file: &mut (impl Read + Seek + ?Sized), mut at: u64, size: u64) -> Result<Option<Flag>, DecodeError> {
+    while let Some(chunk) = bytes_at::<12>(file, at)? {
+        let (end, name) = (at.saturating_add(12).saturating_add(be64(&chunk[4..])), &chunk[..4]);
+        if name == b"caff" || !name.iter().all(u8::is_ascii_alphanumeric) || end > size {
+            break;
+        }
+        at = end;
+    }
+    rest_flag(file, at)
+}
+
+fn header(description: &[u8; 32], data_start: u64, data_len: u64, flag: Option<Flag>) -> Result<Header, DecodeError> {
     let flags = be32(&description[12..]);
     let (packet, channels, bits) = (be32(&description[16..]), be32(&description[24..]), be32(&description[28..]));
     let num_bytes = if packet > 0 { u64::from(packet / channels.max(1)) } else { u64::from(bits.div_ceil(8)) };
@@ -54,7 +67,7 @@ fn header(description: &[u8; 32], data_start: u64, data_len: u64) -> Result<Head
         data_start,
         data_len,
         plain: false,
-        flags: Vec::new(),
+        flags: flag.into_iter().collect(),
     };
     header.checked()
 }

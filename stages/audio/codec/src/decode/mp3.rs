@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use nanomp3_core::{DecodeError as FrameError, Decoder as FrameDecoder, MAX_SAMPLES_PER_FRAME};
 
-use super::fields::{be16, be32, le32};
+use super::fields::{be16, be32, le32, some_at};
 use super::window::Window;
 use super::{DecodeError, Decoder, Flag, Loudness, Source, SourceInfo};
 
@@ -24,7 +24,10 @@ const DECODER_DELAY: u64 = 529;
 
 /// Opens the stream in `source`, whose first frame begins within `max_leading` bytes. `None` if there is none.
 pub(super) fn open<'s>(source: &Source<'s>, max_leading: usize) -> Result<Option<Box<dyn Decoder + 's>>, DecodeError> {
-    let mut window = Window::of(source);
+    let mut window = Window::of(&source.part(0, end_of_frames(source)?));
+    while let Some(len) = tag_len(window.at_least(1 << 10)?) {
+        window.skip(len)?;
+    }
     let bytes = window.at_least(max_leading + CHAIN * MAX_FRAME)?;
     let Some((at, first)) = find(bytes, max_leading) else { return Ok(None) };
     let leading = bytes[..at].iter().any(|&byte| byte != 0);
@@ -35,6 +38,7 @@ pub(super) fn open<'s>(source: &Source<'s>, max_leading: usize) -> Result<Option
         first,
         info,
         frames: FrameDecoder::new(),
+        knows_len: false,
         segment: None,
         flags: leading.then_some(Flag::LeadingBytes).into_iter().collect(),
         loudness: Loudness::default(),
@@ -48,6 +52,8 @@ struct Mp3Decoder<'s> {
     first: Frame,
     info: SourceInfo,
     frames: FrameDecoder,
+    /// True if `frames` knows the length of frames of free format.
+    knows_len: bool,
     /// Absent before the first frame.
     segment: Option<Segment>,
     flags: Vec<Flag>,
@@ -95,7 +101,7 @@ impl Mp3Decoder<'_> {
             return Ok(false);
         }
         let Some(frame) = Frame::parse(rest).filter(|frame| frame.is_like(&self.first)) else { return self.resume() };
-        let Some(len) = frame.len(rest) else { return self.resume() };
+        let len = frame.len(&self.first);
         if len > rest.len() {
             let left = rest.len();
             self.window.consume(left);
@@ -117,15 +123,19 @@ impl Mp3Decoder<'_> {
             if self.segment.is_some() {
                 self.end_segment()?;
                 self.flag(Flag::Joined);
-                self.frames = FrameDecoder::new();
+                (self.frames, self.knows_len) = (FrameDecoder::new(), false);
             }
             self.segment = Some(segment);
             self.window.consume(len);
             return Ok(true);
         }
-        // Exactly a frame, or for the free format the next one too, which ends it.
-        let given = if frame.free { rest } else { &rest[..len] };
-        let (_, result) = self.frames.decode(given, self.block.as_mut_slice());
+        // Exactly a frame. From the first of free format and the next ones the decoder finds out the length of all.
+        let given = if frame.free && !self.knows_len { rest } else { &rest[..len] };
+        let (used, result) = self.frames.decode(given, self.block.as_mut_slice());
+        self.knows_len = true;
+        if used != len {
+            return Err(DecodeError::damaged("mp3", "a frame of free format has another length", self.window.offset));
+        }
         let channels = match result {
             Ok(decoded) => usize::from(decoded.channels.num()),
             // At the beginning of a stream that was cut out of another: what came before is not there.
@@ -176,6 +186,9 @@ impl Mp3Decoder<'_> {
             let (from, to) = (&self.first, &next);
             let reason = format!("changes from {from} to {to}");
             return Err(DecodeError::damaged("mp3", &reason, self.window.offset + len as u64));
+        }
+        if next.free && next.len != self.first.len {
+            (self.first, self.frames, self.knows_len) = (next, FrameDecoder::new(), false);
         }
         self.window.consume(len);
         if !empty {
@@ -284,7 +297,7 @@ struct Frame {
     sample_rate: u32,
     num_channels: u16,
     num_samples: usize,
-    /// In bytes; without the padding if the format is free.
+    /// In bytes, without the padding. Of free format, 0 until it was found out.
     len: usize,
     /// True if the header does not give the bit rate.
     free: bool,
@@ -335,15 +348,18 @@ impl Frame {
         (self.bytes[1] ^ other.bytes[1]) & 0xfe == 0 && (self.bytes[2] ^ other.bytes[2]) & 0x0c == 0 && self.free == other.free
     }
 
-    /// Returns the length of the frame at the beginning of `bytes`. In the free format the next frame ends it.
-    fn len(&self, bytes: &[u8]) -> Option<usize> {
-        if !self.free {
-            return Some(self.len + self.padding);
-        }
-        let is_next = |at: usize| bytes.get(at..).and_then(Self::parse).is_some_and(|next| next.is_like(self));
+    /// Returns the length of the frame, of a stream that begins with `first`.
+    fn len(&self, first: &Self) -> usize {
+        self.padding + if self.free { first.len } else { self.len }
+    }
+
+    /// Returns lengths that a frame of free format at the beginning of `bytes` may have, without the padding: up to another
+    /// header, or to the end. All frames of a stream have the same.
+    fn free_lens(&self, bytes: &[u8]) -> impl Iterator<Item = usize> {
+        let is_next = |at: &usize| bytes.get(*at..).and_then(Self::parse).is_some_and(|next| next.is_like(self));
         let least = if self.layer == 1 { 16 } else { 24 };
-        let found = (least..bytes.len().min(MAX_FRAME / 2)).find(|&at| is_next(at));
-        found.or_else(|| (bytes.len() < MAX_FRAME / 2).then_some(bytes.len()))
+        let end = (bytes.len() < MAX_FRAME / 2).then_some(bytes.len());
+        (least..bytes.len().min(MAX_FRAME / 2)).filter(is_next).chain(end).map(|at| at - self.padding)
     }
 }
 
@@ -351,8 +367,14 @@ impl Frame {
 fn find(bytes: &[u8], within: usize) -> Option<(usize, Frame)> {
     let last = within.min(bytes.len().saturating_sub(4));
     (0..=last).filter(|&at| bytes[at..].first() == Some(&0xff)).find_map(|at| {
-        let frame = Frame::parse(&bytes[at..])?;
-        is_chain(&bytes[at..], &frame, at == 0).then_some((at, frame))
+        let (mut frame, rest) = (Frame::parse(&bytes[at..])?, &bytes[at..]);
+        if frame.free {
+            let fits = |&len: &usize| is_chain(rest, &Frame { len, ..frame.clone() }, at == 0);
+            let len = frame.free_lens(rest).find(fits)?;
+            frame.len = len;
+            return Some((at, frame));
+        }
+        is_chain(rest, &frame, at == 0).then_some((at, frame))
     })
 }
 
@@ -367,7 +389,7 @@ fn is_chain(bytes: &[u8], first: &Frame, begins: bool) -> bool {
             let ends = rest.len() < 4 || tag_len(rest).is_some() || rest.iter().all(|&byte| byte == 0);
             return number > few && ends || number == 1 && rest.is_empty();
         };
-        let Some(len) = frame.len(rest) else { return false };
+        let len = frame.len(first);
         // The last frame may be cut.
         if len > rest.len() {
             return number > few;
@@ -396,6 +418,23 @@ fn tag_len(bytes: &[u8]) -> Option<usize> {
         [b'T', b'A', b'G', ..] if bytes.len() >= 128 => Some(128),
         _ => None,
     }
+}
+
+/// Returns the end of what is no tag with its length at its end: `APEv1` and `APEv2`, which may have no header, and an `ID3v1`
+/// behind it. Whatever they contain, it is not taken for frames.
+fn end_of_frames(source: &Source<'_>) -> Result<u64, DecodeError> {
+    let mut reader = source.reader();
+    let mut end = source.len();
+    if end >= 128 && some_at(&mut reader, end - 128, 3)? == b"TAG" {
+        end -= 128;
+    }
+    let footer = some_at(&mut reader, end.saturating_sub(32), 32)?;
+    if !footer.starts_with(b"APETAGEX") || footer.len() < 32 || le32(&footer[20..]) & 1 << 29 != 0 {
+        return Ok(source.len());
+    }
+    // Bytes of the items and the footer; the header is not counted.
+    let header = if le32(&footer[20..]) & 1 << 31 != 0 { 32 } else { 0 };
+    Ok(end.checked_sub(u64::from(le32(&footer[12..])) + header).unwrap_or(source.len()))
 }
 
 /// Returns the length of the `ID3v2` tag at the beginning.

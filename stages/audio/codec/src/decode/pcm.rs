@@ -1,8 +1,9 @@
 //! Samples that are stored one by one, whatever the container: integers, floats, A-law and mu-law. A container's reader finds the
 //! [`Header`]; this decodes what follows it, block by block.
 
-use std::io::SeekFrom;
+use std::io::{Read, Seek, SeekFrom};
 
+use super::fields::some_at;
 use super::{DecodeError, Decoder, Flag, Loudness, ReadSeek, Source, SourceInfo};
 use crate::encode::Format;
 use crate::wav::SAMPLE_RATES;
@@ -131,6 +132,18 @@ pub(crate) fn data_len(promised: Option<u64>, left: u64, size: u64) -> Result<u6
         Some(promised) => Ok(promised),
         None => Ok(left),
     }
+}
+
+/// Padding is looked for in so many bytes.
+const MAX_PADDING: u64 = 64 << 10;
+
+/// Returns a flag for what is at `at` in a file, behind the samples or where another chunk should begin: zeros are padding.
+pub(super) fn rest_flag(file: &mut (impl Read + Seek + ?Sized), at: u64) -> Result<Option<Flag>, DecodeError> {
+    let rest = some_at(file, at, MAX_PADDING)?;
+    if super::begins_recording(&rest) {
+        return Ok(Some(Flag::Joined));
+    }
+    Ok(rest.iter().any(|&byte| byte != 0).then_some(Flag::TrailingBytes))
 }
 
 pub(super) fn open<'s>(source: &Source<'s>, header: Header) -> Result<Box<dyn Decoder + 's>, DecodeError> {

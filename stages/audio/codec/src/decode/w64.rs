@@ -4,9 +4,9 @@
 
 use std::io::{Read, Seek};
 
-use super::DecodeError;
 use super::fields::{bytes_at, le64, some_at};
-use super::pcm::{Header, Order, data_len};
+use super::pcm::{Header, Order, data_len, rest_flag};
+use super::{DecodeError, Flag};
 use crate::wav::{Found, MAX_FORMAT_LEN, Riff};
 
 /// Beginning of every file: the name `riff`.
@@ -27,6 +27,7 @@ pub(super) fn read(file: &mut (impl Read + Seek + ?Sized), size: u64) -> Result<
                     let promised = Some(len.saturating_sub(24)).filter(|&len| len > 0 && len < u64::MAX >> 1);
                     let riff = Riff { container: "w64", order: Order::Little };
                     let (data_start, data_len) = (start, data_len(promised, left, size)?);
+                    let flag = rest(file, start.saturating_add(data_len), size)?;
                     return riff.describe(&format, (data_start, data_len), |encoding, sample_rate, num_channels| Header {
                         container: "w64",
                         sample_rate,
@@ -35,7 +36,7 @@ pub(super) fn read(file: &mut (impl Read + Seek + ?Sized), size: u64) -> Result<
                         data_start,
                         data_len,
                         plain: false,
-                        flags: Vec::new(),
+                        flags: flag.into_iter().collect(),
                     });
                 }
                 _ => {}
@@ -45,4 +46,17 @@ pub(super) fn read(file: &mut (impl Read + Seek + ?Sized), size: u64) -> Result<
     }
     let chunk = if format.is_none() { "fmt " } else { "data" };
     Err(DecodeError::NoChunk { container: "w64", chunk, offset: size })
+}
+
+/// Returns a flag for what is behind the samples and is no chunk.
+fn rest(file: &mut (impl Read + Seek + ?Sized), end: u64, size: u64) -> Result<Option<Flag>, DecodeError> {
+    let mut at = end.div_ceil(8).saturating_mul(8).min(size.max(end));
+    while let Some(chunk) = bytes_at::<24>(file, at)? {
+        let (len, is_chunk) = (le64(&chunk[16..]), chunk[4..16] == NAME_END);
+        if !is_chunk || len < 24 || len > size - at {
+            break;
+        }
+        at = at.saturating_add(len.div_ceil(8).saturating_mul(8));
+    }
+    rest_flag(file, at)
 }

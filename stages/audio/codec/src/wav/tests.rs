@@ -118,6 +118,9 @@ fn floats_and_laws_are_read_in_both_forms() {
         assert_eq!(samples(&law), [8.0 / 32_768.0]);
         let law = chunks(&[(b"fmt ", &format(7, 1, 8, 1, valid)), (b"data", &[0xff, 0x00])]);
         assert_eq!(samples(&law), [0.0, -32_124.0 / 32_768.0]);
+        // The bits that a code stands for.
+        let law = chunks(&[(b"fmt ", &format(7, 1, 16, 1, valid)), (b"data", &[0xff, 0x00])]);
+        assert_eq!(samples(&law), [0.0, -32_124.0 / 32_768.0]);
     }
 }
 
@@ -140,6 +143,29 @@ fn big_endian_files_are_read() {
     file.extend_from_slice(&[0xc0, 0, 0x20, 0]);
     assert_eq!(samples(&file), [-0.5, 0.25]);
     assert!(!header(&file).unwrap().plain);
+    // Extensible: the code as a number of 32 bits, of 16 as sox has it, or as in RIFF.
+    for code in [[0, 0, 0, 1], [0, 1, 0, 0], [1, 0, 0, 0]] {
+        let mut file =
+            b"RIFX\0\0\0\x40WAVEfmt \0\0\0\x28\xff\xfe\0\x01\0\0\x3e\x80\0\0\xbb\x80\0\x03\0\x18\0\x16\0\x14\0\0\0\x04".to_vec();
+        file.extend_from_slice(&code);
+        file.extend_from_slice(b"\0\0\0\x10\x80\0\0\xaa\0\x38\x9b\x71data\0\0\0\x06\xc0\0\0\x20\0\0");
+        assert_eq!(samples(&file), [-0.5, 0.25], "{code:?}");
+    }
+}
+
+#[test]
+fn sizes_of_64_bits_may_be_open_too() {
+    let rf64 = |whole: u64, data: u64| {
+        let mut file = by_hand(b"ds64\x1c\0\0\0", 16_000, u32::MAX, 2);
+        let sizes = [whole, data, 2].map(u64::to_le_bytes).concat();
+        file.splice(20..20, [sizes.as_slice(), &[0; 4]].concat());
+        file[..8].copy_from_slice(b"RF64\xff\xff\xff\xff");
+        file
+    };
+    for (whole, data) in [(76, 4), (u64::MAX, u64::MAX), (0, 0)] {
+        assert_eq!(header(&rf64(whole, data)).unwrap().data_len, 4, "{whole} {data}");
+    }
+    assert!(matches!(header(&rf64(80, 8)), Err(DecodeError::Truncated { .. })));
 }
 
 /// A file of 16-bit zeros: chunks before the data, then a data chunk with the promised length.

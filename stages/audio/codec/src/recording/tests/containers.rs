@@ -38,6 +38,18 @@ fn sphere_is_read_in_both_orders_and_as_mu_law() {
     let stereo = "channel_count -i 2\nsample_rate -i 16000\nsample_count -i 3\nsample_byte_format -s2 01\n";
     let clip = gives(&sphere(stereo, &little()), "sphere", &[1, 8_191, -1]);
     assert_eq!(clip.source.num_channels, 2);
+    let reals = "sample_rate -r 16000.000000\nsample_count -r 6.0\nsample_byte_format -s2 01\n";
+    gives(&sphere(reals, &little()), "sphere", &PCM);
+    // A coding of any width states which byte is which.
+    let wide = "sample_rate -i 16000\nsample_count -i 2\nsample_n_bytes -i 3\nsample_byte_format -s3 ";
+    gives(&sphere(&format!("{wide}012\n"), &[0, 1, 0, 0, 0, 0xc0]), "sphere", &[1, -16_384]);
+    gives(&sphere(&format!("{wide}210\n"), &[0, 1, 0, 0xc0, 0, 0]), "sphere", &[1, -16_384]);
+    for format in ["sample_byte_format -s4 1032\n", ""] {
+        let unknown = sphere(&format!("sample_rate -i 16000\nsample_n_bytes -i 4\n{format}"), &little());
+        assert!(wav().prepare_bytes(unknown, None).unwrap_err().reason.contains("`sample_byte_format`"));
+    }
+    let apart = sphere(&format!("{stereo}channels_interleaved -s5 FALSE\n"), &little());
+    assert!(wav().prepare_bytes(apart, None).unwrap_err().reason.contains("channels one after the other"));
 }
 
 #[test]
@@ -137,7 +149,40 @@ fn caf_is_read_with_and_without_a_length() {
 }
 
 #[test]
+fn what_follows_the_samples_is_flagged() {
+    let files = [
+        sphere("sample_rate -i 16000\nsample_count -i 6\nsample_byte_format -s2 01\n", &little()),
+        aiff(None, 16, 6, &big()),
+        aiff(Some(b"sowt"), 16, 6, &little()),
+        au(12, 3, &big()),
+        caf(*b"lpcm", 0, 2, 16, &big()),
+        w64(),
+    ];
+    for file in &files {
+        for (rest, flags) in [
+            (file.as_slice(), &[Flag::Joined][..]),
+            (&files[0], &[Flag::Joined]),
+            (b"what is this doing here?", &[Flag::TrailingBytes]),
+            (&[0; 9], &[]),
+            (&[], &[]),
+        ] {
+            let clip = wav().prepare_bytes([file.as_slice(), rest].concat(), None).unwrap();
+            assert_eq!((samples_of(&clip).as_slice(), clip.flags.as_slice()), (&PCM[..], flags), "{}", clip.source.container);
+        }
+    }
+    // Chunks are not.
+    let chunk = [&files[4][..], b"free\0\0\0\0\0\0\0\x02ab"].concat();
+    assert_eq!(wav().prepare_bytes(chunk, None).unwrap().flags, []);
+    let chunk = [&files[1][..], b"ANNO\0\0\0\x02ab"].concat();
+    assert_eq!(wav().prepare_bytes(chunk, None).unwrap().flags, []);
+}
+
+#[test]
 fn w64_is_read() {
+    gives(&w64(), "w64", &PCM);
+}
+
+fn w64() -> Vec<u8> {
     let end = b"\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a";
     let mut file = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00\0\0\0\0\0\0\0\0wave".to_vec();
     file.extend_from_slice(end);
@@ -148,5 +193,6 @@ fn w64_is_read() {
     file.extend_from_slice(end);
     file.extend_from_slice(&36_u64.to_le_bytes());
     file.extend_from_slice(&little());
-    gives(&file, "w64", &PCM);
+    file.resize(file.len().next_multiple_of(8), 0);
+    file
 }

@@ -34,6 +34,9 @@ fn tag() -> Vec<u8> {
 #[test]
 fn tags_in_front_are_skipped_whatever_they_contain() {
     let flac_file = written_flac(&[3; 2_000]);
+    let mut ape = b"APETAGEX\xd0\x07\0\0\x20\x4e\x01\0\x01\0\0\0\0\0\0\xa0\0\0\0\0\0\0\0\0".to_vec();
+    ape.resize(32 + 85_536, 0xff);
+    assert_eq!(decoded(&[&ape, fixture("tone.mp3")].concat()), decoded(fixture("tone.mp3")));
     for file in [fixture("tone.mp3"), fixture("uncounted.mp3"), fixture("tone.wav"), fixture("tone.aac"), &flac_file] {
         let tagged = [tag().as_slice(), &tag(), file].concat();
         assert_eq!(decoded(&tagged), decoded(file));
@@ -62,8 +65,17 @@ fn mp3_ends_with_the_last_frame_and_tags_are_no_part_of_it() {
     let mut ape = b"APETAGEX\xd0\x07\0\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0".to_vec();
     ape[8..12].copy_from_slice(&2_000_u32.to_le_bytes());
     ape[12..16].copy_from_slice(&32_u32.to_le_bytes());
+    // No header, as version 1 has it, and something like a frame within.
+    let mut old_ape = [[0xff, 0xfb, 0x50, 0xc0].repeat(100), ape.clone()].concat();
+    old_ape[412..416].copy_from_slice(&432_u32.to_le_bytes());
+    let old_ape_and_id3v1 = [old_ape.as_slice(), &id3v1].concat();
     for name in ["tone.mp3", "uncounted.mp3"] {
         let file = fixture(name);
+        for tail in [&old_ape, &old_ape_and_id3v1] {
+            let tagged = [file, tail].concat();
+            assert_eq!(decoded(&tagged), decoded(file), "{name}");
+            flagged(&tagged, &[]);
+        }
         for tail in [id3v1.as_slice(), &[0; 1_000], &tag(), &[b"LYRICSBEGINla la LYRICS200".as_slice(), &id3v1].concat(), &ape] {
             let tagged = [file, tail].concat();
             assert_eq!(decoded(&tagged), decoded(file), "{name}");
