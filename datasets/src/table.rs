@@ -332,6 +332,8 @@ struct Reader<'a> {
     rows: Vec<Row>,
     /// Class names that a table states, in its order.
     classes: Vec<String>,
+    /// Labels as they are written first, and where, by their Unicode form NFC.
+    spellings: HashMap<String, (String, String)>,
     states_splits: bool,
 }
 
@@ -347,6 +349,7 @@ impl<'a> Reader<'a> {
             listing: Listing::default(),
             rows: Vec::new(),
             classes: Vec::new(),
+            spellings: HashMap::new(),
             states_splits: false,
         }
     }
@@ -399,8 +402,14 @@ impl<'a> Reader<'a> {
         let columns = Columns::choose(&found(&sheet), self.names, sheet.audio.as_deref()).map_err(malformed)?;
         self.states_splits |= columns.split.is_some();
         self.listing.notes.push(columns.report(table, &sheet.left_out));
+        if let Some(channel) = columns.channel() {
+            self.listing
+                .warnings
+                .push(format!("{table}: column `{channel}` is only a tag: the channels of a recording are averaged"));
+        }
         let warning = |(line, problem): (u64, String)| format!("{table}:{line}: {problem}");
         self.listing.warnings.extend(sheet.warnings.drain(..).map(warning));
+        self.listing.warnings.append(&mut sheet.elsewhere);
         if let Some(names) = columns.labels.first().and_then(|label| sheet.classes.get(label)) {
             self.classes.clone_from(names);
         }
@@ -467,6 +476,9 @@ impl<'a> Reader<'a> {
         let labels: Vec<(&String, &str)> = columns.labels.iter().filter_map(|name| Some((name, value(name)?))).collect();
         let label = (labels.len() == columns.labels.len() && !labels.is_empty())
             .then(|| labels.iter().map(|(_, label)| form(label)).collect::<Vec<_>>().join("|"));
+        for (_, written) in &labels {
+            self.note_spelling(form(written), written, &format!("{table}:{}", record.line));
+        }
         let groups = labels.iter().filter(|_| columns.labels.len() > 1);
         let slots = groups.map(|(name, label)| Slot { name: (*name).clone(), value: form(label) }).collect();
         let speaker = named(&columns.speaker).map(form);
@@ -503,6 +515,20 @@ impl<'a> Reader<'a> {
         };
         let utterance = Utterance { span, duration_ms, annotation, embedded: record.embedded, ..Utterance::new(id, path, split) };
         Ok((utterance, has_id))
+    }
+
+    /// Warns, once, of a label that is written in two Unicode forms.
+    fn note_spelling(&mut self, form: String, written: &str, place: &str) {
+        if form.is_ascii() {
+            return;
+        }
+        let (first, first_place) = self.spellings.entry(form).or_insert_with(|| (written.to_owned(), place.to_owned()));
+        if first.as_str() != written && !first_place.is_empty() {
+            self.listing
+                .warnings
+                .push(format!("{place}: label `{written}` is that of {first_place} in another Unicode form: they are one class"));
+            first_place.clear();
+        }
     }
 
     fn length(&mut self, path: &str) -> Option<Length> {

@@ -244,6 +244,14 @@ impl Columns {
                 SPLITS.iter().copied().filter(|name| name.ends_with("split") || splits_only(name)).collect();
             columns.split = known(&accepted, &mut free);
         }
+        if columns.split.is_none() {
+            // Of any name, if it contains nothing but names of splits.
+            let is_split = |name: &str| {
+                let values = found.iter().find(|column| column.name == name).map_or(&[][..], |column| &column.values);
+                !values.is_empty() && values.iter().all(|value| super::split_named(value).is_some())
+            };
+            columns.split = free.iter().position(|(name, _)| is_split(name)).map(|at| free.remove(at).0.to_owned());
+        }
         columns.choose_times(found, own_times, &mut free)?;
         columns.tags = free.into_iter().map(|(name, _)| name.to_owned()).chain(tags).collect();
         columns.tags.sort();
@@ -271,7 +279,15 @@ impl Columns {
             // A value that is no time is a mistake of its row, unless most are none.
             let num_times = values.iter().filter(|value| super::times::is_time(value)).count();
             let is_time = num_times > 0 && num_times * 2 >= values.len();
-            let known = base_of(normal).filter(|_| is_time || values.is_empty());
+            let known = base_of(normal);
+            let is_certain = known.is_some_and(|(base, _)| !matches!(base, Base::From | Base::To | Base::Length));
+            if is_certain
+                && !is_time
+                && let Some(value) = values.iter().find(|value| value.bytes().any(|byte| byte.is_ascii_digit()))
+            {
+                return Err(no_time(name, value));
+            }
+            let known = known.filter(|_| is_time || values.is_empty());
             let role = known.and_then(|(base, unit)| {
                 let role = match base {
                     Base::Offset if has_onset => 1,
@@ -323,6 +339,12 @@ impl Columns {
         Ok(())
     }
 
+    /// Tag whose name says that it chooses a channel.
+    pub(super) fn channel(&self) -> Option<&str> {
+        const CHANNELS: [&str; 4] = ["channel", "channel_id", "channel_selector", "audio_channel"];
+        self.tags.iter().find(|name| CHANNELS.contains(&normal(name).as_str())).map(String::as_str)
+    }
+
     /// One line that says what each column is used for.
     pub(super) fn report(&self, table: &str, left_out: &[String]) -> String {
         let mut parts = Vec::new();
@@ -354,6 +376,14 @@ fn not_understood(name: &str, what: &str) -> String {
     format!(
         "column `{name}` {what} and is not understood: name it with --start, --end or --duration (seconds, or samples if its name \
          ends in `_samples`), or with --tag if it is none"
+    )
+}
+
+fn no_time(name: &str, value: &str) -> String {
+    format!(
+        "column `{name}` looks like a time range, and `{}` is no time: write seconds with a decimal point, such as 1.5, or \
+         0:01:02.5; name the column with --tag if it is none",
+        value.escape_debug()
     )
 }
 
@@ -586,6 +616,7 @@ mod tests {
         check(&[("wav", NONE), ("from", &["London"]), ("length", number)], "recording: `wav`; tags: `from`, `length`");
         check(&[("wav", NONE), ("subset", &["train", "valid"])], "recording: `wav`; split: `subset`");
         check(&[("wav", NONE), ("subset", &["clean"])], "recording: `wav`; tags: `subset`");
+        check(&[("wav", NONE), ("usage", &["Train", "test"])], "recording: `wav`; split: `usage`");
     }
 
     #[test]
@@ -596,6 +627,11 @@ mod tests {
         assert!(error(&[("path", NONE), ("start_frame", number)]).starts_with("column `start_frame` counts frames"));
         assert!(error(&[("path", NONE), ("timestamp", &["[0.0, 1.5]"])]).starts_with("column `timestamp` looks like"));
         assert!(error(&[("path", NONE), ("start", number), ("begin", number)]).contains("both look like the begin"));
+        for text in ["0,5", "1.5 s", "1,500", "2020-01-02"] {
+            let found = error(&[("path", NONE), ("start", &[text, text])]);
+            assert!(found.starts_with(&format!("column `start` looks like a time range, and `{text}` is no time")), "{found}");
+        }
+        check(&[("path", NONE), ("end", &["open", "closed"])], "recording: `path`; tags: `end`");
         check(&[("path", NONE), ("start_date", &["2020"])], "recording: `path`; tags: `start_date`");
         let names = ColumnNames { start: Some("Word_Start".to_owned()), tag: vec!["begin".to_owned()], ..ColumnNames::default() };
         let named = choose(&[("path", NONE), ("word_start", number), ("begin", number)], &names).unwrap();

@@ -28,6 +28,7 @@ pub(super) fn is_part(path: &str) -> bool {
 pub(super) fn sheet(place: &Place, mark: &str) -> Result<Sheet, CorpusError> {
     let folder = mark.strip_suffix(MARK).unwrap_or_default();
     let mut sheet = Sheet::default();
+    let mut warnings = Vec::new();
     let mut file = |name: &str, columns: &[&str]| -> Result<BTreeMap<String, (u64, String)>, CorpusError> {
         let path = format!("{folder}{name}");
         if !place.is_file(&path) {
@@ -35,16 +36,37 @@ pub(super) fn sheet(place: &Place, mark: &str) -> Result<Sheet, CorpusError> {
         }
         sheet.columns.extend(columns.iter().map(|&column| column.to_owned()));
         let text = place.text(&path)?;
-        let pairs = lines(&text).map(|(number, line)| {
+        let mut pairs: BTreeMap<String, (u64, String)> = BTreeMap::new();
+        for (number, line) in lines(&text) {
             let (key, value) = line.trim().split_once(char::is_whitespace).unwrap_or((line.trim(), ""));
-            (key.to_owned(), (number, value.trim().to_owned()))
-        });
-        Ok(pairs.collect())
+            let value = value.trim();
+            match pairs.get(key) {
+                Some((first, known)) if known != value => {
+                    let problem = format!("`{key}` is in line {first} with another value: this line is left out");
+                    warnings.push(format!("{path}:{number}: {problem}"));
+                }
+                Some(_) => {}
+                None => drop(pairs.insert(key.to_owned(), (number, value.to_owned()))),
+            }
+        }
+        Ok(pairs)
     };
     let recordings = file(MARK, &["path", "id"])?;
     let segments = file("segments", &["start", "end"])?;
-    let others =
-        [("text", file("text", &["text"])?), ("speaker", file("utt2spk", &["speaker"])?), ("lang", file("utt2lang", &["lang"])?)];
+    let others = [("text", "text"), ("utt2spk", "speaker"), ("utt2lang", "lang")];
+    let others = others.map(|(name, column)| file(name, &[column]).map(|values| (name, column, values)));
+    let [texts, speakers, langs] = others;
+    let others = [texts?, speakers?, langs?];
+    let of_recordings = if segments.is_empty() { &recordings } else { &segments };
+    for (name, _, values) in &others {
+        let mut unknown = values.iter().filter(|(id, _)| !of_recordings.contains_key(*id));
+        if let Some((id, (line, _))) = unknown.next() {
+            let count = 1 + unknown.count();
+            let lines = if count == 1 { "1 such line".to_owned() } else { format!("{count} such lines") };
+            warnings.push(format!("{folder}{name}:{line}: `{id}` has no recording ({lines})"));
+        }
+    }
+    sheet.elsewhere = warnings;
     let mut add = |line: u64, id: &str, path: &str, times: &[(&str, &str)]| {
         if path.ends_with('|') {
             let problem = format!("`{id}` is the output of a command, which is not run: convert it to a file");
@@ -55,7 +77,7 @@ pub(super) fn sheet(place: &Place, mark: &str) -> Result<Sheet, CorpusError> {
             .chain(times)
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
-        for (name, values) in &others {
+        for (_, name, values) in &others {
             if let Some((_, value)) = values.get(id) {
                 fields.insert((*name).to_owned(), value.clone());
             }
@@ -73,7 +95,9 @@ pub(super) fn sheet(place: &Place, mark: &str) -> Result<Sheet, CorpusError> {
         let parts: Vec<&str> = value.split_whitespace().collect();
         match parts[..] {
             [recording, start, end] if recordings.contains_key(recording) => {
-                add(*line, id, &recordings[recording].1, &[("start", start), ("end", end)]);
+                // An end of -1 is that of the recording.
+                let times = [("start", start), ("end", if end.starts_with('-') { "" } else { end })];
+                add(*line, id, &recordings[recording].1, &times);
             }
             [recording, _, _] => unknown.push((*line, format!("`{recording}` of `segments` is not in `{MARK}`"))),
             _ => unknown.push((*line, "expected an id, a recording, a begin and an end in `segments`".to_owned())),

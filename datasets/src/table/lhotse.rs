@@ -2,12 +2,25 @@
 
 use serde_json::{Map, Value};
 
-/// Rows of a JSON object: one for each supervision of a lhotse cut, else the object itself.
-pub(super) fn rows(mut object: Map<String, Value>) -> Vec<Map<String, Value>> {
-    let source = object.get("recording").and_then(|recording| recording["sources"][0]["source"].as_str()).map(str::to_owned);
-    let (Some(source), Some(Value::Array(supervisions))) = (source, object.remove("supervisions")) else { return vec![object] };
+/// Rows of a JSON object: one for each supervision of a lhotse cut, or one for a cut without any, else the object itself.
+///
+/// Errors: a cut of one channel of several.
+pub(super) fn rows(mut object: Map<String, Value>) -> Result<Vec<Map<String, Value>>, String> {
+    let first = object.get("recording").map(|recording| &recording["sources"][0]);
+    let source = first.and_then(|first| first["source"].as_str()).map(str::to_owned);
+    let num_channels = first.and_then(|first| first["channels"].as_array()).map_or(1, Vec::len);
+    let (Some(source), Some(Value::Array(mut supervisions))) = (source, object.remove("supervisions")) else {
+        return Ok(vec![object]);
+    };
+    if num_channels > 1 && object.get("channel").is_some_and(Value::is_number) {
+        return Err(format!("a cut of one of {num_channels} channels, which would be averaged: split the channels first"));
+    }
     let begin = object.get("start").and_then(Value::as_f64).unwrap_or(0.0);
-    supervisions
+    if supervisions.is_empty() {
+        let field = |name: &str| object.get(name).map(|value| (name.to_owned(), value.clone()));
+        supervisions.push(Value::Object(["id", "duration"].into_iter().filter_map(field).collect()));
+    }
+    Ok(supervisions
         .into_iter()
         .filter_map(|supervision| {
             let Value::Object(mut row) = supervision else { return None };
@@ -23,7 +36,7 @@ pub(super) fn rows(mut object: Map<String, Value>) -> Vec<Map<String, Value>> {
             row.insert("path".to_owned(), source.clone().into());
             Some(row)
         })
-        .collect()
+        .collect())
 }
 
 #[cfg(test)]
@@ -38,12 +51,19 @@ mod tests {
             "recording": {"id": "r", "sources": [{"type": "file", "channels": [0], "source": "a.wav"}], "sampling_rate": 16000}}"#;
         let Value::Object(cut) = serde_json::from_str(cut).unwrap() else { panic!("an object") };
         let expected = r#"{"id":"s","start":2.5,"duration":1.0,"text":"hi","speaker":"ann","accent":"welsh","path":"a.wav"}"#;
-        let found = rows(cut);
+        let found = rows(cut.clone()).unwrap();
         assert_eq!(
             found.iter().map(|row| Value::from(row.clone())).collect::<Vec<_>>(),
             [serde_json::from_str::<Value>(expected).unwrap()]
         );
         let plain: Map<_, _> = [("path".to_owned(), Value::from("b.wav"))].into_iter().collect();
-        assert_eq!(rows(plain.clone()), [plain]);
+        assert_eq!(rows(plain.clone()).unwrap(), [plain]);
+        let mut silent = cut.clone();
+        silent["supervisions"] = Value::Array(Vec::new());
+        let expected = r#"{"id":"c","duration":3.0,"start":2.0,"path":"a.wav"}"#;
+        assert_eq!(Value::from(rows(silent).unwrap().remove(0)), serde_json::from_str::<Value>(expected).unwrap());
+        let mut stereo = cut;
+        stereo["recording"]["sources"][0]["channels"] = vec![0, 1].into();
+        assert!(rows(stereo).unwrap_err().starts_with("a cut of one of 2 channels"));
     }
 }

@@ -88,7 +88,7 @@ fn read(path: &Path) -> Result<Sheet, String> {
     if let Some(audio) = audio.as_ref().filter(|audio| !names.contains(*audio)) {
         names.push(audio.clone());
     }
-    Ok(Sheet { columns: names, rows, warnings: Vec::new(), left_out, audio, classes })
+    Ok(Sheet { columns: names, rows, left_out, audio, classes, ..Sheet::default() })
 }
 
 /// A column as far as it is read: of a struct of audio without the bytes.

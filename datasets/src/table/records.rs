@@ -32,6 +32,8 @@ pub(super) struct Sheet {
     pub(super) rows: Vec<Read>,
     /// Line and problem that is no reason to leave a row out.
     pub(super) warnings: Vec<(u64, String)>,
+    /// Warnings about other files than the table, with their names and lines.
+    pub(super) elsewhere: Vec<String>,
     /// Columns whose values cannot be written as text.
     pub(super) left_out: Vec<String>,
     /// Column of the recordings, if they are in the table.
@@ -162,7 +164,10 @@ fn from_json(text: &str) -> Result<Sheet, String> {
     let mut sheet = Sheet::default();
     let mut add = |line: u64, value: Result<Value, String>| {
         let objects = match value {
-            Ok(Value::Object(object)) => super::lhotse::rows(object),
+            Ok(Value::Object(object)) => match super::lhotse::rows(object) {
+                Ok(objects) => objects,
+                Err(problem) => return sheet.rows.push(Err((line, problem))),
+            },
             Ok(_) => return sheet.rows.push(Err((line, "not a JSON object".to_owned()))),
             Err(problem) => return sheet.rows.push(Err((line, problem))),
         };

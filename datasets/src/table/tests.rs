@@ -327,7 +327,9 @@ fn classes_are_one_in_both_unicode_forms_and_numbers_sort_as_numbers() {
     let text = "path,label\na.wav,Zoe\u{308}\nb.wav,Zo\u{eb}\nc.wav,zo\u{eb}\n";
     let listing = list("table.csv", text, &["a.wav", "b.wav", "c.wav"]).unwrap();
     assert_eq!(listing.labels, ["Zo\u{eb}", "zo\u{eb}"]);
-    assert!(listing.warnings[0].contains("differ only in case"), "{:?}", listing.warnings);
+    let form = "table.csv:3: label `Zo\u{eb}` is that of table.csv:2 in another Unicode form: they are one class";
+    assert_eq!(listing.warnings[0], form);
+    assert!(listing.warnings[1].contains("differ only in case"), "{:?}", listing.warnings);
     let listing = list("table.csv", "path,label\na.wav,10\nb.wav,2\n", &["a.wav", "b.wav"]).unwrap();
     assert_eq!(listing.labels, ["2", "10"]);
     let error = list("table.csv", "path,label\na.wav,1\nb.wav,1.0\n", &["a.wav", "b.wav"]).unwrap_err().to_string();
@@ -414,6 +416,20 @@ fn a_kaldi_data_folder_is_a_table() {
     let found = reasons(&listing);
     assert!(found[0].contains("output of a command") && found[1].contains("`R9` of `segments` is not in `wav.scp`"), "{found:?}");
     assert!(["wav.scp", "text", "segments"].iter().all(|path| Table.wants(&PROTOCOLS[0], path)));
+    write("segments", "U1 R1 0.25 -1\nU1 R1 0.5 1\n");
+    let listing = Table.list(root.path(), &PROTOCOLS[0]).unwrap();
+    assert_eq!(listing.utterances[0].span.unwrap().num_samples, 6_000);
+    let expected = [
+        "segments:2: `U1` is in line 1 with another value: this line is left out",
+        "text:2: `U2` has no recording (1 such line)",
+    ];
+    assert_eq!(listing.warnings[..2], expected);
+}
+
+#[test]
+fn a_column_of_channels_is_a_warning() {
+    let listing = list("table.csv", "path,label,speaker,channel\na.wav,x,ann,2\n", &["a.wav"]).unwrap();
+    assert_eq!(listing.warnings, ["table.csv: column `channel` is only a tag: the channels of a recording are averaged"]);
 }
 
 #[test]
