@@ -13,7 +13,7 @@
 //! folder is known by its `wav.scp`. [`ColumnNames`] names columns that have other names than the usual ones, [`ACCEPTED`] and
 //! the times of `columns`; every other column is a tag.
 //!
-//! A stretch in seconds needs a WAV or FLAC file, whose header tells the sample rate. Without a split of its own, a row goes to
+//! A stretch in seconds needs a WAV, FLAC, AIFF, AU or SPHERE file, whose header tells the sample rate. Without a split, a row goes to
 //! train, dev or test (80, 10, 10 of 100) by a hash of its speaker, or of its id if no speaker is known: the same on every machine,
 //! and a new row moves no other. Classes are those that occur, sorted; numbers in the order of numbers.
 //! The licence is the owner's, and there are no published sizes.
@@ -335,6 +335,8 @@ struct Reader<'a> {
     /// Labels as they are written first, and where, by their Unicode form NFC.
     spellings: HashMap<String, (String, String)>,
     states_splits: bool,
+    /// First row with a duration and without the length of its recording, and how many there are.
+    unchecked: Option<(String, u64)>,
 }
 
 impl<'a> Reader<'a> {
@@ -351,6 +353,7 @@ impl<'a> Reader<'a> {
             classes: Vec::new(),
             spellings: HashMap::new(),
             states_splits: false,
+            unchecked: None,
         }
     }
 
@@ -471,6 +474,10 @@ impl<'a> Reader<'a> {
         };
         let length = if record.embedded.is_some() { None } else { self.length(&path) };
         let Stretch { span, duration_ms, flag } = times.stretch(length)?;
+        if duration_ms.is_some() && length.is_none() {
+            let (_, count) = self.unchecked.get_or_insert_with(|| (format!("{table}:{}", record.line), 0));
+            *count += 1;
+        }
 
         let form = |text: &str| text.nfc().collect::<String>();
         let labels: Vec<(&String, &str)> = columns.labels.iter().filter_map(|name| Some((name, value(name)?))).collect();
@@ -602,6 +609,13 @@ impl<'a> Reader<'a> {
         };
         let (no_speaker, no_label, no_text) =
             (lacks(|one| one.speaker.is_some()), lacks(|one| one.label.is_some()), lacks(|one| one.transcript.is_some()));
+        if let Some((place, count)) = &self.unchecked {
+            self.listing.warnings.push(format!(
+                "{place}: a duration, of a recording whose header does not tell its length ({count} such row{}): the whole recording is \
+                 taken; WAV, FLAC, AIFF, AU and SPHERE tell it",
+                if *count == 1 { "" } else { "s" }
+            ));
+        }
         let mut add = |text: &str| self.listing.warnings.push(text.to_owned());
         if no_speaker {
             add(if self.states_splits {

@@ -102,9 +102,11 @@ fn wanted(column: &Arc<Type>) -> Option<Arc<Type>> {
     }
     // A list of plain values: a group of a repeated group of one column.
     let [repeated] = column.get_fields() else { return None };
-    let is_list = column.get_basic_info().converted_type() == ConvertedType::LIST && repeated.is_group();
+    if column.get_basic_info().converted_type() != ConvertedType::LIST || repeated.is_primitive() {
+        return None;
+    }
     let [item] = repeated.get_fields() else { return None };
-    (is_list && item.is_primitive() && is_plain(item)).then(|| Arc::clone(column))
+    (item.is_primitive() && is_plain(item)).then(|| Arc::clone(column))
 }
 
 fn is_plain(column: &Type) -> bool {

@@ -127,11 +127,15 @@ fn parquet_table() -> Vec<u8> {
     use arrow_array::{ArrayRef, BinaryArray, Float64Array, RecordBatch, StringArray};
 
     let text = |values: [Option<&str>; 2]| Arc::new(values.into_iter().collect::<StringArray>()) as ArrayRef;
+    // A struct, as pandas writes dictionaries: left out.
+    let numbers = Arc::new(Float64Array::from(vec![1.0, 2.0])) as ArrayRef;
+    let other = Arc::new(arrow_array::StructArray::try_from(vec![("k", numbers)]).unwrap()) as ArrayRef;
     let columns: Vec<(&str, ArrayRef)> = vec![
         ("audio", audio([None, None])),
         ("Text", text([Some("Yes"), None])),
         ("end", Arc::new(Float64Array::from(vec![Some(0.5), None]))),
         ("raw", Arc::new(BinaryArray::from_iter_values([b"\xff", b"\0"]))),
+        ("other", other),
     ];
     written(&RecordBatch::try_from_iter(columns).unwrap(), None)
 }
@@ -381,6 +385,16 @@ fn offsets_and_durations_are_stretches() {
     assert!(error.is_ok());
     let error = list("table.csv", "path,word_start\na.wav,0.5\n", &["a.wav"]).unwrap_err().to_string();
     assert!(error.contains("column `word_start` looks like a time range and is not understood"), "{error}");
+}
+
+#[test]
+fn a_duration_that_cannot_be_compared_is_a_warning() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::write(root.path().join("a.ogg"), b"OggS").unwrap();
+    std::fs::write(root.path().join("table.csv"), "path,label,speaker,duration\na.ogg,x,ann,1.5\n").unwrap();
+    let listing = Table.list(root.path(), &PROTOCOLS[0]).unwrap();
+    assert!(listing.warnings[0].starts_with("table.csv:2: a duration, of a recording whose header does not tell its length"));
+    assert_eq!(listing.utterances[0].span, None);
 }
 
 #[test]
