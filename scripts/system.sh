@@ -2,6 +2,7 @@
 # Makes sure that a C++ compiler, Python 3 and cargo are there. As root on Debian and Ubuntu it installs what is missing of the
 # first two; elsewhere it says what to install.
 set -euo pipefail
+. "$(dirname "$0")/packages.sh"
 
 missing=()
 command -v c++ >/dev/null || missing+=(g++)
@@ -9,17 +10,8 @@ command -v python3 >/dev/null || missing+=(python3)
 if ! python3 -m pip --version >/dev/null 2>&1 && ! python3 -c 'import ensurepip, venv' >/dev/null 2>&1; then
     missing+=(python3-venv)
 fi
+need "${missing[@]}"
 
-if [ ${#missing[@]} -gt 0 ]; then
-    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        echo "installing ${missing[*]}" >&2
-        apt-get update -qq
-        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
-    else
-        echo "error: missing ${missing[*]}; on Debian and Ubuntu: sudo apt install ${missing[*]}" >&2
-        exit 1
-    fi
-fi
 if ! command -v cargo >/dev/null; then
     echo "error: cargo is not on PATH; install Rust with rustup, see its home page, then open a new shell" >&2
     exit 1
