@@ -11,7 +11,6 @@ use super::terms::{inner, references};
 use crate::mistake::Mistake;
 use crate::registry::{Kind, Registry};
 use crate::spec::{self, Constant, Located, Term, braced, by_names};
-use crate::stage::Arity;
 
 /// Context of the checks, and the mistakes found so far.
 pub(super) struct Check<'a> {
@@ -65,7 +64,7 @@ impl Check<'_> {
             }
         }
         let missing =
-            |slot: &&crate::Slot| slot.arity != Arity::Optional && !spec.inputs.iter().any(|(name, _)| name.value == slot.name);
+            |slot: &&crate::Slot| !slot.arity.may_be_empty() && !spec.inputs.iter().any(|(name, _)| name.value == slot.name);
         for slot in kind.slots.iter().filter(missing) {
             let text = format!("`stages.{}` lacks `inputs.{}`", spec.name.value, slot.name);
             self.mistakes.push(Mistake::new(&spec.name.at, text).with_hint(format!("{}: {}", slot.name, slot.about)));

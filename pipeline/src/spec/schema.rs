@@ -5,7 +5,6 @@ use serde_json::{Map, Value, json};
 use super::Form;
 use super::stages::RESERVED;
 use crate::registry::{Kind, Registry};
-use crate::stage::Arity;
 
 /// Text with a setting or matrix line in braces, which may stand wherever a value may.
 const BRACES: &str = r"\{[A-Za-z_][A-Za-z0-9_]*\}";
@@ -156,7 +155,7 @@ impl Writer {
             properties.insert(name.clone(), described(param, about));
         }
         let mut required = kind.schema.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
-        if kind.slots.iter().any(|slot| slot.arity != Arity::Optional) {
+        if kind.slots.iter().any(|slot| !slot.arity.may_be_empty()) {
             required.push("inputs".into());
         }
         let stage = json!({
@@ -219,7 +218,7 @@ fn described(mut schema: Value, about: Option<&str>) -> Value {
 /// `inputs.<slot>`.
 fn inputs(kind: &Kind) -> Value {
     let slot = |slot: &crate::Slot| (slot.name.to_owned(), described(reference("reference"), Some(slot.about)));
-    let required: Vec<&str> = kind.slots.iter().filter(|slot| slot.arity != Arity::Optional).map(|slot| slot.name).collect();
+    let required: Vec<&str> = kind.slots.iter().filter(|slot| !slot.arity.may_be_empty()).map(|slot| slot.name).collect();
     json!({
         "type": "object",
         "properties": kind.slots.iter().map(slot).collect::<Map<_, _>>(),

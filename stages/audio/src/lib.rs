@@ -14,6 +14,7 @@ pub mod reader;
 pub mod report;
 pub mod schema;
 pub mod shards;
+pub mod speech;
 pub mod summary;
 
 pub use codec::{recording, resample, wav};

@@ -13,6 +13,7 @@ mod head;
 mod method;
 pub mod sites;
 mod train;
+mod tts;
 
 pub use checkpoint::EncoderCheckpoint;
 pub use encoder::{ConvNorm, EncoderShape, RandomEncoder};
@@ -26,6 +27,9 @@ pub use method::{
 pub use scoring::Metric;
 pub use sites::{Architecture, BlockPosition, LinearLayer, Site, SiteKind, Stack};
 pub use train::{Optimizer, Precision, Schedule, Train};
+pub use tts::{
+    AlignSpeech, Binarisation, Keep, LossWeights, Synthesise, TrainVoice, ValueForm, VoiceControls, VoiceProtocol, VoiceShape,
+};
 
 /// The libtorch release that every neural stage is built against. It enters their fingerprints: another release may
 /// round differently.

@@ -150,6 +150,23 @@ pub enum Schedule {
         /// That share. 0.5 in those runs, in which the rate dropped to 0.556 of the top.
         until: f64,
     },
+    /// `width^-0.5 * min(s^-0.5, s * warmup^-1.5)` at step `s`, counted from 1: the published schedule of speech synthesis. It has a
+    /// warm-up of its own.
+    Noam {
+        /// Width of the model.
+        width: u32,
+        /// Steps in which it rises.
+        warmup: u32,
+        /// Steps behind each of which the rate is multiplied with `anneal_rate`.
+        #[serde(default)]
+        anneal_steps: Vec<u64>,
+        /// That factor. Default 1.
+        #[serde(default = "one")]
+        anneal_rate: f64,
+        /// Steps that count as done before the first. Default 0; 900000 where the published code resumes.
+        #[serde(default)]
+        resume_step: u64,
+    },
 }
 
 /// How a gradient becomes an update.
@@ -200,8 +217,13 @@ fn epsilon() -> f64 {
 }
 
 impl Schedule {
-    fn check(&self, warmup_ratio: f64, mistakes: &mut Mistakes) {
+    pub(crate) fn check(&self, warmup_ratio: f64, mistakes: &mut Mistakes) {
         match self {
+            Self::Noam { width, warmup, anneal_rate, .. } => {
+                require_positive(mistakes, "schedule.width", (*width).into());
+                require_positive(mistakes, "schedule.warmup", (*warmup).into());
+                require_positive(mistakes, "schedule.anneal_rate", *anneal_rate);
+            }
             Self::Linear {} | Self::Cosine {} | Self::Constant {} | Self::InverseSqrt {} => {}
             Self::CosineWithRestarts { num_cycles } => {
                 require_positive(mistakes, "schedule.num_cycles", (*num_cycles).into());

@@ -2,7 +2,7 @@
 //!
 //! From the bottom up: `nn` are parts of networks, `checkpoint` reads and writes model folders, `peft` adapts a model, `models` puts
 //! an encoder, its adapters and a task head together, `data` makes batches of shards, `train` trains a model on them, `evaluate` lets
-//! it answer. No module uses one above it.
+//! it answer; `tts` trains voices and speaks. No module uses one above it.
 
 pub mod checkpoint;
 pub mod data;
@@ -17,3 +17,4 @@ pub mod nn;
 pub mod peft;
 pub mod tensorboard;
 pub mod train;
+pub mod tts;

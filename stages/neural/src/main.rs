@@ -45,7 +45,10 @@ fn worker(folder: Option<&Path>) -> ExitCode {
         .here(neural::models::encoder::random::run)
         .here(neural::front::run)
         .here(neural::train::run)
-        .here(neural::evaluate::run);
+        .here(neural::evaluate::run)
+        .here(neural::tts::train::run)
+        .here(neural::tts::align::run)
+        .here(neural::tts::synthesise::run);
     let environment = vec![("libtorch", libtorch_version())];
     Worker { program: PROGRAM, registry: &registry, environment }.serve(folder)
 }

@@ -94,6 +94,7 @@ fn describe_kind(kind: &Kind) {
         let arity = match slot.arity {
             Arity::One => "one",
             Arity::Optional => "optional",
+            Arity::Any => "any number",
             Arity::Many => "one or more",
         };
         println!("  inputs.{:<16} {arity}: {}", slot.name, slot.about);

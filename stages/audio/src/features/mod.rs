@@ -44,6 +44,9 @@ pub struct FeatureInfo {
     /// Spectrogram that the frames are, where several streams share its frames.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mel: Option<mel::MelSpectrogram>,
+    /// Scale of the stream `energy`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub energy: Option<mel::Energy>,
     /// Further streams, in the order of their columns.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub streams: Vec<StreamInfo>,
@@ -52,7 +55,7 @@ pub struct FeatureInfo {
 impl FeatureInfo {
     /// Describes a shard of one stream.
     pub fn new(kind: &str, width: usize, format: Format) -> Self {
-        Self { kind: kind.to_owned(), width, format, maker: None, mel: None, streams: Vec::new() }
+        Self { kind: kind.to_owned(), width, format, maker: None, mel: None, energy: None, streams: Vec::new() }
     }
 
     /// Returns the further stream of that name.

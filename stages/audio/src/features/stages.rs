@@ -235,7 +235,7 @@ pub fn run_mfcc(params: &Mfcc, job: &Job) -> Result<(), StageError> {
 
 impl Stage for LogMel {
     const KIND: &'static str = "features.log_mel";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const ABOUT: &'static str = "A mel spectrogram of every utterance of a shard";
 
     fn slots() -> Vec<Slot> {
@@ -287,6 +287,7 @@ pub fn run_log_mel(params: &LogMel, job: &Job) -> Result<(), StageError> {
     };
     let mut info = FeatureInfo::new(LogMel::KIND, width, params.format);
     info.mel = Some(spectrogram.clone());
+    info.energy = Some(energy);
     info.streams.push(StreamInfo::of_frames("energy"));
     convert_streams(job.inputs.one("shards"), params.sample_rate, &info, job, &mut |_, _, _, samples| {
         let (frames, energy) = spectrogram.apply_with_energy(samples, energy);

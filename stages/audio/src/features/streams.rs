@@ -72,6 +72,23 @@ impl StreamReader {
         columns.iter().map(numbers).collect()
     }
 
+    /// Returns a further stream of all rows, in their order.
+    ///
+    /// Errors: [`ParquetFileError`]; a stream that the shard has not.
+    pub fn whole(&self, name: &str) -> Result<Vec<Vec<f32>>, ParquetFileError> {
+        let file = ParquetFile::open(&self.path, SHARD)?;
+        let stream = self.info.stream(name).ok_or_else(|| file.layout(self.lacking(name)))?;
+        let (column, format) = (stream.column(), stream.format);
+        let mut rows = Vec::with_capacity(self.rows.len());
+        for batch in file.rows(|path| path == column)? {
+            let batch = batch?;
+            let values = batch.find(&column).and_then(|values| values.as_binary_opt::<i32>());
+            let values = values.ok_or_else(|| batch.layout(format!("expected `{column}` as bytes")))?;
+            rows.extend(values.iter().map(|bytes| format.decode(bytes.unwrap_or_default())));
+        }
+        Ok(rows)
+    }
+
     fn lacking(&self, name: &str) -> String {
         let names: Vec<String> = self.info.streams.iter().map(|StreamInfo { name, .. }| format!("`{name}`")).collect();
         let found = if names.is_empty() { "none".to_owned() } else { names.join(", ") };

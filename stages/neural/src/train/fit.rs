@@ -63,6 +63,8 @@ pub struct Settings<'a> {
     pub metric: &'static str,
     /// True if a larger value of the metric is better.
     pub higher_is_better: bool,
+    /// True if the last point counts as the best.
+    pub keep_last: bool,
     /// Number format of weights and activations.
     pub kind: Kind,
     /// Seed of the noise.
@@ -142,6 +144,7 @@ pub fn fit<L: Learner, D: TrainingData<Batch = L::Batch>>(training: &Training<L,
             }
 
             throughput.begin_step();
+            learner.begin_update(progress.step, total);
             let parts = &batches[progress.batch..batches.len().min(progress.batch + settings.accumulation)];
             let loss = backward(training, parts, progress.step, &mut loader, &mut throughput, &mut parameters)?;
             let norm = clip(parameters.gradient(), settings.max_grad_norm).map_err(ModelError::from)?;
@@ -172,7 +175,7 @@ pub fn fit<L: Learner, D: TrainingData<Batch = L::Batch>>(training: &Training<L,
                 };
                 let is_saved = settings.save_every.is_none_or(|every| progress.step.is_multiple_of(every.into()));
                 let verdict = progress.patience.observe(evaluation.value(settings.metric), is_saved);
-                if verdict.best {
+                if verdict.best || settings.keep_last {
                     best = Some(parameters.values.copy());
                     progress.best_step = Some(progress.step);
                 }

@@ -16,6 +16,9 @@ pub trait Learner {
     /// Device of those tensors.
     fn device(&self) -> Device;
 
+    /// Hears which update begins, of all: for weights of losses that change on the way.
+    fn begin_update(&self, _step: u64, _total: u64) {}
+
     /// Returns the losses of a batch's utterances, added up: float32, no axes, with a graph down to what is trained. All noise of
     /// the pass follows from `seed`.
     fn loss(&self, batch: &Self::Batch, seed: u64) -> Result<Tensor, ModelError>;

@@ -147,6 +147,7 @@ fn settings(params: &Train) -> Settings<'_> {
         patience: params.patience,
         metric: params.metric.name(),
         higher_is_better: params.metric.higher_is_better(),
+        keep_last: false,
         kind: kind(params.precision),
         seed: params.seed,
         overfit_batch: params.overfit_batch,

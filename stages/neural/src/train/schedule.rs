@@ -9,6 +9,9 @@ use neural_spec::Schedule;
 
 /// The factor at `step` of `total`, the first `warmup` of which rise in a straight line from 0.
 pub fn factor(schedule: &Schedule, step: u64, warmup: u64, total: u64) -> f64 {
+    if let Schedule::Noam { width, warmup, anneal_steps, anneal_rate, resume_step } = schedule {
+        return noam(resume_step + step + 1, u64::from(*width), u64::from(*warmup), anneal_steps, *anneal_rate);
+    }
     if step < warmup {
         return step as f64 / warmup as f64;
     }
@@ -19,7 +22,7 @@ pub fn factor(schedule: &Schedule, step: u64, warmup: u64, total: u64) -> f64 {
         Schedule::Cosine {} => half_cosine(share),
         Schedule::CosineWithRestarts { .. } if share >= 1.0 => 0.0,
         Schedule::CosineWithRestarts { num_cycles } => half_cosine((f64::from(num_cycles) * share).fract()),
-        Schedule::Constant {} => 1.0,
+        Schedule::Constant {} | Schedule::Noam { .. } => 1.0,
         Schedule::InverseSqrt {} => {
             // Without a warm-up there is no scale of time to take: 10 000 steps, as transformers has it.
             let scale = if warmup == 0 { 10_000.0 } else { warmup as f64 };

@@ -25,7 +25,7 @@ pub(super) struct Aligner {
     queries: [Convolution; 3],
     /// Speaker -> what is added to positions (H, H) and to frames (M, H).
     speaker: [Tensor; 2],
-    /// True if the softmax runs over padded positions too, as in the published code.
+    /// True if the softmax runs over padded positions too and ties of the search step on, as in the published code.
     leaks: bool,
 }
 
@@ -90,7 +90,8 @@ impl Aligner {
         let logits = without_dead(&logits, positions)?;
         let log_probabilities = logits.f_log_softmax(-1, None::<Kind>)?;
         let forward_sum = forward_sum(&logits, positions, frames)?;
-        let paths = paths(&log_probabilities, positions, frames)?;
+        let tie = if self.leaks { Tie::Advance } else { Tie::Keep };
+        let paths = paths(&log_probabilities, positions, frames, tie)?;
         Ok(Alignment {
             #[cfg(test)]
             logits,
@@ -132,7 +133,7 @@ pub(super) fn forward_sum(logits: &Tensor, positions: &Frames, frames: &Frames) 
 }
 
 /// The best path of each utterance.
-pub(super) fn paths(log_probabilities: &Tensor, positions: &Frames, frames: &Frames) -> Result<Vec<Vec<usize>>, TchError> {
+pub(super) fn paths(log_probabilities: &Tensor, positions: &Frames, frames: &Frames, tie: Tie) -> Result<Vec<Vec<usize>>, TchError> {
     let (_, length, width) = log_probabilities.size3()?;
     let flat = log_probabilities.f_detach()?.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?.f_contiguous()?.f_view([-1])?;
     let values = Vec::<f32>::try_from(flat)?;
@@ -140,7 +141,7 @@ pub(super) fn paths(log_probabilities: &Tensor, positions: &Frames, frames: &Fra
         let (from, width, positions) = (at * (length * width) as usize, width as usize, positions as usize);
         let rows = values[from..].chunks_exact(width).take(count as usize);
         let own: Vec<f32> = rows.flat_map(|row| &row[..positions]).copied().collect();
-        best_path(&own, count as usize, positions, Tie::Keep).unwrap_or_default()
+        best_path(&own, count as usize, positions, tie).unwrap_or_default()
     };
     Ok(frames.counts.iter().zip(&positions.counts).enumerate().map(path).collect())
 }

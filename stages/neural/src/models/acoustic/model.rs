@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use neural_spec::LossWeights;
 use tch::{Device, Kind, TchError, Tensor};
 
-use super::aligner::Aligner;
+use super::aligner::{Aligner, Alignment};
 use super::block::LayerStack;
 use super::postnet::{BatchNormMode, Postnet};
 use super::search;
@@ -28,6 +29,7 @@ pub struct Acoustic {
     aligner: Option<Aligner>,
     adapters: Adapters,
     least_frames: i64,
+    published: bool,
 }
 
 /// Texts of a batch.
@@ -54,6 +56,34 @@ pub struct Target {
     pub energy: Tensor,
     /// Frames of every symbol, when they are known; else the aligner finds them.
     pub durations: Option<Vec<Vec<i64>>>,
+    /// Prior of the alignments, (B, T, P), see [`search::priors`]; computed when it is absent.
+    pub prior: Option<Tensor>,
+}
+
+impl Text {
+    /// Moves it to a device.
+    ///
+    /// Errors: libtorch's.
+    pub fn to(&self, device: Device) -> Result<Self, TchError> {
+        let (symbols, speakers) = (self.symbols.f_to_device(device)?, self.speakers.f_to_device(device)?);
+        Ok(Self { symbols, counts: self.counts.clone(), speakers })
+    }
+}
+
+impl Target {
+    /// Moves it to a device.
+    ///
+    /// Errors: libtorch's.
+    pub fn to(&self, device: Device) -> Result<Self, TchError> {
+        Ok(Self {
+            mel: self.mel.f_to_device(device)?,
+            frames: self.frames.clone(),
+            pitch: self.pitch.f_to_device(device)?,
+            energy: self.energy.f_to_device(device)?,
+            durations: self.durations.clone(),
+            prior: self.prior.as_ref().map(|prior| prior.f_to_device(device)).transpose()?,
+        })
+    }
 }
 
 /// Losses of a batch, without axes. Those of the aligner are absent where durations were given.
@@ -76,18 +106,25 @@ pub struct Losses {
 }
 
 impl Losses {
-    /// The sum, with a weight for the binarisation.
+    /// The weighted sum; `binarisation` is a further factor of that loss.
     ///
     /// Errors: libtorch's.
-    pub fn total(&self, binarisation: f64) -> Result<Tensor, TchError> {
-        let mut total = self.mel.shallow_clone();
-        for loss in [&self.postnet, &self.duration, &self.pitch, &self.energy].into_iter().chain(&self.forward_sum) {
-            total = total.f_add(loss)?;
+    pub fn total(&self, weights: &LossWeights, binarisation: f64) -> Result<Tensor, TchError> {
+        let mut total = self.mel.f_mul_scalar(weights.mel)?;
+        let others = [
+            (Some(&self.postnet), weights.postnet),
+            (Some(&self.duration), weights.duration),
+            (Some(&self.pitch), weights.pitch),
+            (Some(&self.energy), weights.energy),
+            (self.forward_sum.as_ref(), weights.forward_sum),
+            (self.binarisation.as_ref(), weights.binarisation * binarisation),
+        ];
+        for (loss, weight) in others {
+            if let Some(loss) = loss.filter(|_| weight > 0.0) {
+                total = total.f_add(&loss.f_mul_scalar(weight)?)?;
+            }
         }
-        match &self.binarisation {
-            Some(loss) if binarisation > 0.0 => total.f_add(&loss.f_mul_scalar(binarisation)?),
-            _ => Ok(total),
-        }
+        Ok(total)
     }
 }
 
@@ -141,9 +178,10 @@ impl Acoustic {
             decoder: LayerStack::new(weights, "decoder", shape, &adapters)?,
             mel: ["weight", "bias"].map(|part| tensor(weights, &format!("mel_linear.{part}"))),
             postnet: Postnet::new(weights, "postnet.", shape.postnet.layers, shape.postnet.dropout),
-            aligner: shape.aligner.then(|| Aligner::new(weights, "aligner.", false)),
+            aligner: shape.aligner.then(|| Aligner::new(weights, "aligner.", shape.published)),
             adapters,
             least_frames: shape.least_frames,
+            published: shape.published,
         })
     }
 
@@ -168,15 +206,29 @@ impl Acoustic {
     /// Encodes texts and adds their speakers: (B, P, H).
     fn encode(&self, text: &Text, positions: &Frames, pass: &Pass) -> Result<Tensor, TchError> {
         let encoded = self.encoder.forward(&self.embed(text)?, positions, &self.prefixes(0)?, pass)?;
-        positions.zero_padding(&encoded.f_add(&self.speaker(text)?.f_unsqueeze(1)?)?)
+        let with_speaker = encoded.f_add(&self.speaker(text)?.f_unsqueeze(1)?)?;
+        if self.published { Ok(with_speaker) } else { positions.zero_padding(&with_speaker) }
+    }
+
+    /// What the parts behind the encoder see of padding, that of the published code or `real`.
+    fn seen<'a>(&self, real: &'a Frames, all: &'a mut Option<Frames>) -> &'a Frames {
+        match &real.real {
+            Some(mask) if self.published => {
+                let size = mask.size();
+                all.insert(Frames { counts: vec![size[1]; size[0] as usize], real: None })
+            }
+            _ => real,
+        }
     }
 
     /// Decodes frames (B, T, H): mel spectrograms in front of the post-net and behind it.
     fn decode(&self, x: &Tensor, frames: &Frames, statistics: BatchNormMode, pass: &Pass) -> Result<[Tensor; 2], TchError> {
         let x = self.decoder.forward(x, frames, &self.prefixes(1)?, pass)?;
         let [weight, bias] = &self.mel;
-        let before = frames.zero_padding(&x.f_linear(weight, Some(bias))?)?;
-        let after = self.postnet.forward(&before, frames, statistics, pass)?;
+        let (mut all, x) = (None, x.f_linear(weight, Some(bias))?);
+        let seen = self.seen(frames, &mut all);
+        let before = seen.zero_padding(&x)?;
+        let after = frames.zero_padding(&self.postnet.forward(&before, seen, statistics, pass)?)?;
         Ok([before, after])
     }
 
@@ -192,7 +244,8 @@ impl Acoustic {
         let positions = self.positions(text)?;
         let (path, frames) = path_matrix(durations, text.symbols.size()[1], self.device())?;
         let x = self.encode(text, &positions, pass)?;
-        let (x, predicted) = self.variance.teach(&x, values, &positions, pass)?;
+        let mut all = None;
+        let (x, predicted) = self.variance.teach(&x, values, self.seen(&positions, &mut all), pass)?;
         // As a product, whose backward pass is one, too, and gives the same bits on every run.
         let [before, after] = self.decode(&path.f_bmm(&x)?, &frames, statistics, pass)?;
         Ok(Taught { before, after, predicted, frames })
@@ -215,19 +268,11 @@ impl Acoustic {
         let frames = Frames::new(&target.frames, target.mel.size()[1], device)?;
         let alignment = match &target.durations {
             Some(_) => None,
-            None => {
-                let aligner = self.aligner.as_ref().expect("a model without an aligner is given durations");
-                let prior = self.prior(text, target)?;
-                let inputs = [&self.embed(text)?, &target.mel, &self.speaker(text)?];
-                Some(aligner.align(inputs, &positions, &frames, &prior)?)
-            }
+            None => Some(self.find_alignment(text, target, &positions, &frames)?),
         };
         let durations = match (&target.durations, &alignment) {
             (Some(given), _) => given.clone(),
-            (None, Some(alignment)) => {
-                let found = alignment.paths.iter().zip(&text.counts);
-                found.map(|(path, &count)| search::durations(path, count as usize)).collect()
-            }
+            (None, Some(alignment)) => durations_of(alignment, text),
             (None, None) => Vec::new(),
         };
         let (path, _) = path_matrix(&durations, num_positions, device)?;
@@ -246,35 +291,56 @@ impl Acoustic {
             postnet: absolute(&taught.after)?,
             duration: squared(&taught.predicted.log_durations, &counts.f_log1p()?)?,
             pitch: squared(&taught.predicted.pitch, &pitch)?,
-            energy: squared(&taught.predicted.energy, &energy)?,
+            energy: if self.published {
+                let column = |x: &Tensor| x.f_unsqueeze(-1);
+                absolute_error(&column(&taught.predicted.energy)?, &column(&energy)?, &positions)?
+            } else {
+                squared(&taught.predicted.energy, &energy)?
+            },
             forward_sum: alignment.as_ref().map(|alignment| alignment.forward_sum.shallow_clone()),
             binarisation: alignment.as_ref().map(|alignment| alignment.binarisation(&path)).transpose()?,
         };
-        let path_log_probabilities = alignment.map(|alignment| -> Result<Vec<f64>, TchError> {
-            let sums = path.f_mul(&alignment.log_probabilities.f_detach()?)?.f_sum_dim_intlist(
-                [1_i64, 2].as_slice(),
-                false,
-                Kind::Double,
-            )?;
-            let sums = Vec::<f64>::try_from(sums.f_to_device(Device::Cpu)?)?;
-            Ok(sums.into_iter().zip(&target.frames).map(|(sum, &frames)| sum / frames as f64).collect())
-        });
-        Ok(Trained { losses, mel: taught.after, durations, path_log_probabilities: path_log_probabilities.transpose()? })
+        let path_log_probabilities = alignment.map(|alignment| log_probabilities(&alignment, &path, target)).transpose()?;
+        Ok(Trained { losses, mel: taught.after, durations, path_log_probabilities })
     }
 
-    /// The prior of a batch's alignments, (B, T, P).
-    fn prior(&self, text: &Text, target: &Target) -> Result<Tensor, TchError> {
-        let (num_frames, num_positions) = (target.mel.size()[1] as usize, text.symbols.size()[1] as usize);
-        let mut values = vec![0.0_f32; text.counts.len() * num_frames * num_positions];
-        let utterances = text.counts.iter().zip(&target.frames);
-        for ((&positions, &frames), rows) in utterances.zip(values.chunks_exact_mut(num_frames * num_positions)) {
-            let own = search::prior(frames as usize, positions as usize);
-            for (row, own) in rows.chunks_exact_mut(num_positions).zip(own.chunks_exact(positions as usize)) {
-                row[..own.len()].copy_from_slice(own);
+    /// Aligns a batch.
+    ///
+    /// # Panics
+    /// If the model has no aligner.
+    fn find_alignment(&self, text: &Text, target: &Target, positions: &Frames, frames: &Frames) -> Result<Alignment, TchError> {
+        let aligner = self.aligner.as_ref().expect("a model without an aligner is given durations");
+        let prior = match &target.prior {
+            Some(prior) => prior.shallow_clone(),
+            None => {
+                let padded = [target.mel.size()[1], text.symbols.size()[1]];
+                search::priors(&text.counts, &target.frames, padded)?.f_to_device(self.device())?
             }
-        }
-        let shape = [text.counts.len() as i64, num_frames as i64, num_positions as i64];
-        Tensor::f_from_slice(&values)?.f_view(shape)?.f_to_device(self.device())
+        };
+        aligner.align([&self.embed(text)?, &target.mel, &self.speaker(text)?], positions, frames, &prior)
+    }
+
+    /// True if the model has an aligner.
+    pub fn has_aligner(&self) -> bool {
+        self.aligner.is_some()
+    }
+
+    /// Returns the frames of every symbol, and the mean log probability of each path. Keeps no graph.
+    ///
+    /// Errors: libtorch's.
+    ///
+    /// # Panics
+    /// If the model has no aligner.
+    pub fn align(&self, text: &Text, target: &Target) -> Result<(Vec<Vec<i64>>, Vec<f64>), TchError> {
+        tch::no_grad(|| {
+            let positions = self.positions(text)?;
+            let frames = Frames::new(&target.frames, target.mel.size()[1], self.device())?;
+            let alignment = self.find_alignment(text, target, &positions, &frames)?;
+            let durations = durations_of(&alignment, text);
+            let (path, _) = path_matrix(&durations, text.symbols.size()[1], self.device())?;
+            let probabilities = log_probabilities(&alignment, &path, target)?;
+            Ok((durations, probabilities))
+        })
     }
 
     /// Speaks texts. The same texts give the same numbers, whatever they are in a batch with.
@@ -304,6 +370,20 @@ impl Acoustic {
             Ok(spoken)
         })
     }
+}
+
+/// Frames of every symbol on the best paths.
+fn durations_of(alignment: &Alignment, text: &Text) -> Vec<Vec<i64>> {
+    let found = alignment.paths.iter().zip(&text.counts);
+    found.map(|(path, &count)| search::durations(path, count as usize)).collect()
+}
+
+/// Mean log probability of the frames of each path, (B, T, P) of zeros and ones.
+fn log_probabilities(alignment: &Alignment, path: &Tensor, target: &Target) -> Result<Vec<f64>, TchError> {
+    let product = path.f_mul(&alignment.log_probabilities.f_detach()?)?;
+    let sums = product.f_sum_dim_intlist([1_i64, 2].as_slice(), false, Kind::Double)?;
+    let sums = Vec::<f64>::try_from(sums.f_to_device(Device::Cpu)?)?;
+    Ok(sums.into_iter().zip(&target.frames).map(|(sum, &frames)| sum / frames as f64).collect())
 }
 
 fn padded(own: &[i64], length: usize) -> impl Iterator<Item = f32> {

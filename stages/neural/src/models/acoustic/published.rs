@@ -139,5 +139,6 @@ fn shape_of(weights: &Weights, heads: i64) -> Result<Shape, String> {
         },
         projection_bias: weights.contains_key("encoder.layer_stack.0.slf_attn.w_qs.bias"),
         aligner: weights.contains_key("aligner.key_proj.0.conv.weight"),
+        published: false,
     })
 }

@@ -1,4 +1,6 @@
-//! Monotonic alignment search, and the prior of alignments. Plain arithmetic, no tensors.
+//! Monotonic alignment search, and the prior of alignments.
+
+use tch::{TchError, Tensor};
 
 /// Choice between two equally good ways into a position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +69,22 @@ pub fn prior(frames: usize, positions: usize) -> Vec<f32> {
         (choose(k) + beta(k + alpha, trials - k + rest) - beta(alpha, rest)).exp() as f32
     };
     (1..=frames).flat_map(|t| (0..positions).map(move |k| (t, k))).map(|(t, k)| at(t, k)).collect()
+}
+
+/// Returns the priors of a batch, padded with 0: (B, T, P), on the CPU. `padded` are T and P.
+///
+/// Errors: libtorch's.
+pub fn priors(positions: &[i64], frames: &[i64], padded: [i64; 2]) -> Result<Tensor, TchError> {
+    let [num_frames, num_positions] = padded.map(|size| size as usize);
+    let mut values = vec![0.0_f32; positions.len() * num_frames * num_positions];
+    let utterances = positions.iter().zip(frames);
+    for ((&positions, &frames), rows) in utterances.zip(values.chunks_exact_mut(num_frames * num_positions)) {
+        let own = prior(frames as usize, positions as usize);
+        for (row, own) in rows.chunks_exact_mut(num_positions).zip(own.chunks_exact(positions as usize)) {
+            row[..own.len()].copy_from_slice(own);
+        }
+    }
+    Tensor::f_from_slice(&values)?.f_view([positions.len() as i64, padded[0], padded[1]])
 }
 
 #[cfg(test)]

@@ -43,6 +43,11 @@ pub struct Shape {
     pub projection_bias: bool,
     /// True if the model has an aligner.
     pub aligner: bool,
+    /// True if padding leaks as in the published code: speakers, pitch and energy reach padded positions and with them the convolutions
+    /// behind, batch norm counts padded frames, the aligner's softmax runs over padded positions, ties of its search step on, and the
+    /// error of the energy is absolute.
+    #[serde(default)]
+    pub published: bool,
 }
 
 impl Shape {

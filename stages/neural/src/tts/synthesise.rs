@@ -1,0 +1,163 @@
+//! Body of the stage `tts.synthesise`.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use audio::schema::Row;
+use audio::speech::{SpeechWriter, Spoken};
+use audio::wav::write_pcm16;
+use datasets::shard::RowInfo;
+use datasets::{Annotation, Split};
+use neural_spec::Synthesise;
+use pipeline::{Job, StageError};
+use serde_json::json;
+use tch::Device;
+
+use super::data::{speaker_of, text_of};
+use super::error::TtsError;
+use super::speak::{Line, Notes, frames, quantised, speak};
+use super::vocoder;
+use super::voice::{Voice, VoiceConfig};
+use crate::device;
+use crate::error::ModelError;
+
+/// Speaks texts: leaves shards of audio and `speech.parquet`.
+///
+/// Errors: a text or a speaker that the voice cannot speak; a vocoder of other spectrograms; what libtorch reports.
+pub fn run(params: &Synthesise, job: &Job) -> Result<(), StageError> {
+    device::use_threads(job.threads);
+    let device = device::of_job(job);
+    let voice = Voice::open(job.inputs.one("voice"), device)?;
+    let folder = job.inputs.optional("vocoder");
+    let mel = &voice.config.mel;
+    let open = || vocoder::open(folder, params.griffin_lim as usize, mel, device).map_err(StageError::failed);
+    let mut vocoders = vec![open()?];
+    let front = voice.config.front_end()?;
+    let lines = lines(params, &voice.config, job)?;
+    let mut notes = Notes::default();
+    let spoken = speak(&voice, &front, &lines, &params.controls, params.batch_size as usize, &mut notes, &mut |done, total| {
+        job.progress.tick(done as u64, total as u64, "texts", "spectrograms");
+        !job.stop.requested()
+    })?;
+    report(&notes, job);
+
+    // Each vocoder is a thread's own. Where libtorch computes, it has the threads.
+    let threads = if folder.is_none() && device == Device::Cpu { job.threads.clamp(1, spoken.len().max(1)) } else { 1 };
+    while vocoders.len() < threads {
+        vocoders.push(open()?);
+    }
+    let name = vocoders[0].name();
+    let bands = mel.num_mel_bins;
+    let (next, clips) = (AtomicUsize::new(0), Mutex::new(vec![None; spoken.len()]));
+    let work = |mut vocoder: Box<dyn vocoder::Vocoder>| -> Result<(), StageError> {
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(one) = spoken.get(at) else { return Ok(()) };
+            if job.stop.requested() {
+                return Err(StageError::Stopped);
+            }
+            let samples = vocoder.speak(&frames(&one.mel, bands)).map_err(ModelError::from)?;
+            clips.lock().expect("no holder of this lock panics")[at] = Some(quantised(&samples));
+            job.progress.tick(at as u64 + 1, spoken.len() as u64, "clips", name);
+        }
+    };
+    std::thread::scope(|scope| {
+        let work = &work;
+        let running: Vec<_> = vocoders.into_iter().map(|vocoder| scope.spawn(move || work(vocoder))).collect();
+        let ended = running.into_iter().map(|one| one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        ended.fold(Ok(()), Result::and)
+    })?;
+
+    let mut writer = SpeechWriter::create(&job.out, mel.sample_rate)?;
+    let (mut secs, count) = (0.0, spoken.len());
+    let clips = clips.into_inner().expect("no holder of this lock panics");
+    for (spoken, samples) in spoken.into_iter().zip(clips.into_iter().flatten()) {
+        secs += samples.len() as f64 / f64::from(mel.sample_rate);
+        writer.push(row(&spoken, &samples), spoken)?;
+    }
+    let summary = json!({"clips": count, "secs": secs, "vocoder": name, "controls": params.controls, "mel": mel});
+    writer.finish(&summary)
+}
+
+/// The texts, in order of id.
+fn lines(params: &Synthesise, config: &VoiceConfig, job: &Job) -> Result<Vec<Line>, StageError> {
+    let mut lines = Vec::new();
+    let mut left_out = BTreeSet::new();
+    for input in job.inputs.many("texts") {
+        let (rows, _) = RowInfo::read(&input.path, |column| column != "features" && !column.starts_with("features_"))
+            .map_err(StageError::failed)?;
+        for RowInfo { id, annotation, .. } in rows {
+            let Some(text) = text_of(&annotation) else {
+                return Err(TtsError::Text { id, problem: "it has no text".to_owned() }.into());
+            };
+            let own = speaker_of(&annotation);
+            if params.speakers.is_empty() {
+                if params.known_speakers_only && !config.speakers.iter().any(|known| known == own) {
+                    left_out.insert(own.to_owned());
+                    continue;
+                }
+                lines.push(Line { id, text: text.to_owned(), speaker: own.to_owned() });
+            } else {
+                let line = |speaker: &String| {
+                    let id = if speaker == own { id.clone() } else { format!("{speaker}-{id}") };
+                    Line { id, text: text.to_owned(), speaker: speaker.clone() }
+                };
+                lines.extend(params.speakers.iter().map(line));
+            }
+        }
+    }
+    let speakers = if params.speakers.is_empty() { &config.speakers } else { &params.speakers };
+    for (text, number) in params.sentences.iter().zip(1..) {
+        let line = |speaker: &String| Line {
+            id: format!("{speaker}-sentence-{number:04}"),
+            text: text.clone(),
+            speaker: speaker.clone(),
+        };
+        lines.extend(speakers.iter().map(line));
+    }
+    if !left_out.is_empty() {
+        let names = left_out.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        job.progress.note(&format!("texts of speakers that the voice does not know are left out: {names}"));
+    }
+    lines.sort_by(|a, b| a.id.cmp(&b.id));
+    if lines.is_empty() {
+        return Err(TtsError::NoTexts.into());
+    }
+    Ok(lines)
+}
+
+/// Reports what was not read as it was written.
+pub(super) fn report(notes: &Notes, job: &Job) {
+    let guessed: BTreeSet<String> =
+        notes.guessed.iter().map(|(word, phones)| format!("`{word}` as {}", phones.join(" "))).collect();
+    if !guessed.is_empty() {
+        let count = guessed.len();
+        let shown = guessed.into_iter().take(10).collect::<Vec<_>>().join(", ");
+        job.progress.note(&format!("{count} words are not in the dictionary, and read {shown}"));
+    }
+    let unread: BTreeSet<char> = notes.unread.iter().copied().collect();
+    if !unread.is_empty() {
+        let shown = unread.iter().map(|c| format!("`{c}`")).collect::<Vec<_>>().join(", ");
+        job.progress.note(&format!("characters without a reading are left out: {shown}"));
+    }
+}
+
+/// Row of a shard of audio.
+fn row(spoken: &Spoken, samples: &[i16]) -> Row {
+    let annotation = Annotation {
+        speaker: Some(spoken.speaker.clone()),
+        transcript: Some(spoken.text.clone()),
+        ..Annotation::default()
+    };
+    let (id, sample_rate) = (spoken.id.clone(), spoken.sample_rate);
+    Row {
+        bytes: write_pcm16(sample_rate, samples),
+        path: format!("{id}.wav"),
+        split: Split::Test,
+        source_path: format!("{id}.wav"),
+        info: RowInfo { id, num_samples: samples.len(), sample_rate, class: None, annotation },
+        source_sample_rate: sample_rate,
+        source_channels: 1,
+    }
+}

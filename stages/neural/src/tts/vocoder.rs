@@ -1,0 +1,175 @@
+//! Vocoders behind one interface, and their files.
+//!
+//! ```text
+//! vocoder.json        format, kind, spectrogram, and the sizes of the kind
+//! model.safetensors   its tensors
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use audio::features::griffin_lim::GriffinLim;
+use audio::features::mel::MelSpectrogram;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tch::{Device, TchError, Tensor};
+
+use crate::checkpoint::json::read_json;
+use crate::checkpoint::safetensors;
+use crate::error::ModelError;
+use crate::models::vocoder::{Hifigan, HifiganConfig, VocoderError};
+
+/// Description of a vocoder.
+pub const FILE_NAME: &str = "vocoder.json";
+/// Its tensors.
+pub const WEIGHTS: &str = "model.safetensors";
+/// Format of the files.
+pub const FORMAT: u32 = 1;
+/// Momentum of Griffin-Lim.
+const MOMENTUM: f64 = 0.99;
+
+/// Turns spectrograms into samples.
+pub trait Vocoder: Send {
+    /// Name in tables and messages.
+    fn name(&self) -> &'static str;
+
+    /// Frames of a log mel spectrogram -> samples in [-1, 1].
+    ///
+    /// Errors: libtorch's.
+    fn speak(&mut self, mel: &[Vec<f64>]) -> Result<Vec<f32>, TchError>;
+}
+
+/// A vocoder that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenVocoderError {
+    /// A folder without one.
+    #[error("`{folder}` holds no vocoder: expected `{FILE_NAME}` and `{WEIGHTS}` in it")]
+    Absent {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// Files of another format or kind.
+    #[error("the vocoder in `{folder}` cannot be used: {problem}")]
+    Unknown {
+        /// The folder.
+        folder: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// It was made for other spectrograms.
+    #[error("the vocoder in `{folder}` is for other spectrograms: {difference}")]
+    OtherSpectrogram {
+        /// The folder.
+        folder: PathBuf,
+        /// How they differ.
+        difference: String,
+    },
+    /// Files that cannot be read.
+    #[error(transparent)]
+    File(#[from] ModelError),
+    /// Tensors that do not fit.
+    #[error(transparent)]
+    Build(#[from] VocoderError),
+}
+
+/// Fields of `vocoder.json` that all kinds have.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct VocoderHead {
+    /// Format of the files.
+    pub format: u32,
+    /// Kind: `hifigan`.
+    pub kind: String,
+    /// Spectrogram that it takes.
+    pub mel: MelSpectrogram,
+}
+
+/// Opens a vocoder for spectrograms; without a folder, Griffin-Lim of so many iterations.
+///
+/// Errors: [`OpenVocoderError`]
+pub fn open(
+    folder: Option<&Path>,
+    iterations: usize,
+    mel: &MelSpectrogram,
+    device: Device,
+) -> Result<Box<dyn Vocoder>, OpenVocoderError> {
+    let Some(folder) = folder else {
+        return Ok(Box::new(GriffinLimVocoder { inner: GriffinLim::new(mel), iterations }));
+    };
+    let path = folder.join(FILE_NAME);
+    let weights = folder.join(WEIGHTS);
+    if !path.is_file() || !weights.is_file() {
+        return Err(OpenVocoderError::Absent { folder: folder.to_owned() });
+    }
+    let unknown = |problem: String| OpenVocoderError::Unknown { folder: folder.to_owned(), problem };
+    let value: Value = read_json(&path).map_err(ModelError::from)?;
+    let head: VocoderHead = serde_json::from_value(value.clone()).map_err(|error| unknown(format!("{FILE_NAME}: {error}")))?;
+    if head.format != FORMAT {
+        return Err(unknown(format!("its format is {}, expected {FORMAT}", head.format)));
+    }
+    if head.mel != *mel {
+        let difference = difference(mel, &head.mel);
+        return Err(OpenVocoderError::OtherSpectrogram { folder: folder.to_owned(), difference });
+    }
+    match head.kind.as_str() {
+        "hifigan" => {
+            let config: HifiganConfig =
+                serde_json::from_value(value["hifigan"].clone()).map_err(|error| unknown(format!("{FILE_NAME}: {error}")))?;
+            let mut tensors = safetensors::read(&weights, |_| true).map_err(ModelError::from)?;
+            for tensor in tensors.values_mut() {
+                *tensor = tensor.f_to_device(device).map_err(ModelError::from)?;
+            }
+            let generator = Hifigan::new(&config, &tensors)?;
+            Ok(Box::new(HifiganVocoder { generator, device }))
+        }
+        other => Err(unknown(format!("its kind is `{other}`, expected `hifigan`"))),
+    }
+}
+
+/// Sentence about how two spectrograms differ: `n_fft is 1024, expected 512`.
+pub(super) fn difference(expected: &MelSpectrogram, found: &MelSpectrogram) -> String {
+    let fields = [expected, found].map(|mel| serde_json::to_value(mel).unwrap_or_default());
+    let [Value::Object(expected), Value::Object(found)] = &fields else { return String::new() };
+    let other = |(name, value): (&String, &Value)| {
+        let found = found.get(name)?;
+        (found != value).then(|| format!("{name} is {found}, expected {value}"))
+    };
+    expected.iter().filter_map(other).collect::<Vec<_>>().join("; ")
+}
+
+struct GriffinLimVocoder {
+    inner: GriffinLim,
+    iterations: usize,
+}
+
+impl Vocoder for GriffinLimVocoder {
+    fn name(&self) -> &'static str {
+        "griffin_lim"
+    }
+
+    fn speak(&mut self, mel: &[Vec<f64>]) -> Result<Vec<f32>, TchError> {
+        Ok(self.inner.samples(mel, self.iterations, MOMENTUM).into_iter().map(|sample| sample as f32).collect())
+    }
+}
+
+struct HifiganVocoder {
+    generator: Hifigan,
+    device: Device,
+}
+
+impl Vocoder for HifiganVocoder {
+    fn name(&self) -> &'static str {
+        "hifigan"
+    }
+
+    fn speak(&mut self, mel: &[Vec<f64>]) -> Result<Vec<f32>, TchError> {
+        let bands = mel.first().map_or(0, Vec::len) as i64;
+        if bands == 0 {
+            return Ok(Vec::new());
+        }
+        let values: Vec<f32> = mel.iter().flatten().map(|&value| value as f32).collect();
+        tch::no_grad(|| {
+            let frames = Tensor::f_from_slice(&values)?.f_view([1, -1, bands])?.f_to_device(self.device)?;
+            Vec::<f32>::try_from(self.generator.forward(&frames)?.f_view([-1])?.f_to_device(Device::Cpu)?)
+        })
+    }
+}
