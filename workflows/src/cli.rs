@@ -23,6 +23,7 @@ use crate::commands::prepare::PrepareArgs;
 use crate::commands::results::ResultsArgs;
 use crate::commands::run::RunArgs;
 use crate::commands::runs::RunsArgs;
+use crate::commands::say::SayArgs;
 use crate::commands::serve_stage::ServeStageArgs;
 use crate::commands::store::StoreCommand;
 use crate::commands::synth::SynthArgs;
@@ -83,6 +84,8 @@ pub(crate) enum Command {
     Compare(CompareArgs),
     /// Write a workflow file for your own recordings
     Init(InitArgs),
+    /// Speak a text with a trained voice
+    Say(SayArgs),
     /// Print the folder of a node's last result
     Path(PathArgs),
     /// Print completions for a shell, or the manual page

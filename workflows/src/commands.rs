@@ -20,6 +20,7 @@ pub(crate) mod results;
 pub(crate) mod run;
 pub(crate) mod runs;
 pub(crate) mod schema;
+pub(crate) mod say;
 pub(crate) mod serve_stage;
 pub(crate) mod store;
 pub(crate) mod synth;

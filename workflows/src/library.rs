@@ -26,7 +26,8 @@ const BUILT_IN: &[(&str, &str, &str)] = built_in![
     "phoneme_recognition",
     "slot_filling",
     "speaker",
-    "speech_recognition"
+    "speech_recognition",
+    "speech_synthesis"
 ];
 
 /// Parts that shipped workflows include, by file name.
@@ -35,6 +36,7 @@ const PARTS: &[(&str, &str)] = &[
     ("workflows/parts/data.toml", include_str!("../parts/data.toml")),
     ("workflows/parts/encoder.toml", include_str!("../parts/encoder.toml")),
     ("workflows/parts/evaluate.toml", include_str!("../parts/evaluate.toml")),
+    ("workflows/parts/voice.toml", include_str!("../parts/voice.toml")),
 ];
 
 /// Former names of workflows.

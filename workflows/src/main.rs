@@ -27,6 +27,7 @@ fn main() -> ExitCode {
     let outcome = match &cli.command {
         Command::Run(args) => commands::run::run(args),
         Command::Plan(args) => commands::plan::plan(args),
+        Command::Say(args) => commands::say::say(args),
         Command::Why(args) => commands::why::why(args),
         Command::Graph(args) => commands::graph::graph(args),
         Command::Runs(args) => commands::runs::runs(args),

@@ -25,6 +25,7 @@ use pipeline::StageError;
 
 use crate::clips;
 use crate::features::Format;
+use crate::features::mel::MelSpectrogram;
 use crate::manifest;
 use crate::schema::{Row, ShardWriter};
 
@@ -217,6 +218,8 @@ fn list<'a>(batch: &'a Batch, name: &str) -> Result<&'a arrow_array::ListArray, 
 pub struct SpeechWriter {
     folder: PathBuf,
     sample_rate: u32,
+    /// Mel bands.
+    bands: usize,
     shard: ShardWriter,
     /// Hash of the id and samples of each row, for the index of clips.
     clips: Vec<(u64, u64)>,
@@ -229,7 +232,8 @@ impl SpeechWriter {
     /// Creates the files in a folder.
     ///
     /// Errors: files that cannot be created.
-    pub fn create(folder: &Path, sample_rate: u32) -> Result<Self, StageError> {
+    pub fn create(folder: &Path, mel: &MelSpectrogram) -> Result<Self, StageError> {
+        let (sample_rate, bands) = (mel.sample_rate, mel.num_mel_bins.max(1));
         for split in ["train", "dev"] {
             let path = folder.join(format!("{split}.parquet"));
             let places = ShardWriter::create(&path, &[], sample_rate)?.finish()?;
@@ -251,7 +255,7 @@ impl SpeechWriter {
         ]));
         let table = create(&folder.join(SPEECH), &schema)?;
         let (clips, group) = (Vec::new(), Vec::new());
-        Ok(Self { folder: folder.to_owned(), sample_rate, shard, clips, schema, table, group })
+        Ok(Self { folder: folder.to_owned(), sample_rate, bands, shard, clips, schema, table, group })
     }
 
     /// Adds a clip, whose audio is `row`. Clips come in order of id.
@@ -276,7 +280,7 @@ impl SpeechWriter {
             texts(rows.iter().map(|row| row.text.as_str())),
             texts(rows.iter().map(|row| row.speaker.as_str())),
             wholes(rows.iter().map(|_| rate)),
-            wholes(rows.iter().map(|row| row.durations.iter().sum())),
+            wholes(rows.iter().map(|row| (row.mel.len() / self.bands) as i32)),
             lists_of_texts(rows.iter().map(|row| row.symbols.as_slice())),
             lists_of_wholes(rows.iter().map(|row| row.durations.as_slice())),
             lists_of_numbers(rows.iter().map(|row| row.pitch.clone())),
@@ -341,7 +345,11 @@ mod tests {
     #[test]
     fn speech_is_a_shard_and_a_table() {
         let folder = tempfile::tempdir().unwrap();
-        let mut writer = SpeechWriter::create(folder.path(), 8_000).unwrap();
+        let mel = serde_json::json!({
+            "sample_rate": 8000, "n_fft": 256, "hop_length": 100, "win_length": 256, "num_mel_bins": 2, "low_hz": 0.0,
+            "high_hz": 4000.0, "recipe": "tacotron",
+        });
+        let mut writer = SpeechWriter::create(folder.path(), &serde_json::from_value(mel).unwrap()).unwrap();
         for id in ["a", "b"] {
             let samples = [0, 100, -100, 0];
             let info = RowInfo { id: id.to_owned(), num_samples: 4, sample_rate: 8_000, ..RowInfo::default() };
@@ -375,5 +383,7 @@ mod tests {
         assert_eq!(reader.load(1).unwrap().len(), 4);
         let table = ParquetFile::open(&folder.path().join(SPEECH), "speech").unwrap().whole(|_| true).unwrap();
         assert_eq!((table.num_rows(), table.num_columns()), (2, 11));
+        let frames = table.column_by_name("num_frames").unwrap().as_primitive::<Int32Type>();
+        assert_eq!(frames.values()[..], [3, 3]);
     }
 }

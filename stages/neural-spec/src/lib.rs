@@ -28,7 +28,7 @@ pub use scoring::Metric;
 pub use sites::{Architecture, BlockPosition, LinearLayer, Site, SiteKind, Stack};
 pub use train::{Optimizer, Precision, Schedule, Train};
 pub use tts::{
-    AlignSpeech, Binarisation, Keep, LossWeights, Synthesise, TrainVoice, ValueForm, VoiceControls, VoiceProtocol, VoiceShape,
+    AlignSpeech, Binarisation, CopySpeech, Keep, LossWeights, Synthesise, TrainVoice, ValueForm, VoiceControls, VoiceProtocol, VoiceShape,
 };
 
 /// The libtorch release that every neural stage is built against. It enters their fingerprints: another release may

@@ -483,6 +483,46 @@ impl Stage for Synthesise {
     }
 }
 
+/// Sends the spectrograms of recordings through a vocoder: what it costs, whatever a voice does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CopySpeech {
+    /// Iterations of Griffin-Lim, where no vocoder is given. Default 60.
+    #[serde(default = "sixty")]
+    #[schemars(range(min = 1))]
+    pub griffin_lim: u32,
+    /// CPU threads; 0 for the whole pool. Default 0.
+    #[serde(default)]
+    pub threads: u32,
+}
+
+impl Stage for CopySpeech {
+    const KIND: &'static str = "vocoder.copy";
+    const VERSION: u32 = 1;
+    const ABOUT: &'static str = "Sends the spectrograms of recordings through a vocoder";
+
+    fn slots() -> Vec<Slot> {
+        vec![
+            Slot::many("features", "feature shards with spectrograms and an energy (test.parquet of `features.log_mel`)"),
+            Slot::optional("vocoder", "a vocoder of the same spectrograms; Griffin-Lim without"),
+        ]
+    }
+    fn check(&self) -> Mistakes {
+        let mut mistakes = Vec::new();
+        require_positive(&mut mistakes, "griffin_lim", self.griffin_lim.into());
+        mistakes
+    }
+    fn outputs(&self) -> Vec<String> {
+        ["train.parquet", "dev.parquet", "test.parquet", "speech.parquet", "speech.json"].map(str::to_owned).to_vec()
+    }
+    fn environment(&self) -> Vec<(&'static str, String)> {
+        environment()
+    }
+    fn demand(&self) -> Demand {
+        Demand { cpu: threads(self.threads), gpu: GpuDemand::Prefer, ..Demand::default() }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,7 +9,9 @@ use std::process::ExitCode;
 use neural::device::{CudaLibrary, open_cuda_library};
 use neural::models::Merged;
 use neural::nn::libtorch_version;
+use neural::tts::say::SayRequest;
 use pipeline::registry::Registry;
+use pipeline::stage::chain;
 use pipeline::worker::Worker;
 use serde_json::json;
 
@@ -19,6 +21,7 @@ const USAGE: &str = "\
 usage: sure-neural COMMAND
 
   run [FOLDER]                 serves one request, as `sure` starts it: from standard input, or from files in FOLDER
+  say REQUEST                  speaks a text to a WAV file, as `sure say` starts it: the request is JSON
   merge ADAPTER ENCODER OUT    folds an adapter into its encoder, as a checkpoint folder of its own
   probe                        what libtorch this is and what it can compute on, as JSON
   --help, --version";
@@ -31,6 +34,7 @@ fn main() -> ExitCode {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["run"] => worker(None),
         ["run", folder] => worker(Some(folder.as_ref())),
+        ["say", request] => say_text(request),
         ["merge", adapter, encoder, out] => merge(adapter, encoder, out),
         ["probe"] => say(&mut std::io::stdout(), &probe(&cuda).to_string(), ExitCode::SUCCESS),
         ["help" | "--help" | "-h"] | [_, "--help" | "-h"] => say(&mut std::io::stdout(), USAGE, ExitCode::SUCCESS),
@@ -48,7 +52,8 @@ fn worker(folder: Option<&Path>) -> ExitCode {
         .here(neural::evaluate::run)
         .here(neural::tts::train::run)
         .here(neural::tts::align::run)
-        .here(neural::tts::synthesise::run);
+        .here(neural::tts::synthesise::run)
+        .here(neural::tts::copy::run);
     let environment = vec![("libtorch", libtorch_version())];
     Worker { program: PROGRAM, registry: &registry, environment }.serve(folder)
 }
@@ -76,6 +81,40 @@ fn merge(adapter: &str, encoder: &str, out: &str) -> ExitCode {
             say(&mut std::io::stderr(), &text, ExitCode::FAILURE)
         }
     }
+}
+
+/// Speaks a text, and prints the length of the clip or the error.
+fn say_text(request: &str) -> ExitCode {
+    let request: SayRequest = match serde_json::from_str(request) {
+        Ok(request) => request,
+        Err(error) => return say(&mut std::io::stderr(), &format!("error: the request is not valid: {error}"), ExitCode::from(2)),
+    };
+    let said = match neural::tts::say::say(&request) {
+        Ok(said) => said,
+        Err(error) => {
+            let mut text = format!("error: {}", chain(&error).join(": "));
+            if let Some(hint) = error.hint() {
+                text = format!("{text}\n  hint: {hint}");
+            }
+            return say(&mut std::io::stderr(), &text, ExitCode::FAILURE);
+        }
+    };
+    let mut err = std::io::stderr();
+    for (word, phones) in &said.notes.guessed {
+        say(&mut err, &format!("note: `{word}` is not in the dictionary, and read {}", phones.join(" ")), ExitCode::SUCCESS);
+    }
+    for character in &said.notes.unread {
+        say(&mut err, &format!("note: `{character}` has no reading, and is left out"), ExitCode::SUCCESS);
+    }
+    let line = format!(
+        "{}: {:.2} s, {} Hz, spoken by {}, vocoder {}",
+        request.out.display(),
+        said.secs,
+        said.sample_rate,
+        said.speaker,
+        said.vocoder
+    );
+    say(&mut std::io::stdout(), &line, ExitCode::SUCCESS)
 }
 
 /// Returns the properties of this process and its libtorch.

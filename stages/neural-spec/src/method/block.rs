@@ -77,6 +77,9 @@ pub struct ConvAdapter {
     /// True if frames that are padding are left out, so that the result does not depend on the batch. Default false, as
     /// published: there the convolutions and the gate see padding.
     pub masked: bool,
+    /// True if the last convolution starts at 0, so that the block changes nothing at first. Default false, as published.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub zero_start: bool,
     /// Positions of the blocks. Default behind the whole layer: `["feed_forward"]`.
     pub places: Vec<BlockPosition>,
     /// Standard deviation of the gate's weights at the start; convolutions start as in He et al. 2015. Default 0.02.
@@ -92,6 +95,7 @@ impl Default for ConvAdapter {
             kernel_sizes: [3, 5, 3],
             reduction: 16,
             masked: false,
+            zero_start: false,
             places: vec![BlockPosition::FeedForward],
             init_std: 0.02,
             layers: None,

@@ -242,7 +242,8 @@ impl ConvAdapter {
             for (at, (&[size_out, group_in], &taps)) in shapes.iter().zip(&self.kernel_sizes).enumerate() {
                 // Kaiming normal over the inputs, with the gain of a rectifier.
                 let std = (2.0 / (f64::from(group_in) * f64::from(taps))).sqrt();
-                list.push(added(&block, &format!("conv{}.weight", at + 1), &[size_out, group_in, taps], Start::Normal { std }));
+                let start = if self.zero_start && at + 1 == shapes.len() { Start::Zeros } else { Start::Normal { std } };
+                list.push(added(&block, &format!("conv{}.weight", at + 1), &[size_out, group_in, taps], start));
             }
             let start = Start::Normal { std: self.init_std };
             list.push(added(&block, "se3.fc.0.weight", &[gate, hidden], start));

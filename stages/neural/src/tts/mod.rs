@@ -12,11 +12,13 @@ pub mod voice;
 pub mod train;
 
 pub mod align;
+pub mod copy;
 pub mod synthesise;
 
 mod data;
 pub mod error;
 mod learner;
+pub mod say;
 pub mod speak;
 mod summary;
 pub mod vocoder;

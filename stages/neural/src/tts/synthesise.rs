@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use audio::features::mel::MelSpectrogram;
 use audio::schema::Row;
 use audio::speech::{SpeechWriter, Spoken};
 use audio::wav::write_pcm16;
@@ -11,13 +12,12 @@ use datasets::shard::RowInfo;
 use datasets::{Annotation, Split};
 use neural_spec::Synthesise;
 use pipeline::{Job, StageError};
-use serde_json::json;
-use tch::Device;
+use serde_json::{Value, json};
 
 use super::data::{speaker_of, text_of};
 use super::error::TtsError;
 use super::speak::{Line, Notes, frames, quantised, speak};
-use super::vocoder;
+use super::vocoder::{self, Vocoder};
 use super::voice::{Voice, VoiceConfig};
 use crate::device;
 use crate::error::ModelError;
@@ -32,7 +32,7 @@ pub fn run(params: &Synthesise, job: &Job) -> Result<(), StageError> {
     let folder = job.inputs.optional("vocoder");
     let mel = &voice.config.mel;
     let open = || vocoder::open(folder, params.griffin_lim as usize, mel, device).map_err(StageError::failed);
-    let mut vocoders = vec![open()?];
+    let vocoders = vec![open()?];
     let front = voice.config.front_end()?;
     let lines = lines(params, &voice.config, job)?;
     let mut notes = Notes::default();
@@ -42,15 +42,29 @@ pub fn run(params: &Synthesise, job: &Job) -> Result<(), StageError> {
     })?;
     report(&notes, job);
 
+    let summary = json!({"controls": params.controls});
+    vocode(spoken, vocoders, &open, folder.is_none(), mel, &summary, job)
+}
+
+/// Vocodes clips and writes them. `vocoders` has one at least, and `open` opens more of them; `light` if they are for one thread.
+pub(super) fn vocode(
+    spoken: Vec<Spoken>,
+    mut vocoders: Vec<Box<dyn Vocoder>>,
+    open: &dyn Fn() -> Result<Box<dyn Vocoder>, StageError>,
+    light: bool,
+    mel: &MelSpectrogram,
+    summary: &Value,
+    job: &Job,
+) -> Result<(), StageError> {
     // Each vocoder is a thread's own. Where libtorch computes, it has the threads.
-    let threads = if folder.is_none() && device == Device::Cpu { job.threads.clamp(1, spoken.len().max(1)) } else { 1 };
+    let threads = if light { job.threads.clamp(1, spoken.len().max(1)) } else { 1 };
     while vocoders.len() < threads {
         vocoders.push(open()?);
     }
     let name = vocoders[0].name();
     let bands = mel.num_mel_bins;
     let (next, clips) = (AtomicUsize::new(0), Mutex::new(vec![None; spoken.len()]));
-    let work = |mut vocoder: Box<dyn vocoder::Vocoder>| -> Result<(), StageError> {
+    let work = |mut vocoder: Box<dyn Vocoder>| -> Result<(), StageError> {
         loop {
             let at = next.fetch_add(1, Ordering::Relaxed);
             let Some(one) = spoken.get(at) else { return Ok(()) };
@@ -69,15 +83,18 @@ pub fn run(params: &Synthesise, job: &Job) -> Result<(), StageError> {
         ended.fold(Ok(()), Result::and)
     })?;
 
-    let mut writer = SpeechWriter::create(&job.out, mel.sample_rate)?;
+    let mut writer = SpeechWriter::create(&job.out, mel)?;
     let (mut secs, count) = (0.0, spoken.len());
     let clips = clips.into_inner().expect("no holder of this lock panics");
     for (spoken, samples) in spoken.into_iter().zip(clips.into_iter().flatten()) {
         secs += samples.len() as f64 / f64::from(mel.sample_rate);
         writer.push(row(&spoken, &samples), spoken)?;
     }
-    let summary = json!({"clips": count, "secs": secs, "vocoder": name, "controls": params.controls, "mel": mel});
-    writer.finish(&summary)
+    let mut whole = json!({"clips": count, "secs": secs, "vocoder": name, "mel": mel});
+    if let (Some(whole), Some(more)) = (whole.as_object_mut(), summary.as_object()) {
+        whole.extend(more.clone());
+    }
+    writer.finish(&whole)
 }
 
 /// The texts, in order of id.

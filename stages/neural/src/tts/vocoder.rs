@@ -1,7 +1,7 @@
 //! Vocoders behind one interface, and their files.
 //!
 //! ```text
-//! vocoder.json        format, kind, spectrogram, and the sizes of the kind
+//! config.json         format, kind, spectrogram, and the sizes of the kind
 //! model.safetensors   its tensors
 //! ```
 
@@ -19,7 +19,7 @@ use crate::error::ModelError;
 use crate::models::vocoder::{Hifigan, HifiganConfig, VocoderError};
 
 /// Description of a vocoder.
-pub const FILE_NAME: &str = "vocoder.json";
+pub const FILE_NAME: &str = "config.json";
 /// Its tensors.
 pub const WEIGHTS: &str = "model.safetensors";
 /// Format of the files.
@@ -72,7 +72,7 @@ pub enum OpenVocoderError {
     Build(#[from] VocoderError),
 }
 
-/// Fields of `vocoder.json` that all kinds have.
+/// Fields of `config.json` that all kinds have.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct VocoderHead {
     /// Format of the files.

@@ -1,0 +1,111 @@
+//! `sure say`: speaks a text with a trained voice. The worker program does it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result};
+use clap::Args;
+use pipeline::mistake::suggest;
+use serde_json::json;
+
+use crate::artifacts;
+use crate::cli::Place;
+use crate::opening::Opening;
+use crate::problem::problem;
+use crate::settings::Settings;
+
+#[derive(Args)]
+pub(crate) struct SayArgs {
+    /// The text
+    #[arg(required_unless_present = "file", conflicts_with = "file")]
+    text: Option<String>,
+    /// A text file, in the place of a text
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// A voice: its folder, or a node that trained it, such as `voice[method=lora]` or `speech_synthesis:voice[method=lora]`
+    #[arg(long, value_name = "NODE|FOLDER")]
+    voice: String,
+    /// Who speaks; not needed for a voice of one speaker
+    #[arg(long, value_name = "NAME")]
+    speaker: Option<String>,
+    /// The WAV file to write
+    #[arg(short, long, value_name = "FILE")]
+    out: PathBuf,
+    /// A vocoder, likewise [default: Griffin-Lim, without training]
+    #[arg(long, value_name = "NODE|FOLDER")]
+    vocoder: Option<String>,
+    /// Iterations of Griffin-Lim
+    #[arg(long, value_name = "N", default_value_t = 60)]
+    griffin_lim: u32,
+    /// Factor of all durations: 1.2 is slower, 0.8 faster
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    pace: f64,
+    /// Change of the pitch in semitones
+    #[arg(long, value_name = "SEMITONES", default_value_t = 0.0, allow_negative_numbers = true)]
+    pitch: f64,
+    /// Change of the energy in decibels
+    #[arg(long, value_name = "DB", default_value_t = 0.0, allow_negative_numbers = true)]
+    energy: f64,
+    #[command(flatten)]
+    place: Place,
+}
+
+pub(crate) fn say(args: &SayArgs) -> Result<ExitCode> {
+    let text = match (&args.text, &args.file) {
+        (Some(text), _) => text.clone(),
+        (None, Some(file)) => std::fs::read_to_string(file).with_context(|| format!("cannot read `{}`", file.display()))?,
+        (None, None) => String::new(),
+    };
+    let settings = Settings::load(&args.place.machine, &args.place.corpus)?;
+    let voice = folder(&args.voice, &args.place, "voice/config.json")?;
+    let vocoder = args.vocoder.as_deref().map(|vocoder| folder(vocoder, &args.place, "config.json")).transpose()?;
+    let request = json!({
+        "voice": voice,
+        "speaker": args.speaker,
+        "text": text,
+        "out": args.out,
+        "vocoder": vocoder,
+        "griffin_lim": args.griffin_lim,
+        "controls": {"pace": args.pace, "pitch": args.pitch, "energy": args.energy},
+    });
+    let status = Command::new(&settings.worker).arg("say").arg(request.to_string()).status().map_err(|error| {
+        let message = format!("cannot start the worker `{}`: {error}", settings.worker.display());
+        problem(message, "`make build` in the repository builds it and fetches libtorch; `worker` in sure.toml says where it is")
+    })?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::from(2) })
+}
+
+/// A folder, or the one artifact of a node; `file` is in it.
+fn folder(given: &str, place: &Place, file: &str) -> Result<PathBuf> {
+    let path = Path::new(given);
+    if path.is_dir() {
+        return Ok(path.to_owned());
+    }
+    if given.starts_with(['.', '/']) {
+        return Err(problem(format!("no folder `{given}`"), "name a folder, or a node of a workflow"));
+    }
+    let (opening, pattern) = Opening::of_node(given, place)?;
+    let workflow = &opening.workflow;
+    let nodes = workflow.find(&pattern);
+    if nodes.is_empty() {
+        let known = workflow.order.iter().map(|node| &*workflow.graph[*node].stage);
+        return Err(problem(format!("no node `{pattern}` in `{}`", workflow.name), suggest(&pattern, known)));
+    }
+    let mut found = vec![];
+    for node in nodes {
+        if let Some(folder) = artifacts::last(&opening, node)?.filter(|folder| folder.join(file).is_file()) {
+            found.push((workflow.graph[node].id.to_string(), folder));
+        }
+    }
+    match &found[..] {
+        [(_, folder)] => Ok(folder.clone()),
+        [] => {
+            let message = format!("`{pattern}` of `{}` has left no `{file}`", workflow.name);
+            Err(problem(message, format!("`sure run {} {pattern}` makes it", opening.request.workflow)))
+        }
+        several => {
+            let names: Vec<String> = several.iter().map(|(name, _)| format!("`{name}`")).collect();
+            Err(problem(format!("`{given}` names several nodes: {}", names.join(", ")), "name one of them"))
+        }
+    }
+}
