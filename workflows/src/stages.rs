@@ -44,6 +44,7 @@ pub(crate) fn registry(worker: &Path) -> Registry {
         .here::<scoring::ScoreSlots>(scoring::score::run)
         .here::<scoring::ScoreIntent>(scoring::score::run)
         .here::<scoring::ScoreVerification>(scoring::score::run)
+        .here::<scoring::ScoreSynthesis>(scoring::score::run)
         .here::<scoring::report::ReportTable>(scoring::report::run)
         .here::<scoring::corpus::ReportCorpus>(scoring::corpus::run)
 }

@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             scores.extend(run.score()?);
         }
     }
-    let params = ReportTable { title: "Made-up scores".to_owned(), published: true, rounds: 10_000 };
+    let params = ReportTable { title: "Made-up scores".to_owned(), published: true, anchors: Vec::new(), rounds: 10_000 };
     report::run(&params, &job([("scores", scores)], &folder))?;
     println!("{}", fs::read_to_string(folder.join("table.txt"))?);
     println!("the page is {}", folder.join("index.html").display());

@@ -53,7 +53,7 @@ pub struct Evidence {
     pub speakers: Option<Vec<String>>,
     /// Lengths in samples; none for trials, and in older files.
     pub num_samples: Option<Vec<i64>>,
-    /// Metrics that are a ratio of sums.
+    /// Metrics that are a ratio of sums, or the root of one.
     pub ratios: BTreeMap<Metric, Vec<Ratio>>,
     /// Answers of a classifier.
     pub classes: Option<Classes>,
@@ -81,8 +81,11 @@ impl Evidence {
         metrics
     }
 
-    /// Contribution of every utterance to a metric that is a ratio of sums; none for other metrics.
+    /// Contribution of every utterance to a metric that is a ratio of sums; none for other metrics, roots of such ratios among them.
     pub fn shares(&self, metric: Metric) -> Option<Vec<Ratio>> {
+        if metric.is_root() {
+            return None;
+        }
         if let Some(shares) = self.ratios.get(&metric) {
             return Some(shares.clone());
         }
@@ -148,7 +151,8 @@ impl Weigher<'_> {
                 part += share.part * f64::from(weight);
                 whole += share.whole * f64::from(weight);
             }
-            values.insert(*metric, part / whole);
+            let ratio: f64 = part / whole;
+            values.insert(*metric, if metric.is_root() { ratio.sqrt() } else { ratio });
         }
         values
     }

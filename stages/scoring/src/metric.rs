@@ -41,6 +41,22 @@ pub enum Metric {
     Eer,
     /// The least cost of errors over all thresholds, over that of answering without looking.
     MinDcf,
+    /// Cosine between the voice of a synthesised utterance and the mean voice of its speaker's recordings.
+    SpeakerSimilarity,
+    /// Share of synthesised utterances whose voice is nearest to the right speaker.
+    SpeakerAccuracy,
+    /// Mel-cepstral distortion from a recording of the same text, in dB.
+    Mcd,
+    /// Root mean square error of the fundamental frequency in cents, over frames that are voiced in both.
+    F0Rmse,
+    /// Share of frames of which one is voiced and the other is not.
+    VoicingError,
+    /// Share of frames, voiced in both, whose frequencies are more than a fifth apart.
+    GrossPitchError,
+    /// Mean absolute error of the length, relative to the recording.
+    DurationError,
+    /// Deviation of the spectrum over time, relative to the recording: below 1 where it is smoother than speech.
+    VarianceRatio,
     /// Mean loss of the right answer, natural log.
     Loss,
 }
@@ -57,7 +73,7 @@ pub enum Direction {
 
 impl Metric {
     /// All metrics, in the order of printing.
-    pub const ALL: [Metric; 16] = [
+    pub const ALL: [Metric; 24] = [
         Metric::Accuracy,
         Metric::MacroF1,
         Metric::WeightedF1,
@@ -73,6 +89,14 @@ impl Metric {
         Metric::SlotValueCer,
         Metric::Eer,
         Metric::MinDcf,
+        Metric::SpeakerSimilarity,
+        Metric::SpeakerAccuracy,
+        Metric::Mcd,
+        Metric::F0Rmse,
+        Metric::VoicingError,
+        Metric::GrossPitchError,
+        Metric::DurationError,
+        Metric::VarianceRatio,
         Metric::Loss,
     ];
 
@@ -94,6 +118,14 @@ impl Metric {
             Metric::SlotValueCer => "slot value CER",
             Metric::Eer => "EER",
             Metric::MinDcf => "minDCF",
+            Metric::SpeakerSimilarity => "speaker similarity",
+            Metric::SpeakerAccuracy => "speaker accuracy",
+            Metric::Mcd => "MCD",
+            Metric::F0Rmse => "F0 RMSE",
+            Metric::VoicingError => "voicing error",
+            Metric::GrossPitchError => "gross pitch error",
+            Metric::DurationError => "duration error",
+            Metric::VarianceRatio => "variance ratio",
             Metric::Loss => "loss",
         }
     }
@@ -116,6 +148,14 @@ impl Metric {
             Metric::SlotValueCer => "slot_value_cer",
             Metric::Eer => "eer",
             Metric::MinDcf => "min_dcf",
+            Metric::SpeakerSimilarity => "speaker_similarity",
+            Metric::SpeakerAccuracy => "speaker_accuracy",
+            Metric::Mcd => "mcd",
+            Metric::F0Rmse => "f0_rmse",
+            Metric::VoicingError => "voicing_error",
+            Metric::GrossPitchError => "gross_pitch_error",
+            Metric::DurationError => "duration_error",
+            Metric::VarianceRatio => "variance_ratio",
             Metric::Loss => "loss",
         }
     }
@@ -130,6 +170,11 @@ impl Metric {
             | Metric::SlotValueCer
             | Metric::Eer
             | Metric::MinDcf
+            | Metric::Mcd
+            | Metric::F0Rmse
+            | Metric::VoicingError
+            | Metric::GrossPitchError
+            | Metric::DurationError
             | Metric::Loss => Direction::LowerIsBetter,
             _ => Direction::HigherIsBetter,
         }
@@ -140,9 +185,29 @@ impl Metric {
         self.direction() == Direction::HigherIsBetter
     }
 
+    /// Unit of a printed value: `%` for a ratio that people read in percent; empty for a number of its own.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Metric::Matthews | Metric::MinDcf | Metric::SpeakerSimilarity | Metric::VarianceRatio | Metric::Loss => "",
+            Metric::Mcd => "dB",
+            Metric::F0Rmse => "cents",
+            _ => "%",
+        }
+    }
+
     /// True if the metric is a ratio that people read in percent.
     pub fn is_percent(self) -> bool {
-        !matches!(self, Metric::Matthews | Metric::MinDcf | Metric::Loss)
+        self.unit() == "%"
+    }
+
+    /// True if the value is the root of a ratio of sums.
+    pub fn is_root(self) -> bool {
+        self == Metric::F0Rmse
+    }
+
+    /// True if the denominator of an utterance depends on the references alone, not on the answer.
+    pub(crate) fn has_given_whole(self) -> bool {
+        !matches!(self, Metric::F0Rmse | Metric::GrossPitchError | Metric::VarianceRatio | Metric::Loss)
     }
 
     /// Factor of a printed value: 100 for percent.
@@ -152,7 +217,13 @@ impl Metric {
 
     /// Decimals of a scaled value in print.
     pub fn decimals(self) -> usize {
-        if self.is_percent() { 2 } else { 4 }
+        match self {
+            Metric::F0Rmse => 0,
+            Metric::Mcd | Metric::VarianceRatio => 2,
+            Metric::SpeakerSimilarity => 3,
+            _ if self.is_percent() => 2,
+            _ => 4,
+        }
     }
 
     /// Prints a value as people read it: `93.33`, without the sign of percent; `–` when it is not a number.
@@ -160,9 +231,12 @@ impl Metric {
         if value.is_finite() { format!("{:.*}", self.decimals(), value * self.scale()) } else { "–".to_owned() }
     }
 
-    /// Name with its unit: `accuracy (%)`, `loss`.
+    /// Name with its unit: `accuracy (%)`, `MCD (dB)`, `loss`.
     pub fn title_with_unit(self) -> String {
-        if self.is_percent() { format!("{} (%)", self.title()) } else { self.title().to_owned() }
+        match self.unit() {
+            "" => self.title().to_owned(),
+            unit => format!("{} ({unit})", self.title()),
+        }
     }
 
     /// True if `value` improves on `other`. Nothing improves on itself, and a value that is not a number improves on nothing.
@@ -208,5 +282,7 @@ mod tests {
         assert_eq!(Metric::Loss.print(0.25), "0.2500");
         assert_eq!(Metric::Accuracy.print(f64::NAN), "–");
         assert_eq!(Metric::Wer.title_with_unit(), "WER (%)");
+        assert_eq!(Metric::Mcd.print(3.274), "3.27");
+        assert_eq!([Metric::Mcd, Metric::SpeakerSimilarity].map(Metric::title_with_unit), ["MCD (dB)", "speaker similarity"]);
     }
 }

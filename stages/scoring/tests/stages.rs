@@ -122,7 +122,7 @@ fn scores_and_report_are_whole_and_the_same_every_time() {
         classification(&scores, &answers(), LABELS, TRAINING).unwrap();
         let point = [("corpus", "tones"), ("method", "lora"), ("seed", "1"), ("width", "48")];
         let inputs = BTreeMap::from([("scores".to_owned(), vec![input(&scores, &point)])]);
-        report::run(&ReportTable { title: "A & B".to_owned(), published: false, rounds: 1000 }, &job(inputs, &out)).unwrap();
+        report::run(&ReportTable { title: "A & B".to_owned(), published: false, anchors: Vec::new(), rounds: 1000 }, &job(inputs, &out)).unwrap();
         let found = read(&scores);
         close(found.primary_value(), 0.75);
         let Detail::Classification(detail) = &found.detail else { panic!("{:?}", found.detail) };
@@ -210,7 +210,7 @@ fn phones_slots_intents_and_trials_are_scored() {
     let mut inputs = inputs.to_vec();
     inputs.push(input(&out("phones").join("scores.json"), &[("task", "phones"), ("method", "full")]));
     let job = job(BTreeMap::from([("scores".to_owned(), inputs)]), &out("report"));
-    report::run(&ReportTable { title: "All".to_owned(), published: true, rounds: 1000 }, &job).unwrap();
+    report::run(&ReportTable { title: "All".to_owned(), published: true, anchors: Vec::new(), rounds: 1000 }, &job).unwrap();
     let table = fs::read_to_string(out("report").join("table.txt")).unwrap();
     for part in ["PER", "slot type F1", "slot value CER", "EER", "Intent", "not compared"] {
         assert!(table.contains(part), "{part}: {table}");
@@ -294,5 +294,5 @@ fn parameters_out_of_range_are_mistakes() {
     assert_eq!(found.iter().map(|mistake| mistake.0).collect::<Vec<_>>(), ["interval", "interval", "metric"]);
     let by_speaker = Resampling { by: Units::Speaker, ..INTERVAL };
     assert!(ScoreVerification { interval: by_speaker, ..ScoreVerification::default() }.check().is_empty());
-    assert_eq!(ReportTable { title: String::new(), published: false, rounds: 1 }.check().len(), 1);
+    assert_eq!(ReportTable { title: String::new(), published: false, anchors: Vec::new(), rounds: 1 }.check().len(), 1);
 }

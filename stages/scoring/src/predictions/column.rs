@@ -32,6 +32,10 @@ pub(super) fn doubles<R>(rows: &[&R], get: impl Fn(&R) -> f64) -> ArrayRef {
     Arc::new(Float64Array::from_iter_values(rows.iter().map(|row| get(row))))
 }
 
+pub(super) fn optional_doubles<R>(rows: &[&R], get: impl Fn(&R) -> Option<f64>) -> ArrayRef {
+    Arc::new(rows.iter().map(|row| get(row)).collect::<Float64Array>())
+}
+
 pub(super) fn text(column: &ArrayRef, row: usize) -> String {
     column.as_string::<i32>().value(row).to_owned()
 }
@@ -50,4 +54,8 @@ pub(super) fn single(column: &ArrayRef, row: usize) -> f32 {
 
 pub(super) fn double(column: &ArrayRef, row: usize) -> f64 {
     column.as_primitive::<Float64Type>().value(row)
+}
+
+pub(super) fn optional_double(column: &ArrayRef, row: usize) -> Option<f64> {
+    column.is_valid(row).then(|| double(column, row))
 }

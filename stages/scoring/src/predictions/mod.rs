@@ -8,6 +8,7 @@
 //! | [`Prediction`] | a class | `label`, `prediction`, `label_text`, `prediction_text` |
 //! | [`Transcription`] | a text | `reference`, `hypothesis` |
 //! | [`Intents`] | one value in each of several slots | `slots`: a list of structs `slot`, `label`, `prediction` |
+//! | [`Synthesised`] | speech of a given text | those of a text, and what its sound is like |
 //! | [`Trial`] | how alike two recordings are | `enrol_id`, `test_id`, `score`, `target` (no other columns) |
 //!
 //! Knows nothing of metrics.
@@ -28,12 +29,14 @@ mod any;
 mod class;
 mod column;
 mod intent;
+mod speech;
 mod text;
 mod trial;
 
 pub use any::{Predictions, read_any};
 pub use class::Prediction;
 pub use intent::{Intents, SlotAnswer};
+pub use speech::{Sound, Synthesised, Voice};
 pub use text::Transcription;
 pub use trial::Trial;
 
@@ -85,6 +88,21 @@ macro_rules! utterance_row {
     )*};
 }
 utterance_row!(Prediction, Transcription, Intents);
+
+impl UtteranceRow for Synthesised {
+    fn id(&self) -> &str {
+        self.text.id()
+    }
+    fn speaker(&self) -> Option<&str> {
+        self.text.speaker()
+    }
+    fn num_samples(&self) -> i64 {
+        self.text.num_samples()
+    }
+    fn loss(&self) -> f32 {
+        self.text.loss()
+    }
+}
 
 /// Error of writing or reading a file of predictions.
 #[derive(Debug, thiserror::Error)]

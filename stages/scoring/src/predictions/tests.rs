@@ -60,6 +60,22 @@ fn every_kind_of_row_comes_back_sorted() {
     check(&rows, &Predictions::Classes(rows.clone()));
     let rows = vec![transcription("a", "größer", ""), transcription("b", "", "x y")];
     check(&rows, &Predictions::Texts(rows.clone()));
+    let synthesised = |id: &str, sound| Synthesised {
+        text: transcription(id, "x", "y"),
+        voice: Voice { similarity: 0.5, nearest: "bob".to_owned() },
+        sound,
+    };
+    let sound = Sound {
+        mcd: 3.0,
+        squared_cents: None,
+        gross_pitch_error: Some(0.5),
+        voicing_error: 0.25,
+        duration_error: -0.1,
+        variance_ratio: Some(0.75),
+    };
+    let rows = vec![synthesised("a", Some(sound)), synthesised("b", None)];
+    // What was heard can be read as texts.
+    check(&rows, &Predictions::Texts(rows.iter().map(|row| row.text.clone()).collect()));
     let two = [("action", "activate", "activate"), ("object", "none", "lamp")];
     let rows = vec![intents("a", &two), intents("b", &[]), intents("c", &two[..1])];
     check(&rows, &Predictions::Intents(rows.clone()));

@@ -5,6 +5,7 @@ use super::published::{self, Certainty};
 use super::{NONE, ReportTable, Run, spaced, units};
 use crate::metric::{Direction, Metric};
 use crate::plot::{HeatCell, HeatRow};
+use crate::score::{Detail, Scores};
 use crate::significance::{CompareError, Paired, SeedNoise, compare, print_p};
 
 /// Probability below which a difference counts as shown.
@@ -56,7 +57,7 @@ impl<'a> Board<'a> {
             let first = group.runs[0];
             let column = methods.iter().position(|method| *method == first.method).expect("every method was listed");
             let (task, corpus, others) = (&first.task, &first.corpus, others(first));
-            for metric in [first.scores.primary].into_iter().chain(second_metric(first.scores.primary)) {
+            for metric in [first.scores.primary].into_iter().chain(further_metrics(&first.scores)) {
                 let key =
                     |row: &BoardRow| row.task == *task && row.corpus == *corpus && row.others == others && row.metric == metric;
                 if let Some(row) = rows.iter_mut().find(|row| key(row)) {
@@ -87,7 +88,7 @@ impl<'a> Board<'a> {
         }
         rows.sort_by_key(|row| tasks.iter().position(|task| **task == row.task));
         for row in &mut rows {
-            row.rank(&methods, params.rounds);
+            row.rank(&methods, params);
         }
         Self { methods, rows }
     }
@@ -125,9 +126,14 @@ impl<'a> Board<'a> {
     }
 }
 
-/// Second metric that a task is reported by.
-fn second_metric(primary: Metric) -> Option<Metric> {
-    (primary == Metric::SlotTypeF1).then_some(Metric::SlotValueCer)
+/// Further metrics that a task is reported by.
+fn further_metrics(scores: &Scores) -> Vec<Metric> {
+    let further: &[Metric] = match scores.detail {
+        Detail::Synthesis { .. } => &[Metric::Wer, Metric::SpeakerSimilarity, Metric::Mcd],
+        _ if scores.primary == Metric::SlotTypeF1 => &[Metric::SlotValueCer],
+        _ => &[],
+    };
+    further.iter().copied().filter(|metric| *metric != scores.primary && scores.metrics.contains_key(metric)).collect()
 }
 
 /// The axes beside those that have a column of their own.
@@ -136,9 +142,11 @@ fn others(run: &Run) -> String {
 }
 
 impl BoardRow<'_> {
-    fn rank(&mut self, methods: &[String], rounds: u32) {
+    fn rank(&mut self, methods: &[String], params: &ReportTable) {
         let mean = |cells: &[Option<&Group>], at: usize| cells[at].map_or(f64::NAN, |group| group.mean(self.metric));
-        let mut ranking: Vec<usize> = (0..self.cells.len()).filter(|at| mean(&self.cells, *at).is_finite()).collect();
+        let mut ranking: Vec<usize> = (0..self.cells.len())
+            .filter(|&at| !params.anchors.contains(&methods[at]) && mean(&self.cells, at).is_finite())
+            .collect();
         ranking.sort_by(|&a, &b| {
             let order = mean(&self.cells, a).total_cmp(&mean(&self.cells, b));
             let best_first = if self.metric.direction() == Direction::HigherIsBetter { order.reverse() } else { order };
@@ -151,7 +159,7 @@ impl BoardRow<'_> {
         let contest = |&other: &usize| {
             let groups = (self.cells[best].expect("it was ranked"), self.cells[other].expect("it was ranked"));
             let noise = noise(&values(best), &values(other), &all);
-            let outcome = contest(groups.0, groups.1, self.metric, rounds, noise);
+            let outcome = contest(groups.0, groups.1, self.metric, params.rounds, noise);
             Contest { best: methods[best].clone(), other: methods[other].clone(), outcome }
         };
         self.contests = others.iter().map(contest).collect();
@@ -162,7 +170,7 @@ impl BoardRow<'_> {
         let value = |method: usize| self.cells[method].map(|group| group.mean(self.metric));
         let best = self.ranking.first().and_then(|best| value(*best));
         let mine = value(method);
-        self.ranking.len() > 1 && best.zip(mine).is_some_and(|(best, mine)| mine.is_finite() && !self.metric.improves(best, mine))
+        self.ranking.len() > 1 && self.ranking.contains(&method) && best.zip(mine).is_some_and(|(best, mine)| mine.is_finite() && !self.metric.improves(best, mine))
     }
 
     /// True if the best is better than the runner-up, over seeds and utterances.
@@ -176,7 +184,11 @@ impl BoardRow<'_> {
         let parts = [spaced(&self.task), self.corpus.clone(), self.others.clone()];
         let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty() && part != NONE).collect();
         let name = if parts.is_empty() { self.metric.title().to_owned() } else { parts.join(", ") };
-        if self.metric == Metric::SlotValueCer { format!("{name}, values") } else { name }
+        match self.metric {
+            Metric::SlotValueCer => format!("{name}, values"),
+            Metric::SpeakerSimilarity | Metric::Mcd if name != self.metric.title() => format!("{name}, {}", self.metric),
+            _ => name,
+        }
     }
 }
 

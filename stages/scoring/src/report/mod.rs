@@ -38,6 +38,9 @@ pub struct ReportTable {
     /// runs whose axis `backbone` is `published`.
     #[serde(default)]
     pub published: bool,
+    /// Methods that are shown and not ranked, such as recordings next to synthetic speech. Default: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub anchors: Vec<String>,
     /// Rounds of the tests of significance. Default 10000.
     #[serde(default = "default_rounds")]
     pub rounds: u32,

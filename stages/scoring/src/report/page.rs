@@ -15,7 +15,7 @@ use crate::evidence::Evidence;
 use crate::metric::Metric;
 use crate::picture::Picture;
 use crate::plot::{self, Layout};
-use crate::score::{ClassDetail, Detail, Miss, Mistake, SlotCounts};
+use crate::score::{ClassDetail, Detail, Miss, Mistake, SlotCounts, SpeakerDetail};
 use crate::template::{self, thousands};
 use crate::text::Unit;
 
@@ -240,8 +240,26 @@ fn small_table(title: impl Into<String>, names: &[&str], rows: impl Iterator<Ite
 }
 
 fn with_unit(metric: Metric, value: f64) -> String {
-    let unit = if metric.is_percent() && value.is_finite() { " %" } else { "" };
-    format!("{}{unit}", metric.print(value))
+    let unit = metric.unit();
+    if unit.is_empty() || !value.is_finite() { metric.print(value) } else { format!("{} {unit}", metric.print(value)) }
+}
+
+/// Table of the scores of each speaker's synthesised voice.
+fn voices(speakers: &[SpeakerDetail]) -> Section {
+    let names = ["speaker", "utterances", "WER (%)", "similarity", "accuracy (%)", "MCD (dB)", "mean error of length (%)"];
+    let print = |metric: Metric, value: Option<f64>| metric.print(value.unwrap_or(f64::NAN));
+    let row = |speaker: &SpeakerDetail| {
+        vec![
+            speaker.name.clone(),
+            thousands(speaker.utterances),
+            print(Metric::Wer, speaker.wer),
+            print(Metric::SpeakerSimilarity, Some(speaker.similarity)),
+            print(Metric::SpeakerAccuracy, Some(speaker.accuracy)),
+            print(Metric::Mcd, speaker.mcd),
+            print(Metric::DurationError, speaker.duration_bias),
+        ]
+    };
+    small_table("Voices", &names, speakers.iter().map(row))
 }
 
 fn view(run: &Run, open: bool) -> RunView {
@@ -276,6 +294,11 @@ fn view(run: &Run, open: bool) -> RunView {
         Detail::Slots { words, values, slots, worst } => {
             view.sections.push(errors(&[("words, without markers", *words), ("characters of values", *values)]));
             view.sections.push(slot_table(slots));
+            view.answers.extend(misses(worst, Unit::Word));
+        }
+        Detail::Synthesis { edits, speakers, worst } => {
+            view.sections.push(errors(&edits.iter().map(|(unit, edits)| (unit.plural(), *edits)).collect::<Vec<_>>()));
+            view.sections.push(voices(speakers));
             view.answers.extend(misses(worst, Unit::Word));
         }
         Detail::Verification { targets, others } => {

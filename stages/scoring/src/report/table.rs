@@ -36,7 +36,7 @@ pub(super) struct TableRow {
 }
 
 /// Metrics that have a column, the one methods are compared by first.
-const SHOWN: [Metric; 12] = [
+const SHOWN: [Metric; 20] = [
     Metric::Accuracy,
     Metric::MacroF1,
     Metric::WeightedF1,
@@ -49,6 +49,14 @@ const SHOWN: [Metric; 12] = [
     Metric::SlotValueCer,
     Metric::Eer,
     Metric::MinDcf,
+    Metric::SpeakerSimilarity,
+    Metric::SpeakerAccuracy,
+    Metric::Mcd,
+    Metric::F0Rmse,
+    Metric::VoicingError,
+    Metric::GrossPitchError,
+    Metric::DurationError,
+    Metric::VarianceRatio,
 ];
 
 impl Column {
@@ -91,8 +99,10 @@ pub(super) fn details(groups: &[Group], board: &Board) -> Vec<Table> {
 fn note(groups: &[Group]) -> String {
     let several = groups.iter().any(|group| group.runs.len() > 1);
     let over_seeds = if several { ", ends averaged over seeds; ± is the standard deviation over seeds" } else { "" };
+    let measured = |metric: Metric| groups.iter().any(|group| group.runs.iter().any(|run| run.scores.metrics.contains_key(&metric)));
+    let units = if measured(Metric::Mcd) { ", MCD in dB, F0 RMSE in cents, similarity and variance ratio as they are" } else { "" };
     format!(
-        "Scores in percent; {}{over_seeds}. Chance: the best answer that does not depend on the recording.",
+        "Scores in percent{units}; {}{over_seeds}. Chance: the best answer that does not depend on the recording.",
         interval_note(groups)
     )
 }

@@ -4,7 +4,7 @@ use crate::metric::{Direction, Metric};
 use crate::score::{Detail, Parameters, Score};
 use crate::significance::{Interval, Resampling};
 
-const PARAMS: ReportTable = ReportTable { title: String::new(), published: false, rounds: 1000 };
+const PARAMS: ReportTable = ReportTable { title: String::new(), published: false, anchors: Vec::new(), rounds: 1000 };
 
 fn run(task: &str, corpus: &str, method: &str, seed: &str, metric: Metric, evidence: Evidence) -> Run {
     let score = |(metric, value): (Metric, f64)| {

@@ -6,6 +6,7 @@
 mod classification;
 mod intent;
 mod slots;
+mod synthesis;
 mod text;
 mod verification;
 
@@ -29,6 +30,7 @@ use crate::text::Unit;
 pub use classification::ScoreClassification;
 pub use intent::ScoreIntent;
 pub use slots::ScoreSlots;
+pub use synthesis::ScoreSynthesis;
 pub use text::ScoreText;
 pub use verification::ScoreVerification;
 
@@ -109,6 +111,15 @@ pub enum Detail {
         /// Answers by slot.
         slots: Vec<(String, ClassDetail)>,
     },
+    /// Synthesised speech.
+    Synthesis {
+        /// Errors of all utterances in each unit.
+        edits: Vec<(Unit, Edits)>,
+        /// Scores of each speaker, in order of the name.
+        speakers: Vec<SpeakerDetail>,
+        /// Utterances with most errors.
+        worst: Vec<Miss>,
+    },
     /// Trials.
     Verification {
         /// Trials of one voice.
@@ -116,6 +127,25 @@ pub enum Detail {
         /// Trials of two voices.
         others: u64,
     },
+}
+
+/// Scores of the speech that was synthesised with one speaker's voice.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SpeakerDetail {
+    /// Name of the speaker.
+    pub name: String,
+    /// Number of utterances.
+    pub utterances: u64,
+    /// Word error rate; none where all texts are empty.
+    pub wer: Option<f64>,
+    /// Mean similarity.
+    pub similarity: f64,
+    /// Share of utterances whose voice is nearest to this speaker.
+    pub accuracy: f64,
+    /// Mean mel-cepstral distortion in dB; none without recordings.
+    pub mcd: Option<f64>,
+    /// Mean error of the length, relative to recordings: negative where speech is too short.
+    pub duration_bias: Option<f64>,
 }
 
 /// The answers of a classifier, class by class.

@@ -6,7 +6,7 @@
 //! | compared | test over utterances |
 //! | --- | --- |
 //! | an accuracy, one seed, utterance by utterance | exact `McNemar` |
-//! | any other ratio of sums, F1 of classes, several seeds, or speaker by speaker | approximate randomisation |
+//! | any other ratio of sums or root of one, F1 of classes, several seeds, or speaker by speaker | approximate randomisation |
 //! | EER and minDCF | paired bootstrap of speakers and recordings |
 //!
 //! With the second, word, character and phoneme errors of single utterances have the matched-pairs test too, which the field quotes.
@@ -194,6 +194,8 @@ pub fn compare(
         if matches!(metric, Metric::Wer | Metric::Cer | Metric::Per) && by == Units::Utterance {
             found.matched_pairs = Some(matched_pairs(&differences));
         }
+    } else if leader.ratios.contains_key(&metric) {
+        found.p = swap_shares(pairs, metric, (&units, num_units), rounds, seed);
     } else if leader.classes.is_some() {
         found.p = swap_classes(pairs, metric, (&units, num_units), rounds, seed);
     } else if leader.trials.is_some() {
@@ -228,7 +230,7 @@ fn comparable(first: &Evidence, second: &Evidence) -> Result<(), CompareError> {
     if let (Some(a), Some(b)) = (&first.trials, &second.trials) {
         other(a.targets.iter().zip(&b.targets).position(|(a, b)| a != b))?;
     }
-    for (metric, shares) in first.ratios.iter().filter(|(metric, _)| **metric != Metric::Loss) {
+    for (metric, shares) in first.ratios.iter().filter(|(metric, _)| metric.has_given_whole()) {
         let theirs = second.ratios.get(metric).map_or(&[][..], Vec::as_slice);
         other(shares.iter().zip(theirs).position(|(a, b)| a.whole.total_cmp(&b.whole).is_ne()))?;
     }
@@ -269,6 +271,44 @@ fn swap_signs(differences: &[f64], rounds: u32, seed: u64) -> f64 {
     let mut coins = Coins::new(seed);
     share_of_rounds(moving.iter().sum(), rounds, || {
         moving.iter().map(|difference| if coins.toss() { -difference } else { *difference }).sum()
+    })
+}
+
+/// Approximate randomisation of roots of ratios of sums.
+fn swap_shares(pairs: &[(&Evidence, &Evidence)], metric: Metric, units: (&[u32], usize), rounds: u32, seed: u64) -> f64 {
+    let (units, num_units) = units;
+    // Sums of each unit: parts and wholes of the first, parts and wholes of the second.
+    let sums = |(first, second): &(&Evidence, &Evidence)| {
+        let mut sums = vec![[0.0; 4]; num_units];
+        for (at, &unit) in units.iter().enumerate() {
+            let (a, b) = (first.ratios[&metric][at], second.ratios[&metric][at]);
+            for (sum, share) in sums[unit as usize].iter_mut().zip([a.part, a.whole, b.part, b.whole]) {
+                *sum += share;
+            }
+        }
+        sums
+    };
+    let all: Vec<Vec<[f64; 4]>> = pairs.iter().map(sums).collect();
+    let difference = |swapped: &dyn Fn(usize) -> bool| {
+        let of = |sums: &Vec<[f64; 4]>| {
+            let mut total = [0.0; 4];
+            for (unit, own) in sums.iter().enumerate() {
+                for (at, share) in own.iter().enumerate() {
+                    total[if swapped(unit) { (at + 2) % 4 } else { at }] += share;
+                }
+            }
+            (total[0] / total[1]).sqrt() - (total[2] / total[3]).sqrt()
+        };
+        all.iter().map(of).sum::<f64>()
+    };
+    let observed = difference(&|_| false);
+    let mut coins = Coins::new(seed);
+    let mut tossed = vec![false; num_units];
+    share_of_rounds(observed, rounds, || {
+        for heads in &mut tossed {
+            *heads = coins.toss();
+        }
+        difference(&|unit| tossed[unit])
     })
 }
 

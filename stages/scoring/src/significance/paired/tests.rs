@@ -26,6 +26,25 @@ fn p(first: &Evidence, second: &Evidence, metric: Metric) -> f64 {
     compare(&[(first, second)], metric, Units::Utterance, ROUNDS, 5, None).unwrap().p
 }
 
+/// Square errors of utterances.
+fn squares(parts: &[f64]) -> Evidence {
+    let shares = parts.iter().map(|&part| Ratio { part, whole: f64::from(u8::from(part > 0.0)) }).collect();
+    Evidence { ids: ids(parts.len()), ratios: BTreeMap::from([(Metric::F0Rmse, shares)]), ..Evidence::default() }
+}
+
+#[test]
+fn roots_of_ratios_are_compared_as_they_are() {
+    let (low, high): (Vec<f64>, Vec<f64>) = (0..40).map(|at| (100.0 + f64::from(at), 400.0 + f64::from(at % 7))).unzip();
+    let (low, high) = (squares(&low), squares(&high));
+    let found = compare(&[(&low, &high)], Metric::F0Rmse, Units::Utterance, ROUNDS, 5, None).unwrap();
+    assert!((found.first - 119.5_f64.sqrt()).abs() < 1e-9 && found.p < 0.001 && found.better_on.is_none());
+    assert!(p(&low, &low, Metric::F0Rmse) > 0.99);
+    // An utterance may have frames to compare in one of the two only.
+    let mut some = vec![100.0; 40];
+    some[3] = 0.0;
+    assert!(p(&squares(&some), &squares(&[100.0; 40]), Metric::F0Rmse) > 0.99);
+}
+
 #[test]
 fn mcnemar_agrees_with_the_binomial_by_hand() {
     let check = |first, second, expected: f64| {
