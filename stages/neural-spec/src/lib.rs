@@ -10,6 +10,7 @@ mod encoder;
 mod evaluate;
 mod front;
 mod head;
+mod judge;
 mod method;
 pub mod sites;
 mod train;
@@ -20,6 +21,7 @@ pub use encoder::{ConvNorm, EncoderShape, RandomEncoder};
 pub use evaluate::{Decoding, Evaluate};
 pub use front::{FeatureFormat, Front};
 pub use head::{HeadSpec, LastState};
+pub use judge::{JudgeKind, JudgeTrain, TtsEvaluate};
 pub use method::{
     AdapterActivation, Added, BitFit, Bottleneck, ConvAdapter, Counts, Finetune, HeadOnly, Ia3, Layers, Lora, Method, Misfit,
     Prefix, Scope, Start,

@@ -2,7 +2,8 @@
 //!
 //! From the bottom up: `nn` are parts of networks, `checkpoint` reads and writes model folders, `peft` adapts a model, `models` puts
 //! an encoder, its adapters and a task head together, `data` makes batches of shards, `train` trains a model on them, `evaluate` lets
-//! it answer; `tts` trains voices and speaks. No module uses one above it.
+//! it answer; `tts` trains voices and speaks; `judge` listens to synthesised speech, `train_vocoder` trains a vocoder. No module uses
+//! one above it.
 
 pub mod checkpoint;
 pub mod data;
@@ -10,6 +11,7 @@ pub mod device;
 pub mod error;
 pub mod evaluate;
 pub mod front;
+pub mod judge;
 #[cfg(test)]
 mod golden;
 pub mod models;

@@ -53,7 +53,9 @@ fn worker(folder: Option<&Path>) -> ExitCode {
         .here(neural::tts::train::run)
         .here(neural::tts::align::run)
         .here(neural::tts::synthesise::run)
-        .here(neural::tts::copy::run);
+        .here(neural::tts::copy::run)
+        .here(neural::judge::run)
+        .here(neural::judge::evaluate::run);
     let environment = vec![("libtorch", libtorch_version())];
     Worker { program: PROGRAM, registry: &registry, environment }.serve(folder)
 }
