@@ -15,6 +15,7 @@ mod method;
 pub mod sites;
 mod train;
 mod tts;
+mod vocoder;
 
 pub use checkpoint::EncoderCheckpoint;
 pub use encoder::{ConvNorm, EncoderShape, RandomEncoder};
@@ -32,6 +33,7 @@ pub use train::{Optimizer, Precision, Schedule, Train};
 pub use tts::{
     AlignSpeech, Binarisation, CopySpeech, Keep, LossWeights, Synthesise, TrainVoice, ValueForm, VoiceControls, VoiceProtocol, VoiceShape,
 };
+pub use vocoder::VocoderTrain;
 
 /// The libtorch release that every neural stage is built against. It enters their fingerprints: another release may
 /// round differently.

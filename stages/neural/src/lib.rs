@@ -19,4 +19,5 @@ pub mod nn;
 pub mod peft;
 pub mod tensorboard;
 pub mod train;
+pub mod train_vocoder;
 pub mod tts;

@@ -1,4 +1,4 @@
-//! Judges of synthesised speech, trained on tones that two voices make of two words.
+//! Judges of synthesised speech, trained on tones that two voices make of two words, and a vocoder of the same tones.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use audio::schema::{Row, ShardWriter};
 use audio::wav::write_pcm16;
 use datasets::shard::RowInfo;
 use datasets::{Annotation, Split};
-use neural_spec::{JudgeTrain, TtsEvaluate};
+use neural_spec::{JudgeTrain, TtsEvaluate, VocoderTrain};
 use pipeline::{Input, Inputs, Job, JobProgress, Places, Silent, Spare, Stage, StageError, Stop, Tools};
 use scoring::predictions::{FILE_NAME, Synthesised, read};
 use serde_json::{Value, json};
@@ -238,4 +238,28 @@ fn recordings_that_no_judge_can_learn_from_are_named() {
     fails(bench.judge("words", "words", &none, json!({})), "has no utterances");
     let shards = bench.shards("audio", 0, [4, 2, 1]);
     fails(bench.judge("words", "words", &shards, json!({})), "does not say which spectrogram");
+}
+
+#[test]
+fn a_vocoder_learns_tones_and_the_same_seed_gives_the_same_bytes() {
+    let bench = Bench(tempfile::tempdir().unwrap());
+    let shards = bench.shards("shards", 0, [12, 4, 1]);
+    let features = bench.features("features", &shards, 24);
+    let train = |out: &str, steps: u32, features: &Path| {
+        let params = json!({"channels": 32, "inner": 48, "layers": 2, "max_steps": steps, "batch_size": 4, "segment_frames": 20,
+            "learning_rate": 5e-3, "eval_every": 20, "seed": 3});
+        let params: VocoderTrain = serde_json::from_value(params).unwrap();
+        let job = bench.job(out, &[("shards", shards.clone()), ("features", features.to_owned())]);
+        let _ = fs::remove_dir_all(&job.resume);
+        neural::train_vocoder::run(&params, &job).map(|()| job.out)
+    };
+    let whole = train("whole", 80, &features).unwrap();
+    let training: Value = serde_json::from_slice(&fs::read(whole.join("training.json")).unwrap()).unwrap();
+    let curve: Vec<f64> = training["curve"].as_array().unwrap().iter().map(|at| at["dev_mel_error"].as_f64().unwrap()).collect();
+    assert!(curve.len() == 4 && training["best_value"].as_f64().unwrap() < 0.75 * curve[0], "{curve:?}");
+    let again = train("again", 80, &features).unwrap();
+    let bytes = |folder: &Path| fs::read(folder.join("model.safetensors")).unwrap();
+    assert_eq!(bytes(&whole), bytes(&again));
+    let other = bench.features("other", &bench.shards("others", 1, [10, 4, 1]), 24);
+    fails(train("other-out", 5, &other), "has the utterance `` where the shards have `train-010`");
 }

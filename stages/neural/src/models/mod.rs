@@ -3,6 +3,7 @@
 pub mod acoustic;
 pub mod encoder;
 pub mod heads;
+pub mod istft;
 mod merge;
 mod model;
 mod values;
