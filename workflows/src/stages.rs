@@ -50,4 +50,5 @@ pub(crate) fn registry(worker: &Path) -> Registry {
         .here::<scoring::ScoreSynthesis>(scoring::score::run)
         .here::<scoring::report::ReportTable>(scoring::report::run)
         .here::<scoring::corpus::ReportCorpus>(scoring::corpus::run)
+        .here::<scoring::ReportListen>(scoring::listen::run)
 }

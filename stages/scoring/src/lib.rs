@@ -25,6 +25,7 @@ pub mod significance;
 
 pub mod corpus;
 pub mod history;
+pub mod listen;
 pub mod report;
 pub mod score;
 
@@ -34,6 +35,7 @@ mod template;
 
 pub use classification::{ClassScore, Confusion};
 pub use edit::Edits;
+pub use listen::ReportListen;
 pub use metric::{Direction, Metric};
 pub use predictions::{Intents, Prediction, Predictions, PredictionsError, SlotAnswer, Synthesised, Transcription, Trial};
 pub use report::ReportTable;

@@ -31,6 +31,7 @@ pub use classification::ScoreClassification;
 pub use intent::ScoreIntent;
 pub use slots::ScoreSlots;
 pub use synthesis::ScoreSynthesis;
+pub(crate) use synthesis::speakers;
 pub use text::ScoreText;
 pub use verification::ScoreVerification;
 
