@@ -1,6 +1,6 @@
 //! Judges of synthesised speech: networks that are trained on recordings alone, and what they say of synthesised clips.
 
-use pipeline::{Demand, GpuDemand, Slot, Stage};
+use pipeline::{Demand, Slot, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +15,7 @@ use crate::{Mistakes, environment, require, require_positive};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JudgeTrain {
-    /// What it judges: `words` or `voice`.
+    /// Kind of judgement: `words` or `voice`.
     pub judge: JudgeKind,
     /// Width of its layers. Default 128.
     #[serde(default = "hidden")]
@@ -36,7 +36,7 @@ pub struct JudgeTrain {
     /// Weight decay; biases are exempt. Default 0.01.
     #[serde(default = "weight_decay")]
     pub weight_decay: f64,
-    /// Whether spectrograms are varied in training. Default true.
+    /// True if spectrograms are varied in training. Default true.
     #[serde(default = "yes")]
     pub vary: bool,
     /// CPU threads; 0 for the whole pool. Default 0.
@@ -64,7 +64,7 @@ pub struct TtsEvaluate {
     /// Speakers whose speech is judged. Default: all of the speech.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub speakers: Vec<String>,
-    /// Whether each utterance is compared with a recording. False for texts that were never recorded. Default true.
+    /// True if each utterance is compared with a recording. False for texts that were never recorded. Default true.
     #[serde(default = "yes")]
     pub distances: bool,
     /// CPU threads; 0 for the whole pool. Default 0.
@@ -115,7 +115,8 @@ impl Stage for JudgeTrain {
         environment()
     }
     fn demand(&self) -> Demand {
-        Demand { cpu: threads(self.threads), gpu: GpuDemand::Prefer, ..Demand::default() }
+        // So small that a GPU would not help; the same device gives the same bytes.
+        Demand { cpu: threads(self.threads), ..Demand::default() }
     }
 }
 
@@ -126,7 +127,10 @@ impl Stage for TtsEvaluate {
 
     fn slots() -> Vec<Slot> {
         vec![
-            Slot::one("reference", "recordings: test.parquet of a features.pitch node, with all speakers among whom the voice is to be told"),
+            Slot::one(
+                "reference",
+                "recordings: test.parquet of a features.pitch node, with all speakers among whom the voice is to be told",
+            ),
             Slot::one("speech", "what is judged: test.parquet of a features.pitch node of synthesised clips, or of recordings"),
             Slot::one("words", "a judge.train node for words"),
             Slot::one("voice", "a judge.train node for voices"),
@@ -139,7 +143,8 @@ impl Stage for TtsEvaluate {
         environment()
     }
     fn demand(&self) -> Demand {
-        Demand { cpu: threads(self.threads), gpu: GpuDemand::Prefer, ..Demand::default() }
+        // So small that a GPU would not help; the same device gives the same bytes.
+        Demand { cpu: threads(self.threads), ..Demand::default() }
     }
 }
 

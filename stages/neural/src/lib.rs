@@ -11,9 +11,9 @@ pub mod device;
 pub mod error;
 pub mod evaluate;
 pub mod front;
-pub mod judge;
 #[cfg(test)]
 mod golden;
+pub mod judge;
 pub mod models;
 pub mod nn;
 pub mod peft;

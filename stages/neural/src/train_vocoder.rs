@@ -42,6 +42,14 @@ pub enum VocoderDataError {
         /// The features.
         path: PathBuf,
     },
+    /// A stretch shorter than half a transform, which its mirrored ends fill.
+    #[error("a stretch has {length} samples, expected more than half of the {n_fft} samples of a transform")]
+    ShortSegment {
+        /// Samples of a stretch.
+        length: usize,
+        /// Samples of a transform.
+        n_fft: usize,
+    },
     /// Nothing to learn from.
     #[error("`{path}` has no recordings")]
     Empty {
@@ -66,6 +74,11 @@ pub fn run(params: &VocoderTrain, job: &Job) -> Result<(), StageError> {
         let start = config.start(params.seed, device).map_err(ModelError::from)?;
         start.into_iter().map(|(name, tensor)| (name, tensor.set_requires_grad(true))).collect()
     };
+    let length = (params.segment_frames as usize - 1) * config.mel.hop_length;
+    if length <= config.mel.n_fft / 2 {
+        let error = VocoderDataError::ShortSegment { length, n_fft: config.mel.n_fft };
+        return Err(StageError::failed(error).with_hint("raise `segment_frames`"));
+    }
     let learner = VocoderLearner {
         vocoder: Istft::new(&config, &weights, device).map_err(ModelError::from)?,
         weights: &weights,
@@ -119,7 +132,8 @@ pub fn run(params: &VocoderTrain, job: &Job) -> Result<(), StageError> {
 
 fn spectrogram_error(path: &Path) -> StageError {
     let error = StageError::failed(VocoderDataError::Spectrogram { path: path.to_owned() });
-    error.with_hint("give a features.log_mel node with `energy` and the recipe `tacotron` or `speecht5`, whose frames are centred")
+    error
+        .with_hint("give a features.log_mel node with `energy` and the recipe `tacotron` or `speecht5`, whose frames are centred")
 }
 
 /// Recordings and their spectrograms.
@@ -274,7 +288,7 @@ fn cut(values: &[f32], start: usize, length: usize, fill: f32) -> Vec<f32> {
 /// Transforms by which samples are compared.
 struct Spectra {
     mel: MelSpectrogram,
-    /// (bands, bins)
+    /// (bins, bands)
     basis: Tensor,
     window: Tensor,
     /// Windows of the other transforms, by their length.
@@ -287,7 +301,11 @@ impl Spectra {
     fn new(mel: &MelSpectrogram, device: Device) -> Result<Self, TchError> {
         let rows = mel.basis();
         let flat: Vec<f32> = rows.iter().flatten().map(|&weight| weight as f32).collect();
-        let basis = Tensor::f_from_slice(&flat)?.f_view([rows.len() as i64, -1])?.f_to_device(device)?;
+        let basis = Tensor::f_from_slice(&flat)?
+            .f_view([rows.len() as i64, -1])?
+            .f_transpose(0, 1)?
+            .f_contiguous()?
+            .f_to_device(device)?;
         let window = |length: i64| Tensor::f_hann_window(length, (Kind::Float, device));
         let mut windows = Vec::new();
         for part in [8, 4, 2, 1] {
@@ -297,21 +315,26 @@ impl Spectra {
             }
         }
         let silence = mel.apply(&vec![0.0; mel.n_fft])[0][0] as f32;
-        Ok(Self { mel: mel.clone(), basis, window: window(mel.win_length as i64)?, windows, silence })
+        let margin = (mel.n_fft - mel.win_length) as i64;
+        let window = window(mel.win_length as i64)?.f_constant_pad_nd([margin / 2, margin - margin / 2])?;
+        Ok(Self { mel: mel.clone(), basis, window, windows, silence })
     }
 
-    /// Magnitudes (B, bins, T).
-    fn magnitudes(samples: &Tensor, [size, hop, width]: [i64; 3], window: &Tensor, least: f64) -> Result<Tensor, TchError> {
-        // Frames centred on their samples, the ends mirrored, as in the features.
-        let padded = samples.f_reflection_pad1d([size / 2, size / 2])?;
-        let spectrum = padded.f_stft_center(size, hop, width, Some(window), false, "reflect", false, true, true, false)?;
-        spectrum.f_abs()?.f_clamp_min(least)
+    /// Magnitudes (B, T, bins) of frames that are centred on their samples, the ends mirrored, as in the features.
+    ///
+    /// Of operations whose backward passes have one order of additions on every device, unlike that of libtorch's transform.
+    fn magnitudes(samples: &Tensor, [size, hop]: [i64; 2], window: &Tensor, least: f64) -> Result<Tensor, TchError> {
+        let (half, length) = (size / 2, samples.size()[1]);
+        let before = samples.f_narrow(1, 1, half)?.f_flip([1])?;
+        let after = samples.f_narrow(1, length - 1 - half, half)?.f_flip([1])?;
+        let frames = Tensor::f_cat(&[&before, samples, &after], 1)?.f_unfold(1, size, hop)?;
+        frames.f_mul(window)?.f_fft_rfft(None, -1, "backward")?.f_abs()?.f_clamp_min(least)
     }
 
     /// Mean absolute difference of the log mel spectrograms, natural logarithm.
     fn mel_error(&self, a: &Tensor, b: &Tensor) -> Result<Tensor, TchError> {
-        let sizes = [self.mel.n_fft, self.mel.hop_length, self.mel.win_length].map(|size| size as i64);
-        let log = |x: &Tensor| self.basis.f_matmul(&Self::magnitudes(x, sizes, &self.window, 1e-9)?)?.f_clamp_min(1e-5)?.f_log();
+        let sizes = [self.mel.n_fft, self.mel.hop_length].map(|size| size as i64);
+        let log = |x: &Tensor| Self::magnitudes(x, sizes, &self.window, 1e-9)?.f_matmul(&self.basis)?.f_clamp_min(1e-5)?.f_log();
         log(a)?.f_sub(&log(b)?)?.f_abs()?.f_mean(Kind::Float)
     }
 
@@ -319,7 +342,7 @@ impl Spectra {
     fn spectrum_error(&self, found: &Tensor, real: &Tensor) -> Result<Tensor, TchError> {
         let mut sum = Tensor::f_zeros([], (Kind::Float, found.device()))?;
         for (size, window) in &self.windows {
-            let of = |x: &Tensor| Self::magnitudes(x, [*size, size / 4, *size], window, 1e-5);
+            let of = |x: &Tensor| Self::magnitudes(x, [*size, size / 4], window, 1e-5);
             let (found, real) = (of(found)?, of(real)?);
             let logs = found.f_log()?.f_sub(&real.f_log()?)?.f_abs()?.f_mean(Kind::Float)?;
             let norm = |x: &Tensor| x.f_square()?.f_sum(Kind::Float)?.f_sqrt();

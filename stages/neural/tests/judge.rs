@@ -21,6 +21,7 @@ const RATE: u32 = 8_000;
 struct Bench(tempfile::TempDir);
 
 /// Asks for a stop at the first sign of progress.
+#[derive(Debug)]
 struct StopAtOnce(Stop);
 
 impl JobProgress for StopAtOnce {
@@ -190,11 +191,14 @@ fn judges_hear_the_words_and_the_voice_of_clips_that_they_never_saw() {
     let judged = bench.evaluate([&features, &some, &words, &voice], json!({"distances": false})).unwrap();
     assert!(judged.len() == 24 && judged.iter().all(|row| row.sound.is_none()));
     // A clip that was not made is not left out.
-    fails(bench.evaluate([&some, &features, &words, &voice], json!({})), "4 recordings have no synthesised counterpart, `test-020` for one");
+    fails(
+        bench.evaluate([&some, &features, &words, &voice], json!({})),
+        "4 recordings have no synthesised counterpart, `test-020` for one",
+    );
     fails(bench.evaluate([&features, &features, &voice, &words], json!({})), "holds no judge of words: it judges voices");
     fails(bench.evaluate([&features, &features, &features, &voice], json!({})), "holds no judge of words");
     let other = bench.features("other", &bench.shards("others", 1, [2, 2, 4]), 20);
-    fails(bench.evaluate([&features, &other, &words, &voice], json!({})), "differ");
+    fails(bench.evaluate([&features, &other, &words, &voice], json!({})), "num_mel_bins is 20 and 24");
     fails(bench.evaluate([&features, &features, &words, &voice], json!({"speakers": ["cleo"]})), "has no utterances");
 }
 
@@ -245,21 +249,35 @@ fn a_vocoder_learns_tones_and_the_same_seed_gives_the_same_bytes() {
     let bench = Bench(tempfile::tempdir().unwrap());
     let shards = bench.shards("shards", 0, [12, 4, 1]);
     let features = bench.features("features", &shards, 24);
+    let params = |steps: u32, segment: u32| -> VocoderTrain {
+        let params = json!({"channels": 32, "inner": 48, "layers": 2, "max_steps": steps, "batch_size": 4,
+            "segment_frames": segment, "learning_rate": 5e-3, "eval_every": 20, "seed": 3});
+        serde_json::from_value(params).unwrap()
+    };
+    let job = |out: &str, features: &Path| bench.job(out, &[("shards", shards.clone()), ("features", features.to_owned())]);
     let train = |out: &str, steps: u32, features: &Path| {
-        let params = json!({"channels": 32, "inner": 48, "layers": 2, "max_steps": steps, "batch_size": 4, "segment_frames": 20,
-            "learning_rate": 5e-3, "eval_every": 20, "seed": 3});
-        let params: VocoderTrain = serde_json::from_value(params).unwrap();
-        let job = bench.job(out, &[("shards", shards.clone()), ("features", features.to_owned())]);
-        let _ = fs::remove_dir_all(&job.resume);
-        neural::train_vocoder::run(&params, &job).map(|()| job.out)
+        let job = job(out, features);
+        neural::train_vocoder::run(&params(steps, 20), &job).map(|()| job.out)
     };
     let whole = train("whole", 80, &features).unwrap();
     let training: Value = serde_json::from_slice(&fs::read(whole.join("training.json")).unwrap()).unwrap();
     let curve: Vec<f64> = training["curve"].as_array().unwrap().iter().map(|at| at["dev_mel_error"].as_f64().unwrap()).collect();
     assert!(curve.len() == 4 && training["best_value"].as_f64().unwrap() < 0.75 * curve[0], "{curve:?}");
-    let again = train("again", 80, &features).unwrap();
+    // Stopped after every step and taken up again: the same bytes.
     let bytes = |folder: &Path| fs::read(folder.join("model.safetensors")).unwrap();
-    assert_eq!(bytes(&whole), bytes(&again));
+    let (few, mut times) = (train("few", 4, &features).unwrap(), 0);
+    let parts = loop {
+        let mut job = job("parts", &features);
+        job.progress = Box::new(StopAtOnce(job.stop.clone()));
+        match neural::train_vocoder::run(&params(4, 20), &job) {
+            Ok(()) => break job.out,
+            Err(StageError::Stopped) => times += 1,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    assert!(times == 3 && bytes(&few) == bytes(&parts), "stopped {times} times");
+    let short = neural::train_vocoder::run(&params(4, 2), &job("short", &features));
+    fails(short, "a stretch has 100 samples, expected more than half of the 256 samples of a transform");
     let other = bench.features("other", &bench.shards("others", 1, [10, 4, 1]), 24);
     fails(train("other-out", 5, &other), "has the utterance `` where the shards have `train-010`");
 }

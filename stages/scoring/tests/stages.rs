@@ -122,7 +122,11 @@ fn scores_and_report_are_whole_and_the_same_every_time() {
         classification(&scores, &answers(), LABELS, TRAINING).unwrap();
         let point = [("corpus", "tones"), ("method", "lora"), ("seed", "1"), ("width", "48")];
         let inputs = BTreeMap::from([("scores".to_owned(), vec![input(&scores, &point)])]);
-        report::run(&ReportTable { title: "A & B".to_owned(), published: false, anchors: Vec::new(), rounds: 1000 }, &job(inputs, &out)).unwrap();
+        report::run(
+            &ReportTable { title: "A & B".to_owned(), published: false, anchors: Vec::new(), rounds: 1000 },
+            &job(inputs, &out),
+        )
+        .unwrap();
         let found = read(&scores);
         close(found.primary_value(), 0.75);
         let Detail::Classification(detail) = &found.detail else { panic!("{:?}", found.detail) };

@@ -74,6 +74,10 @@ impl Clips {
     /// Spectrogram of a row, natural logarithm.
     pub(super) fn load(&self, row: usize) -> Result<Vec<f32>, StageError> {
         let mut values = self.shards.load_features(row).map_err(StageError::failed)?.unwrap_or_default();
+        if values.len() < self.mel.num_mel_bins {
+            let (id, path) = (self.rows()[row].id.clone(), self.path.clone());
+            return Err(StageError::failed(JudgeError::Missing { id, path, missing: "frame" }));
+        }
         to_natural(&self.mel, &mut values);
         Ok(values)
     }

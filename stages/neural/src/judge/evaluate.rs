@@ -7,16 +7,17 @@ use audio::features::mel::MelSpectrogram;
 use audio::features::streams::StreamReader;
 use neural_spec::{JudgeKind, TtsEvaluate};
 use pipeline::{Job, StageError};
+use scoring::Transcription;
 use scoring::distance::{NUM_COEFFICIENTS, PitchError, cepstra, distortion, duration_error, variance_ratio};
 use scoring::predictions::{FILE_NAME, Sound, Synthesised, Voice};
-use scoring::Transcription;
+use serde_json::Value;
 use tch::Kind;
 
+use super::JudgeError;
 use super::clips::{batch, spectrogram, text_of, to_natural};
 use super::folder::Judge;
 use super::learn::{AT_ONCE, heard, spelled};
 use super::network::{Network, Words};
-use super::JudgeError;
 use crate::data::by_length;
 use crate::device;
 use crate::error::ModelError;
@@ -163,7 +164,8 @@ fn chosen(params: &TtsEvaluate, reference: &Shard, speech: &Shard) -> Result<Vec
 /// Distance of an utterance from its recording.
 fn sound(reference: &Shard, speech: &Shard, row: usize) -> Result<Sound, StageError> {
     let info = &speech.reader.rows()[row];
-    let recording = reference.row_of(&info.id).ok_or_else(|| StageError::failed(JudgeError::NoRecording { id: info.id.clone() }))?;
+    let recording =
+        reference.row_of(&info.id).ok_or_else(|| StageError::failed(JudgeError::NoRecording { id: info.id.clone() }))?;
     let ([real_mel, real_f0], [mel, f0]) = (reference.streams(recording)?, speech.streams(row)?);
     let frames = |mel: &[f32]| -> Vec<Vec<f64>> {
         mel.chunks_exact(speech.mel.num_mel_bins).map(|frame| frame.iter().map(|&log| f64::from(log)).collect()).collect()
@@ -194,7 +196,12 @@ fn same(shard: &Shard, other: &Path, mel: &MelSpectrogram) -> Result<(), StageEr
     if shard.mel == *mel {
         return Ok(());
     }
-    let difference = format!("{:?} and {mel:?}", shard.mel);
+    let fields = [&shard.mel, mel].map(|mel| serde_json::to_value(mel).unwrap_or_default());
+    let differs = |(name, value): (&String, &Value)| {
+        let other = &fields[1][name];
+        (other != value).then(|| format!("{name} is {value} and {other}"))
+    };
+    let difference = fields[0].as_object().into_iter().flatten().filter_map(differs).collect::<Vec<_>>().join("; ");
     let error = JudgeError::OtherSpectrogram { first: shard.path.clone(), second: other.to_owned(), difference };
     Err(StageError::failed(error).with_hint("give all features.log_mel nodes the same parameters"))
 }
@@ -238,15 +245,19 @@ impl Shard {
     fn mel_of(&self, row: usize) -> Result<Vec<f32>, StageError> {
         let mut streams = self.reader.load(row, &[]).map_err(StageError::failed)?;
         let mut mel = streams.swap_remove(0);
+        if mel.len() < self.mel.num_mel_bins {
+            return Err(self.missing(row, "frame"));
+        }
         to_natural(&self.mel, &mut mel);
         Ok(mel)
     }
 
     /// Spectrogram of a row, natural logarithm, and its pitch track.
     fn streams(&self, row: usize) -> Result<[Vec<f32>; 2], StageError> {
-        let mut streams = self.reader.load(row, &["f0"]).map_err(|error| {
-            StageError::failed(error).with_hint("give a features.pitch node, which adds `f0`")
-        })?;
+        let mut streams = self
+            .reader
+            .load(row, &["f0"])
+            .map_err(|error| StageError::failed(error).with_hint("give a features.pitch node, which adds `f0`"))?;
         let f0 = streams.swap_remove(1);
         let mut mel = streams.swap_remove(0);
         to_natural(&self.mel, &mut mel);

@@ -27,7 +27,7 @@ const FORMAT: u32 = 1;
 pub struct JudgeFile {
     /// Format of the folder.
     pub format: u32,
-    /// What it judges.
+    /// Kind of judgement.
     pub judge: JudgeKind,
     /// Spectrogram that it was trained on.
     pub mel: MelSpectrogram,

@@ -8,11 +8,11 @@ use scoring::{Edits, Unit};
 use serde_json::json;
 use tch::{Device, Kind, Tensor};
 
+use super::JudgeError;
 use super::clips::{Clips, batch, text_of};
 use super::folder::JudgeFile;
 use super::network::{self, Network, Words};
 use super::vary::vary;
-use super::JudgeError;
 use crate::data::{BatchLimit, by_length, shuffled};
 use crate::device;
 use crate::error::ModelError;
@@ -69,12 +69,7 @@ pub fn run(params: &JudgeTrain, job: &Job) -> Result<(), StageError> {
             let rise = ((step + 1) as f64 / WARMUP.min(total / 10).max(1) as f64).min(1.0);
             params.learning_rate * rise.min(schedule::factor(&Schedule::TriStageUntil { until: HOLD }, step, 0, total))
         }),
-        constants: Constants {
-            rule: Optimizer::Adamw {},
-            betas: [0.9, 0.999],
-            epsilon: 1e-8,
-            weight_decay: params.weight_decay,
-        },
+        constants: Constants { rule: Optimizer::Adamw {}, betas: [0.9, 0.999], epsilon: 1e-8, weight_decay: params.weight_decay },
         max_grad_norm: 1.0,
         accumulation: 1,
         eval_every: None,
@@ -149,9 +144,8 @@ impl Lessons {
     fn new(kind: JudgeKind, outputs: &[String], clips: Clips) -> Result<Self, StageError> {
         let mut targets = Vec::new();
         for row in clips.rows() {
-            let missing = |missing| {
-                StageError::failed(JudgeError::Missing { id: row.id.clone(), path: clips.path().to_owned(), missing })
-            };
+            let missing =
+                |missing| StageError::failed(JudgeError::Missing { id: row.id.clone(), path: clips.path().to_owned(), missing });
             targets.push(match kind {
                 JudgeKind::Words => spelled(outputs, &text_of(row).ok_or_else(|| missing("text"))?),
                 JudgeKind::Voice => {
@@ -316,7 +310,11 @@ impl Learner for JudgeLearner<'_> {
         let count = self.dev.lengths.len() as f64;
         Ok(match self.file.judge {
             JudgeKind::Words => {
-                vec![(Metric::Wer.name(), words.rate()), (Metric::Cer.name(), characters.rate()), (Metric::Loss.name(), loss / count)]
+                vec![
+                    (Metric::Wer.name(), words.rate()),
+                    (Metric::Cer.name(), characters.rate()),
+                    (Metric::Loss.name(), loss / count),
+                ]
             }
             JudgeKind::Voice => vec![(Metric::Accuracy.name(), right as f64 / count), (Metric::Loss.name(), loss / count)],
         })

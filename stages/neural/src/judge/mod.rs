@@ -42,7 +42,7 @@ pub enum JudgeError {
         id: String,
         /// The shard.
         path: PathBuf,
-        /// What it has not.
+        /// Missing part.
         missing: &'static str,
     },
     /// Fewer than two speakers.

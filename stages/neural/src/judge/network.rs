@@ -76,7 +76,9 @@ fn recurrent_names() -> Vec<String> {
     let mut names = Vec::new();
     for layer in 0..LAYERS {
         for direction in ["", "_reverse"] {
-            names.extend(["weight_ih", "weight_hh", "bias_ih", "bias_hh"].map(|part| format!("recurrent.{part}_l{layer}{direction}")));
+            names.extend(
+                ["weight_ih", "weight_hh", "bias_ih", "bias_hh"].map(|part| format!("recurrent.{part}_l{layer}{direction}")),
+            );
         }
     }
     names
@@ -145,7 +147,8 @@ impl Words {
         let (packed, sizes) = x.f_internal_pack_padded_sequence(&Tensor::f_from_slice(&counts)?, true)?;
         let state = Tensor::f_zeros([2 * LAYERS, counts.len() as i64, self.hidden], (Kind::Float, x.device()))?;
         let dropout = pass.probability(DROPOUT[1]);
-        let (packed, _) = Tensor::f_gru_data(&packed, &sizes, &state, &self.recurrent, true, LAYERS, dropout, dropout > 0.0, true)?;
+        let (packed, _) =
+            Tensor::f_gru_data(&packed, &sizes, &state, &self.recurrent, true, LAYERS, dropout, dropout > 0.0, true)?;
         let (x, _) = Tensor::f_internal_pad_packed_sequence(&packed, &sizes, true, 0.0, x.size()[1])?;
         Ok((self.output.linear(&x)?, counts))
     }

@@ -43,7 +43,7 @@ pub struct IstftConfig {
     /// Format of the folder.
     pub format: u32,
     /// Kind of vocoder: `istft`.
-    pub vocoder: String,
+    pub kind: String,
     /// Spectrogram that it inverts.
     pub mel: MelSpectrogram,
     /// Sizes.
@@ -81,7 +81,7 @@ impl IstftConfig {
     /// Describes a vocoder of a spectrogram. None where the frames are not centred, which the transform needs.
     pub fn new(mel: &MelSpectrogram, istft: IstftSizes) -> Option<Self> {
         let centred = matches!(mel.recipe, Recipe::Tacotron | Recipe::Speecht5);
-        centred.then(|| Self { format: 1, vocoder: "istft".to_owned(), mel: mel.clone(), istft })
+        centred.then(|| Self { format: 1, kind: "istft".to_owned(), mel: mel.clone(), istft })
     }
 
     /// Tensors: names, shapes and starting values.
@@ -135,8 +135,10 @@ impl Istft {
     ///
     /// Errors: libtorch's.
     pub fn new(config: &IstftConfig, weights: &Weights, device: Device) -> Result<Self, TchError> {
-        let layer =
-            |name: &str| Layer { weight: tensor(weights, &format!("{name}.weight")), bias: tensor(weights, &format!("{name}.bias")) };
+        let layer = |name: &str| Layer {
+            weight: tensor(weights, &format!("{name}.weight")),
+            bias: tensor(weights, &format!("{name}.bias")),
+        };
         let block = |at: u32| Block {
             depthwise: layer(&format!("blocks.{at}.depthwise")),
             norm: layer(&format!("blocks.{at}.layer_norm")),

@@ -91,7 +91,7 @@ pub enum ListenError {
         slot: &'static str,
         /// The axis.
         axis: String,
-        /// Its value.
+        /// Value of the axis.
         value: String,
         /// One of them.
         first: PathBuf,
@@ -231,9 +231,8 @@ fn columns(params: &ReportListen, job: &Job) -> Result<Vec<Column>, StageError> 
     let (mut clips, features, judged) =
         (by_value(params, job, "clips")?, by_value(params, job, "features")?, by_value(params, job, "judged")?);
     clips.sort_by_key(|(name, _)| FIRST.iter().position(|first| first == name).unwrap_or(FIRST.len())); // stable
-    let of = |list: &[(String, &Input)], name: &str| {
-        list.iter().find(|(other, _)| other == name).map(|(_, input)| input.path.clone())
-    };
+    let of =
+        |list: &[(String, &Input)], name: &str| list.iter().find(|(other, _)| other == name).map(|(_, input)| input.path.clone());
     let column = |(name, input): (String, &Input)| {
         let judged = match of(&judged, &name) {
             Some(path) => predictions::read(&score::within(&path, predictions::FILE_NAME)).map_err(StageError::failed)?,
@@ -289,7 +288,13 @@ fn cell(column: &Column, id: &str, name: &str, job: &Job) -> Result<Option<Cell>
     let heard = judged.map_or_else(Vec::new, |row| {
         alignment::cells(Unit::Word, &row.text.reference, &row.text.hypothesis).into_iter().map(step).collect()
     });
-    Ok(Some(Cell { clip, picture, alignment: alignment.into_iter().collect(), heard, note: judged.map(note).unwrap_or_default() }))
+    Ok(Some(Cell {
+        clip,
+        picture,
+        alignment: alignment.into_iter().collect(),
+        heard,
+        note: judged.map(note).unwrap_or_default(),
+    }))
 }
 
 fn step(cell: alignment::Cell) -> HeardStep {
@@ -321,7 +326,8 @@ fn speakers(columns: &[Column]) -> Grid {
             rows.push(row);
         }
     }
-    let head = ["voice", "speaker", "utterances", "WER (%)", "similarity", "accuracy (%)", "MCD (dB)", "mean error of length (%)"];
+    let head =
+        ["voice", "speaker", "utterances", "WER (%)", "similarity", "accuracy (%)", "MCD (dB)", "mean error of length (%)"];
     Grid { head: head.to_vec(), rows }
 }
 

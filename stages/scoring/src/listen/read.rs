@@ -122,7 +122,8 @@ impl Features {
         let half = |bytes: Vec<u8>| {
             bytes.chunks_exact(2).map(|b| f32::from_bits(u32::from(u16::from_le_bytes([b[0], b[1]])) << 16)).collect()
         };
-        let values: Vec<f32> = column("features").map(if self.description.format == "bf16" { half } else { single }).unwrap_or_default();
+        let values: Vec<f32> =
+            column("features").map(if self.description.format == "bf16" { half } else { single }).unwrap_or_default();
         let decimal = self.description.mel.as_ref().is_some_and(|mel| mel.recipe == "speecht5");
         let factor = if decimal { std::f32::consts::LN_10 } else { 1.0 };
         let mel = values.chunks_exact(self.description.width).map(|frame| frame.iter().map(|log| log * factor).collect());
@@ -159,7 +160,8 @@ impl Alignment {
             list.ok_or_else(|| batch.layout(format!("column `{name}` should be a list")))
         };
         let (symbols, durations) = (lists("symbols")?, lists("durations")?);
-        let quality = batch.find("path_log_probability").and_then(|column| column.as_primitive_opt::<arrow_array::types::Float64Type>());
+        let quality =
+            batch.find("path_log_probability").and_then(|column| column.as_primitive_opt::<arrow_array::types::Float64Type>());
         let row = |row: usize| {
             let (own, frames) = (symbols.value(row), durations.value(row));
             let wrong = || batch.layout(format!("row {row} should have a duration for each symbol"));

@@ -170,7 +170,9 @@ impl BoardRow<'_> {
         let value = |method: usize| self.cells[method].map(|group| group.mean(self.metric));
         let best = self.ranking.first().and_then(|best| value(*best));
         let mine = value(method);
-        self.ranking.len() > 1 && self.ranking.contains(&method) && best.zip(mine).is_some_and(|(best, mine)| mine.is_finite() && !self.metric.improves(best, mine))
+        self.ranking.len() > 1
+            && self.ranking.contains(&method)
+            && best.zip(mine).is_some_and(|(best, mine)| mine.is_finite() && !self.metric.improves(best, mine))
     }
 
     /// True if the best is better than the runner-up, over seeds and utterances.

@@ -99,8 +99,10 @@ pub(super) fn details(groups: &[Group], board: &Board) -> Vec<Table> {
 fn note(groups: &[Group]) -> String {
     let several = groups.iter().any(|group| group.runs.len() > 1);
     let over_seeds = if several { ", ends averaged over seeds; ± is the standard deviation over seeds" } else { "" };
-    let measured = |metric: Metric| groups.iter().any(|group| group.runs.iter().any(|run| run.scores.metrics.contains_key(&metric)));
-    let units = if measured(Metric::Mcd) { ", MCD in dB, F0 RMSE in cents, similarity and variance ratio as they are" } else { "" };
+    let measured =
+        |metric: Metric| groups.iter().any(|group| group.runs.iter().any(|run| run.scores.metrics.contains_key(&metric)));
+    let units =
+        if measured(Metric::Mcd) { ", MCD in dB, F0 RMSE in cents, similarity and variance ratio as they are" } else { "" };
     format!(
         "Scores in percent{units}; {}{over_seeds}. Chance: the best answer that does not depend on the recording.",
         interval_note(groups)

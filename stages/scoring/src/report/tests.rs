@@ -75,6 +75,17 @@ fn runs_that_differ_by_seed_share_a_row() {
 }
 
 #[test]
+fn anchors_are_shown_and_not_ranked() {
+    let runs = [keywords("real", "1", &[]), keywords("lora", "1", &[0, 1]), keywords("full", "1", &[0])];
+    let groups = group::groups(&runs);
+    let board = Board::new(&groups, &ReportTable { anchors: vec!["real".to_owned()], ..PARAMS });
+    assert_eq!(groups.iter().map(|group| board.is_best(group)).collect::<Vec<_>>(), [false, false, true]);
+    assert_eq!(board.methods, ["real", "lora", "full"]);
+    let contests: Vec<_> = board.rows[0].contests.iter().map(|contest| (&contest.best[..], &contest.other[..])).collect();
+    assert_eq!(contests, [("full", "lora")]);
+}
+
+#[test]
 fn only_seeds_in_common_are_compared() {
     let runs = [keywords("lora", "1", &[0, 1]), keywords("full", "1", &[1, 2, 3]), keywords("lora", "2", &[0])];
     let groups = group::groups(&runs);

@@ -37,8 +37,7 @@ fn similarity() -> Metric {
 }
 
 /// Metrics that methods can be compared by.
-const PRIMARY: [Metric; 5] =
-    [Metric::SpeakerSimilarity, Metric::SpeakerAccuracy, Metric::Mcd, Metric::Wer, Metric::Cer];
+const PRIMARY: [Metric; 5] = [Metric::SpeakerSimilarity, Metric::SpeakerAccuracy, Metric::Mcd, Metric::Wer, Metric::Cer];
 
 impl Stage for ScoreSynthesis {
     const KIND: &'static str = "score.synthesis";
@@ -73,6 +72,7 @@ impl Scorer for ScoreSynthesis {
 fn draft(primary: Metric, rows: &[Synthesised]) -> Draft {
     let mut notes = Vec::new();
     let mut evidence = evidence_of(rows, &mut notes);
+    evidence.num_samples = None; // at a rate that is not known here
     let mut edits = Vec::new();
     let mut words: Vec<Edits> = Vec::new();
     for unit in [Unit::Word, Unit::Character] {
@@ -115,11 +115,7 @@ fn draft(primary: Metric, rows: &[Synthesised]) -> Draft {
         hypothesis: row.text.hypothesis.clone(),
         errors: edits.errors(),
     };
-    let detail = Detail::Synthesis {
-        edits,
-        speakers: speakers(rows),
-        worst: worst(rows.iter().zip(&words).map(miss).collect()),
-    };
+    let detail = Detail::Synthesis { edits, speakers: speakers(rows), worst: worst(rows.iter().zip(&words).map(miss).collect()) };
     Draft { primary, evidence, chance: BTreeMap::new(), notes, detail, confusion: None }
 }
 
