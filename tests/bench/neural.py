@@ -30,7 +30,7 @@ REPOSITORY = HERE.parent.parent
 WITHOUT_DEPENDENCIES = ["torch==2.11.0", "nvidia-cuda-runtime==13.0.96", "nvidia-cuda-cupti==13.0.85"]
 WITHOUT_DEPENDENCIES += ["transformers==5.23.0", "peft==0.21.2", "accelerate==1.15.0"]
 PLAIN = "numpy==2.4.6 huggingface_hub==2.4.0 tokenizers==0.23.3 safetensors==0.8.0 regex requests tqdm pyyaml filelock packaging "
-PLAIN += "typing_extensions sympy networkx jinja2 fsspec psutil typer tensorboard==2.21.0"
+PLAIN += "typing_extensions sympy networkx jinja2 fsspec psutil typer tensorboard==2.21.0 pyarrow"
 
 
 def main() -> int:

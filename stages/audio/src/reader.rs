@@ -19,6 +19,7 @@ use parquet::file::serialized_reader::SerializedPageReader;
 
 use crate::features::{FEATURES, FeatureInfo};
 use crate::recording::{self, Reject};
+use crate::schema::ORIGIN;
 
 /// Shards that were opened together. Safe to use from many threads.
 #[derive(Debug)]
@@ -104,6 +105,11 @@ impl ShardReader {
         &self.labels
     }
 
+    /// Corpus, protocol, licence and split of the first shard, as JSON; none where the shards do not say.
+    pub fn origin(&self) -> Option<&str> {
+        self.shards.first().and_then(|shard| shard.origin.as_deref())
+    }
+
     /// Features that take the place of the audio; absent in shards of audio. Shards that were opened together have the same.
     pub fn features(&self) -> Option<&FeatureInfo> {
         self.shards.first().and_then(|shard| shard.features.as_ref())
@@ -185,6 +191,8 @@ struct Shard {
     audio_column: usize,
     /// What is in the place of the audio.
     features: Option<FeatureInfo>,
+    /// Corpus, protocol, licence and split, as JSON.
+    origin: Option<String>,
     /// Per row group, once known.
     ranges: Vec<OnceLock<Vec<Range>>>,
     /// Held while pages are read: parquet's reader of files moves the file's one cursor.
@@ -205,6 +213,7 @@ impl Shard {
             return Err(file.layout(format!("expected metadata under `{HUGGING_FACE}`, found none")).into());
         }
         let labels = file.class_names("label");
+        let origin = file.note(ORIGIN).map(str::to_owned);
         let mut positions = metadata.row_groups().iter().zip(0..).flat_map(|(group, row_group)| {
             let num_rows = u32::try_from(group.num_rows()).unwrap_or(0);
             (0..num_rows).map(move |row| Position { shard: number, row_group, row })
@@ -214,7 +223,7 @@ impl Shard {
         }
         let ranges = metadata.row_groups().iter().map(|_| OnceLock::new()).collect();
         let shard =
-            Self { path: path.to_owned(), file: own_cursor, metadata, audio_column, features, ranges, cursor: Mutex::new(()) };
+            Self { path: path.to_owned(), file: own_cursor, metadata, audio_column, features, origin, ranges, cursor: Mutex::new(()) };
         Ok((shard, labels))
     }
 

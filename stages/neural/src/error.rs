@@ -83,13 +83,19 @@ pub enum ModelError {
     /// There is no name for what would be written.
     #[error("the folder to write has no name")]
     NoName,
-    /// An adapter of another program has a head that is not known here.
-    #[error(
-        "the adapter in `{folder}` has no classification head (`projector`, `classifier`) and no `sure.json` that describes another"
-    )]
-    NoHead {
+    /// An adapter of this project has lost the file that describes its head.
+    #[error("no `sure.json` in the adapter's folder `{folder}`, which describes its head")]
+    NoOrigin {
         /// The adapter.
         folder: PathBuf,
+    },
+    /// An adapter lacks tensors that it lists as saved.
+    #[error("the adapter in `{folder}` lists `{}` as saved, but has no such tensor", lost.join("`, `"))]
+    LostTensors {
+        /// The adapter.
+        folder: PathBuf,
+        /// Modules, or lone tensors, that are missing.
+        lost: Vec<String>,
     },
     /// A batch with no utterance, or one whose lengths do not fit.
     #[error("a batch of {rows} rows of {samples} samples came with lengths {lengths:?}")]
@@ -130,6 +136,10 @@ impl ModelError {
                 "give the encoder that it names; where both have the same weights, a copy outside of the Hub's cache is taken",
             ),
             Self::Exists { .. } => Some("name a folder that is not there yet: nothing is written over"),
+            Self::NoOrigin { .. } => Some("take the adapter's folder whole, as the training left it"),
+            Self::LostTensors { .. } => Some(
+                "take the adapter as it was trained: `save_pretrained` of peft leaves out tensors of a head that belong to no module",
+            ),
             Self::NoName => Some("give the name of the folder to make"),
             Self::CannotMerge { .. } => Some("use the adapter beside its encoder; LoRA, DoRA, IA3 and BitFit can be merged"),
             _ if self.is_out_of_memory() => Some("smaller batches need less memory: lower `batch_secs`"),

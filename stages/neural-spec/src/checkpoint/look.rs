@@ -47,7 +47,7 @@ impl Config {
 }
 
 /// The families of encoders that are known, as `model_type` names them.
-const FAMILIES: [&str; 3] = ["wav2vec2", "hubert", "wavlm"];
+pub(super) const FAMILIES: [&str; 6] = ["wav2vec2", "hubert", "wavlm", "unispeech", "unispeech-sat", "data2vec-audio"];
 /// A zip archive ends with this and at most so many bytes of which most are a comment (APPNOTE 4.3.16).
 const ZIP_END: &[u8] = b"PK\x05\x06";
 const MAX_ZIP_END_BYTES: u64 = 22 + 65_535;
@@ -114,7 +114,8 @@ fn fits(folder: &Path, config: &Config, shapes: &BTreeMap<String, Vec<usize>>) -
     let Some(last) = layers.checked_sub(1) else { return Ok(()) };
     let family = config.model_type.as_deref().unwrap_or(FAMILIES[0]);
     let name = format!("encoder.layers.{last}.attention.q_proj.weight");
-    let found = shapes.get(&format!("{family}.{name}")).or_else(|| shapes.get(&name));
+    let prefix = family.replace('-', "_");
+    let found = shapes.get(&format!("{prefix}.{name}")).or_else(|| shapes.get(&name));
     let found = match found {
         Some(shape) if *shape == [width, width] => return Ok(()),
         Some(shape) => format!("`{name}` has shape {shape:?}"),
@@ -171,6 +172,7 @@ mod tests {
     fn whole_files_of_the_right_shape_pass_with_and_without_prefix() {
         check(TINY, SINGLE, &weights(LAST, 2), Ok(()));
         check(TINY, SINGLE, &weights(&format!("hubert.{LAST}"), 2), Ok(()));
+        check(&TINY.replace("hubert", "unispeech-sat"), SINGLE, &weights(&format!("unispeech_sat.{LAST}"), 2), Ok(()));
         check("{}", SINGLE, &weights("any", 1), Ok(()));
         check(TINY, PICKLE, b"PK\x03\x04 and so on PK\x05\x06 the end", Ok(()));
     }
@@ -188,7 +190,7 @@ mod tests {
             &TINY.replace("hubert", "bert"),
             SINGLE,
             &whole,
-            Err("describes a `bert`, expected `wav2vec2`, `hubert` or `wavlm`"),
+            Err("describes a `bert`, expected one of `wav2vec2`, `hubert`, `wavlm`, `unispeech`"),
         );
         check(
             TINY,

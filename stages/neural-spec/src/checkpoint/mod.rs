@@ -75,7 +75,7 @@ pub enum CheckpointError {
         source: serde_json::Error,
     },
     /// The configuration is that of something else.
-    #[error("`{path}` describes a `{family}`, expected `wav2vec2`, `hubert` or `wavlm`")]
+    #[error("`{path}` describes a `{family}`, expected one of {}", look::FAMILIES.map(|known| format!("`{known}`")).join(", "))]
     Family {
         /// The configuration.
         path: PathBuf,
@@ -128,13 +128,13 @@ impl CheckpointError {
         match self {
             Self::Damaged { .. } => "fetch or copy the file again, whole",
             Self::Family { .. } | Self::Config { .. } | Self::Unsupported { .. } => {
-                "point `checkpoints` of the machine's settings at a wav2vec 2.0, HuBERT or WavLM encoder as transformers saves it"
+                "point `checkpoints` of the machine's settings at an encoder of a known family, as transformers saves it"
             }
             Self::OldPickle { .. } => {
                 "load it where you trust it and save it with `save_pretrained`, which writes model.safetensors"
             }
             Self::OtherWeights { .. } => {
-                "take config.json and weights from one and the same wav2vec 2.0, HuBERT or WavLM checkpoint"
+                "take config.json and weights from one and the same checkpoint"
             }
             _ => "point `checkpoints` of the machine's settings at a folder as Hugging Face publishes it, downloaded whole",
         }

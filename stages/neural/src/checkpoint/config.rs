@@ -38,6 +38,9 @@ pub struct EncoderConfig {
     /// HuBERT alone knows this field: batch norm before the positional convolution in the place of weight norm.
     #[serde(skip_serializing_if = "is_false")]
     pub conv_pos_batch_norm: bool,
+    /// data2vec-audio alone knows this field: taps of each of its positional convolutions, of which `num_conv_pos_embeddings` is the number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conv_pos_kernel_size: Option<i64>,
     /// WavLM alone knows these two: how distances between frames share their bias.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub num_buckets: Option<i64>,
@@ -63,7 +66,8 @@ pub struct EncoderConfig {
     pub other: Map<String, Value>,
 }
 
-/// A family of encoders. They share their convolutions and their transformer; WavLM adds a bias to the attention.
+/// A family of encoders. They share their convolutions and their transformer; WavLM adds a bias to the attention, and data2vec-audio has
+/// several narrow positional convolutions in the place of a wide one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ModelType {
@@ -73,11 +77,20 @@ pub enum ModelType {
     Hubert,
     /// Chen et al. 2021, arXiv:2110.13900.
     Wavlm,
+    /// Wang et al. 2021, arXiv:2101.07597.
+    Unispeech,
+    /// Chen et al. 2021, arXiv:2110.05752.
+    #[serde(rename = "unispeech-sat")]
+    UnispeechSat,
+    /// Baevski et al. 2022, arXiv:2202.03555.
+    #[serde(rename = "data2vec-audio")]
+    Data2vecAudio,
 }
 
 impl ModelType {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Wav2vec2, Self::Hubert, Self::Wavlm];
+    pub const ALL: [Self; 6] =
+        [Self::Wav2vec2, Self::Hubert, Self::Wavlm, Self::Unispeech, Self::UnispeechSat, Self::Data2vecAudio];
 
     /// Prefix of the encoder's names in models with a head.
     pub fn prefix(self) -> &'static str {
@@ -85,6 +98,9 @@ impl ModelType {
             Self::Wav2vec2 => "wav2vec2.",
             Self::Hubert => "hubert.",
             Self::Wavlm => "wavlm.",
+            Self::Unispeech => "unispeech.",
+            Self::UnispeechSat => "unispeech_sat.",
+            Self::Data2vecAudio => "data2vec_audio.",
         }
     }
 
@@ -94,6 +110,9 @@ impl ModelType {
             Self::Wav2vec2 => "Wav2Vec2",
             Self::Hubert => "Hubert",
             Self::Wavlm => "WavLM",
+            Self::Unispeech => "UniSpeech",
+            Self::UnispeechSat => "UniSpeechSat",
+            Self::Data2vecAudio => "Data2VecAudio",
         }
     }
 }
@@ -137,6 +156,7 @@ impl Default for EncoderConfig {
             num_conv_pos_embeddings: 128,
             num_conv_pos_embedding_groups: 16,
             conv_pos_batch_norm: false,
+            conv_pos_kernel_size: None,
             num_buckets: None,
             max_bucket_distance: None,
             layer_norm_eps: 1e-5,
@@ -165,7 +185,10 @@ impl EncoderConfig {
     /// Errors: [`CheckpointError::Config`] with every mistake at once.
     pub fn read(folder: &Path) -> Result<Self, CheckpointError> {
         let path = folder.join(CONFIG);
-        let config: Self = read_json(&path)?;
+        let mut config: Self = read_json(&path)?;
+        if config.model_type == ModelType::Data2vecAudio {
+            config.feat_extract_norm = FeatureNorm::Layer; // it has no such field
+        }
         let mistakes = config.mistakes();
         if mistakes.is_empty() { Ok(config) } else { Err(CheckpointError::Config { path, mistakes }) }
     }
@@ -266,6 +289,7 @@ impl EncoderConfig {
             ("num_conv_pos_embedding_groups", self.num_conv_pos_embedding_groups),
             ("num_hidden_layers", self.num_hidden_layers as i64),
             ("adapter_attn_dim", self.adapter_attn_dim.unwrap_or(1)),
+            ("conv_pos_kernel_size", self.conv_pos_kernel_size.unwrap_or(1)),
             ("mask_time_length", self.mask_time_length as i64),
             ("mask_feature_length", self.mask_feature_length as i64),
         ] {
@@ -302,10 +326,14 @@ impl EncoderConfig {
     /// Fields of one family in a checkpoint of another, and what a family asks of its fields.
     fn family_mistakes(&self) -> Vec<String> {
         let (hubert, wavlm) = (self.model_type == ModelType::Hubert, self.model_type == ModelType::Wavlm);
+        let data2vec = self.model_type == ModelType::Data2vecAudio;
         let buckets = self.buckets();
         let checks = [
             (self.adapter_attn_dim.is_none() || self.do_stable_layer_norm, "adapter_attn_dim needs do_stable_layer_norm"),
             (self.adapter_attn_dim.is_none() || !wavlm, "adapter_attn_dim is not a field of WavLM"),
+            (!data2vec || !self.do_stable_layer_norm, "do_stable_layer_norm is not a field of data2vec-audio: it must be false"),
+            (!data2vec || self.conv_pos_kernel_size.is_some(), "conv_pos_kernel_size is missing"),
+            (data2vec || self.conv_pos_kernel_size.is_none(), "conv_pos_kernel_size is a field of data2vec-audio alone"),
             (self.feat_proj_layer_norm || hubert, "feat_proj_layer_norm is a field of HuBERT alone: it must be true"),
             (!self.conv_pos_batch_norm || hubert, "conv_pos_batch_norm is a field of HuBERT alone: it must be false"),
             (self.num_buckets.is_none() || wavlm, "num_buckets is a field of WavLM alone"),

@@ -104,13 +104,13 @@ impl CheckpointError {
                 "pickles are never executed: load it where you trust it and save it with `save_pretrained`, which writes model.safetensors"
             }
             Self::Json { path, .. } | Self::Config { path, .. } if path.ends_with(CONFIG) => {
-                "point to a wav2vec 2.0, HuBERT or WavLM encoder as transformers saves it"
+                "point to a wav2vec 2.0 encoder, or one of its relatives, as transformers saves it"
             }
             Self::NotFinite { .. } => {
                 "such weights give no results: fetch the checkpoint again, or take one from before the training that made it diverged"
             }
             Self::NoWeights { .. } => "download the checkpoint whole",
-            Self::Weights { .. } => "take config.json and weights from one and the same wav2vec 2.0, HuBERT or WavLM checkpoint",
+            Self::Weights { .. } => "take config.json and weights from one and the same checkpoint",
             Self::Io { path, action: "read", source } if path.ends_with(CONFIG) && absent(source) => {
                 "point to an encoder's folder as transformers saves it: config.json and model.safetensors"
             }

@@ -13,7 +13,7 @@ const REFUSED: [(&str, &[&str]); 6] = [
 ];
 
 /// Fields that an encoder reads. One that is nearly spelt like them is taken for a slip of the pen.
-const READ: [&str; 32] = [
+const READ: [&str; 33] = [
     "model_type",
     "hidden_size",
     "num_hidden_layers",
@@ -31,6 +31,7 @@ const READ: [&str; 32] = [
     "num_conv_pos_embeddings",
     "num_conv_pos_embedding_groups",
     "conv_pos_batch_norm",
+    "conv_pos_kernel_size",
     "num_buckets",
     "max_bucket_distance",
     "layer_norm_eps",

@@ -70,8 +70,17 @@ pub fn parameters(config: &EncoderConfig) -> Vec<Parameter> {
 
     let (taps, groups) = (config.num_conv_pos_embeddings, config.num_conv_pos_embedding_groups);
     let std = 2.0 / ((taps * hidden) as f64).sqrt();
-    list.add("encoder.pos_conv_embed.conv.bias", &[hidden], Start::Zeros);
-    if config.conv_pos_batch_norm {
+    if config.conv_pos_kernel_size.is_none() {
+        list.add("encoder.pos_conv_embed.conv.bias", &[hidden], Start::Zeros);
+    }
+    if let Some(taps) = config.conv_pos_kernel_size {
+        for at in 0..config.num_conv_pos_embeddings {
+            let name = format!("encoder.pos_conv_embed.layers.{at}.conv");
+            let fan_in = (hidden / groups * taps) as f64;
+            list.add(format!("{name}.weight"), &[hidden, hidden / groups, taps], Start::Normal { std: (2.0 / fan_in).sqrt() });
+            list.add(format!("{name}.bias"), &[hidden], Start::Zeros);
+        }
+    } else if config.conv_pos_batch_norm {
         list.norm(POSITION_NORM, hidden);
         list.add(format!("{POSITION_NORM}.running_mean"), &[hidden], Start::Zeros);
         list.add(format!("{POSITION_NORM}.running_var"), &[hidden], Start::Ones);
@@ -248,8 +257,25 @@ pub(crate) fn read_files(folder: &Path, wanted: impl Fn(&str) -> bool) -> Result
     Err(CheckpointError::NoWeights { folder: folder.to_owned() })
 }
 
+/// Beginnings of the names of a head's tensors.
+const OF_A_HEAD: [&str; 8] =
+    ["lm_head.", "projector.", "classifier.", "layer_weights", "tdnn.", "feature_extractor.weight", "feature_extractor.bias", "objective."];
+
+/// Reads the tensors of a checkpoint's head, 32-bit; none of a bare encoder.
+///
+/// Errors: files that cannot be read.
+pub fn read_head(folder: &Path, config: &EncoderConfig) -> Result<Weights, CheckpointError> {
+    let family = config.model_type.prefix();
+    let of_a_head = |name: &str| !name.starts_with(family) && OF_A_HEAD.iter().any(|part| name.starts_with(part));
+    let (path, mut head) = read_files(folder, of_a_head)?;
+    for tensor in head.values_mut() {
+        *tensor = tensor.f_to_kind(Kind::Float).map_err(CheckpointError::torch(&path))?;
+    }
+    Ok(head)
+}
+
 /// Parts of other models that may lie beside the encoder's tensors.
-const BESIDE: [&str; 14] = [
+const BESIDE: [&str; 16] = [
     "quantizer.",
     "project_hid.",
     "project_q.",
@@ -264,6 +290,8 @@ const BESIDE: [&str; 14] = [
     "label_embs_concat",
     "label_embeddings_concat",
     "objective.",
+    "ctc_proj.",
+    "speaker_proj.",
 ];
 
 /// Strips the prefix, drops what is not the encoder's.
@@ -272,7 +300,7 @@ fn relative_names(stored: Weights, family: ModelType, folder: &Path) -> Result<W
     let has = |prefix: &str| stored.keys().any(|name| name.starts_with(prefix));
     let prefixed = has(prefix);
     let mut mistakes = Vec::new();
-    for other in [ModelType::Wav2vec2, ModelType::Hubert, ModelType::Wavlm] {
+    for other in ModelType::ALL {
         if other != family && has(other.prefix()) {
             mistakes.push(format!("its tensors begin with `{}`: they belong to model_type {other:?}", other.prefix()));
         }

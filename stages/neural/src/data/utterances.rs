@@ -178,6 +178,11 @@ impl Utterances {
         self.shards.rows()[self.rows[row]].num_samples
     }
 
+    /// Corpus, protocol, licence and split of the shards, as JSON; none where they do not say.
+    pub fn origin(&self) -> Option<&str> {
+        self.shards.origin()
+    }
+
     /// Features in the shards; none when they hold audio.
     pub fn features(&self) -> Option<&FeatureInfo> {
         self.shards.features()

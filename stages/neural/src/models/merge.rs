@@ -3,16 +3,21 @@
 use std::fs;
 use std::path::Path;
 
-use neural_spec::{HeadSpec, LastState};
+use serde_json::{Map, Value, json};
 use tasks::Vocabulary;
 use tch::Device;
 
-use super::model::{Model, ParameterCounts, other_shape};
+use super::model::{Model, OF_A_HEAD, ParameterCounts, described, other_shape, require_base, require_family};
+use crate::checkpoint::base::Base;
 use crate::checkpoint::config::EncoderConfig;
 use crate::checkpoint::error::CheckpointError;
+use crate::checkpoint::files::{SPECIAL_TOKENS, TOKENIZER, VOCABULARY, WEIGHTS};
+use crate::checkpoint::preprocessor::Preprocessor;
+use crate::checkpoint::{safetensors, weights};
 use crate::error::ModelError;
 use crate::nn::weights::Weights;
-use crate::peft::files;
+use crate::peft::changes;
+use crate::peft::files::{self, Origin};
 
 /// Outcome of a merge.
 #[derive(Debug, Clone)]
@@ -37,17 +42,16 @@ pub fn merge(adapter: &Path, encoder: &Path, out: &Path) -> Result<Merged, Model
     let inside = adapter.join("adapter");
     let adapter = if inside.is_dir() { inside.as_path() } else { adapter };
     let config = EncoderConfig::read(encoder)?;
+    if files::is_foreign(adapter)? {
+        return merge_foreign(adapter, encoder, config, out);
+    }
     let method = files::read_method(adapter, &config.architecture())?;
-    let (head, labels, last_state, vocabulary) = match files::read_origin(adapter)? {
-        Some(origin) => {
-            let ids = || origin.labels.iter().cloned().zip(0..).collect();
-            let vocabulary = origin.vocabulary.clone().or_else(|| Vocabulary::from_map(&ids()));
-            (origin.head, origin.labels, origin.layer_sum_last, vocabulary)
-        }
-        None => head_of(&files::read_weights(adapter)?)
-            .map(|(head, labels)| (head, labels, LastState::default(), None))
-            .ok_or_else(|| ModelError::NoHead { folder: adapter.to_owned() })?,
+    let Some(origin) = files::read_origin(adapter)? else {
+        return Err(ModelError::NoOrigin { folder: adapter.to_owned() });
     };
+    let Origin { head, labels, layer_sum_last, vocabulary, .. } = origin;
+    let ids = || labels.iter().cloned().zip(0..).collect();
+    let vocabulary = vocabulary.or_else(|| Vocabulary::from_map(&ids()));
     // Every value that the seed would draw is read.
     let model = Model::new(encoder, &method, &head, labels.len(), 0, Device::Cpu);
     let mut model = match model {
@@ -56,30 +60,107 @@ pub fn merge(adapter: &Path, encoder: &Path, out: &Path) -> Result<Merged, Model
         }
         other => other?,
     };
-    model.close_mix_with(last_state);
+    model.close_mix_with(layer_sum_last);
     model.name_tokens(vocabulary);
     let doubt = model.load_adapter(adapter)?.doubt(adapter, encoder)?;
     let merged = model.merged()?;
+    write_aside(out, |folder| merged.save_whole(folder, &labels))?;
+    Ok(Merged { counts: merged.num_parameters(), doubt })
+}
 
+/// Writes a folder next to its place and renames it, so that it appears whole or not at all.
+fn write_aside(out: &Path, write: impl FnOnce(&Path) -> Result<(), ModelError>) -> Result<(), ModelError> {
     let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(parent).map_err(CheckpointError::io("create", parent))?;
     let name = out.file_name().unwrap_or_default().to_string_lossy();
     let beside = parent.join(format!(".{name}.{}", std::process::id()));
     fs::create_dir(&beside).map_err(CheckpointError::io("create", &beside))?;
-    let written = merged
-        .save_whole(&beside, &labels)
+    let written = write(&beside)
         .and_then(|()| fs::rename(&beside, out).map_err(|error| CheckpointError::io("create", out)(error).into()));
     if written.is_err() {
         // The reason why it was not written matters more than that a leftover stays.
         let _ = fs::remove_dir_all(&beside);
     }
-    written.map(|()| Merged { counts: merged.num_parameters(), doubt })
+    written
 }
 
-/// The head of an adapter that another program wrote, and names for its classes as transformers has them.
-fn head_of(tensors: &Weights) -> Option<(HeadSpec, Vec<String>)> {
-    let rows = |name: &str| tensors.get(name).map(|tensor| tensor.size()[0] as u32);
-    let (projector_size, classes) = (rows("projector.weight")?, rows("classifier.weight")?);
-    let head = HeadSpec::Classification { projector_size, layer_sum: tensors.contains_key("layer_weights") };
-    Some((head, (0..classes).map(|class| format!("LABEL_{class}")).collect()))
+/// Merges an adapter that the Python library peft wrote. It may have a head of its own, change that of the checkpoint, or have none: the
+/// folder that is written has the one that there is.
+fn merge_foreign(adapter: &Path, encoder: &Path, mut config: EncoderConfig, out: &Path) -> Result<Merged, ModelError> {
+    let family = config.model_type;
+    let weights = weights::read(encoder, &config, Device::Cpu)?;
+    let base = || Ok(Base::new(&config, weights::digest(&weights)?));
+    let doubt = require_base(adapter, base)?.doubt(adapter, encoder)?;
+    require_family(adapter, &files::read_weights(adapter)?, family)?;
+    let own_head = weights::read_head(encoder, &config)?;
+    let mut model: Weights = own_head.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect();
+    model.extend(weights.iter().map(|(name, tensor)| (format!("{}{name}", family.prefix()), tensor.shallow_clone())));
+    let saved = changes::apply(adapter, &mut model, family.prefix(), &described(&config))?;
+
+    let brings_head = saved.iter().any(|name| !name.starts_with(family.prefix()));
+    if brings_head {
+        model.retain(|name, _| saved.contains(name) || !own_head.contains_key(name));
+        describe_head(&mut config, &model);
+    }
+    let is_head = |name: &&String| !name.starts_with(family.prefix());
+    let class = head_class(&model.keys().filter(is_head).map(String::as_str).collect::<Vec<_>>());
+    config.other.insert("architectures".to_owned(), json!([format!("{}{class}", family.class())]));
+    config.other.remove("torch_dtype");
+    config.other.insert("dtype".to_owned(), "float32".into());
+    write_aside(out, |folder| {
+        config.write(folder)?;
+        Preprocessor::read(encoder, &config)?.write(folder)?;
+        let tokens = if adapter.join(VOCABULARY).exists() { adapter } else { encoder };
+        for file in [VOCABULARY, TOKENIZER, SPECIAL_TOKENS].map(|file| (tokens.join(file), folder.join(file))) {
+            if class == "ForCTC" && file.0.exists() {
+                fs::copy(&file.0, &file.1).map_err(CheckpointError::io("read", &file.0))?;
+            }
+        }
+        Ok(safetensors::write(&folder.join(WEIGHTS), &model)?)
+    })?;
+    let count = |name: &String| model[name].numel() as u64;
+    let (total, head) = (model.keys().map(count).sum(), model.keys().filter(is_head).map(count).sum());
+    let counts = ParameterCounts { total, trainable: 0, encoder: total - head, adapters: 0, head };
+    Ok(Merged { counts, doubt })
+}
+
+/// Class of a model in transformers by the tensors of its head, without the encoder's name.
+fn head_class(names: &[&str]) -> &'static str {
+    let has = |name: &str| names.contains(&name);
+    match () {
+        () if has("lm_head.weight") => "ForCTC",
+        () if has("objective.weight") => "ForXVector",
+        () if has("projector.weight") && has("classifier.weight") => "ForSequenceClassification",
+        () if has("classifier.weight") => "ForAudioFrameClassification",
+        () => "Model",
+    }
+}
+
+/// Writes the shapes of an adapter's head into the configuration, in the place of what it says of the checkpoint's former head. Names of
+/// classes are unknown then.
+fn describe_head(config: &mut EncoderConfig, model: &Weights) {
+    let blank = config.other.get("pad_token_id").cloned();
+    let former_tokens = config.other.get("vocab_size").and_then(Value::as_i64);
+    for name in OF_A_HEAD {
+        config.other.remove(name);
+    }
+    let rows = |name: &str| model.get(name).map(|tensor| tensor.size()[0]);
+    let mut set = |name: &str, value: Value| config.other.insert(name.to_owned(), value);
+    set("use_weighted_layer_sum", model.contains_key("layer_weights").into());
+    if let Some(tokens) = rows("lm_head.weight") {
+        set("vocab_size", tokens.into());
+        if let Some(blank) = blank.filter(|_| former_tokens == Some(tokens)) {
+            set("pad_token_id", blank);
+        }
+    }
+    if let Some(width) = rows("projector.weight") {
+        set("classifier_proj_size", width.into());
+    }
+    if let Some(classes) = rows("classifier.weight").filter(|_| !model.contains_key("objective.weight")) {
+        let name = |class| format!("LABEL_{class}");
+        let by_id: Map<String, Value> = (0..classes).map(|class| (class.to_string(), name(class).into())).collect();
+        let by_label: Map<String, Value> = (0..classes).map(|class| (name(class), class.into())).collect();
+        set("id2label", by_id.into());
+        set("label2id", by_label.into());
+    }
 }

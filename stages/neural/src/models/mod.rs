@@ -1,6 +1,7 @@
 //! Models: an encoder with adapters and a task head; an acoustic model and vocoders of speech synthesis.
 
 pub mod acoustic;
+pub(crate) mod card;
 pub mod encoder;
 pub mod heads;
 pub mod istft;

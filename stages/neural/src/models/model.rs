@@ -78,7 +78,7 @@ pub struct Model {
 }
 
 /// Fields of `config.json` that describe a head: those of an encoder's former head are not those of the new one.
-const OF_A_HEAD: [&str; 22] = [
+pub(super) const OF_A_HEAD: [&str; 22] = [
     "architectures",
     "bos_token_id",
     "classifier_proj_size",
@@ -111,9 +111,43 @@ fn trains(method: &Method, name: &str, config: &EncoderConfig, architecture: &Ar
 
 /// An adapter that does not fit an encoder.
 pub(super) fn other_shape(adapter: &Path, config: &EncoderConfig, mistakes: Vec<String>) -> ModelError {
+    ModelError::OtherShape { folder: adapter.to_owned(), encoder: described(config), mistakes }
+}
+
+/// Says how certain it is that an adapter belongs to an encoder.
+///
+/// Errors: [`ModelError::OtherBase`] where it does not.
+pub(super) fn require_base(folder: &Path, encoder: impl FnOnce() -> Result<Base, ModelError>) -> Result<Certainty, ModelError> {
+    let reference = files::base_of(folder)?;
+    let Some(expected) = reference.base() else {
+        return Ok(match reference {
+            BaseReference::Named(name) => Certainty::Named(name),
+            BaseReference::Recorded(_) | BaseReference::Absent => Certainty::Unknown,
+        });
+    };
+    let found = encoder()?;
+    if expected == found {
+        return Ok(Certainty::Same);
+    }
+    Err(ModelError::OtherBase { folder: folder.to_owned(), expected: Box::new(expected), found: Box::new(found) })
+}
+
+/// Refuses an adapter whose names are those of another family of encoders.
+pub(super) fn require_family(folder: &Path, adapter: &Weights, family: ModelType) -> Result<(), ModelError> {
+    let is_other = |other: &&ModelType| **other != family && adapter.keys().any(|name| name.starts_with(other.prefix()));
+    match ModelType::ALL.iter().find(is_other) {
+        Some(other) => {
+            let (expected, found) = (family.class(), other.class());
+            Err(ModelError::OtherFamily { folder: folder.to_owned(), expected, found })
+        }
+        None => Ok(()),
+    }
+}
+
+/// Description of an encoder in messages about adapters.
+pub(super) fn described(config: &EncoderConfig) -> String {
     let EncoderConfig { model_type, hidden_size, num_hidden_layers, .. } = config;
-    let encoder = format!("an encoder ({}) with {num_hidden_layers} layers of {hidden_size}", model_type.class());
-    ModelError::OtherShape { folder: adapter.to_owned(), encoder, mistakes }
+    format!("an encoder ({}) with {num_hidden_layers} layers of {hidden_size}", model_type.class())
 }
 
 impl Model {
@@ -327,18 +361,22 @@ impl Model {
 
     /// Writes what was trained under `folder`: for fine-tuning `checkpoint/`, a whole model in the Hugging Face layout, which
     /// may serve as an encoder again; for other methods `adapter/`, see [`files`].
-    pub fn save(&self, folder: &Path, labels: &[String]) -> Result<(), ModelError> {
+    ///
+    /// Returns the folder that it wrote.
+    pub fn save(&self, folder: &Path, labels: &[String]) -> Result<PathBuf, ModelError> {
         let folder = self.saved_folder(folder);
         fs::create_dir_all(&folder).map_err(CheckpointError::io("create", &folder))?;
         if self.saves_whole() {
-            return self.save_whole(&folder, labels);
+            return self.save_whole(&folder, labels).map(|()| folder);
         }
+        self.describe(&folder, labels)?;
         let note = files::caveat(&self.config, &self.method);
         let (base, head, last_state) = (self.base()?, self.head_spec.clone(), self.last_state);
         let vocabulary = self.vocabulary.clone();
         let origin = Origin { base, labels: labels.to_vec(), vocabulary, head, layer_sum_last: last_state, note };
         let trained = self.trainable().into_iter().collect();
-        Ok(files::write(&folder, &self.method, &self.config.architecture(), &trained, &self.head_weights, &origin)?)
+        files::write(&folder, &self.method, &self.config.architecture(), &trained, &self.head_weights, &origin)?;
+        Ok(folder)
     }
 
     fn saved_folder(&self, folder: &Path) -> PathBuf {
@@ -351,10 +389,18 @@ impl Model {
     }
 
     pub(super) fn save_whole(&self, folder: &Path, labels: &[String]) -> Result<(), ModelError> {
+        self.describe(folder, labels)?;
+        Ok(safetensors::write(&folder.join(WEIGHTS), &self.tensors())?)
+    }
+
+    /// Writes the files that describe the encoder with this head: configuration, preparation of waveforms, tokens.
+    fn describe(&self, folder: &Path, labels: &[String]) -> Result<(), ModelError> {
         let mut config = self.config.clone();
         for name in OF_A_HEAD {
             config.other.remove(name);
         }
+        config.other.remove("torch_dtype");
+        config.other.insert("dtype".to_owned(), "float32".into());
         let class = format!("{}{}", self.config.model_type.class(), self.head.class());
         config.other.insert("architectures".to_owned(), json!([class]));
         config.other.insert("use_weighted_layer_sum".to_owned(), self.head.mixes_layers().into());
@@ -374,8 +420,7 @@ impl Model {
         }
         config.other.extend(Head::config(&self.head_spec, labels.len()));
         config.write(folder)?;
-        self.preprocessor.write(folder)?;
-        Ok(safetensors::write(&folder.join(WEIGHTS), &self.tensors())?)
+        Ok(self.preprocessor.write(folder)?)
     }
 
     /// Takes up what [`Self::save`] wrote, on a model of the same encoder, method and head.
@@ -399,14 +444,9 @@ impl Model {
     /// Errors: [`ModelError::OtherBase`] and [`ModelError::OtherFamily`] for an adapter of another encoder, [`ModelError::OtherShape`]
     /// for one whose tensors do not fit.
     pub fn load_adapter(&mut self, folder: &Path) -> Result<Certainty, ModelError> {
-        let certainty = self.require_base(folder)?;
+        let certainty = require_base(folder, || self.base())?;
         let values = files::read_weights(folder)?;
-        let family = self.config.model_type;
-        let other = |other: &ModelType| *other != family && values.keys().any(|name| name.starts_with(other.prefix()));
-        if let Some(other) = ModelType::ALL.iter().find(|known| other(known)) {
-            let (expected, found) = (family.class(), other.class());
-            return Err(ModelError::OtherFamily { folder: folder.to_owned(), expected, found });
-        }
+        require_family(folder, &values, self.config.model_type)?;
         assign(&self.trainable().into_iter().collect(), &values).map_err(|error| match error {
             ModelError::Values { mistakes } => other_shape(folder, &self.config, mistakes),
             other => other,
@@ -414,23 +454,8 @@ impl Model {
         Ok(certainty)
     }
 
-    fn require_base(&self, folder: &Path) -> Result<Certainty, ModelError> {
-        let reference = files::base_of(folder)?;
-        let Some(expected) = reference.base() else {
-            return Ok(match reference {
-                BaseReference::Named(name) => Certainty::Named(name),
-                BaseReference::Recorded(_) | BaseReference::Absent => Certainty::Unknown,
-            });
-        };
-        let found = self.base()?;
-        if expected == found {
-            return Ok(Certainty::Same);
-        }
-        Err(ModelError::OtherBase { folder: folder.to_owned(), expected: Box::new(expected), found: Box::new(found) })
-    }
-
     /// The encoder as it was read.
-    fn base(&self) -> Result<Base, ModelError> {
+    pub(super) fn base(&self) -> Result<Base, ModelError> {
         let digest = self.base_digest.clone().map_or_else(|| weights::digest(&self.encoder_weights), Ok)?;
         Ok(Base::new(&self.config, digest))
     }

@@ -24,8 +24,6 @@ struct LoraConfig {
     rank_pattern: BTreeMap<String, u32>,
     #[serde(default)]
     alpha_pattern: BTreeMap<String, f64>,
-    #[serde(default)]
-    init_lora_weights: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -40,7 +38,17 @@ struct Ia3Config {
 #[serde(untagged)]
 enum Names {
     Listed(Vec<String>),
-    Expression(String),
+    Expression(#[expect(dead_code, reason = "the tensors tell what it stands for")] String),
+}
+
+impl Names {
+    /// Listed names, or those that an expression stands for.
+    fn or(self, adapted: &[String]) -> Vec<String> {
+        match self {
+            Self::Listed(names) => names,
+            Self::Expression(_) => adapted.to_vec(),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -68,25 +76,37 @@ const MUST_BE_OFF: [&str; 14] = [
     "velora_config",
 ];
 
-/// The method that a configuration of peft describes.
-///
-/// Errors: every mistake, as sentences.
-pub(super) fn read(peft_type: &str, config: &Value, model: &Architecture) -> Result<Method, Vec<String>> {
-    let mut mistakes = Vec::new();
+/// Fields of a configuration that ask for what this project does not compute, as sentences.
+pub(super) fn not_computed(config: &Value) -> Vec<String> {
     let off = |value: &Value| match value {
         Value::Null | Value::Bool(false) => true,
         Value::Array(list) => list.is_empty(),
         Value::Object(map) => map.is_empty(),
         _ => false,
     };
-    for name in MUST_BE_OFF {
-        if config.get(name).is_some_and(|value| !off(value)) {
-            mistakes.push(format!("{name} is not supported"));
-        }
-    }
+    let on = |name: &&&str| config.get(**name).is_some_and(|value| !off(value));
+    let mut mistakes: Vec<String> = MUST_BE_OFF.iter().filter(on).map(|name| format!("{name} is not supported")).collect();
     if config.get("bias").is_some_and(|bias| bias != "none") {
         mistakes.push(format!("bias must be \"none\", not {}", config["bias"]));
     }
+    mistakes
+}
+
+/// Ways of starting a LoRA that change the frozen weights, which the adapter alone does not tell, as a sentence.
+pub(super) fn start_mistakes(config: &Value) -> Vec<String> {
+    let start = config.get("init_lora_weights").cloned().unwrap_or(Value::Bool(true));
+    let harmless = start.is_boolean() || ["gaussian", "orthogonal", "eva"].iter().any(|&known| start == known);
+    let sentence = (!harmless).then(|| format!("init_lora_weights {start} changes the frozen weights, which is not supported"));
+    sentence.into_iter().collect()
+}
+
+/// The method that a configuration of peft describes.
+///
+/// Errors: every mistake, as sentences.
+///
+/// `adapted`: the modules that have tensors in the adapter, which stand for a regular expression.
+pub(super) fn read(peft_type: &str, config: &Value, model: &Architecture, adapted: &[String]) -> Result<Method, Vec<String>> {
+    let mut mistakes = not_computed(config);
     // Told here, since serde would name neither the field nor what a person writes there.
     let is_whole = |value: &Value| value.as_u64().is_some_and(|number| u32::try_from(number).is_ok());
     let whole = [
@@ -101,9 +121,12 @@ pub(super) fn read(peft_type: &str, config: &Value, model: &Architecture) -> Res
     if !mistakes.is_empty() {
         return Err(mistakes);
     }
+    if peft_type == "LORA" {
+        mistakes = start_mistakes(config);
+    }
     let method = match peft_type {
-        "LORA" => serde_json::from_value(config.clone()).map(|config| lora(config, model, &mut mistakes)),
-        _ => serde_json::from_value(config.clone()).map(|config| ia3(config, model, &mut mistakes)),
+        "LORA" => serde_json::from_value(config.clone()).map(|config| lora(config, model, adapted, &mut mistakes)),
+        _ => serde_json::from_value(config.clone()).map(|config| ia3(config, model, adapted, &mut mistakes)),
     };
     match method {
         Ok(method) => {
@@ -117,13 +140,8 @@ pub(super) fn read(peft_type: &str, config: &Value, model: &Architecture) -> Res
     }
 }
 
-fn lora(config: LoraConfig, model: &Architecture, mistakes: &mut Vec<String>) -> Method {
-    // The others that peft knows change the frozen weights at the start, which the adapter alone does not tell.
-    let start = config.init_lora_weights.unwrap_or(Value::Bool(true));
-    if !start.is_boolean() && !["gaussian", "orthogonal", "eva"].iter().any(|&known| start == known) {
-        mistakes.push(format!("init_lora_weights {start} changes the frozen weights, which is not supported"));
-    }
-    let (targets, named_layers) = linear_layers("target_modules", &config.target_modules, model, mistakes);
+fn lora(config: LoraConfig, model: &Architecture, adapted: &[String], mistakes: &mut Vec<String>) -> Method {
+    let (targets, named_layers) = linear_layers("target_modules", config.target_modules.or(adapted), model, mistakes);
     let listed = config.layers_to_transform.map(|layers| match layers {
         OneOrMany::One(layer) => vec![layer],
         OneOrMany::Many(layers) => layers,
@@ -144,28 +162,21 @@ fn lora(config: LoraConfig, model: &Architecture, mistakes: &mut Vec<String>) ->
     })
 }
 
-fn ia3(config: Ia3Config, model: &Architecture, mistakes: &mut Vec<String>) -> Method {
-    let (targets, layers) = linear_layers("target_modules", &config.target_modules, model, mistakes);
+fn ia3(config: Ia3Config, model: &Architecture, adapted: &[String], mistakes: &mut Vec<String>) -> Method {
+    let (targets, layers) = linear_layers("target_modules", config.target_modules.or(adapted), model, mistakes);
     let (feedforward, _) = config
         .feedforward_modules
-        .map_or_else(Default::default, |names| linear_layers("feedforward_modules", &names, model, mistakes));
+        .map_or_else(Default::default, |names| linear_layers("feedforward_modules", names.or(&[]), model, mistakes));
     Method::Ia3(Ia3 { targets, feedforward, layers: layers.map(Layers::Listed) })
 }
 
 /// The linear layers that names end in, and the transformer layers when they are not all of them.
 fn linear_layers(
     field: &str,
-    names: &Names,
+    names: Vec<String>,
     model: &Architecture,
     mistakes: &mut Vec<String>,
 ) -> (Vec<LinearLayer>, Option<Vec<u32>>) {
-    let names = match names {
-        Names::Listed(names) => names,
-        Names::Expression(text) => {
-            mistakes.push(format!("{field} must be a list of modules, not the expression `{text}`"));
-            return (LinearLayer::ALL.to_vec(), None);
-        }
-    };
     let mut found: BTreeMap<(usize, u32), BTreeSet<LinearLayer>> = BTreeMap::new();
     for name in names {
         let ends =
@@ -277,7 +288,7 @@ mod tests {
         ] {
             let method = method(text);
             let written = write(&method, &model(), &BTreeSet::new()).unwrap();
-            assert_eq!(read(written["peft_type"].as_str().unwrap(), &written, &model()), Ok(method));
+            assert_eq!(read(written["peft_type"].as_str().unwrap(), &written, &model(), &[]), Ok(method));
         }
         assert_eq!(write(&method(r#"{"name":"prefix"}"#), &model(), &BTreeSet::new()), None);
     }
@@ -287,8 +298,18 @@ mod tests {
         let mut config = json!({"r": 4, "lora_alpha": 8, "target_modules": ["q_proj"]});
         let change: serde_json::Map<String, Value> = serde_json::from_str(change).unwrap();
         config.as_object_mut().unwrap().extend(change);
-        let mistakes = read("LORA", &config, &model()).unwrap_err();
+        let mistakes = read("LORA", &config, &model(), &[]).unwrap_err();
         assert!(mistakes.len() == 1 && mistakes[0].contains(expected), "{mistakes:?}");
+    }
+
+    #[test]
+    fn the_tensors_tell_what_an_expression_stands_for() {
+        let adapted: Vec<String> = (0..4).map(|layer| format!("encoder.layers.{layer}.attention.q_proj")).collect();
+        for expression in ["all-linear", r".*\.attention\.q_proj"] {
+            let config = json!({"r": 4, "lora_alpha": 8, "target_modules": expression});
+            let Ok(Method::Lora(lora)) = read("LORA", &config, &model(), &adapted) else { panic!("{expression}") };
+            assert_eq!((lora.targets, lora.layers), (vec![LinearLayer::QProj], None));
+        }
     }
 
     #[test]
@@ -296,7 +317,6 @@ mod tests {
         check(r#"{"lora_bias":true}"#, "lora_bias is not supported");
         check(r#"{"bias":"all"}"#, "bias must be \"none\", not \"all\"");
         check(r#"{"init_lora_weights":"pissa"}"#, "\"pissa\" changes the frozen weights");
-        check(r#"{"target_modules":"all-linear"}"#, "not the expression `all-linear`");
         check(r#"{"target_modules":["q_proj","projector"]}"#, "`projector`, which is no linear layer");
         check(r#"{"target_modules":["layers.0.attention.q_proj","v_proj"]}"#, "other modules in one transformer layer");
         check(r#"{"rank_pattern":{"q_.*":3}}"#, "rank_pattern must be the ends of layers' names");

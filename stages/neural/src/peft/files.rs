@@ -4,6 +4,8 @@
 //! adapter_config.json          the method; for LoRA, rsLoRA, DoRA and IA3 as the Python library peft writes and reads it
 //! adapter_model.safetensors    what was trained, the head included, and nothing else; its header names the encoder
 //! sure.json                    what it belongs to: encoder, classes, head
+//! config.json and others       the encoder with this head, as transformers reads it; written by the model
+//! README.md                    the model card, written by the training
 //! ```
 //!
 //! The other methods name a `peft_type` of our own, and have their tensors under the names that full models use.
@@ -11,7 +13,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use neural_spec::{Architecture, HeadSpec, LastState, Method};
+use neural_spec::{Architecture, HeadSpec, LastState, Method, Site, SiteKind};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tasks::Vocabulary;
@@ -25,7 +27,7 @@ use crate::checkpoint::json::{read_json, write_json};
 use crate::checkpoint::safetensors;
 use crate::nn::weights::Weights;
 
-const CONFIG: &str = "adapter_config.json";
+pub(super) const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
 const ORIGIN: &str = "sure.json";
 /// The note in the header of the tensors that says which encoder they belong to, as in `sure.json`.
@@ -88,7 +90,7 @@ pub fn read_method(folder: &Path, model: &Architecture) -> Result<Method, Checkp
     let path = folder.join(CONFIG);
     let config: Value = read_json(&path)?;
     let read = match config["peft_type"].as_str() {
-        Some(known @ ("LORA" | "IA3")) => config::read(known, &config, model),
+        Some(known @ ("LORA" | "IA3")) => config::read(known, &config, model, &adapted(folder, model)?),
         Some(name) => match serde_json::from_value::<Method>(config["method"].clone()) {
             Ok(method) if own_type(&method) == Some(name) => match method.mistakes() {
                 mistakes if mistakes.is_empty() => Ok(method),
@@ -99,6 +101,25 @@ pub fn read_method(folder: &Path, model: &Architecture) -> Result<Method, Checkp
         None => Err(vec!["peft_type is missing".to_owned()]),
     };
     read.map_err(|mistakes| CheckpointError::Adapter { path, mistakes })
+}
+
+/// True if an adapter is one that the Python library peft wrote, and not this project.
+pub(crate) fn is_foreign(folder: &Path) -> Result<bool, CheckpointError> {
+    let config: Value = read_json(&folder.join(CONFIG))?;
+    Ok(matches!(config["peft_type"].as_str(), Some("LORA" | "IA3")) && !folder.join(ORIGIN).exists())
+}
+
+/// Linear layers of a model that have tensors in an adapter of peft, named relative to the model.
+fn adapted(folder: &Path, model: &Architecture) -> Result<Vec<String>, CheckpointError> {
+    let file = folder.join(WEIGHTS);
+    let names = if file.exists() { safetensors::read(&file, |_| true)? } else { Weights::new() };
+    let has = |site: &&Site| {
+        let part = |part: &str| format!("{}.{part}", site.name);
+        let parts = [part("lora_A.weight"), part("ia3_l")];
+        names.keys().any(|name| parts.iter().any(|part| name.ends_with(part.as_str())))
+    };
+    let linear = |site: &&Site| matches!(site.kind, SiteKind::Linear(_));
+    Ok(model.sites.iter().filter(linear).filter(has).map(|site| site.name.clone()).collect())
 }
 
 /// Writes an adapter folder.
@@ -112,8 +133,9 @@ pub fn write(
     head: &Weights,
     origin: &Origin,
 ) -> Result<(), CheckpointError> {
-    // peft trains the head's modules whole and finds them by name; a lone tensor of the head it finds by itself.
-    let modules: BTreeSet<String> = head.keys().filter_map(|name| Some(name.split_once('.')?.0.to_owned())).collect();
+    // peft trains the head's modules whole and finds them by name; a lone tensor of the head it finds by itself. It is in the list all the
+    // same, so that an adapter that peft wrote again, without it, can be told.
+    let modules: BTreeSet<String> = head.keys().map(|name| name.split('.').next().unwrap_or(name).to_owned()).collect();
     let ours = || {
         json!({
             "peft_type": own_type(method),

@@ -30,6 +30,12 @@ impl Lora {
         Ok(Self { down: part("lora_A.weight"), up: part("lora_B.weight"), scale, dropout: spec.dropout })
     }
 
+    /// An update of a given scale.
+    pub(super) fn of_scale(tensors: &Weights, module: &str, scale: f64) -> Self {
+        let part = |name: &str| tensor(tensors, &format!("{module}.{name}"));
+        Self { down: part("lora_A.weight"), up: part("lora_B.weight"), scale, dropout: 0.0 }
+    }
+
     /// `scale * down(x)`: (N, in) -> (N, rank). Scaling here costs rank / out of scaling the result.
     fn narrow(&self, x: &Tensor) -> Result<Tensor, TchError> {
         x.f_linear(&self.down, None::<Tensor>)?.f_mul_scalar_(self.scale)

@@ -4,6 +4,7 @@
 //! them: something beside a linear layer, a block behind other layers, a prefix.
 
 mod bottleneck;
+pub(crate) mod changes;
 mod config;
 mod conv;
 pub mod files;

@@ -34,6 +34,7 @@ use crate::device;
 use crate::evaluate::{self, device_name};
 use crate::front;
 use crate::models::Model;
+use crate::models::card::Card;
 
 /// The body of the stage `peft.train`: leaves `checkpoint/` or `adapter/`, `training.json` and `events/`,
 /// and under `checkpoints/` as many other points as it was asked for.
@@ -84,6 +85,9 @@ pub fn run(params: &Train, job: &Job) -> Result<(), StageError> {
         fit(&Training { settings: settings(params), job, folder: &folder, learner: &learner, data: &data })?
     };
 
+    model.set_trainable(&best)?;
+    let interval = TaskLearner { model: &model, measures: &measures, dev: &dev, limit }.interval(params.metric, job)?;
+
     // What was frozen is as in the checkpoint, bit for bit, whatever it was computed in.
     if kind != Kind::Float {
         model = start(tch::Device::Cpu)?;
@@ -95,11 +99,11 @@ pub fn run(params: &Train, job: &Job) -> Result<(), StageError> {
         model.save(&job.out.join("checkpoints").join(format!("step-{step}")), &labels)?;
     }
     model.set_trainable(&best)?;
-    model.save(&job.out, &labels)?;
+    let saved = model.save(&job.out, &labels)?;
     let events = job.out.join("events");
     std::fs::create_dir(&events).map_err(StageError::io("create", &events))?;
     progress.history.write_events(&events).map_err(StageError::io("write", &events))?;
-    Summary {
+    let summary = Summary {
         method: params.method.clone(),
         head: params.head.clone(),
         layer_sum_last: params.layer_sum_last,
@@ -112,8 +116,10 @@ pub fn run(params: &Train, job: &Job) -> Result<(), StageError> {
         steps: progress.step,
         stopped_early: progress.stopped_early,
         curve: progress.history.evaluations,
-    }
-    .write(&job.out)
+    };
+    let interval = interval.map(|interval| [interval.low, interval.high]);
+    Card { model: &model, params, task: &task_file, origin: train.origin(), summary: &summary, interval }.write(&saved)?;
+    summary.write(&job.out)
 }
 
 /// Number format of weights and activations.

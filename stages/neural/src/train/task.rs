@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use neural_spec::Metric;
 use pipeline::{Job, StageError};
+use scoring::evidence::{Classes, Evidence, Ratio};
+use scoring::significance::{self, Interval, Resampling};
 use scoring::{Edits, Unit, slots};
 use tasks::{Outputs, TaskFile};
 use tch::{Device, Kind, Tensor};
@@ -65,6 +67,43 @@ impl Learner for TaskLearner<'_> {
 }
 
 impl TaskLearner<'_> {
+    /// Confidence interval of a metric on the dev set, over its utterances; none where it cannot be told.
+    pub(super) fn interval(&self, metric: Metric, job: &Job) -> Result<Option<Interval>, StageError> {
+        let Self { model, measures, dev, limit } = self;
+        let answers = answers(model, dev, *limit, &measures.decoder, job, &mut |_| {})?;
+        let ids = (0..answers.len()).map(|row| dev.id(row).to_owned()).collect();
+        let mut evidence = Evidence { ids, ..Evidence::default() };
+        let pairs = || dev.targets().iter().zip(&answers);
+        let one = |part: f64| Ratio { part, whole: 1.0 };
+        let of = |edits: Edits| Ratio { part: edits.errors() as f64, whole: edits.tokens as f64 };
+        let shares: Vec<Ratio> = match dev.outputs() {
+            _ if metric == Metric::Loss => answers.iter().map(|answer| one(answer.loss.into())).collect(),
+            Outputs::Classes { labels } => {
+                let labels_of = pairs().map(|(target, _)| target.target[0] as u32).collect();
+                let predictions = answers.iter().map(|answer| answer.output[0] as u32).collect();
+                evidence.classes = Some(Classes { count: labels.len(), labels: labels_of, predictions });
+                Vec::new()
+            }
+            Outputs::Groups { .. } => {
+                pairs().map(|(target, answer)| one(f64::from(u8::from(target.target == answer.output)))).collect()
+            }
+            Outputs::Tokens(vocabulary) => {
+                let share = |(said, found): (&str, String)| match metric {
+                    Metric::Cer => of(Unit::Character.count(said, &found)),
+                    Metric::SlotTypeF1 => one(slots::score(said, &found).type_f1),
+                    Metric::SlotValueCer => of(slots::score(said, &found).edits()),
+                    _ => of(Unit::Word.count(said, &found)),
+                };
+                pairs().map(|(target, answer)| share((&target.text, vocabulary.decode_to_score(&answer.output)))).collect()
+            }
+        };
+        if !shares.is_empty() {
+            evidence.ratios.insert(metric, shares);
+        }
+        let intervals = significance::intervals(&evidence, &Resampling::default());
+        Ok(intervals.and_then(|intervals| intervals.get(&metric).copied()))
+    }
+
     /// Measures the model on the dev set: one value for each metric, in their order.
     fn measure(&self, job: &Job) -> Result<Vec<f64>, StageError> {
         let Self { model, measures: Measures { metrics, decoder }, dev, limit } = self;

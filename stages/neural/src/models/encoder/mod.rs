@@ -1,4 +1,5 @@
-//! Encoders over waveforms: wav2vec 2.0, HuBERT and WavLM, in the base (post-norm) and the large (pre-norm) style.
+//! Encoders over waveforms: wav2vec 2.0, HuBERT, WavLM, UniSpeech, UniSpeech-SAT and data2vec-audio, in the base (post-norm) and the
+//! large (pre-norm) style.
 //!
 //! Source: Baevski et al. 2020, arXiv:2006.11477; where the published models differ from the paper, they are followed.
 
@@ -18,7 +19,7 @@ use tch::{TchError, Tensor};
 use self::bias::PositionBias;
 use self::convolutions::convolutions;
 use self::layer::{Layer, Surroundings};
-use self::position::PositionalConv;
+use self::position::Position;
 use self::projection::Projection;
 use self::recompute::{Recompute, backward_from};
 use crate::checkpoint::config::{EncoderConfig, ModelType};
@@ -39,7 +40,7 @@ pub struct Encoder {
     conv: ConvStack,
     projection: Projection,
     mask_embedding: Tensor,
-    position: PositionalConv,
+    position: Position,
     norm: LayerNorm,
     /// WavLM alone has one.
     bias: Option<PositionBias>,
@@ -95,7 +96,7 @@ impl Encoder {
             conv: convolutions(config, weights),
             projection: Projection::new(config, weights),
             mask_embedding: tensor(weights, MASK_EMBEDDING),
-            position: PositionalConv::new(config, weights)?,
+            position: Position::new(config, weights)?,
             norm: LayerNorm::new(weights, "encoder.layer_norm", config.layer_norm_eps),
             bias: (config.model_type == ModelType::Wavlm).then(|| PositionBias::new(config, weights)),
             layers: (0..config.num_hidden_layers)
@@ -209,9 +210,12 @@ impl Encoder {
         Tensor::f_cat(&each.iter().map(padded).collect::<Result<Vec<_>, _>>()?, 0)
     }
 
-    /// The positional convolution's weight after weight normalisation, (H, H / groups, K).
-    pub fn position_weight(&self) -> Result<Tensor, TchError> {
-        self.position.effective_weight()
+    /// The wide positional convolution's weight after weight normalisation, (H, H / groups, K); none of narrow ones.
+    pub fn position_weight(&self) -> Result<Option<Tensor>, TchError> {
+        match &self.position {
+            Position::Wide(conv) => conv.effective_weight().map(Some),
+            Position::Narrow(_) => Ok(None),
+        }
     }
 
     fn long_enough(&self, audio: &Tensor) -> Result<Tensor, TchError> {

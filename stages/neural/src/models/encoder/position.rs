@@ -1,4 +1,4 @@
-//! Positions, as a wide grouped convolution over the frames.
+//! Positions, as a wide grouped convolution over the frames, or several narrow ones.
 
 use tch::{TchError, Tensor};
 
@@ -8,6 +8,72 @@ use crate::nn::activation::Activation;
 use crate::nn::weights::{Weights, tensor};
 
 /// Frames (B, T, H) -> what is added to them (B, T, H).
+#[derive(Debug)]
+pub(crate) enum Position {
+    /// Of all families but one.
+    Wide(PositionalConv),
+    /// Of data2vec-audio.
+    Narrow(NarrowConvs),
+}
+
+impl Position {
+    /// Errors: libtorch's, out of memory.
+    pub(crate) fn new(config: &EncoderConfig, weights: &Weights) -> Result<Self, TchError> {
+        Ok(match config.conv_pos_kernel_size {
+            None => Self::Wide(PositionalConv::new(config, weights)?),
+            Some(_) => Self::Narrow(NarrowConvs::new(config, weights)),
+        })
+    }
+
+    pub(crate) fn forward(&self, frames: &Tensor) -> Result<Tensor, TchError> {
+        match self {
+            Self::Wide(conv) => conv.forward(frames),
+            Self::Narrow(convs) => convs.forward(frames),
+        }
+    }
+}
+
+/// Convolutions one behind the other, each with a norm over the features (without parameters) and an activation.
+///
+/// Source: Baevski et al. 2022, arXiv:2202.03555, section 4.2.
+#[derive(Debug)]
+pub(crate) struct NarrowConvs {
+    /// Weight and bias of each.
+    layers: Vec<[Tensor; 2]>,
+    groups: i64,
+    activation: Activation,
+}
+
+/// Epsilon of the norms between the narrow convolutions: PyTorch's, which the checkpoints were trained with.
+const NARROW_NORM_EPS: f64 = 1e-5;
+
+impl NarrowConvs {
+    fn new(config: &EncoderConfig, weights: &Weights) -> Self {
+        let layer = |at: i64| ["weight", "bias"].map(|part| tensor(weights, &format!("encoder.pos_conv_embed.layers.{at}.conv.{part}")));
+        Self {
+            layers: (0..config.num_conv_pos_embeddings).map(layer).collect(),
+            groups: config.num_conv_pos_embedding_groups,
+            activation: config.feat_extract_activation,
+        }
+    }
+
+    fn forward(&self, frames: &Tensor) -> Result<Tensor, TchError> {
+        let &[_, num_frames, hidden] = frames.size().as_slice() else {
+            return Err(TchError::Shape("expected (B, T, H)".to_owned()));
+        };
+        let mut h = frames.shallow_clone();
+        for [weight, bias] in &self.layers {
+            let made = h.f_transpose(1, 2)?.f_conv1d(weight, Some(bias), 1, weight.size()[2] / 2, 1, self.groups)?;
+            // An even number of taps gives one frame too many.
+            let made = made.f_narrow(2, 0, num_frames)?.f_transpose(1, 2)?; // (B, T, H)
+            let normed = made.f_layer_norm([hidden], None::<Tensor>, None::<Tensor>, NARROW_NORM_EPS, false)?;
+            h = self.activation.replace(normed)?;
+        }
+        Ok(h)
+    }
+}
+
+/// A wide convolution.
 #[derive(Debug)]
 pub(crate) struct PositionalConv {
     norm: Option<BatchNorm>,
@@ -56,7 +122,7 @@ impl BatchNorm {
 
 impl PositionalConv {
     /// Errors: libtorch's, out of memory.
-    pub(crate) fn new(config: &EncoderConfig, weights: &Weights) -> Result<Self, TchError> {
+    fn new(config: &EncoderConfig, weights: &Weights) -> Result<Self, TchError> {
         let weight = if config.conv_pos_batch_norm {
             Weight::Folded(tensor(weights, POSITION_FOLDED))
         } else {
@@ -81,7 +147,7 @@ impl PositionalConv {
         }
     }
 
-    pub(crate) fn forward(&self, frames: &Tensor) -> Result<Tensor, TchError> {
+    fn forward(&self, frames: &Tensor) -> Result<Tensor, TchError> {
         let weight = self.effective_weight()?;
         let taps = weight.size()[2];
         let h = frames.f_transpose(1, 2)?;

@@ -1,0 +1,307 @@
+#!/usr/bin/env python3
+"""Loads what `sure run` leaves in transformers and peft, unchanged, and compares the answers clip by clip.
+
+    python3 models.py SURE SURE_NEURAL
+
+Writes small checkpoints of every family of encoders with transformers, trains every method and head on them and on encoders with random
+weights (`models.toml`), and loads each folder: adapters and fine-tuned models by the lines of Python in their own model cards, checkpoints
+also by `pipeline`, adapters again after `save_pretrained` of peft, and merged folders. Losses, classes and texts are those of
+`predictions.parquet`. Fails at the end if one differs.
+Needs torch, transformers, peft and pyarrow (tested: 2.11.0, 5.23.0, 0.21.2, 26.0). Exit code 3: they are not installed.
+"""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import warnings
+import wave
+from pathlib import Path
+
+# A file next to this one is called like the library: the folder must not come first.
+HERE = Path(__file__).resolve().parent
+sys.path = [folder for folder in sys.path if Path(folder or ".").resolve() != HERE]
+os.environ["HF_HUB_OFFLINE"] = "1"
+warnings.filterwarnings("ignore")
+
+try:
+    import numpy
+    import pyarrow.parquet
+    import torch
+    import transformers
+    from peft import PeftModel
+    from safetensors.torch import load_file
+    from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification, pipeline
+except ImportError as missing:
+    print(f"not installed: {missing}", file=sys.stderr)
+    sys.exit(3)
+
+transformers.logging.set_verbosity_error()
+transformers.utils.logging.disable_progress_bar()
+
+TOLERANCE = 1e-4  # of a loss in nats, as the issue of equal answers states it
+CLIPS = 12  # of each model
+METHODS = "finetune,head_only,lora,rslora,dora,ia3,bitfit,bottleneck,prefix,convadapter"
+MERGED = {"lora", "rslora", "dora", "ia3", "bitfit"}
+
+# Small encoders of each family: configuration class, model class, style of convolutions.
+SIZES = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48, conv_dim=[16, 16, 16, 16], mask_time_length=3,
+             conv_kernel=[20, 8, 8, 4], conv_stride=[10, 4, 4, 2], num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=4)
+LARGE = dict(feat_extract_norm="layer", do_stable_layer_norm=True, conv_bias=True)
+FAMILIES = {
+    "wav2vec2": (transformers.Wav2Vec2Config, transformers.Wav2Vec2ForCTC, {"vocab_size": 7}),
+    "hubert": (transformers.HubertConfig, transformers.HubertModel, {}),
+    "wavlm": (transformers.WavLMConfig, transformers.WavLMModel, LARGE),
+    "unispeech": (transformers.UniSpeechConfig, transformers.UniSpeechModel, LARGE),
+    "unispeech_sat": (transformers.UniSpeechSatConfig, transformers.UniSpeechSatForXVector, {"tdnn_dim": [8, 8], "tdnn_kernel": [3, 1], "tdnn_dilation": [1, 1]}),
+    "data2vec": (transformers.Data2VecAudioConfig, transformers.Data2VecAudioModel, {"num_conv_pos_embeddings": 3, "conv_pos_kernel_size": 5}),
+}
+
+
+def main(sure: Path, worker: Path) -> int:
+    with tempfile.TemporaryDirectory() as scratch:
+        scratch = Path(os.environ.get("SURE_COMPAT_SCRATCH", scratch))
+        scratch.mkdir(parents=True, exist_ok=True)
+        checks = Checks(sure, worker, scratch)
+        checks.corpus("speech_commands", "--speakers", "8", "--takes", "1")
+        checks.corpus("fluent_speech_commands")
+        checks.corpus("esd", "--takes", "1", "--more-speakers", "0")
+        for name, (config, model, options) in FAMILIES.items():
+            write_encoder(scratch / name, config, model, options)
+        (scratch / "sure.toml").write_text(checks.settings())
+        checks.all("large", "mixed", METHODS)
+        checks.all("large", "ctc", METHODS)
+        checks.all("base", "class", "finetune,lora,bottleneck,prefix")
+        checks.all("base", "ctc", "finetune,ia3")
+        checks.all("large", "xvector", "finetune,lora,head_only", corpus="esd")
+        checks.all("base", "intent", "finetune,dora", corpus="fluent_speech_commands")
+        families = ",".join(FAMILIES)
+        checks.all(families, "mixed", "finetune,lora")
+        checks.all(families, "ctc", "finetune,lora")
+        return checks.verdict()
+
+
+def write_encoder(folder: Path, config, model, options: dict) -> None:
+    torch.manual_seed(len(folder.name))
+    folder.mkdir(exist_ok=True)
+    sizes = {**SIZES, **options}
+    if config is transformers.Data2VecAudioConfig:
+        sizes["layerdrop"] = 0.0
+    made = model(config(**sizes))
+    for parameter in made.parameters():  # norms and biases too: a part that is left out shows
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    made.save_pretrained(folder)
+    mask = sizes.get("feat_extract_norm") == "layer"
+    transformers.Wav2Vec2FeatureExtractor(return_attention_mask=mask).save_pretrained(folder)
+
+
+class Checks:
+    def __init__(self, sure: Path, worker: Path, scratch: Path):
+        self.sure, self.worker, self.scratch = sure, worker, scratch
+        self.corpora, self.failed, self.done = {}, [], 0
+
+    def corpus(self, name: str, *options: str) -> None:
+        self.corpora[name] = self.scratch / name
+        if not self.corpora[name].exists():
+            self.run("synth", name, self.corpora[name], *options)
+
+    def settings(self) -> str:
+        corpora = "".join(f'{name} = "{folder}"\n' for name, folder in self.corpora.items())
+        return f"[corpora]\n{corpora}[checkpoints]\n" + "".join(f'{name} = "{self.scratch / name}"\n' for name in FAMILIES)
+
+    def run(self, *arguments) -> None:
+        command = [str(part) for part in (self.sure, *arguments)]
+        done = subprocess.run(command, cwd=self.scratch, capture_output=True, text=True, check=False)
+        if done.returncode:
+            sys.exit(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
+
+    def all(self, encoders: str, head: str, methods: str, corpus: str = "speech_commands") -> None:
+        """Trains these and compares every folder."""
+        settings = [f"encoder={encoders}", f"head={head}", f"method={methods}", f"corpus={corpus}"]
+        self.run("run", HERE / "models.toml", *(part for setting in settings for part in ("--set", setting)))
+        results = self.scratch / "results" / "models"
+        folders = sorted(folder for folder in (results / "models").iterdir() if f"head={head}" in folder.name)
+        for folder in folders:
+            point = dict(part.split("=") for part in folder.name.split(","))
+            if point["encoder"] not in encoders.split(",") or point["method"] not in methods.split(","):
+                continue
+            training = folder.resolve().parent
+            encoder = self.encoder_of(results, point["encoder"])
+            rows = self.rows(results / "predictions" / folder.name)
+            self.compare(f"{folder.name}", folder.resolve(), encoder, rows, point)
+            if point["method"] in MERGED:
+                self.compare_merged(folder.name, training / "adapter", encoder, rows, point)
+
+    def encoder_of(self, results: Path, name: str) -> Path:
+        if name in FAMILIES:
+            return self.scratch / name
+        return self.path(name)[0]
+
+    def path(self, node: str) -> list:
+        """Folders of a node of the last run."""
+        done = subprocess.run([str(self.sure), "path", node], cwd=self.scratch, capture_output=True, text=True, check=False)
+        if done.returncode:
+            sys.exit(f"sure path {node}\n{done.stdout}{done.stderr}")
+        return [Path(line) for line in done.stdout.splitlines()]
+
+    def rows(self, predictions: Path) -> list:
+        """Predictions of some clips, each with its samples."""
+        table = pyarrow.parquet.read_table(predictions / "predictions.parquet").to_pylist()
+        clips = self.clips()
+        step = max(1, len(table) // CLIPS)
+        return [{**row, "samples": clips[row["id"]]} for row in table[::step]]
+
+    def clips(self) -> dict:
+        clips = {}
+        for folder in self.path("shards"):
+            for row in pyarrow.parquet.read_table(Path(folder) / "test.parquet").to_pylist():
+                with wave.open(io.BytesIO(row["audio"]["bytes"])) as sound:
+                    samples = numpy.frombuffer(sound.readframes(sound.getnframes()), dtype="<i2")
+                clips[row["id"]] = (samples / 32768).astype("float32")
+        return clips
+
+    def compare(self, name: str, folder: Path, encoder: Path, rows: list, point: dict) -> None:
+        """The lines of the model card, run unchanged for each clip."""
+        card = (folder / "README.md").read_text()
+        if "```python" not in card:
+            self.say(name, "the card has no lines of Python")
+            return
+        check_metadata(card)
+        names = {"encoder": str(encoder), "adapter": str(folder), "folder": str(folder), "samples": rows[0]["samples"], "print": lambda *_: None}
+        exec(card.split("```python\n")[1].split("```")[0], names)  # noqa: S102: the lines that people are told to run
+        self.answers(name, names["model"], names["processor"], rows, point)
+        if point["method"] not in ("finetune", "head_only"):
+            self.adapter_matters(name, names, rows, point)
+        if isinstance(names["model"], PeftModel) and point["head"] != "mixed":
+            self.survives_peft(name, names, rows, point)
+        if point["method"] == "finetune":
+            self.pipeline(name, folder, rows, point)
+
+    def adapter_matters(self, name: str, names: dict, rows: list, point: dict) -> None:
+        """Without the adapter, the head alone gives other answers: or this test would prove nothing."""
+        model = names["model"].get_base_model() if isinstance(names["model"], PeftModel) else names["model"]
+        bare = type(model).from_pretrained(names["encoder"], config=names["config"], ignore_mismatched_sizes=True).eval()
+        stored = load_file(Path(names["adapter"]) / "adapter_model.safetensors")
+        stored = {name.removeprefix("base_model.model."): tensor for name, tensor in stored.items()}
+        bare.load_state_dict({name: tensor for name, tensor in stored.items() if ".encoder." not in name}, strict=False)
+        worst, _ = difference(bare, names["processor"], rows, point)
+        if worst < 10 * TOLERANCE:
+            self.fail(name, f"without the adapter a loss differs by {worst:.1e} at most: the adapter hardly matters")
+
+    def survives_peft(self, name: str, names: dict, rows: list, point: dict) -> None:
+        """peft writes the adapter again, and loads what it wrote."""
+        again = self.scratch / "again"
+        names["model"].save_pretrained(again)
+        kind = type(names["model"].get_base_model())
+        base = kind.from_pretrained(names["encoder"], config=names["config"], ignore_mismatched_sizes=True)
+        self.answers(f"{name}, written again by peft", PeftModel.from_pretrained(base, again).eval(), names["processor"], rows, point)
+
+    def compare_merged(self, name: str, adapter: Path, encoder: Path, rows: list, point: dict) -> None:
+        out = self.scratch / "merged" / name
+        command = [str(self.worker), "merge", str(adapter), str(encoder), str(out)]
+        subprocess.run(["rm", "-rf", str(out)], check=True)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            self.fail(f"{name}, merged", done.stderr)
+            return
+        ctc = point["head"] == "ctc"
+        kind = {"ctc": transformers.AutoModelForCTC, "xvector": transformers.AutoModelForAudioXVector}.get(point["head"], AutoModelForAudioClassification)
+        processor = (transformers.AutoProcessor if ctc else AutoFeatureExtractor).from_pretrained(out)
+        self.answers(f"{name}, merged", kind.from_pretrained(out).eval(), processor, rows, point)
+        self.pipeline(f"{name}, merged", out, rows, point)
+
+    def pipeline(self, name: str, folder: Path, rows: list, point: dict) -> None:
+        task = {"ctc": "automatic-speech-recognition", "class": "audio-classification", "mixed": "audio-classification"}.get(point["head"])
+        if task is None:
+            return
+        ask = pipeline(task, model=str(folder))
+        wrong = 0
+        for row in rows:
+            answer = ask({"raw": row["samples"], "sampling_rate": 16000})
+            if task == "audio-classification":
+                wrong += answer[0]["label"] != row["prediction_text"]
+            else:
+                wrong += answer["text"] != row["hypothesis"]
+        self.say(f"{name}, pipeline", f"{wrong} of {len(rows)} answers differ", failed=wrong > 0)
+
+    def answers(self, name: str, model, processor, rows: list, point: dict) -> None:
+        worst, wrong = difference(model, processor, rows, point)
+        losses = [row["loss"] for row in rows]
+        if max(losses) - min(losses) < 10 * TOLERANCE:
+            self.fail(name, "all clips have the same loss")
+        if point["head"] == "ctc" and len({row["hypothesis"] for row in rows}) < 3:
+            self.fail(name, "hardly any texts are recognised")
+        self.say(name, f"largest difference of a loss {worst:.1e}, {wrong} of {len(rows)} answers differ", failed=not (worst <= TOLERANCE and wrong == 0))
+
+    def fail(self, name: str, reason: str) -> None:
+        self.say(name, reason, failed=True)
+
+    def say(self, name: str, text: str, failed: bool = False) -> None:
+        self.done += 1
+        self.failed += [name] if failed else []
+        print(f"{'DIFFERS ' if failed else ''}{name}: {text}", flush=True)
+
+    def verdict(self) -> int:
+        print(f"{self.done} comparisons, {len(self.failed)} differ")
+        return 1 if self.failed else 0
+
+
+def difference(model, processor, rows: list, point: dict) -> tuple:
+    """Largest difference of a loss to that of the predictions, and how many answers differ."""
+    worst, wrong = 0.0, 0
+    for row in rows:
+        inputs = processor(row["samples"], sampling_rate=16000, return_tensors="pt")
+        with torch.no_grad():
+            output = model(**inputs)
+        loss, right = judged(model, processor, output, row, point["head"])
+        worst, wrong = max(worst, abs(loss - row["loss"])), wrong + (not right)
+    return worst, wrong
+
+
+def judged(model, processor, output, row: dict, head: str) -> tuple:
+    """Loss of a clip in nats, and whether the answer is that of the prediction."""
+    F = torch.nn.functional
+    if head == "ctc":
+        logits = output.logits
+        tokenizer = processor.tokenizer
+        ids = torch.tensor([tokenizer(row["reference"]).input_ids])
+        log_probs = logits.log_softmax(-1).transpose(0, 1)
+        blank = model.config.pad_token_id
+        loss = F.ctc_loss(log_probs, ids, [logits.shape[1]], [ids.shape[1]], blank=blank, reduction="none", zero_infinity=True)
+        text = processor.batch_decode(logits.argmax(-1))[0]
+        return loss.item() / max(1, ids.shape[1]), text == row["hypothesis"]
+    if head == "xvector":
+        base = model.get_base_model() if isinstance(model, PeftModel) else model
+        directions = dict(base.named_parameters())["objective.weight"]
+        cosines = F.normalize(output.logits, dim=1) @ F.normalize(directions, dim=0)
+        label = torch.tensor([row["label"]])
+        scores = 30 * (cosines - 0.4 * F.one_hot(label, cosines.shape[1]))
+        return F.cross_entropy(scores, label).item(), cosines.argmax(-1).item() == row["prediction"]
+    if head == "intent":
+        names = model.config.id2label
+        by_slot = {}
+        for at, name in names.items():
+            by_slot.setdefault(name.split("=")[0], []).append(at)
+        loss, right = 0.0, True
+        for slot in row["slots"]:
+            at = by_slot[slot["slot"]]
+            own, labels = output.logits[:, at], [names[index].split("=")[1] for index in at]
+            loss += F.cross_entropy(own, torch.tensor([labels.index(slot["label"])])).item()
+            right &= labels[own.argmax(-1).item()] == slot["prediction"]
+        return loss, right
+    loss = F.cross_entropy(output.logits, torch.tensor([row["label"]])).item()
+    return loss, model.config.id2label[output.logits.argmax(-1).item()] == row["prediction_text"]
+
+
+def check_metadata(card: str) -> None:
+    from huggingface_hub import ModelCard
+
+    data = ModelCard(card).data
+    result = data.eval_results[0]
+    assert data.pipeline_tag and data.library_name and data.tags and result.metric_type and result.dataset_name, card
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve()))
