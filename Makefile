@@ -4,7 +4,7 @@
 #   make tiny         the whole benchmark, seven tasks by six methods, on synthetic corpora
 #   make build        set up and build `sure` and `sure-neural` (target/release)
 #   make test         set up, then formatting, lints, docs and every test
-#   make compat       check that datasets, polars, duckdb and pyarrow read our shards, and peft our adapters (makes Python environments once)
+#   make compat       check that datasets, polars, duckdb and pyarrow read our shards, and transformers and peft our models (makes Python environments once)
 #   make libtorch     only fetch libtorch (once per user) and tell cargo where it is
 
 SHELL := /bin/bash
@@ -36,7 +36,7 @@ test: libtorch
 
 compat: libtorch
 	tests/compat/run.sh
-	tests/compat/peft.sh
+	tests/compat/models.sh
 
 libtorch: system
 	@python3 scripts/libtorch.py

@@ -16,4 +16,3 @@ fi
 cargo build --quiet --locked -p sure -p neural --bins
 programs=${CARGO_TARGET_DIR:-target}/debug
 "$environment/bin/python" tests/compat/models.py "$programs/sure" "$programs/sure-neural"
-SURE_PEFT_PYTHON=$environment/bin/python cargo test --quiet --locked -p neural --test peft

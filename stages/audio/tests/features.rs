@@ -8,18 +8,39 @@ use audio::features::fbank::{FilterBank, Window, cepstra, normalise, stack};
 use audio::features::mel::{MelSpectrogram, Recipe};
 use audio::resample::Resamplers;
 use safetensors::SafeTensors;
+use serde_json::Value;
 
-/// The bytes of a file of reference numbers; none, said aloud, where there is none.
-fn golden(name: &str) -> Option<Vec<u8>> {
+/// A file of reference numbers and its entry in `manifest.json`; none, said aloud, where there is none.
+fn golden(name: &str) -> Option<(Vec<u8>, Value)> {
     #[expect(clippy::disallowed_methods, reason = "a test may be told where its reference numbers lie")]
     let named = std::env::var("SURE_GOLDEN");
     let root = named.map_or_else(|_| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/golden"), PathBuf::from);
-    let path = root.join("audio").join(name);
+    let path = root.join("manifest.json");
     if !path.is_file() {
-        eprintln!("SKIPPED: no reference numbers at `{}`; set SURE_GOLDEN", path.display());
+        eprintln!("SKIPPED: no reference numbers at `{}`; set SURE_GOLDEN", root.display());
         return None;
     }
-    Some(std::fs::read(path).unwrap())
+    let manifest: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let cases = manifest["cases"].as_array().unwrap();
+    let case = cases.iter().find(|case| case["kind"] == "audio" && case["name"] == name).unwrap().clone();
+    let file = root.join(case["dir"].as_str().unwrap()).join(case["file"].as_str().unwrap());
+    Some((std::fs::read(file).unwrap(), case))
+}
+
+/// What is allowed: absolute, and of a value.
+fn tolerance(case: &Value) -> [f64; 2] {
+    ["atol", "rtol"].map(|kind| case["tolerance"][kind].as_f64().unwrap())
+}
+
+/// A size of a tensor, as the manifest has it.
+fn size(case: &Value, tensor: &str, axis: usize) -> usize {
+    case["tensors"][tensor][1][axis].as_u64().unwrap() as usize
+}
+
+/// The number behind some words of a case's description.
+fn number_after(case: &Value, words: &str) -> f64 {
+    let rest = case["what"].as_str().unwrap().split(words).nth(1).unwrap_or_else(|| panic!("no `{words}` in {case}"));
+    rest.trim_start().split([' ', ',', ';', ':']).next().unwrap().parse().unwrap()
 }
 
 fn numbers(file: &SafeTensors, name: &str) -> (Vec<usize>, Vec<f64>) {
@@ -55,57 +76,94 @@ fn report(case: &str, name: &str, share: f64) {
     assert!(share <= 1.0, "{name} is off by {share} times what is allowed");
 }
 
-const KALDI: [f64; 2] = [2e-3, 1e-4];
-const MEL: [f64; 2] = [5e-5, 2e-4];
-/// Of the largest value.
-const SCALED: f64 = 5e-5;
-
 #[test]
 fn filter_banks_and_cepstra_match_kaldi() {
-    let Some(bytes) = golden("kaldi.safetensors") else { return };
+    let Some((bytes, case)) = golden("kaldi") else { return };
     let file = SafeTensors::deserialize(&bytes).unwrap();
-    let samples = samples(&file, "input");
-    let fbank = FilterBank { num_mel_bins: 80, low_hz: 20.0, high_hz: 0.0, window: Window::Povey, sample_rate: 16_000 };
+    let (samples, allowed) = (samples(&file, "input"), tolerance(&case));
+    let bands = |tensor: &str| size(&case, tensor, 1);
+    let low_hz = number_after(&case, "Povey window,");
+    let fbank =
+        FilterBank { num_mel_bins: bands("fbank80"), low_hz, high_hz: 0.0, window: Window::Povey, sample_rate: 16_000 };
     let mut frames = fbank.apply(&samples);
-    check(("kaldi", &file), "fbank80", &frames, false, KALDI);
+    check(("kaldi", &file), "fbank80", &frames, false, allowed);
     normalise(&mut frames);
-    check(("kaldi", &file), "w2v_bert.input_features", &stack(&frames, 2), false, KALDI);
-    let hann = FilterBank { num_mel_bins: 40, low_hz: 60.0, high_hz: -400.0, window: Window::Hann, sample_rate: 16_000 };
-    check(("kaldi", &file), "fbank40_hann", &hann.apply(&samples), false, KALDI);
-    let bands = FilterBank { num_mel_bins: 23, ..fbank };
-    check(("kaldi", &file), "mfcc13", &cepstra(&bands.apply(&samples), 13, 22.0), false, KALDI);
-    assert!(bands.apply(&samples[..399]).is_empty());
-    assert_eq!(bands.apply(&samples[..400]).len(), 1);
+    let stacked = size(&case, "w2v_bert.input_features", 1) / bands("fbank80");
+    check(("kaldi", &file), "w2v_bert.input_features", &stack(&frames, stacked), false, allowed);
+    let hann = FilterBank {
+        num_mel_bins: bands("fbank40_hann"),
+        low_hz: case["options"]["fbank40_hann_low_hz"].as_f64().unwrap(),
+        high_hz: -number_after(&case, "to Nyquist -"),
+        window: Window::Hann,
+        sample_rate: 16_000,
+    };
+    check(("kaldi", &file), "fbank40_hann", &hann.apply(&samples), false, allowed);
+    let narrow = FilterBank { num_mel_bins: number_after(&case, "mfcc13:") as usize, ..fbank };
+    let lifter = number_after(&case, "lifter");
+    check(("kaldi", &file), "mfcc13", &cepstra(&narrow.apply(&samples), bands("mfcc13"), lifter), false, allowed);
+}
+
+#[test]
+fn a_frame_needs_its_whole_window() {
+    let fbank = FilterBank { num_mel_bins: 80, low_hz: 20.0, high_hz: 0.0, window: Window::Povey, sample_rate: 16_000 };
+    let samples: Vec<f32> = (0..1_000).map(|at| (at as f32 * 0.1).sin()).collect();
+    for (count, frames) in [(0, 0), (1, 0), (399, 0), (400, 1), (401, 1), (559, 1), (560, 2), (561, 2), (719, 2), (720, 3)] {
+        assert_eq!(fbank.apply(&samples[..count]).len(), frames, "{count} samples");
+    }
+    // One frame has no deviation, and stays finite.
+    let mut one = fbank.apply(&samples[..400]);
+    normalise(&mut one);
+    assert!(one.concat().iter().all(|value| value.abs() < 1e-9), "{one:?}");
 }
 
 #[test]
 fn spectrograms_match_those_of_vocoders() {
-    let Some(bytes) = golden("mel.safetensors") else { return };
+    let Some((bytes, case)) = golden("mel") else { return };
     let file = SafeTensors::deserialize(&bytes).unwrap();
-    let samples = samples(&file, "input");
+    let (samples, allowed) = (samples(&file, "input"), tolerance(&case));
+    let option = |name: &str| case["options"][name].as_f64().unwrap();
     let mel = |recipe| MelSpectrogram {
-        sample_rate: 22_050,
-        n_fft: 1024,
-        hop_length: 256,
-        win_length: 1024,
-        num_mel_bins: 80,
+        sample_rate: option("sample_rate") as u32,
+        n_fft: option("n_fft") as usize,
+        hop_length: option("hop_length") as usize,
+        win_length: option("win_length") as usize,
+        num_mel_bins: option("num_mel_bins") as usize,
+        low_hz: option("low_hz"),
+        high_hz: option("high_hz"),
+        recipe,
+    };
+    check(("mel", &file), "mel_basis_slaney", &mel(Recipe::Tacotron).basis(), false, allowed);
+    let magnitudes = mel(Recipe::Tacotron).magnitudes(&samples).collect::<Vec<_>>();
+    check(("mel", &file), "tacotron.magnitude", &magnitudes, true, allowed);
+    let energy = |frame: &Vec<f64>| frame.iter().map(|bin| bin * bin).sum::<f64>().sqrt();
+    let expected = numbers(&file, "tacotron.energy").1;
+    assert_eq!(magnitudes.len(), expected.len());
+    let share = |(found, expected): (f64, &f64)| (found - expected).abs() / (allowed[0] + allowed[1] * expected);
+    report("mel", "tacotron.energy", magnitudes.iter().map(energy).zip(&expected).map(share).fold(0.0, f64::max));
+    check(("mel", &file), "tacotron.log_mel", &mel(Recipe::Tacotron).apply(&samples), true, allowed);
+    check(("mel", &file), "hifigan.log_mel", &mel(Recipe::Hifigan).apply(&samples), true, allowed);
+    check(("mel", &file), "whisper_like.power_mel_db", &mel(Recipe::PowerDb).apply(&samples), true, allowed);
+    assert!(mel(Recipe::Tacotron).apply(&[]).is_empty());
+    assert_eq!(mel(Recipe::Tacotron).apply(&[0.5]).len(), 1);
+}
+
+#[test]
+fn a_frame_begins_at_every_hop() {
+    let mel = |recipe| MelSpectrogram {
+        sample_rate: 16_000,
+        n_fft: 256,
+        hop_length: 64,
+        win_length: 256,
+        num_mel_bins: 20,
         low_hz: 0.0,
         high_hz: 8000.0,
         recipe,
     };
-    check(("mel", &file), "mel_basis_slaney", &mel(Recipe::Tacotron).basis(), false, MEL);
-    let magnitudes = mel(Recipe::Tacotron).magnitudes(&samples).collect::<Vec<_>>();
-    check(("mel", &file), "tacotron.magnitude", &magnitudes, true, MEL);
-    let energy = |frame: &Vec<f64>| frame.iter().map(|bin| bin * bin).sum::<f64>().sqrt();
-    let expected = numbers(&file, "tacotron.energy").1;
-    assert_eq!(magnitudes.len(), expected.len());
-    let share = |(found, expected): (f64, &f64)| (found - expected).abs() / (MEL[0] + MEL[1] * expected);
-    report("mel", "tacotron.energy", magnitudes.iter().map(energy).zip(&expected).map(share).fold(0.0, f64::max));
-    check(("mel", &file), "tacotron.log_mel", &mel(Recipe::Tacotron).apply(&samples), true, MEL);
-    check(("mel", &file), "hifigan.log_mel", &mel(Recipe::Hifigan).apply(&samples), true, MEL);
-    check(("mel", &file), "whisper_like.power_mel_db", &mel(Recipe::PowerDb).apply(&samples), true, MEL);
-    assert!(mel(Recipe::Tacotron).apply(&[]).is_empty());
-    assert_eq!(mel(Recipe::Tacotron).apply(&[0.5]).len(), 1);
+    let samples: Vec<f32> = (0..1_000).map(|at| (at as f32 * 0.1).sin()).collect();
+    // Centred frames: as many as hops fit, and one.
+    for (count, frames) in [(511, 8), (512, 9), (513, 9), (575, 9), (576, 10), (577, 10)] {
+        assert_eq!(mel(Recipe::Tacotron).apply(&samples[..count]).len(), frames, "{count} samples");
+    }
 }
 
 /// The rate that clips are resampled to, in Hz.
@@ -131,10 +189,13 @@ fn low_part(clip: &[f64], top: f64) -> Vec<f64> {
 /// eighths of it the longest of the reference's filters is as flat as ours, and every sample must be the same.
 #[test]
 fn resampled_clips_match_the_longest_filter_in_the_band_that_both_keep() {
-    let Some(bytes) = golden("resample.safetensors") else { return };
+    let Some((bytes, case)) = golden("resample") else { return };
     let file = SafeTensors::deserialize(&bytes).unwrap();
+    let scaled = case["tolerance"]["scaled"].as_f64().unwrap();
     let mut resamplers = Resamplers::new(TO);
-    for rate in [8_000, 22_050, 44_100, 48_000_u32] {
+    let rates: Vec<u32> = file.names().iter().filter_map(|name| name.strip_suffix(".input")?.parse().ok()).collect();
+    assert!(!rates.is_empty());
+    for rate in rates {
         let mut clip = Vec::new();
         let mut stream = resamplers.start(rate).unwrap();
         stream.push(&samples(&file, &format!("{rate}.input")), &mut clip);
@@ -149,7 +210,7 @@ fn resampled_clips_match_the_longest_filter_in_the_band_that_both_keep() {
         let difference: Vec<f64> = (0..clip.len()).map(off).collect();
         let top = 7.0 / 8.0 * f64::from(rate.min(TO)) / 2.0 / f64::from(TO);
         let worst = low_part(&difference, top).into_iter().fold(0.0_f64, |most, x| most.max(x.abs()));
-        report("resample", &name, worst / (SCALED * largest));
+        report("resample", &name, worst / (scaled * largest));
     }
 }
 

@@ -53,7 +53,7 @@ impl Default for Decoding {
 
 impl Stage for Evaluate {
     const KIND: &'static str = "peft.evaluate";
-    const VERSION: u32 = 4;
+    const VERSION: u32 = 5;
     const ABOUT: &'static str = "Answers every utterance of a test set: classes, texts, or how alike voices are";
 
     fn slots() -> Vec<Slot> {

@@ -90,7 +90,7 @@ pub enum ModelError {
         folder: PathBuf,
     },
     /// An adapter lacks tensors that it lists as saved.
-    #[error("the adapter in `{folder}` lists `{}` as saved, but has no such tensor", lost.join("`, `"))]
+    #[error("the adapter in `{folder}` lists a head with `{}`, but has no such tensor", lost.join("`, `"))]
     LostTensors {
         /// The adapter.
         folder: PathBuf,

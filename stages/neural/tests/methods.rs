@@ -132,6 +132,28 @@ fn training_changes_what_is_trained_and_nothing_else() {
     }
 }
 
+#[test]
+fn an_evaluation_of_single_clips_does_not_depend_on_the_batch() {
+    let _turn = take_turn();
+    for norm in [ConvNorm::Group, ConvNorm::Layer] {
+        let folder = encoder(norm, 1);
+        for method in methods() {
+            let mut model = model(folder.path(), &method);
+            for seed in 0..3 {
+                step(&model, seed);
+            }
+            model.answer_as_single_clips();
+            let together = logits(&model);
+            let Batch { audio, num_samples, .. } = batch();
+            for (row, &samples) in num_samples.iter().enumerate() {
+                let audio = audio.narrow(0, row as i64, 1).narrow(1, 0, samples);
+                let alone = model.forward(&Batch { audio, num_samples: vec![samples], labels: None }, Mode::Eval).unwrap();
+                assert_close(&together.narrow(0, row as i64, 1), &alone, &format!("{norm:?}, {method:?}, clip {row}"));
+            }
+        }
+    }
+}
+
 /// The lowest transformer layer whose output depends on what is trained; none when the front is trained too.
 fn lowest(method: &Method) -> Option<usize> {
     let Ok(text) = serde_json::to_value(method) else { panic!("a method is JSON") };

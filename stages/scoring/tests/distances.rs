@@ -6,17 +6,22 @@ use std::path::{Path, PathBuf};
 use safetensors::{Dtype, SafeTensors};
 use scoring::distance::{PitchError, distortion};
 
-/// The bytes of a file of reference numbers; none, with a message, where there is none.
-fn golden(name: &str) -> Option<Vec<u8>> {
+/// A file of reference numbers and what is allowed, absolute and of a value; none, with a message, where there is none.
+fn golden(name: &str) -> Option<(Vec<u8>, [f64; 2])> {
     #[expect(clippy::disallowed_methods, reason = "a test may be given the folder of its reference numbers")]
     let named = std::env::var("SURE_GOLDEN");
     let root = named.map_or_else(|_| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/golden"), PathBuf::from);
-    let path = root.join("tts").join(name);
+    let path = root.join("manifest.json");
     if !path.is_file() {
-        eprintln!("SKIPPED: no reference numbers at `{}`; set SURE_GOLDEN", path.display());
+        eprintln!("SKIPPED: no reference numbers at `{}`; set SURE_GOLDEN", root.display());
         return None;
     }
-    Some(std::fs::read(path).unwrap())
+    let manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let cases = manifest["cases"].as_array().unwrap();
+    let case = cases.iter().find(|case| case["kind"] == "tts" && case["name"] == name).unwrap();
+    let file = root.join(case["dir"].as_str().unwrap()).join(case["file"].as_str().unwrap());
+    let allowed = ["atol", "rtol"].map(|kind| case["tolerance"][kind].as_f64().unwrap());
+    Some((std::fs::read(file).unwrap(), allowed))
 }
 
 fn numbers(file: &SafeTensors, name: &str) -> (Vec<usize>, Vec<f64>) {
@@ -46,14 +51,13 @@ fn check((case, file): (&str, &SafeTensors), name: &str, found: f64, [atol, rtol
 
 #[test]
 fn distortion_matches_along_the_path() {
-    let Some(bytes) = golden("mcd.safetensors") else { return };
+    let Some((bytes, tolerance)) = golden("mcd") else { return };
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let pairs = file.names().iter().filter(|name| name.strip_suffix(".mcd").is_some()).count();
     assert!(pairs > 0);
     for pair in 0..pairs {
         let (a, b) = (frames(&file, &format!("{pair}.a.cepstra")), frames(&file, &format!("{pair}.b.cepstra")));
         let (path, found) = distortion(&a, &b).unwrap();
-        let tolerance = [2e-4, 2e-4];
         check(("mcd", &file), &format!("{pair}.mcd"), found, tolerance);
         check(("mcd", &file), &format!("{pair}.cost"), path.cost, tolerance);
         check(("mcd", &file), &format!("{pair}.path_length"), path.pairs.len() as f64, tolerance);
@@ -62,9 +66,8 @@ fn distortion_matches_along_the_path() {
 
 #[test]
 fn distances_of_cepstra_and_pitch_match() {
-    let Some(bytes) = golden("distances.safetensors") else { return };
+    let Some((bytes, tolerance)) = golden("distances") else { return };
     let file = SafeTensors::deserialize(&bytes).unwrap();
-    let tolerance = [1e-4, 1e-5];
     let case = ("distances", &file);
     let (path, found) = distortion(&frames(&file, "a"), &frames(&file, "b")).unwrap();
     check(case, "mcd", found, tolerance);

@@ -74,8 +74,9 @@ pub struct ConvAdapter {
     /// Ratio of the hidden size to the width of the gate (squeeze and excitation). Default 16.
     #[schemars(range(min = 1))]
     pub reduction: u32,
-    /// True if frames that are padding are left out, so that the result does not depend on the batch. Default false, as
-    /// published: there the convolutions and the gate see padding.
+    /// True if frames that are padding are left out of training too, so that it does not depend on the batch. Default false, as
+    /// published: there the convolutions and the gate see padding. An evaluation computes each clip as if it were alone either way, but in
+    /// the protocol `paper`.
     pub masked: bool,
     /// True if the last convolution starts at 0, so that the block changes nothing at first. Default false, as published.
     #[serde(skip_serializing_if = "std::ops::Not::not")]

@@ -173,6 +173,9 @@ impl Card<'_> {
             Method::Lora(_) | Method::Ia3(_) if self.params.head.layer_sum() => {
                 "\n`save_pretrained` of peft leaves out `layer_weights`, the weights of the mix of layers: keep this folder's file.\n"
             }
+            Method::Lora(_) | Method::Ia3(_) if matches!(self.params.head, HeadSpec::Xvector { .. }) => {
+                "\n`save_pretrained` of peft leaves out `feature_extractor`, a layer of the head: keep this folder's file.\n"
+            }
             _ => "",
         };
         format!(

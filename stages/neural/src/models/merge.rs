@@ -97,6 +97,9 @@ fn merge_foreign(adapter: &Path, encoder: &Path, mut config: EncoderConfig, out:
     model.extend(weights.iter().map(|(name, tensor)| (format!("{}{name}", family.prefix()), tensor.shallow_clone())));
     let saved = changes::apply(adapter, &mut model, family.prefix(), &described(&config))?;
 
+    if saved.contains("objective.weight") && !saved.contains("feature_extractor.weight") {
+        return Err(ModelError::LostTensors { folder: adapter.to_owned(), lost: vec!["feature_extractor".to_owned()] });
+    }
     let brings_head = saved.iter().any(|name| !name.starts_with(family.prefix()));
     if brings_head {
         model.retain(|name, _| saved.contains(name) || !own_head.contains_key(name));

@@ -314,8 +314,9 @@ impl Model {
         }
         // From pinned memory the copy is only ordered here, before what is computed of it.
         let audio = batch.audio.f_to_device_(self.device, batch.audio.kind(), true, false)?.f_to_kind(self.kind)?;
-        let single = self.single_clips && !features && matches!(mode, Mode::Eval);
-        let pass = Pass::begin(mode);
+        let alone = self.single_clips && matches!(mode, Mode::Eval);
+        let single = alone && !features;
+        let pass = Pass::begin(mode).of_single_clips(alone);
         let normed_over_time = self.config.feat_extract_norm == FeatureNorm::Group;
         let padded = batch.num_samples.iter().any(|&own| own != samples);
         let audio = if single && normed_over_time && padded {

@@ -9,6 +9,8 @@ pub struct Frames {
     pub counts: Vec<i64>,
     /// True where a frame is real, (B, T). None when all are: unpadded batches are computed without masks.
     pub real: Option<Tensor>,
+    /// True if padding must not change a result: for modules that otherwise treat it as sound, as they were published.
+    pub(crate) alone: bool,
 }
 
 impl Frames {
@@ -16,11 +18,11 @@ impl Frames {
     pub fn new(counts: &[i64], num_frames: i64, device: Device) -> Result<Self, TchError> {
         let counts: Vec<i64> = counts.iter().map(|&count| count.clamp(1, num_frames)).collect();
         if counts.iter().all(|&count| count == num_frames) {
-            return Ok(Self { counts, real: None });
+            return Ok(Self { counts, real: None, alone: false });
         }
         let index = Tensor::f_arange(num_frames, (Kind::Int64, device))?;
         let ends = Tensor::f_from_slice(&counts)?.f_to_device(device)?.f_unsqueeze(1)?;
-        Ok(Self { counts, real: Some(index.f_lt_tensor(&ends)?) })
+        Ok(Self { counts, real: Some(index.f_lt_tensor(&ends)?), alone: false })
     }
 
     /// Sets the frames of `x` (B, T, H) that are padding to 0.

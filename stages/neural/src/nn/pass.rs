@@ -27,20 +27,33 @@ pub struct Pass {
     seed: u64,
     /// For the next kernel of our own that drops something.
     noise: Cell<u64>,
+    /// True if each utterance is computed as if it were alone.
+    alone: bool,
 }
 
 impl Pass {
     /// Begins a pass. Training seeds libtorch's generator, too, from which attention on a GPU draws what it drops.
     pub fn begin(mode: Mode) -> Self {
         match mode {
-            Mode::Eval => Self { rng: None, seed: 0, noise: Cell::new(0) },
+            Mode::Eval => Self { rng: None, seed: 0, noise: Cell::new(0), alone: false },
             Mode::Train { seed } => {
                 let mut rng = Rng::named(seed, "pass");
                 tch::manual_seed((rng.next_u64() >> 1) as i64);
                 let noise = Cell::new(Rng::named(seed, "noise").next_u64());
-                Self { rng: Some(RefCell::new(rng)), seed, noise }
+                Self { rng: Some(RefCell::new(rng)), seed, noise, alone: false }
             }
         }
+    }
+
+    /// Lets each utterance be computed as if it were alone, whatever is padded.
+    pub(crate) fn of_single_clips(mut self, alone: bool) -> Self {
+        self.alone = alone;
+        self
+    }
+
+    /// True if each utterance is computed as if it were alone.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.alone
     }
 
     /// True if the pass trains.

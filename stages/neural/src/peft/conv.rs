@@ -18,7 +18,7 @@ const NORM_EPS: f64 = 1e-5;
 /// not near the identity.
 /// Source: Li et al. 2023, arXiv:2303.03267, section 2.2, in the form of its reference code; the gate from Hu et al. 2018,
 /// arXiv:1709.01507. As published, convolutions and mean run over padding too, so a padded utterance gets another result than alone.
-/// The masked form sets padding to zero before each convolution and averages over real frames only.
+/// The masked form sets padding to zero before each convolution and averages over real frames only; so does an evaluation of single clips.
 #[derive(Debug)]
 pub(crate) struct ConvAdapter {
     norm: LayerNorm,
@@ -43,7 +43,7 @@ impl ConvAdapter {
 
 impl BlockAdapter for ConvAdapter {
     fn forward(&self, x: &Tensor, frames: Option<&Frames>) -> Result<Tensor, TchError> {
-        let frames = frames.filter(|_| self.masked);
+        let frames = frames.filter(|frames| self.masked || frames.alone);
         let [first, second, third] = &self.convolutions;
         let groups = second.size()[0];
         let convolve = |z: &Tensor, weight: &Tensor| {

@@ -135,7 +135,7 @@ pub fn write(
 ) -> Result<(), CheckpointError> {
     // peft trains the head's modules whole and finds them by name; a lone tensor of the head it finds by itself. It is in the list all the
     // same, so that an adapter that peft wrote again, without it, can be told.
-    let modules: BTreeSet<String> = head.keys().map(|name| name.split('.').next().unwrap_or(name).to_owned()).collect();
+    let modules: BTreeSet<String> = head.keys().filter_map(|name| module_of(name)).collect();
     let ours = || {
         json!({
             "peft_type": own_type(method),
@@ -153,6 +153,12 @@ pub fn write(
     let base = serde_json::to_string(&origin.base).expect("a few words and numbers");
     safetensors::write_with_note(&folder.join(WEIGHTS), &named, BASE_NOTE, &base)?;
     write_json(&folder.join(ORIGIN), origin)
+}
+
+/// Module of a head's tensor, as peft lists it; none for the one that peft would take for the encoder's convolutions, whose name ends alike.
+fn module_of(tensor: &str) -> Option<String> {
+    let (module, _) = tensor.rsplit_once('.').unwrap_or((tensor, ""));
+    (module != "feature_extractor").then(|| module.to_owned())
 }
 
 /// Reads the tensors of an adapter folder, named as in a full model.

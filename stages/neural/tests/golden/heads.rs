@@ -44,10 +44,11 @@ fn ctc_heads_match() {
         assert_eq!(model.head().best(&scores).unwrap(), *case.get("greedy_ids"));
 
         let ids = rows(case.get("labels"));
-        let loss = |reduction| ctc::losses(&scores.logits, &scores.frames, &ids, 0, reduction, true).unwrap();
+        let blank = case.number_after("blank id") as i64;
+        let loss = |reduction| ctc::losses(&scores.logits, &scores.frames, &ids, blank, reduction, true).unwrap();
         case.check("loss.sum", &loss(Reduction::Sum));
         case.check("loss.mean", &loss(Reduction::Mean));
-        let targets = Targets::Tokens { ids: ids.clone(), blank: 0 };
+        let targets = Targets::Tokens { ids: ids.clone(), blank };
         let each = model.head().losses(&scores, &targets).unwrap();
         let lengths = Tensor::from_slice(&ids.iter().map(|ids| ids.len() as f32).collect::<Vec<_>>()).to_device(device());
         case.check("loss.none", &(&each * lengths));
@@ -67,7 +68,7 @@ fn ctc_heads_match() {
                 .map(|row| {
                     let logits = scores.logits.narrow(0, row as i64, 1);
                     let frames = [scores.frames[row]];
-                    ctc::losses(&logits, &frames, &ids, 0, Reduction::Mean, zero).unwrap().double_value(&[])
+                    ctc::losses(&logits, &frames, &ids, blank, Reduction::Mean, zero).unwrap().double_value(&[])
                 })
                 .collect();
             let expected = case.get(name).double_value(&[0]);
@@ -92,8 +93,8 @@ fn xvector_heads_match() {
             tdnn_kernel: list("tdnn_kernel"),
             tdnn_dilation: list("tdnn_dilation"),
             output_size: case.options["config_override"]["xvector_output_dim"].as_u64().unwrap() as u32,
-            scale: 30.0,
-            margin: 0.4,
+            scale: case.number_after("scale"),
+            margin: case.number_after("margin"),
             layer_sum: false,
         };
         let speakers = case.get("grad.objective.weight").size()[1] as usize;
@@ -119,8 +120,9 @@ fn xvector_heads_match() {
 fn losses_of_several_classes_match() {
     for case in cases("head", |case, _| case["name"] == "multi_label_intent") {
         let sizes: Vec<u32> = serde_json::from_value(case.options["slices"].clone()).unwrap();
+        let classes = sizes.iter().sum::<u32>() as usize;
         let spec = HeadSpec::MultiLabel { sizes, projector_size: 4, layer_sum: false };
-        let head = Head::new(&spec, &Head::start(&spec, 8, 1, 24, 1).unwrap());
+        let head = Head::new(&spec, &Head::start(&spec, 8, 1, classes, 1).unwrap());
         let logits = case.get("logits").copy().set_requires_grad(true);
         let scores = HeadOutput { logits: logits.shallow_clone(), frames: Vec::new(), embeddings: None };
         let loss = head.losses(&scores, &Targets::Groups(case.get("labels").shallow_clone())).unwrap().mean(Kind::Float);

@@ -99,7 +99,7 @@ fn classification_heads_match() {
             case.check("mask.logits.last_before_norm", &model.forward(&case.batch(), Mode::Eval).unwrap());
             model.close_mix_with(LastState::AfterNorm);
         }
-        case.check_training(&model, 0.5, str::to_owned);
+        case.check_training(&model, str::to_owned);
     }
 }
 

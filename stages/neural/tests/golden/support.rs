@@ -19,33 +19,38 @@ pub(crate) struct Case {
     tensors: BTreeMap<String, Tensor>,
 }
 
-/// The folder of reference numbers; none, said aloud, where there is none.
-fn root() -> Option<PathBuf> {
+/// Folders of reference numbers: that of the repository, and the one that `SURE_GOLDEN` names where there is one.
+fn roots() -> Vec<PathBuf> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     #[expect(clippy::disallowed_methods, reason = "a test may be told where its reference numbers lie")]
     let named = std::env::var("SURE_GOLDEN");
-    let root = named.map_or_else(|_| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/golden"), PathBuf::from);
+    let root = named.map_or_else(|_| here.join("../../../shared/golden"), PathBuf::from);
+    let mut roots = vec![here.join("../../tests/golden/encoders")];
     if root.join("manifest.json").is_file() {
-        return Some(root);
+        roots.push(root);
+    } else {
+        eprintln!("SKIPPED: no reference numbers at `{}`; set SURE_GOLDEN", root.display());
     }
-    eprintln!("SKIPPED: no reference numbers at `{}`; set SURE_GOLDEN", root.display());
-    None
+    roots
 }
 
 /// Cases of a kind that `wanted` accepts, given the case and the folder of its backbone.
 pub(crate) fn cases(kind: &str, wanted: impl Fn(&Value, &Path) -> bool) -> Vec<Case> {
-    let Some(root) = root() else { return Vec::new() };
-    let manifest: Value = serde_json::from_slice(&std::fs::read(root.join("manifest.json")).unwrap()).unwrap();
+    let roots = roots();
     let mut found = Vec::new();
-    for options in manifest["cases"].as_array().unwrap().iter().filter(|case| case["kind"] == kind) {
-        let folder = root.join(options["dir"].as_str().unwrap());
-        let base = options["base"].as_str().map_or_else(|| folder.clone(), |base| root.join(base));
-        if wanted(options, &base) {
-            let tensors = read(&folder.join("golden.safetensors")).into_iter().collect();
-            let name = options["name"].as_str().unwrap().to_owned();
-            found.push(Case { name, folder, base, options: options.clone(), tensors });
+    for root in &roots {
+        let manifest: Value = serde_json::from_slice(&std::fs::read(root.join("manifest.json")).unwrap()).unwrap();
+        for options in manifest["cases"].as_array().unwrap().iter().filter(|case| case["kind"] == kind) {
+            let folder = root.join(options["dir"].as_str().unwrap());
+            let base = options["base"].as_str().map_or_else(|| folder.clone(), |base| root.join(base));
+            if wanted(options, &base) {
+                let tensors = read(&folder.join("golden.safetensors")).into_iter().collect();
+                let name = options["name"].as_str().unwrap().to_owned();
+                found.push(Case { name, folder, base, options: options.clone(), tensors });
+            }
         }
     }
-    assert!(!found.is_empty(), "no case of kind {kind} in the manifest");
+    assert!(roots.len() == 1 || !found.is_empty(), "no case of kind {kind} in the manifest");
     found
 }
 
@@ -71,6 +76,19 @@ impl Case {
 
     pub(crate) fn has(&self, name: &str) -> bool {
         self.tensors.contains_key(name)
+    }
+
+    /// The number behind a word of the description: `lr 1e-2, betas 0.9 0.999, eps 1e-3`.
+    pub(crate) fn number_after(&self, word: &str) -> f64 {
+        self.find_number(word).unwrap_or_else(|| panic!("{}: no number behind `{word}`", self.name))
+    }
+
+    /// As [`Self::number_after`]; none where the description has no such word.
+    pub(crate) fn find_number(&self, word: &str) -> Option<f64> {
+        let words: Vec<&str> = self.options["what"].as_str()?.split([' ', ',', ';', '(', ')', ':']).filter(|word| !word.is_empty()).collect();
+        let wanted: Vec<&str> = word.split(' ').collect();
+        let at = words.windows(wanted.len()).position(|found| found == wanted)?;
+        words.get(at + wanted.len())?.parse().ok()
     }
 
     /// Compares shape and values within the case's tolerance, which is relative to the largest value.
@@ -101,7 +119,8 @@ impl Case {
     }
 
     /// Loss and gradients of the masked run in training mode, and every trained tensor after one step of AdamW.
-    pub(crate) fn check_training(&self, model: &Model, max_norm: f64, named: impl Fn(&str) -> String) {
+    pub(crate) fn check_training(&self, model: &Model, named: impl Fn(&str) -> String) {
+        let max_norm = self.find_number("clipping to").unwrap_or(f64::INFINITY);
         let batch = self.batch();
         let logits = model.forward(&batch, Mode::Train { seed: 1 }).unwrap();
         let loss = neural::models::heads::classification::loss(&logits, batch.labels.as_ref().unwrap()).unwrap();
@@ -119,9 +138,10 @@ impl Case {
                 compared += 1;
             }
             if self.names().any(|known| known == after) {
-                // The first step of AdamW in closed form: both bias corrections cancel. lr 1e-2, eps 1e-3, decay 0.01.
+                // The first step of AdamW in closed form: both bias corrections cancel.
+                let [rate, epsilon, decay] = ["lr", "eps", "weight decay"].map(|word| self.number_after(word));
                 let gradient = tensor.grad() * clip;
-                let stepped = tensor.detach() * (1.0 - 1e-2 * 0.01) - &gradient / (gradient.abs() + 1e-3) * 1e-2;
+                let stepped = tensor.detach() * (1.0 - rate * decay) - &gradient / (gradient.abs() + epsilon) * rate;
                 self.check(&after, &stepped);
             }
         }

@@ -147,6 +147,7 @@ impl Encoder {
         let counts = |num_samples: &[i64]| num_samples.iter().map(|&samples| config.num_frames(samples)).collect::<Vec<_>>();
         let frames = input.num_samples.map(counts);
         let frames = frames.map(|counts| Frames::new(&counts, num_frames, features.device())).transpose()?;
+        let frames = frames.map(|frames| Frames { alone: pass.is_alone(), ..frames });
 
         let projected = self.projection.forward(&features, pass)?; // (B, T, H)
         watch(Point::Projected, &projected);

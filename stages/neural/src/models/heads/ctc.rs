@@ -102,7 +102,8 @@ mod tests {
         let numbers = |name: &str| Vec::<f32>::try_from(case.get(name).unwrap().flatten(0, -1)).unwrap();
         let tokens = Vec::<i64>::try_from(case.get("targets").unwrap().flatten(0, -1)).unwrap();
         let num_tokens = *case.get("log_probs").unwrap().size().last().unwrap() as usize;
-        let path = tasks::align::align(&numbers("log_probs"), num_tokens, &tokens, 0).unwrap();
+        let blank = case.what.split("blank ").nth(1).and_then(|rest| rest.split(':').next()).unwrap().parse().unwrap();
+        let path = tasks::align::align(&numbers("log_probs"), num_tokens, &tokens, blank).unwrap();
         let said: Vec<i64> = path.iter().map(|frame| frame.token).collect();
         case.check("path", &Tensor::from_slice(&said).unsqueeze(0));
         let scores: Vec<f32> = path.iter().map(|frame| frame.log_prob).collect();
