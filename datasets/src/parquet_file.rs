@@ -1,6 +1,8 @@
 //! Opens and reads Parquet files. All crates of the project read Parquet through this module, so that a file that is missing,
 //! damaged or of another layout is reported in the same words everywhere.
 
+mod page;
+
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,6 +18,8 @@ use parquet::arrow::arrow_reader::{
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
 use parquet::file::reader::SerializedFileReader;
+
+pub use page::PlainPage;
 
 /// Why a Parquet file cannot be read.
 #[derive(Debug, thiserror::Error)]

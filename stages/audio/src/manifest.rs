@@ -305,7 +305,7 @@ pub fn run(params: &Manifest, job: &Job) -> Result<(), StageError> {
     let summary = summarise(corpus, protocol, &listing);
     warn(&summary, &listing, job);
     if let Some(allowed) = params.max_missing_share {
-        require_complete(corpus.name(), &listing, allowed)?;
+        require_complete(corpus, protocol, &listing, allowed)?;
     }
 
     write_json(&job.out.join("labels.json"), &listing.labels)?;
@@ -423,11 +423,15 @@ fn missing(corpus: &str, listing: &Listing) -> (u64, Option<String>) {
 }
 
 /// Errors: a copy that lacks more than the allowed share, or a published split without an utterance.
-fn require_complete(corpus: &'static str, listing: &Listing, allowed: f64) -> Result<(), StageError> {
+fn require_complete(reader: &dyn Corpus, protocol: &Protocol, listing: &Listing, allowed: f64) -> Result<(), StageError> {
+    let corpus = reader.name();
     let hint =
         "add what is missing, or accept the copy as it is: `--allow-incomplete` (`--max-rejects SHARE` allows a larger share)";
+    // Published sizes do not apply to a miniature, but the splits of the first protocol do.
+    let is_first = reader.protocols()[0].name == protocol.name;
+    let published = listing.expected.or(protocol.expected.filter(|_| is_first));
     for split in Split::ALL {
-        let expected = listing.expected.map_or(0, |expected| expected[split as usize]);
+        let expected = published.map_or(0, |expected| expected[split as usize]);
         if expected > 0 && listing.count(split) == 0 {
             return Err(StageError::failed(ManifestError::EmptySplit { corpus, split, expected }).with_hint(hint));
         }

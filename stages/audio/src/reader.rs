@@ -8,14 +8,11 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
-use datasets::parquet_file::{HUGGING_FACE, ParquetFile, ParquetFileError};
+use datasets::parquet_file::{HUGGING_FACE, ParquetFile, ParquetFileError, PlainPage};
 use datasets::shard::{RowInfo, SHARD, is_read};
-use parquet::column::page::{Page, PageReader};
-use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;
-use parquet::file::serialized_reader::SerializedPageReader;
 
 use crate::features::{FEATURES, FeatureInfo};
 use crate::recording::{self, Reject};
@@ -185,7 +182,7 @@ struct Range {
 #[derive(Debug)]
 struct Shard {
     path: PathBuf,
-    file: Arc<File>,
+    file: File,
     metadata: Arc<ParquetMetaData>,
     /// Which leaf column `audio.bytes` is, or `features`.
     audio_column: usize,
@@ -195,8 +192,6 @@ struct Shard {
     origin: Option<String>,
     /// Per row group, once known.
     ranges: Vec<OnceLock<Vec<Range>>>,
-    /// Held while pages are read: parquet's reader of files moves the file's one cursor.
-    cursor: Mutex<()>,
 }
 
 /// Columns of the index besides those that are always read.
@@ -205,7 +200,7 @@ const INDEX_COLUMNS: [&str; 5] = ["speaker", "sample_rate", "label", "keyword", 
 impl Shard {
     fn open(path: &Path, number: u32, rows: &mut Vec<(RowInfo, Position)>) -> Result<(Self, Vec<String>), ReadError> {
         let io = |source| ParquetFileError::Io { path: path.to_owned(), source };
-        let (own_cursor, file) = (Arc::new(File::open(path).map_err(io)?), ParquetFile::open_indexed(path, SHARD)?);
+        let (own_file, file) = (File::open(path).map_err(io)?, ParquetFile::open_indexed(path, SHARD)?);
         let metadata = Arc::clone(file.metadata());
         let features = features_of(&file)?;
         let audio_column = file.leaf(if features.is_some() { crate::features::shard::COLUMN } else { "audio.bytes" })?;
@@ -222,8 +217,7 @@ impl Shard {
             rows.extend(RowInfo::decode(&batch?)?.into_iter().zip(positions.by_ref()));
         }
         let ranges = metadata.row_groups().iter().map(|_| OnceLock::new()).collect();
-        let shard =
-            Self { path: path.to_owned(), file: own_cursor, metadata, audio_column, features, origin, ranges, cursor: Mutex::new(()) };
+        let shard = Self { path: path.to_owned(), file: own_file, metadata, audio_column, features, origin, ranges };
         Ok((shard, labels))
     }
 
@@ -233,16 +227,13 @@ impl Shard {
         if let Some(ranges) = known.get() {
             return Ok(ranges);
         }
-        let _alone = self.cursor.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.get().is_none() {
-            let ranges = self.find_ranges(row_group)?;
-            known.get_or_init(|| ranges);
-        }
-        Ok(known.get().map_or(&[], Vec::as_slice))
+        let ranges = self.find_ranges(row_group)?;
+        Ok(known.get_or_init(|| ranges))
     }
 
     /// Walks the pages of the audio column. A PLAIN page is its definition levels (which say what is null; for a column that
-    /// may have nulls, behind their length in four bytes), then the values, each behind its length in four bytes.
+    /// may have nulls, behind their length in four bytes), then the values, each behind its length in four bytes. Only the
+    /// lengths are read, so that the first epoch does not read the clips twice.
     /// Source: Parquet format specification, "Data Pages" and "Plain encoding".
     fn find_ranges(&self, row_group: usize) -> Result<Vec<Range>, ReadError> {
         let group = self.metadata.row_group(row_group);
@@ -255,26 +246,27 @@ impl Shard {
         let Some(pages) = index.page_locations(self.audio_column).cloned() else {
             return Err(self.layout("expected a page index, found none".to_owned()).into());
         };
-        let parquet = |source| self.parquet(source);
-        let mut reader =
-            SerializedPageReader::new(Arc::clone(&self.file), column, num_rows, Some(pages.clone())).map_err(parquet)?;
+        let len_at = |at: u64| {
+            let mut len = [0; 4];
+            self.file.read_exact_at(&mut len, at).map_err(|source| self.io(source))?;
+            Ok::<_, ReadError>(u32::from_le_bytes(len))
+        };
+        let has_levels = column.column_descr().max_def_level() > 0;
         let mut ranges = Vec::with_capacity(num_rows);
         for page in &pages {
-            let Some(Page::DataPage { buf, encoding: parquet::basic::Encoding::PLAIN, .. }) =
-                reader.get_next_page().map_err(parquet)?
+            let Some(PlainPage { start, len }) =
+                PlainPage::read(&self.file, page.offset as u64).map_err(|source| self.io(source))?
             else {
                 return Err(self.layout("expected `audio.bytes` in PLAIN pages of version 1".to_owned()).into());
             };
-            // The location covers the page's header too, and the header comes first.
-            let page_start = page.offset as u64 + (page.compressed_page_size as u64).saturating_sub(buf.len() as u64);
-            let len_at = |at: usize| buf.get(at..at + 4).map(|len| u32::from_le_bytes([len[0], len[1], len[2], len[3]]));
-            let has_levels = column.column_descr().max_def_level() > 0;
-            let mut at = if has_levels { 4 + len_at(0).unwrap_or(0) as usize } else { 0 };
-            while let Some(len) = len_at(at) {
-                ranges.push(Range { offset: page_start + at as u64 + 4, len });
-                at += 4 + len as usize;
+            let end = start + len;
+            let mut at = if has_levels { start + 4 + u64::from(len_at(start)?) } else { start };
+            while at + 4 <= end {
+                let len = len_at(at)?;
+                ranges.push(Range { offset: at + 4, len });
+                at += 4 + u64::from(len);
             }
-            if at != buf.len() {
+            if at != end {
                 return Err(self.layout("a page of `audio.bytes` does not end with a value".to_owned()).into());
             }
         }
@@ -288,10 +280,6 @@ impl Shard {
 
     fn io(&self, source: std::io::Error) -> ReadError {
         ParquetFileError::Io { path: self.path.clone(), source }.into()
-    }
-
-    fn parquet(&self, source: ParquetError) -> ReadError {
-        ParquetFileError::Parquet { path: self.path.clone(), source }.into()
     }
 
     fn layout(&self, problem: String) -> ParquetFileError {

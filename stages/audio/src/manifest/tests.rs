@@ -119,3 +119,30 @@ fn the_place_and_its_files_follow_from_the_corpus() {
     assert_eq!(needs[0].place, "corpora.fsdd");
     assert!((needs[0].wants)("recordings/0_ann_0.wav") && !(needs[0].wants)("README.md"));
 }
+
+#[test]
+fn a_copy_with_an_empty_split_is_refused_unless_that_is_accepted() {
+    let bench = Fixture::new(1);
+    // Published sizes do not apply to a miniature. Indices 0 to 4 are the test set of FSDD, 5 to 9 its dev set.
+    std::fs::write(bench.corpus().join("MINIATURE.md"), "").unwrap();
+    let run_with = |max_missing_share| {
+        let params = Manifest {
+            corpus: "fsdd".to_owned(),
+            protocol: None,
+            tables: Vec::new(),
+            columns: ColumnNames::default(),
+            max_missing_share,
+            partitions: 1,
+        };
+        run(&params, &bench.job("manifest", &[], Some(bench.tree())))
+    };
+    run_with(Some(0.0)).unwrap();
+    for index in 0..5 {
+        for speaker in ["ann", "bob"] {
+            std::fs::remove_file(bench.corpus().join(format!("recordings/0_{speaker}_{index}.wav"))).unwrap();
+        }
+    }
+    run_with(None).unwrap();
+    let error = run_with(Some(1.0)).unwrap_err().to_string();
+    assert!(error.contains("the test set of `fsdd` is empty"), "{error}");
+}
