@@ -11,6 +11,7 @@ Needs torch, transformers, peft and pyarrow (tested: 2.11.0, 5.23.0, 0.21.2, 26.
 """
 
 import io
+import json
 import os
 import shutil
 import subprocess
@@ -32,7 +33,7 @@ try:
     import torch
     import transformers
     from peft import IA3Config, LoraConfig, PeftModel, get_peft_model
-    from safetensors.torch import load_file
+    from safetensors.torch import load_file, save_file
     from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification, pipeline
 except ImportError as missing:
     print(f"not installed: {missing}", file=sys.stderr)
@@ -70,6 +71,9 @@ def main(sure: Path, worker: Path) -> int:
         checks.corpus("esd", "--takes", "1", "--more-speakers", "0")
         for name, (config, model, options) in FAMILIES.items():
             write_encoder(scratch / name, config, model, options)
+        write_recogniser(scratch / "recogniser")
+        write_classifier(scratch / "classifier")
+        write_languages(scratch / "languages")
         (scratch / "sure.toml").write_text(checks.settings())
         checks.all("large", "mixed", METHODS)
         checks.all("large", "ctc", "finetune,head_only,lora,dora,ia3,bitfit,convadapter,prefix")
@@ -81,6 +85,8 @@ def main(sure: Path, worker: Path) -> int:
         checks.all(families, "mixed", "finetune,lora")
         checks.all(families, "ctc", "finetune,lora")
         checks.written_by_peft()
+        checks.own_heads()
+        checks.languages()
         return checks.verdict()
 
 
@@ -98,6 +104,52 @@ def write_encoder(folder: Path, config, model, options: dict) -> None:
     transformers.Wav2Vec2FeatureExtractor(return_attention_mask=mask).save_pretrained(folder)
 
 
+def write_recogniser(folder: Path) -> None:
+    """A checkpoint with a head of capital letters, as those published for English have."""
+    torch.manual_seed(7)
+    tokens = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLUMWCFGYPBVK'XJQZ"]
+    made = transformers.Wav2Vec2ForCTC(transformers.Wav2Vec2Config(**SIZES, **LARGE, vocab_size=len(tokens), pad_token_id=0))
+    made.lm_head.weight.data *= 30  # as sure of its answers as a trained one
+    made.save_pretrained(folder)
+    (folder / "vocab.json").write_text(json.dumps({token: at for at, token in enumerate(tokens)}))
+    tokenizer = transformers.Wav2Vec2CTCTokenizer(str(folder / "vocab.json"))
+    extractor = transformers.Wav2Vec2FeatureExtractor(return_attention_mask=True)
+    transformers.Wav2Vec2Processor(extractor, tokenizer).save_pretrained(folder)
+
+
+def write_classifier(folder: Path) -> None:
+    torch.manual_seed(8)
+    words = "bed bird cat dog down eight five four go happy house left marvin nine no off on one right seven sheila six stop three tree two up wow yes zero".split()
+    config = transformers.HubertConfig(**SIZES, classifier_proj_size=24, num_labels=len(words))
+    config.id2label, config.label2id = dict(enumerate(words)), {word: at for at, word in enumerate(words)}
+    transformers.HubertForSequenceClassification(config).save_pretrained(folder)
+    transformers.Wav2Vec2FeatureExtractor(return_attention_mask=False).save_pretrained(folder)
+
+
+def write_languages(folder: Path) -> None:
+    """A checkpoint of two languages, as those of MMS are: an adapter and a head for each."""
+    torch.manual_seed(9)
+    tokens = {"eng": ["<pad>", "<unk>", "|", *"abcdefghijklmnopqrstuvwxyz'"], "fra": ["<pad>", "<unk>", "|", *"zyxwvutsrqponmlkjihgfedcba"]}
+    config = transformers.Wav2Vec2Config(**SIZES, **LARGE, adapter_attn_dim=8, vocab_size=len(tokens["eng"]), pad_token_id=0)
+    for language, own in tokens.items():
+        config.vocab_size = len(own)
+        made = transformers.Wav2Vec2ForCTC(config)
+        if language == "eng":
+            shared = {name: tensor for name, tensor in made.state_dict().items() if "adapter_layer" not in name and "lm_head" not in name}
+        made.load_state_dict(shared, strict=False)
+        made.lm_head.weight.data *= 30
+        adapter = {name: torch.randn_like(tensor) if "adapter_layer" in name else tensor for name, tensor in made.state_dict().items()}
+        made.load_state_dict(adapter)
+        if language == "eng":
+            made.save_pretrained(folder)
+        kept = {name: tensor.contiguous() for name, tensor in made._get_adapters().items()}
+        save_file(kept, folder / f"adapter.{language}.safetensors", metadata={"format": "pt"})
+    (folder / "vocab.json").write_text(json.dumps({language: {token: at for at, token in enumerate(own)} for language, own in tokens.items()}))
+    transformers.Wav2Vec2CTCTokenizer(str(folder / "vocab.json"), target_lang="eng").save_pretrained(folder)
+    (folder / "vocab.json").write_text(json.dumps({language: {token: at for at, token in enumerate(own)} for language, own in tokens.items()}))
+    transformers.Wav2Vec2FeatureExtractor(return_attention_mask=True).save_pretrained(folder)
+
+
 class Checks:
     def __init__(self, sure: Path, worker: Path, scratch: Path):
         self.sure, self.worker, self.scratch = sure, worker, scratch
@@ -110,7 +162,7 @@ class Checks:
 
     def settings(self) -> str:
         corpora = "".join(f'{name} = "{folder}"\n' for name, folder in self.corpora.items())
-        return f"[corpora]\n{corpora}[checkpoints]\n" + "".join(f'{name} = "{self.scratch / name}"\n' for name in FAMILIES)
+        return f"[corpora]\n{corpora}[checkpoints]\n" + "".join(f'{name} = "{self.scratch / name}"\n' for name in (*FAMILIES, "recogniser", "classifier", "languages"))
 
     def run(self, *arguments) -> None:
         command = [str(part) for part in (self.sure, *arguments)]
@@ -258,7 +310,7 @@ class Checks:
                 if tensor.requires_grad:
                     tensor.data += 0.1 * torch.randn_like(tensor)
             written = self.scratch / "peft" / name
-            model.save_pretrained(written)
+            model.save_pretrained(written, save_embedding_layers=False)
             out = self.merge(f"written by peft: {name}", written, encoder)
             if out is None:
                 continue
@@ -266,6 +318,29 @@ class Checks:
                 expected, found = (one.eval()(samples)[0] for one in (model, kind.from_pretrained(out)))
             error = (expected - found).abs().max().item() if expected.shape == found.shape else float("inf")
             self.say(f"written by peft: {name}", f"largest difference of an output {error:.1e}", failed=not error <= 2e-5)
+
+    def own_heads(self) -> None:
+        """The head of a checkpoint, as it is, and adapted further."""
+        for name, task, head, kind in [
+            ("recogniser", "speech_recognition", "ctc", transformers.AutoModelForCTC),
+            ("classifier", "keyword_spotting", "class", AutoModelForAudioClassification),
+        ]:
+            self.run("run", HERE / "own_head.toml", "--set", f"checkpoint={name}", "--set", f"task={task}")
+            folder, point = self.scratch / name, {"head": head, "method": "lora", "encoder": name}
+            processor = (transformers.AutoProcessor if head == "ctc" else AutoFeatureExtractor).from_pretrained(folder)
+            rows = self.rows(self.path("as_it_is")[0])
+            self.answers(f"{name}, as it is", kind.from_pretrained(folder).eval(), processor, rows, point)
+            self.pipeline(f"{name}, as it is", folder, rows, point)
+            self.compare(f"{name}, adapted further", self.path("train")[0] / "adapter", folder, self.rows(self.path("adapted")[0]), point)
+
+    def languages(self) -> None:
+        """Another language than the one that a checkpoint begins with."""
+        folder = self.scratch / "languages"
+        self.run("run", HERE / "own_head.toml", "--set", "checkpoint=languages", "--set", "checkpoint.language=fra")
+        model = transformers.Wav2Vec2ForCTC.from_pretrained(folder, target_lang="fra", ignore_mismatched_sizes=True).eval()
+        tokenizer = transformers.Wav2Vec2CTCTokenizer.from_pretrained(folder, target_lang="fra")
+        processor = transformers.Wav2Vec2Processor(AutoFeatureExtractor.from_pretrained(folder), tokenizer)
+        self.answers("languages, fra", model, processor, self.rows(self.path("as_it_is")[0]), {"head": "ctc"})
 
     def pipeline(self, name: str, folder: Path, rows: list, point: dict) -> None:
         task = {"ctc": "automatic-speech-recognition", "class": "audio-classification", "mixed": "audio-classification"}.get(point["head"])
@@ -329,7 +404,8 @@ def judged(model, processor, output, row: dict, head: str) -> tuple:
         return loss.item() / max(1, ids.shape[1]), text == row["hypothesis"]
     if head == "xvector":
         base = model.get_base_model() if isinstance(model, PeftModel) else model
-        directions = dict(base.named_parameters())["objective.weight"]
+        # peft keeps a trained module next to the one that it replaces.
+        directions = [tensor for name, tensor in base.named_parameters() if name.startswith("objective.") and "original_module" not in name][-1]
         cosines = F.normalize(output.logits, dim=1) @ F.normalize(directions, dim=0)
         label = torch.tensor([row["label"]])
         scores = 30 * (cosines - 0.4 * F.one_hot(label, cosines.shape[1]))

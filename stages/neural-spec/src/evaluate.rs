@@ -61,7 +61,7 @@ impl Stage for Evaluate {
             Slot::many("test", "shards of utterances (test.parquet)"),
             Slot::one("targets", "what they should be answered with (test.parquet of `task.targets`)"),
             Slot::one("task", "what the task is (task.json of `task.targets`)"),
-            Slot::one("model", "what `peft.train` left"),
+            Slot::optional("model", "what `peft.train` left; without it the head is that of the encoder's checkpoint"),
             Slot::one("encoder", "the encoder it was trained on"),
             Slot::optional("language_model", "a model of words in the ARPA format, for decoding by beam search"),
         ]

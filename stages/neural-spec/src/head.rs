@@ -79,6 +79,17 @@ pub enum LastState {
     AfterNorm,
 }
 
+/// Start of a head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HeadStart {
+    /// Random values.
+    #[default]
+    Fresh,
+    /// Values of the head that the encoder's checkpoint has.
+    Checkpoint,
+}
+
 impl LastState {
     /// Entry of the heads that were trained before this was recorded.
     pub fn of_old_files() -> Self {

@@ -21,7 +21,7 @@ pub use checkpoint::EncoderCheckpoint;
 pub use encoder::{ConvNorm, EncoderShape, RandomEncoder};
 pub use evaluate::{Decoding, Evaluate};
 pub use front::{FeatureFormat, Front};
-pub use head::{HeadSpec, LastState};
+pub use head::{HeadSpec, HeadStart, LastState};
 pub use judge::{JudgeKind, JudgeTrain, TtsEvaluate};
 pub use method::{
     AdapterActivation, Added, BitFit, Bottleneck, ConvAdapter, Counts, Finetune, HeadOnly, Ia3, Layers, Lora, Method, Misfit,

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use scoring::Metric;
 use serde::{Deserialize, Serialize};
 
-use crate::{HeadSpec, LastState, Method, Mistakes, environment, require, require_positive, require_probability};
+use crate::{HeadSpec, HeadStart, LastState, Method, Mistakes, environment, require, require_positive, require_probability};
 
 /// Trains a head, and what the method adapts of an encoder, on labelled utterances; keeps the best point on the dev set.
 ///
@@ -22,6 +22,10 @@ pub struct Train {
     /// transformers compute, so that they load the model with the same answers.
     #[serde(default)]
     pub layer_sum_last: LastState,
+    /// Start of the head: `fresh`, random values; or `checkpoint`, the head that the encoder's checkpoint has. Its outputs must be those of
+    /// the task: `inputs.head` of `task.targets`. Default `fresh`.
+    #[serde(default)]
+    pub head_start: HeadStart,
     /// Learning rate at the top of the schedule.
     pub learning_rate: f64,
     /// Passes over the training data; either this or `max_steps`.
@@ -256,7 +260,7 @@ impl Stage for Train {
             Slot::one("train_targets", "what is learned of the first (train.parquet of `task.targets`)"),
             Slot::one("dev_targets", "and of the second (dev.parquet of `task.targets`)"),
             Slot::one("task", "what the task is (task.json of `task.targets`)"),
-            Slot::one("encoder", "a Hugging Face checkpoint folder; a head in it is not used, the one of `head` starts anew"),
+            Slot::one("encoder", "a Hugging Face checkpoint folder; a head in it is used with `head_start = \"checkpoint\"` alone"),
         ]
     }
 

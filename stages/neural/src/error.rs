@@ -89,6 +89,14 @@ pub enum ModelError {
         /// The adapter.
         folder: PathBuf,
     },
+    /// The head of a checkpoint is not the one that was asked for.
+    #[error("the head of the checkpoint in `{folder}` does not fit: {}", first_few(mistakes))]
+    OtherHead {
+        /// The checkpoint.
+        folder: PathBuf,
+        /// Every tensor that is missing, unexpected, of another shape or not finite.
+        mistakes: Vec<String>,
+    },
     /// An adapter lacks tensors that it lists as saved.
     #[error("the adapter in `{folder}` lists a head with `{}`, but has no such tensor", lost.join("`, `"))]
     LostTensors {
@@ -136,6 +144,7 @@ impl ModelError {
                 "give the encoder that it names; where both have the same weights, a copy outside of the Hub's cache is taken",
             ),
             Self::Exists { .. } => Some("name a folder that is not there yet: nothing is written over"),
+            Self::OtherHead { .. } => Some("take a checkpoint with a head as `head` describes it, or start a fresh one"),
             Self::NoOrigin { .. } => Some("take the adapter's folder whole, as the training left it"),
             Self::LostTensors { .. } => Some(
                 "take the adapter as it was trained: `save_pretrained` of peft leaves out tensors of a head that belong to no module",

@@ -74,18 +74,17 @@ pub(crate) enum Decoder {
 pub fn run(params: &Evaluate, job: &Job) -> Result<(), StageError> {
     device::use_threads(job.threads);
     let task = TaskFile::read(job.inputs.one("task"))?;
-    let folder = job.inputs.one("model");
-    let trained = Summary::read(folder)?;
-    same_outputs(&trained.outputs, &task.outputs.names())?;
-    if params.trials > 0 && !matches!(trained.head, HeadSpec::Xvector { .. }) {
-        let head = serde_json::to_string(&trained.head).unwrap_or_default();
-        return Err(StageError::failed(EvaluateError::NoVectors { head }));
-    }
-    // The seed is of no account: every parameter that it would draw is read.
     let encoder = job.inputs.one("encoder");
-    let mut model = Model::new(encoder, &trained.method, &trained.head, task.outputs.len(), 0, device::of_job(job))?;
-    model.load_trained(folder)?;
-    model.close_mix_with(trained.layer_sum_last);
+    let mut model = match job.inputs.optional("model") {
+        Some(folder) => trained(params, &task, folder, encoder, job)?,
+        None => {
+            require_own_head(encoder, &task)?;
+            if params.trials > 0 {
+                return Err(StageError::failed(EvaluateError::NoVectors { head: "the head of a checkpoint".to_owned() }));
+            }
+            Model::with_own_head(encoder, device::of_job(job))?
+        }
+    };
     prepare(&mut model, &task);
     job.progress.fact("device", device_name(model.device()).into());
 
@@ -105,6 +104,31 @@ pub fn run(params: &Evaluate, job: &Job) -> Result<(), StageError> {
             scoring::predictions::write(&path, &trials).map_err(StageError::failed)
         }
     }
+}
+
+/// A model as a training left it.
+fn trained(params: &Evaluate, task: &TaskFile, folder: &Path, encoder: &Path, job: &Job) -> Result<Model, StageError> {
+    let trained = Summary::read(folder)?;
+    same_outputs(&trained.outputs, &task.outputs.names())?;
+    if params.trials > 0 && !matches!(trained.head, HeadSpec::Xvector { .. }) {
+        let head = serde_json::to_string(&trained.head).unwrap_or_default();
+        return Err(StageError::failed(EvaluateError::NoVectors { head }));
+    }
+    // The seed is of no account: every parameter that it would draw is read.
+    let mut model = Model::new(encoder, &trained.method, &trained.head, task.outputs.len(), 0, device::of_job(job))?;
+    model.load_trained(folder)?;
+    model.close_mix_with(trained.layer_sum_last);
+    Ok(model)
+}
+
+/// Checks that the head of a checkpoint has the outputs of a task.
+pub(crate) fn require_own_head(encoder: &Path, task: &TaskFile) -> Result<(), StageError> {
+    let own = tasks::head::read(encoder).map_err(|error| {
+        StageError::failed(error).with_hint("take a fine-tuned checkpoint with the files of its tokens, or train a head")
+    })?;
+    same_outputs(&own.names(), &task.outputs.names()).map_err(|error| {
+        error.with_hint("make the targets with the checkpoint's outputs: `inputs.head` of `task.targets`")
+    })
 }
 
 /// Prepares a model for a task.

@@ -154,6 +154,24 @@ fn an_evaluation_of_single_clips_does_not_depend_on_the_batch() {
     }
 }
 
+#[test]
+fn an_xvector_of_a_single_clip_does_not_depend_on_the_batch() {
+    let _turn = take_turn();
+    let folder = encoder(ConvNorm::Layer, 1);
+    let head: HeadSpec = serde_json::from_value(json!({"name": "xvector", "tdnn_dim": [8, 8], "tdnn_kernel": [3, 3],
+        "tdnn_dilation": [1, 3], "output_size": 6}))
+    .unwrap();
+    let mut model = Model::new(folder.path(), &method(json!({"name": "head_only"})), &head, 5, 7, Device::Cpu).unwrap();
+    model.answer_as_single_clips();
+    let together = logits(&model);
+    let Batch { audio, num_samples, .. } = batch();
+    for (row, &samples) in num_samples.iter().enumerate() {
+        let audio = audio.narrow(0, row as i64, 1).narrow(1, 0, samples);
+        let alone = model.forward(&Batch { audio, num_samples: vec![samples], labels: None }, Mode::Eval).unwrap();
+        assert_close(&together.narrow(0, row as i64, 1), &alone, &format!("clip {row}"));
+    }
+}
+
 /// The lowest transformer layer whose output depends on what is trained; none when the front is trained too.
 fn lowest(method: &Method) -> Option<usize> {
     let Ok(text) = serde_json::to_value(method) else { panic!("a method is JSON") };

@@ -7,6 +7,7 @@
 
 pub mod align;
 pub mod beam;
+pub mod head;
 pub mod intent;
 pub mod language_model;
 pub mod lexicon;

@@ -76,6 +76,17 @@ impl Vocabulary {
         Written { tokens, delimiter: None, unknown, blank, end }.into()
     }
 
+    /// Tokens of a given order, joined to words where there is a delimiter.
+    pub fn of_tokens(tokens: Vec<String>, delimiter: Option<i64>, unknown: i64, blank: i64) -> Self {
+        Written { tokens, delimiter, unknown, blank, end: None }.into()
+    }
+
+    /// True if it has capital letters and no small ones.
+    pub fn is_capital(&self) -> bool {
+        let letters = || self.tokens.iter().filter(|token| token.chars().count() == 1).flat_map(|token| token.chars());
+        letters().any(char::is_uppercase) && !letters().any(char::is_lowercase)
+    }
+
     /// From `vocab.json` of a checkpoint: token to index, with the special tokens of [`DELIMITER`], [`UNKNOWN`] and [`BLANK`];
     /// none when one of them is missing or an index is not taken once.
     pub fn from_map(map: &BTreeMap<String, i64>) -> Option<Self> {

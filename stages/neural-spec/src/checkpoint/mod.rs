@@ -1,6 +1,7 @@
 //! Encoders that lie on this machine, in the folder layout of Hugging Face.
 
 pub mod header;
+mod language;
 mod look;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +22,10 @@ use crate::{Mistakes, require};
 pub struct EncoderCheckpoint {
     /// Name of the checkpoint in the machine's settings: `wav2vec2_base` for the place `checkpoints.wav2vec2_base`.
     pub name: String,
+    /// Language of an MMS checkpoint, as its files name it (`deu`): its adapter and head, `adapter.LANGUAGE.safetensors`, take the place of
+    /// those in the checkpoint, and its tokens in `vocab.json` are the only ones. Default: the checkpoint as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
 }
 
 /// A checkpoint folder that cannot be used.
@@ -104,6 +109,16 @@ pub enum CheckpointError {
         /// The file.
         path: PathBuf,
     },
+    /// The checkpoint has no such language.
+    #[error("the checkpoint in `{folder}` has no language `{language}`: {problem}")]
+    Language {
+        /// The folder.
+        folder: PathBuf,
+        /// The language.
+        language: String,
+        /// What is missing, or does not fit.
+        problem: String,
+    },
     /// The weights are not those that the configuration describes.
     #[error("the weights in `{folder}` are not those of its config.json ({expected}): {found}")]
     OtherWeights {
@@ -115,6 +130,8 @@ pub enum CheckpointError {
         found: String,
     },
 }
+
+pub use language::ADAPTER as LANGUAGE_ADAPTER;
 
 impl CheckpointError {
     /// For `map_err`.
@@ -130,6 +147,7 @@ impl CheckpointError {
             Self::Family { .. } | Self::Config { .. } | Self::Unsupported { .. } => {
                 "point `checkpoints` of the machine's settings at an encoder of a known family, as transformers saves it"
             }
+            Self::Language { .. } => "take a language that the checkpoint has an adapter for, and the adapter of this very checkpoint",
             Self::OldPickle { .. } => {
                 "load it where you trust it and save it with `save_pretrained`, which writes model.safetensors"
             }
@@ -158,7 +176,7 @@ impl EncoderCheckpoint {
 
 impl Stage for EncoderCheckpoint {
     const KIND: &'static str = "encoder.checkpoint";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const ABOUT: &'static str = "Takes a checkpoint folder of this machine into the store";
 
     fn slots() -> Vec<Slot> {
@@ -172,10 +190,15 @@ impl Stage for EncoderCheckpoint {
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
         let ok = !self.name.is_empty() && self.name.chars().all(plain);
         require(&mut mistakes, ok, "name", "letters, digits, `_` and `-`", format!("`{}`", self.name));
+        if let Some(language) = &self.language {
+            let ok = !language.is_empty() && language.chars().all(plain);
+            require(&mut mistakes, ok, "language", "letters, digits, `_` and `-`", format!("`{language}`"));
+        }
         mistakes
     }
     fn sources(&self) -> Vec<SourceNeed> {
-        vec![SourceNeed { place: self.place(), wants: Box::new(wants) }]
+        let adapter = self.language.as_deref().map(language::file);
+        vec![SourceNeed { place: self.place(), wants: Box::new(move |path| wants(path) || adapter.as_deref() == Some(path)) }]
     }
 }
 
@@ -196,6 +219,7 @@ pub fn run(params: &EncoderCheckpoint, job: &Job) -> Result<(), StageError> {
     let tree = job.sources.get(&params.place()).ok_or_else(|| StageError::NoPlace { place: params.place() })?;
     let files = files(tree).map_err(broken)?;
     look::look(&tree.root, files.iter().map(|file| file.path.as_str())).map_err(broken)?;
+    let adapter = params.language.as_ref().map(|language| language::find(tree, language)).transpose().map_err(broken)?;
     let total: u64 = files.iter().map(|file| file.size).sum();
     let mut done = 0;
     for file in files {
@@ -205,6 +229,10 @@ pub fn run(params: &EncoderCheckpoint, job: &Job) -> Result<(), StageError> {
         copy(&tree.root, file, &job.out)?;
         done += file.size;
         job.progress.tick(done, total, "bytes", &file.path);
+    }
+    if let (Some(language), Some(adapter)) = (&params.language, adapter) {
+        copy(&tree.root, adapter, &job.out)?;
+        language::choose(&job.out, language, &tree.root).map_err(broken)?;
     }
     Ok(())
 }
@@ -326,7 +354,7 @@ mod tests {
             progress: Box::new(Silent),
             stop: Stop::default(),
         };
-        let result = run(&EncoderCheckpoint { name: "tiny".into() }, &job);
+        let result = run(&EncoderCheckpoint { name: "tiny".into(), language: None }, &job);
         let mut names: Vec<_> =
             fs::read_dir(out.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();

@@ -10,6 +10,7 @@ use super::error::CheckpointError;
 use super::files::{INDEX, PICKLE, WEIGHTS};
 use super::json::read_json;
 use super::{pickle, safetensors};
+use neural_spec::checkpoint::LANGUAGE_ADAPTER;
 pub use crate::nn::init::Start;
 use crate::nn::init::started;
 use crate::nn::weights::Weights;
@@ -226,8 +227,17 @@ fn shortened(mut mistakes: Vec<String>) -> Vec<String> {
     mistakes
 }
 
-/// The tensors of whichever layout the folder has, and the file that names them.
+/// The tensors of whichever layout the folder has, and the file that names them. Those of a language's adapter take the place of others.
 pub(crate) fn read_files(folder: &Path, wanted: impl Fn(&str) -> bool) -> Result<(PathBuf, Weights), CheckpointError> {
+    let (path, mut weights) = read_layout(folder, &wanted)?;
+    let adapter = folder.join(LANGUAGE_ADAPTER);
+    if adapter.exists() {
+        weights.append(&mut safetensors::read(&adapter, &wanted)?);
+    }
+    Ok((path, weights))
+}
+
+fn read_layout(folder: &Path, wanted: &impl Fn(&str) -> bool) -> Result<(PathBuf, Weights), CheckpointError> {
     let (single, index, bin) = (folder.join(WEIGHTS), folder.join(INDEX), folder.join(PICKLE));
     if single.exists() {
         let weights = safetensors::read(&single, wanted)?;
@@ -246,7 +256,7 @@ pub(crate) fn read_files(folder: &Path, wanted: impl Fn(&str) -> bool) -> Result
                 let reason = format!("it names `{file}`, which is not a plain file name");
                 return Err(CheckpointError::Damaged { path: index, reason });
             }
-            weights.append(&mut safetensors::read(&folder.join(file), &wanted)?);
+            weights.append(&mut safetensors::read(&folder.join(file), wanted)?);
         }
         return Ok((index, weights));
     }

@@ -252,6 +252,35 @@ impl Model {
         Ok(())
     }
 
+    /// Takes the values of the head from the encoder's checkpoint.
+    ///
+    /// Errors: [`ModelError::OtherHead`] when it has no head, or one of another shape.
+    pub fn adopt_head(&self, encoder: &Path) -> Result<(), ModelError> {
+        let stored = weights::read_head(encoder, &self.config)?;
+        assign(&self.head_weights, &stored).map_err(|error| match error {
+            ModelError::Values { mistakes } => ModelError::OtherHead { folder: encoder.to_owned(), mistakes },
+            other => other,
+        })
+    }
+
+    /// An encoder with the head of its checkpoint, and without adapters.
+    ///
+    /// Errors: [`ModelError::OtherHead`] when it has none of tokens or classes.
+    pub fn with_own_head(encoder: &Path, device: Device) -> Result<Self, ModelError> {
+        let config = EncoderConfig::read(encoder)?;
+        let stored = weights::read_head(encoder, &config)?;
+        let Some((head, outputs)) = Head::of(&stored) else {
+            let mistakes = vec!["it has no head of tokens or classes".to_owned()];
+            return Err(ModelError::OtherHead { folder: encoder.to_owned(), mistakes });
+        };
+        let mut model = Self::new(encoder, &Method::HeadOnly(neural_spec::HeadOnly {}), &head, outputs, 0, device)?;
+        model.adopt_head(encoder)?;
+        if let Some(last) = config.other.get("layer_sum_last").and_then(|last| serde_json::from_value(last.clone()).ok()) {
+            model.close_mix_with(last);
+        }
+        Ok(model)
+    }
+
     /// Every tensor by its name in a full model, without peft's prefix. The tensors are handles.
     pub fn tensors(&self) -> Weights {
         let prefix = self.config.model_type.prefix();

@@ -72,7 +72,7 @@ pub(crate) fn apply(folder: &Path, model: &mut Weights, prefix: &str, encoder: &
     if !lost.is_empty() {
         return Err(ModelError::LostTensors { folder: folder.to_owned(), lost });
     }
-    let mut mistakes = misfits(&tensors, &modules, &saved, model, prefix);
+    let mut mistakes = misfits(&tensors, &modules, &saved, model, (prefix, settings.use_dora));
     mistakes.extend(alphas(&settings, &modules));
     if !mistakes.is_empty() {
         return Err(ModelError::OtherShape { folder: folder.to_owned(), encoder: encoder.to_owned(), mistakes });
@@ -123,7 +123,13 @@ fn alphas(settings: &Settings, modules: &BTreeSet<&str>) -> Vec<String> {
 }
 
 /// Tensors that fit nothing in the model, as sentences.
-fn misfits(tensors: &Weights, modules: &BTreeSet<&str>, saved: &BTreeSet<String>, model: &Weights, prefix: &str) -> Vec<String> {
+fn misfits(
+    tensors: &Weights,
+    modules: &BTreeSet<&str>,
+    saved: &BTreeSet<String>,
+    model: &Weights,
+    (prefix, dora): (&str, bool),
+) -> Vec<String> {
     let mut mistakes = Vec::new();
     let size = |name: &str| tensors.get(name).map(Tensor::size);
     for module in modules {
@@ -135,14 +141,23 @@ fn misfits(tensors: &Weights, modules: &BTreeSet<&str>, saved: &BTreeSet<String>
             mistakes.push(format!("`{module}` is no linear layer"));
             continue;
         };
-        let (down, up) = (size(&format!("{module}.lora_A.weight")), size(&format!("{module}.lora_B.weight")));
-        let fits = match (size(&format!("{module}.ia3_l")), &down, &up) {
-            (Some(factors), None, None) => factors == [out, 1] || factors == [1, into],
-            (None, Some(down), Some(up)) => down.len() == 2 && up.len() == 2 && down[1] == into && *up == [out, down[0]],
-            _ => false,
+        let parts = PARTS.map(|part| format!("{module}{part}"));
+        let mut require = |name: &str, found: Option<Vec<i64>>, expected: &[i64]| match found {
+            Some(found) if found == expected => {}
+            Some(found) => mistakes.push(format!("`{name}` has shape {found:?}, expected {expected:?}")),
+            None => mistakes.push(format!("`{name}` is missing")),
         };
-        if !fits {
-            mistakes.push(format!("what is beside `{module}` does not fit its weight of {weight:?}"));
+        let [down, up, magnitude, factors] = &parts;
+        if let Some(found) = size(factors) {
+            let expected = if found.first() == Some(&1) { [1, into] } else { [out, 1] };
+            require(factors, Some(found), &expected);
+            continue;
+        }
+        let rank = size(down).and_then(|found| found.first().copied()).unwrap_or(0);
+        require(down, size(down), &[rank, into]);
+        require(up, size(up), &[out, rank]);
+        if dora {
+            require(magnitude, size(magnitude), &[out]);
         }
     }
     for name in saved.iter().filter(|name| name.starts_with(prefix)) {

@@ -18,7 +18,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use neural_spec::{Precision, Train};
+use neural_spec::{HeadStart, Precision, Train};
 use pipeline::{Job, StageError};
 use tasks::TaskFile;
 use tch::Kind;
@@ -54,6 +54,10 @@ pub fn run(params: &Train, job: &Job) -> Result<(), StageError> {
     let mut model = start(device)?;
     model.close_mix_with(params.layer_sum_last);
     evaluate::prepare(&mut model, &task_file);
+    if params.head_start == HeadStart::Checkpoint {
+        evaluate::require_own_head(job.inputs.one("encoder"), &task_file)?;
+        model.adopt_head(job.inputs.one("encoder"))?;
+    }
     if !model.head().fits(&task_file.outputs) {
         let (head, task) = (model.head().name(), task_file.task.name());
         return Err(StageError::failed(TrainError::OtherHead { head, task }));

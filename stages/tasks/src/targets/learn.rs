@@ -39,24 +39,28 @@ pub struct LeftOut {
     pub reason: String,
 }
 
-/// Makes the targets of a task. `labels` are the classes of the corpus, `splits` the utterances of train, dev and test; phonemes
+/// Makes the targets of a task. `head` are the outputs of a head that exists, which are then those of the task. `labels` are the classes of the corpus, `splits` the utterances of train, dev and test; phonemes
 /// need a lexicon.
 ///
 /// # Panics
 /// When phonemes are asked for without a lexicon.
-pub fn make(params: &MakeTargets, labels: &[String], splits: [&[RowInfo]; 3], lexicon: Option<&Lexicon>) -> Made {
-    let work = Work { params, splits, left_out: Vec::new() };
+pub fn make(params: &MakeTargets, labels: &[String], splits: [&[RowInfo]; 3], lexicon: Option<&Lexicon>, head: Option<&Outputs>) -> Made {
+    let work = Work { params, splits, left_out: Vec::new(), head };
+    let own_labels = match head {
+        Some(Outputs::Classes { labels }) => Some(labels.clone()),
+        _ => None,
+    };
     match params.task.target() {
         TargetKind::Label => {
             let of =
                 |utterance: &RowInfo| utterance.annotation.label.clone().ok_or_else(|| "no label of the corpus's set".to_owned());
-            work.classes(labels.to_vec(), of)
+            work.classes(own_labels.unwrap_or_else(|| labels.to_vec()), of)
         }
         TargetKind::Speaker => {
             let speakers: BTreeSet<String> =
                 splits[0].iter().filter_map(|utterance| utterance.annotation.speaker.clone()).collect();
             let of = |utterance: &RowInfo| utterance.annotation.speaker.clone().ok_or_else(|| "no speaker".to_owned());
-            work.classes(speakers.into_iter().collect(), of)
+            work.classes(own_labels.unwrap_or_else(|| speakers.into_iter().collect()), of)
         }
         TargetKind::Intent => work.intents(),
         TargetKind::Transcript => {
@@ -92,6 +96,8 @@ struct Work<'a> {
     params: &'a MakeTargets,
     splits: [&'a [RowInfo]; 3],
     left_out: Vec<LeftOut>,
+    /// Outputs of a head that exists.
+    head: Option<&'a Outputs>,
 }
 
 impl<'a> Work<'a> {
@@ -125,7 +131,7 @@ impl<'a> Work<'a> {
     /// Result for a task of classes, of which dev and test set have no others than the training set. `unknown` are utterances
     /// left out already.
     fn done_with_classes(mut self, outputs: Outputs, mut targets: [Vec<Target>; 3], mut unknown: Vec<UnknownLabel>) -> Made {
-        let untaught = take_untaught(&outputs, &mut targets);
+        let untaught = if self.head.is_some() { Vec::new() } else { take_untaught(&outputs, &mut targets) };
         let reason = |one: &UnknownLabel| format!("no training utterance is `{}`", one.label);
         let left_out = untaught.iter().map(|one| LeftOut { split: one.split, id: one.id.clone(), reason: reason(one) });
         self.left_out.extend(left_out);
@@ -188,7 +194,9 @@ impl<'a> Work<'a> {
         };
         let words = sets.iter().flat_map(|&set| texts[set].iter().flatten()).flat_map(|text| text.split(' '));
         let plain = words.filter(|word| !is_slot_token(word, slots));
-        let vocabulary = if whose == VocabularyOf::Ids {
+        let vocabulary = if let Some(Outputs::Tokens(vocabulary)) = self.head {
+            vocabulary.clone()
+        } else if whose == VocabularyOf::Ids {
             // The two characters are a byte-order mark read as Latin-1, which the reference code takes for part of a name.
             let names = self.splits[0].iter().map(|utterance| utterance.id.rsplit('/').next().unwrap_or_default());
             Vocabulary::of_characters(names.chain(["\u{ff}\u{fe}"]), slots)
@@ -196,8 +204,10 @@ impl<'a> Work<'a> {
             Vocabulary::of_characters(plain, slots)
         };
         let mut missing: [BTreeMap<char, usize>; 3] = Default::default();
+        let capital = self.head.is_some() && vocabulary.is_capital();
         let targets = self.each(|split, utterance| {
             let text = of(utterance)?;
+            let text = if capital { text.to_uppercase() } else { text };
             if split == 0 && text.is_empty() {
                 return Err("an empty transcript".to_owned());
             }

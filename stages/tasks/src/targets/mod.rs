@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 pub use self::labels::UnknownLabel;
 pub use self::learn::{LeftOut, Made, make};
 pub use self::table::{Target, read_targets, write_targets};
+use crate::head;
 use crate::lexicon::Lexicon;
 use crate::{Outputs, Protocol, TargetKind, Task, TaskFile, task};
 
@@ -138,6 +139,24 @@ pub enum TargetsError {
         /// The labels of the training set.
         known: String,
     },
+    /// Labels that the head of a checkpoint does not have.
+    #[error("the head of the checkpoint does not have every label: {unknown}; its classes are {known}")]
+    NotInHead {
+        /// Which, where, and how many.
+        unknown: String,
+        /// The classes of the head.
+        known: String,
+    },
+    /// A checkpoint with another kind of head than the task needs.
+    #[error("{task} cannot use the head of the checkpoint in `{folder}`, which has {kind}")]
+    OtherHead {
+        /// The task.
+        task: &'static str,
+        /// Kind of the outputs.
+        kind: &'static str,
+        /// The checkpoint.
+        folder: std::path::PathBuf,
+    },
     /// Words without phonemes.
     #[error("{} words have no phonemes: {}{}", words.len(), words[..words.len().min(20)].join(", "), if words.len() > 20 { ", ..." } else { "" })]
     UnknownWords {
@@ -148,11 +167,14 @@ pub enum TargetsError {
 
 impl Stage for MakeTargets {
     const KIND: &'static str = "task.targets";
-    const VERSION: u32 = 4;
+    const VERSION: u32 = 5;
     const ABOUT: &'static str = "makes what a task learns of each utterance: classes, or tokens with their vocabulary";
 
     fn slots() -> Vec<Slot> {
-        vec![Slot::many("shards", "what `audio.shards` left, all parts")]
+        vec![
+            Slot::many("shards", "what `audio.shards` left, all parts"),
+            Slot::optional("head", "a checkpoint with a head: the outputs are those of its head, in its order"),
+        ]
     }
 
     fn outputs(&self) -> Vec<String> {
@@ -235,8 +257,9 @@ pub fn run(params: &MakeTargets, job: &Job) -> Result<(), StageError> {
         splits.push(utterances);
     }
     let [train, dev, test] = &splits[..] else { unreachable!("there are three splits") };
-    let made = make(params, &labels, [train, dev, test], lexicon.as_ref());
-    let report = examine(params, &splits, &made).map_err(explain)?;
+    let head = job.inputs.optional("head").map(|folder| own_head(params, folder)).transpose()?;
+    let made = make(params, &labels, [train, dev, test], lexicon.as_ref(), head.as_ref());
+    let report = examine(params, &splits, &made, head.is_some()).map_err(explain)?;
     tell(&report, job);
 
     let file = TaskFile {
@@ -261,6 +284,24 @@ pub fn run(params: &MakeTargets, job: &Job) -> Result<(), StageError> {
     let total = splits.iter().map(Vec::len).sum::<usize>() as u64;
     job.progress.tick(total, total, "utterances", "");
     Ok(())
+}
+
+/// Outputs of a checkpoint's head, for a task that has such.
+fn own_head(params: &MakeTargets, folder: &Path) -> Result<Outputs, StageError> {
+    let outputs = head::read(folder).map_err(|error| {
+        StageError::failed(error).with_hint("take a fine-tuned checkpoint with the files of its tokens, as transformers saves it")
+    })?;
+    let fits = match params.task.target() {
+        TargetKind::Label | TargetKind::Speaker => matches!(outputs, Outputs::Classes { .. }),
+        TargetKind::Transcript => matches!(outputs, Outputs::Tokens(_)),
+        TargetKind::Intent | TargetKind::Slots | TargetKind::Phonemes => false,
+    };
+    if fits {
+        return Ok(outputs);
+    }
+    let kind = if matches!(outputs, Outputs::Tokens(_)) { "tokens" } else { "classes" };
+    let error = TargetsError::OtherHead { task: params.task.name(), kind, folder: folder.to_owned() };
+    Err(StageError::failed(error).with_hint("a head of characters does speech recognition, one of classes a task of one class"))
 }
 
 fn lexicon(params: &MakeTargets, job: &Job) -> Result<Option<Lexicon>, StageError> {
@@ -291,8 +332,8 @@ fn lexicon(params: &MakeTargets, job: &Job) -> Result<Option<Lexicon>, StageErro
 }
 
 /// Counts the targets. Fails where they are of no use.
-fn examine(params: &MakeTargets, splits: &[Vec<RowInfo>], made: &Made) -> Result<TargetsReport, TargetsError> {
-    require_labels(params, made)?;
+fn examine(params: &MakeTargets, splits: &[Vec<RowInfo>], made: &Made, has_head: bool) -> Result<TargetsReport, TargetsError> {
+    require_labels(params, made, has_head)?;
     let mut report = TargetsReport { task: params.task.name(), ..TargetsReport::default() };
     for ((split, utterances), targets) in SPLITS.into_iter().zip(splits).zip(&made.targets) {
         let reasons = report.left_out.entry(split).or_default();
@@ -354,16 +395,24 @@ fn examine(params: &MakeTargets, splits: &[Vec<RowInfo>], made: &Made) -> Result
 }
 
 /// Checks that the training set has more than one label, and all that dev and test set have. An empty set is reported elsewhere.
-fn require_labels(params: &MakeTargets, made: &Made) -> Result<(), TargetsError> {
+///
+/// A head that exists knows its classes already.
+fn require_labels(params: &MakeTargets, made: &Made, has_head: bool) -> Result<(), TargetsError> {
     let train = &made.targets[0];
     if matches!(made.outputs, Outputs::Tokens(_)) || train.is_empty() {
         return Ok(());
     }
-    if train.iter().all(|target| target.target == train[0].target) {
+    if !has_head && train.iter().all(|target| target.target == train[0].target) {
         return Err(TargetsError::OneClass { utterances: train.len(), label: train[0].text.clone() });
     }
     if params.unknown_labels == UnknownLabels::LeaveOut || made.unknown_labels.is_empty() {
         return Ok(());
+    }
+    if let (true, Outputs::Classes { labels }) = (has_head, &made.outputs) {
+        return Err(TargetsError::NotInHead {
+            unknown: labels::describe(&made.unknown_labels),
+            known: labels::shortened(labels.iter().map(|label| format!("`{label}`")), ", "),
+        });
     }
     let known = labels::names(&made.outputs, train).into_iter().map(|label| format!("`{label}`"));
     Err(TargetsError::UnknownLabels {
@@ -391,6 +440,10 @@ fn explain(error: TargetsError) -> StageError {
         TargetsError::UnknownLabels { .. } => {
             "correct the labels, or give the train set utterances of each; or leave those utterances out: `--set task.targets.unknown_labels=leave_out`"
         }
+        TargetsError::NotInHead { .. } => {
+            "take a corpus with the labels of the head, or a fresh head; or leave those utterances out: `--set task.targets.unknown_labels=leave_out`"
+        }
+        TargetsError::OtherHead { .. } => "choose a task that the head can do",
         TargetsError::UnknownWords { .. } => {
             "add them to a lexicon (`lexicon = \"NAME\"`, and its folder under `[lexicons]` in sure.toml), or choose another `unknown_words`"
         }

@@ -56,7 +56,7 @@ fn examined_with(
 ) -> Result<(TargetsReport, Made), TargetsError> {
     let [train, dev, test] = &splits;
     let labels: Vec<String> = labels.iter().map(|&label| label.to_owned()).collect();
-    let made = make(params, &labels, [train, dev, test], lexicon);
+    let made = make(params, &labels, [train, dev, test], lexicon, None);
     Ok((examine(params, &splits, &made)?, made))
 }
 

@@ -84,6 +84,18 @@ impl Head {
         Ok(weights)
     }
 
+    /// Description of a head of tokens or classes, and the number of its outputs, from the tensors of a checkpoint; none of other heads.
+    pub fn of(tensors: &Weights) -> Option<(HeadSpec, usize)> {
+        let rows = |name: &str| tensors.get(name).map(|tensor| tensor.size()[0]);
+        let layer_sum = tensors.contains_key(mix::NAME);
+        if let Some(tokens) = rows("lm_head.weight") {
+            return Some((HeadSpec::Ctc { dropout: 0.0, layer_sum }, tokens as usize));
+        }
+        let (projector_size, classes) = (rows("projector.weight")? as u32, rows("classifier.weight")?);
+        let plain = !tensors.keys().any(|name| name.starts_with("objective."));
+        plain.then_some((HeadSpec::Classification { projector_size, layer_sum }, classes as usize))
+    }
+
     /// A head around tensors as [`Self::start`] names them.
     pub fn new(spec: &HeadSpec, weights: &Weights) -> Self {
         match spec {

@@ -83,12 +83,19 @@ impl Xvector {
     }
 
     /// `states` as for [`super::Head::forward`]. Utterances with too few frames for the layers are padded with zeros.
+    ///
+    /// In a padded batch some frames that reach into the padding count too, as in transformers, which leaves dilation out of account; not
+    /// where each utterance is computed as if it were alone.
     pub fn forward(&self, states: &[Tensor], frames: Option<&Frames>) -> Result<HeadOutput, TchError> {
         let [weight, bias] = &self.projector;
-        let state = mixed(self.mix.as_ref(), states)?.f_linear(weight, Some(bias))?; // (B, T, C)
+        let mut state = mixed(self.mix.as_ref(), states)?.f_linear(weight, Some(bias))?; // (B, T, C)
+        let alone = frames.filter(|frames| frames.alone);
+        if let Some(frames) = alone {
+            state = frames.zero_padding(&state)?;
+        }
         let shorter_by: i64 = self.layers.iter().map(|layer| layer.dilation * (layer.kernel - 1)).sum();
-        // As in transformers, which leaves dilation out of account here: some frames that reach into the padding count too.
-        let not_counted: i64 = self.layers.iter().map(|layer| layer.kernel - 1).sum();
+        let in_a_batch = self.layers.iter().map(|layer| layer.kernel - 1).sum();
+        let not_counted: i64 = if alone.is_some() { shorter_by } else { in_a_batch };
         let (batch, num_frames, _) = state.size3()?;
         // Two frames must be left, or there is no deviation.
         let missing = (shorter_by + 2 - num_frames).max(0);
