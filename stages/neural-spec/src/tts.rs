@@ -409,7 +409,7 @@ pub struct Synthesise {
     #[serde(default = "sixty")]
     #[schemars(range(min = 1))]
     pub griffin_lim: u32,
-    /// Texts in a batch of the acoustic model. Default 30.
+    /// Texts in a batch of the acoustic model; batches of another shape round the last digits differently. Default 30.
     #[serde(default = "thirty")]
     #[schemars(range(min = 1))]
     pub batch_size: u32,

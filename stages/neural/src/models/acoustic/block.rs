@@ -1,5 +1,6 @@
 //! A layer of encoder and decoder, and stacks of them.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use tch::{Device, Kind, TchError, Tensor};
@@ -77,6 +78,8 @@ pub(super) struct LayerStack {
     blocks: Vec<FftBlock>,
     /// Index of its first layer among those of the model, for their noise.
     first: usize,
+    /// Marks of the positions that were needed so far.
+    marks: RefCell<Option<Tensor>>,
 }
 
 impl LayerStack {
@@ -88,7 +91,7 @@ impl LayerStack {
         };
         let block =
             |layer: usize| FftBlock::new(weights, &format!("{name}.layer_stack.{layer}"), shape.heads, shape.dropout, adapters);
-        Ok(Self { blocks: (0..layers).map(block).collect::<Result<_, _>>()?, first })
+        Ok(Self { blocks: (0..layers).map(block).collect::<Result<_, _>>()?, first, marks: RefCell::new(None) })
     }
 
     /// (B, T, H) -> (B, T, H).
@@ -100,7 +103,10 @@ impl LayerStack {
         pass: &Pass,
     ) -> Result<Tensor, TchError> {
         let (_, length, hidden) = x.size3()?;
-        let mut x = frames.zero_padding(&x.f_add(&sinusoids(length, hidden, x.device())?)?)?;
+        let known = self.marks.borrow_mut().take().filter(|marks| marks.size()[0] >= length && marks.device() == x.device());
+        let marks = known.map_or_else(|| sinusoids(length, hidden, x.device()), Ok)?;
+        let mut x = frames.zero_padding(&x.f_add(&marks.f_narrow(0, 0, length)?)?)?;
+        self.marks.replace(Some(marks));
         for (layer, block) in self.blocks.iter().enumerate() {
             pass.begin_layer(self.first + layer);
             x = block.forward(&x, frames, prefixes.get(&layer), pass)?;

@@ -1,6 +1,6 @@
 //! The network behind the decoder, with batch norm that knows which frames are real.
 
-use tch::{Kind, TchError, Tensor, no_grad};
+use tch::{TchError, Tensor};
 
 use super::convolution::Convolution;
 use crate::nn::frames::Frames;
@@ -63,9 +63,13 @@ impl Postnet {
         pass: &Pass,
     ) -> Result<Tensor, TchError> {
         let mut x = frames.zero_padding(mel)?;
+        let real = match (&frames.real, statistics) {
+            (Some(real), BatchNormMode::Batch) => Some(real.f_reshape([-1])?.f_nonzero()?.f_view([-1])?),
+            _ => None,
+        };
         for (at, layer) in self.layers.iter().enumerate() {
             let convolved = layer.convolution.forward(&x.f_transpose(1, 2)?)?.f_transpose(1, 2)?;
-            let mut normed = layer.norm(&convolved, frames, statistics)?;
+            let mut normed = layer.norm(&convolved, real.as_ref(), statistics)?;
             if at + 1 < self.layers.len() {
                 normed = normed.f_tanh()?;
             }
@@ -76,32 +80,24 @@ impl Postnet {
 }
 
 impl Layer {
-    /// (B, T, C) -> (B, T, C).
-    fn norm(&self, x: &Tensor, frames: &Frames, statistics: BatchNormMode) -> Result<Tensor, TchError> {
-        let (mean, variance) = match statistics {
-            BatchNormMode::Running => (self.running_mean.shallow_clone(), self.running_variance.shallow_clone()),
-            BatchNormMode::Batch => {
-                let count = frames.counts.iter().sum::<i64>() as f64;
-                let sum = |x: &Tensor| frames.zero_padding(x)?.f_sum_dim_intlist([0_i64, 1].as_slice(), false, None::<Kind>);
-                let mean = sum(x)?.f_div_scalar(count)?;
-                let variance = sum(&x.f_sub(&mean)?.f_square()?)?.f_div_scalar(count)?;
-                self.follow(&mean, &variance, count)?;
-                (mean, variance)
+    /// (B, T, C) -> (B, T, C). `real` are the frames that are no padding, of all utterances one after the other; none when all are. The
+    /// statistics of a batch are those of its real frames, and padding is 0 then.
+    fn norm(&self, x: &Tensor, real: Option<&Tensor>, statistics: BatchNormMode) -> Result<Tensor, TchError> {
+        let norm = |x: &Tensor, trains: bool| {
+            let [mean, variance] = [&self.running_mean, &self.running_variance].map(Tensor::detach);
+            x.f_batch_norm(Some(&self.gain), Some(&self.shift), Some(&mean), Some(&variance), trains, MOMENTUM, EPS, true)
+        };
+        let size = x.size();
+        let channels = *size.last().unwrap_or(&1);
+        let rows = x.f_reshape([-1, channels])?;
+        let normed = match (statistics, real) {
+            (BatchNormMode::Running, _) => norm(&rows, false)?,
+            (BatchNormMode::Batch, None) => norm(&rows, true)?,
+            (BatchNormMode::Batch, Some(real)) => {
+                let normed = norm(&rows.f_index_select(0, real)?, true)?;
+                rows.f_zeros_like()?.f_index_copy(0, real, &normed)?
             }
         };
-        let scale = variance.f_add_scalar(EPS)?.f_rsqrt()?.f_mul(&self.gain)?;
-        x.f_sub(&mean)?.f_mul(&scale)?.f_add(&self.shift)
-    }
-
-    /// Moves the running statistics towards those of a batch of `count` frames; the running variance is unbiased.
-    fn follow(&self, mean: &Tensor, variance: &Tensor, count: f64) -> Result<(), TchError> {
-        let unbiased = count / (count - 1.0).max(1.0);
-        no_grad(|| {
-            for (running, now, factor) in [(&self.running_mean, mean, 1.0), (&self.running_variance, variance, unbiased)] {
-                let moved = running.f_mul_scalar(1.0 - MOMENTUM)?.f_add(&now.f_mul_scalar(MOMENTUM * factor)?)?;
-                running.shallow_clone().f_copy_(&moved)?;
-            }
-            Ok(())
-        })
+        normed.f_reshape(size.as_slice())
     }
 }
