@@ -75,6 +75,9 @@ impl Stage for ReportListen {
             Slot::optional("alignment", "the alignment.parquet of a tts.train or tts.align node"),
         ]
     }
+    fn outputs(&self) -> Vec<String> {
+        vec!["index.html".to_owned()]
+    }
     fn check(&self) -> Vec<(&'static str, String)> {
         if self.texts > 0 { Vec::new() } else { vec![("texts", "expected 1 or more, found 0".to_owned())] }
     }

@@ -47,6 +47,9 @@ impl Stage for ScoreSynthesis {
     fn slots() -> Vec<Slot> {
         super::slots("a tts.evaluate node, or its predictions.parquet")
     }
+    fn outputs(&self) -> Vec<String> {
+        super::outputs()
+    }
     fn check(&self) -> Vec<(&'static str, String)> {
         let mut mistakes = self.interval.check();
         if !PRIMARY.contains(&self.metric) {
