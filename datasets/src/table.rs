@@ -112,7 +112,8 @@ const TABLES: [(&str, Option<Split>); 13] = [
     ("validation_manifest", Some(Split::Dev)),
     ("test_manifest", Some(Split::Test)),
 ];
-const FORMATS: [&str; 5] = ["csv", "tsv", "jsonl", "json", "parquet"];
+/// Extensions of tables.
+pub const FORMATS: [&str; 5] = ["csv", "tsv", "jsonl", "json", "parquet"];
 /// Folder in which the Hub keeps its Parquet files.
 const HUB_FOLDER: &str = "data/";
 
@@ -238,7 +239,7 @@ fn usual_tables<'a>(root: &'a Path, usual: &[String]) -> Result<(Place<'a>, Vec<
 }
 
 /// True for a table with one of the usual names.
-fn is_usual_table(path: &str) -> bool {
+pub fn is_usual_table(path: &str) -> bool {
     let is_known = path
         .rsplit_once('.')
         .is_some_and(|(stem, format)| FORMATS.contains(&format) && TABLES.iter().any(|(known, _)| *known == stem));
@@ -278,12 +279,12 @@ fn extension(path: &str) -> Option<String> {
 }
 
 /// True for the extension of a recording.
-fn is_recording(path: &str) -> bool {
+pub fn is_recording(path: &str) -> bool {
     extension(path).is_some_and(|extension| EXTENSIONS.contains(&extension.as_str()))
 }
 
 /// True unless the extension is that of something else.
-fn may_be_recording(path: &str) -> bool {
+pub fn may_be_recording(path: &str) -> bool {
     let is_other = |extension: &str| OTHERS.contains(&extension) || FORMATS.contains(&extension);
     !extension(path).is_some_and(|extension| is_other(&extension))
 }

@@ -7,6 +7,7 @@ mod history;
 mod methods;
 mod mistakes;
 mod own;
+mod predict;
 mod prepare;
 mod reruns;
 mod results;

@@ -19,6 +19,7 @@ use crate::commands::log::LogArgs;
 use crate::commands::methods::MethodsArgs;
 use crate::commands::path::PathArgs;
 use crate::commands::plan::PlanArgs;
+use crate::commands::predict::PredictArgs;
 use crate::commands::prepare::PrepareArgs;
 use crate::commands::results::ResultsArgs;
 use crate::commands::run::RunArgs;
@@ -86,6 +87,8 @@ pub(crate) enum Command {
     Init(InitArgs),
     /// Speak a text with a trained voice
     Say(SayArgs),
+    /// Answer recordings with a trained model: classes with probabilities, texts, slots, or how alike voices are
+    Predict(PredictArgs),
     /// Print the folder of a node's last result
     Path(PathArgs),
     /// Print completions for a shell, or the manual page

@@ -15,6 +15,7 @@ pub(crate) mod methods;
 mod models;
 pub(crate) mod path;
 pub(crate) mod plan;
+pub(crate) mod predict;
 pub(crate) mod prepare;
 pub(crate) mod results;
 pub(crate) mod run;

@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         Command::Store(command) => commands::store::store(command),
         Command::Schema => commands::schema::schema(),
         Command::Init(args) => commands::init::init(args),
+        Command::Predict(args) => commands::predict::predict(args),
         Command::Path(args) => commands::path::path(args),
         Command::Completions(args) => commands::completions::completions(args),
         Command::Results(args) => commands::results::results(args),

@@ -7,17 +7,22 @@ use pipeline::registry::{Registry, WorkerProgram};
 /// Hidden command by which this program serves one request for a stage kind of its own, as `sure-neural run` does.
 pub(crate) const SERVE: &str = "serve-stage";
 
-/// Stage kinds; the neural ones run in the program `worker`.
-pub(crate) fn registry(worker: &Path) -> Registry {
-    let worker = WorkerProgram {
-        path: worker.to_owned(),
+/// Returns the program that runs neural stages.
+pub(crate) fn worker_program(path: &Path) -> WorkerProgram {
+    WorkerProgram {
+        path: path.to_owned(),
         arguments: vec!["run"],
         help: Some(
             "`make build` in the repository builds it and fetches libtorch; `worker` in sure.toml says where it is".to_owned(),
         ),
         // OpenMP threads that wait by spinning starve each other when other programs run; measured: a step up to 5 times as long.
         environment: vec![("GOMP_SPINCOUNT", "1000")],
-    };
+    }
+}
+
+/// Stage kinds; the neural ones run in the program `worker`.
+pub(crate) fn registry(worker: &Path) -> Registry {
+    let worker = worker_program(worker);
     Registry::default()
         .here::<audio::manifest::Manifest>(audio::manifest::run)
         .here::<audio::shards::Shards>(audio::shards::run)

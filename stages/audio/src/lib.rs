@@ -1,5 +1,5 @@
 //! Stages that turn a corpus into Parquet shards of clean audio: [`manifest`] lists it, [`shards`] writes one clip for each
-//! utterance, [`reader`] gives the clips to training, [`summary`] counts all parts together. The crate `codec` decodes and encodes.
+//! utterance, [`reader`] gives the clips to training, [`summary`] counts all parts together, [`stream`] decodes without shards. The crate `codec` decodes and encodes.
 //! Pure Rust, without tensors.
 //!
 //! ```text
@@ -15,6 +15,7 @@ pub mod report;
 pub mod schema;
 pub mod shards;
 pub mod speech;
+pub mod stream;
 pub mod summary;
 
 pub use codec::{recording, resample, wav};

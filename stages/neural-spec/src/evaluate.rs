@@ -45,6 +45,17 @@ pub enum Decoding {
     },
 }
 
+impl Decoding {
+    /// Notes mistakes in its numbers.
+    pub(crate) fn check(&self, mistakes: &mut Mistakes) {
+        if let Self::Beam { width, lm_weight, word_bonus } = *self {
+            require_positive(mistakes, "decoding.width", width.into());
+            require(mistakes, lm_weight.is_finite() && lm_weight >= 0.0, "decoding.lm_weight", "at least 0", lm_weight);
+            require(mistakes, word_bonus.is_finite(), "decoding.word_bonus", "a number", word_bonus);
+        }
+    }
+}
+
 impl Default for Decoding {
     fn default() -> Self {
         Self::Greedy {}
@@ -69,11 +80,7 @@ impl Stage for Evaluate {
     fn check(&self) -> Mistakes {
         let mut mistakes = Vec::new();
         require_positive(&mut mistakes, "batch_secs", self.batch_secs);
-        if let Decoding::Beam { width, lm_weight, word_bonus } = self.decoding {
-            require_positive(&mut mistakes, "decoding.width", width.into());
-            require(&mut mistakes, lm_weight.is_finite() && lm_weight >= 0.0, "decoding.lm_weight", "at least 0", lm_weight);
-            require(&mut mistakes, word_bonus.is_finite(), "decoding.word_bonus", "a number", word_bonus);
-        }
+        self.decoding.check(&mut mistakes);
         mistakes
     }
     fn outputs(&self) -> Vec<String> {

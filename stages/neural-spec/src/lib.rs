@@ -12,6 +12,7 @@ mod front;
 mod head;
 mod judge;
 mod method;
+pub mod predict;
 pub mod sites;
 mod train;
 mod tts;
@@ -27,6 +28,7 @@ pub use method::{
     AdapterActivation, Added, BitFit, Bottleneck, ConvAdapter, Counts, Finetune, HeadOnly, Ia3, Layers, Lora, Method, Misfit,
     Prefix, Scope, Start,
 };
+pub use predict::Predict;
 pub use scoring::Metric;
 pub use sites::{Architecture, BlockPosition, LinearLayer, Site, SiteKind, Stack};
 pub use train::{Optimizer, Precision, Schedule, Train};

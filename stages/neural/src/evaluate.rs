@@ -16,6 +16,7 @@ use crate::device;
 use crate::error::ModelError;
 use crate::front;
 use crate::models::Model;
+use crate::models::heads::HeadOutput;
 use crate::nn::pass::Mode;
 use crate::nn::random::Rng;
 use crate::train::summary::Summary;
@@ -143,7 +144,8 @@ pub(crate) fn prepare(model: &mut Model, task: &TaskFile) {
     }
 }
 
-fn same_outputs(trained: &[String], wanted: &[String]) -> Result<(), StageError> {
+/// Errors: a model that was trained for other outputs than those of a task.
+pub(crate) fn same_outputs(trained: &[String], wanted: &[String]) -> Result<(), StageError> {
     if trained == wanted {
         return Ok(());
     }
@@ -154,7 +156,10 @@ fn same_outputs(trained: &[String], wanted: &[String]) -> Result<(), StageError>
     Err(StageError::failed(error).with_hint("evaluate a model with the `task.json` that it was trained with"))
 }
 
-fn decoder(decoding: &Decoding, model: Option<&Path>) -> Result<Decoder, StageError> {
+/// Returns the decoder of a setting. `model` is a file in the ARPA format.
+///
+/// Errors: a language model that cannot be read.
+pub(crate) fn decoder(decoding: &Decoding, model: Option<&Path>) -> Result<Decoder, StageError> {
     Ok(match *decoding {
         Decoding::Greedy {} => Decoder::Greedy,
         Decoding::Uncollapsed {} => Decoder::Uncollapsed,
@@ -297,15 +302,24 @@ fn answer(model: &Model, prepared: &Prepared, outputs: &Outputs, decoder: &Decod
         Some(vectors) => Vec::<Vec<f32>>::try_from(vectors.f_to_kind(Kind::Float)?)?,
         None => vec![Vec::new(); losses.len()],
     };
-    let found: Vec<Vec<i64>> = match outputs {
+    let answer = |((output, loss), embedding)| Answer { output, loss, embedding };
+    Ok(found(model, &output, outputs, decoder)?.into_iter().zip(losses).zip(embeddings).map(answer).collect())
+}
+
+/// The class, the class of each group, or the tokens that the output of a head stands for, by utterance.
+pub(crate) fn found(
+    model: &Model,
+    output: &HeadOutput,
+    outputs: &Outputs,
+    decoder: &Decoder,
+) -> Result<Vec<Vec<i64>>, ModelError> {
+    Ok(match outputs {
         Outputs::Tokens(vocabulary) => tokens(&output.logits, &output.frames, vocabulary, decoder)?,
         Outputs::Classes { .. } => {
-            Vec::<i64>::try_from(model.head().best(&output)?)?.into_iter().map(|class| vec![class]).collect()
+            Vec::<i64>::try_from(model.head().best(output)?)?.into_iter().map(|class| vec![class]).collect()
         }
-        Outputs::Groups { .. } => Vec::<Vec<i64>>::try_from(model.head().best(&output)?)?,
-    };
-    let answer = |((output, loss), embedding)| Answer { output, loss, embedding };
-    Ok(found.into_iter().zip(losses).zip(embeddings).map(answer).collect())
+        Outputs::Groups { .. } => Vec::<Vec<i64>>::try_from(model.head().best(output)?)?,
+    })
 }
 
 /// Tokens of each utterance: `logits` (B, T, tokens), of which `frames` are real.

@@ -17,6 +17,7 @@ pub mod judge;
 pub mod models;
 pub mod nn;
 pub mod peft;
+pub mod predict;
 pub mod tensorboard;
 pub mod train;
 pub mod train_vocoder;

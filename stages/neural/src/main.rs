@@ -56,7 +56,8 @@ fn worker(folder: Option<&Path>) -> ExitCode {
         .here(neural::tts::copy::run)
         .here(neural::judge::run)
         .here(neural::judge::evaluate::run)
-        .here(neural::train_vocoder::run);
+        .here(neural::train_vocoder::run)
+        .here(neural::predict::run);
     let environment = vec![("libtorch", libtorch_version())];
     Worker { program: PROGRAM, registry: &registry, environment }.serve(folder)
 }

@@ -5,6 +5,7 @@
 //! ([`evidence`]), intervals and tests ([`significance`]), and pictures that need nothing from the machine ([`picture`],
 //! [`plot`]). Knows nothing of audio or tensors.
 
+pub mod answers;
 pub mod predictions;
 
 pub mod alignment;

@@ -90,13 +90,22 @@ impl Vocabulary {
     /// From `vocab.json` of a checkpoint: token to index, with the special tokens of [`DELIMITER`], [`UNKNOWN`] and [`BLANK`];
     /// none when one of them is missing or an index is not taken once.
     pub fn from_map(map: &BTreeMap<String, i64>) -> Option<Self> {
+        Self::with_special(map, Some(DELIMITER), UNKNOWN, BLANK)
+    }
+
+    /// As [`Self::from_map`], with special tokens of other names. Without a delimiter every token is a word.
+    pub fn with_special(map: &BTreeMap<String, i64>, delimiter: Option<&str>, unknown: &str, blank: &str) -> Option<Self> {
         let mut tokens = vec![None; map.len()];
         for (token, &id) in map {
             *tokens.get_mut(usize::try_from(id).ok()?)? = Some(token.clone());
         }
         let id = |token: &str| map.get(token).copied();
         let tokens = tokens.into_iter().collect::<Option<_>>()?;
-        Some(Written { tokens, delimiter: Some(id(DELIMITER)?), unknown: id(UNKNOWN)?, blank: id(BLANK)?, end: None }.into())
+        let delimiter = match delimiter {
+            Some(token) => Some(id(token)?),
+            None => None,
+        };
+        Some(Written { tokens, delimiter, unknown: id(unknown)?, blank: id(blank)?, end: None }.into())
     }
 
     /// Tokens by index.

@@ -1,13 +1,14 @@
 //! Files of a recogniser's tokens, as transformers reads them: `vocab.json` and `tokenizer_config.json`.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tasks::Vocabulary;
 
 use super::error::CheckpointError;
 use super::files::{TOKENIZER, VOCABULARY};
-use super::json::write_json;
+use super::json::{read_json, write_json};
 
 /// Writes the files of the tokens into `folder`.
 ///
@@ -32,6 +33,23 @@ pub(crate) fn write(folder: &Path, vocabulary: &Vocabulary) -> Result<(), Checkp
     write_json(&folder.join(TOKENIZER), &config)
 }
 
+/// Reads the tokens of a recogniser; none when a special token is not in the vocabulary. What `tokenizer_config.json` does not say is as
+/// transformers has it.
+///
+/// Errors: files that cannot be read.
+pub(crate) fn read(folder: &Path) -> Result<Option<Vocabulary>, CheckpointError> {
+    let ids: BTreeMap<String, i64> = read_json(&folder.join(VOCABULARY))?;
+    let path = folder.join(TOKENIZER);
+    let config: Value = if path.exists() { read_json(&path)? } else { json!({}) };
+    let named = |name: &str, usual: &str| {
+        let token = &config[name];
+        token.as_str().or_else(|| token["content"].as_str()).unwrap_or(usual).to_owned()
+    };
+    let has_words = config["tokenizer_class"] != "Wav2Vec2PhonemeCTCTokenizer";
+    let delimiter = has_words.then(|| named("word_delimiter_token", "|"));
+    Ok(Vocabulary::with_special(&ids, delimiter.as_deref(), &named("unk_token", "<unk>"), &named("pad_token", "<pad>")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,5 +68,20 @@ mod tests {
         let config = read(TOKENIZER);
         assert_eq!((&config["pad_token"], &config["do_phonemize"]), (&json!("<blank>"), &json!(false)));
         assert!(config["word_delimiter_token"].is_null());
+        let phones = super::read(folder.path()).unwrap().unwrap();
+        assert_eq!((phones.blank(), phones.unknown(), phones.delimiter()), (0, 1, None));
+    }
+
+    #[test]
+    fn tokens_of_published_recognisers_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let characters = Vocabulary::of_characters(["ab c"].into_iter(), &[]);
+        write(folder.path(), &characters).unwrap();
+        assert_eq!(super::read(folder.path()).unwrap(), Some(characters));
+        std::fs::remove_file(folder.path().join(TOKENIZER)).unwrap();
+        assert_eq!(super::read(folder.path()).unwrap(), None); // its tokens are not the usual ones
+        std::fs::write(folder.path().join(VOCABULARY), r#"{"<pad>":0,"<unk>":1,"|":2,"E":3}"#).unwrap();
+        let published = super::read(folder.path()).unwrap().unwrap();
+        assert_eq!((published.blank(), published.unknown(), published.delimiter()), (0, 1, Some(2)));
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
+use tasks::Clips;
 use tch::{Device, Tensor};
 
 use super::utterances::{DataError, Utterances};
@@ -72,24 +73,28 @@ impl Drop for Loader {
 
 fn prepare(utterances: &Utterances, rows: Vec<usize>, device: Device) -> Result<Prepared, DataError> {
     let clips = rows.iter().map(|&row| utterances.samples(row)).collect::<Result<Vec<_>, _>>()?;
-    let unmasked_to = utterances.clips().unmasked_to.unwrap_or(1);
-    let real = |(&row, clip): (&usize, &Vec<f32>)| match utterances.features() {
-        Some(_) => utterances.num_samples(row),
-        None => clip.len().max(unmasked_to),
-    };
-    let num_samples: Vec<i64> = rows.iter().zip(&clips).map(|pair| real(pair).max(1) as i64).collect();
-    let padded = utterances.clips().pad.unwrap_or(1).max(unmasked_to);
-    let longest = clips.iter().map(Vec::len).max().unwrap_or(0).max(padded);
-    let mut audio = vec![0.0_f32; rows.len() * longest];
+    let mut batch = padded(&clips, utterances.clips(), device)?;
+    if let Some(features) = utterances.features() {
+        batch.audio = batch.audio.view([rows.len() as i64, -1, features.width as i64]); // (B, T, C)
+        batch.num_samples = rows.iter().map(|&row| utterances.num_samples(row).max(1) as i64).collect();
+    }
+    let targets = utterances.batch_targets(&rows);
+    Ok(Prepared { rows, batch, targets })
+}
+
+/// Clips as a batch (B, S), padded with zeros to the longest.
+///
+/// Errors: no memory for it.
+pub(crate) fn padded<C: AsRef<[f32]>>(clips: &[C], form: &Clips, device: Device) -> Result<Batch, DataError> {
+    let unmasked_to = form.unmasked_to.unwrap_or(1);
+    let num_samples = clips.iter().map(|clip| clip.as_ref().len().max(unmasked_to).max(1) as i64).collect();
+    let least = form.pad.unwrap_or(1).max(unmasked_to);
+    let longest = clips.iter().map(|clip| clip.as_ref().len()).max().unwrap_or(0).max(least);
+    let mut audio = vec![0.0_f32; clips.len() * longest];
     for (clip, place) in clips.iter().zip(audio.chunks_exact_mut(longest)) {
-        place[..clip.len()].copy_from_slice(clip);
+        place[..clip.as_ref().len()].copy_from_slice(clip.as_ref());
     }
     let audio = Tensor::f_from_slice(&audio)?;
     let audio = if device.is_cuda() { audio.f_pin_memory(device)? } else { audio };
-    let audio = match utterances.features() {
-        Some(features) => audio.view([rows.len() as i64, -1, features.width as i64]), // (B, T, C)
-        None => audio.view([rows.len() as i64, -1]),                                  // (B, S)
-    };
-    let targets = utterances.batch_targets(&rows);
-    Ok(Prepared { rows, batch: Batch { audio, num_samples, labels: None }, targets })
+    Ok(Batch { audio: audio.view([clips.len() as i64, -1]), num_samples, labels: None })
 }

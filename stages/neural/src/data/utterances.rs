@@ -213,16 +213,7 @@ impl Utterances {
         if let Some(features) = self.shards.load_features(self.rows[row])? {
             return Ok(features);
         }
-        let mut samples = self.shards.load(self.rows[row])?;
-        let clips = self.clips();
-        if clips.normalise_before_cut && !clips.raw {
-            self.preprocessor.prepare(&mut samples);
-        }
-        samples.truncate(clips.cut.unwrap_or(usize::MAX));
-        if !clips.normalise_before_cut && !clips.raw {
-            self.preprocessor.prepare(&mut samples);
-        }
-        Ok(samples)
+        Ok(prepared(self.shards.load(self.rows[row])?, self.clips(), &self.preprocessor))
     }
 
     /// The targets of some rows, as the head of the task wants them.
@@ -237,6 +228,18 @@ impl Utterances {
             Outputs::Tokens(vocabulary) => Targets::Tokens { ids, blank: vocabulary.blank() },
         }
     }
+}
+
+/// Cuts and normalises the samples of a clip.
+pub(crate) fn prepared(mut samples: Vec<f32>, clips: &Clips, preprocessor: &Preprocessor) -> Vec<f32> {
+    if clips.normalise_before_cut && !clips.raw {
+        preprocessor.prepare(&mut samples);
+    }
+    samples.truncate(clips.cut.unwrap_or(usize::MAX));
+    if !clips.normalise_before_cut && !clips.raw {
+        preprocessor.prepare(&mut samples);
+    }
+    samples
 }
 
 /// True if a target is one of a task with these outputs.

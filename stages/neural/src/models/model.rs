@@ -389,10 +389,8 @@ impl Model {
         assign(&self.trainable().into_iter().collect(), &values)
     }
 
-    /// Writes what was trained under `folder`: for fine-tuning `checkpoint/`, a whole model in the Hugging Face layout, which
+    /// Writes what was trained under `folder`, and returns the folder inside: for fine-tuning `checkpoint/`, a whole model in the Hugging Face layout, which
     /// may serve as an encoder again; for other methods `adapter/`, see [`files`].
-    ///
-    /// Returns the folder that it wrote.
     pub fn save(&self, folder: &Path, labels: &[String]) -> Result<PathBuf, ModelError> {
         let folder = self.saved_folder(folder);
         fs::create_dir_all(&folder).map_err(CheckpointError::io("create", &folder))?;
@@ -466,6 +464,14 @@ impl Model {
         // A frozen positional convolution was folded when the encoder was built.
         self.encoder = Encoder::new(&self.config, &self.encoder_weights, &self.adapters)?;
         Ok(())
+    }
+
+    /// Reads the head of a checkpoint folder.
+    ///
+    /// Errors: files that cannot be read, [`ModelError::Values`] when the head is another one.
+    pub(crate) fn load_head(&self, folder: &Path) -> Result<(), ModelError> {
+        let (_, values) = weights::read_files(folder, |name| self.head_weights.contains_key(name))?;
+        assign(&self.head_weights, &values)
     }
 
     /// Reads an adapter folder itself, wherever it lies: `adapter/` of a saved model, or one that peft wrote. Says how certain it is

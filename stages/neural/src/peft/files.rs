@@ -27,7 +27,7 @@ use crate::checkpoint::json::{read_json, write_json};
 use crate::checkpoint::safetensors;
 use crate::nn::weights::Weights;
 
-pub(super) const CONFIG: &str = "adapter_config.json";
+pub(crate) const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
 const ORIGIN: &str = "sure.json";
 /// The note in the header of the tensors that says which encoder they belong to, as in `sure.json`.

@@ -123,6 +123,9 @@ pub fn run(params: &Train, job: &Job) -> Result<(), StageError> {
     };
     let interval = interval.map(|interval| [interval.low, interval.high]);
     Card { model: &model, params, task: &task_file, origin: train.origin(), summary: &summary, interval }.write(&saved)?;
+    // A model that is copied elsewhere answers there, too.
+    task_file.write(&saved)?;
+    summary.write(&saved)?;
     summary.write(&job.out)
 }
 

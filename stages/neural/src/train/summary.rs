@@ -61,7 +61,7 @@ pub enum SummaryError {
     },
 }
 
-const FILE_NAME: &str = "training.json";
+pub(crate) const FILE_NAME: &str = "training.json";
 
 impl Summary {
     /// Reads the file of a training artifact.

@@ -171,6 +171,17 @@ impl Head {
         }
     }
 
+    /// Probabilities of the classes, (B, classes) float32 for each group of classes; none of tokens.
+    pub fn probabilities(&self, output: &HeadOutput) -> Result<Vec<Tensor>, TchError> {
+        let softmax = |scores: &Tensor| scores.f_softmax(-1, Kind::Float);
+        match self {
+            Self::Classification(_) => Ok(vec![softmax(&output.logits)?]),
+            Self::Xvector(head) => Ok(vec![softmax(&head.scores(&output.logits)?)?]),
+            Self::MultiLabel { sizes, .. } => output.logits.f_split_with_sizes(&sizes[..], 1)?.iter().map(softmax).collect(),
+            Self::Ctc(_) => Ok(Vec::new()),
+        }
+    }
+
     /// Class of a model with this head in transformers, without the encoder's name.
     pub fn class(&self) -> &'static str {
         match self {

@@ -129,6 +129,11 @@ impl Xvector {
         unit(logits, 1)?.f_matmul(&unit(&self.objective, 0)?)
     }
 
+    /// Scaled cosines (B, speakers), whose softmax is the probability of each speaker.
+    pub fn scores(&self, logits: &Tensor) -> Result<Tensor, TchError> {
+        self.cosines(logits)?.f_mul_scalar(self.scale)
+    }
+
     /// Cross entropy of the scaled cosines, the right speaker's lowered by the margin: (B).
     pub fn losses(&self, logits: &Tensor, classes: &Tensor) -> Result<Tensor, TchError> {
         let cosines = self.cosines(logits)?;
