@@ -68,4 +68,40 @@ fn results_errors_and_comparisons_follow_a_run() {
         &["compare", "score[method=finetune]", "score[method=lora]", "--metric", "wer"],
         &["no metric `wer`", "accuracy"],
     );
+
+    // A method stands for its score, and a run for all of its scores.
+    let by_name = says(&project, &["compare", "finetune", "lora"], &["score[method=finetune", "against score[method=lora"]);
+    assert_eq!(by_name, says(&project, &compared, &[]));
+    refuses(&project, &["compare", "finetun", "lora"], &["no node `finetun`"]);
+    let same =
+        says(&project, &["compare", "1:lora", "2:score[method=lora]"], &["1:score[method=lora", "against 2:score[method=lora"]);
+    assert!(same.contains("p = 1.000"), "{same}");
+    says(&project, &["compare", "1", "2"], &["1:score[method=finetune", "1:score[method=lora"]);
+    refuses(&project, &["compare", "1:prefix", "2"], &["no node `prefix` in run 1", "score[method=lora"]);
+    refuses(&project, &["compare", "1", "99"], &["no run 99"]);
+
+    // Another training: scores by run, and what changed.
+    let other = project.sure(&["run", "./tiny.toml", "-q", "--set", "train.max_steps=6"]);
+    assert!(other.ok, "{}", other.err);
+    let runs = says(&project, &["runs", "--scores"], &["accuracy (%) ", "  score[method=lora,seed=1314]", " to "]);
+    assert_eq!(runs.matches("  score[method=lora,").count(), 3, "{runs}");
+    let earlier = says(&project, &["results", "--run", "1"], &["accuracy", "lora", "index.html"]);
+    assert!(earlier.contains(again.lines().find(|line| line.contains("speech_commands  lora")).unwrap()), "{earlier}");
+    let json: Value = serde_json::from_str(&says(&project, &["results", "--run", "1", "--json"], &[])).unwrap();
+    let of_run: Value = serde_json::from_str(&says(&project, &["runs", "1", "--scores", "--json"], &[])).unwrap();
+    assert_eq!(json, of_run["scores"]);
+    let lora = json.as_array().unwrap().iter().find(|score| score["node"] == "score[method=lora,seed=1314]").unwrap();
+    let old = 100.0 * lora["metrics"]["accuracy"]["value"].as_f64().unwrap();
+    let json: Value = serde_json::from_str(&says(&project, &["results", "--json"], &[])).unwrap();
+    let lora = json.as_array().unwrap().iter().find(|score| score["node"] == "score[method=lora,seed=1314]").unwrap();
+    let new = 100.0 * lora["metrics"]["accuracy"]["value"].as_f64().unwrap();
+    refuses(&project, &["results", "--run", "99"], &["no run 99"]);
+    let differ = says(&project, &["diff", "1", "3"], &["train.max_steps", "p: over utterances alone"]);
+    let line = differ.lines().find(|line| line.starts_with("score[method=lora,seed=1314] ") && line.contains(" accuracy (%) "));
+    if (old - new).abs() > 1e-9 {
+        let cells: Vec<&str> = line.unwrap_or_else(|| panic!("{differ}")).split_whitespace().collect();
+        assert_eq!(cells[3..6], [format!("{old:.2}"), format!("{new:.2}"), format!("{:+.2}", new - old)], "{differ}");
+    } else {
+        assert_eq!(line, None, "{differ}");
+    }
 }

@@ -6,9 +6,12 @@ use std::path::PathBuf;
 use anyhow::Result;
 use petgraph::Direction;
 use petgraph::graph::NodeIndex;
+use pipeline::graph::Workflow;
 use pipeline::mistake::suggest;
+use pipeline::store::Store;
 
 use crate::cli::Place;
+use crate::commands::runs::id_of;
 use crate::opening::Opening;
 use crate::problem::problem;
 
@@ -23,10 +26,14 @@ pub(crate) struct Left {
 }
 
 /// Finds the artifacts that contain a file, for every node that a pattern names: its own, else that of the nearest node it was
-/// made from, else that of the nearest one made from it. `what` names the file's content in messages.
+/// made from, else that of the nearest one made from it. A value of the matrix stands for the nodes that score it: `lora` for
+/// `score[method=lora]`. `what` names the file's content in messages.
 pub(crate) fn find(pattern: &str, place: &Place, file: &str, what: &str) -> Result<Vec<Left>> {
     let (opening, pattern) = Opening::of_node(pattern, place)?;
-    let nodes = opening.workflow.find(&pattern);
+    let mut nodes = opening.workflow.find(&pattern);
+    if nodes.is_empty() {
+        nodes = with_value(&opening.workflow, &pattern);
+    }
     if nodes.is_empty() {
         let known = opening.workflow.order.iter().map(|node| &*opening.workflow.graph[*node].stage);
         return Err(problem(format!("no node `{pattern}` in `{}`", opening.workflow.name), suggest(&pattern, known)));
@@ -44,6 +51,59 @@ pub(crate) fn find(pattern: &str, place: &Place, file: &str, what: &str) -> Resu
         return Err(problem(message, format!("`sure run {}` first; `sure plan {0}` shows its nodes", opening.workflow.name)));
     }
     Ok(found)
+}
+
+/// Nodes that score, at points of the matrix that have a value.
+fn with_value(workflow: &Workflow, value: &str) -> Vec<NodeIndex> {
+    let has = |index: &NodeIndex| {
+        let node = &workflow.graph[*index];
+        node.kind.name.starts_with(SCORES) && node.point.iter().any(|(_, of_axis)| of_axis == value)
+    };
+    workflow.order.iter().copied().filter(has).collect()
+}
+
+/// Prefix of the kinds of stages that score.
+const SCORES: &str = "score.";
+
+/// Artifacts of the nodes of a run that score, as of that run; sorted by node. Those that were removed from the store are left out.
+pub(crate) fn scored(store: &Store, run: i64) -> Result<Vec<Left>> {
+    of_run(store, run, SCORES)
+}
+
+/// Artifacts of the nodes of a run whose kind begins so.
+pub(crate) fn of_run(store: &Store, run: i64, kind: &str) -> Result<Vec<Left>> {
+    let mut found = vec![];
+    for member in store.members(run)? {
+        let Some(result) = store.result(member.result)? else { continue };
+        let is_of_kind = result.manifest.0.get("stage").is_some_and(|stage| stage.starts_with(kind));
+        if is_of_kind && store.has(result.artifact) {
+            let node = id_of(&member.node).to_owned();
+            let seed = pairs(&node).find_map(|pair| pair.strip_prefix("seed=")).map(str::to_owned);
+            found.push(Left { node, seed, folder: store.path(result.artifact) });
+        }
+    }
+    found.sort_by(|a, b| a.node.cmp(&b.node));
+    Ok(found)
+}
+
+/// `method=lora` and `seed=1` of `score[method=lora,seed=1]`.
+fn pairs(node: &str) -> impl Iterator<Item = &str> {
+    let inside = node.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map_or("", |(inside, _)| inside);
+    inside.split(',').filter(|pair| !pair.is_empty())
+}
+
+/// True if a pattern means a node of an earlier run: its stage, its stage with some of its values, or a value alone.
+pub(crate) fn means(pattern: &str, node: &str) -> bool {
+    let stage = |text: &str| text.split(['[', '#']).next().unwrap_or_default().to_owned();
+    let is_value = pairs(node).any(|pair| pair.split_once('=').is_some_and(|(_, value)| value == pattern));
+    is_value || (stage(pattern) == stage(node) && pairs(pattern).all(|wanted| pairs(node).any(|pair| pair == wanted)))
+}
+
+/// The node without its seed, by which results of several seeds belong together.
+pub(crate) fn without_seed(node: &str) -> String {
+    let stage = node.split('[').next().unwrap_or(node);
+    let others: Vec<&str> = pairs(node).filter(|pair| !pair.starts_with("seed=")).collect();
+    if others.is_empty() { stage.to_owned() } else { format!("{stage}[{}]", others.join(",")) }
 }
 
 /// Looks at the node, then upstream, then downstream, each time for the nearest: several where a table gathers them.
@@ -86,4 +146,22 @@ pub(crate) fn last(opening: &Opening, node: NodeIndex) -> Result<Option<PathBuf>
     let Some((result, _)) = opening.store.latest(&key)? else { return Ok(None) };
     let Some(result) = opening.store.result(result)? else { return Ok(None) };
     Ok(opening.store.has(result.artifact).then(|| opening.store.path(result.artifact)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_of_earlier_runs_are_named_by_stage_by_values_or_by_one_value() {
+        let node = "score[method=lora,seed=1]";
+        for pattern in ["score", "score[method=lora]", "score[seed=1,method=lora]", "lora", "1"] {
+            assert!(means(pattern, node), "{pattern}");
+        }
+        for pattern in ["scor", "score[method=prefix]", "score[rank=1]", "prefix", "method", ""] {
+            assert!(!means(pattern, node), "{pattern}");
+        }
+        assert_eq!(without_seed(node), "score[method=lora]");
+        assert_eq!((without_seed("score[seed=1]"), without_seed("score")), ("score".to_owned(), "score".to_owned()));
+    }
 }

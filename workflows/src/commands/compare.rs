@@ -1,6 +1,8 @@
 //! `sure compare`
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -12,15 +14,18 @@ use serde_json::json;
 
 use crate::artifacts::{self, Left};
 use crate::cli::Place;
+use crate::commands::runs;
+use crate::opening::{Access, open_store};
 use crate::problem::problem;
+use crate::settings::Settings;
 
 /// Differences with a smaller probability count as shown.
 const LEVEL: f64 = 0.05;
 
 #[derive(Args)]
 pub(crate) struct CompareArgs {
-    /// `score[method=lora]`, or `keyword_spotting:score[method=lora]`; without a workflow, that of the last run. A node that trains or
-    /// evaluates stands for the score of it
+    /// `lora`, `score[method=lora]` or `keyword_spotting:score[method=lora]`; without a workflow, that of the last run. A node that trains
+    /// or evaluates stands for the score of it. `12:lora` is that of run 12, and `12` all of run 12
     first: String,
     /// Nodes to compare it with; several seeds on both sides are compared seed by seed
     second: String,
@@ -52,43 +57,113 @@ enum By {
 }
 
 pub(crate) fn compare(args: &CompareArgs) -> Result<ExitCode> {
-    let find = |pattern: &str| artifacts::find(pattern, &args.place, FILE_NAME, "scores");
-    let (first, second) = (find(&args.first)?, find(&args.second)?);
-    let pairs = pair(&first, &second, args)?;
-    let mut evidence = vec![];
-    for (a, b) in &pairs {
-        evidence.push((read(&a.folder.join(FILE_NAME))?, read(&b.folder.join(FILE_NAME))?));
-    }
-    let evidence: Vec<_> = evidence.iter().map(|(a, b)| (a, b)).collect();
-    let metrics = metrics(args, pairs[0].0, &evidence[0].0.metrics(), &evidence[0].1.metrics())?;
-    let by = match args.by {
-        By::Utterance => Units::Utterance,
-        By::Speaker => Units::Speaker,
-    };
-    let tested = metrics.into_iter().map(|metric| test(&evidence, metric, by, args.rounds, args.seed, None));
-    let tested: Vec<Paired> =
-        tested.collect::<Result<_, _>>().with_context(|| format!("`{}` and `{}` cannot be compared", args.first, args.second))?;
+    let (first, second) = (find(&args.first, &args.place)?, find(&args.second, &args.place)?);
     let mut out = io::stdout().lock();
+    let mut all = vec![];
+    let groups = groups(&first, &second, args)?;
+    for pairs in &groups {
+        let tested = tested(pairs, args)?;
+        if args.json {
+            let (first, second): (Vec<&str>, Vec<&str>) = pairs.iter().map(|(a, b)| (&*a.node, &*b.node)).unzip();
+            all.push(json!({"first": first, "second": second, "metrics": tested}));
+            continue;
+        }
+        for (a, b) in pairs {
+            writeln!(out, "{} against {}", a.shown(&args.first), b.shown(&args.second))?;
+        }
+        writeln!(out)?;
+        for line in lines(&tested) {
+            writeln!(out, "{line}")?;
+        }
+        writeln!(out)?;
+    }
     if args.json {
-        let (first, second): (Vec<&str>, Vec<&str>) = pairs.iter().map(|(a, b)| (&*a.node, &*b.node)).unzip();
-        writeln!(out, "{}", serde_json::to_string_pretty(&json!({"first": first, "second": second, "metrics": tested}))?)?;
+        let all = if is_run(&args.first) && is_run(&args.second) { all.into() } else { all.remove(0) };
+        writeln!(out, "{}", serde_json::to_string_pretty(&all)?)?;
         return Ok(ExitCode::SUCCESS);
     }
-    for (a, b) in &pairs {
-        writeln!(out, "{} against {}", a.node, b.node)?;
-    }
-    writeln!(out)?;
-    for line in lines(&tested) {
-        writeln!(out, "{line}")?;
-    }
-    writeln!(out, "\np: chance of a difference at least as large if both were equally good, not corrected for several metrics.")?;
-    if pairs.len() == 1 {
+    writeln!(out, "p: chance of a difference at least as large if both were equally good, not corrected for several metrics.")?;
+    if groups.iter().any(|pairs| pairs.len() == 1) {
         writeln!(
             out,
             "One seed: a difference may come from the seed. Several seeds decide: `sure run WORKFLOW --set seed=1,2,3`."
         )?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// `12:lora` as run 12 and `lora`; `12` as run 12 and all of it.
+fn run_and_rest(given: &str) -> Option<(i64, Option<&str>)> {
+    let (run, rest) = given.split_once(':').map_or((given, None), |(run, rest)| (run, Some(rest)));
+    run.parse().ok().map(|run| (run, rest))
+}
+
+/// True if a whole run is named.
+fn is_run(given: &str) -> bool {
+    matches!(run_and_rest(given), Some((_, None)))
+}
+
+/// The scores that a node, a value of the matrix or a run names.
+fn find(given: &str, place: &Place) -> Result<Vec<Left>> {
+    let Some((number, rest)) = run_and_rest(given) else {
+        return artifacts::find(given, place, FILE_NAME, "scores");
+    };
+    let store = open_store(&Settings::load(&place.machine, &place.corpus)?, Access::View)?;
+    let run = runs::find(&store, number)?;
+    let all = artifacts::scored(&store, run.id)?;
+    let names: Vec<String> = all.iter().map(|left| left.node.clone()).collect();
+    let found: Vec<Left> = all.into_iter().filter(|left| rest.is_none_or(|rest| artifacts::means(rest, &left.node))).collect();
+    match (found.is_empty(), rest) {
+        (false, _) => Ok(found),
+        (true, Some(rest)) if !names.is_empty() => {
+            Err(problem(format!("no node `{rest}` in run {number}"), format!("there are {}", names.join(", "))))
+        }
+        (true, _) => {
+            let message = format!("the store has no scores of run {number}: it made none, or `sure store gc` removed them");
+            Err(problem(message, "`sure runs --scores` lists runs with their scores"))
+        }
+    }
+}
+
+impl Left {
+    /// Name for people: with the number of the run, if that is how it was named.
+    fn shown(&self, given: &str) -> String {
+        run_and_rest(given).map_or_else(|| self.node.clone(), |(run, _)| format!("{run}:{}", self.node))
+    }
+}
+
+/// The pairs that are tested together: all; of two whole runs those at one point of the matrix.
+fn groups<'a>(first: &'a [Left], second: &'a [Left], args: &CompareArgs) -> Result<Vec<Vec<(&'a Left, &'a Left)>>> {
+    if !(is_run(&args.first) && is_run(&args.second)) {
+        return Ok(vec![pair(first, second, args)?]);
+    }
+    let mut groups: BTreeMap<String, Vec<(&Left, &Left)>> = BTreeMap::new();
+    for left in first {
+        if let Some(other) = second.iter().find(|other| other.node == left.node) {
+            groups.entry(artifacts::without_seed(&left.node)).or_default().push((left, other));
+        }
+    }
+    if groups.is_empty() {
+        let message = format!("runs {} and {} have no node in common that scores", args.first, args.second);
+        return Err(problem(message, "name a node of each: `12:lora`"));
+    }
+    Ok(groups.into_values().collect())
+}
+
+/// Tests pairs of scores together.
+fn tested(pairs: &[(&Left, &Left)], args: &CompareArgs) -> Result<Vec<Paired>> {
+    let mut evidence = vec![];
+    for (a, b) in pairs {
+        evidence.push((read(&a.folder.join(FILE_NAME))?, read(&b.folder.join(FILE_NAME))?));
+    }
+    let evidence: Vec<_> = evidence.iter().map(|(a, b)| (a, b)).collect();
+    let metrics = common(args, pairs[0].0, &evidence[0].0.metrics(), &evidence[0].1.metrics())?;
+    let by = match args.by {
+        By::Utterance => Units::Utterance,
+        By::Speaker => Units::Speaker,
+    };
+    let tested = metrics.into_iter().map(|metric| test(&evidence, metric, by, args.rounds, args.seed, None));
+    tested.collect::<Result<_, _>>().with_context(|| format!("`{}` and `{}` cannot be compared", args.first, args.second))
 }
 
 /// Seed by seed; a single one on both sides whatever their seeds are.
@@ -114,19 +189,23 @@ fn pair<'a>(first: &'a [Left], second: &'a [Left], args: &CompareArgs) -> Result
 }
 
 /// Those asked for, else all that both have, the one that methods are compared by first.
-fn metrics(args: &CompareArgs, first: &Left, mine: &[Metric], theirs: &[Metric]) -> Result<Vec<Metric>> {
-    let mut common: Vec<Metric> = mine.iter().copied().filter(|metric| theirs.contains(metric)).collect();
-    let Some(name) = &args.metric else {
-        let primary = score::read_scores(&first.folder).map(|scores| scores.primary).ok();
-        common.retain(|metric| *metric != Metric::Loss && *metric != Metric::MicroF1);
-        common.sort_by_key(|metric| Some(*metric) != primary);
-        return Ok(common);
-    };
+fn common(args: &CompareArgs, first: &Left, mine: &[Metric], theirs: &[Metric]) -> Result<Vec<Metric>> {
+    let Some(name) = &args.metric else { return Ok(shown(&first.folder, mine, theirs)) };
+    let common: Vec<Metric> = mine.iter().copied().filter(|metric| theirs.contains(metric)).collect();
     if let Some(metric) = common.iter().find(|metric| metric.name() == name) {
         return Ok(vec![*metric]);
     }
     let known = common.iter().map(|metric| metric.name()).collect::<Vec<_>>().join(", ");
     Err(problem(format!("no metric `{name}` that both have"), format!("there are {known}")))
+}
+
+/// Metrics of two scores that people compare, the one that methods are compared by first.
+pub(crate) fn shown(folder: &Path, mine: &[Metric], theirs: &[Metric]) -> Vec<Metric> {
+    let primary = score::read_scores(folder).map(|scores| scores.primary).ok();
+    let mut common: Vec<Metric> = mine.iter().copied().filter(|metric| theirs.contains(metric)).collect();
+    common.retain(|metric| *metric != Metric::Loss && *metric != Metric::MicroF1);
+    common.sort_by_key(|metric| Some(*metric) != primary);
+    common
 }
 
 /// One line per metric, in columns.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -11,10 +11,13 @@ use clap::Args;
 use pipeline::compare::{Comparison, Difference, compare};
 use pipeline::records::RunRow;
 use pipeline::store::Store;
+use scoring::evidence::{Evidence, FILE_NAME, read};
+use scoring::significance::{self, Units, print_p};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::cli::MachineArgs;
+use crate::commands::compare::shown;
 use crate::commands::plan::describe_change;
 use crate::commands::runs::find;
 use crate::commands::why::describe_file;
@@ -78,14 +81,7 @@ pub(crate) fn diff(args: &DiffArgs) -> Result<ExitCode> {
         writeln!(out, "setting {name}: {} -> {}", old.join(","), new.join(","))?;
     }
     print_nodes(&mut out, &comparison)?;
-    if !scores.is_empty() {
-        writeln!(out, "scores:")?;
-        list(&mut out, &scores, |score| {
-            let number = |value: Option<f64>| value.map_or_else(|| "nothing".to_owned(), |value| format!("{value}"));
-            let by = score.old.zip(score.new).map(|(old, new)| format!(" ({:+})", round(new - old))).unwrap_or_default();
-            format!("{} {}: {} -> {}{by}", score.node, score.name, number(score.old), number(score.new))
-        })?;
-    }
+    print_scores(&mut out, &store, &comparison)?;
     let Comparison { same, gone, new, differ } = &comparison;
     let (gone, new, differ) = (gone.len(), new.len(), differ.len());
     writeln!(out, "{same} nodes are the same, {differ} differ, {gone} are gone, {new} are new")?;
@@ -131,10 +127,58 @@ fn more(out: &mut impl Write, count: usize) -> io::Result<()> {
     if count > SHOWN { writeln!(out, "  and {} more", count - SHOWN) } else { Ok(()) }
 }
 
-/// Without the noise of binary fractions.
-fn round(value: f64) -> f64 {
-    (value * 1e6).round() / 1e6
+/// Prints a table of the scores that differ: node, metric, both values, their difference, and the paired test over utterances.
+fn print_scores(out: &mut impl Write, store: &Store, comparison: &Comparison) -> Result<()> {
+    let mut rows = vec![["scores", "", "old", "new", "change", ""].map(str::to_owned)];
+    let mut left_out = 0;
+    for node in comparison.differ.iter().filter(|node| node.kind.starts_with(SCORES) && node.old != node.now) {
+        let folders = [store.path(node.old), store.path(node.now)];
+        let Ok([old, new]) = evidence(&folders) else { continue }; // collected: nothing to compare
+        let (before, after) = (old.values(), new.values());
+        for metric in shown(&folders[1], &old.metrics(), &new.metrics()) {
+            let (before, after) = (before[&metric], after[&metric]);
+            if before.total_cmp(&after).is_eq() {
+                continue;
+            }
+            if rows.len() > SHOWN {
+                left_out += 1;
+                continue;
+            }
+            let p = significance::compare(&[(&old, &new)], metric, Units::Utterance, ROUNDS, 0, None);
+            let p = p.map_or_else(|error| error.to_string(), |paired| print_p(paired.p));
+            let change = format!("{:+.*}", metric.decimals(), metric.scale() * (after - before));
+            rows.push([node.node.clone(), metric.title_with_unit(), metric.print(before), metric.print(after), change, p]);
+        }
+    }
+    if rows.len() < 2 {
+        return Ok(());
+    }
+    let width = |at: usize| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0);
+    let [node, metric, old, new, change] = [width(0), width(1), width(2), width(3), width(4)];
+    for row in &rows {
+        let line = format!(
+            "{:<node$}  {:<metric$}  {:>old$}  {:>new$}  {:>change$}  {}",
+            row[0], row[1], row[2], row[3], row[4], row[5]
+        );
+        writeln!(out, "{line}")?;
+    }
+    if left_out > 0 {
+        writeln!(out, "and {left_out} more")?;
+    }
+    writeln!(out, "p: over utterances alone, not corrected for several comparisons; another seed may differ as much")?;
+    Ok(())
 }
+
+/// Evidence of both scores.
+fn evidence(folders: &[PathBuf; 2]) -> Result<[Evidence; 2]> {
+    let [old, new] = folders.each_ref().map(|folder| read(&folder.join(FILE_NAME)));
+    Ok([old?, new?])
+}
+
+/// Prefix of the kinds of stages that score.
+const SCORES: &str = "score.";
+/// Rounds of the paired tests.
+const ROUNDS: u32 = 10_000;
 
 /// The settings that differ, with their values.
 fn settings(old: &RunRow, new: &RunRow) -> BTreeMap<String, (Vec<String>, Vec<String>)> {
@@ -149,7 +193,7 @@ fn settings(old: &RunRow, new: &RunRow) -> BTreeMap<String, (Vec<String>, Vec<St
 
 /// The numbers of a score that differ; nothing for other kinds of stages.
 fn scores(store: &Store, node: &Difference) -> Vec<Score> {
-    if !node.kind.starts_with("score.") {
+    if !node.kind.starts_with(SCORES) {
         return vec![];
     }
     let (old, new) = (numbers(&store.path(node.old)), numbers(&store.path(node.now)));

@@ -15,7 +15,9 @@ use pipeline::records::RunRow;
 use pipeline::store::Store;
 use serde::{Deserialize, Serialize};
 
+use crate::artifacts;
 use crate::cli::{MachineArgs, Place, Target};
+use crate::commands::runs::{find, scores_to_json};
 use crate::commands::times;
 use crate::console::say;
 use crate::opening::{Access, Opening, Request, open_store};
@@ -26,12 +28,21 @@ use crate::settings::Settings;
 pub(crate) struct ResultsArgs {
     /// A workflow [default: that of the last run]
     workflow: Option<String>,
+    /// The results of an earlier run, by its number
+    #[arg(long, value_name = "N", conflicts_with = "workflow")]
+    run: Option<i64>,
+    /// Print the scores as JSON
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     machine: MachineArgs,
 }
 
 pub(crate) fn results(args: &ResultsArgs) -> Result<ExitCode> {
     let settings = Settings::load(&args.machine, &[])?;
+    if args.run.is_some() || args.json {
+        return of_run(args, &settings);
+    }
     let last = last_run(&settings, args.workflow.as_deref())?;
     let request: Request = serde_json::from_str(&last.request).context("the record of the last run cannot be read")?;
     let set = request.set.iter().map(|(name, values)| (name.clone(), values.join(","))).collect();
@@ -60,6 +71,33 @@ pub(crate) fn results(args: &ResultsArgs) -> Result<ExitCode> {
         writeln!(out, "{line}")?;
     }
     Ok(if damaged.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The tables of an earlier run, or its scores as JSON: those that the store still has.
+fn of_run(args: &ResultsArgs, settings: &Settings) -> Result<ExitCode> {
+    let store = open_store(settings, Access::View)?;
+    let run = match args.run {
+        Some(number) => find(&store, number)?,
+        None => last_run(settings, args.workflow.as_deref())?,
+    };
+    let gone = || {
+        let message = format!("the store has no results of run {}: it made none, or `sure store gc` removed them", run.id);
+        problem(message, "`sure runs --scores` lists runs with their scores")
+    };
+    if args.json {
+        let scores = scores_to_json(&store, run.id)?;
+        if scores.as_array().is_none_or(Vec::is_empty) {
+            return Err(gone());
+        }
+        writeln!(io::stdout(), "{}", serde_json::to_string_pretty(&scores)?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let tables: Vec<PathBuf> = artifacts::of_run(&store, run.id, "report.")?.into_iter().map(|left| left.folder).collect();
+    if tables.is_empty() {
+        return Err(gone());
+    }
+    print_results(&tables)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn place(args: &ResultsArgs) -> Place {

@@ -12,8 +12,10 @@ use clap::Args;
 use pipeline::records::{RunRow, Step};
 use pipeline::run::{status, timeline};
 use pipeline::store::Store;
+use scoring::score::read_scores;
 use serde_json::{Value, json};
 
+use crate::artifacts::{Left, scored};
 use crate::cli::MachineArgs;
 use crate::opening::{Access, Request, open_store};
 use crate::problem::problem;
@@ -29,6 +31,9 @@ pub(crate) struct RunsArgs {
     /// Write a timeline of that run for `chrome://tracing` or Perfetto
     #[arg(long, value_name = "FILE", requires = "run")]
     pub(crate) timeline: Option<PathBuf>,
+    /// Show the scores of each run
+    #[arg(long)]
+    pub(crate) scores: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -50,10 +55,16 @@ pub(crate) fn runs(args: &RunsArgs) -> Result<ExitCode> {
             let mut run = to_json(&row, &living);
             run["steps"] = serde_json::to_value(&steps)?;
             run["nodes"] = serde_json::to_value(store.members(number)?)?;
+            if args.scores {
+                run["scores"] = scores_to_json(&store, number)?;
+            }
             writeln!(out, "{run}")?;
             return Ok(ExitCode::SUCCESS);
         }
         writeln!(out, "{}", line(&row, &living))?;
+        if args.scores {
+            print_scores(&mut out, &store, number)?;
+        }
         for step in &steps {
             let told = step.message.as_deref().or(step.why.as_deref());
             let told = told.map(|text| format!("  {text}")).unwrap_or_default();
@@ -73,14 +84,51 @@ pub(crate) fn runs(args: &RunsArgs) -> Result<ExitCode> {
     }
     let rows = store.runs(args.limit)?;
     if args.json {
-        let rows: Vec<Value> = rows.iter().map(|row| to_json(row, &living)).collect();
-        writeln!(out, "{}", Value::from(rows))?;
+        let mut all = vec![];
+        for row in &rows {
+            let mut run = to_json(row, &living);
+            if args.scores {
+                run["scores"] = scores_to_json(&store, row.id)?;
+            }
+            all.push(run);
+        }
+        writeln!(out, "{}", Value::from(all))?;
     } else {
         for row in &rows {
             writeln!(out, "{}", line(row, &living))?;
+            if args.scores {
+                print_scores(&mut out, &store, row.id)?;
+            }
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Prints a line for each node of a run that scores: what methods are compared by, with its interval.
+fn print_scores(out: &mut impl Write, store: &Store, run: i64) -> Result<()> {
+    for Left { node, folder, .. } in scored(store, run)? {
+        let scores = read_scores(&folder)?;
+        let metric = scores.primary;
+        let interval = scores
+            .interval(metric)
+            .map(|interval| format!("  {} to {}", metric.print(interval.low), metric.print(interval.high)));
+        let value = metric.print(scores.value(metric));
+        writeln!(out, "{:>7}{} {value}{}  {node}", "", metric.title_with_unit(), interval.unwrap_or_default())?;
+    }
+    Ok(())
+}
+
+/// Metrics of each node of a run that scores.
+pub(crate) fn scores_to_json(store: &Store, run: i64) -> Result<Value> {
+    let mut all = vec![];
+    for Left { node, folder, .. } in scored(store, run)? {
+        let scores = read_scores(&folder)?;
+        all.push(json!({
+            "node": node, "task": scores.task, "corpus": scores.corpus, "primary": scores.primary, "metrics": scores.metrics,
+            "chance": scores.chance, "utterances": scores.utterances, "parameters": scores.parameters,
+        }));
+    }
+    Ok(all.into())
 }
 
 /// A run of the record by its number.
