@@ -111,6 +111,15 @@ pub enum Arity {
     Any,
     /// One or more, in order of matrix point and partition.
     Many,
+    /// Any number, in the same order.
+    Any,
+}
+
+impl Arity {
+    /// True if a workflow may leave the slot empty.
+    pub fn may_be_empty(self) -> bool {
+        matches!(self, Self::Optional | Self::Any)
+    }
 }
 
 impl Slot {
@@ -129,6 +138,10 @@ impl Slot {
     /// A slot for one or more artifacts.
     pub fn many(name: &'static str, about: &'static str) -> Self {
         Self { name, arity: Arity::Many, about }
+    }
+    /// A slot for any number of artifacts.
+    pub fn any(name: &'static str, about: &'static str) -> Self {
+        Self { name, arity: Arity::Any, about }
     }
 }
 

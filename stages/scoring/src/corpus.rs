@@ -3,15 +3,19 @@
 //! ```text
 //! index.html                      hours, lengths, classes, speakers, sources and rejects
 //! lengths.png classes.png         its pictures; `classes.png` only where a corpus has classes
+//! clip-001.wav ...                some clips of each class
 //! ```
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
-use pipeline::{Job, Slot, Stage, StageError};
+use datasets::shard::RowInfo;
+use pipeline::{Input, Job, Slot, Stage, StageError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::clips;
 use crate::picture::Picture;
 use crate::plot::{self, Series};
 use crate::template;
@@ -23,11 +27,14 @@ pub struct ReportCorpus {}
 
 impl Stage for ReportCorpus {
     const KIND: &'static str = "report.corpus";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const ABOUT: &'static str = "a page on what the shards of a corpus hold: hours, lengths, classes, rejects";
 
     fn slots() -> Vec<Slot> {
-        vec![Slot::one("statistics", "the statistics.json of an audio.summary")]
+        vec![
+            Slot::one("statistics", "the statistics.json of an audio.summary"),
+            Slot::any("clips", "shards, for players of some clips of each class"),
+        ]
     }
     fn outputs(&self) -> Vec<String> {
         vec!["index.html".to_owned(), "lengths.png".to_owned()]
@@ -113,7 +120,44 @@ pub fn run(_: &ReportCorpus, job: &Job) -> Result<(), StageError> {
     for (name, picture) in &pictures {
         write(&format!("{name}.png"), &picture.png(2.0))?;
     }
-    write("index.html", page(&statistics, &pictures).as_bytes())
+    let heard = heard(job.inputs.many("clips"), &job.out)?;
+    write("index.html", page(&statistics, &pictures, &heard).as_bytes())
+}
+
+/// Clips of each class that can be played.
+const CLIPS_OF_A_CLASS: usize = 2;
+/// Clips that can be played where there are no classes.
+const CLIPS_WITHOUT_CLASSES: usize = 6;
+/// Classes whose clips can be played.
+const CLASSES_HEARD: usize = 40;
+
+/// A class with its clips.
+#[derive(Serialize)]
+struct Heard {
+    /// Name; empty where there are no classes.
+    class: String,
+    /// Files.
+    clips: Vec<String>,
+}
+
+/// The first clips of each class, in the order of the classes.
+fn heard(shards: &[Input], out: &Path) -> Result<Vec<Heard>, StageError> {
+    let mut ids: BTreeMap<(u32, String), Vec<String>> = BTreeMap::new();
+    for shard in shards {
+        let (rows, names) = RowInfo::read(&shard.path, |column| column == "label").map_err(StageError::failed)?;
+        for row in rows {
+            let class = row.class.map(|class| (class, names.get(class as usize).cloned().unwrap_or_default()));
+            let most = if class.is_some() { CLIPS_OF_A_CLASS } else { CLIPS_WITHOUT_CLASSES };
+            let of_class = ids.entry(class.unwrap_or_default()).or_default();
+            if of_class.len() < most {
+                of_class.push(row.id);
+            }
+        }
+    }
+    let ids: Vec<_> = ids.into_iter().take(CLASSES_HEARD).collect();
+    let files = clips::copy(shards, &ids.iter().flat_map(|(_, ids)| ids).cloned().collect(), out)?;
+    let clips = |ids: Vec<String>| ids.iter().filter_map(|id| files.get(id).cloned()).collect();
+    Ok(ids.into_iter().map(|((_, class), ids)| Heard { class, clips: clips(ids) }).collect())
 }
 
 impl Statistics {
@@ -160,6 +204,9 @@ struct Page<'a> {
     columns: [&'static str; 8],
     splits: Vec<SplitRow>,
     pictures: Vec<Shown<'a>>,
+    heard: &'a [Heard],
+    /// Classes whose clips cannot be played.
+    more_classes: usize,
     kept: u64,
     utterances: u64,
     megabytes: String,
@@ -197,7 +244,7 @@ struct Count<'a> {
     count: u64,
 }
 
-fn page(statistics: &Statistics, pictures: &[(&str, Picture)]) -> String {
+fn page(statistics: &Statistics, pictures: &[(&str, Picture)], heard: &[Heard]) -> String {
     let Statistics { corpus, shards } = statistics;
     let share = if shards.source_bytes > 0 { shards.clip_bytes as f64 / shards.source_bytes as f64 } else { 0.0 };
     let page = Page {
@@ -207,6 +254,8 @@ fn page(statistics: &Statistics, pictures: &[(&str, Picture)]) -> String {
         columns: ["utterances", "hours", "shortest", "mean", "longest", "speakers", "with text", "flagged"],
         splits: splits(statistics),
         pictures: pictures.iter().map(|(_, svg)| Shown { svg }).collect(),
+        heard,
+        more_classes: corpus.labels.len().saturating_sub(CLASSES_HEARD),
         kept: shards.kept_as_is,
         utterances: shards.utterances,
         megabytes: format!("{:.1}", shards.clip_bytes as f64 / 1e6),

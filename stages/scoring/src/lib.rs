@@ -30,6 +30,7 @@ pub mod listen;
 pub mod report;
 pub mod score;
 
+mod clips;
 pub mod picture;
 pub mod plot;
 mod template;

@@ -51,7 +51,8 @@ impl Axis {
         let decades = self.low.floor() as i32..=self.high.ceil() as i32;
         let values = decades.flat_map(|decade| factors.iter().map(move |factor| factor * 10f64.powi(decade)));
         let within = values.filter(|value| (self.low..=self.high).contains(&value.log10()));
-        within.map(|value| (value, short_count(value))).collect()
+        let label = |value: f64| if value < 1.0 { format!("{value:.0e}") } else { short_count(value) };
+        within.map(|value| (value, label(value))).collect()
     }
 
     /// Draws ticks, grid lines up to `top` and the title of an axis along the bottom at `y`.
@@ -120,6 +121,7 @@ mod tests {
         check(Axis::linear(97.9, 99.4, (0.0, 1.0)), &["98.0", "98.2", "98.4", "98.6", "98.8", "99.0", "99.2", "99.4"]);
         check(Axis::log(1e3, 1e7, (0.0, 1.0)), &["1 k", "10 k", "100 k", "1 M", "10 M"]);
         check(Axis::log(5e5, 5e5, (0.0, 1.0)), &["200 k", "500 k", "1 M"]);
+        check(Axis::log(1e-4, 1e-3, (0.0, 1.0)), &["1e-4", "2e-4", "5e-4", "1e-3"]);
     }
 
     #[test]

@@ -15,8 +15,44 @@ pub struct CurvePanel {
     pub title: String,
     /// Metric on the dev set.
     pub metric: Metric,
+    /// Horizontal axis.
+    pub along: Along,
     /// One per run.
     pub curves: Vec<Curve>,
+}
+
+/// Horizontal axis of a panel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Along {
+    /// Steps of the training, from 0.
+    Steps,
+    /// Values of a parameter with this name; by their logarithm where the largest is many times the smallest.
+    Values(String),
+}
+
+/// Factor between the ends of an axis from which it is logarithmic.
+const MANY_TIMES: f64 = 8.0;
+
+impl Along {
+    fn name(&self) -> &str {
+        match self {
+            Self::Steps => "step",
+            Self::Values(name) => name,
+        }
+    }
+
+    fn axis(&self, values: impl Iterator<Item = f64> + Clone, span: (f32, f32)) -> Axis {
+        let (low, high) = (values.clone().fold(f64::INFINITY, f64::min), values.fold(f64::NEG_INFINITY, f64::max));
+        match self {
+            Self::Steps => Axis::linear(0.0, high.max(1.0), span),
+            Self::Values(_) if low > 0.0 && high >= MANY_TIMES * low => Axis::log(low, high, span),
+            Self::Values(_) if low.is_finite() => {
+                let room = 0.05 * (high - low);
+                Axis::linear(low - room, high + room, span)
+            }
+            Self::Values(_) => Axis::linear(0.0, 1.0, span),
+        }
+    }
 }
 
 /// A run.
@@ -24,7 +60,7 @@ pub struct CurvePanel {
 pub struct Curve {
     /// Name next to the colour: the method. Runs of several seeds share it.
     pub label: String,
-    /// Steps and ratios.
+    /// Steps or values of a parameter, and ratios.
     pub points: Vec<(f64, f64)>,
 }
 
@@ -109,11 +145,11 @@ fn draw(picture: &mut Picture, panel: &CurvePanel, labels: &[String], area: &Are
     picture.text(Text::new(left, top - 12.0, LABEL + 2.0, shorten(&panel.title, LABEL + 2.0, right - left)).bold());
     let scale = panel.metric.scale();
     let all = || panel.curves.iter().flat_map(|curve| &curve.points);
-    let last = all().map(|point| point.0).fold(1.0, f64::max);
     let (low, high) = ends(panel.metric, all().map(|point| point.1));
-    let (x, y) = (Axis::linear(0.0, last, (left, right)), Axis::linear(low * scale, high * scale, (bottom, top)));
+    let x = panel.along.axis(all().map(|point| point.0), (left, right));
+    let y = Axis::linear(low * scale, high * scale, (bottom, top));
     y.draw_left(picture, left, right, &panel.metric.title_with_unit());
-    x.draw_below(picture, bottom, top, "step");
+    x.draw_below(picture, bottom, top, &panel.along.name().replace('_', " "));
     let place = |step: f64, value: f64| (x.place(step), y.place(value.clamp(low, high) * scale));
     let own = distinct(panel.curves.iter().map(|curve| &curve.label));
     let bands: Vec<(usize, Band)> = own
@@ -150,6 +186,15 @@ mod tests {
         let curve = |points: &[(f64, f64)]| Curve { label: "lora".to_owned(), points: points.to_vec() };
         let found = band([curve(&[(5.0, 0.25), (10.0, 0.5)]), curve(&[(5.0, 0.75)])].iter());
         assert_eq!(found.points, [(5.0, 0.5, 0.25, 0.75), (10.0, 0.5, 0.5, 0.5)]);
+    }
+
+    #[test]
+    fn values_far_apart_are_placed_by_their_logarithm() {
+        let place =
+            |values: &[f64], value: f64| Along::Values("rank".to_owned()).axis(values.iter().copied(), (0.0, 100.0)).place(value);
+        assert!((place(&[1e-4, 1e-3, 1e-2], 1e-3) - 50.0).abs() < 1e-3);
+        assert!((place(&[4.0, 8.0], 6.0) - 50.0).abs() < 1e-3);
+        assert!((Along::Steps.axis([10.0, 40.0].into_iter(), (0.0, 100.0)).place(20.0) - 50.0).abs() < 1e-3);
     }
 
     #[test]

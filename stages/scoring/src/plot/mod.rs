@@ -15,7 +15,7 @@ pub use bars::{Series, classes, histogram};
 pub use confusion::confusion_matrix;
 pub use curve::training_curve;
 pub use heat::{HeatCell, HeatRow, heat_table};
-pub use learning::{Curve, CurvePanel, dev_curve, learning_curves};
+pub use learning::{Along, Curve, CurvePanel, dev_curve, learning_curves};
 pub use scatter::{ScatterPanel, ScatterPoint, score_vs_parameters};
 
 /// Place that a picture is drawn for.

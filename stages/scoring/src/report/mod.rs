@@ -8,6 +8,7 @@ mod group;
 mod page;
 mod parquet;
 mod published;
+mod sweep;
 mod table;
 mod text;
 
@@ -17,9 +18,10 @@ use pipeline::{Input, Job, Slot, Stage, StageError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::clips;
 use crate::evidence::{self, Evidence};
 use crate::metric::Metric;
-use crate::plot::{self, Curve, CurvePanel, Layout, ScatterPanel, ScatterPoint};
+use crate::plot::{self, Along, Curve, CurvePanel, Layout, ScatterPanel, ScatterPoint};
 use crate::score::{self, Scores, read_scores, write};
 use crate::significance::Units;
 use board::Board;
@@ -52,11 +54,14 @@ fn default_rounds() -> u32 {
 
 impl Stage for ReportTable {
     const KIND: &'static str = "report.table";
-    const VERSION: u32 = 6;
+    const VERSION: u32 = 7;
     const ABOUT: &'static str = "tables of all scores, tasks by methods and in detail, with pictures and a page";
 
     fn slots() -> Vec<Slot> {
-        vec![Slot::many("scores", "artifacts of score.*; the axes task, corpus, method and seed of the matrix name them")]
+        vec![
+            Slot::many("scores", "artifacts of score.*; the axes task, corpus, method and seed of the matrix name them"),
+            Slot::any("clips", "shards of the test set, for players of the worst answers"),
+        ]
     }
     fn outputs(&self) -> Vec<String> {
         ["table.txt", "table.md", "table.parquet", "index.html", "figures", "score_vs_parameters.png", "score_vs_parameters.svg"]
@@ -92,8 +97,9 @@ struct Run {
 const NONE: &str = "-";
 
 /// Writes `table.txt`, `table.md`, `table.parquet`, `index.html` and the pictures `score_vs_parameters`, `learning_curves` (when
-/// trainings were given) and `benchmark` (of several tasks or corpora and methods), each as `.svg` and
-/// `.png`, and under `figures/`, for a column of a paper, as `.svg` and `.pdf`.
+/// trainings were given), `sweep` (of a parameter with several values) and `benchmark` (of several tasks or corpora and methods), each as
+/// `.svg` and `.png`, and under `figures/`, for a column of a paper, as `.svg` and `.pdf`. Clips of the worst answers are next to the
+/// page.
 ///
 /// Errors: [`StageError::Failed`] when a file of scores is not one, [`StageError::Io`] when files cannot be read or written.
 pub fn run(params: &ReportTable, job: &Job) -> Result<(), StageError> {
@@ -118,7 +124,8 @@ pub fn run(params: &ReportTable, job: &Job) -> Result<(), StageError> {
         write(&figures.join(format!("{name}.svg")), picture.outlined_svg().as_bytes())?;
         write(&figures.join(format!("{name}.pdf")), &picture.pdf())?;
     }
-    write(&out("index.html"), page::page(&params.title, &board, &tables, &pictures, &runs).as_bytes())
+    let clips = clips::copy(job.inputs.many("clips"), &page::played(&runs), &job.out)?;
+    write(&out("index.html"), page::page(&params.title, &board, &tables, &pictures, &runs, &clips).as_bytes())
 }
 
 fn read_run(input: &Input) -> Result<Run, StageError> {
@@ -178,6 +185,10 @@ fn pictures(groups: &[Group], board: &Board, layout: Layout) -> Vec<(&'static st
     if !curves.is_empty() {
         pictures.push(("learning_curves", plot::learning_curves("Learning curves on the dev set", &curves, layout)));
     }
+    let sweeps = sweep::panels(groups);
+    if !sweeps.is_empty() {
+        pictures.push(("sweep", plot::learning_curves("Scores on the dev set against the values of a sweep", &sweeps, layout)));
+    }
     pictures
 }
 
@@ -224,7 +235,7 @@ fn curves(groups: &[Group]) -> Vec<CurvePanel> {
             let known = panels.iter().position(|panel| panel.title == title && panel.metric == metric);
             let at = known.unwrap_or(panels.len());
             if known.is_none() {
-                panels.push(CurvePanel { title, metric, curves: Vec::new() });
+                panels.push(CurvePanel { title, metric, along: Along::Steps, curves: Vec::new() });
             }
             let panel = &mut panels[at];
             panel.curves.push(Curve { label, points });

@@ -1,6 +1,6 @@
 //! Page with tables, pictures and details of every run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::Value as Json;
@@ -112,6 +112,8 @@ struct Answers {
 #[derive(Serialize)]
 struct Answer {
     id: String,
+    /// File of its clip, if it can be played.
+    clip: Option<String>,
     note: String,
     reference: String,
     hypothesis: String,
@@ -126,7 +128,24 @@ struct AlignedStep {
     hypothesis: String,
 }
 
-pub(super) fn page(title: &str, board: &Board, tables: &[Table], pictures: &[(&str, Picture)], runs: &[Run]) -> String {
+/// Number of answers of a list that can be played.
+const PLAYED: usize = 10;
+
+/// Ids of the answers that can be played where their clips are given.
+pub(super) fn played(runs: &[Run]) -> BTreeSet<String> {
+    let lists = runs.iter().flat_map(|run| answers(&run.scores.detail));
+    lists.flat_map(|list| list.answers.into_iter().take(PLAYED)).map(|answer| answer.id).collect()
+}
+
+/// `clips`: files of clips by id.
+pub(super) fn page(
+    title: &str,
+    board: &Board,
+    tables: &[Table],
+    pictures: &[(&str, Picture)],
+    runs: &[Run],
+    clips: &BTreeMap<String, String>,
+) -> String {
     let shown = board.is_worth_showing();
     let contest = |row: &super::board::BoardRow| {
         let name = row.name();
@@ -141,7 +160,7 @@ pub(super) fn page(title: &str, board: &Board, tables: &[Table], pictures: &[(&s
         table_note: tables.first().map_or("", |table| &table.note),
         pictures: pictures.iter().map(|(name, svg)| Shown { name, svg }).collect(),
         contests: board.rows.iter().flat_map(contest).collect(),
-        runs: runs.iter().map(|run| view(run, runs.len() <= FEW)).collect(),
+        runs: runs.iter().map(|run| view(run, runs.len() <= FEW, clips)).collect(),
     };
     template::render(TEMPLATE, &page)
 }
@@ -171,7 +190,7 @@ fn about(runs: &[Run]) -> Vec<Fact> {
     add("corpora", list(&|run| run.corpus.clone()));
     add("methods", list(&|run| run.method.clone()));
     add("seeds", list(&|run| run.seed.clone()));
-    let axes: std::collections::BTreeSet<&String> = runs.iter().flat_map(|run| run.others.keys()).collect();
+    let axes: BTreeSet<&String> = runs.iter().flat_map(|run| run.others.keys()).collect();
     for axis in axes {
         add(axis, list(&|run| run.others.get(axis).cloned().unwrap_or_else(|| NONE.to_owned())));
     }
@@ -262,7 +281,25 @@ fn voices(speakers: &[SpeakerDetail]) -> Section {
     small_table("Voices", &names, speakers.iter().map(row))
 }
 
-fn view(run: &Run, open: bool) -> RunView {
+/// The lists of wrong answers, worst first.
+fn answers(detail: &Detail) -> Vec<Answers> {
+    match detail {
+        Detail::Classification(detail) => mistakes("Wrong answers, worst first", detail).into_iter().collect(),
+        Detail::Intent { slots } => {
+            let list = |(slot, detail): &(String, ClassDetail)| {
+                mistakes(&format!("{}: wrong answers, worst first", capital(slot)), detail)
+            };
+            slots.iter().filter_map(list).collect()
+        }
+        Detail::Text { edits, worst, .. } => {
+            misses(worst, edits.first().map_or(Unit::Word, |(unit, _)| *unit)).into_iter().collect()
+        }
+        Detail::Slots { worst, .. } => misses(worst, Unit::Word).into_iter().collect(),
+        Detail::Verification { .. } => Vec::new(),
+    }
+}
+
+fn view(run: &Run, open: bool, clips: &BTreeMap<String, String>) -> RunView {
     let (scores, name) = (&run.scores, run.name());
     let mut view = RunView {
         open,
@@ -271,30 +308,28 @@ fn view(run: &Run, open: bool) -> RunView {
         notes: scores.notes.iter().map(|note| format!("{}.", capital(note))).collect(),
         pictures: Vec::new(),
         sections: Vec::new(),
-        answers: Vec::new(),
+        answers: answers(&scores.detail),
         name,
     };
+    for answer in view.answers.iter_mut().flat_map(|list| &mut list.answers) {
+        answer.clip = clips.get(&answer.id).cloned();
+    }
     match &scores.detail {
         Detail::Classification(detail) => {
             view.pictures.push(confusion(&format!("Confusion matrix: {}", view.name), detail));
             view.sections.push(classes(detail));
-            view.answers.extend(mistakes("Wrong answers, worst first", detail));
         }
         Detail::Intent { slots } => {
             for (slot, detail) in slots {
                 view.pictures.push(confusion(&format!("{}: {}", capital(slot), view.name), detail));
-                view.answers.extend(mistakes(&format!("{}: wrong answers, worst first", capital(slot)), detail));
             }
         }
-        Detail::Text { edits, worst, .. } => {
+        Detail::Text { edits, .. } => {
             view.sections.push(errors(&edits.iter().map(|(unit, edits)| (unit.plural(), *edits)).collect::<Vec<_>>()));
-            let unit = edits.first().map_or(Unit::Word, |(unit, _)| *unit);
-            view.answers.extend(misses(worst, unit));
         }
-        Detail::Slots { words, values, slots, worst } => {
+        Detail::Slots { words, values, slots, .. } => {
             view.sections.push(errors(&[("words, without markers", *words), ("characters of values", *values)]));
             view.sections.push(slot_table(slots));
-            view.answers.extend(misses(worst, Unit::Word));
         }
         Detail::Synthesis { edits, speakers, worst } => {
             view.sections.push(errors(&edits.iter().map(|(unit, edits)| (unit.plural(), *edits)).collect::<Vec<_>>()));
@@ -461,6 +496,7 @@ fn mistakes(title: &str, detail: &ClassDetail) -> Option<Answers> {
     all.sort_by(|a, b| b.loss.unwrap_or(0.0).total_cmp(&a.loss.unwrap_or(0.0)).then_with(|| a.id.cmp(&b.id)));
     let answer = |mistake: &&Mistake| Answer {
         id: mistake.id.clone(),
+        clip: None,
         note: mistake.loss.map(|loss| format!("loss {loss:.2}")).unwrap_or_default(),
         reference: mistake.label.clone(),
         hypothesis: mistake.prediction.clone(),
@@ -498,6 +534,7 @@ fn slot_table(slots: &BTreeMap<String, SlotCounts>) -> Section {
 fn misses(worst: &[Miss], unit: Unit) -> Option<Answers> {
     let answer = |miss: &Miss| Answer {
         id: miss.id.clone(),
+        clip: None,
         note: if miss.errors == 1 { "1 error".to_owned() } else { format!("{} errors", miss.errors) },
         reference: miss.reference.clone(),
         hypothesis: miss.hypothesis.clone(),

@@ -2,6 +2,7 @@
 
 use super::board::Board;
 use super::group::Group;
+use super::sweep::{self, OnDev};
 use super::{NONE, Run, interval_note, spaced};
 use crate::metric::Metric;
 use crate::template::thousands;
@@ -121,17 +122,34 @@ fn table(title: String, primary: Metric, groups: &[&Group], board: &Board, note:
     let primary_column = head.len();
     head.push(Column::numbers(primary.title()));
     head.extend(["interval", "chance"].map(Column::numbers));
+    let judged = sweep::judged(groups);
+    let on_dev = judged.iter().flatten().next().map(|one| one.metric);
+    head.extend(on_dev.map(|metric| Column::numbers(&format!("dev {}", metric.title()))));
     head.extend(further.iter().map(|metric| Column::numbers(metric.title())));
     let counted = runs().next().map_or("utterances", |run| match run.scores.detail {
         crate::score::Detail::Verification { .. } => "trials",
         _ => "utterances",
     });
     head.extend(["trainable", "share", "total", counted].map(Column::numbers));
-    let row = |group: &&Group| TableRow { cells: cells(group, &axes, primary, &further), best: board.is_best(group) };
-    Table { title, head, rows: groups.iter().map(row).collect(), note, primary: primary_column }
+    let row = |(group, judged): (&&Group, &Option<OnDev>)| {
+        let dev = on_dev.map(|_| judged.as_ref().map_or_else(|| "–".to_owned(), OnDev::print));
+        TableRow { cells: cells(group, &axes, primary, dev, &further), best: board.is_best(group) }
+    };
+    let note = if on_dev.is_some() { format!("{note} {BEST_ON_DEV} best of its sweep on the dev set.") } else { note };
+    Table { title, head, rows: groups.iter().zip(&judged).map(row).collect(), note, primary: primary_column }
 }
 
-fn cells(group: &Group, axes: &[&str], primary: Metric, further: &[Metric]) -> Vec<String> {
+/// Mark of the value that the dev set chooses.
+const BEST_ON_DEV: char = '◂';
+
+impl OnDev {
+    fn print(&self) -> String {
+        let mark = if self.best { BEST_ON_DEV } else { ' ' };
+        format!("{} {mark}", self.metric.print(self.value))
+    }
+}
+
+fn cells(group: &Group, axes: &[&str], primary: Metric, dev: Option<String>, further: &[Metric]) -> Vec<String> {
     let first = group.runs[0];
     let mut cells = vec![first.corpus.clone(), first.method.clone()];
     cells.extend(axes.iter().map(|axis| first.others.get(*axis).cloned().unwrap_or_else(|| NONE.to_owned())));
@@ -142,6 +160,7 @@ fn cells(group: &Group, axes: &[&str], primary: Metric, further: &[Metric]) -> V
         None => "–".to_owned(),
     });
     cells.push(primary.print(group.chance(primary)));
+    cells.extend(dev);
     cells.extend(further.iter().map(|metric| group.print(*metric)));
     match group.parameters() {
         Some(counts) => {

@@ -272,3 +272,32 @@ fn tasks_of_several_kinds_get_a_table_each() {
     assert_eq!(tables[1].rows.len(), 2);
     assert_eq!(Metric::Wer.direction(), Direction::LowerIsBetter);
 }
+
+#[test]
+fn the_dev_set_chooses_the_value_of_a_sweep() {
+    let mut runs = [("4", "1", 0.5), ("4", "2", 0.7), ("8", "1", 0.75), ("8", "2", 0.65)].map(|(rank, seed, dev)| {
+        let mut run = keywords("lora", seed, &[0]);
+        run.others.insert("rank".to_owned(), rank.to_owned());
+        run.scores.training = Some(serde_json::json!({"metric": "accuracy", "best_value": dev}));
+        run
+    });
+    tell_apart(&mut runs);
+    let groups = group::groups(&runs);
+    let board = Board::new(&groups, &PARAMS);
+    let text = text::plain("A title", &board, &table::details(&groups, &board));
+    assert!(text.contains("dev accuracy") && text.contains("60.00  ") && text.contains("70.00 ◂"), "{text}");
+    assert!(text.contains("◂ best of its sweep on the dev set."), "{text}");
+    let panels = sweep::panels(&groups);
+    assert_eq!((panels.len(), panels[0].along.clone(), panels[0].curves.len()), (1, Along::Values("rank".to_owned()), 4));
+    assert_eq!(panels[0].curves[2].points, [(8.0, 0.75)]);
+
+    // A name is no value of a sweep.
+    for (run, name) in runs.iter_mut().zip(["a", "a", "b", "b"]) {
+        run.others.insert("rank".to_owned(), name.to_owned());
+    }
+    tell_apart(&mut runs);
+    let groups = group::groups(&runs);
+    let board = Board::new(&groups, &PARAMS);
+    let text = text::plain("A title", &board, &table::details(&groups, &board));
+    assert!(!text.contains("dev accuracy") && sweep::panels(&groups).is_empty(), "{text}");
+}
