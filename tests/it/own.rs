@@ -25,6 +25,7 @@ fn init_writes_a_workflow_that_plans_and_prepares() {
     assert!(said.contains("wrote mine.toml") && said.contains("wrote sure.toml"), "{said}");
     let text = fs::read_to_string(project.path("mine.toml")).unwrap();
     assert!(text.lines().count() <= 16 && text.contains("corpus = \"table\""), "{text}");
+    assert!(text.contains("[stages.score]\nname = \"mine\""), "{text}");
 
     let planned = good(project.sure(&["plan", "mine.toml"]));
     assert!(planned.contains("train[method=lora,seed=3]"), "{planned}");
@@ -64,10 +65,14 @@ fn a_sweep_over_own_recordings_ends_in_one_table_and_names_its_files() {
         "train.save_every=2",
         "train.method.rank=2,4",
     ];
+    good(project.sure(&["init", "words", "--table", "recordings", "--task", "text"]));
+    assert!(good(project.sure(&["plan", "words.toml"])).contains("train[method=lora,seed=1]"));
     let args: Vec<&str> = ["run", "mine.toml"].into_iter().chain(sets.iter().flat_map(|set| ["--set", set])).collect();
     let answer = project.sure(&args);
     assert!(answer.ok && answer.err.contains("models and adapters: results/mine/models"), "{answer:?}");
     let rows: Vec<Vec<&str>> = answer.out.lines().map(|line| line.split_whitespace().take(5).collect()).collect();
+    assert!(answer.out.contains("◂ best of its sweep on the dev set.") && answer.out.contains(" ◂ "), "{}", answer.out);
+    assert!(project.path("results/mine/table/sweep.png").is_file());
     for rank in ["2", "4"] {
         assert!(rows.contains(&vec!["table", "lora", "scratch", rank, "1"]), "{}", answer.out);
     }
@@ -79,6 +84,34 @@ fn a_sweep_over_own_recordings_ends_in_one_table_and_names_its_files() {
         "table/table.txt",
     ] {
         assert!(project.path("results/mine").join(file).exists(), "{file}");
+    }
+}
+
+#[test]
+fn a_task_of_ones_own_has_its_name_in_tables_and_on_pages() {
+    let project = recordings();
+    good(project.sure(&["init", "first_names", "--table", "recordings"]));
+    let sets = [
+        "size=tiny",
+        "method=head_only",
+        "seed=1",
+        "encoder_epochs=1",
+        "train.max_steps=2",
+        "train.eval_every=2",
+        "train.save_every=2",
+    ];
+    let args: Vec<&str> = ["run", "first_names.toml"].into_iter().chain(sets.iter().flat_map(|set| ["--set", set])).collect();
+    let table = good(project.sure(&args));
+    assert!(table.starts_with("results/first_names\nfirst names\n") || table.starts_with("first names\n"), "{table}");
+    let folder = project.path("results/first_names/table");
+    let page = fs::read_to_string(folder.join("index.html")).unwrap();
+    assert!(page.contains("<dd>first names</dd>") && !page.contains("keyword spotting"), "{page}");
+    // The worst answers can be heard.
+    let clips: Vec<&str> =
+        page.split("<audio ").skip(1).map(|rest| rest.split("src=\"").nth(1).unwrap().split('"').next().unwrap()).collect();
+    assert!(!clips.is_empty(), "{page}");
+    for clip in clips {
+        assert!(fs::read(folder.join(clip)).unwrap().starts_with(b"RIFF"), "{clip}");
     }
 }
 

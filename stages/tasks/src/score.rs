@@ -13,8 +13,11 @@ use crate::Task;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScoreTask {
-    /// Task.
+    /// Task: one of the benchmark, whose targets and metrics are those of yours.
     pub task: Task,
+    /// Name of a task of your own, in tables and on pages: `accent`. Default: that of `task`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// Metric that methods are compared by where a task has one class per utterance. Default `accuracy`; the benchmark takes
     /// `weighted_f1` for MELD.
     #[serde(default = "accuracy")]
@@ -52,7 +55,7 @@ impl Stage for ScoreTask {
 ///
 /// Errors: those of that stage.
 pub fn run(params: &ScoreTask, job: &Job) -> Result<(), StageError> {
-    let task = Some(params.task.name().to_owned());
+    let task = Some(params.name.clone().unwrap_or_else(|| params.task.name().to_owned()));
     let common = Common { interval: params.interval, task, corpus: params.corpus.clone() };
     run_kind(params.task.score(), params.metric, common, job)
 }

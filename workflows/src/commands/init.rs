@@ -18,17 +18,26 @@ pub(crate) struct InitArgs {
     /// Folder with the table of your recordings: table.csv with a column `path`, and `label`, `speaker` or `text`
     #[arg(long, value_name = "FOLDER")]
     pub(crate) table: PathBuf,
-    /// Shipped workflow to start from: `keyword_spotting` for any label, `speaker`, `speech_recognition`, ...
-    #[arg(long, default_value = "keyword_spotting")]
+    /// What is learned: `label` (the column of that name, whatever it says), `text`, or a task of the benchmark that reads tables:
+    /// `speaker`, `emotion`, `phoneme_recognition`, ...
+    #[arg(long, default_value = "label")]
     pub(crate) task: String,
     /// Folder of a pretrained encoder, or `hub:ORGANISATION/NAME@COMMIT` [default: a small encoder, trained on your table]
     #[arg(long, value_name = "FOLDER|hub:NAME")]
     pub(crate) checkpoint: Option<String>,
 }
 
+/// Kinds of tasks of one's own, with the shipped workflows whose targets and metrics are theirs.
+const OWN: [(&str, &str); 2] = [("label", "keyword_spotting"), ("text", "speech_recognition")];
+
+/// The shipped workflow to start from, and true if the task is one's own, with a name of its own.
+fn preset(task: &str) -> (&str, bool) {
+    OWN.iter().find(|(kind, _)| *kind == task).map_or((task, false), |(_, preset)| (preset, true))
+}
+
 /// Writes a workflow file, and `sure.toml` where there is none.
 pub(crate) fn init(args: &InitArgs) -> Result<ExitCode> {
-    let spec = library::find(&args.task)?;
+    let spec = library::find(preset(&args.task).0)?;
     let takes_tables =
         spec.axes.iter().any(|axis| axis.name.value == "corpus" && axis.choices.iter().any(|choice| choice == "table"));
     if !takes_tables {
@@ -77,6 +86,7 @@ fn write_new(path: &Path, text: &str) -> Result<()> {
 /// Returns the text of the workflow file.
 fn workflow(args: &InitArgs) -> String {
     let InitArgs { name, task, .. } = args;
+    let (task, is_own) = preset(task);
     let title = name.replace(['_', '-'], " ");
     let (include, encoder) = match &args.checkpoint {
         Some(_) => (
@@ -84,6 +94,11 @@ fn workflow(args: &InitArgs) -> String {
             "checkpoint = [\"checkpoint\"]          # names below [checkpoints] in sure.toml; several are compared\n",
         ),
         None => (format!("[\"{task}\"]   # `sure list {task} --source` shows all that can be changed"), ""),
+    };
+    let score = if is_own {
+        format!("[stages.score]\nname = \"{name}\"                      # of the task, in tables and on pages\n")
+    } else {
+        String::new()
     };
     format!(
         "# sure plan {name}.toml    what would run, and why\n\
@@ -98,7 +113,7 @@ fn workflow(args: &InitArgs) -> String {
          [matrix]\n\
          {encoder}method = [\"head_only\", \"lora\", \"finetune\"]   # also bottleneck, prefix, convadapter, ia3, bitfit\n\
          seed = [1, 2, 3]\n\
-         [stages.table]\n\
+         {score}[stages.table]\n\
          title = \"{title}\"\n"
     )
 }
