@@ -307,14 +307,10 @@ fn step(cell: alignment::Cell) -> HeardStep {
 
 /// `similarity 0.951, MCD 3.20 dB`.
 fn note(row: &Synthesised) -> String {
-    let mut note = format!("similarity {}", Metric::SpeakerSimilarity.print(row.voice.similarity));
-    if let Some(sound) = row.sound {
-        note += &format!(", MCD {} dB", Metric::Mcd.print(sound.mcd));
-    }
-    if row.text.speaker.as_ref() != Some(&row.voice.nearest) {
-        note += &format!("; nearest to {}", row.voice.nearest);
-    }
-    note
+    let distance = row.sound.map_or_else(String::new, |sound| format!(", MCD {} dB", Metric::Mcd.print(sound.mcd)));
+    let is_right = row.text.speaker.as_ref() == Some(&row.voice.nearest);
+    let nearest = if is_right { String::new() } else { format!("; nearest to {}", row.voice.nearest) };
+    format!("similarity {}{distance}{nearest}", Metric::SpeakerSimilarity.print(row.voice.similarity))
 }
 
 /// Scores of each speaker in each column.

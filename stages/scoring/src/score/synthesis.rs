@@ -36,6 +36,9 @@ fn similarity() -> Metric {
     Metric::SpeakerSimilarity
 }
 
+/// Measure of the distance from a recording.
+type Measure = fn(&Sound) -> Option<f64>;
+
 /// Metrics that methods can be compared by.
 const PRIMARY: [Metric; 5] = [Metric::SpeakerSimilarity, Metric::SpeakerAccuracy, Metric::Mcd, Metric::Wer, Metric::Cer];
 
@@ -93,7 +96,7 @@ fn draft(primary: Metric, rows: &[Synthesised]) -> Draft {
     evidence.ratios.insert(Metric::SpeakerAccuracy, right);
     let sounds: Vec<&Sound> = rows.iter().filter_map(|row| row.sound.as_ref()).collect();
     if sounds.len() == rows.len() {
-        let columns: [(Metric, fn(&Sound) -> Option<f64>); 6] = [
+        let columns: [(Metric, Measure); 6] = [
             (Metric::Mcd, |sound| Some(sound.mcd)),
             (Metric::F0Rmse, |sound| sound.squared_cents),
             (Metric::GrossPitchError, |sound| sound.gross_pitch_error),
