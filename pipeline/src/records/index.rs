@@ -29,7 +29,11 @@ use crate::manifest::PARTITION;
 /// The index of a store, with its record log.
 pub(crate) struct Index {
     pub(super) db: Connection,
-    /// None in a view that writes nothing.
+    /// Name and flags by which `db` was opened.
+    opened: (PathBuf, OpenFlags),
+    /// Path for a copy of the index, in a view that may only read `db`: made before the first change.
+    pub(super) copy: Option<PathBuf>,
+    /// None in a view.
     pub(super) log: Option<Log>,
     pub(super) log_path: PathBuf,
     /// Boot of this machine, as results name it that are not durable yet.
@@ -59,14 +63,14 @@ impl Index {
         db.set_prepared_statement_cache_capacity(64);
         let (words, rows, recipes) = (HashMap::new(), HashMap::new(), HashMap::new());
         let log_path = path.with_file_name(super::LOG);
-        let (boot, members) = (boot(), BTreeMap::new());
-        Ok(Self { db, log: None, log_path, boot, words, rows, recipes, members, notices: vec![] })
+        let (boot, members, opened) = (boot(), BTreeMap::new(), (path.to_owned(), flags));
+        Ok(Self { db, opened, copy: None, log: None, log_path, boot, words, rows, recipes, members, notices: vec![] })
     }
 
-    /// Another view of the index, which does not change while it is open, and answers without the cost of a lock each time.
-    pub(crate) fn snapshot(folder: &Path) -> Result<Self, RecordsError> {
-        let index =
-            Self::connect(&folder.join(super::INDEX), OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    /// Opens the index once more, as of this moment: it does not change, and answers without the cost of a lock each time.
+    pub(crate) fn snapshot(&self) -> Result<Self, RecordsError> {
+        let (path, flags) = &self.opened;
+        let index = Self::connect(path, *flags)?;
         index.db.execute_batch("BEGIN")?;
         Ok(index)
     }
@@ -308,6 +312,9 @@ impl Index {
         &mut self,
         write: impl FnOnce(&mut Writer<'_>) -> Result<T, RecordsError>,
     ) -> Result<T, RecordsError> {
+        if let Some(copy) = self.copy.take() {
+            *self = self.copy_to(&copy)?;
+        }
         let transaction = rusqlite::Transaction::new_unchecked(&self.db, rusqlite::TransactionBehavior::Immediate)?;
         let Self { words, rows, recipes, members, log, notices, log_path, .. } = self;
         let mut writer = Writer::new(&transaction, words, rows, recipes, members);

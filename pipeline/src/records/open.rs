@@ -37,25 +37,16 @@ impl Found {
 
     /// Examines an index file without changing anything beside it. `copy` is a folder for a copy, where that is needed.
     fn peek(path: &Path, copy: &Path) -> Result<Self, RecordsError> {
-        let beside = |ending: &str| fs::metadata(path.with_extension(ending)).map_or(0, |meta| meta.len());
-        let found = match (beside("db-shm"), beside("db-wal")) {
-            // Nobody writes now, and nothing waits to be written: SQLite may take the file as it is.
-            (0, 0) => {
-                let text = path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
-                Self::with(path, Path::new(&format!("file:{text}?immutable=1")), READ | OpenFlags::SQLITE_OPEN_URI)
-            }
-            // Opening it would make the file that the processes share.
-            (0, _) => {
-                let files = [path.to_owned(), path.with_extension("db-wal")];
-                let copied = files.iter().try_for_each(|file| {
-                    let name = file.file_name().expect("index files have names");
-                    fs::copy(file, copy.join("peeked").with_extension(Path::new(name).extension().unwrap_or_default()))
-                        .map(|_| ())
-                });
+        let found = if fs::metadata(path.with_extension("db-shm")).is_ok_and(|meta| meta.len() > 0) {
+            Self::with(path, path, READ)
+        } else {
+            // To open it would make the file by which the processes that use an index agree.
+            for ending in ["db", "db-wal"] {
+                let (from, to) = (path.with_extension(ending), copy.join("peeked").with_extension(ending));
+                let copied = if from.exists() { fs::copy(from, to).map(|_| ()) } else { Ok(()) };
                 copied.map_err(|source| RecordsError::Log { action: "copy the index of", path: path.to_owned(), source })?;
-                Self::with(path, &copy.join("peeked.db"), WRITE)
             }
-            _ => Self::with(path, path, READ),
+            Self::with(path, &copy.join("peeked.db"), WRITE)
         };
         match found {
             Err(RecordsError::Index(error)) => Ok(Self::Damaged(error.into())), // locked away, or on a disk without its own files
@@ -266,11 +257,11 @@ impl Index {
         let head = log::head_of(&log_path)?;
         let length = fs::metadata(&log_path).map_or(0, |meta| meta.len());
         let why = match Found::peek(&path, copy)? {
-            Found::Sound(index) => {
-                let copied = index.copy_to(&new, head.as_ref().map(|head| head.id.as_str()), length, &log_path);
-                match copied {
-                    Ok(Some(copied)) => return Ok(copied),
-                    Ok(None) => "the index does not fit the record log".to_owned(),
+            Found::Sound(mut index) => {
+                index.copy = index.db.is_readonly("main")?.then_some(new.clone());
+                match index.fit(head.as_ref().map(|head| head.id.as_str()), length, &log_path) {
+                    Ok(true) => return Ok(index),
+                    Ok(false) => "the index does not fit the record log".to_owned(),
                     Err(error) => format!("the index cannot be read ({})", source_of(&error)),
                 }
             }
@@ -300,24 +291,32 @@ impl Index {
         Ok(index)
     }
 
-    /// Copies a sound index to a file, with what the log has beyond it. None when it does not belong to the log.
-    fn copy_to(&self, new: &Path, id: Option<&str>, length: u64, log_path: &Path) -> Result<Option<Self>, RecordsError> {
-        let mut copy = rusqlite::Connection::open(new)?;
-        rusqlite::backup::Backup::new(&self.db, &mut copy)?.run_to_completion(i32::MAX, std::time::Duration::ZERO, None)?;
-        drop(copy);
-        let mut index = Self::connect(new, WRITE)?;
-        let Some((own, known)) = index.position()? else { return Ok(None) };
+    /// Takes over into a view what the log has beyond the index. Returns false if the index does not belong to the log.
+    fn fit(&mut self, id: Option<&str>, length: u64, log_path: &Path) -> Result<bool, RecordsError> {
+        let Some((own, known)) = self.position()? else { return Ok(false) };
         if id.is_some_and(|id| id != own) {
-            return Ok(None);
+            return Ok(false);
         }
         if id.is_some() && known < length {
-            index.writing(|writer| {
+            self.writing(|writer| {
                 let report = log::read(log_path, known, |entry| writer.apply(entry))?;
                 writer.note_position(report.end)
             })?;
-            index.members.clear();
+            self.members.clear();
         }
-        Ok(Some(index))
+        Ok(true)
+    }
+
+    /// Copies the index to a file that does not outlive this process.
+    pub(super) fn copy_to(&self, new: &Path) -> Result<Self, RecordsError> {
+        let mut copy = rusqlite::Connection::open(new)?;
+        copy.pragma_update(None, "synchronous", "OFF")?;
+        rusqlite::backup::Backup::new(&self.db, &mut copy)?.run_to_completion(i32::MAX, std::time::Duration::ZERO, None)?;
+        drop(copy);
+        let mut index = Self::connect(new, WRITE)?;
+        index.notices.clone_from(&self.notices);
+        index.members.clone_from(&self.members);
+        Ok(index)
     }
 
     fn with_notice(mut self, notice: String) -> Self {

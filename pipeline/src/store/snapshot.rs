@@ -58,7 +58,7 @@ impl Presence {
 
 impl<'a> StoreSnapshot<'a> {
     pub(super) fn new(store: &'a Store) -> Result<Self, StoreError> {
-        let index = Index::snapshot(&store.work).map_err(records_error(store.root()))?;
+        let index = store.records.ask(|index| index.snapshot())?;
         Ok(Self { store, index, known: RefCell::default(), presence: RefCell::default(), recipes: OnceCell::new() })
     }
 

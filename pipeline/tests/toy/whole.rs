@@ -46,7 +46,9 @@ impl Setting {
         if let Some(survey) = self.runner(workflow).survey_if_current()? {
             return Ok(survey);
         }
-        self.store = self.store.reopen_for_writing().ok_or("the store may only be read")?;
+        if let Some(store) = self.store.reopen_for_writing() {
+            self.store = store;
+        }
         Ok(self.runner(workflow).survey()?)
     }
     fn runner<'a>(&'a self, workflow: &'a Workflow) -> Runner<'a> {
