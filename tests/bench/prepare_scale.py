@@ -1,6 +1,6 @@
 """Time and memory of `sure prepare` on very many small files.
 
-    python3 tests/bench/prepare_scale.py SURE SCRATCH [--recordings 100000] [--snips 230000]
+    python3 tests/bench/prepare_scale.py SURE SCRATCH [--recordings 100000] [--snips 230000] [--older]
 
 1. So many recordings in the layout of FSDD are prepared; again with nothing changed; then one is replaced: how long the new
    shards take, and how many were written.
@@ -70,11 +70,13 @@ def main():
     parser.add_argument("--recordings", type=int, default=100_000)
     parser.add_argument("--snips", type=int, default=230_000)
     parser.add_argument("--shards", type=int, default=64)
+    parser.add_argument("--older", action="store_true", help="SURE is a version that does not compare a copy with the published corpus")
     args = parser.parse_args()
+    more = () if args.older else ("--allow-incomplete",)
     if args.recordings:
         root, out = args.scratch / "fsdd", args.scratch / "fsdd-out"
         fsdd(root, args.recordings)
-        prepare = ("fsdd", "--root", root, "--out", out, "--shards", args.shards)
+        prepare = ("fsdd", "--root", root, "--out", out, "--shards", args.shards, *more)
         measure(f"{args.recordings} recordings to {args.shards} shards", args.sure, *prepare)
         measure("  again, nothing changed", args.sure, *prepare)
         for number in range(3):
@@ -86,7 +88,7 @@ def main():
     if args.snips:
         root, out = args.scratch / "snips", args.scratch / "snips-out"
         snips(root, args.snips)
-        prepare = ("audio_snips", "--root", root, "--out", out, "--protocol", "snips-all", "--shards", args.shards)
+        prepare = ("audio_snips", "--root", root, "--out", out, "--protocol", "snips-all", "--shards", args.shards, *more)
         measure(f"{args.snips} recordings in the layout of Audio SNIPS to {args.shards} shards", args.sure, *prepare)
         measure("  again, nothing changed", args.sure, *prepare)
         shutil.rmtree(root), shutil.rmtree(out)
