@@ -57,7 +57,14 @@ fn examined_with(
     let [train, dev, test] = &splits;
     let labels: Vec<String> = labels.iter().map(|&label| label.to_owned()).collect();
     let made = make(params, &labels, [train, dev, test], lexicon, None);
-    Ok((examine(params, &splits, &made)?, made))
+    Ok((examine(params, &splits, &made, false)?, made))
+}
+
+/// With the outputs of a head that exists.
+fn examined_for(params: &MakeTargets, splits: [Vec<RowInfo>; 3], head: &Outputs) -> Result<(TargetsReport, Made), TargetsError> {
+    let [train, dev, test] = &splits;
+    let made = make(params, &["yes".to_owned(), "no".to_owned()], [train, dev, test], None, Some(head));
+    Ok((examine(params, &splits, &made, true)?, made))
 }
 
 fn tokens(made: &Made) -> &crate::Vocabulary {
@@ -94,6 +101,33 @@ fn labels_that_cannot_be_learned_are_refused_with_what_could_be() {
     // A training set of one class is the plainer mistake.
     let splits = [vec![labelled("a", "yes"); 2], both(), both()];
     assert!(refused("emotion", splits).contains("nothing to tell apart"));
+}
+
+#[test]
+fn a_head_that_exists_keeps_its_classes_and_their_order() {
+    let head = Outputs::Classes { labels: ["no", "stop", "yes"].map(str::to_owned).to_vec() };
+    // Nothing is learned, so that one label in the training set is enough.
+    let splits = |test: &str| [vec![labelled("a", "yes")], vec![labelled("b", "no")], vec![labelled("c", test)]];
+    let (report, made) = examined_for(&params("keyword_spotting"), splits("stop"), &head).unwrap();
+    assert_eq!(made.outputs, head);
+    assert_eq!(made.targets.map(|targets| targets[0].target[0]), [2, 0, 1]);
+    assert_eq!(report.untaught_classes, ["no", "stop"]);
+    let refusal = examined_for(&params("keyword_spotting"), splits("perhaps"), &head).unwrap_err().to_string();
+    assert_eq!(
+        refusal,
+        "the head of the checkpoint does not have every label: 1 utterance of the test set is `perhaps`, the first `c`; its classes are \
+         `no`, `stop`, `yes`"
+    );
+}
+
+#[test]
+fn a_head_of_capital_letters_gets_capital_letters() {
+    let symbols = ["<pad>", "<unk>", "|", "A", "B"].map(str::to_owned).to_vec();
+    let head = Outputs::Tokens(crate::Vocabulary::of_tokens(symbols, Some(2), 1, 0));
+    let splits = [vec![saying("a", "ab b")], vec![saying("b", "a")], vec![saying("c", "ac")]];
+    let (report, made) = examined_for(&params("speech_recognition"), splits, &head).unwrap();
+    assert_eq!((made.targets[0][0].target.clone(), made.targets[0][0].text.as_str()), (vec![3, 4, 2, 4], "AB B"));
+    assert_eq!((made.targets[2][0].target.clone(), report.missing_characters["test"][&'C']), (vec![3, 1], 1));
 }
 
 #[test]
