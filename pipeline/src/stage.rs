@@ -82,13 +82,6 @@ pub trait Stage: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stat
     }
 }
 
-impl Arity {
-    /// True if the slot may stay empty.
-    pub fn may_be_empty(self) -> bool {
-        matches!(self, Self::Optional | Self::Any)
-    }
-}
-
 /// A named input of a stage kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slot {
@@ -107,8 +100,6 @@ pub enum Arity {
     One,
     /// None or one.
     Optional,
-    /// None, one or more, in order of matrix point and partition.
-    Any,
     /// One or more, in order of matrix point and partition.
     Many,
     /// Any number, in the same order.
@@ -130,10 +121,6 @@ impl Slot {
     /// A slot that may stay empty.
     pub fn optional(name: &'static str, about: &'static str) -> Self {
         Self { name, arity: Arity::Optional, about }
-    }
-    /// A slot for any number of artifacts.
-    pub fn any(name: &'static str, about: &'static str) -> Self {
-        Self { name, arity: Arity::Any, about }
     }
     /// A slot for one or more artifacts.
     pub fn many(name: &'static str, about: &'static str) -> Self {

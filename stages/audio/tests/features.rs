@@ -83,8 +83,7 @@ fn filter_banks_and_cepstra_match_kaldi() {
     let (samples, allowed) = (samples(&file, "input"), tolerance(&case));
     let bands = |tensor: &str| size(&case, tensor, 1);
     let low_hz = number_after(&case, "Povey window,");
-    let fbank =
-        FilterBank { num_mel_bins: bands("fbank80"), low_hz, high_hz: 0.0, window: Window::Povey, sample_rate: 16_000 };
+    let fbank = FilterBank { num_mel_bins: bands("fbank80"), low_hz, high_hz: 0.0, window: Window::Povey, sample_rate: 16_000 };
     let mut frames = fbank.apply(&samples);
     check(("kaldi", &file), "fbank80", &frames, false, allowed);
     normalise(&mut frames);

@@ -33,7 +33,8 @@ pub use scoring::Metric;
 pub use sites::{Architecture, BlockPosition, LinearLayer, Site, SiteKind, Stack};
 pub use train::{Optimizer, Precision, Schedule, Train};
 pub use tts::{
-    AlignSpeech, Binarisation, CopySpeech, Keep, LossWeights, Synthesise, TrainVoice, ValueForm, VoiceControls, VoiceProtocol, VoiceShape,
+    AlignSpeech, Binarisation, CopySpeech, Keep, LossWeights, Synthesise, TrainVoice, ValueForm, VoiceControls, VoiceProtocol,
+    VoiceShape,
 };
 pub use vocoder::VocoderTrain;
 

@@ -260,7 +260,10 @@ impl Stage for Train {
             Slot::one("train_targets", "what is learned of the first (train.parquet of `task.targets`)"),
             Slot::one("dev_targets", "and of the second (dev.parquet of `task.targets`)"),
             Slot::one("task", "what the task is (task.json of `task.targets`)"),
-            Slot::one("encoder", "a Hugging Face checkpoint folder; a head in it is used with `head_start = \"checkpoint\"` alone"),
+            Slot::one(
+                "encoder",
+                "a Hugging Face checkpoint folder; a head in it is used with `head_start = \"checkpoint\"` alone",
+            ),
         ]
     }
 

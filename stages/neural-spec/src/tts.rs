@@ -441,7 +441,13 @@ impl VoiceControls {
     pub fn check(&self) -> Mistakes {
         let mut mistakes = Vec::new();
         require(&mut mistakes, (0.1..=10.0).contains(&self.pace), "controls.pace", "between 0.1 and 10", self.pace);
-        require(&mut mistakes, (-24.0..=24.0).contains(&self.pitch), "controls.pitch", "between -24 and 24 semitones", self.pitch);
+        require(
+            &mut mistakes,
+            (-24.0..=24.0).contains(&self.pitch),
+            "controls.pitch",
+            "between -24 and 24 semitones",
+            self.pitch,
+        );
         require(&mut mistakes, (-40.0..=40.0).contains(&self.energy), "controls.energy", "between -40 and 40 dB", self.energy);
         mistakes
     }
@@ -546,7 +552,10 @@ mod tests {
     fn published_numbers_are_the_defaults() {
         let train = parse("{}");
         assert_eq!(train.check(), []);
-        assert_eq!((train.betas, train.epsilon, train.losses, train.keep), ([0.9, 0.98], 1e-9, LossWeights::default(), Keep::Best));
+        assert_eq!(
+            (train.betas, train.epsilon, train.losses, train.keep),
+            ([0.9, 0.98], 1e-9, LossWeights::default(), Keep::Best)
+        );
         check(r#"{"shape":{}}"#, &[]);
     }
 

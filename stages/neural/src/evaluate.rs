@@ -127,9 +127,8 @@ pub(crate) fn require_own_head(encoder: &Path, task: &TaskFile) -> Result<(), St
     let own = tasks::head::read(encoder).map_err(|error| {
         StageError::failed(error).with_hint("take a fine-tuned checkpoint with the files of its tokens, or train a head")
     })?;
-    same_outputs(&own.names(), &task.outputs.names()).map_err(|error| {
-        error.with_hint("make the targets with the checkpoint's outputs: `inputs.head` of `task.targets`")
-    })
+    same_outputs(&own.names(), &task.outputs.names())
+        .map_err(|error| error.with_hint("make the targets with the checkpoint's outputs: `inputs.head` of `task.targets`"))
 }
 
 /// Prepares a model for a task.

@@ -91,7 +91,9 @@ fn merge(adapter: &str, encoder: &str, out: &str) -> ExitCode {
 fn say_text(request: &str) -> ExitCode {
     let request: SayRequest = match serde_json::from_str(request) {
         Ok(request) => request,
-        Err(error) => return say(&mut std::io::stderr(), &format!("error: the request is not valid: {error}"), ExitCode::from(2)),
+        Err(error) => {
+            return say(&mut std::io::stderr(), &format!("error: the request is not valid: {error}"), ExitCode::from(2));
+        }
     };
     let said = match neural::tts::say::say(&request) {
         Ok(said) => said,

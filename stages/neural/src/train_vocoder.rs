@@ -101,6 +101,7 @@ pub fn run(params: &VocoderTrain, job: &Job) -> Result<(), StageError> {
         save_every: None,
         keep_checkpoints: None,
         patience: None,
+        keep_last: false,
         metric: MEASURE,
         higher_is_better: false,
         kind: Kind::Float,

@@ -105,7 +105,9 @@ impl Fixture {
             for &(speaker, hz) in speakers {
                 for row in rows.clone() {
                     let words: Vec<&str> = (0..=row % 3).map(|at| WORDS[(row + at) % 3]).collect();
-                    shard.push(row_of(&format!("{speaker}-{row:02}"), speaker, Some(&words.join(" ")), split, &clip(&words, hz))).unwrap();
+                    shard
+                        .push(row_of(&format!("{speaker}-{row:02}"), speaker, Some(&words.join(" ")), split, &clip(&words, hz)))
+                        .unwrap();
                 }
             }
             shard.finish().unwrap();
@@ -499,9 +501,13 @@ fn a_text_is_said_to_a_file_or_not_at_all() {
     assert_eq!(said.notes.guessed[0].0, "blorptang");
     let bytes = fs::read(&out).unwrap();
     assert_eq!((&bytes[..4], bytes.len()), (&b"RIFF"[..], 44 + 2 * (said.secs * f64::from(RATE)).round() as usize));
-    assert_eq!(fs::read_dir(fixture.root.path()).unwrap().filter(|entry| {
-        entry.as_ref().unwrap().file_name().to_str().unwrap().starts_with("a.wav")
-    }).count(), 1);
+    assert_eq!(
+        fs::read_dir(fixture.root.path())
+            .unwrap()
+            .filter(|entry| { entry.as_ref().unwrap().file_name().to_str().unwrap().starts_with("a.wav") })
+            .count(),
+        1
+    );
 }
 
 #[test]
@@ -577,10 +583,22 @@ fn inputs_that_contradict_each_other_are_refused() {
     refused(&params(lora), &old, "`lora` adapts a voice: give `inputs.base`");
     let with_base = [("train", "new/train.parquet"), ("dev", "new/dev.parquet"), ("base", "base/voice")];
     refused(&params(json!({})), &with_base, "`shape` is that of the base");
-    refused(&adapting(json!({})), &[("train", "new/train.parquet"), ("dev", "new/dev.parquet"), ("base", "base")], "holds no voice");
-    refused(&params(json!({})), &[("train", "old_shards/train.parquet"), ("dev", "old/dev.parquet")], "expected features, found a shard of audio");
+    refused(
+        &adapting(json!({})),
+        &[("train", "new/train.parquet"), ("dev", "new/dev.parquet"), ("base", "base")],
+        "holds no voice",
+    );
+    refused(
+        &params(json!({})),
+        &[("train", "old_shards/train.parquet"), ("dev", "old/dev.parquet")],
+        "expected features, found a shard of audio",
+    );
     refused(&params(json!({})), &[("train", "old_mel/train.parquet"), ("dev", "old/dev.parquet")], "it has no pitch");
-    refused(&params(json!({})), &[("train", "old/train.parquet"), ("dev", "new/dev.parquet")], "does not know the speaker `cat`: it knows `ann`, `bob`");
+    refused(
+        &params(json!({})),
+        &[("train", "old/train.parquet"), ("dev", "new/dev.parquet")],
+        "does not know the speaker `cat`: it knows `ann`, `bob`",
+    );
     fixture.corpus("narrow", &[("dan", 130.0)], 6, 6_000);
     let narrow = [("train", "narrow/train.parquet"), ("dev", "narrow/dev.parquet"), ("base", "base/voice")];
     refused(&adapting(json!({})), &narrow, "are not those of the base: high_hz is 3000.0, expected 4000.0");

@@ -31,7 +31,9 @@ pub enum HeadError {
         source: serde_json::Error,
     },
     /// The checkpoint has no head that is known.
-    #[error("the checkpoint in `{folder}` is a `{found}`: expected one with a head of tokens (`...ForCTC`) or classes (`...ForSequenceClassification`)")]
+    #[error(
+        "the checkpoint in `{folder}` is a `{found}`: expected one with a head of tokens (`...ForCTC`) or classes (`...ForSequenceClassification`)"
+    )]
     NoHead {
         /// The folder.
         folder: PathBuf,
@@ -57,11 +59,13 @@ pub fn read(folder: &Path) -> Result<Outputs, HeadError> {
     if class.ends_with("ForCTC") {
         return tokens(folder, &config).map(Outputs::Tokens);
     }
-    let named: Option<BTreeMap<usize, String>> = config["id2label"].as_object().and_then(|labels| {
-        labels.iter().map(|(id, label)| Some((id.parse().ok()?, label.as_str()?.to_owned()))).collect()
-    });
+    let named: Option<BTreeMap<usize, String>> = config["id2label"]
+        .as_object()
+        .and_then(|labels| labels.iter().map(|(id, label)| Some((id.parse().ok()?, label.as_str()?.to_owned()))).collect());
     match named.filter(|labels| labels.keys().copied().eq(0..labels.len())) {
-        Some(labels) if class.ends_with("ForSequenceClassification") => Ok(Outputs::Classes { labels: labels.into_values().collect() }),
+        Some(labels) if class.ends_with("ForSequenceClassification") => {
+            Ok(Outputs::Classes { labels: labels.into_values().collect() })
+        }
         _ => Err(HeadError::NoHead { folder: folder.to_owned(), found: class }),
     }
 }
@@ -80,7 +84,8 @@ fn tokens(folder: &Path, config: &Value) -> Result<Vocabulary, HeadError> {
         let place = usize::try_from(id).ok().and_then(|id| tokens.get_mut(id));
         *place.ok_or_else(|| wrong(format!("`{token}` has index {id} of {size}")))? = Some(token.clone());
     }
-    let tokens: Vec<String> = tokens.into_iter().collect::<Option<_>>().ok_or_else(|| wrong("an index is taken twice".to_owned()))?;
+    let tokens: Vec<String> =
+        tokens.into_iter().collect::<Option<_>>().ok_or_else(|| wrong("an index is taken twice".to_owned()))?;
     let settings = folder.join("tokenizer_config.json");
     let settings = if settings.exists() { json(&settings)? } else { Value::Null };
     let special = folder.join("special_tokens_map.json");
@@ -147,8 +152,14 @@ mod tests {
         check(&[("config.json", CTC)], Err("vocab.json"));
         check(&[("config.json", CTC), ("vocab.json", r#"{"<pad>":0}"#)], Err("it has 1 tokens, the head 4"));
         check(&[("config.json", CTC), ("vocab.json", r#"{"<pad>":0,"|":1,"A":2,"B":2}"#)], Err("an index is taken twice"));
-        check(&[("config.json", CTC), ("vocab.json", r#"{"<pad>":0,"|":1,"A":2,"B":3}"#)], Err("it lacks `<unk>`, the unk_token"));
+        check(
+            &[("config.json", CTC), ("vocab.json", r#"{"<pad>":0,"|":1,"A":2,"B":3}"#)],
+            Err("it lacks `<unk>`, the unk_token"),
+        );
         let other = CTC.replace("\"pad_token_id\":0", "\"pad_token_id\":2");
-        check(&[("config.json", &other), ("vocab.json", TOKENS)], Err("the pad_token has index 0, config.json has pad_token_id 2"));
+        check(
+            &[("config.json", &other), ("vocab.json", TOKENS)],
+            Err("the pad_token has index 0, config.json has pad_token_id 2"),
+        );
     }
 }

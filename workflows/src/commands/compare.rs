@@ -108,7 +108,7 @@ fn find(given: &str, place: &Place) -> Result<Vec<Left>> {
     let Some((number, rest)) = run_and_rest(given) else {
         return artifacts::find(given, place, FILE_NAME, "scores");
     };
-    let store = open_store(&Settings::load(&place.machine, &place.corpus)?, Access::View)?;
+    let store = open_store(&Settings::load(&place.machine, &place.corpus)?, Access::Read)?;
     let run = runs::find(&store, number)?;
     let all = artifacts::scored(&store, run.id)?;
     let names: Vec<String> = all.iter().map(|left| left.node.clone()).collect();

@@ -96,7 +96,6 @@ fn describe_kind(kind: &Kind) {
             Arity::Optional => "optional",
             Arity::Any => "any number",
             Arity::Many => "one or more",
-            Arity::Any => "any number",
         };
         println!("  inputs.{:<16} {arity}: {}", slot.name, slot.about);
     }

@@ -75,7 +75,7 @@ pub(crate) fn results(args: &ResultsArgs) -> Result<ExitCode> {
 
 /// The tables of an earlier run, or its scores as JSON: those that the store still has.
 fn of_run(args: &ResultsArgs, settings: &Settings) -> Result<ExitCode> {
-    let store = open_store(settings, Access::View)?;
+    let store = open_store(settings, Access::Read)?;
     let run = match args.run {
         Some(number) => find(&store, number)?,
         None => last_run(settings, args.workflow.as_deref())?,

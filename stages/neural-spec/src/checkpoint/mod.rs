@@ -147,13 +147,13 @@ impl CheckpointError {
             Self::Family { .. } | Self::Config { .. } | Self::Unsupported { .. } => {
                 "point `checkpoints` of the machine's settings at an encoder of a known family, as transformers saves it"
             }
-            Self::Language { .. } => "take a language that the checkpoint has an adapter for, and the adapter of this very checkpoint",
+            Self::Language { .. } => {
+                "take a language that the checkpoint has an adapter for, and the adapter of this very checkpoint"
+            }
             Self::OldPickle { .. } => {
                 "load it where you trust it and save it with `save_pretrained`, which writes model.safetensors"
             }
-            Self::OtherWeights { .. } => {
-                "take config.json and weights from one and the same checkpoint"
-            }
+            Self::OtherWeights { .. } => "take config.json and weights from one and the same checkpoint",
             _ => "point `checkpoints` of the machine's settings at a folder as Hugging Face publishes it, downloaded whole",
         }
     }

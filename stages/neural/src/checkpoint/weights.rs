@@ -10,10 +10,10 @@ use super::error::CheckpointError;
 use super::files::{INDEX, PICKLE, WEIGHTS};
 use super::json::read_json;
 use super::{pickle, safetensors};
-use neural_spec::checkpoint::LANGUAGE_ADAPTER;
 pub use crate::nn::init::Start;
 use crate::nn::init::started;
 use crate::nn::weights::Weights;
+use neural_spec::checkpoint::LANGUAGE_ADAPTER;
 
 /// The name of the learned vector that stands for a masked frame.
 pub(crate) const MASK_EMBEDDING: &str = "masked_spec_embed";
@@ -268,8 +268,16 @@ fn read_layout(folder: &Path, wanted: &impl Fn(&str) -> bool) -> Result<(PathBuf
 }
 
 /// Beginnings of the names of a head's tensors.
-const OF_A_HEAD: [&str; 8] =
-    ["lm_head.", "projector.", "classifier.", "layer_weights", "tdnn.", "feature_extractor.weight", "feature_extractor.bias", "objective."];
+const OF_A_HEAD: [&str; 8] = [
+    "lm_head.",
+    "projector.",
+    "classifier.",
+    "layer_weights",
+    "tdnn.",
+    "feature_extractor.weight",
+    "feature_extractor.bias",
+    "objective.",
+];
 
 /// Reads the tensors of a checkpoint's head, 32-bit; none of a bare encoder.
 ///

@@ -76,6 +76,7 @@ pub fn run(params: &JudgeTrain, job: &Job) -> Result<(), StageError> {
         save_every: None,
         keep_checkpoints: None,
         patience: None,
+        keep_last: false,
         metric: metric.name(),
         higher_is_better: metric.higher_is_better(),
         kind: Kind::Float,

@@ -61,7 +61,11 @@ impl Card<'_> {
         let of = |name: &str| origin[name].as_str().unwrap_or("unknown").to_owned();
         let (corpus, protocol) = (of("corpus"), of("protocol"));
         let method = self.params.method.name();
-        let pipeline = if matches!(self.params.head, HeadSpec::Ctc { .. }) { "automatic-speech-recognition" } else { "audio-classification" };
+        let pipeline = if matches!(self.params.head, HeadSpec::Ctc { .. }) {
+            "automatic-speech-recognition"
+        } else {
+            "audio-classification"
+        };
         let library = if self.is_adapter() && loads_with_peft(&self.params.method) { "peft" } else { "transformers" };
         let mut text = format!("library_name: {library}\npipeline_tag: {pipeline}\ntags: [sure, speech, {method}]\n");
         if let Some(name) = self.base_name().filter(|_| self.is_adapter()) {
@@ -117,11 +121,18 @@ impl Card<'_> {
         } else {
             String::new()
         };
-        rows.push((if matches!(params.head, HeadSpec::Ctc { .. }) { "tokens" } else { "classes" }, format!("{}:{listed}", names.len())));
+        rows.push((
+            if matches!(params.head, HeadSpec::Ctc { .. }) { "tokens" } else { "classes" },
+            format!("{}:{listed}", names.len()),
+        ));
         let score = summary.best_value.map_or("–".to_owned(), |value| summary.metric.print(value));
         let interval = self.interval.map(|ends| ends.map(|end| summary.metric.print(end)));
-        let interval = interval.map(|[low, high]| format!(", 95 % interval {low} to {high} over its utterances")).unwrap_or_default();
-        rows.push(("score", format!("{} {score} on the dev set{interval}; the point was chosen by it", summary.metric.title_with_unit())));
+        let interval =
+            interval.map(|[low, high]| format!(", 95 % interval {low} to {high} over its utterances")).unwrap_or_default();
+        rows.push((
+            "score",
+            format!("{} {score} on the dev set{interval}; the point was chosen by it", summary.metric.title_with_unit()),
+        ));
         let written = |value: Result<String, serde_json::Error>| format!("`{}`", value.unwrap_or_default().replace('|', "\\|"));
         rows.push(("method", written(serde_json::to_string(&params.method))));
         rows.push(("head", written(serde_json::to_string(&params.head))));
@@ -194,7 +205,8 @@ impl Card<'_> {
         let mut code = "import torch\n".to_owned();
         let folder = if self.is_adapter() { "adapter" } else { "folder" };
         if !self.is_adapter() {
-            let _ = writeln!(code, "from transformers import {processor}, {model}\n\nmodel = {model}.from_pretrained(folder).eval()");
+            let _ =
+                writeln!(code, "from transformers import {processor}, {model}\n\nmodel = {model}.from_pretrained(folder).eval()");
         } else if loads_with_peft(&self.params.method) {
             // transformers' WavLM hands the bare weights of its attention past peft's modules: merged, they are the right ones.
             let merged = if self.model.config().model_type == ModelType::Wavlm { ".merge_and_unload()" } else { "" };

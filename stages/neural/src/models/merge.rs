@@ -75,8 +75,8 @@ fn write_aside(out: &Path, write: impl FnOnce(&Path) -> Result<(), ModelError>) 
     let name = out.file_name().unwrap_or_default().to_string_lossy();
     let beside = parent.join(format!(".{name}.{}", std::process::id()));
     fs::create_dir(&beside).map_err(CheckpointError::io("create", &beside))?;
-    let written = write(&beside)
-        .and_then(|()| fs::rename(&beside, out).map_err(|error| CheckpointError::io("create", out)(error).into()));
+    let written =
+        write(&beside).and_then(|()| fs::rename(&beside, out).map_err(|error| CheckpointError::io("create", out)(error).into()));
     if written.is_err() {
         // The reason why it was not written matters more than that a leftover stays.
         let _ = fs::remove_dir_all(&beside);

@@ -55,7 +55,8 @@ pub(crate) fn apply(folder: &Path, model: &mut Weights, prefix: &str, encoder: &
     if !mistakes.is_empty() {
         return Err(CheckpointError::Adapter { path, mistakes }.into());
     }
-    let settings: Settings = serde_json::from_value(config).map_err(|source| CheckpointError::Json { path: path.clone(), source })?;
+    let settings: Settings =
+        serde_json::from_value(config).map_err(|source| CheckpointError::Json { path: path.clone(), source })?;
     let full = |name: &str| {
         // An adapter of a bare encoder names its modules without the prefix that the encoder has in models with a head.
         let inside = PARTS.iter().find_map(|part| name.strip_suffix(part)).map(|module| format!("{prefix}{module}.weight"));
@@ -63,9 +64,9 @@ pub(crate) fn apply(folder: &Path, model: &mut Weights, prefix: &str, encoder: &
         if known { format!("{prefix}{name}") } else { name.to_owned() }
     };
     let tensors: Weights = files::read_weights(folder)?.into_iter().map(|(name, tensor)| (full(&name), tensor)).collect();
-    let modules: BTreeSet<&str> = tensors.keys().filter_map(|name| PARTS.iter().find_map(|part| name.strip_suffix(part))).collect();
-    let saved: BTreeSet<String> =
-        tensors.keys().filter(|name| !PARTS.iter().any(|part| name.ends_with(part))).cloned().collect();
+    let modules: BTreeSet<&str> =
+        tensors.keys().filter_map(|name| PARTS.iter().find_map(|part| name.strip_suffix(part))).collect();
+    let saved: BTreeSet<String> = tensors.keys().filter(|name| !PARTS.iter().any(|part| name.ends_with(part))).cloned().collect();
 
     let lost = |module: &&String| !saved.iter().any(|name| name == *module || name.contains(&format!("{module}.")));
     let lost: Vec<String> = settings.modules_to_save.iter().flatten().filter(lost).cloned().collect();
@@ -114,7 +115,9 @@ fn alphas(settings: &Settings, modules: &BTreeSet<&str>) -> Vec<String> {
     let mut mistakes: Vec<String> =
         odd.map(|pattern| format!("alpha_pattern `{pattern}` is a regular expression, which is not supported")).collect();
     for module in modules {
-        let ends = |pattern: &&String| module.strip_suffix(pattern.as_str()).is_some_and(|front| front.is_empty() || front.ends_with('.'));
+        let ends = |pattern: &&String| {
+            module.strip_suffix(pattern.as_str()).is_some_and(|front| front.is_empty() || front.ends_with('.'))
+        };
         if settings.alpha_pattern.keys().filter(ends).count() > 1 {
             mistakes.push(format!("two patterns of alpha_pattern fit `{module}`"));
         }

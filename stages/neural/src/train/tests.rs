@@ -21,7 +21,8 @@ fn a_run_of_lora_is_that_of_the_reference() {
     let init: Vec<(String, Tensor)> =
         golden.names().filter_map(|name| Some((name.strip_prefix(prefix)?.to_owned(), golden.get(name)?))).collect();
     let size = |end: &str| init.iter().find(|(name, _)| name.ends_with(end)).unwrap().1.size()[0];
-    let is_target = |linear: LinearLayer| init.iter().any(|(name, _)| name.ends_with(&format!(".{}.lora_A.weight", linear.name())));
+    let is_target =
+        |linear: LinearLayer| init.iter().any(|(name, _)| name.ends_with(&format!(".{}.lora_A.weight", linear.name())));
     let method = Method::Lora(Lora {
         rank: size("lora_A.weight") as u32,
         alpha: word_after("alpha"),

@@ -148,7 +148,12 @@ impl Corpus {
         };
         if let Some(first) = rejected.first() {
             let all = rejected.len() + found.len();
-            job.progress.note(&format!("{split}: {} of {all} utterances rejected; `{}`: {}", rejected.len(), first.id, first.reason));
+            job.progress.note(&format!(
+                "{split}: {} of {all} utterances rejected; `{}`: {}",
+                rejected.len(),
+                first.id,
+                first.reason
+            ));
         }
         if let Some(first) = unvoiced.first() {
             job.progress.note(&format!("{split}: {} utterances without a voiced frame; the first: `{first}`", unvoiced.len()));
@@ -240,10 +245,8 @@ impl VoiceData {
         let mut symbols = Vec::new();
         let mut speakers = Vec::new();
         for utterance in &corpus.utterances {
-            let unknown = |symbol| TtsError::Text {
-                id: utterance.id.clone(),
-                problem: format!("the voice has no symbol `{symbol}`"),
-            };
+            let unknown =
+                |symbol| TtsError::Text { id: utterance.id.clone(), problem: format!("the voice has no symbol `{symbol}`") };
             symbols.push(config.numbers(&utterance.symbols).map_err(unknown)?);
             speakers.push(config.speaker(&utterance.speaker)?);
         }
@@ -251,7 +254,8 @@ impl VoiceData {
         let lengths: Vec<usize> = corpus.utterances.iter().map(|utterance| utterance.num_frames).collect();
         let mut data = Self { corpus, statistics: config.statistics, symbols, speakers, durations, lengths, mels: Vec::new() };
         if data.lengths.iter().sum::<usize>() * data.width() <= KEPT_NUMBERS {
-            data.mels = (0..data.lengths.len()).map(|row| data.read(row)).collect::<Result<_, _>>().map_err(StageError::failed)?;
+            data.mels =
+                (0..data.lengths.len()).map(|row| data.read(row)).collect::<Result<_, _>>().map_err(StageError::failed)?;
         }
         for row in 0..data.mels.len() {
             data.require_frames(row, data.mels[row].len())?;
@@ -323,7 +327,8 @@ impl VoiceData {
             }
         }
         let (batch, positions, length) = (rows.len() as i64, positions as i64, length as i64);
-        let durations: Option<Vec<Vec<i64>>> = self.durations.as_ref().map(|all| rows.iter().map(|&row| all[row].clone()).collect());
+        let durations: Option<Vec<Vec<i64>>> =
+            self.durations.as_ref().map(|all| rows.iter().map(|&row| all[row].clone()).collect());
         let speakers: Vec<i64> = rows.iter().map(|&row| self.speakers[row]).collect();
         let made = || -> Result<VoiceBatch, TchError> {
             let prior = if durations.is_none() { Some(search::priors(&counts, &frames, [length, positions])?) } else { None };

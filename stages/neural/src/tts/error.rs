@@ -84,7 +84,9 @@ impl TtsError {
     /// Advice to the user.
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
-            Self::NoVoice { .. } => "a voice is the folder `voice` that `tts.train` leaves, as in `inputs.voice = \"train/voice\"`",
+            Self::NoVoice { .. } => {
+                "a voice is the folder `voice` that `tts.train` leaves, as in `inputs.voice = \"train/voice\"`"
+            }
             Self::Features { .. } => {
                 "make features with `features.log_mel` (`energy = \"log\"`), then `features.pitch`, and give their shards"
             }

@@ -128,7 +128,8 @@ impl Learner for VoiceLearner<'_> {
             ];
             for (sum, loss) in sums.iter_mut().zip(all) {
                 if let Some(loss) = loss {
-                    *sum += share * loss.f_to_kind(Kind::Double).and_then(|loss| loss.f_double_value(&[])).map_err(ModelError::from)?;
+                    *sum += share
+                        * loss.f_to_kind(Kind::Double).and_then(|loss| loss.f_double_value(&[])).map_err(ModelError::from)?;
                 }
             }
             utterances += share;

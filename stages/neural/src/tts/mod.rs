@@ -23,6 +23,5 @@ pub mod speak;
 mod summary;
 pub mod vocoder;
 
-
 pub use self::error::TtsError;
 pub use self::voice::Voice;

@@ -55,11 +55,7 @@ fn controls(of: &VoiceControls, config: &VoiceConfig) -> Controls {
         // A factor of the energy is a shift of its mean.
         audio::features::mel::Energy::Linear => statistics.energy.mean * (of.energy * DECIBEL).exp_m1(),
     };
-    Controls {
-        pace: of.pace,
-        pitch: of.pitch * SEMITONE / statistics.pitch.std,
-        energy: energy / statistics.energy.std,
-    }
+    Controls { pace: of.pace, pitch: of.pitch * SEMITONE / statistics.pitch.std, energy: energy / statistics.energy.std }
 }
 
 /// Speaks lines: spectrograms and what is behind them, in the order of the lines. Long texts are spoken in pieces, which end and begin

@@ -162,11 +162,8 @@ pub(super) fn report(notes: &Notes, job: &Job) {
 
 /// Row of a shard of audio.
 fn row(spoken: &Spoken, samples: &[i16]) -> Row {
-    let annotation = Annotation {
-        speaker: Some(spoken.speaker.clone()),
-        transcript: Some(spoken.text.clone()),
-        ..Annotation::default()
-    };
+    let annotation =
+        Annotation { speaker: Some(spoken.speaker.clone()), transcript: Some(spoken.text.clone()), ..Annotation::default() };
     let (id, sample_rate) = (spoken.id.clone(), spoken.sample_rate);
     Row {
         bytes: write_pcm16(sample_rate, samples),

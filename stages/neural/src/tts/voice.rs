@@ -277,7 +277,8 @@ impl Voice {
                 Some(_) => {}
             }
         }
-        mistakes.extend(weights.keys().filter(|name| !expected.contains_key(*name)).map(|name| format!("`{name}` is unexpected")));
+        mistakes
+            .extend(weights.keys().filter(|name| !expected.contains_key(*name)).map(|name| format!("`{name}` is unexpected")));
         if !mistakes.is_empty() {
             mistakes.truncate(5);
             return Err(unusable(mistakes.join("; ")));

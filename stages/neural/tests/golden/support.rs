@@ -85,7 +85,8 @@ impl Case {
 
     /// As [`Self::number_after`]; none where the description has no such word.
     pub(crate) fn find_number(&self, word: &str) -> Option<f64> {
-        let words: Vec<&str> = self.options["what"].as_str()?.split([' ', ',', ';', '(', ')', ':']).filter(|word| !word.is_empty()).collect();
+        let words: Vec<&str> =
+            self.options["what"].as_str()?.split([' ', ',', ';', '(', ')', ':']).filter(|word| !word.is_empty()).collect();
         let wanted: Vec<&str> = word.split(' ').collect();
         let at = words.windows(wanted.len()).position(|found| found == wanted)?;
         words.get(at + wanted.len())?.parse().ok()

@@ -291,7 +291,7 @@ fn answers(detail: &Detail) -> Vec<Answers> {
             };
             slots.iter().filter_map(list).collect()
         }
-        Detail::Text { edits, worst, .. } => {
+        Detail::Text { edits, worst, .. } | Detail::Synthesis { edits, worst, .. } => {
             misses(worst, edits.first().map_or(Unit::Word, |(unit, _)| *unit)).into_iter().collect()
         }
         Detail::Slots { worst, .. } => misses(worst, Unit::Word).into_iter().collect(),
@@ -331,10 +331,9 @@ fn view(run: &Run, open: bool, clips: &BTreeMap<String, String>) -> RunView {
             view.sections.push(errors(&[("words, without markers", *words), ("characters of values", *values)]));
             view.sections.push(slot_table(slots));
         }
-        Detail::Synthesis { edits, speakers, worst } => {
+        Detail::Synthesis { edits, speakers, .. } => {
             view.sections.push(errors(&edits.iter().map(|(unit, edits)| (unit.plural(), *edits)).collect::<Vec<_>>()));
             view.sections.push(voices(speakers));
-            view.answers.extend(misses(worst, Unit::Word));
         }
         Detail::Verification { targets, others } => {
             view.notes.push(format!("{} trials of one voice, {} of two.", thousands(*targets), thousands(*others)));

@@ -44,7 +44,13 @@ pub struct LeftOut {
 ///
 /// # Panics
 /// When phonemes are asked for without a lexicon.
-pub fn make(params: &MakeTargets, labels: &[String], splits: [&[RowInfo]; 3], lexicon: Option<&Lexicon>, head: Option<&Outputs>) -> Made {
+pub fn make(
+    params: &MakeTargets,
+    labels: &[String],
+    splits: [&[RowInfo]; 3],
+    lexicon: Option<&Lexicon>,
+    head: Option<&Outputs>,
+) -> Made {
     let work = Work { params, splits, left_out: Vec::new(), head };
     let own_labels = match head {
         Some(Outputs::Classes { labels }) => Some(labels.clone()),

@@ -111,7 +111,7 @@ const RUNS: usize = 100;
 
 /// The node of an earlier run whose artifact contains a folder.
 fn trained_in_store(settings: &Settings, folder: &Path, place: &Place) -> Result<Option<(Opening, NodeIndex)>> {
-    let store = open_store(settings, Access::View)?;
+    let store = open_store(settings, Access::Read)?;
     if !store.root().canonicalize().is_ok_and(|root| folder.starts_with(root)) {
         return Ok(None);
     }

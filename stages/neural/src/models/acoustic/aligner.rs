@@ -133,7 +133,12 @@ pub(super) fn forward_sum(logits: &Tensor, positions: &Frames, frames: &Frames) 
 }
 
 /// The best path of each utterance.
-pub(super) fn paths(log_probabilities: &Tensor, positions: &Frames, frames: &Frames, tie: Tie) -> Result<Vec<Vec<usize>>, TchError> {
+pub(super) fn paths(
+    log_probabilities: &Tensor,
+    positions: &Frames,
+    frames: &Frames,
+    tie: Tie,
+) -> Result<Vec<Vec<usize>>, TchError> {
     let (_, length, width) = log_probabilities.size3()?;
     let flat = log_probabilities.f_detach()?.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?.f_contiguous()?.f_view([-1])?;
     let values = Vec::<f32>::try_from(flat)?;

@@ -215,7 +215,7 @@ impl Acoustic {
         match &real.real {
             Some(mask) if self.published => {
                 let size = mask.size();
-                all.insert(Frames { counts: vec![size[1]; size[0] as usize], real: None })
+                all.insert(Frames { counts: vec![size[1]; size[0] as usize], real: None, alone: real.alone })
             }
             _ => real,
         }

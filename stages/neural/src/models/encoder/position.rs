@@ -49,7 +49,8 @@ const NARROW_NORM_EPS: f64 = 1e-5;
 
 impl NarrowConvs {
     fn new(config: &EncoderConfig, weights: &Weights) -> Self {
-        let layer = |at: i64| ["weight", "bias"].map(|part| tensor(weights, &format!("encoder.pos_conv_embed.layers.{at}.conv.{part}")));
+        let layer =
+            |at: i64| ["weight", "bias"].map(|part| tensor(weights, &format!("encoder.pos_conv_embed.layers.{at}.conv.{part}")));
         Self {
             layers: (0..config.num_conv_pos_embeddings).map(layer).collect(),
             groups: config.num_conv_pos_embedding_groups,

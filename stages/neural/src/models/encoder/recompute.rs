@@ -31,8 +31,11 @@ pub(crate) struct Step {
 
 impl Recompute {
     pub(crate) fn new(pass: &Pass, keys: Option<&Tensor>, frames: Option<&Frames>) -> Self {
-        let share =
-            |frames: &Frames| Frames { counts: frames.counts.clone(), real: frames.real.as_ref().map(Tensor::shallow_clone), alone: frames.alone };
+        let share = |frames: &Frames| Frames {
+            counts: frames.counts.clone(),
+            real: frames.real.as_ref().map(Tensor::shallow_clone),
+            alone: frames.alone,
+        };
         Self {
             root: None,
             steps: Vec::new(),
