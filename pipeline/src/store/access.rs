@@ -105,6 +105,7 @@ const LOCK: &str = "lock";
 
 impl ScratchFolder {
     pub(super) fn begin(scratch: &Path) -> Result<Self, StoreError> {
+        fs::create_dir_all(scratch).map_err(io_error("create", scratch))?;
         let mut number = u64::from(std::process::id());
         loop {
             let folder = scratch.join(number.to_string());

@@ -237,7 +237,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Io`]
     pub fn hold(&self, artifacts: impl IntoIterator<Item = Digest>) -> Result<(), StoreError> {
-        let path = self.scratch.folder.join("holds");
+        let path = self.scratch()?.join("holds");
         let bytes: Vec<u8> = artifacts.into_iter().flat_map(|artifact| artifact.0).collect();
         let file = File::options().create(true).append(true).open(&path);
         file.and_then(|mut file| file.write_all(&bytes)).map_err(io_error("write", &path))

@@ -34,6 +34,7 @@ pub struct FingerprintLock {
 
 impl Locks {
     pub(super) fn open(folder: &Path) -> Result<Arc<Self>, StoreError> {
+        std::fs::create_dir_all(folder).map_err(io_error("create", folder))?;
         let path = folder.join("claims"); // named so since the first version: old and new programs exclude each other
         let file = File::options().create(true).truncate(false).read(true).write(true).open(&path);
         let file = file.map_err(io_error("open", &path))?;

@@ -23,7 +23,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use crate::Digest;
@@ -68,8 +68,10 @@ pub struct Store {
     checked: Mutex<HashMap<Digest, Arc<Vec<FileState>>>>,
     /// Artifacts that are damaged, in a store that may only be read.
     hidden: Mutex<HashSet<Digest>>,
-    locks: Arc<Locks>,
-    scratch: ScratchFolder,
+    /// Opened at once, in a view when it is needed.
+    locks: OnceLock<Arc<Locks>>,
+    /// Begun at once, in a view when it is needed.
+    scratch: OnceLock<ScratchFolder>,
     attempts: AtomicU64,
 }
 
@@ -219,7 +221,8 @@ impl Store {
         let temporary = tempfile::Builder::new().prefix("sure-").tempdir();
         let temporary = temporary.map_err(|source| io_error("create", &std::env::temp_dir())(source))?;
         let (work, disk) = (temporary.path().to_owned(), Disk::default());
-        make_folders(&work, &disk)?;
+        let stat = work.join("stat"); // other folders are made when something is to be written
+        fs::create_dir(&stat).map_err(io_error("create", &stat))?;
         let index = Index::view(root, &work).map_err(records_error(root))?;
         let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
         Self::with(root, work, Some(temporary), disk, index)
@@ -235,7 +238,7 @@ impl Store {
         let store = Self::open(&self.root).ok()?;
         for scan in self.new_scans() {
             let (from, to) = (self.work.join("stat").join(&scan), store.work.join("stat").join(&scan));
-            let aside = store.scratch.folder.join(scan);
+            let Ok(aside) = store.scratch().map(|folder| folder.join(scan)) else { continue };
             let _ = fs::copy(from, &aside).and_then(|_| fs::rename(aside, to)); // without it, the files are hashed again
         }
         Some(store)
@@ -278,12 +281,10 @@ impl Store {
         disk: Disk,
         index: Index,
     ) -> Result<Self, StoreError> {
-        let scratch = ScratchFolder::begin(&work.join("scratch"))?;
-        let locks = Locks::open(&work.join("locks"))?;
         let is_view = temporary.is_some();
         let records = Arc::new(Records { folder: work.clone(), is_view, index: Mutex::new(index) });
         let flusher = Flusher::new(work.clone(), disk.clone(), Arc::clone(&records));
-        Ok(Self {
+        let store = Self {
             root,
             work,
             _temporary: temporary,
@@ -294,10 +295,31 @@ impl Store {
             found: Mutex::default(),
             checked: Mutex::default(),
             hidden: Mutex::default(),
-            locks,
-            scratch,
+            locks: OnceLock::new(),
+            scratch: OnceLock::new(),
             attempts: AtomicU64::new(0),
-        })
+        };
+        if !is_view {
+            store.scratch()?;
+            store.locks()?;
+        }
+        Ok(store)
+    }
+
+    /// Folder of this process for attempts.
+    fn scratch(&self) -> Result<&Path, StoreError> {
+        if self.scratch.get().is_none() {
+            let _ = self.scratch.set(ScratchFolder::begin(&self.work.join("scratch"))?); // of two threads one is first
+        }
+        Ok(&self.scratch.get().expect("it was set just now").folder)
+    }
+
+    /// Locks of fingerprints.
+    fn locks(&self) -> Result<&Arc<Locks>, StoreError> {
+        if self.locks.get().is_none() {
+            let _ = self.locks.set(Locks::open(&self.work.join("locks"))?); // of two threads one is first
+        }
+        Ok(self.locks.get().expect("it was set just now"))
     }
 
     /// True if this process may only read the store.
@@ -335,7 +357,7 @@ impl Store {
     fn sweep_resume(&self) -> Result<(), StoreError> {
         for entry in fs::read_dir(self.root.join("resume")).into_iter().flatten().flatten() {
             let Some(fingerprint) = entry.file_name().to_str().and_then(Digest::parse) else { continue };
-            if self.lookup(fingerprint)?.is_some() && self.locks.try_lock(fingerprint)?.is_some() {
+            if self.lookup(fingerprint)?.is_some() && self.locks()?.try_lock(fingerprint)?.is_some() {
                 let _ = fs::remove_dir_all(entry.path()); // what stays behind only takes room
             }
         }
@@ -378,7 +400,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Io`]
     pub fn attempt(&self) -> Result<PathBuf, StoreError> {
-        let path = self.scratch.folder.join(self.attempts.fetch_add(1, Ordering::Relaxed).to_string());
+        let path = self.scratch()?.join(self.attempts.fetch_add(1, Ordering::Relaxed).to_string());
         self.disk.make_folder(&path).map_err(io_error("create", &path))?;
         Ok(path)
     }
@@ -441,7 +463,7 @@ impl Store {
     /// [`StoreError::Io`]
     pub fn lock(&self, fingerprint: Digest, stop: &Stop) -> Result<Option<FingerprintLock>, StoreError> {
         loop {
-            match self.locks.try_lock(fingerprint)? {
+            match self.locks()?.try_lock(fingerprint)? {
                 Some(lock) => return Ok(Some(lock)),
                 None if stop.requested() => return Ok(None),
                 None => std::thread::sleep(Duration::from_millis(20)),
