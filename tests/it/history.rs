@@ -146,6 +146,8 @@ fn commands_that_read_change_nothing_and_work_on_a_store_of_somebody_else() {
     fs::copy(recording, project.path("corpus/yes/0badcafe_nohash_0.wav")).unwrap();
     let other = project.sure_without_privileges(READING[0]);
     assert!(other.ok && store_of(&project) == before && other.out.contains("1 to run"), "{}{}", other.out, other.err);
+    let left = project.path(".tmp-of-nobody").read_dir().map_or(0, Iterator::count);
+    assert_eq!(left, 0, "the list that could not be kept is removed");
     let own = project.sure(READING[0]);
     assert!(own.out == other.out && store_of(&project) != before, "the new list is kept for the run: {}{}", own.out, own.err);
     said(&project, READING[0]);

@@ -85,7 +85,11 @@ impl Project {
             let own = self.path(".sure-of-nobody"); // the folder of the build may be closed to others
             fs::copy(executable("sure"), &own).expect("a writable scratch folder");
             fs::set_permissions(self.path(""), Permissions::from_mode(0o777)).expect("a folder of one's own");
+            let temporary = self.path(".tmp-of-nobody");
+            fs::create_dir_all(&temporary).expect("a folder of one's own");
+            fs::set_permissions(&temporary, Permissions::from_mode(0o777)).expect("a folder of one's own");
             command = Command::new(own);
+            command.env("TMPDIR", temporary);
             command.args(args).current_dir(self.folder.path()).stdin(Stdio::null()).uid(NOBODY).gid(NOBODY);
         }
         Answer::from(command.output().expect("sure starts"))

@@ -42,7 +42,7 @@ mod publish;
 mod snapshot;
 
 use access::{ScratchFolder, opening};
-use disk::{Act, Disk, Watch, make_movable};
+use disk::{Act, Disk, Watch, make_movable, remove_all};
 use flush::{Flusher, Pending};
 pub use lock::FingerprintLock;
 use lock::Locks;
@@ -57,7 +57,7 @@ pub struct Store {
     /// Folder for everything that is written: the store itself, or a temporary folder while the store may only be read.
     work: PathBuf,
     /// The temporary folder, removed at the end.
-    _temporary: Option<tempfile::TempDir>,
+    temporary: Option<tempfile::TempDir>,
     disk: Disk,
     records: Arc<Records>,
     flusher: Flusher,
@@ -287,7 +287,7 @@ impl Store {
         let store = Self {
             root,
             work,
-            _temporary: temporary,
+            temporary,
             disk,
             records,
             flusher,
@@ -663,6 +663,15 @@ impl Store {
     /// [`StoreError`]
     pub fn flush(&self) -> Result<(), StoreError> {
         self.flusher.flush()
+    }
+}
+
+impl Drop for Store {
+    /// Removes the temporary folder, in which artifacts are read-only folders.
+    fn drop(&mut self) {
+        if let Some(temporary) = &self.temporary {
+            let _ = remove_all(temporary.path()); // what cannot be removed only takes room
+        }
     }
 }
 
