@@ -459,6 +459,9 @@ impl<'a> Reader<'a> {
     ) -> Result<(Utterance, bool), Amiss> {
         let value = |name: &str| record.fields.get(name).map(|value| value.trim()).filter(|value| !value.is_empty());
         let named = |name: &Option<String>| name.as_deref().and_then(value);
+        if let Some((name, _)) = record.fields.iter().find(|(_, value)| value.contains('\0')) {
+            return Err(format!("column `{name}` contains a zero byte (NUL), which no text has").into());
+        }
         let given = record.fields.get(&columns.path).map_or("", String::as_str);
         let path = match record.embedded {
             Some(_) => table.to_owned(),

@@ -189,7 +189,10 @@ fn from_json(text: &str) -> Result<Sheet, String> {
         }
     }
     no_twins(&sheet.columns)?;
-    Ok(sheet)
+    match sheet.rows.first() {
+        Some(Err((line, problem))) if sheet.columns.is_empty() => Err(format!("line {line}: {problem}")),
+        _ => Ok(sheet),
+    }
 }
 
 /// Numbers and truth values are taken as written; of `{"audio": {"path": ...}}` the path; of lists the JSON.
@@ -246,7 +249,9 @@ mod tests {
     fn json_values_are_taken_as_written() {
         let line = r#"{"audio": {"path": "a.wav", "bytes": null}, "start": 1.50, "ok": true, "no": null, "list": [1]}"#;
         assert_eq!(json(line), "1 audio=a.wav list=[1] no= ok=true start=1.5");
-        assert!(json("{").starts_with("1 not JSON: "));
+        assert!(from_json("{").unwrap_err().starts_with("line 1: not JSON: "));
+        let sheet = from_json("{\"path\": \"a.wav\"}\n{\n").unwrap();
+        assert!(shown(&sheet.rows[1]).starts_with("2 not JSON: "));
         assert!(from_json("[{]").unwrap_err().starts_with("it is not JSON"));
     }
 

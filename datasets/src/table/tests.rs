@@ -441,6 +441,14 @@ fn a_kaldi_data_folder_is_a_table() {
 }
 
 #[test]
+fn a_zero_byte_that_json_hides_is_a_reason_to_leave_a_row_out() {
+    let text = "{\"path\": \"a.wav\", \"text\": \"x\\u0000y\"}\n{\"path\": \"b.wav\", \"text\": \"z\"}\n";
+    let listing = list("table.jsonl", text, &["a.wav", "b.wav"]).unwrap();
+    let expected = ["a.wav: no row names it", "table.jsonl:1: column `text` contains a zero byte (NUL), which no text has"];
+    assert_eq!(reasons(&listing), expected);
+}
+
+#[test]
 fn a_column_of_channels_is_a_warning() {
     let listing = list("table.csv", "path,label,speaker,channel\na.wav,x,ann,2\n", &["a.wav"]).unwrap();
     assert_eq!(listing.warnings, ["table.csv: column `channel` is only a tag: the channels of a recording are averaged"]);
