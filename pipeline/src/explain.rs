@@ -82,7 +82,12 @@ const DEPTH: usize = 100;
 /// [`StoreError`]
 pub fn explain(workflow: &Workflow, plan: &Plan, node: NodeIndex, store: &Store) -> Result<Explanation, StoreError> {
     let verdicts = plan.verdicts.iter().map(|(node, verdict)| (*node, verdict)).collect();
-    Walk { workflow, verdicts, store, past: &Latest(store), seen: HashSet::new() }.explain(node, DEPTH)
+    let reused = plan.verdicts.iter().filter_map(|(node, verdict)| match verdict {
+        Verdict::Reuse { fingerprint, .. } => Some((workflow.key(&workflow.graph[*node]), *fingerprint)),
+        _ => None,
+    });
+    let past = Latest { store, reused: reused.collect() };
+    Walk { workflow, verdicts, store, past: &past, seen: HashSet::new() }.explain(node, DEPTH)
 }
 
 /// Explains what became of a node in an earlier run, by the difference to the run before in which it was another. None when
@@ -123,19 +128,31 @@ trait Traced {
 }
 
 /// As of now.
-struct Latest<'a>(&'a Store);
+struct Latest<'a> {
+    store: &'a Store,
+    /// Fingerprints of nodes that are up to date. Another project or other settings may have made other results since.
+    reused: HashMap<String, Digest>,
+}
+
+impl Latest<'_> {
+    fn reused(&self, node: &str) -> Result<Option<ResultId>, StoreError> {
+        self.reused.get(node).map_or(Ok(None), |fingerprint| self.store.result_of(*fingerprint))
+    }
+}
 
 impl Traced for Latest<'_> {
     fn pair(&self, node: &str) -> Result<Option<(ResultId, Option<ResultId>)>, StoreError> {
-        let Some((now, before)) = self.0.latest(node)? else { return Ok(None) };
+        let Some((last, before)) = self.store.latest(node)? else { return Ok(None) };
+        let now = self.reused(node)?.unwrap_or(last);
         // A node that went back to an older result is explained by the run that made it.
-        let before = if before.is_some_and(|before| before > now) { self.0.result_before(node, now)? } else { before };
+        let is_older = now != last || before.is_some_and(|before| before > now);
+        let before = if is_older { self.store.result_before(node, now)? } else { before };
         Ok(Some((now, before)))
     }
 
     fn made_in(&self, node: &str) -> Result<Option<i64>, StoreError> {
-        let Some((now, _)) = self.0.latest(node)? else { return Ok(None) };
-        self.0.run_of(now)
+        let Some((last, _)) = self.store.latest(node)? else { return Ok(None) };
+        self.store.run_of(self.reused(node)?.unwrap_or(last))
     }
 }
 

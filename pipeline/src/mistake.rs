@@ -41,7 +41,8 @@ pub fn suggest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Stri
     let mut known: Vec<&str> = known.into_iter().collect();
     known.sort_unstable();
     known.dedup();
-    let near = known.iter().map(|candidate| (strsim::damerau_levenshtein(name, candidate), *candidate)).min();
+    let distance = |candidate: &str| strsim::damerau_levenshtein(&name.to_lowercase(), &candidate.to_lowercase());
+    let near = known.iter().map(|candidate| (distance(candidate), *candidate)).min();
     match near {
         None => "there are none".to_owned(),
         Some((distance, candidate)) if distance <= 1 + candidate.len() / 4 => format!("did you mean `{candidate}`?"),

@@ -192,7 +192,8 @@ impl Runner<'_> {
     /// [`StoreError`]
     pub fn plan(&self, survey: &Survey, forced: &HashSet<NodeIndex>) -> Result<Plan, StoreError> {
         let failed = survey.failures.keys().copied().collect();
-        let tools = |tools: &[Tool]| self.machine.toolbox.tools(tools);
+        let (toolbox, matter) = (&self.machine.toolbox, self.store.has_results_of_tools());
+        let tools = |tools: &[Tool]| if matter { toolbox.tools(tools) } else { toolbox.located(tools) };
         let question = Question { workflow: self.workflow, sources: &survey.digests, failed: &failed, forced, tools: &tools };
         loop {
             let plan = self.store.snapshot(|snapshot| plan(&question, snapshot))?;

@@ -213,7 +213,7 @@ impl Job {
     /// When [`Stage::tools`] does not name the program.
     pub fn tool(&self, name: &str) -> Option<&Path> {
         let found = self.tools.get(name).expect("a body asks only for programs that its stage names");
-        self.progress.fact(&tools::fact(name), found.version.as_str().into());
+        self.progress.fact(&tools::fact(name), true.into());
         found.path.as_deref()
     }
 }

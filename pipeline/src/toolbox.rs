@@ -40,6 +40,15 @@ impl Toolbox {
         Tools(tools.iter().map(|tool| (tool.name.to_owned(), self.find(tool))).collect())
     }
 
+    /// Returns several programs without asking them for their versions, which takes a process each (60 ms of processor time for ffmpeg).
+    pub fn located(&self, tools: &[Tool]) -> Tools {
+        let located = |tool: &Tool| match self.search(tool.name) {
+            path @ Some(_) => FoundTool { path, version: String::new() },
+            None => FoundTool::missing(),
+        };
+        Tools(tools.iter().map(|tool| (tool.name.to_owned(), located(tool))).collect())
+    }
+
     /// Returns a text that changes when a program is installed, removed or replaced. Starts nothing.
     pub fn identity(&self, tool: &Tool) -> String {
         let known = self.search(tool.name).and_then(|path| fs::metadata(&path).ok().zip(Some(path)));

@@ -80,7 +80,9 @@ impl Runner<'_> {
     pub(super) fn lookup(&self, node: &Node, manifest: &Manifest) -> Result<Option<(Digest, Digest)>, StoreError> {
         let find = |fingerprint: Digest| Ok(self.store.lookup(fingerprint)?.map(|artifact| (fingerprint, artifact)));
         match find(manifest.fingerprint())? {
-            None if !node.kind.tools.is_empty() => find(self.with_tools(node, manifest).fingerprint()),
+            None if !node.kind.tools.is_empty() && self.store.has_results_of_tools() => {
+                find(self.with_tools(node, manifest).fingerprint())
+            }
             found => Ok(found),
         }
     }
@@ -169,7 +171,12 @@ impl Runner<'_> {
         let artifact = self.store.publish(&attempt.out.0).map_err(store_trouble)?;
         provenance.facts = std::mem::take(&mut *attempt.facts.lock().expect("no holder of this lock panics"));
         let asked = node.kind.tools.iter().any(|tool| asked_for_tool(&provenance.facts, tool.name));
-        let manifest = if asked { self.with_tools(node, &task.manifest) } else { task.manifest.clone() };
+        let manifest = if asked {
+            self.store.note_results_of_tools().map_err(store_trouble)?;
+            self.with_tools(node, &task.manifest)
+        } else {
+            task.manifest.clone()
+        };
         if !task.sources.is_empty() {
             provenance.facts.insert("trees".to_owned(), self.keep_trees(&task.sources)?);
         }
@@ -202,7 +209,7 @@ impl Runner<'_> {
         let site = Site {
             objects: self.store.objects(),
             places: self.machine.places.clone(),
-            tools: self.machine.toolbox.tools(&node.kind.tools),
+            tools: self.machine.toolbox.located(&node.kind.tools),
             out: attempt.out.0.clone(),
             resume: self.store.resume_path(attempt.fingerprint),
             threads: grant.threads,

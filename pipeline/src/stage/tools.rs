@@ -19,7 +19,7 @@ pub struct Tool {
 pub struct FoundTool {
     /// The executable; `None` when the machine lacks it.
     pub path: Option<PathBuf>,
-    /// First line of what it prints about its version; [`FoundTool::MISSING`] when the machine lacks it.
+    /// First line of what it prints about its version; [`FoundTool::MISSING`] when the machine lacks it, empty if it was not asked.
     pub version: String,
 }
 

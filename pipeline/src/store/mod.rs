@@ -184,6 +184,9 @@ struct Records {
     index: Mutex<Index>,
 }
 
+/// File that says that a result depends on the version of an external program.
+const TOOLS: &str = "tools";
+
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
     let path = path.to_owned();
     move |source| StoreError::Io { action, path, source }
@@ -623,6 +626,20 @@ impl Store {
             self.found.lock().expect("no holder of this lock panics").insert(fingerprint, found.result);
             found.artifact
         }))
+    }
+
+    /// True if a result may depend on the version of an external program. Where none does, no program is asked for its version.
+    pub(crate) fn has_results_of_tools(&self) -> bool {
+        self.root.join(TOOLS).exists()
+    }
+
+    /// Notes that a result depends on the version of an external program.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub(crate) fn note_results_of_tools(&self) -> Result<(), StoreError> {
+        let path = self.root.join(TOOLS);
+        if path.exists() { Ok(()) } else { fs::write(&path, "").map_err(io_error("write", &path)) }
     }
 
     /// Asks the records, as of one moment; for planning.

@@ -20,7 +20,9 @@ fn install(harness: &mut Harness, version: Option<u32>) {
     let path = folder.join("shout");
     let _ = fs::remove_file(&path);
     if let Some(version) = version {
-        let script = format!("#!/bin/sh\n[ \"$1\" = --version ] && echo shout {version} || echo \"$1 by {version}\"\n");
+        let script = format!(
+            "#!/bin/sh\necho called >> \"$0.calls\"\n[ \"$1\" = --version ] && echo shout {version} || echo \"$1 by {version}\"\n"
+        );
         fs::write(&path, script).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     }
@@ -49,6 +51,19 @@ fn a_result_depends_on_a_program_only_where_the_body_asked_for_it() {
     assert_eq!(harness.run(TEXT).ran(), "", "the results of the version before are kept");
     install(&mut harness, None);
     assert_eq!(harness.run(TEXT).ran(), "");
+}
+
+#[test]
+fn a_program_that_no_result_depends_on_is_not_started() {
+    const CALM: &str = "[workflow]\nname = \"calm\"\n[stages.quiet]\nrun = \"toy.shout\"\ntext = \"pst\"\n";
+    let mut harness = Harness::new();
+    install(&mut harness, Some(1));
+    let calls = harness.path("bin").join("shout.calls");
+    assert_eq!((harness.run(CALM).ran(), harness.run(CALM).ran()), ("quiet".to_owned(), String::new()));
+    assert_eq!(harness.plan(CALM), "reuse quiet");
+    assert!(!calls.exists(), "{:?}", fs::read_to_string(&calls));
+    harness.run(TEXT);
+    assert!(calls.exists());
 }
 
 #[test]
