@@ -234,3 +234,14 @@ fn help_of_the_commands_about_runs() {
         assert_snapshot!(format!("help_store_{command}"), project.sure(&["store", command, "--help"]).out);
     }
 }
+
+#[test]
+fn why_takes_the_last_run_of_its_own_project() {
+    let (one, other) = (Project::new(), Project::new());
+    let store = one.path("shared").display().to_string();
+    said(&one, &["run", "./tiny.toml:manifest", "--store", &store]);
+    other.replace("tiny.toml", "partitions = 4", "partitions = 2");
+    said(&other, &["run", "./tiny.toml:manifest", "--store", &store]);
+    let why = said(&one, &["why", "manifest", "--store", &store]);
+    assert!(why.contains("in run 1") && !why.contains("in run 2"), "{why}");
+}

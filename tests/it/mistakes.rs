@@ -1,6 +1,7 @@
 //! A user's mistakes: a clear error that names the thing, exit code not 0, nothing lost.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
@@ -81,6 +82,11 @@ fn a_checkpoint_of_something_else_or_cut_short_is_refused_before_anything_is_mad
     fails_at(&project, &command, &["model.safetensors` is damaged", "hint: fetch or copy the file again", "19 nodes not run"]);
     let doctor = project.sure(&["doctor"]);
     assert!(!doctor.ok && doctor.out.contains("model.safetensors` is damaged"), "{}", doctor.out);
+    // Settings that cannot be read are one more mistake.
+    fs::set_permissions(project.path("sure.toml"), fs::Permissions::from_mode(0)).unwrap();
+    let doctor = project.sure_without_privileges(&["doctor"]);
+    assert!(doctor.out.contains("sure.toml: cannot be read: Permission denied"), "{}{}", doctor.out, doctor.err);
+    assert!(!doctor.ok && doctor.out.contains("cpu pool"), "{}", doctor.out);
 }
 
 /// The encoder of the tiny workflow sees some 850 samples for one frame; published ones see 400.

@@ -171,7 +171,10 @@ impl Asking {
         }
         let settings = Settings::load(&place.machine, &place.corpus)?;
         let store = open_store(&settings, Access::Read)?;
-        let Some(last) = store.runs(1)?.pop() else {
+        // Other projects may share the store.
+        let project = settings.project();
+        let is_ours = |row: &RunRow| row.project.as_ref().is_none_or(|of| *of == project);
+        let Some(last) = store.runs(1_000)?.into_iter().find(is_ours) else {
             return Err(problem(
                 "no run yet in this store",
                 format!("name the workflow too: `sure why keyword_spotting:{node}`"),

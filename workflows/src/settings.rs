@@ -89,7 +89,7 @@ impl Settings {
             }
             None => here.ancestors().map(|folder| folder.join(NAME)).find(|path| path.is_file()),
         };
-        let written = file.as_deref().map_or_else(|| Ok(Written::default()), |file| read(file, &system))?;
+        let written = file.as_deref().map_or_else(Written::default, |file| read(file, &system));
         let base = file.as_deref().and_then(Path::parent).filter(|base| !base.as_os_str().is_empty()).unwrap_or(&here);
         let base = base.canonicalize().with_context(|| format!("cannot open `{}`", base.display()))?;
 
@@ -207,9 +207,12 @@ fn refuse(mistakes: &[Mistake]) -> Result<()> {
     Err(problem(texts.join("\n       "), hint))
 }
 
-fn read(path: &Path, system: &System<'_>) -> Result<Written> {
-    let text = fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?;
-    Ok(sure_toml::read(path, &String::from_utf8_lossy(&text), system.variable))
+/// Reads `sure.toml`. One that cannot be read is a mistake as any other in it.
+fn read(path: &Path, system: &System<'_>) -> Written {
+    match fs::read(path) {
+        Ok(text) => sure_toml::read(path, &String::from_utf8_lossy(&text), system.variable),
+        Err(error) => Written::unreadable(path, &error),
+    }
 }
 
 /// Returns this program as a worker for its own stage kinds.

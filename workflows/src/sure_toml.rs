@@ -25,6 +25,19 @@ pub(crate) struct Written {
     pub(crate) mistakes: Vec<Mistake>,
 }
 
+impl Written {
+    /// Content of a file that cannot be read.
+    pub(crate) fn unreadable(path: &Path, error: &std::io::Error) -> Self {
+        let mistake = Mistake {
+            at: path.display().to_string(),
+            key: String::new(),
+            message: format!("cannot be read: {error}"),
+            hint: "`ls -l` shows who may read it; --config names another file".to_owned(),
+        };
+        Self { mistakes: vec![mistake], ..Self::default() }
+    }
+}
+
 /// A mistake in `sure.toml`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Mistake {
@@ -62,12 +75,7 @@ pub(crate) fn read(path: &Path, text: &str, variable: &dyn Fn(&str) -> Option<St
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
         let at = error.span().map_or(0, |span| span.start);
-        reader.mistake(
-            at,
-            "",
-            format!("not valid TOML: {}", error.message().trim()),
-            "strings need quotation marks: `store = \".sure\"`",
-        );
+        reader.mistake(at, "", format!("not valid TOML: {}", error.message().trim()), hint_of_syntax(error.message()));
     }
     for (key, value) in table.get_ref() {
         reader.top(key.get_ref(), key.span().start, value);
@@ -208,6 +216,19 @@ impl Reader<'_> {
     }
 }
 
+/// Hint for text that is not TOML, by the message of the parser.
+fn hint_of_syntax(message: &str) -> &'static str {
+    if message.contains("duplicate key") {
+        "write each section and each key of it once"
+    } else if message.contains("unclosed table") {
+        "a section is one line: `[corpora]`"
+    } else if message.contains("quote") || message.contains("string") {
+        "strings need quotation marks: `store = \".sure\"`"
+    } else {
+        "each line is a section `[corpora]` or a key with a value: `fsdd = \"/a/folder\"`"
+    }
+}
+
 /// Hint for the name of a checkpoint without its commit.
 pub(crate) const PINNED: &str = "the page of a model on the Hub lists its commits under `Files and versions`, `History`; a branch would be another model tomorrow";
 
@@ -286,6 +307,14 @@ mod tests {
             ],
         );
         check("[corpora]\n\ntabel = \"/t\"\n", &["sure.toml:3: no reader for a corpus `tabel` [did you mean `table`?]"]);
+        check("[corpora]\nFSDD = \"/f\"\n", &["sure.toml:2: no reader for a corpus `FSDD` [did you mean `fsdd`?]"]);
+        check(
+            "[corpora]\nesd = \"/e\"\n[corpora]\nfsdd = /f\n",
+            &[
+                "sure.toml:3: not valid TOML: duplicate key [write each section and each key of it once]",
+                "sure.toml:4: not valid TOML: string values must be quoted, expected literal string [strings need quotation marks: `store = \".sure\"`]",
+            ],
+        );
         check("corpora = \"/t\"\n", &["sure.toml:1: `corpora` should be a section [write `[corpora]`]"]);
     }
 
