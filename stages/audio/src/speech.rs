@@ -41,9 +41,9 @@ const GROUP_ROWS: usize = 100;
 pub struct Alignment {
     /// Id of the recording.
     pub id: String,
-    /// Its speaker.
+    /// Speaker of the recording.
     pub speaker: String,
-    /// Its text.
+    /// Text of the recording.
     pub text: String,
     /// Symbols of the text.
     pub symbols: Vec<String>,

@@ -18,7 +18,7 @@ use crate::{Method, Mistakes, Optimizer, Precision, Schedule, environment, requi
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TrainVoice {
-    /// What is trained of the base, or beside it.
+    /// Method of the training: all of the base, or a few parameters beside it.
     pub method: Method,
     /// Sizes of a voice that starts from random weights; a base has its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -32,7 +32,7 @@ pub struct TrainVoice {
     /// `paper`: as the published code has it, defects included (see `docs/protocols.md`). Default `sound`.
     #[serde(default)]
     pub protocol: VoiceProtocol,
-    /// Whether the predictors of durations, pitch and energy are trained as well where the method freezes them. Default false.
+    /// True if the predictors of durations, pitch and energy are trained as well where the method freezes them. Default false.
     #[serde(default)]
     pub train_predictors: bool,
     /// Learning rate at the top of the schedule; a factor of it with the schedule `noam`.
@@ -88,7 +88,7 @@ pub struct TrainVoice {
     pub keep: Keep,
     /// Number format of the computation.
     pub precision: Precision,
-    /// Whether every step sees the batches of the first one. For checking that a model can learn at all. Default false.
+    /// True if every step sees the batches of the first one. For checking that a model can learn at all. Default false.
     #[serde(default)]
     pub overfit_batch: bool,
     /// CPU threads of the training; 0 for the whole pool. Default 0.
@@ -399,7 +399,7 @@ pub struct Synthesise {
     /// Speakers that speak every text. Default: the speaker of each recording; for sentences, all speakers of the voice.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub speakers: Vec<String>,
-    /// Whether texts of speakers that the voice does not know are left out. Default false: they are an error.
+    /// True if texts of speakers that the voice does not know are left out. Default false: they are an error.
     #[serde(default)]
     pub known_speakers_only: bool,
     /// Changes to what the voice would say.

@@ -81,7 +81,8 @@ fn folder(given: &str, place: &Place, file: &str) -> Result<PathBuf> {
     if path.is_dir() {
         return Ok(path.to_owned());
     }
-    if given.starts_with(['.', '/']) {
+    // A node may be named with the file of its workflow.
+    if given.contains('/') && !given.contains(".toml") {
         return Err(problem(format!("no folder `{given}`"), "name a folder, or a node of a workflow"));
     }
     let (opening, pattern) = Opening::of_node(given, place)?;

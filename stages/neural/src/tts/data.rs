@@ -47,7 +47,7 @@ pub(super) struct Utterance {
 /// An utterance that is not used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Rejected {
-    /// Its id.
+    /// Id of the utterance.
     pub id: String,
     /// Why.
     pub reason: String,
@@ -374,7 +374,7 @@ fn durations(utterances: &[Utterance], rows: &[Alignment]) -> Result<Vec<Vec<i64
 /// Utterances of a training, and the size of a batch.
 pub(super) struct TrainingSet {
     pub(super) data: Arc<VoiceData>,
-    /// Its samples are frames.
+    /// Size of a batch; its samples are frames.
     pub(super) limit: BatchLimit,
     /// Seed of the order.
     pub(super) seed: u64,

@@ -19,7 +19,7 @@ pub enum TtsError {
     Voice {
         /// The folder.
         folder: PathBuf,
-        /// What is wrong.
+        /// Problem that was found.
         problem: String,
     },
     /// Parameters and inputs that contradict each other.
@@ -30,7 +30,7 @@ pub enum TtsError {
     Features {
         /// The shard.
         path: PathBuf,
-        /// What is wrong.
+        /// Problem that was found.
         problem: String,
     },
     /// No utterance that can be learned from.
@@ -54,7 +54,7 @@ pub enum TtsError {
     Alignment {
         /// The utterance.
         id: String,
-        /// What is wrong.
+        /// Problem that was found.
         problem: String,
     },
     /// Nothing to say.
@@ -65,7 +65,7 @@ pub enum TtsError {
     Text {
         /// The utterance or line.
         id: String,
-        /// What is wrong.
+        /// Problem that was found.
         problem: String,
     },
 }

@@ -45,7 +45,7 @@ pub struct Said {
     pub speaker: String,
     /// Name of the vocoder.
     pub vocoder: &'static str,
-    /// What was not read as it was written.
+    /// Parts of the text that were not read as they were written.
     pub notes: Notes,
 }
 

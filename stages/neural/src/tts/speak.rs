@@ -21,7 +21,7 @@ pub struct Line {
     pub speaker: String,
 }
 
-/// What was not read as it was written.
+/// Parts of texts that were not read as they were written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Notes {
     /// Words that the dictionary lacks, with the phonemes they got.
@@ -44,7 +44,7 @@ fn most_symbols(config: &VoiceConfig) -> usize {
     config.longest.max(LEAST)
 }
 
-/// What controls are in the unit of a model.
+/// Converts controls to the units of a model.
 fn controls(of: &VoiceControls, config: &VoiceConfig) -> Controls {
     /// Natural logarithm of a semitone and of a decibel.
     const SEMITONE: f64 = std::f64::consts::LN_2 / 12.0;

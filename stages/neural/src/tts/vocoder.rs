@@ -20,7 +20,7 @@ use crate::models::vocoder::{Hifigan, HifiganConfig, VocoderError};
 
 /// Description of a vocoder.
 pub const FILE_NAME: &str = "config.json";
-/// Its tensors.
+/// Tensors of a vocoder.
 pub const WEIGHTS: &str = "model.safetensors";
 /// Format of the files.
 pub const FORMAT: u32 = 1;
@@ -53,7 +53,7 @@ pub enum OpenVocoderError {
     Unknown {
         /// The folder.
         folder: PathBuf,
-        /// What is wrong.
+        /// Problem that was found.
         problem: String,
     },
     /// It was made for other spectrograms.

@@ -147,7 +147,7 @@ pub(super) fn front_end(rules: Rules, words: &BTreeMap<String, String>) -> Resul
 
 /// A voice in memory.
 pub struct Voice {
-    /// What it is.
+    /// Description of the voice.
     pub config: VoiceConfig,
     /// The model.
     pub model: Acoustic,
@@ -359,7 +359,7 @@ impl Voice {
         all.map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect()
     }
 
-    /// What is trained, sorted by name; with moving batch norm, its running statistics as well.
+    /// Trained tensors, sorted by name; with moving batch norm, its running statistics as well.
     pub fn trainable(&self) -> Vec<(String, Tensor)> {
         self.tensors().into_iter().filter(|(_, tensor)| tensor.requires_grad()).collect()
     }
