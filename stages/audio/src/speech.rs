@@ -109,7 +109,9 @@ fn wholes(values: impl Iterator<Item = i32>) -> ArrayRef {
 fn lists_of_texts<'a>(rows: impl Iterator<Item = &'a [String]>) -> ArrayRef {
     let mut list = ListBuilder::new(StringBuilder::new());
     for row in rows {
-        row.iter().for_each(|value| list.values().append_value(value));
+        for value in row {
+            list.values().append_value(value);
+        }
         list.append(true);
     }
     Arc::new(list.finish())
