@@ -173,3 +173,34 @@ impl Vocoder for HifiganVocoder {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mel(hop_length: usize) -> MelSpectrogram {
+        serde_json::from_value(serde_json::json!({
+            "sample_rate": 8000, "n_fft": 64, "hop_length": hop_length, "win_length": 64, "num_mel_bins": 4, "low_hz": 0.0,
+            "high_hz": 4000.0, "recipe": "tacotron",
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_vocoder_of_other_spectrograms_or_kinds_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let refused = |value: &Value| {
+            std::fs::write(folder.path().join(FILE_NAME), value.to_string()).unwrap();
+            open(Some(folder.path()), 1, &mel(16), Device::Cpu).err().unwrap().to_string()
+        };
+        let mut value = serde_json::json!({"format": 1, "kind": "wavenet", "mel": mel(20)});
+        assert!(refused(&value).contains("holds no vocoder"), "{}", refused(&value));
+        std::fs::write(folder.path().join(WEIGHTS), "").unwrap();
+        let error = refused(&value);
+        assert!(error.ends_with("is for other spectrograms: hop_length is 20, expected 16"), "{error}");
+        value["mel"]["hop_length"] = 16.into();
+        assert!(refused(&value).contains("its kind is `wavenet`"), "{}", refused(&value));
+        value["format"] = 2.into();
+        assert!(refused(&value).contains("its format is 2, expected 1"), "{}", refused(&value));
+    }
+}
