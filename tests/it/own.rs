@@ -90,7 +90,7 @@ fn a_sweep_over_own_recordings_ends_in_one_table_and_names_its_files() {
 #[test]
 fn a_task_of_ones_own_has_its_name_in_tables_and_on_pages() {
     let project = recordings();
-    good(project.sure(&["init", "first_names", "--table", "recordings"]));
+    good(project.sure(&["init", "first_names", "--table", "recordings", "--task", "text"]));
     let sets = [
         "size=tiny",
         "method=head_only",
@@ -105,7 +105,7 @@ fn a_task_of_ones_own_has_its_name_in_tables_and_on_pages() {
     assert!(table.starts_with("results/first_names\nfirst names\n") || table.starts_with("first names\n"), "{table}");
     let folder = project.path("results/first_names/table");
     let page = fs::read_to_string(folder.join("index.html")).unwrap();
-    assert!(page.contains("<dd>first names</dd>") && !page.contains("keyword spotting"), "{page}");
+    assert!(page.contains("<dd>first names</dd>") && !page.contains("speech recognition"), "{page}");
     // The worst answers can be heard.
     let clips: Vec<&str> =
         page.split("<audio ").skip(1).map(|rest| rest.split("src=\"").nth(1).unwrap().split('"').next().unwrap()).collect();

@@ -171,7 +171,7 @@ fn run_briefly(corpus: &str, workflow: &str, more: &[&str]) -> Project {
         "size=tiny",
         "method=lora",
         &encoder,
-        "encoder_epochs=3",
+        "encoder_epochs=1",
         "train.max_steps=6",
         "train.eval_every=3",
         "train.save_every=3",

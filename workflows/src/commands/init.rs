@@ -18,7 +18,7 @@ pub(crate) struct InitArgs {
     /// Folder with the table of your recordings: table.csv with a column `path`, and `label`, `speaker` or `text`
     #[arg(long, value_name = "FOLDER")]
     pub(crate) table: PathBuf,
-    /// What is learned: `label` (the column of that name, whatever it says), `text`, or a task of the benchmark that reads tables:
+    /// Target: `label` (the column of that name, whatever it says), `text`, or a task of the benchmark that reads tables:
     /// `speaker`, `emotion`, `phoneme_recognition`, ...
     #[arg(long, default_value = "label")]
     pub(crate) task: String,

@@ -13,7 +13,7 @@ pub(super) fn on_dev(run: &Run) -> Option<(Metric, f64)> {
     Some((metric, training.get("best_value")?.as_f64().filter(|value| value.is_finite())?))
 }
 
-/// The same, as the mean over the seeds of a group.
+/// Mean of [`on_dev`] over the seeds of a group; none where the metrics differ.
 fn mean_on_dev(group: &Group) -> Option<(Metric, f64)> {
     let all: Vec<(Metric, f64)> = group.runs.iter().map(|run| on_dev(run)).collect::<Option<_>>()?;
     let (metric, _) = *all.first()?;
@@ -29,7 +29,7 @@ fn axes<'a>(groups: &'a [&Group]) -> Vec<&'a str> {
     first.telling.keys().map(String::as_str).filter(is_swept).collect()
 }
 
-/// What groups of one sweep have in common.
+/// Values that the groups of one sweep have in common.
 fn key(group: &Group, axes: &[&str]) -> Vec<String> {
     let first = group.runs[0];
     let others =
@@ -37,7 +37,7 @@ fn key(group: &Group, axes: &[&str]) -> Vec<String> {
     [first.task.clone(), first.corpus.clone(), first.method.clone()].into_iter().chain(others).collect()
 }
 
-/// What a table tells of a group that is part of a sweep.
+/// Score on the dev set of a group that is part of a sweep.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct OnDev {
     pub(super) metric: Metric,
