@@ -5,11 +5,12 @@
 #   make build        set up and build `sure` and `sure-neural` (target/release)
 #   make test         set up, then formatting, lints, docs and every test
 #   make compat       check that datasets, polars, duckdb and pyarrow read our shards, and transformers and peft our models (makes Python environments once)
+#   make dist         build an archive of both programs that runs without a compiler
 #   make libtorch     only fetch libtorch (once per user) and tell cargo where it is
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
-.PHONY: quickstart tiny build test compat libtorch system clean
+.PHONY: quickstart tiny build dist test compat libtorch system clean
 
 QUICKSTART := quickstart
 SURE := target/release/sure
@@ -30,6 +31,9 @@ tiny: build
 
 build: libtorch
 	cargo build --release --locked -p sure -p neural
+
+dist: libtorch
+	scripts/dist.sh
 
 test: libtorch
 	scripts/check.sh

@@ -21,6 +21,15 @@ for tool in machete deny; do
         step cargo deny --offline check licenses bans sources
     fi
 done
+for tool in hadolint actionlint; do
+    if ! command -v $tool >/dev/null; then
+        echo "note: $tool is not installed" >&2
+    elif [ $tool = hadolint ]; then
+        step hadolint Dockerfile
+    else
+        step actionlint
+    fi
+done
 # Programs and tests at once: apart, their dependencies would be compiled twice, with different features.
 step cargo build --workspace --bins --tests --examples --locked
 step cargo test --workspace --locked --quiet

@@ -46,6 +46,10 @@ def main() -> int:
     try:
         torch, note = existing_install() or fetched_install(options.wheels)
         links = link_folder(torch)
+        if options.link:
+            link_programs(options.link, links)
+            say(f"libtorch {VERSION}: {note} ({torch}); linked as {options.link}")
+            return 0
         require_compiler()
         settings = {"LIBTORCH": torch, "LIBTORCH_INCLUDE": torch, "LIBTORCH_LIB": links}
         if options.env:
@@ -68,6 +72,7 @@ def main() -> int:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--env", action="store_true", help="print shell exports instead of writing .cargo/config.toml")
+    parser.add_argument("--link", type=Path, help="only make this link to the libraries, for programs that are built already")
     parser.add_argument("--wheels", type=Path, help="take the wheels from this folder, without network")
     return parser.parse_args()
 
@@ -277,6 +282,15 @@ def link_folder(torch: Path) -> Path:
         except OSError:  # another process was first
             shutil.rmtree(making, ignore_errors=True)
     return links
+
+
+def link_programs(link: Path, links: Path) -> None:
+    """Makes `link` lead to the libraries, in the place of an earlier link."""
+    if link.exists() and not link.is_symlink():
+        raise Problem(f"`{link}` exists and is no link: name another place with --link")
+    aside = link.with_name(f".{link.name}.{os.getpid()}")
+    aside.symlink_to(links / "lib")
+    aside.replace(link)
 
 
 def link_into(torch: Path, folder: Path) -> Path:
