@@ -42,7 +42,8 @@ impl Card<'_> {
     fn text(&self) -> Result<String, StageError> {
         let (task, method) = (self.task.task.name().replace('_', " "), self.params.method.name());
         let family = self.model.config().model_type.class();
-        let rows: String = self.rows()?.iter().map(|(name, value)| format!("| {name} | {value} |\n")).collect();
+        let rows: Vec<String> = self.rows()?.iter().map(|(name, value)| format!("| {name} | {value} |\n")).collect();
+        let rows = rows.concat();
         let what = if self.is_adapter() { "An adapter" } else { "A fine-tuned encoder" };
         Ok(format!(
             "---\n{}---\n\n# {family} for {task}, {method}\n\n{what} with a head for {task}, trained by `sure`.\n\n| | |\n| --- | --- |\n{rows}\n{}",
@@ -117,7 +118,7 @@ impl Card<'_> {
         rows.push(("data", if data.is_empty() { "not stated".to_owned() } else { data.join(", ") }));
         let names = &summary.outputs;
         let listed = if names.len() <= LISTED {
-            names.iter().map(|name| format!(" `{}`", name.replace('|', "\\|"))).collect::<String>()
+            names.iter().map(|name| format!(" `{}`", name.replace('|', "\\|"))).collect::<Vec<_>>().concat()
         } else {
             String::new()
         };
@@ -225,7 +226,7 @@ impl Card<'_> {
             code,
             "processor = {processor}.from_pretrained({folder})\ninputs = processor(samples, sampling_rate=16000, return_tensors=\"pt\")\nwith torch.no_grad():\n    output = model(**inputs).{head}"
         );
-        code += &match &self.params.head {
+        let answer = match &self.params.head {
             HeadSpec::Classification { .. } => "print(model.config.id2label[output.argmax(-1).item()])\n".to_owned(),
             HeadSpec::MultiLabel { .. } => {
                 let Outputs::Groups { groups } = &self.task.outputs else { return code };
@@ -235,6 +236,7 @@ impl Card<'_> {
             HeadSpec::Ctc { .. } => "print(processor.batch_decode(output.argmax(-1))[0])\n".to_owned(),
             HeadSpec::Xvector { .. } => "print(output.shape)\n".to_owned(),
         };
+        code.push_str(&answer);
         code
     }
 

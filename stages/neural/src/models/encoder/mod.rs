@@ -1,4 +1,4 @@
-//! Encoders over waveforms: wav2vec 2.0, HuBERT, WavLM, UniSpeech, UniSpeech-SAT and data2vec-audio, in the base (post-norm) and the
+//! Encoders over waveforms: wav2vec 2.0, HuBERT, WavLM, `UniSpeech`, `UniSpeech-SAT` and data2vec-audio, in the base (post-norm) and the
 //! large (pre-norm) style.
 //!
 //! Source: Baevski et al. 2020, arXiv:2006.11477; where the published models differ from the paper, they are followed.
@@ -161,7 +161,7 @@ impl Encoder {
             keys = frames.keys()?;
         }
 
-        let position = self.position.forward(&x)?;
+        let position = self.position.forward(&x, frames.as_ref())?;
         watch(Point::Position, &position);
         x = x.f_add(&position)?;
         if !config.do_stable_layer_norm {

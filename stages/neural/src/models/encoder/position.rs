@@ -5,6 +5,7 @@ use tch::{TchError, Tensor};
 use crate::checkpoint::config::EncoderConfig;
 use crate::checkpoint::weights::{POSITION_DIRECTION, POSITION_FOLDED, POSITION_GAIN, POSITION_NORM, direction_norm};
 use crate::nn::activation::Activation;
+use crate::nn::frames::Frames;
 use crate::nn::weights::{Weights, tensor};
 
 /// Frames (B, T, H) -> what is added to them (B, T, H).
@@ -25,10 +26,11 @@ impl Position {
         })
     }
 
-    pub(crate) fn forward(&self, frames: &Tensor) -> Result<Tensor, TchError> {
+    /// `x` (B, T, H), zero where `frames` says that it is padding.
+    pub(crate) fn forward(&self, x: &Tensor, frames: Option<&Frames>) -> Result<Tensor, TchError> {
         match self {
-            Self::Wide(conv) => conv.forward(frames),
-            Self::Narrow(convs) => convs.forward(frames),
+            Self::Wide(conv) => conv.forward(x),
+            Self::Narrow(convs) => convs.forward(x, frames.filter(|frames| frames.alone)),
         }
     }
 }
@@ -58,7 +60,8 @@ impl NarrowConvs {
         }
     }
 
-    fn forward(&self, frames: &Tensor) -> Result<Tensor, TchError> {
+    /// With `alone`, padding is set to zero before each convolution, as beyond the end of a single clip.
+    fn forward(&self, frames: &Tensor, alone: Option<&Frames>) -> Result<Tensor, TchError> {
         let &[_, num_frames, hidden] = frames.size().as_slice() else {
             return Err(TchError::Shape("expected (B, T, H)".to_owned()));
         };
@@ -69,6 +72,9 @@ impl NarrowConvs {
             let made = made.f_narrow(2, 0, num_frames)?.f_transpose(1, 2)?; // (B, T, H)
             let normed = made.f_layer_norm([hidden], None::<Tensor>, None::<Tensor>, NARROW_NORM_EPS, false)?;
             h = self.activation.replace(normed)?;
+            if let Some(frames) = alone {
+                h = frames.zero_padding(&h)?;
+            }
         }
         Ok(h)
     }
