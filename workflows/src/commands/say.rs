@@ -95,7 +95,7 @@ fn folder(given: &str, place: &Place, file: &str) -> Result<PathBuf> {
     let mut found = vec![];
     for node in nodes {
         if let Some(folder) = artifacts::last(&opening, node)?.filter(|folder| folder.join(file).is_file()) {
-            found.push((workflow.graph[node].id.to_string(), folder));
+            found.push((workflow.graph[node].id.clone(), folder));
         }
     }
     match &found[..] {

@@ -188,9 +188,7 @@ impl Corpus {
 
     /// Statistics of pitch and energy.
     pub(super) fn statistics(&self) -> Statistics {
-        let all = |values: fn(&Utterance) -> &[f32]| {
-            self.utterances.iter().flat_map(move |utterance| values(utterance)).map(|&value| f64::from(value))
-        };
+        let all = |values: fn(&Utterance) -> &[f32]| self.utterances.iter().flat_map(values).map(|&value| f64::from(value));
         let voiced = all(|utterance| &utterance.f0).filter(|&hz| hz > 0.0).map(f64::ln);
         Statistics { pitch: Moments::of(voiced), energy: Moments::of(all(|utterance| &utterance.energy)) }
     }

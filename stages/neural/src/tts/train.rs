@@ -1,13 +1,14 @@
 //! Body of the stage `tts.train`.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use audio::speech::{ALIGNMENT, Alignment, read_alignments, write_alignments};
 use neural_spec::{Finetune, Keep, Method, Scope, TrainVoice};
 use pipeline::{Job, StageError};
 use tasks::text::Rules;
-use tch::Kind;
+use tch::{Device, Kind};
 
 use super::data::{Corpus, TrainingSet, VoiceData};
 use super::error::TtsError;
@@ -16,6 +17,7 @@ use super::summary::VoiceSummary;
 use super::voice::{FOLDER, Voice, VoiceConfig, front_end, shape};
 use crate::data::BatchLimit;
 use crate::device;
+use crate::error::ModelError;
 use crate::evaluate::device_name;
 use crate::models::acoustic::BatchNormMode;
 use crate::train::fit::{Fitted, Length, Settings, Training, fit};
@@ -55,25 +57,7 @@ pub fn run(params: &TrainVoice, job: &Job) -> Result<(), StageError> {
     let new = base.is_none();
     let (mut voice, kept) = match base {
         Some(base) => base.adapt(params, speakers.clone(), train.longest())?,
-        None => {
-            let symbols = tasks::text::symbols(rules.stress);
-            let sizes = params.shape.as_ref().expect("checked above");
-            let statistics = train.statistics();
-            let config = VoiceConfig {
-                format: VoiceConfig::FORMAT,
-                shape: shape(sizes, params.protocol, symbols.len(), speakers.len(), train.mel.num_mel_bins),
-                method: None,
-                text: rules,
-                words,
-                symbols,
-                speakers: speakers.clone(),
-                mel: train.mel.clone(),
-                energy: train.energy,
-                statistics,
-                longest: train.longest(),
-            };
-            (Voice::random(config, train.limits(&statistics), params.seed, device)?, Vec::new())
-        }
+        None => (from_nothing(params, &train, rules, words, device)?, Vec::new()),
     };
     let alignment = job.inputs.optional("alignment").map(read_table).transpose()?;
     if alignment.is_none() && !voice.model.has_aligner() {
@@ -139,6 +123,34 @@ pub fn run(params: &TrainVoice, job: &Job) -> Result<(), StageError> {
         curve: history.evaluations,
     }
     .write(&job.out)
+}
+
+/// A voice with random weights for a corpus.
+fn from_nothing(
+    params: &TrainVoice,
+    train: &Corpus,
+    text: Rules,
+    words: BTreeMap<String, String>,
+    device: Device,
+) -> Result<Voice, ModelError> {
+    let symbols = tasks::text::symbols(text.stress);
+    let speakers = train.speakers();
+    let sizes = params.shape.as_ref().expect("checked before");
+    let statistics = train.statistics();
+    let config = VoiceConfig {
+        format: VoiceConfig::FORMAT,
+        shape: shape(sizes, params.protocol, symbols.len(), speakers.len(), train.mel.num_mel_bins),
+        method: None,
+        text,
+        words,
+        symbols,
+        speakers,
+        mel: train.mel.clone(),
+        energy: train.energy,
+        statistics,
+        longest: train.longest(),
+    };
+    Voice::random(config, train.limits(&statistics), params.seed, device)
 }
 
 fn read_table(path: &std::path::Path) -> Result<Vec<Alignment>, StageError> {

@@ -134,8 +134,8 @@ impl VoiceConfig {
 
 /// Front end of rules and pronunciations.
 pub(super) fn front_end(rules: Rules, words: &BTreeMap<String, String>) -> Result<FrontEnd, TtsError> {
-    let own: String = words.iter().map(|(word, phones)| format!("{word} {phones}\n")).collect();
-    let own = Lexicon::parse(&own).map_err(|error| TtsError::Setting(format!("`words`: {error}")))?;
+    let own: Vec<String> = words.iter().map(|(word, phones)| format!("{word} {phones}")).collect();
+    let own = Lexicon::parse(&own.join("\n")).map_err(|error| TtsError::Setting(format!("`words`: {error}")))?;
     let known = tasks::text::symbols(true);
     for (word, phones) in own.iter() {
         if let Some(phone) = phones.iter().find(|phone| !known.contains(phone)) {

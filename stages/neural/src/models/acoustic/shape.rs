@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 /// Sizes of an acoustic model, and how it differs from others of its family.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "independent differences between models, by name in a file")]
 pub struct Shape {
     /// Symbols, padding included.
     pub num_symbols: i64,
