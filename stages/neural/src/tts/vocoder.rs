@@ -16,6 +16,7 @@ use tch::{Device, TchError, Tensor};
 use crate::checkpoint::json::read_json;
 use crate::checkpoint::safetensors;
 use crate::error::ModelError;
+use crate::models::istft::Istft;
 use crate::models::vocoder::{Hifigan, HifiganConfig, VocoderError};
 
 /// Description of a vocoder.
@@ -77,7 +78,7 @@ pub enum OpenVocoderError {
 pub struct VocoderHead {
     /// Format of the files.
     pub format: u32,
-    /// Kind: `hifigan`.
+    /// Kind: `hifigan` or `istft`.
     pub kind: String,
     /// Spectrogram that it takes.
     pub mel: MelSpectrogram,
@@ -121,7 +122,11 @@ pub fn open(
             let generator = Hifigan::new(&config, &tensors)?;
             Ok(Box::new(HifiganVocoder { generator, device }))
         }
-        other => Err(unknown(format!("its kind is `{other}`, expected `hifigan`"))),
+        "istft" => {
+            let (_, inner) = Istft::read(folder, device).map_err(ModelError::from)?;
+            Ok(Box::new(IstftVocoder(inner)))
+        }
+        other => Err(unknown(format!("its kind is `{other}`, expected `hifigan` or `istft`"))),
     }
 }
 
@@ -148,6 +153,23 @@ impl Vocoder for GriffinLimVocoder {
 
     fn speak(&mut self, mel: &[Vec<f64>]) -> Result<Vec<f32>, TchError> {
         Ok(self.inner.samples(mel, self.iterations, MOMENTUM).into_iter().map(|sample| sample as f32).collect())
+    }
+}
+
+struct IstftVocoder(Istft);
+
+impl Vocoder for IstftVocoder {
+    fn name(&self) -> &'static str {
+        "istft"
+    }
+
+    fn speak(&mut self, mel: &[Vec<f64>]) -> Result<Vec<f32>, TchError> {
+        let bands = mel.first().map_or(0, Vec::len) as i64;
+        if mel.len() < 2 {
+            return Ok(Vec::new());
+        }
+        let values: Vec<f32> = mel.iter().flatten().map(|&value| value as f32).collect();
+        self.0.samples(&Tensor::f_from_slice(&values)?.f_view([-1, bands])?)
     }
 }
 
