@@ -22,6 +22,7 @@ use crate::edit::Step;
 use crate::metric::Metric;
 use crate::picture::Picture;
 use crate::predictions::{self, Synthesised};
+use crate::report::ANCHOR;
 use crate::score::{self, SpeakerDetail, write};
 use crate::template;
 use crate::text::Unit;
@@ -34,7 +35,7 @@ use read::{Alignment, Clips, Features};
 pub struct ReportListen {
     /// Title of the page.
     pub title: String,
-    /// Axis of the matrix whose values are the columns. Default `method`.
+    /// Axis of the matrix whose values are the columns; without it, those of the axis `anchor`. Default `method`.
     #[serde(default = "method")]
     pub axis: String,
     /// Columns of the inputs of each slot that have no value of the axis, in their order: recordings, say, that all methods share.
@@ -212,38 +213,47 @@ pub fn run(params: &ReportListen, job: &Job) -> Result<(), StageError> {
 
 /// Inputs of a slot with their columns, in order.
 fn by_value<'a>(params: &ReportListen, job: &'a Job, slot: &'static str) -> Result<Vec<(String, &'a Input)>, StageError> {
-    let mut found: Vec<(String, &Input)> = Vec::new();
     let mut others = params.others.iter();
-    for input in job.inputs.many(slot) {
-        let Some(value) = input.point.get(&params.axis).or_else(|| others.next()).cloned() else {
-            let error = ListenError::NoColumn { slot, axis: params.axis.clone(), path: input.path.clone() };
-            return Err(StageError::failed(error));
-        };
-        if let Some((_, before)) = found.iter().find(|(other, _)| *other == value) {
+    let column = |input: &'a Input| {
+        let value = input.point.get(&params.axis).or_else(|| input.point.get(ANCHOR)).or_else(|| others.next());
+        let value = value.cloned().ok_or_else(|| {
+            let (axis, path) = (params.axis.clone(), input.path.clone());
+            StageError::failed(ListenError::NoColumn { slot, axis, path })
+        })?;
+        Ok((value, input))
+    };
+    job.inputs.many(slot).iter().map(column).collect()
+}
+
+/// The same where a column has one input.
+fn one_by_value<'a>(params: &ReportListen, job: &'a Job, slot: &'static str) -> Result<Vec<(String, &'a Input)>, StageError> {
+    let found = by_value(params, job, slot)?;
+    for (at, (value, input)) in found.iter().enumerate() {
+        if let Some((_, before)) = found[..at].iter().find(|(other, _)| other == value) {
             let (first, second) = (before.path.clone(), input.path.clone());
-            let error = ListenError::Twice { slot, axis: params.axis.clone(), value, first, second };
+            let error = ListenError::Twice { slot, axis: params.axis.clone(), value: value.clone(), first, second };
             return Err(StageError::failed(error).with_hint("choose another `axis`, or gather fewer points"));
         }
-        found.push((value, input));
     }
     Ok(found)
 }
 
 /// Columns: recordings and anchors first, then the order of the inputs.
 fn columns(params: &ReportListen, job: &Job) -> Result<Vec<Column>, StageError> {
-    let (mut clips, features, judged) =
-        (by_value(params, job, "clips")?, by_value(params, job, "features")?, by_value(params, job, "judged")?);
+    let mut clips = one_by_value(params, job, "clips")?;
+    let (features, judged) = (one_by_value(params, job, "features")?, by_value(params, job, "judged")?);
     clips.sort_by_key(|(name, _)| FIRST.iter().position(|first| first == name).unwrap_or(FIRST.len())); // stable
-    let of =
-        |list: &[(String, &Input)], name: &str| list.iter().find(|(other, _)| other == name).map(|(_, input)| input.path.clone());
     let column = |(name, input): (String, &Input)| {
-        let judged = match of(&judged, &name) {
-            Some(path) => predictions::read(&score::within(&path, predictions::FILE_NAME)).map_err(StageError::failed)?,
-            None => Vec::new(),
-        };
-        let features = of(&features, &name).map(|path| Features::open(&path)).transpose().map_err(StageError::failed)?;
+        // Judgements of several sets of speakers belong to one column.
+        let mut rows = Vec::new();
+        for (_, input) in judged.iter().filter(|(other, _)| *other == name) {
+            let path = score::within(&input.path, predictions::FILE_NAME);
+            rows.extend(predictions::read::<Synthesised>(&path).map_err(StageError::failed)?);
+        }
+        let own = features.iter().find(|(other, _)| *other == name);
+        let features = own.map(|(_, input)| Features::open(&input.path)).transpose().map_err(StageError::failed)?;
         let clips = Clips::open(&input.path).map_err(StageError::failed)?;
-        Ok(Column { name, clips, features, judged })
+        Ok(Column { name, clips, features, judged: rows })
     };
     clips.into_iter().map(column).collect()
 }

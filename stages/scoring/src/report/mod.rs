@@ -40,7 +40,8 @@ pub struct ReportTable {
     /// runs whose axis `backbone` is `published`.
     #[serde(default)]
     pub published: bool,
-    /// Methods that are shown and not ranked, such as recordings next to synthetic speech. Default: none.
+    /// Methods that are shown and not ranked, such as recordings next to synthetic speech. Scores without an axis `method` are named by
+    /// their axis `anchor`. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub anchors: Vec<String>,
     /// Rounds of the tests of significance. Default 10000.
@@ -93,6 +94,9 @@ struct Run {
     evidence: Option<Evidence>,
 }
 
+/// Axis of the matrix that names runs which no method made: recordings next to synthetic speech.
+pub(crate) const ANCHOR: &str = "anchor";
+
 /// Name where nothing gives one.
 const NONE: &str = "-";
 
@@ -138,7 +142,9 @@ fn read_run(input: &Input) -> Result<Run, StageError> {
     let mut axis =
         |name: &str, else_: &Option<String>| others.remove(name).or_else(|| else_.clone()).unwrap_or_else(|| NONE.to_owned());
     let (task, corpus) = (axis("task", &scores.task), axis("corpus", &scores.corpus));
-    let (method, seed) = (axis("method", &None), axis("seed", &None));
+    let anchor = input.point.get(ANCHOR).cloned();
+    let (method, seed) = (axis("method", &anchor), axis("seed", &None));
+    others.remove(ANCHOR);
     Ok(Run { task, corpus, method, seed, others, telling: BTreeMap::new(), scores, evidence })
 }
 

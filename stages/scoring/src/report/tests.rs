@@ -86,6 +86,20 @@ fn anchors_are_shown_and_not_ranked() {
 }
 
 #[test]
+fn an_anchor_is_named_by_its_axis() {
+    let folder = tempfile::tempdir().unwrap();
+    let scores = keywords("x", "1", &[]).scores;
+    std::fs::write(folder.path().join(score::FILE_NAME), serde_json::to_vec(&scores).unwrap()).unwrap();
+    let named = |point: &[(&str, &str)]| {
+        let point = point.iter().map(|(axis, value)| ((*axis).to_owned(), (*value).to_owned())).collect();
+        let run = read_run(&Input { path: folder.path().to_owned(), point, partition: None }).unwrap();
+        (run.method, run.others)
+    };
+    assert_eq!(named(&[("anchor", "twin")]), ("twin".to_owned(), BTreeMap::new()));
+    assert_eq!(named(&[("method", "lora"), ("anchor", "twin")]), ("lora".to_owned(), BTreeMap::new()));
+}
+
+#[test]
 fn only_seeds_in_common_are_compared() {
     let runs = [keywords("lora", "1", &[0, 1]), keywords("full", "1", &[1, 2, 3]), keywords("lora", "2", &[0])];
     let groups = group::groups(&runs);
