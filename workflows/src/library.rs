@@ -20,7 +20,6 @@ macro_rules! built_in {
 /// The workflows that come with the program.
 const BUILT_IN: &[(&str, &str, &str)] = built_in![
     "benchmark",
-    "digit_voices",
     "emotion",
     "intent",
     "keyword_spotting",

@@ -140,7 +140,9 @@ impl Case {
             }
             if self.names().any(|known| known == after) {
                 // The first step of AdamW in closed form: both bias corrections cancel.
-                let [rate, epsilon, decay] = ["lr", "eps", "weight decay"].map(|word| self.number_after(word));
+                // The form of the set fixes the step of a case that does not describe its own.
+                let step = [("lr", 1e-2), ("eps", 1e-3), ("weight decay", 0.01)];
+                let [rate, epsilon, decay] = step.map(|(word, usual)| self.find_number(word).unwrap_or(usual));
                 let gradient = tensor.grad() * clip;
                 let stepped = tensor.detach() * (1.0 - rate * decay) - &gradient / (gradient.abs() + epsilon) * rate;
                 self.check(&after, &stepped);
