@@ -75,7 +75,7 @@ fn a_checkpoint_of_something_else_or_cut_short_is_refused_before_anything_is_mad
     project.write("encoder/config.json", r#"{"model_type":"bert"}"#);
     project.write("encoder/model.safetensors", "\u{2}\0\0\0\0\0\0\0{}");
     let command = ["plan", "keyword_spotting", "--set", "backbone=published"];
-    fails_at(&project, &command, &["describes a `bert`, expected `wav2vec2`", "hint: point `checkpoints`"]);
+    fails_at(&project, &command, &["describes a `bert`, expected one of `wav2vec2`", "hint: point `checkpoints`"]);
     project.write("encoder/config.json", r#"{"model_type":"wav2vec2","hidden_size":16,"num_hidden_layers":1}"#);
     project.write("encoder/model.safetensors", "\u{2}\0\0\0\0\0\0\0{");
     let command = ["run", "keyword_spotting", "--set", "backbone=published"];
@@ -83,7 +83,7 @@ fn a_checkpoint_of_something_else_or_cut_short_is_refused_before_anything_is_mad
     let doctor = project.sure(&["doctor"]);
     assert!(!doctor.ok && doctor.out.contains("model.safetensors` is damaged"), "{}", doctor.out);
     // Settings that cannot be read are one more mistake.
-    fs::set_permissions(project.path("sure.toml"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(project.path("sure.toml"), fs::Permissions::from_mode(0o000)).unwrap();
     let doctor = project.sure_without_privileges(&["doctor"]);
     assert!(doctor.out.contains("sure.toml: cannot be read: Permission denied"), "{}{}", doctor.out, doctor.err);
     assert!(!doctor.ok && doctor.out.contains("cpu pool"), "{}", doctor.out);

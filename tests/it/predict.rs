@@ -135,7 +135,7 @@ fn refusals(project: &Project) {
         (&["corpus", "corpus"], "contains no model"),
         (&[wav, "corpus"], "contains no model"),
         (&["elsewhere/adapter", "corpus"], "needs the encoder that it was trained on"),
-        (&["elsewhere/adapter", "corpus", "--checkpoint", "elsewhere/adapter"], "config.json"),
+        (&["elsewhere/adapter", "corpus", "--checkpoint", "elsewhere/adapter"], "no weights in"),
         (&["damaged", "corpus", "--checkpoint", "elsewhere/encoder"], "is not the summary of a training"),
         (&["old", "corpus", "--checkpoint", "elsewhere/encoder"], "has no `task.json`: an earlier version trained it"),
     ] {
@@ -167,15 +167,7 @@ fn refusals(project: &Project) {
 fn run_briefly(corpus: &str, workflow: &str, more: &[&str]) -> Project {
     let project = Project::of(corpus);
     let encoder = format!("encoder_corpus={corpus}");
-    let sets = [
-        "size=tiny",
-        "method=lora",
-        &encoder,
-        "encoder_epochs=1",
-        "train.max_steps=6",
-        "train.eval_every=3",
-        "train.save_every=3",
-    ];
+    let sets = ["size=tiny", "method=lora", &encoder, "train.max_steps=6", "train.eval_every=3", "train.save_every=3"];
     let args: Vec<&str> = sets.iter().chain(more).flat_map(|set| ["--set", set]).collect();
     good(project.sure(&[&["run", workflow, "-q"], &args[..]].concat()));
     project
@@ -183,7 +175,7 @@ fn run_briefly(corpus: &str, workflow: &str, more: &[&str]) -> Project {
 
 #[test]
 fn texts_are_those_of_the_workflow_and_words_have_times() {
-    let project = run_briefly("librispeech", "speech_recognition", &["seed=3"]);
+    let project = run_briefly("librispeech", "speech_recognition", &["encoder_epochs=3"]);
     let found = ask(&project, "train", &[]);
     let Predictions::Texts(expected) = predictions(&project, "evaluate") else { panic!() };
     assert_eq!(found.len(), expected.len());
@@ -206,14 +198,14 @@ fn texts_are_those_of_the_workflow_and_words_have_times() {
 
 #[test]
 fn voices_are_compared_as_in_the_workflow() {
-    let more = ["score=speaker_verification", "evaluate.trials=40", "manifest.partitions=1"];
+    let more = ["encoder_epochs=1", "score=speaker_verification", "evaluate.trials=40", "manifest.partitions=1"];
     let project = run_briefly("esd", "speaker", &more);
     let Predictions::Trials(trials) = predictions(&project, "evaluate") else { panic!() };
     let enrolled = &trials[0].enrol_id;
     let list = fs::read_to_string(path(&project, "manifest")[0].join("parts/00000/utterances.jsonl")).unwrap();
-    let entries = list.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let recording = entries.filter(|entry| entry["id"] == **enrolled).map(|entry| entry["path"].as_str().unwrap().to_owned());
-    let recording = format!("corpus/{}", recording.last().unwrap());
+    let mut entries = list.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let entry = entries.find(|entry| entry["id"] == **enrolled).unwrap();
+    let recording = format!("corpus/{}", entry["path"].as_str().unwrap());
     let found = ask(&project, "train", &["--similar-to", &recording]);
     let mut compared = 0;
     for trial in trials.iter().filter(|trial| trial.enrol_id == *enrolled) {

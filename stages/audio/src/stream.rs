@@ -229,7 +229,7 @@ mod tests {
 
     fn list(folder: &Path, all: &[Wanted]) -> PathBuf {
         let path = folder.join("list.jsonl");
-        let text: String = all.iter().map(|one| format!("{}\n", serde_json::to_string(one).unwrap())).collect();
+        let text: String = all.iter().flat_map(|one| [serde_json::to_string(one).unwrap(), "\n".to_owned()]).collect();
         std::fs::write(&path, text).unwrap();
         path
     }

@@ -323,7 +323,9 @@ fn nested(vocabulary: &Vocabulary) -> Option<&'static str> {
 /// A vector of length 1.
 fn unit(mut vector: Vec<f64>) -> Vec<f64> {
     let norm = vector.iter().map(|x| x * x).sum::<f64>().sqrt().max(1e-12);
-    vector.iter_mut().for_each(|x| *x /= norm);
+    for x in &mut vector {
+        *x /= norm;
+    }
     vector
 }
 

@@ -37,25 +37,25 @@ impl Loaded {
 pub enum LoadError {
     /// Something else than a model.
     #[error("`{folder}` contains no model: expected `adapter_config.json`, or `config.json` of a model with a head")]
-    NoModel {
+    Model {
         /// The folder.
         folder: PathBuf,
     },
     /// An adapter alone computes nothing.
     #[error("`{folder}` is an adapter, which needs the encoder that it was trained on")]
-    NoEncoder {
+    Encoder {
         /// The folder.
         folder: PathBuf,
     },
     /// The model does not say what its outputs are.
     #[error("`{folder}` has no `task.json`: an earlier version trained it")]
-    NoTask {
+    Task {
         /// The folder.
         folder: PathBuf,
     },
     /// A checkpoint without a head, or with one that is not known here.
     #[error("`{folder}` has no head that answers: its `config.json` says {found}")]
-    NoHead {
+    Head {
         /// The folder.
         folder: PathBuf,
         /// Class of the model, or what is missing.
@@ -66,14 +66,12 @@ pub enum LoadError {
 impl From<LoadError> for StageError {
     fn from(error: LoadError) -> Self {
         let hint = match error {
-            LoadError::NoModel { .. } => {
+            LoadError::Model { .. } => {
                 "give a node that trains, `adapter/` or `checkpoint/` of its artifact, or a folder of peft or transformers"
             }
-            LoadError::NoEncoder { .. } => "name it with --checkpoint FOLDER",
-            LoadError::NoTask { .. } => "train it again, or give its node in the place of its folder",
-            LoadError::NoHead { .. } => {
-                "give a model for classes (ForSequenceClassification) or texts (ForCTC, with `vocab.json`)"
-            }
+            LoadError::Encoder { .. } => "name it with --checkpoint FOLDER",
+            LoadError::Task { .. } => "train it again, or give its node in the place of its folder",
+            LoadError::Head { .. } => "give a model for classes (ForSequenceClassification) or texts (ForCTC, with `vocab.json`)",
         };
         Self::failed(error).with_hint(hint)
     }
@@ -86,17 +84,17 @@ pub(super) fn model(job: &Job) -> Result<Loaded, StageError> {
     let given = job.places.get("model")?;
     let is_model = |folder: &PathBuf| folder.join(files::CONFIG).is_file() || folder.join(CONFIG).is_file();
     let saved = [given.join("adapter"), given.join("checkpoint"), given.to_owned()].into_iter().find(is_model);
-    let saved = saved.ok_or_else(|| LoadError::NoModel { folder: given.to_owned() })?;
+    let saved = saved.ok_or_else(|| LoadError::Model { folder: given.to_owned() })?;
     let is_adapter = saved.join(files::CONFIG).is_file();
     let encoder =
-        || job.places.0.get("encoder").map(PathBuf::as_path).ok_or_else(|| LoadError::NoEncoder { folder: saved.clone() });
+        || job.places.0.get("encoder").map(PathBuf::as_path).ok_or_else(|| LoadError::Encoder { folder: saved.clone() });
     let device = device::of_job(job);
     if let Some(described) = [saved.as_path(), given].into_iter().find(|folder| folder.join(FILE_NAME).is_file()) {
         let summary = Summary::read(described)?;
         let task = match job.places.0.get("task") {
             Some(task) => TaskFile::read(task)?,
             None if saved.join(tasks::task::FILE_NAME).is_file() => TaskFile::read(&saved)?,
-            None => return Err(LoadError::NoTask { folder: saved.clone() }.into()),
+            None => return Err(LoadError::Task { folder: saved.clone() }.into()),
         };
         same_outputs(&summary.outputs, &task.outputs.names())?;
         return own(job, &summary, task, &saved, if is_adapter { Some(encoder()?) } else { None }, device);
@@ -107,7 +105,9 @@ pub(super) fn model(job: &Job) -> Result<Loaded, StageError> {
     // One that peft wrote.
     let merged = job.out.join("merged");
     let doubt = merge(&saved, encoder()?, &merged)?.doubt;
-    doubt.iter().for_each(|doubt| job.progress.note(doubt));
+    if let Some(doubt) = &doubt {
+        job.progress.note(doubt);
+    }
     let loaded = of_transformers(&merged, device);
     std::fs::remove_dir_all(&merged).map_err(StageError::io("remove", &merged))?;
     loaded
@@ -129,7 +129,9 @@ fn own(
     match encoder {
         Some(encoder) => {
             let doubt = model.load_adapter(saved)?.doubt(saved, encoder)?;
-            doubt.iter().for_each(|doubt| job.progress.note(doubt));
+            if let Some(doubt) = &doubt {
+                job.progress.note(doubt);
+            }
         }
         None => model.load_head(saved)?,
     }
@@ -141,7 +143,7 @@ fn own(
 fn of_transformers(folder: &Path, device: Device) -> Result<Loaded, StageError> {
     let config = EncoderConfig::read(folder).map_err(ModelError::from)?;
     let class = config.other.get("architectures").and_then(|list| list[0].as_str()).unwrap_or("no class").to_owned();
-    let no_head = |found: &str| LoadError::NoHead { folder: folder.to_owned(), found: found.to_owned() };
+    let no_head = |found: &str| LoadError::Head { folder: folder.to_owned(), found: found.to_owned() };
     let number = |name: &str| config.other.get(name).and_then(Value::as_u64).and_then(|number| u32::try_from(number).ok());
     let layer_sum = config.other.get("use_weighted_layer_sum").and_then(Value::as_bool).unwrap_or(false);
     let (task, outputs, head) = if class.ends_with("ForCTC") {

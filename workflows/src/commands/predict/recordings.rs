@@ -33,9 +33,9 @@ pub(super) fn write_list(path: &Path, inputs: &[PathBuf], columns: &ColumnArgs, 
         if input.is_dir() {
             let tables = table_in(input);
             if tables {
-                list.table(input, &[], columns)?
+                list.table(input, &[], columns)?;
             } else {
-                list.folder(input, 0, stop)?
+                list.folder(input, 0, stop)?;
             }
             if list.count == before {
                 let hint = "it should contain recordings (.wav, .flac, .mp3, .m4a, .ogg, ...) or a table of them (table.csv)";
