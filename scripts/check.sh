@@ -10,7 +10,7 @@ step() {
 
 step cargo fmt --all --check
 step scripts/doc_words.py
-step scripts/circles.py
+step scripts/circles.py pipeline/src stages/neural/src
 export PATH="$PATH:${XDG_CACHE_HOME:-$HOME/.cache}/sure/tools/bin"
 for tool in machete deny; do
     if ! command -v "cargo-$tool" >/dev/null; then
