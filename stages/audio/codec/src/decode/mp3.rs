@@ -406,9 +406,9 @@ fn tag_len(bytes: &[u8]) -> Option<usize> {
     }
     match bytes {
         [b'A', b'P', b'E', b'T', b'A', b'G', b'E', b'X', rest @ ..] if rest.len() >= 16 => {
-            // Bytes of the items and the footer; the header is not counted.
+            // Bytes of the items and the footer; the header is not counted. At least the name and the fields that were read.
             let header = if le32(&rest[12..]) & 1 << 31 != 0 { 32 } else { 0 };
-            Some(le32(&rest[4..]) as usize + header)
+            Some((le32(&rest[4..]) as usize + header).max(24))
         }
         [b'L', b'Y', b'R', b'I', b'C', b'S', b'B', b'E', b'G', b'I', b'N', ..] => {
             let end = bytes.windows(9).position(|nine| nine == b"LYRICS200" || nine == b"LYRICSEND")?;
@@ -481,6 +481,9 @@ mod tests {
         ape.extend_from_slice(&2_000_u32.to_le_bytes());
         ape.extend_from_slice(&[0x40, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0xa0, 0, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(tag_len(&ape), Some(64 + 32));
+        // A tag that claims to have no length must not be skipped for ever.
+        ape[12..].fill(0);
+        assert_eq!(tag_len(&ape), Some(24));
         assert_eq!(tag_len(b"LYRICSBEGINabcLYRICS200"), Some(23));
         assert_eq!(tag_len(&[b"TAG", [0; 125].as_slice()].concat()), Some(128));
         assert_eq!(tag_len(b"TAG"), None);

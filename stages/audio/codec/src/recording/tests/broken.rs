@@ -149,6 +149,16 @@ fn headers_that_claim_gigabytes_allocate_nothing() {
 }
 
 #[test]
+fn tags_without_a_length_end() {
+    let empty = [b"APETAGEX".as_slice(), &[0; 24]].concat();
+    assert!(wav().prepare_bytes(empty.clone(), None).is_err());
+    let mp3 = FIXTURES.iter().find(|(name, _)| *name == "uncounted.mp3").unwrap().1;
+    for file in [[&empty, mp3].concat(), [mp3, &empty, mp3].concat(), [mp3, &empty].concat()] {
+        let _ = wav().prepare_bytes(file, None);
+    }
+}
+
+#[test]
 fn a_flipped_byte_in_flac_is_found() {
     let clip: Vec<i16> = (0..5_000).map(|n| (n * n % 4_001) as i16 - 2_000).collect();
     let sound = written_flac(&clip);
