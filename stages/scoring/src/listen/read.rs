@@ -47,7 +47,11 @@ impl Clips {
         let (rows, _) = RowInfo::read(&file, is_kept)?;
         let speech = path.is_dir().then(|| path.join(SPEECH)).filter(|speech| speech.is_file());
         let durations = match speech {
-            Some(speech) => Alignment::read(&speech)?.into_iter().map(|row| (row.id, (row.symbols, row.durations))).collect(),
+            Some(speech) => {
+                // Clips of a vocoder alone have no symbols.
+                let spoken = Alignment::read(&speech)?.into_iter().filter(|row| !row.symbols.is_empty());
+                spoken.map(|row| (row.id, (row.symbols, row.durations))).collect()
+            }
             None => BTreeMap::new(),
         };
         Ok(Self { path: file, rows, durations })
