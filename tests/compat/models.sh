@@ -13,6 +13,7 @@ if [ ! -e "$environment/complete" ]; then
   fi
   PYTHONPATH=tests/bench python3 -c 'import neural, pathlib, sys; neural.make_environment(pathlib.Path(sys.argv[1]))' "$environment"
 fi
-cargo build --quiet --locked -p sure -p neural --bins
+# As scripts/check.sh builds them: with fewer packages, dependencies would be compiled again with other features.
+cargo build --quiet --locked --workspace --bins --tests --examples
 programs=${CARGO_TARGET_DIR:-target}/debug
 "$environment/bin/python" tests/compat/models.py "$programs/sure" "$programs/sure-neural"

@@ -17,7 +17,8 @@ if ! cmp -s tests/compat/requirements.txt "$stamp"; then
 fi
 sure=${SURE:-}
 if [ -z "$sure" ]; then
-  cargo build --quiet --locked -p sure
+  # As scripts/check.sh builds them: with fewer packages, dependencies would be compiled again with other features.
+  cargo build --quiet --locked --workspace --bins --tests --examples
   sure=${CARGO_TARGET_DIR:-target}/debug/sure
 fi
 HF_HUB_OFFLINE=1 "$environment/bin/python" tests/compat/check.py "$sure"
