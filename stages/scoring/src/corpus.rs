@@ -198,7 +198,7 @@ fn pictures(statistics: &Statistics) -> Vec<(&'static str, Picture)> {
 
 #[derive(Serialize)]
 struct Page<'a> {
-    heading: String,
+    title: String,
     about: &'a str,
     licence: &'a str,
     columns: [&'static str; 8],
@@ -248,7 +248,7 @@ fn page(statistics: &Statistics, pictures: &[(&str, Picture)], heard: &[Heard]) 
     let Statistics { corpus, shards } = statistics;
     let share = if shards.source_bytes > 0 { shards.clip_bytes as f64 / shards.source_bytes as f64 } else { 0.0 };
     let page = Page {
-        heading: format!("{}: {}", corpus.name, corpus.protocol),
+        title: format!("{}: {}", corpus.name, corpus.protocol),
         about: &corpus.about,
         licence: &corpus.licence,
         columns: ["utterances", "hours", "shortest", "mean", "longest", "speakers", "with text", "flagged"],

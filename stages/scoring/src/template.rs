@@ -9,6 +9,9 @@ use crate::picture::Picture;
 
 const STYLE: &str = include_str!("report/page.css");
 
+/// Beginning of every page, up to the end of its style.
+const HEAD: &str = include_str!("report/head.html");
+
 /// Renders a template with the style of all pages. A value that the template does not escape is a [`Picture`].
 pub(crate) fn render(template: &str, page: &impl Serialize) -> String {
     let mut environment = Environment::new();
@@ -18,6 +21,7 @@ pub(crate) fn render(template: &str, page: &impl Serialize) -> String {
     environment.set_syntax(syntax.expect("the delimiters are the usual ones"));
     environment.add_global("style", Value::from_safe_string(STYLE.to_owned()));
     environment.add_filter("thousands", thousands);
+    environment.add_template("head.html", HEAD).expect("the head is a template");
     environment.render_str(template, Serde(page)).expect("the template fits its page") + "\n"
 }
 
