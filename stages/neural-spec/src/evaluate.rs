@@ -1,10 +1,10 @@
 //! Predictions of a trained model.
 
-use pipeline::{Demand, GpuDemand, Slot, Stage};
+use pipeline::{Demand, Slot, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::train::threads;
+use crate::train::prefer_gpu;
 use crate::{Mistakes, environment, require, require_positive};
 
 /// Answers every utterance of a test set with a trained model: classes, texts, or how alike voices are.
@@ -90,6 +90,6 @@ impl Stage for Evaluate {
         environment()
     }
     fn demand(&self) -> Demand {
-        Demand { cpu: threads(self.threads), gpu: GpuDemand::Prefer, ..Demand::default() }
+        prefer_gpu(self.threads)
     }
 }

@@ -118,7 +118,7 @@ pub enum Schedule {
     Cosine {},
     /// Half cosine waves to 0, each from the top again.
     CosineWithRestarts {
-        /// How many.
+        /// Number of half waves.
         num_cycles: u32,
     },
     /// Not at all.
@@ -319,11 +319,16 @@ impl Stage for Train {
         environment()
     }
     fn demand(&self) -> Demand {
-        Demand { cpu: threads(self.threads), gpu: GpuDemand::Prefer, ..Demand::default() }
+        prefer_gpu(self.threads)
     }
 }
 
-/// Claim for a number of threads; 0 for the whole pool.
+/// Demand of a stage that runs on a GPU where there is one.
+pub(crate) fn prefer_gpu(number: u32) -> Demand {
+    Demand { cpu: threads(number), gpu: GpuDemand::Prefer, ..Demand::default() }
+}
+
+/// Demand of CPU threads; 0 for the whole pool.
 pub(crate) fn threads(number: u32) -> CpuDemand {
     if number == 0 { CpuDemand::All } else { CpuDemand::Threads(number as usize) }
 }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use pipeline::{Demand, GpuDemand, Slot, Stage};
+use pipeline::{Demand, Slot, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tasks::text::Rules;
 
-use crate::train::threads;
+use crate::train::prefer_gpu;
 use crate::{Method, Mistakes, Optimizer, Precision, Schedule, environment, require, require_positive, require_probability};
 
 /// Trains a voice: an acoustic model that speaks texts as its speakers do. Without `inputs.base` it starts from random weights and
@@ -346,7 +346,7 @@ impl Stage for TrainVoice {
         environment()
     }
     fn demand(&self) -> Demand {
-        Demand { cpu: threads(self.threads), gpu: GpuDemand::Prefer, ..Demand::default() }
+        prefer_gpu(self.threads)
     }
 }
 
@@ -385,7 +385,7 @@ impl Stage for AlignSpeech {
         environment()
     }
     fn demand(&self) -> Demand {
-        Demand { cpu: threads(self.threads), gpu: GpuDemand::Prefer, ..Demand::default() }
+        prefer_gpu(self.threads)
     }
 }
 
@@ -485,11 +485,11 @@ impl Stage for Synthesise {
         environment()
     }
     fn demand(&self) -> Demand {
-        Demand { cpu: threads(self.threads), gpu: GpuDemand::Prefer, ..Demand::default() }
+        prefer_gpu(self.threads)
     }
 }
 
-/// Sends the spectrograms of recordings through a vocoder: what it costs, whatever a voice does.
+/// Sends the spectrograms of recordings through a vocoder: the loss that no voice can avoid.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CopySpeech {
@@ -525,7 +525,7 @@ impl Stage for CopySpeech {
         environment()
     }
     fn demand(&self) -> Demand {
-        Demand { cpu: threads(self.threads), gpu: GpuDemand::Prefer, ..Demand::default() }
+        prefer_gpu(self.threads)
     }
 }
 

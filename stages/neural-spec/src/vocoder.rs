@@ -1,10 +1,10 @@
 //! Training of a vocoder.
 
-use pipeline::{Demand, GpuDemand, Slot, Stage};
+use pipeline::{Demand, Slot, Stage};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::train::threads;
+use crate::train::prefer_gpu;
 use crate::{Mistakes, environment, require, require_positive};
 
 /// Trains a vocoder that turns mel spectrograms into samples: convolutions over frames give a magnitude and a phase for each bin, and the
@@ -107,7 +107,7 @@ impl Stage for VocoderTrain {
         environment()
     }
     fn demand(&self) -> Demand {
-        Demand { cpu: threads(self.threads), gpu: GpuDemand::Prefer, ..Demand::default() }
+        prefer_gpu(self.threads)
     }
 }
 
