@@ -145,7 +145,7 @@ impl Kind {
     /// Turns the parameters of a placed stage (see [`Placed::params`]) back into a stage.
     ///
     /// # Errors
-    /// What serde or [`Stage::check`] refuses.
+    /// Parameters that serde or [`Stage::check`] refuses.
     pub(crate) fn read(&self, params: Value) -> Result<Arc<dyn Placed>, Vec<ParamMistake>> {
         (self.parse)(params)
     }

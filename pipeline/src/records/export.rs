@@ -82,7 +82,7 @@ impl Index {
         Ok(())
     }
 
-    /// Writes the record log anew, from the index.
+    /// Writes the record log again, from the index.
     pub(super) fn rewrite_log(&mut self) -> Result<(), RecordsError> {
         let transaction = rusqlite::Transaction::new_unchecked(&self.db, rusqlite::TransactionBehavior::Immediate)?;
         let log = Log::replace(&self.log_path, |put| self.export(put).map(|_| ()))?;

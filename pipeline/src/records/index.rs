@@ -48,7 +48,7 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    /// Opens an index that exists, whatever its format.
+    /// Opens an index that exists, of any format.
     pub(super) fn connect(path: &Path, flags: OpenFlags) -> Result<Self, RecordsError> {
         let db = Connection::open_with_flags(path, flags)?;
         db.busy_timeout(std::time::Duration::from_secs(60))?;

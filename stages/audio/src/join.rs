@@ -72,7 +72,7 @@ pub struct Join {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Strings {
-    /// How often each recording is used, in another order each time. Ignored with `like`.
+    /// Passes over the recordings, each in another order. Ignored with `like`.
     #[serde(default = "one")]
     pub passes: u32,
     /// Fewest and most recordings of a string. Ignored with `like`.

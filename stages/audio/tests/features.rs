@@ -27,7 +27,7 @@ fn golden(name: &str) -> Option<(Vec<u8>, Value)> {
     Some((std::fs::read(file).unwrap(), case))
 }
 
-/// What is allowed: absolute, and of a value.
+/// Allowed difference: absolute, and relative to the expected value.
 fn tolerance(case: &Value) -> [f64; 2] {
     ["atol", "rtol"].map(|kind| case["tolerance"][kind].as_f64().unwrap())
 }

@@ -34,7 +34,7 @@ pub struct Target {
 pub struct Span {
     /// The first sample.
     pub start: u64,
-    /// How many.
+    /// Number of samples.
     pub num_samples: u64,
 }
 

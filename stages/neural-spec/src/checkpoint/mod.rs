@@ -116,7 +116,7 @@ pub enum CheckpointError {
         folder: PathBuf,
         /// The language.
         language: String,
-        /// What is missing, or does not fit.
+        /// Part that is missing or does not fit.
         problem: String,
     },
     /// The weights are not those that the configuration describes.

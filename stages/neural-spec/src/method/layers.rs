@@ -26,7 +26,7 @@ pub enum Layers {
     },
     /// The topmost ones.
     Last {
-        /// How many.
+        /// Number of layers.
         last: u32,
     },
 }

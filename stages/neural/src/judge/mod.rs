@@ -82,7 +82,7 @@ pub enum JudgeError {
     /// Recordings that no speech was made for.
     #[error("{count} recordings have no synthesised counterpart, `{id}` for one")]
     NoSpeech {
-        /// How many.
+        /// Number of these recordings.
         count: usize,
         /// The first.
         id: String,

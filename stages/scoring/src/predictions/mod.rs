@@ -158,7 +158,7 @@ pub enum PredictionsError {
         path: PathBuf,
         /// The column.
         column: String,
-        /// How many.
+        /// Number of missing values.
         count: usize,
     },
     /// One utterance was answered twice.

@@ -91,7 +91,7 @@ impl Target {
 pub struct Losses {
     /// Mean absolute error of the mel spectrogram in front of the post-net.
     pub mel: Tensor,
-    /// The same behind the post-net.
+    /// Mean absolute error of the mel spectrogram behind the post-net.
     pub postnet: Tensor,
     /// Mean squared error of the logarithms of durations plus 1.
     pub duration: Tensor,
@@ -210,7 +210,7 @@ impl Acoustic {
         if self.published { Ok(with_speaker) } else { positions.zero_padding(&with_speaker) }
     }
 
-    /// What the parts behind the encoder see of padding, that of the published code or `real`.
+    /// Mask of the parts behind the encoder: none as in the published code, else `real`.
     fn seen<'a>(&self, real: &'a Frames, all: &'a mut Option<Frames>) -> &'a Frames {
         match &real.real {
             Some(mask) if self.published => {

@@ -29,7 +29,7 @@ pub enum PublishedError {
     Unsupported {
         /// The file.
         path: PathBuf,
-        /// What it has.
+        /// Part that is not supported.
         what: &'static str,
     },
     /// Tensors that a model of its sizes has not.
