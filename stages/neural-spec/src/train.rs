@@ -99,9 +99,10 @@ pub struct Train {
     /// Gives the batches of the first step to every step, to check that a model can learn at all. Default false.
     #[serde(default)]
     pub overfit_batch: bool,
-    /// CPU threads of the training; 0 for the whole pool. A training whose steps are small gains little from a second thread, so that as
-    /// many of them as there are cores run side by side with 1. The same number gives the same bytes on every machine with as many
-    /// cores and the same instructions. Default 0.
+    /// CPU threads of the training; 0 for the whole pool. A number above 1 cuts every micro batch into as many parts, which are computed
+    /// side by side on a CPU: on small steps much faster than several threads in each operation. With 1 as many trainings as there are
+    /// cores run side by side. The same number gives the same bytes, however many cores there are, on machines with the same
+    /// instructions. Default 0.
     #[serde(default)]
     pub threads: u32,
     /// Seed of the new parameters, the order of the data, dropout and masking; a stream of its own for each.
@@ -250,7 +251,7 @@ impl Schedule {
 
 impl Stage for Train {
     const KIND: &'static str = "peft.train";
-    const VERSION: u32 = 7;
+    const VERSION: u32 = 8;
     const ABOUT: &'static str = "Trains an adapter and a head on an encoder";
 
     fn slots() -> Vec<Slot> {

@@ -109,7 +109,8 @@ pub fn run(params: &VocoderTrain, job: &Job) -> Result<(), StageError> {
         overfit_batch: false,
         memory_hint: "lower `batch_size` or `segment_frames`",
     };
-    let Fitted { progress, best, .. } = fit(&Training { settings, job, folder: &folder, learner: &learner, data: &data })?;
+    let Fitted { progress, best, .. } =
+        fit(&Training { settings, job, folder: &folder, learner: &learner, data: &data }, vec![])?;
     let best: Weights = best.into_iter().collect();
     config.write(&job.out, &best).map_err(ModelError::from)?;
     let events = job.out.join("events");

@@ -370,6 +370,42 @@ fn sixteen_bits_resume_too() {
 }
 
 #[test]
+fn parts_of_a_batch_do_not_depend_on_the_threads_that_compute_them() {
+    for mut change in [json!({"epochs": 2}), lora()] {
+        change["threads"] = json!(3);
+        let bench = Fixture::new();
+        for (out, threads) in [("one", 1), ("two", 2)] {
+            let job = Job { threads, ..bench.job(out, &format!("{out}.resume"), u64::MAX) };
+            run(&params(change.clone()), &job).unwrap();
+        }
+        same_files(&bench.path("one"), &bench.path("two"));
+    }
+}
+
+#[test]
+fn without_noise_a_batch_in_parts_is_that_batch() {
+    let bench = Fixture::new();
+    let path = bench.path("encoder/config.json");
+    let mut config: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    for (name, value) in config.as_object_mut().unwrap() {
+        if name.ends_with("dropout") || name == "layerdrop" {
+            *value = json!(0.0);
+        }
+    }
+    config["apply_spec_augment"] = json!(false);
+    fs::write(&path, config.to_string()).unwrap();
+    let curve = |threads: u32| {
+        let summary = bench.train(&params(json!({"epochs": 3, "threads": threads})), &format!("on {threads}"));
+        summary.curve.iter().map(|evaluation| evaluation.train_loss).collect::<Vec<_>>()
+    };
+    let (whole, parts) = (curve(1), curve(2));
+    assert!(whole.len() == 3 && whole[2] < whole[0], "{whole:?}");
+    for (a, b) in whole.iter().zip(&parts) {
+        assert!((a - b).abs() < 1e-4 * a, "{whole:?} {parts:?}");
+    }
+}
+
+#[test]
 fn layers_computed_again_change_no_bit() {
     for change in [json!({"epochs": 2}), lora()] {
         let bench = Fixture::new();

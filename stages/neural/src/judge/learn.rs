@@ -84,7 +84,8 @@ pub fn run(params: &JudgeTrain, job: &Job) -> Result<(), StageError> {
         overfit_batch: false,
         memory_hint: "lower `batch_size`",
     };
-    let Fitted { progress, best, .. } = fit(&Training { settings, job, folder: &folder, learner: &learner, data: &data })?;
+    let Fitted { progress, best, .. } =
+        fit(&Training { settings, job, folder: &folder, learner: &learner, data: &data }, vec![])?;
     let best: Weights = best.into_iter().collect();
     let parameters: usize = best.values().map(Tensor::numel).sum();
     file.write(&job.out, &best)?;

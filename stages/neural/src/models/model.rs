@@ -252,6 +252,17 @@ impl Model {
         Ok(())
     }
 
+    /// Reads what is frozen where another model of the same checkpoint and method has it, instead of keeping a copy.
+    pub fn share_frozen(&self, other: &Self) -> Result<(), ModelError> {
+        let others = other.tensors();
+        for (name, mut tensor) in self.tensors().into_iter().filter(|(_, tensor)| !tensor.requires_grad()) {
+            if let Some(same) = others.get(&name) {
+                tch::no_grad(|| tensor.f_set_data(same))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Takes the values of the head from the encoder's checkpoint.
     ///
     /// Errors: [`ModelError::OtherHead`] when it has no head, or one of another shape.

@@ -12,6 +12,7 @@ use super::history::{Evaluation, History, Update};
 use super::learner::{Learner, TrainingData};
 use super::optimizer::{Constants, Parameters, clip};
 use super::out_of_memory;
+use super::side_by_side::{BoxedReplica, SideBySide};
 use super::state::StateFolder;
 use super::throughput::Throughput;
 use crate::data::DataError;
@@ -98,6 +99,9 @@ pub struct Training<'a, L, D> {
     pub data: &'a D,
 }
 
+/// Copies of the model that compute the parts of a micro batch side by side; none where it computes them whole.
+pub type Replicas<L> = Vec<BoxedReplica<<L as Learner>::Batch>>;
+
 /// Outcome of a training.
 pub struct Fitted {
     /// Position at the end.
@@ -116,12 +120,16 @@ const TICK_EVERY: Duration = Duration::from_millis(200);
 /// Trains a model from where its state folder says, to the end.
 ///
 /// Errors: [`TrainError::NotFinite`], what the learner and its data report, [`StageError::Stopped`].
-pub fn fit<L: Learner, D: TrainingData<Batch = L::Batch>>(training: &Training<L, D>) -> Result<Fitted, StageError> {
+pub fn fit<L: Learner, D: TrainingData<Batch = L::Batch>>(
+    training: &Training<L, D>,
+    replicas: Replicas<L>,
+) -> Result<Fitted, StageError> {
     let Training { settings, job, folder, learner, data } = training;
     let total = count_steps(settings, *data);
 
     let mut parameters = Parameters::new(learner.trainable(), settings.kind, decays).map_err(ModelError::from)?;
     let (mut progress, mut best) = resume(settings, job, folder, &mut parameters)?;
+    let mut side_by_side = SideBySide::new(replicas, &parameters, job.threads).map_err(ModelError::from)?;
     let mut throughput = Throughput::start(job, learner.device(), progress.step + 1);
     let mut saved = (Instant::now(), Duration::ZERO);
     let mut reported: Option<Instant> = None;
@@ -129,7 +137,8 @@ pub fn fit<L: Learner, D: TrainingData<Batch = L::Batch>>(training: &Training<L,
     while progress.step < total && !progress.stopped_early {
         let epoch = progress.epoch;
         let batches = batches_of(settings, *data, epoch);
-        let mut loader = data.load(batches[progress.batch..].to_vec(), learner.device());
+        let to_load = batches[progress.batch..].iter().flat_map(|rows| side_by_side.parts(rows)).collect();
+        let mut loader = data.load(to_load, learner.device());
         while progress.epoch == epoch && progress.step < total && !progress.stopped_early {
             // Between two updates is the one place where a training is left and taken up again.
             let stop = job.stop.requested();
@@ -146,7 +155,9 @@ pub fn fit<L: Learner, D: TrainingData<Batch = L::Batch>>(training: &Training<L,
             throughput.begin_step();
             learner.begin_update(progress.step, total);
             let parts = &batches[progress.batch..batches.len().min(progress.batch + settings.accumulation)];
-            let loss = backward(training, parts, progress.step, &mut loader, &mut throughput, &mut parameters)?;
+            let mut next = || throughput.wait(|| loader.next()).ok_or(DataError::LoaderEnded)?;
+            let loss = backward(training, parts, progress.step, &mut next, &mut side_by_side, &mut parameters)?;
+            throughput.add_audio(parts.iter().flatten().map(|&row| data.secs(row)).sum());
             let norm = clip(parameters.gradient(), settings.max_grad_norm).map_err(ModelError::from)?;
             // The one time in a step that the device is waited for.
             let [loss, norm] = pair(&loss, &norm).map_err(ModelError::from)?;
@@ -218,24 +229,31 @@ pub fn fit<L: Learner, D: TrainingData<Batch = L::Batch>>(training: &Training<L,
 /// Returns that loss, on the device.
 fn backward<L: Learner, D: TrainingData<Batch = L::Batch>>(
     training: &Training<L, D>,
-    parts: &[Vec<usize>],
+    micro_batches: &[Vec<usize>],
     step: u64,
-    loader: &mut impl Iterator<Item = Result<L::Batch, StageError>>,
-    throughput: &mut Throughput,
+    next: &mut impl FnMut() -> Result<L::Batch, StageError>,
+    side_by_side: &mut SideBySide<L::Batch>,
     parameters: &mut Parameters,
 ) -> Result<Tensor, StageError> {
     let Training { settings, learner, data, .. } = training;
-    let utterances: usize = parts.iter().map(Vec::len).sum();
+    let count = micro_batches.iter().map(Vec::len).sum::<usize>() as f64;
+    let explain = |error, rows: &[usize]| out_of_memory::explain(error, *learner, *data, rows, settings.memory_hint);
     let mut loss = Tensor::zeros([], (Kind::Float, learner.device()));
-    for (micro, rows) in parts.iter().enumerate() {
-        let batch = throughput.wait(|| loader.next()).ok_or(DataError::LoaderEnded)??;
-        throughput.add_audio(rows.iter().map(|&row| data.secs(row)).sum());
-        let share = learner.loss(&batch, noise_seed(settings.seed, step, micro)).and_then(|sum| {
-            let share = sum.f_div_scalar(utterances as f64)?;
-            learner.backward(&share)?;
-            Ok(share.detach())
-        });
-        loss += share.map_err(|error| out_of_memory::explain(error, *learner, *data, rows, settings.memory_hint))?;
+    let mut passes = 0;
+    for rows in micro_batches {
+        let parts = side_by_side.parts(rows);
+        let mut seed = || {
+            passes += 1;
+            noise_seed(settings.seed, step, passes - 1)
+        };
+        if side_by_side.is_used() {
+            let batches = parts.iter().map(|_| Ok((next()?, seed()))).collect::<Result<Vec<_>, StageError>>()?;
+            for (share, rows) in side_by_side.learn(batches, count, parameters).into_iter().zip(&parts) {
+                loss += share.map_err(|error| explain(error, rows))?;
+            }
+        } else {
+            loss += learner.learn(&next()?, count, seed()).map_err(|error| explain(error, rows))?;
+        }
         parameters.collect_gradient().map_err(ModelError::from)?;
     }
     Ok(loss)

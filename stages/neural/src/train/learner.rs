@@ -8,7 +8,7 @@ use crate::error::ModelError;
 /// A model that the training loop can train.
 pub trait Learner {
     /// Input and targets of one pass.
-    type Batch;
+    type Batch: Send;
 
     /// Returns the trained tensors, by name. They are handles: the loop changes them in place.
     fn trainable(&self) -> Vec<(String, Tensor)>;
@@ -26,6 +26,14 @@ pub trait Learner {
     /// Goes backward from a loss of the last pass; gradients add up in what is trained.
     fn backward(&self, loss: &Tensor) -> Result<(), ModelError> {
         Ok(loss.f_backward()?)
+    }
+
+    /// Goes forward and backward; returns the losses of the utterances, added up and divided by `count`. The gradient of that
+    /// adds up in what is trained.
+    fn learn(&self, batch: &Self::Batch, count: f64, seed: u64) -> Result<Tensor, ModelError> {
+        let loss = self.loss(batch, seed)?.f_div_scalar(count)?;
+        self.backward(&loss)?;
+        Ok(loss.detach())
     }
 
     /// Measures the model on a dev set: values by the names of their metrics.

@@ -8,6 +8,7 @@ pub mod learner;
 pub mod optimizer;
 mod out_of_memory;
 pub mod schedule;
+pub mod side_by_side;
 pub mod state;
 pub mod summary;
 pub mod task;
@@ -21,16 +22,18 @@ use std::sync::Arc;
 use neural_spec::{HeadStart, Precision, Train};
 use pipeline::{Job, StageError};
 use tasks::TaskFile;
-use tch::Kind;
+use tch::{Device, Kind};
 
 use self::error::TrainError;
 use self::fit::{Fitted, Length, Settings, Training, fit};
 use self::optimizer::Constants;
+use self::side_by_side::BoxedReplica;
 use self::state::StateFolder;
 pub use self::summary::Summary;
-use self::task::{Measures, TaskData, TaskLearner};
-use crate::data::{BatchLimit, Utterances};
+use self::task::{Measures, TaskData, TaskLearner, TaskReplica};
+use crate::data::{BatchLimit, Prepared, Utterances};
 use crate::device;
+use crate::error::ModelError;
 use crate::evaluate::{self, device_name};
 use crate::front;
 use crate::models::Model;
@@ -50,10 +53,15 @@ pub fn run(params: &Train, job: &Job) -> Result<(), StageError> {
     let labels = task_file.outputs.names();
     let device = device::of_job(job);
     job.progress.fact("device", device_name(device).into());
-    let start = |device| Model::new(job.inputs.one("encoder"), &params.method, &params.head, labels.len(), params.seed, device);
+    let start = |device| {
+        let encoder = job.inputs.one("encoder");
+        let mut model = Model::new(encoder, &params.method, &params.head, labels.len(), params.seed, device)?;
+        model.close_mix_with(params.layer_sum_last);
+        evaluate::prepare(&mut model, &task_file);
+        model.recompute_layers(params.gradient_checkpointing);
+        Ok::<_, ModelError>(model)
+    };
     let mut model = start(device)?;
-    model.close_mix_with(params.layer_sum_last);
-    evaluate::prepare(&mut model, &task_file);
     if params.head_start == HeadStart::Checkpoint {
         evaluate::require_own_head(job.inputs.one("encoder"), &task_file)?;
         model.adopt_head(job.inputs.one("encoder"))?;
@@ -80,13 +88,19 @@ pub fn run(params: &Train, job: &Job) -> Result<(), StageError> {
         front::require(&model, utterances.features())?;
     }
     model.compute_in(kind)?;
-    model.recompute_layers(params.gradient_checkpointing);
+    let replicas = if params.threads > 1 && device == Device::Cpu && kind == Kind::Float { params.threads } else { 0 };
+    let replica = |_| {
+        let replica = start(device)?;
+        replica.share_frozen(&model)?;
+        Ok(Box::new(TaskReplica(replica)) as BoxedReplica<Prepared>)
+    };
+    let replicas = (0..replicas).map(replica).collect::<Result<Vec<_>, ModelError>>()?;
     let limit = BatchLimit::new(params.batch_secs, params.batch_size, model.preprocessor().sampling_rate);
 
     let Fitted { progress, best, points } = {
         let learner = TaskLearner { model: &model, measures: &measures, dev: &dev, limit };
         let data = TaskData { utterances: &train, limit, seed: params.seed, sample_rate: model.preprocessor().sampling_rate };
-        fit(&Training { settings: settings(params), job, folder: &folder, learner: &learner, data: &data })?
+        fit(&Training { settings: settings(params), job, folder: &folder, learner: &learner, data: &data }, replicas)?
     };
 
     model.set_trainable(&best)?;
@@ -94,9 +108,7 @@ pub fn run(params: &Train, job: &Job) -> Result<(), StageError> {
 
     // What was frozen is as in the checkpoint, bit for bit, whatever it was computed in.
     if kind != Kind::Float {
-        model = start(tch::Device::Cpu)?;
-        model.close_mix_with(params.layer_sum_last);
-        evaluate::prepare(&mut model, &task_file);
+        model = start(Device::Cpu)?;
     }
     for (step, values) in points {
         model.set_trainable(&values)?;

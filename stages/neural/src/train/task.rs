@@ -11,6 +11,7 @@ use tasks::{Outputs, TaskFile};
 use tch::{Device, Kind, Tensor};
 
 use super::learner::{Learner, TrainingData};
+use super::side_by_side::Replica;
 use crate::data::{BatchLimit, Loader, Prepared, Utterances};
 use crate::error::ModelError;
 use crate::evaluate::{Answer, Decoder, answers};
@@ -52,8 +53,7 @@ impl Learner for TaskLearner<'_> {
     }
 
     fn loss(&self, batch: &Prepared, seed: u64) -> Result<Tensor, ModelError> {
-        let output = self.model.outputs(&batch.batch, Mode::Train { seed })?;
-        Ok(self.model.head().losses(&output, &batch.targets)?.f_sum(Kind::Float)?)
+        loss(self.model, batch, seed)
     }
 
     fn backward(&self, loss: &Tensor) -> Result<(), ModelError> {
@@ -64,6 +64,28 @@ impl Learner for TaskLearner<'_> {
         let names = self.measures.metrics.iter().map(|metric| metric.name());
         Ok(names.zip(self.measure(job)?).collect())
     }
+}
+
+/// A copy of the model of a [`TaskLearner`].
+pub(super) struct TaskReplica(pub(super) Model);
+
+impl Replica for TaskReplica {
+    type Batch = Prepared;
+
+    fn trainable(&self) -> Vec<(String, Tensor)> {
+        self.0.trainable()
+    }
+
+    fn learn(&mut self, batch: &Prepared, count: f64, seed: u64) -> Result<Tensor, ModelError> {
+        let loss = loss(&self.0, batch, seed)?.f_div_scalar(count)?;
+        self.0.backward(&loss)?;
+        Ok(loss.detach())
+    }
+}
+
+fn loss(model: &Model, batch: &Prepared, seed: u64) -> Result<Tensor, ModelError> {
+    let output = model.outputs(&batch.batch, Mode::Train { seed })?;
+    Ok(model.head().losses(&output, &batch.targets)?.f_sum(Kind::Float)?)
 }
 
 impl TaskLearner<'_> {

@@ -82,7 +82,7 @@ pub fn run(params: &TrainVoice, job: &Job) -> Result<(), StageError> {
     } else {
         let learner = learner(params, &voice, statistics, &dev, limit);
         let Fitted { progress, best, .. } =
-            fit(&Training { settings: settings(params), job, folder: &folder, learner: &learner, data: &data })?;
+            fit(&Training { settings: settings(params), job, folder: &folder, learner: &learner, data: &data }, vec![])?;
         voice.set_trainable(&best)?;
         let best_step = progress.best_step.unwrap_or(progress.step);
         (progress.patience.best(), best_step, progress.step, progress.stopped_early, progress.history)

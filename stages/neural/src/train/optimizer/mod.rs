@@ -10,6 +10,8 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
 use neural_spec::Optimizer;
 use tch::{Device, Kind, TchError, Tensor, no_grad};
 
@@ -89,21 +91,26 @@ impl Parameters {
         let rounded = (kind != Kind::Float)
             .then(|| Ok::<_, TchError>(Rounded { values: values.f_to_kind(kind)?, sum: values.f_zeros_like()?, begun: false }))
             .transpose()?;
-        let storage = rounded.as_ref().map_or(&values, |rounded| &rounded.values);
-        let mut start = 0;
-        for (_, tensor) in &mut named {
-            let (shape, count) = (tensor.size(), tensor.numel() as i64);
-            let view = |whole: &Tensor| whole.f_narrow(0, start, count)?.f_view(shape.as_slice());
-            no_grad(|| tensor.f_set_data(&view(storage)?))?;
-            // libtorch makes a gradient at the first backward pass; from then on it adds to what it finds.
-            tensor.f_sum(kind)?.f_backward()?;
-            tensor.grad().f_set_data(&view(&gradient)?)?;
-            start += count;
-        }
+        make_views(&named, rounded.as_ref().map_or(&values, |rounded| &rounded.values), &gradient)?;
         let (first, second) = (values.f_zeros_like()?, values.f_zeros_like()?);
         let sum = rounded.as_ref().map_or(&gradient, |rounded| &rounded.sum);
         let fused = device.is_cuda().then(|| slices([&values, sum, &first, &second], &runs)).transpose()?;
         Ok(Self { named, values, first, second, decays, fused, gradient, rounded })
+    }
+
+    /// Makes the tensors of a copy of the model views of the same values. Returns the storage of their own gradients. (P)
+    ///
+    /// Errors: tensors of other names, and what libtorch reports.
+    pub fn attach(&self, copies: &[(String, Tensor)]) -> Result<Tensor, TchError> {
+        let by_name: BTreeMap<&str, &Tensor> = copies.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+        let find = |(name, _): &(String, Tensor)| {
+            let copy = by_name.get(name.as_str()).ok_or_else(|| TchError::Shape(format!("the copy has no `{name}`")))?;
+            Ok((name.clone(), copy.shallow_clone()))
+        };
+        let copies = self.named.iter().map(find).collect::<Result<Vec<_>, TchError>>()?;
+        let gradient = self.gradient.f_zeros_like()?;
+        make_views(&copies, self.rounded.as_ref().map_or(&self.values, |rounded| &rounded.values), &gradient)?;
+        Ok(gradient)
     }
 
     /// The trained tensors by name, in 32 bits, as they are now.
@@ -210,6 +217,22 @@ impl Parameters {
         }
         no_grad(|| self.round())
     }
+}
+
+/// Makes the tensors views of `storage`, and their gradients of `gradient`, one after the other.
+fn make_views(named: &[(String, Tensor)], storage: &Tensor, gradient: &Tensor) -> Result<(), TchError> {
+    let mut start = 0;
+    for (_, tensor) in named {
+        let (shape, count) = (tensor.size(), tensor.numel() as i64);
+        let view = |whole: &Tensor| whole.f_narrow(0, start, count)?.f_view(shape.as_slice());
+        let mut tensor = tensor.shallow_clone();
+        no_grad(|| tensor.f_set_data(&view(storage)?))?;
+        // libtorch makes a gradient at the first backward pass; from then on it adds to what it finds.
+        tensor.f_sum(storage.kind())?.f_backward()?;
+        tensor.grad().f_set_data(&view(gradient)?)?;
+        start += count;
+    }
+    Ok(())
 }
 
 /// Sixteen bytes of the numbers with the fewest bits.
