@@ -146,7 +146,7 @@ impl Progress for Console {
     fn event(&self, event: &Event) {
         if let Event::NodeFinished { node, outcome, secs } = event {
             match outcome {
-                Outcome::Ran { path } => println!("{node}: {secs:.3} s -> {}", path.display()),
+                Outcome::Ran { path, .. } => println!("{node}: {secs:.3} s -> {}", path.display()),
                 other => println!("{node}: {other:?}"),
             }
         }

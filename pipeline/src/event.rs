@@ -104,6 +104,9 @@ pub enum Outcome {
     Ran {
         /// Folder of the artifact.
         path: PathBuf,
+        /// Folder of what it gave this time, where an earlier result of the same inputs had other bytes. The earlier one is kept.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        dropped: Option<PathBuf>,
     },
     /// It did not have to run: its inputs are as before, or another run has made it.
     Reused,

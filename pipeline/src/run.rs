@@ -60,6 +60,8 @@ pub struct Machine {
     pub own_worker: Option<WorkerProgram>,
     /// Host name, for the record.
     pub host: String,
+    /// Version and commit of this program, for the record; empty where they do not matter.
+    pub program: String,
 }
 
 /// Options of a run.

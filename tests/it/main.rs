@@ -9,6 +9,7 @@ mod mistakes;
 mod own;
 mod predict;
 mod prepare;
+mod rebuilds;
 mod reruns;
 mod results;
 mod survival;

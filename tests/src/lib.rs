@@ -74,6 +74,24 @@ impl Project {
         Answer::from(self.command(args).output().expect("sure starts"))
     }
 
+    /// Runs `sure` here with variables of the environment.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn sure_with(&self, args: &[&str], variables: &[(&str, &str)]) -> Answer {
+        Answer::from(self.command(args).envs(variables.iter().copied()).output().expect("sure starts"))
+    }
+
+    /// Starts `sure` here in the background, with variables of the environment.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_with(&self, args: &[&str], variables: &[(&str, &str)]) -> Child {
+        let mut command = self.command(args);
+        command.envs(variables.iter().copied()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().expect("sure starts")
+    }
+
     /// Runs `sure` here as somebody whom permissions hold back: the superuser becomes nobody.
     ///
     /// # Panics

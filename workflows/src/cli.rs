@@ -13,18 +13,22 @@ use crate::commands::doctor::DoctorArgs;
 use crate::commands::errors::ErrorsArgs;
 use crate::commands::fetch::FetchArgs;
 use crate::commands::graph::GraphArgs;
+use crate::commands::history::HistoryArgs;
 use crate::commands::init::InitArgs;
 use crate::commands::list::ListArgs;
+use crate::commands::lock::LockArgs;
 use crate::commands::log::LogArgs;
 use crate::commands::methods::MethodsArgs;
 use crate::commands::path::PathArgs;
 use crate::commands::plan::PlanArgs;
 use crate::commands::predict::PredictArgs;
 use crate::commands::prepare::PrepareArgs;
+use crate::commands::rebuild::RebuildArgs;
 use crate::commands::results::ResultsArgs;
 use crate::commands::run::RunArgs;
 use crate::commands::runs::RunsArgs;
 use crate::commands::say::SayArgs;
+use crate::commands::schedule::ScheduleArgs;
 use crate::commands::serve_stage::ServeStageArgs;
 use crate::commands::store::StoreCommand;
 use crate::commands::synth::SynthArgs;
@@ -35,11 +39,14 @@ use crate::commands::why::WhyArgs;
 /// A workflow is a graph of cached stages: recordings become Parquet shards, trained adapters, scores and a table of results.
 /// Running it again does only what changed since.
 #[derive(Parser)]
-#[command(name = "sure", version, max_term_width = 110, after_help = FIRST_STEPS)]
+#[command(name = "sure", version = VERSION, max_term_width = 110, after_help = FIRST_STEPS)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
 }
+
+/// Version with the commit that was built: `0.1.0 (5c5606e12ab3)`.
+pub(crate) const VERSION: &str = env!("SURE_VERSION");
 
 const FIRST_STEPS: &str = "\
 First steps:
@@ -83,6 +90,14 @@ pub(crate) enum Command {
     Errors(ErrorsArgs),
     /// Compare two methods on the same utterances: is the difference more than chance?
     Compare(CompareArgs),
+    /// Rebuild a table as a rebuild file says, compare it with its history, and tell who wants to know
+    Rebuild(RebuildArgs),
+    /// Show what starts a rebuild on time (systemd, cron, Slurm, GitHub, GitLab), install it, or check it
+    Schedule(ScheduleArgs),
+    /// Show the history of a rebuild file, write its site, or accept present values as the baseline
+    History(HistoryArgs),
+    /// Write down everything that goes into a rebuild, for `sure rebuild --locked` on another machine
+    Lock(LockArgs),
     /// Write a workflow file for your own recordings
     Init(InitArgs),
     /// Speak a text with a trained voice

@@ -55,6 +55,17 @@ fn failure(node: &str, outcome: &Outcome) -> Option<String> {
     Some(lines.join("\n"))
 }
 
+/// A result that does not repeat: the node gave other bytes than the same inputs gave before.
+fn other_bytes(node: &str, outcome: &Outcome) -> Option<String> {
+    let Outcome::Ran { path, dropped: Some(dropped) } = outcome else { return None };
+    let head = style("warning:").for_stderr().yellow().bold();
+    Some(format!(
+        "{head} {node}: it gave other bytes than before. The earlier result is kept (`{}`), and nothing reads the new one (`{}`)",
+        path.display(),
+        dropped.display()
+    ))
+}
+
 /// Nodes that were not run because of another one; shown together at the end of a run.
 #[derive(Default)]
 struct NotRun(BTreeMap<String, Vec<String>>);

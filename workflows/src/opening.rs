@@ -19,7 +19,7 @@ use pipeline::run::{RunError, Runner, Survey};
 use pipeline::source::ScanError;
 use pipeline::spec::Spec;
 use pipeline::store::{Store, StoreError};
-use pipeline::{Places, Stop};
+use pipeline::{Digest, Places, Stop};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::{Place, Target};
@@ -92,6 +92,10 @@ pub(crate) struct Opening {
     pub(crate) request: Request,
     /// Key of the request in the plan cache.
     pub(crate) question: PlanKey,
+    /// Digest of the text of the workflow file, with all that it includes.
+    pub(crate) text: Digest,
+    /// Corpora that are not on this machine; see [`Asking::left_out`].
+    pub(crate) left_out: Vec<String>,
 }
 
 /// Request of a command, as the record of runs keeps it.
@@ -154,13 +158,25 @@ impl Asking {
     /// Returns the key of the request in the plan cache.
     pub(crate) fn question(&self) -> PlanKey {
         let tools = self.registry.kinds().flat_map(|kind| &kind.tools).map(|tool| self.settings.machine.toolbox.identity(tool));
-        let program = std::iter::once(program()).chain(tools).collect::<Vec<_>>().join("\n");
+        let program = std::iter::once(program()).chain(tools).chain(self.left_out()).collect::<Vec<_>>().join("\n");
         PlanKey::new(&self.spec.name, self.spec.sources.digest(), &self.request.set, &self.request.targets, &program)
     }
 
     /// True if stored convolutions were asked for.
     pub(crate) fn asks_for_front(&self) -> bool {
         self.request.asks_for_front()
+    }
+
+    /// Corpora of a matrix line `corpus` that are not on this machine, where at least one is: their cells are left out.
+    pub(crate) fn left_out(&self) -> Vec<String> {
+        let Some(line) = self.spec.axes.iter().find(|axis| axis.matrix && axis.name.value == CORPUS) else { return vec![] };
+        let given = self.request.set.get(CORPUS);
+        let all =
+            given.cloned().unwrap_or_else(|| line.values.iter().filter_map(|value| Some(value.as_str()?.to_owned())).collect());
+        let place = |name: &String| self.settings.machine.places.0.get(&format!("corpora.{name}"));
+        let is_missing = |name: &&String| datasets::find(name).is_some() && place(name).is_none_or(|path| !path.exists());
+        let missing: Vec<String> = all.iter().filter(is_missing).cloned().collect();
+        if missing.len() == all.len() { vec![] } else { missing }
     }
 
     /// Finds the workflow of a node: the one that the text names, else that of the last run with its settings.
@@ -195,14 +211,20 @@ impl Asking {
 
     /// Builds the graph.
     pub(crate) fn open(self) -> Result<Opening> {
-        let question = self.question();
+        let (question, text, left_out) = (self.question(), self.spec.sources.digest(), self.left_out());
         let Self { settings, registry, store, request, mut spec } = self;
-        let axes = overrides::apply(&mut spec, &registry, &request.set, request.large)?;
+        let mut axes = overrides::apply(&mut spec, &registry, &request.set, request.large)?;
+        if !left_out.is_empty() {
+            let line = spec.axes.iter().find(|axis| axis.matrix && axis.name.value == CORPUS);
+            let all = line.into_iter().flat_map(|line| &line.values).filter_map(|value| Some(value.as_str()?.to_owned()));
+            let values = axes.entry(CORPUS.to_owned()).or_insert_with(|| all.collect());
+            values.retain(|name| !left_out.contains(name));
+        }
         let workflow = build(&spec, &registry, &axes, &request.targets)?;
         for need in workflow.order.iter().flat_map(|node| workflow.graph[*node].placed.sources()) {
             settings.check_place(&need.place)?;
         }
-        Ok(Opening { settings, workflow, store, request, question })
+        Ok(Opening { settings, workflow, store, request, question, text, left_out })
     }
 }
 
@@ -238,6 +260,9 @@ pub(crate) fn workflow_and_target(text: &str) -> (&str, Option<&str>) {
     let head = text.find('[').unwrap_or(text.len());
     text[..head].rfind(':').map_or((text, None), |at| (&text[..at], Some(&text[at + 1..])))
 }
+
+/// Matrix line of the corpora.
+const CORPUS: &str = "corpus";
 
 /// Identity of this build of the program.
 fn program() -> String {

@@ -120,6 +120,7 @@ impl Settings {
             places: Places(places),
             pools: pools.pools(),
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            program: crate::cli::VERSION.to_owned(),
             toolbox: Toolbox::new(&std::env::var_os("PATH").unwrap_or_default()),
             own_worker: written.isolate.then(own_worker).transpose()?,
         };

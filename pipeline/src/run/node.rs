@@ -13,7 +13,6 @@ use super::reporter::Reporter;
 use super::task::{End, Task, Trees, retries};
 use super::{Runner, Timeouts, now_ms};
 use crate::Digest;
-use crate::event::Event;
 use crate::executor::{Call, Executor, InProcess, WorkerProcess};
 use crate::graph::{Node, part_folder};
 use crate::manifest::Manifest;
@@ -177,6 +176,9 @@ impl Runner<'_> {
         } else {
             task.manifest.clone()
         };
+        if !self.machine.program.is_empty() {
+            provenance.facts.insert("program".to_owned(), self.machine.program.clone().into());
+        }
         if !task.sources.is_empty() {
             provenance.facts.insert("trees".to_owned(), self.keep_trees(&task.sources)?);
         }
@@ -185,19 +187,10 @@ impl Runner<'_> {
         }
         let made = artifact;
         let artifact = self.store.commit(&ResultRecord { manifest, artifact, provenance }).map_err(store_trouble)?;
-        if made != artifact {
-            let (kept, other) = (self.store.path(artifact), self.store.path(made));
-            let line = format!(
-                "it gave other bytes than before: the earlier result is kept (`{}`), and nothing reads the new one (`{}`)",
-                kept.display(),
-                other.display()
-            );
-            self.progress.event(&Event::Note { node: node.id.clone(), line });
-        }
         if asked {
             let _ = fs::remove_dir_all(self.store.resume_path(attempt.fingerprint)); // of the other fingerprint; only takes room
         }
-        Ok(End::Made(artifact))
+        Ok(End::Made(artifact, (made != artifact).then_some(made)))
     }
 
     /// Runs the body within its time limit: at the limit it is asked to stop, and whatever it answers then, it was too slow.

@@ -247,10 +247,11 @@ impl<'r, 'l> Round<'r, 'l> {
         let Some(Attempt { task, mut tried }) = self.tasks.remove(&node) else { return };
         tried.secs += secs;
         match end {
-            End::Made(artifact) => {
+            End::Made(artifact, dropped) => {
                 self.state.summary.artifacts.insert(node, artifact);
                 self.schedule.done(node);
-                self.state.finished(node, Outcome::Ran { path: self.runner.store.path(artifact) }, &tried);
+                let dropped = dropped.map(|dropped| self.runner.store.path(dropped));
+                self.state.finished(node, Outcome::Ran { path: self.runner.store.path(artifact), dropped }, &tried);
             }
             End::Found(fingerprint, artifact) => {
                 self.state.reused(node, fingerprint, artifact);

@@ -84,7 +84,10 @@ impl<'a> RunState<'a> {
     pub(super) fn finished(&mut self, index: NodeIndex, outcome: Outcome, tried: &Tried) {
         let node = &self.runner.workflow.graph[index];
         let (state, message) = match &outcome {
-            Outcome::Ran { .. } => ("ran", None),
+            Outcome::Ran { dropped: None, .. } => ("ran", None),
+            Outcome::Ran { dropped: Some(_), .. } => {
+                ("ran", Some("gave other bytes than before; the earlier result is kept".to_owned()))
+            }
             Outcome::Reused => ("reused", None),
             Outcome::Failed { chain, .. } => ("failed", Some(chain.join(": "))),
             Outcome::Stopped => ("stopped", None),

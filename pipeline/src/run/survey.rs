@@ -1,6 +1,7 @@
 //! Survey of the sources: scans their trees and brings their nodes up to date, so that a plan knows what changed.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,12 +10,13 @@ use petgraph::graph::NodeIndex;
 use super::outcome::{Tried, failure, outcome_of};
 use super::task::{End, Task, Trees, retries};
 use super::{NO_RUN, Options, RunError, Runner, log_of, now_ms};
+use crate::Digest;
 use crate::event::{Event, Outcome, report_scan};
 use crate::graph::Node;
 use crate::plan::{SourceDigests, base_manifest};
 use crate::protocol::InputRefs;
 use crate::schedule::Grant;
-use crate::source::{Listing, RecentScans, SourceNeed};
+use crate::source::{Listing, RecentScans, SourceNeed, Tree, TreeFile};
 use crate::stage::{Places, StageError, chain};
 use crate::store::Store;
 
@@ -33,6 +35,28 @@ pub struct Survey {
 }
 
 impl Survey {
+    /// The files that the sources read, by place. A place that several stages read in part has the files of all of them.
+    pub fn files(&self) -> BTreeMap<String, Tree> {
+        let mut all: BTreeMap<String, BTreeMap<String, TreeFile>> = BTreeMap::new();
+        let mut roots: BTreeMap<String, PathBuf> = BTreeMap::new();
+        let mut seen: HashSet<(&String, Digest)> = HashSet::new();
+        let nodes: BTreeMap<NodeIndex, &Trees> = self.trees.iter().map(|(node, trees)| (*node, trees)).collect();
+        for (place, listing) in nodes.into_values().flatten() {
+            if !seen.insert((place, listing.digest())) {
+                continue;
+            }
+            let tree = listing.tree();
+            roots.insert(place.clone(), tree.root.clone());
+            let files = tree.files.iter().map(|file| (file.path.clone(), file.clone()));
+            all.entry(place.clone()).or_default().extend(files);
+        }
+        let tree = |(place, files): (String, BTreeMap<String, TreeFile>)| {
+            let root = roots.remove(&place).unwrap_or_default();
+            (place, Tree { root, files: files.into_values().collect() })
+        };
+        all.into_iter().map(tree).collect()
+    }
+
     /// The first error, if there is one: for whoever needs to know of all sources.
     ///
     /// # Errors
@@ -180,8 +204,11 @@ impl Runner<'_> {
         let secs = begun.elapsed().as_secs_f64();
         let finished = |outcome| self.progress.event(&Event::NodeFinished { node: node.id.clone(), outcome, secs });
         Ok(match end {
-            End::Made(artifact) => {
-                finished(Outcome::Ran { path: self.store.path(artifact) });
+            End::Made(artifact, dropped) => {
+                finished(Outcome::Ran {
+                    path: self.store.path(artifact),
+                    dropped: dropped.map(|dropped| self.store.path(dropped)),
+                });
                 let why = Some("sources changed".to_owned());
                 Ok(Some(Tried { why, started_ms, secs, attempts: 1, threads: grant.threads, gpu: None }))
             }

@@ -30,7 +30,8 @@ pub(super) struct Task {
 
 /// End of an attempt.
 pub(super) enum End {
-    Made(Digest),
+    /// The artifact, and what it gave this time where an earlier result had other bytes.
+    Made(Digest, Option<Digest>),
     /// Another run or node has made it since the plan: the fingerprint and the artifact.
     Found(Digest, Digest),
     /// This artifact, which the node reads, is damaged or gone.

@@ -1,7 +1,7 @@
 //! `[use]`: workflows taken over as the parts of another one, each at one value of a line of the matrix.
 //!
 //! A stage of several parts becomes one stage. A parameter or input that is the same in all parts stays as it is; another one
-//! becomes `{ by = "<line>", <part> = ..., ... }`. A stage of another kind than the stage of that name in an earlier part is
+//! becomes `{ by = "<line>", <part> = ..., ... }`. A setting may get a list of values; then it is a line of the matrix. A stage of another kind than the stage of that name in an earlier part is
 //! called `<part>.<stage>`.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -106,7 +106,7 @@ fn read_parts(files: &mut Files<'_>, file: &str, line: &Located<String>, term: &
     parts
 }
 
-/// Gives a setting another value, or a line of the matrix other values.
+/// Gives a setting another value, or a line of the matrix other values. A setting with a list of values becomes a line of the matrix.
 fn set(sections: &mut Sections, (name, term): Pair, workflow: &str, mistakes: &mut Vec<Mistake>) {
     let into = |slot: &mut Located<Term>, key: &str, value: Located<Term>| match &mut slot.value {
         Term::Table(fields) => match fields.iter_mut().find(|(field, _)| field.value == key) {
@@ -115,8 +115,16 @@ fn set(sections: &mut Sections, (name, term): Pair, workflow: &str, mistakes: &m
         },
         _ => *slot = value,
     };
-    if let Some((_, slot)) = sections.settings.iter_mut().find(|(key, _)| key.value == name.value) {
-        into(slot, "default", term);
+    let setting = sections.settings.iter().position(|(key, _)| key.value == name.value);
+    if let (Some(at), Term::List(_)) = (setting, &term.value) {
+        let (key, mut slot) = sections.settings.remove(at);
+        if let Term::Table(fields) = &mut slot.value {
+            fields.retain(|(field, _)| field.value != "default");
+        }
+        into(&mut slot, "values", term);
+        sections.matrix.push((key, slot));
+    } else if let Some(at) = setting {
+        into(&mut sections.settings[at].1, "default", term);
     } else if let Some((_, slot)) = sections.matrix.iter_mut().find(|(key, _)| key.value == name.value) {
         let list = match term.value {
             Term::List(_) => term,

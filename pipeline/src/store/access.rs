@@ -75,13 +75,17 @@ const NETWORK: [&str; 22] = [
     "smbfs",
 ];
 
+/// Returns the type of a file system that other machines share, where locks do not reach across machines; none for a local one.
+pub fn network_file_system(path: &Path) -> Option<String> {
+    crate::source::file_system(path).filter(|kind| NETWORK.contains(&kind.as_str()))
+}
+
 /// Refuses a store on a network file system.
 pub(super) fn check_file_system(root: &Path) -> Result<(), StoreError> {
-    let kind = crate::source::file_system(root).unwrap_or_default();
-    if NETWORK.contains(&kind.as_str()) {
-        return Err(StoreError::Network { root: root.to_owned(), kind });
+    match network_file_system(root) {
+        Some(kind) => Err(StoreError::Network { root: root.to_owned(), kind }),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Lets a group use a store together: when the group may write its folder, it may write everything that this process makes.

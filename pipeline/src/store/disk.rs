@@ -116,7 +116,10 @@ pub(super) fn make_writable(folder: &Path) {
 }
 
 /// Removes a folder and everything in it, read-only folders too.
-pub(super) fn remove_all(folder: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// What the system says; what could be removed is.
+pub fn remove_all(folder: &Path) -> io::Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             make_writable(folder);

@@ -41,6 +41,7 @@ mod logs;
 mod publish;
 mod snapshot;
 
+pub use access::network_file_system;
 use access::{ScratchFolder, opening};
 use disk::{Act, Disk, Watch, make_movable, remove_all};
 use flush::{Flusher, Pending};

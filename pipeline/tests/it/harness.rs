@@ -217,6 +217,7 @@ impl Harness {
             toolbox: self.toolbox.clone(),
             own_worker: self.own_worker.clone(),
             host: "here".to_owned(),
+            program: "toy 1".to_owned(),
         }
     }
 

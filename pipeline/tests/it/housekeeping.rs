@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use pipeline::Digest;
-use pipeline::event::Event;
+use pipeline::event::{Event, Outcome};
 use pipeline::records::ResultId;
 use pipeline::store::Store;
 use pipeline::store::gc::{Keep, Removable};
@@ -271,10 +271,17 @@ fn a_forced_node_that_gives_other_bytes_is_reported() {
     harness.options.forced = workflow.find("t").into_iter().collect();
     let again = harness.run(text);
     assert_eq!(again.artifacts, first.artifacts, "the first result counts");
-    let notes: Vec<&String> =
-        again.events.iter().filter_map(|event| if let Event::Note { line, .. } = event { Some(line) } else { None }).collect();
-    let kept = harness.store().path(first.artifacts["t"]).display().to_string();
-    assert!(notes.iter().any(|line| line.contains("other bytes") && line.contains(&kept)), "{notes:?}");
+    let told = again.events.iter().find_map(|event| match event {
+        Event::NodeFinished { outcome: Outcome::Ran { path, dropped: Some(dropped) }, .. } => Some((path, dropped)),
+        _ => None,
+    });
+    let (path, dropped) = told.expect("the other bytes are reported");
+    assert!(*path == harness.store().path(first.artifacts["t"]) && dropped != path && dropped.is_dir());
+    let steps = harness.store().steps(2).unwrap();
+    assert!(
+        steps.iter().any(|step| step.message.as_deref().is_some_and(|text| text.starts_with("gave other bytes"))),
+        "{steps:?}"
+    );
 }
 
 #[test]

@@ -117,6 +117,38 @@ inputs.texts = ["score", "talk.score"]
 }
 
 #[test]
+fn a_setting_with_several_values_in_a_part_is_a_line_of_the_matrix() {
+    let main = r#"
+[workflow]
+name = "both"
+[use.task]
+speak = { workflow = "speak.toml", corpus = ["esd", "vctk"], method = "lora" }
+talk = { workflow = "talk.toml", corpus = ["libri"] }
+[stages.table]
+run = "toy.join"
+gather = ["*"]
+inputs.texts = "score"
+"#;
+    assert_snapshot!(all(main, &[]), @r#"
+    source {"text":"source of en"}
+    data[corpus=esd,task=speak] {"text":"en esd"}
+    data[corpus=vctk,task=speak] {"text":"en vctk"}
+    data[corpus=libri,task=talk] {"text":"en libri"}
+    train[corpus=esd,method=lora,task=speak] {"suffix":"lora","keep":3}
+    train[corpus=vctk,method=lora,task=speak] {"suffix":"lora","keep":3}
+    score[corpus=esd,method=lora,task=speak] {"suffix":""}
+    score[corpus=vctk,method=lora,task=speak] {"suffix":""}
+    table {"suffix":""}
+    extra[corpus=libri,task=talk] {"text":"extra of libri"}
+    train[corpus=libri,method=lora,task=talk] {"suffix":"lora","keep":7}
+    talk.score[corpus=libri,task=talk] {"suffix":"score of libri"}
+    "#);
+    let one = all(main, &[("corpus", "vctk")]);
+    assert!(one.contains("score[method=lora,task=speak]") || one.contains("score["), "{one}");
+    assert!(!one.contains("esd") && !one.contains("libri"), "{one}");
+}
+
+#[test]
 fn a_workflow_used_alone_changes_nothing() {
     let alone = all(&SPEAK.replace("speak", "main"), &[]);
     let used = all("[workflow]\nname = \"main\"\n[use]\ntask = [\"speak.toml\"]\n", &[]);

@@ -33,7 +33,7 @@ pub mod score;
 mod clips;
 pub mod picture;
 pub mod plot;
-mod template;
+pub mod template;
 
 pub use classification::{ClassScore, Confusion};
 pub use edit::Edits;

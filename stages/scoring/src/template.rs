@@ -7,7 +7,8 @@ use serde::{Serialize, Serializer};
 
 use crate::picture::Picture;
 
-const STYLE: &str = include_str!("report/page.css");
+/// Style sheet of all pages.
+pub const STYLE: &str = include_str!("report/page.css");
 
 /// Beginning of every page, up to the end of its style.
 const HEAD: &str = include_str!("report/head.html");

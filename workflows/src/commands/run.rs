@@ -39,6 +39,9 @@ pub(crate) struct RunArgs {
     pub(crate) keep_going: bool,
     #[command(flatten)]
     pub(crate) choice: Choice,
+    /// Leave out cells whose corpus is not on this machine, without exit code 1
+    #[arg(long)]
+    pub(crate) allow_missing: bool,
     /// Only show the plan
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -76,7 +79,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     {
         drop(progress);
         let origin = Origin::new(found.run, &asking.request.workflow);
-        return show_results(args, &asking.question().workflow, &found.ends, &origin, &asking.settings, &asking.store);
+        let code = show_results(args, &asking.question().workflow, &found.ends, &origin, &asking.settings, &asking.store)?;
+        return Ok(report_left_out(args, &asking.left_out()).unwrap_or(code));
     }
     let mut opening = asking.open()?;
     opening.tell_idle_front();
@@ -121,7 +125,22 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     if !args.quiet && !args.json && has_trained(&opening, &summary) {
         say!("`sure results` shows this again, with times, speed and memory");
     }
-    Ok(code)
+    Ok(report_left_out(args, &opening.left_out).unwrap_or(code))
+}
+
+/// Reports corpora that are not on this machine. Returns the exit code when they should be.
+fn report_left_out(args: &RunArgs, corpora: &[String]) -> Option<ExitCode> {
+    if corpora.is_empty() {
+        return None;
+    }
+    let names = corpora.join(", ");
+    if args.allow_missing {
+        say!("note: left out, since this machine has no folder for them: {names}");
+        return None;
+    }
+    say!("warning: left out, since this machine has no folder for them: {names}");
+    say!("  hint: add `NAME = \"FOLDER\"` to `[corpora]` in sure.toml, or give --allow-missing");
+    Some(ExitCode::FAILURE)
 }
 
 /// True if a training ran and was not reused.

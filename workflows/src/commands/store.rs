@@ -53,7 +53,7 @@ pub(crate) struct GcArgs {
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "1d")]
     older_than: Duration,
     /// Remove only until the artifacts take no more than this, the longest unused first: `500M`, `20G`
-    #[arg(long, value_name = "SIZE", value_parser = size)]
+    #[arg(long, value_name = "SIZE", value_parser = rebuild::file::size)]
     max_size: Option<u64>,
     /// Do not look what the workflows as they are now would reuse
     #[arg(long)]
@@ -155,6 +155,17 @@ fn show_victims(out: &mut impl Write, victims: &[Removable]) -> io::Result<()> {
     Ok(())
 }
 
+/// Removes what nothing needs, as `sure store gc --yes` does. Nothing happens while the artifacts take no more than `most`.
+pub(crate) fn collect(machine: &MachineArgs, keep_runs: usize, most: Option<u64>) -> Result<Amount> {
+    let store = open(machine, Access::Write)?;
+    if most.is_some_and(|most| store.usage().is_ok_and(|usage| usage.artifacts.bytes <= most)) {
+        return Ok(Amount::default());
+    }
+    let keep = Keep { last_runs: keep_runs, younger_than: Duration::ZERO, wanted: reached(&store, machine)?, max_bytes: most };
+    let victims = store.collectable(&keep)?;
+    Ok(store.collect(&victims, keep_runs)?)
+}
+
 /// Results that each workflow of this project would reuse as it is now, set as it was in its last run. For one that cannot be planned
 /// any more, and for those of other projects, only their last runs and the links to their results count.
 fn reached(store: &Store, machine: &MachineArgs) -> Result<HashSet<ResultId>> {
@@ -218,27 +229,16 @@ fn verify(args: &VerifyArgs) -> Result<ExitCode> {
 const UNITS: [(&str, u64); 4] = [("TB", 1_000_000_000_000), ("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)];
 
 /// `1.5 GB`
-fn bytes(number: u64) -> String {
+pub(crate) fn bytes(number: u64) -> String {
     let unit = UNITS.iter().find(|(_, size)| number >= *size);
     unit.map_or_else(|| format!("{number} B"), |(name, size)| format!("{:.1} {name}", number as f64 / *size as f64))
 }
 
-/// `500M`, `20G`, `1.5TB`, `1000`
-fn size(text: &str) -> Result<u64, String> {
-    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c == ' ');
-    let unit = text[number.len()..].trim().to_ascii_uppercase();
-    let factor = match unit.trim_end_matches('B') {
-        "" => Some(1),
-        letter => UNITS.iter().find(|(name, _)| name.to_ascii_uppercase().trim_end_matches('B') == letter).map(|(_, size)| *size),
-    };
-    let value = number.parse::<f64>().ok().filter(|value| value.is_finite() && *value >= 0.0);
-    let found = factor.zip(value).map(|(factor, value)| (value * factor as f64) as u64);
-    found.ok_or_else(|| "expected a size such as 500M, 20G or 1.5T".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{bytes, size};
+    use rebuild::file::size;
+
+    use super::bytes;
 
     #[test]
     fn sizes_are_read_and_shown_in_powers_of_a_thousand() {

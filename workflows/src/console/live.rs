@@ -7,7 +7,7 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use pipeline::event::{Event, Outcome, Progress};
 
-use super::{Counts, NotRun, duration, failure};
+use super::{Counts, NotRun, duration, failure, other_bytes};
 
 pub(super) struct Live {
     bars: MultiProgress,
@@ -97,6 +97,9 @@ impl Live {
         }
         drop(state);
         self.show(counts);
+        if let Some(line) = other_bytes(node, outcome) {
+            self.say(&line);
+        }
         match outcome {
             Outcome::Ran { .. } if secs >= 1.0 => self.say(&format!("{node}: ran in {}", duration(secs))),
             Outcome::Failed { .. } => self.say(&failure(node, outcome).unwrap_or_default()),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use pipeline::event::{Event, Outcome, Progress};
 
 use super::say;
-use super::{Counts, NotRun, duration, failure, position};
+use super::{Counts, NotRun, duration, failure, other_bytes, position};
 
 /// Time between two lines of a node's progress.
 const PACE: Duration = Duration::from_secs(10);
@@ -44,7 +44,12 @@ impl Plain {
     }
     fn node_finished(&self, node: &str, outcome: &Outcome, secs: f64) {
         match outcome {
-            Outcome::Ran { .. } => self.say(&format!("{node}: ran in {}", duration(secs))),
+            Outcome::Ran { .. } => {
+                self.say(&format!("{node}: ran in {}", duration(secs)));
+                if let Some(line) = other_bytes(node, outcome) {
+                    say!("{line}");
+                }
+            }
             Outcome::Reused => self.state().reused += 1,
             Outcome::Failed { .. } => say!("{}", failure(node, outcome).unwrap_or_default()),
             Outcome::Stopped if secs > 0.0 => self.say(&format!("{node}: stopped")),

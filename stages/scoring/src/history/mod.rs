@@ -1,15 +1,14 @@
 //! History of rebuilds: which change of a score is an alarm, and why a score changed.
 //!
 //! A rebuild computes a table again. Each of its cells (a task, corpus, method, ...) is compared with the last result and with a
-//! baseline ([`judge`]), and a change gets its causes from the manifests of both ([`causes`]). The record of all rebuilds is an
-//! append-only file of lines ([`Log`]).
+//! baseline ([`judge`]), and a change gets its causes from the manifests of both ([`causes`]).
 //!
 //! Knows no clock, no store and no network.
 
 mod cause;
-mod log;
+mod table;
 mod verdict;
 
 pub use cause::{Cause, Lineage, causes};
-pub use log::{Cell, Line, Log, LogError, Outcome};
+pub use table::{TableRow, encode_table};
 pub use verdict::{Change, Judgement, Measured, Rule, State, Verdict, confirms, judge, to_confirm};

@@ -7,5 +7,5 @@ mod paired;
 mod seeds;
 
 pub use bootstrap::{Interval, Resampling, Units, intervals};
-pub use paired::{CompareError, Paired, Side, Test, compare, mcnemar, print_p};
+pub use paired::{CompareError, Paired, Side, Test, comparable, compare, mcnemar, print_p};
 pub use seeds::{FEWEST_DEGREES, SeedNoise, TTest, benjamini_hochberg, t_test, utterance_variance};

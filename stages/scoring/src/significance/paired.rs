@@ -212,7 +212,9 @@ pub fn compare(
 }
 
 /// Checks that both have the same utterances with the same right answers.
-fn comparable(first: &Evidence, second: &Evidence) -> Result<(), CompareError> {
+///
+/// Errors: [`CompareError::OtherUtterances`], [`CompareError::OtherReferences`].
+pub fn comparable(first: &Evidence, second: &Evidence) -> Result<(), CompareError> {
     if first.ids != second.ids {
         let only = |one: &Evidence, other: &Evidence| {
             one.ids.iter().filter(|id| other.ids.binary_search(id).is_err()).cloned().collect::<Vec<_>>()

@@ -1,0 +1,274 @@
+//! Texts that start rebuilds: systemd units, lines of a crontab, files for GitHub and GitLab. Writes nothing.
+//!
+//! A timer only has to fire often enough: `--if-due` decides by the record, in UTC. So a timer may be late, fire twice or skip.
+
+use std::path::{Path, PathBuf};
+
+use crate::time::Every;
+
+/// What starts rebuilds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Units of systemd.
+    Systemd,
+    /// Line of a crontab.
+    Cron,
+    /// Line of a crontab of Slurm.
+    Scrontab,
+    /// Workflow of GitHub Actions.
+    Github,
+    /// Job of GitLab.
+    Gitlab,
+}
+
+/// Command that a timer starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timer {
+    /// Executable, in full.
+    pub program: PathBuf,
+    /// Rebuild file, in full.
+    pub file: PathBuf,
+    /// `sure.toml`, in full; none where there is none.
+    pub config: Option<PathBuf>,
+    /// Name of the rebuild file.
+    pub name: String,
+    /// Schedule.
+    pub every: Every,
+    /// Time limit in seconds, for what wants one.
+    pub time_limit: u64,
+    /// True for units of the whole machine.
+    pub system: bool,
+}
+
+impl Timer {
+    /// Name of the units, without an ending.
+    pub fn unit(&self) -> String {
+        format!("sure-{}", self.name)
+    }
+
+    /// Words of the command.
+    fn words(&self, what: &[&str]) -> Vec<String> {
+        let mut words = vec![self.program.display().to_string(), "rebuild".to_owned()];
+        words.extend(what.iter().map(|word| (*word).to_owned()));
+        words.push(self.file.display().to_string());
+        if let Some(config) = &self.config {
+            words.extend(["--config".to_owned(), config.display().to_string()]);
+        }
+        words
+    }
+
+    /// File names with their texts.
+    pub fn files(&self, kind: Kind) -> Vec<(String, String)> {
+        match kind {
+            Kind::Systemd => self.systemd(),
+            Kind::Cron => vec![("crontab".to_owned(), self.cron_block(false))],
+            Kind::Scrontab => vec![("scrontab".to_owned(), self.cron_block(true))],
+            Kind::Github => vec![(format!("{}.yml", self.unit()), self.github())],
+            Kind::Gitlab => vec![(format!("{}.gitlab-ci.yml", self.unit()), self.gitlab())],
+        }
+    }
+
+    fn systemd(&self) -> Vec<(String, String)> {
+        let unit = self.unit();
+        let line = |what: &[&str]| self.words(what).iter().map(|word| systemd_word(word)).collect::<Vec<_>>().join(" ");
+        let folder = systemd_path(&self.file.parent().unwrap_or(Path::new("/")).display().to_string());
+        let secrets = systemd_path(&self.file.with_extension("env").display().to_string());
+        let timer = format!(
+            "[Unit]\nDescription=Asks every hour whether the rebuild {0} is due\n\n[Timer]\nOnCalendar=hourly\nPersistent=true\nRandomizedDelaySec=5m\n\n\
+             [Install]\nWantedBy=timers.target\n",
+            self.name
+        );
+        let service = format!(
+            "[Unit]\nDescription=Rebuild {0}\nOnFailure={unit}-failed.service\n\n[Service]\nType=oneshot\nExecStart={1}\nWorkingDirectory={folder}\n\
+             EnvironmentFile=-{secrets}\nNice=10\nIOSchedulingClass=idle\nSuccessExitStatus=5\nTimeoutStartSec=infinity\n",
+            self.name,
+            line(&["--if-due", "--quiet"])
+        );
+        let failed = format!(
+            "[Unit]\nDescription=Reports a rebuild {0} that was killed\n\n[Service]\nType=oneshot\nExecStart={1}\nWorkingDirectory={folder}\n\
+             EnvironmentFile=-{secrets}\n",
+            self.name,
+            line(&["--report-failure"])
+        );
+        vec![(format!("{unit}.timer"), timer), (format!("{unit}.service"), service), (format!("{unit}-failed.service"), failed)]
+    }
+
+    /// Lines between the marks by which they are found again.
+    fn cron_block(&self, slurm: bool) -> String {
+        let command = self
+            .words(&["--if-due", "--quiet"])
+            .iter()
+            .map(|word| shell_word(word).replace('%', "\\%"))
+            .collect::<Vec<_>>()
+            .join(" ");
+        let hours = self.time_limit / 3_600 + 2;
+        let limit = if slurm { format!("#SCRON --time={hours}:00:00 --job-name={}\n", self.unit()) } else { String::new() };
+        let [begin, end] = self.marks();
+        format!("{begin}\n{limit}17 * * * * {command}\n{end}\n")
+    }
+
+    fn marks(&self) -> [String; 2] {
+        [
+            format!("# >>> sure rebuild {} (by `sure schedule`; every {} UTC, asked hourly)", self.name, self.every),
+            format!("# <<< sure rebuild {}", self.name),
+        ]
+    }
+
+    /// The lines of a crontab without ours. None when they end without their mark.
+    pub fn removed_from(&self, crontab: &str) -> Option<String> {
+        let (begin, end) = (format!("# >>> sure rebuild {} ", self.name), self.marks()[1].clone());
+        let (mut kept, mut inside) = (String::new(), false);
+        for line in crontab.split_inclusive('\n') {
+            match (inside, line.trim_end()) {
+                (false, text) if text.starts_with(&begin) => inside = true,
+                (true, text) if text == end => inside = false,
+                (true, _) => {}
+                (false, _) => kept += line,
+            }
+        }
+        (!inside).then_some(kept)
+    }
+
+    /// A crontab with our lines, in place of earlier ones. None when earlier ones end without their mark.
+    pub fn added_to(&self, crontab: &str, slurm: bool) -> Option<String> {
+        let mut text = self.removed_from(crontab)?;
+        if !text.is_empty() && !text.ends_with('\n') {
+            text.push('\n');
+        }
+        Some(text + &self.cron_block(slurm))
+    }
+
+    fn file_name(&self) -> String {
+        self.file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+    }
+
+    fn github(&self) -> String {
+        let (name, file, cron) = (&self.name, self.file_name(), cron_of(self.every));
+        format!(
+            "# Written by `sure schedule --as github`. The runner needs `sure`, libtorch and the corpora: a runner of your own.\n\
+             # GitHub stops the schedule of a repository without commits for 60 days, without a word; the pushes to the branch `history` count.\n\
+             # A start may be late or left out: `--if-due` makes up for it at the next one.\n\
+             name: sure {name}\n\
+             on:\n  schedule:\n    - cron: \"{cron}\"\n  workflow_dispatch:\n\
+             permissions:\n  contents: write\n\
+             concurrency:\n  group: sure-{name}\n  cancel-in-progress: false\n\
+             jobs:\n  rebuild:\n    runs-on: self-hosted\n    timeout-minutes: {minutes}\n    steps:\n\
+             \x20     - uses: actions/checkout@v4\n\
+             \x20     - name: Get the history\n        run: |\n          git fetch --depth 1 origin history && git worktree add history FETCH_HEAD || git worktree add --orphan -b history history\n\
+             \x20     - name: Rebuild\n        run: sure rebuild --if-due {file}\n        env:\n          SURE_WEBHOOK: ${{{{ secrets.SURE_WEBHOOK }}}}\n          SURE_ALIVE_URL: ${{{{ secrets.SURE_ALIVE_URL }}}}\n\
+             \x20     - name: Keep the history\n        if: always()\n        working-directory: history\n        run: |\n          git add -A -- . ':!lock'\n          git -c user.name=sure -c user.email=sure@localhost commit -m \"history of {name}\" || exit 0\n          git push origin HEAD:history\n",
+            minutes = (self.time_limit / 60 + 60).min(360 * 24)
+        )
+    }
+
+    fn gitlab(&self) -> String {
+        let (name, file, cron) = (&self.name, self.file_name(), cron_of(self.every));
+        format!(
+            "# Written by `sure schedule --as gitlab`. Include it in `.gitlab-ci.yml`, and add a pipeline schedule `{cron}` (UTC) in the project.\n\
+             # The runner needs `sure`, libtorch, the corpora, and a token that may push, in the variable SURE_PUSH_URL.\n\
+             sure-{name}:\n\
+             \x20 rules:\n    - if: $CI_PIPELINE_SOURCE == \"schedule\"\n\
+             \x20 resource_group: sure-{name}\n\
+             \x20 interruptible: false\n\
+             \x20 timeout: {hours} hours\n\
+             \x20 script:\n\
+             \x20   - git fetch --depth 1 origin history && git worktree add history FETCH_HEAD || git worktree add --orphan -b history history\n\
+             \x20   - sure rebuild --if-due {file}\n\
+             \x20 after_script:\n\
+             \x20   - cd history && git add -A -- . ':!lock' && git -c user.name=sure -c user.email=sure@localhost commit -m \"history of {name}\" && git push \"$SURE_PUSH_URL\" HEAD:history\n\
+             \x20 allow_failure:\n    exit_codes: [5]\n",
+            hours = self.time_limit / 3_600 + 1
+        )
+    }
+}
+
+/// Word of a command line of systemd.
+fn systemd_word(word: &str) -> String {
+    let escaped = word.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%").replace('$', "$$");
+    let is_plain = !word.is_empty() && !word.contains(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '\\' | ';'));
+    if is_plain { escaped } else { format!("\"{escaped}\"") }
+}
+
+/// Path of a setting of systemd, which takes the rest of the line.
+fn systemd_path(path: &str) -> String {
+    path.replace('%', "%%")
+}
+
+/// Word for a shell.
+fn shell_word(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '-' | '_' | '=' | ',' | ':' | '+' | '@');
+    if !word.is_empty() && word.chars().all(is_plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
+}
+
+/// Schedule in five columns, for what has no other form.
+fn cron_of(every: Every) -> String {
+    let clock = |secs: u32| format!("{} {}", secs / 60 % 60, secs / 3_600);
+    match every {
+        Every::Hours(1) => "17 * * * *".to_owned(),
+        Every::Hours(count) if count < 24 => format!("17 */{count} * * *"),
+        Every::Hours(_) => "17 0 * * *".to_owned(),
+        Every::Day(secs) => format!("{} * * *", clock(secs)),
+        Every::Week(day, secs) => format!("{} * * {}", clock(secs), (day.number() + 1) % 7),
+        Every::Month(day, secs) => format!("{} {day} * *", clock(secs)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn timer() -> Timer {
+        Timer {
+            program: "/opt/my tools/sure".into(),
+            file: "/lab/50% off/weekly.toml".into(),
+            config: Some("/lab/sure.toml".into()),
+            name: "weekly".to_owned(),
+            every: "sunday 02:30".parse().unwrap(),
+            time_limit: 36 * 3_600,
+            system: false,
+        }
+    }
+
+    #[test]
+    fn a_crontab_keeps_the_lines_of_others() {
+        let block = timer().cron_block(false);
+        let line =
+            "17 * * * * '/opt/my tools/sure' rebuild --if-due --quiet '/lab/50\\% off/weekly.toml' --config /lab/sure.toml";
+        assert_eq!(block.lines().nth(1), Some(line));
+        let others = "MAILTO=me\n# mine\n5 4 * * * true";
+        let once = timer().added_to(others, false).unwrap();
+        assert_eq!(once, format!("{others}\n{block}"));
+        assert_eq!(timer().added_to(&once, false).as_deref(), Some(&*once), "twice is once");
+        let other = Timer { name: "weekly-2".to_owned(), ..timer() };
+        let both = other.added_to(&once, false).unwrap();
+        assert_eq!(timer().removed_from(&both).unwrap(), format!("{others}\n{}", other.cron_block(false)));
+        assert_eq!(timer().removed_from("# >>> sure rebuild weekly (x\n1 2 3 4 5 x\n"), None, "the end mark is gone");
+        assert!(timer().cron_block(true).contains("\n#SCRON --time=38:00:00 --job-name=sure-weekly\n17 "));
+    }
+
+    #[test]
+    fn units_name_whole_paths_and_escape_them() {
+        let files = timer().files(Kind::Systemd);
+        let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["sure-weekly.timer", "sure-weekly.service", "sure-weekly-failed.service"]);
+        let service = &files[1].1;
+        let line =
+            "ExecStart=\"/opt/my tools/sure\" rebuild --if-due --quiet \"/lab/50%% off/weekly.toml\" --config /lab/sure.toml";
+        assert!(service.lines().any(|found| found == line), "{service}");
+        assert!(service.contains("\nOnFailure=sure-weekly-failed.service\n") && service.contains("\nSuccessExitStatus=5\n"));
+        assert!(files[0].1.contains("\nPersistent=true\n"));
+    }
+
+    #[test]
+    fn schedules_have_five_columns() {
+        for (every, columns) in [
+            ("sunday 02:30", "30 2 * * 0"),
+            ("monday 00:05", "5 0 * * 1"),
+            ("day 03:00", "0 3 * * *"),
+            ("month 1 05:00", "0 5 1 * *"),
+            ("hours 6", "17 */6 * * *"),
+        ] {
+            assert_eq!(cron_of(every.parse().unwrap()), columns);
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! Results of a run as cells, with everything that each was made of.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fs;
+
+use anyhow::{Context, Result};
+use petgraph::Direction;
+use petgraph::graph::NodeIndex;
+use pipeline::Digest;
+use pipeline::event::Outcome;
+use pipeline::graph::{Node, Workflow};
+use pipeline::records::ResultRecord;
+use pipeline::run::Summary;
+use rebuild::history::History;
+use rebuild::judge::{CellNow, Results, SeedNow};
+use rebuild::record::{SeedDetail, Source};
+use scoring::evidence;
+use scoring::score::{FILE_NAME, read_scores};
+use serde_json::Value;
+
+use super::machine::{program, this_machine};
+use crate::artifacts::without_seed;
+use crate::commands::rebuild::history_problem;
+use crate::opening::Opening;
+
+/// Prefix of the kinds of stages that score.
+const SCORES: &str = "score.";
+/// Ending of the kinds of stages that train.
+const TRAINS: &str = ".train";
+/// Axis of the seeds.
+const SEED: &str = "seed";
+/// Name where there is none.
+const NONE: &str = "-";
+
+/// Adds the cells of a run to the results of a rebuild. `extra` are settings that tell apart the cells of several runs.
+pub(super) fn collect(
+    opening: &Opening,
+    summary: &Summary,
+    extra: &BTreeMap<String, String>,
+    history: &History,
+    results: &mut Results,
+) -> Result<()> {
+    let workflow = &opening.workflow;
+    let mut reader = Reader { opening, records: HashMap::new(), ids: HashMap::new() };
+    for member in opening.store.members(summary.run)? {
+        reader.ids.insert(member.node, member.result);
+    }
+    let machine = this_machine(&opening.settings);
+    let program = program(&opening.settings);
+    let program = format!(
+        "{} {}",
+        if program.commit.is_empty() { &program.version } else { &program.commit },
+        program.executables.values().cloned().collect::<Vec<_>>().join(" ")
+    );
+    let mut fields: BTreeMap<String, BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
+    let mut cells: BTreeMap<String, CellNow> = BTreeMap::new();
+    for index in workflow.order.iter().filter(|index| workflow.graph[**index].kind.name.starts_with(SCORES)) {
+        let node = &workflow.graph[*index];
+        let (key, empty, seed) = name(node, workflow, extra);
+        let cell = cells.entry(key.clone()).or_insert(empty);
+        let Some(artifact) = summary.artifacts.get(index) else {
+            cell.failed.get_or_insert_with(|| why_failed(opening, summary, *index));
+            continue;
+        };
+        let folder = opening.store.path(*artifact);
+        let scores = read_scores(&folder)?;
+        let value = scores.primary_value();
+        if !value.is_finite() {
+            cell.failed.get_or_insert_with(|| format!("{} has no value", scores.primary));
+            continue;
+        }
+        let keep = |name: &str| -> Result<String> {
+            let path = folder.join(name);
+            let bytes = fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
+            history.keep(&bytes).map_err(history_problem)
+        };
+        let ancestors = ancestors(opening, *index);
+        let trained: Vec<String> = ancestors
+            .iter()
+            .filter(|other| workflow.graph[**other].kind.name.ends_with(TRAINS))
+            .filter_map(|other| Some(format!("{} {}", workflow.graph[*other].id, summary.artifacts.get(other)?)))
+            .collect();
+        let detail = SeedDetail {
+            utterance_set: scores.utterance_set.to_string()[..32].to_owned(),
+            trained: Digest::of(trained.join("\n").as_bytes()).to_string()[..32].to_owned(),
+            scored: artifact.to_string()[..32].to_owned(),
+            scores: keep(FILE_NAME)?,
+            interval: scores.interval(scores.primary).map(|interval| (interval.low, interval.high)),
+        };
+        let of_cell = fields.entry(key.clone()).or_default();
+        for other in ancestors.into_iter().chain([*index]) {
+            reader.add_fields(other, of_cell)?;
+        }
+        cell.metric = Some(scores.primary);
+        cell.utterances = scores.utterances;
+        let evidence = keep(evidence::FILE_NAME)?;
+        cell.seeds.insert(seed, SeedNow { value, evidence, detail });
+        let same_point = summary.steps.iter().filter(|step| step.state == "ran" && step.node.ends_with(&node.point.to_string()));
+        let secs: f64 = same_point.map(|step| step.secs).sum();
+        if secs > 0.0 {
+            cell.secs = Some(cell.secs.unwrap_or(0.0) + secs);
+        }
+    }
+    for (key, mut cell) in cells {
+        cell.lineage.fields =
+            fields.remove(&key).unwrap_or_default().into_iter().map(|(name, values)| (name, joined(&values))).collect();
+        (cell.lineage.program, cell.lineage.machine) = (program.clone(), machine.key());
+        match results.cells.get_mut(&key) {
+            None => _ = results.cells.insert(key, cell),
+            Some(known) => {
+                known.seeds.append(&mut cell.seeds);
+                known.failed = known.failed.take().or(cell.failed);
+            }
+        }
+    }
+    for (place, tree) in summary.survey.files() {
+        let list: String = tree.files.iter().map(|file| format!("{} {}\n", &file.digest.to_string()[..32], file.path)).collect();
+        let source = Source {
+            digest: tree.digest().to_string()[..32].to_owned(),
+            files: tree.files.len(),
+            bytes: tree.files.iter().map(|file| file.size).sum(),
+            list: Some(history.keep(list.as_bytes()).map_err(history_problem)?),
+        };
+        results.sources.insert(place, source);
+    }
+    Ok(())
+}
+
+/// Results of new seeds of one cell.
+pub(super) fn seeds_of(
+    opening: &Opening,
+    summary: &Summary,
+    key: &str,
+    extra: &BTreeMap<String, String>,
+    history: &History,
+) -> Result<BTreeMap<String, SeedNow>> {
+    let mut results = Results::default();
+    collect(opening, summary, extra, history, &mut results)?;
+    Ok(results.cells.remove(key).map(|cell| cell.seeds).unwrap_or_default())
+}
+
+/// Key of the cell of a node that scores, the cell without results, and the seed.
+fn name(node: &Node, workflow: &Workflow, extra: &BTreeMap<String, String>) -> (String, CellNow, String) {
+    let params = node.placed.params();
+    let setting = |name: &str| match workflow.axes.iter().find(|(axis, _)| axis == name) {
+        Some((_, values)) if values.len() == 1 => values.first().cloned(),
+        _ => None,
+    };
+    let param = |name: &str| params.get(name).and_then(Value::as_str).map(str::to_owned).or_else(|| setting(name));
+    let mut point = node.point.to_map();
+    let task = point.remove("task").or_else(|| param("task")).unwrap_or_else(|| workflow.name.clone());
+    let corpus = point.remove("corpus").or_else(|| param("corpus")).unwrap_or_else(|| NONE.to_owned());
+    let method = point.remove("method").or_else(|| point.remove("anchor")).unwrap_or_else(|| NONE.to_owned());
+    let seed = point.remove(SEED).unwrap_or_else(|| NONE.to_owned());
+    point.extend(extra.clone());
+    let others: String = point.iter().map(|(axis, value)| format!(" {axis}={value}")).collect();
+    let key = format!("{task} {corpus} {method}{others}");
+    let cell = CellNow {
+        task,
+        corpus,
+        method,
+        others: point,
+        node: without_seed(&node.id),
+        metric: None,
+        utterances: 0,
+        failed: None,
+        seeds: BTreeMap::new(),
+        lineage: scoring::history::Lineage::default(),
+        secs: None,
+    };
+    (key, cell, seed)
+}
+
+/// All nodes that a node was made from.
+fn ancestors(opening: &Opening, node: NodeIndex) -> Vec<NodeIndex> {
+    let (mut seen, mut todo) = (HashSet::from([node]), vec![node]);
+    let mut found = vec![];
+    while let Some(next) = todo.pop() {
+        for other in opening.workflow.graph.neighbors_directed(next, Direction::Incoming) {
+            if seen.insert(other) {
+                found.push(other);
+                todo.push(other);
+            }
+        }
+    }
+    found.sort_unstable();
+    found
+}
+
+/// The error of the nearest node before it that failed.
+fn why_failed(opening: &Opening, summary: &Summary, node: NodeIndex) -> String {
+    let before: HashSet<String> =
+        ancestors(opening, node).into_iter().chain([node]).map(|index| opening.workflow.graph[index].id.clone()).collect();
+    let failure = summary.failed.iter().find(|(node, _)| before.contains(node));
+    match failure {
+        Some((node, Outcome::Failed { chain, .. })) => format!("{node}: {}", chain.join(": ")),
+        _ if summary.stopped => "not reached before the end".to_owned(),
+        _ => "not run".to_owned(),
+    }
+}
+
+/// One value of several: itself, or the digest of all where they differ.
+fn joined(values: &BTreeSet<String>) -> String {
+    match values.first() {
+        Some(only) if values.len() == 1 => only.clone(),
+        _ => Digest::of(values.iter().cloned().collect::<Vec<_>>().join("\n").as_bytes()).short(),
+    }
+}
+
+/// Reads manifests, each once.
+struct Reader<'a> {
+    opening: &'a Opening,
+    records: HashMap<NodeIndex, Option<ResultRecord>>,
+    ids: HashMap<String, pipeline::records::ResultId>,
+}
+
+impl Reader<'_> {
+    /// Adds the fields of a node's manifest by `stage/field`. Inputs are left out, because their nodes have fields of their own, and so
+    /// is the seed of the point.
+    fn add_fields(&mut self, index: NodeIndex, fields: &mut BTreeMap<String, BTreeSet<String>>) -> Result<()> {
+        let node = &self.opening.workflow.graph[index];
+        if !self.records.contains_key(&index) {
+            let id = self.ids.get(&self.opening.workflow.key(node));
+            let record = id.map(|id| self.opening.store.result(*id)).transpose()?.flatten();
+            self.records.insert(index, record);
+        }
+        let Some(record) = &self.records[&index] else { return Ok(()) };
+        let seed = node.point.get(SEED);
+        for (name, value) in &record.manifest.0 {
+            let name = match name.strip_prefix("input.") {
+                Some(rest) => match rest.split_once(' ') {
+                    Some(("source", place)) => format!("source.{place}"),
+                    Some(("tool", tool)) => format!("environment.{tool}"),
+                    _ => continue,
+                },
+                None if name == "partition" => continue,
+                None if name.ends_with(SEED) && seed == Some(value.trim_matches('"')) => continue,
+                None => name.clone(),
+            };
+            fields.entry(format!("{}/{name}", node.stage)).or_default().insert(value.clone());
+        }
+        Ok(())
+    }
+}
