@@ -56,6 +56,15 @@ pub enum Event {
         /// How long the rest takes at most, going by earlier executions; none when nothing is known.
         secs_left: Option<f64>,
     },
+    /// What a cluster says of the jobs of this run.
+    Cluster {
+        /// Elements that run.
+        running: usize,
+        /// Elements that wait.
+        queued: usize,
+        /// Sentence for people.
+        line: String,
+    },
     /// See [`crate::JobProgress::tick`].
     Tick {
         /// The node.

@@ -19,6 +19,7 @@ mod worker;
 
 pub use detached::Detached;
 pub use in_process::InProcess;
+pub(crate) use worker::result_of_failure;
 pub use worker::{WorkerError, WorkerProcess};
 
 /// A place where bodies run.

@@ -16,6 +16,7 @@ pub mod plan_cache;
 pub mod protocol;
 pub mod records;
 pub mod registry;
+pub mod remote;
 pub mod run;
 pub mod schedule;
 pub mod source;

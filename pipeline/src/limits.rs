@@ -1,4 +1,4 @@
-//! Limits of a stage in a workflow file: `limits = { time = "2h", retries = 2, memory_mib = 4000, threads = 2 }`.
+//! Limits of a stage in a workflow file: `limits = { time = "2h", retries = 2, memory_mib = 4000, threads = 2, site = "local" }`.
 //!
 //! Limits change how a node runs, never what it makes, so they are not part of a fingerprint.
 
@@ -20,6 +20,8 @@ pub struct Limits {
     pub memory_mib: Option<u64>,
     /// See [`CpuDemand::Threads`].
     pub threads: Option<usize>,
+    /// True if it never runs on a cluster.
+    pub local: bool,
 }
 
 impl Limits {
@@ -33,7 +35,7 @@ impl Limits {
     }
 }
 
-const KEYS: [&str; 4] = ["time", "retries", "memory_mib", "threads"];
+const KEYS: [&str; 5] = ["time", "retries", "memory_mib", "threads", "site"];
 
 /// Reads the value of the key `limits`.
 pub(crate) fn read(term: &Located<Term>, mistakes: &mut Vec<Mistake>) -> Limits {
@@ -56,6 +58,14 @@ pub(crate) fn read(term: &Located<Term>, mistakes: &mut Vec<Mistake>) -> Limits 
             "retries" => limits.retries = number(0).map(|number| number.min(u64::from(u32::MAX)) as u32),
             "memory_mib" => limits.memory_mib = number(1),
             "threads" => limits.threads = number(1).map(|number| number as usize),
+            "site" => {
+                limits.local = value.value.as_str() == Some("local");
+                if !limits.local {
+                    let text =
+                        "`limits.site` should be \"local\": a stage without it runs on the cluster of sure.toml, if there is one";
+                    mistakes.push(Mistake::new(&value.at, text));
+                }
+            }
             "time" => {
                 limits.time = value.value.as_str().and_then(duration::parse);
                 if limits.time.is_none() {

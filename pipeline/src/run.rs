@@ -16,6 +16,7 @@ use crate::graph::{Node, Workflow};
 use crate::plan::{Plan, Question, Verdict, plan};
 use crate::records::Step;
 use crate::registry::WorkerProgram;
+use crate::remote::Remote;
 use crate::schedule::Pools;
 use crate::source::{RecentScans, ScanError};
 use crate::stage::{Places, Stop, Tool};
@@ -31,6 +32,7 @@ mod ready;
 mod thread_pool;
 
 mod node;
+mod remote;
 mod reporter;
 mod source_check;
 mod task;
@@ -62,6 +64,8 @@ pub struct Machine {
     pub host: String,
     /// Version and commit of this program, for the record; empty where they do not matter.
     pub program: String,
+    /// Cluster on which nodes run; none to run all of them here.
+    pub remote: Option<Remote>,
 }
 
 /// Options of a run.
@@ -227,6 +231,7 @@ impl Runner<'_> {
     /// node is part of the [`Summary`].
     pub fn run(&self, options: &Options) -> Result<Summary, RunError> {
         let begun = Instant::now();
+        let _ = status(self.store); // removes what killed runs left
         let run = self.store.begin_run(
             &self.workflow.name,
             &options.request,

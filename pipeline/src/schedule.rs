@@ -63,6 +63,15 @@ pub enum Wait<N = NodeIndex> {
     },
     /// It failed in a way that may pass, and is tried again soon.
     Retry,
+    /// Its job waits on the cluster.
+    Remote {
+        /// Job and element: `1234_5`; the name of the array before its job is known.
+        job: String,
+        /// State in the cluster's own word.
+        state: String,
+        /// Reason in the cluster's own word; may be empty.
+        reason: String,
+    },
 }
 
 impl<N> Wait<N> {
@@ -75,6 +84,7 @@ impl<N> Wait<N> {
             }
             Self::Behind { node } => Wait::Behind { node: name(node) },
             Self::Retry => Wait::Retry,
+            Self::Remote { job, state, reason } => Wait::Remote { job, state, reason },
         }
     }
 }
@@ -128,6 +138,13 @@ impl<'a> Schedule<'a> {
         debug_assert!(matches!(self.states[node.index()], State::Ready | State::Resting));
         self.release(node, State::Queued);
         self.queues.push(self.want(node), self.urgency[node.index()]);
+    }
+
+    /// A ready node runs, or a resting one again, without anything of the pools of this machine.
+    pub fn start_elsewhere(&mut self, node: NodeIndex) {
+        debug_assert!(matches!(self.states[node.index()], State::Ready | State::Resting));
+        self.release(node, State::Running);
+        self.running.insert(node, Grant::default());
     }
 
     /// Returns what a node takes of the pools: its claims, at most the size of each pool.

@@ -25,7 +25,7 @@ mod walk;
 pub use error::ScanError;
 pub(crate) use hash::hash_file;
 pub use listing::Listing;
-pub(crate) use mount::file_system;
+pub use mount::file_system;
 pub use recent::RecentScans;
 pub(crate) use scan::distrust;
 pub use scan::{ScanCost, UNREADABLE, scan};

@@ -19,6 +19,7 @@ use crate::commands::list::ListArgs;
 use crate::commands::lock::LockArgs;
 use crate::commands::log::LogArgs;
 use crate::commands::methods::MethodsArgs;
+use crate::commands::node::NodeArgs;
 use crate::commands::path::PathArgs;
 use crate::commands::plan::PlanArgs;
 use crate::commands::predict::PredictArgs;
@@ -122,6 +123,9 @@ pub(crate) enum Command {
     Prepare(PrepareArgs),
     /// List the corpora that can be read, or check whether a copy of one is complete
     Corpus(CorpusArgs),
+    /// Run one element of a wave: what a job on a cluster calls
+    #[command(hide = true)]
+    Node(NodeArgs),
     /// Serve one request to run a stage of this program
     #[command(hide = true)]
     ServeStage(ServeStageArgs),
@@ -173,6 +177,9 @@ pub(crate) struct MachineArgs {
     /// Folder of the store [default: `.sure` next to `sure.toml`, or in this folder]
     #[arg(long, value_name = "FOLDER")]
     pub(crate) store: Option<PathBuf>,
+    /// True for a command that runs everything on this machine, whatever cluster sure.toml names.
+    #[arg(skip)]
+    pub(crate) local: bool,
     /// Cores to use [default: all that this process may use]
     #[arg(long, value_name = "N")]
     pub(crate) jobs: Option<usize>,

@@ -15,6 +15,7 @@ pub(crate) mod lock;
 pub(crate) mod log;
 pub(crate) mod methods;
 mod models;
+pub(crate) mod node;
 pub(crate) mod path;
 pub(crate) mod plan;
 pub(crate) mod predict;

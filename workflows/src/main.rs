@@ -3,6 +3,7 @@
 
 mod artifacts;
 mod cli;
+mod cluster;
 mod commands;
 mod console;
 mod draw;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         Command::Synth(args) => commands::synth::synth(args),
         Command::Prepare(args) => commands::prepare::prepare(args),
         Command::Corpus(args) => commands::corpus::corpus(args),
+        Command::Node(args) => commands::node::node(args),
         Command::ServeStage(args) => Ok(commands::serve_stage::serve_stage(args)),
     };
     outcome.unwrap_or_else(|error| {

@@ -41,6 +41,9 @@ pub(crate) enum Access {
 
 /// Opens the store. Repairs and damage are reported on standard error.
 pub(crate) fn open_store(settings: &Settings, access: Access) -> Result<Store> {
+    if let (Access::Write, Some(remote)) = (access, &settings.machine.remote) {
+        crate::cluster::share_store(remote, &settings.store)?;
+    }
     let opened = match access {
         Access::Write => Store::open(&settings.store),
         Access::Read => Store::view(&settings.store),

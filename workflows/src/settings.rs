@@ -19,6 +19,8 @@
 //! cpu = 8
 //! gpus = [0, 1]            # device numbers; a node gets one of them for itself. [0, 0, 1, 1]: two small nodes share each
 //! memory_mib = 64000       # what nodes that claim memory share
+//! [executor.slurm]         # nodes run on a cluster; see docs/cluster.md
+//! folder = "/shared/sure"
 //! ```
 
 use std::collections::BTreeMap;
@@ -116,7 +118,16 @@ impl Settings {
             // Files are listed and hashed by no more threads, too. An error says that it was settled before.
             let _ = rayon::ThreadPoolBuilder::new().num_threads(pools.cpu.amount).build_global();
         }
+        let worker =
+            written.worker.map_or_else(next_to_us, |path| if path.components().count() > 1 { base.join(path) } else { path });
+        let remote = written
+            .slurm
+            .as_ref()
+            .filter(|_| !args.local)
+            .map(|slurm| crate::cluster::remote(slurm, &base, &worker))
+            .transpose()?;
         let machine = Machine {
+            remote,
             places: Places(places),
             pools: pools.pools(),
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
@@ -130,9 +141,7 @@ impl Settings {
                 .as_ref()
                 .map_or_else(|| base.join(written.store.unwrap_or(".sure".into())), |store| here.join(store)),
             results: base.join(written.results.unwrap_or("results".into())),
-            worker: written
-                .worker
-                .map_or_else(next_to_us, |path| if path.components().count() > 1 { base.join(path) } else { path }),
+            worker,
             machine,
             pools,
             hub: written.hub,
@@ -217,7 +226,7 @@ fn read(path: &Path, system: &System<'_>) -> Written {
 }
 
 /// Returns this program as a worker for its own stage kinds.
-fn own_worker() -> Result<WorkerProgram> {
+pub(crate) fn own_worker() -> Result<WorkerProgram> {
     let path = std::env::current_exe().context("cannot find this program")?;
     Ok(WorkerProgram { path, arguments: vec![crate::stages::SERVE], ..WorkerProgram::default() })
 }

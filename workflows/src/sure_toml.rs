@@ -1,5 +1,7 @@
 //! Text of `sure.toml`: what it says, and every mistake in it with line and key. No file is opened here.
 
+mod executor;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -7,6 +9,8 @@ use hub::Pinned;
 use pipeline::mistake::suggest;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+
+pub(crate) use executor::SlurmSection;
 
 /// Content of a `sure.toml`.
 #[derive(Debug, Default)]
@@ -22,6 +26,7 @@ pub(crate) struct Written {
     pub(crate) cpu: Option<usize>,
     pub(crate) gpus: Option<Vec<u32>>,
     pub(crate) memory_mib: Option<u64>,
+    pub(crate) slurm: Option<SlurmSection>,
     pub(crate) mistakes: Vec<Mistake>,
 }
 
@@ -63,8 +68,8 @@ impl Mistake {
     }
 }
 
-const KEYS: [&str; 9] =
-    ["store", "results", "worker", "isolate", "corpora", "checkpoints", "lexicons", "language_models", "pools"];
+const KEYS: [&str; 10] =
+    ["store", "results", "worker", "isolate", "corpora", "checkpoints", "lexicons", "language_models", "pools", "executor"];
 /// Sections that name folders.
 const PLACES: [&str; 4] = ["corpora", "checkpoints", "lexicons", "language_models"];
 const POOLS: [&str; 3] = ["cpu", "gpus", "memory_mib"];
@@ -113,6 +118,7 @@ impl Reader<'_> {
                 ),
             },
             "pools" => self.section(key, value, Self::pool),
+            "executor" => self.section(key, value, Self::executor),
             _ if PLACES.contains(&key) => self.section(key, value, Self::place),
             _ => {
                 let hint = suggest(key, KEYS);
@@ -316,6 +322,31 @@ mod tests {
             ],
         );
         check("corpora = \"/t\"\n", &["sure.toml:1: `corpora` should be a section [write `[corpora]`]"]);
+    }
+
+    #[test]
+    fn a_section_of_a_cluster_is_read_whole() {
+        let text = "[executor.slurm]\nfolder = \"$DATA/sure\"\npartition = \"gpu\"\ngres = \"\"\ntime = \"4h\"\ncpus = 8\n\
+                    extra = [\"--nice\"]\nplaces = { \"corpora.fsdd\" = \"/scratch/fsdd\" }\nverify = \"all\"\n";
+        check(text, &[]);
+        let slurm = read(Path::new("sure.toml"), text, &variable).slurm.unwrap();
+        assert_eq!((slurm.folder, slurm.options["partition"].as_str()), (Some("/data/sure".into()), "gpu"));
+        assert_eq!((slurm.gres.as_deref(), slurm.time.map(|time| time.as_secs()), slurm.cpus), (Some(""), Some(14_400), Some(8)));
+        assert_eq!((slurm.extra, slurm.verify_all), (vec!["--nice".to_owned()], true));
+        assert_eq!(slurm.places["corpora.fsdd"], PathBuf::from("/scratch/fsdd"));
+        check(
+            "[executor.slrm]\nfolder = \"/s\"\n",
+            &["sure.toml:1: unknown executor `slrm` [there is `slurm`: write `[executor.slurm]`]"],
+        );
+        check(
+            "[executor.slurm]\npartitions = \"gpu\"\ntime = 3\nverify = \"none\"\n",
+            &[
+                "sure.toml:1: `executor.slurm` names no `folder` [write `folder = \"/shared/sure\"`: a folder that this machine and the compute nodes share]",
+                "sure.toml:2: unknown key `executor.slurm.partitions` [did you mean `partition`?]",
+                "sure.toml:3: `executor.slurm.time` should be a duration such as \"90s\", \"30m\", \"2h\" or \"1d\" [write `time = \"4h\"`]",
+                "sure.toml:4: `executor.slurm.verify` should be \"some\" or \"all\" [write `verify = \"all\"` to hash every byte of a result, or `verify = \"some\"`]",
+            ],
+        );
     }
 
     #[test]

@@ -146,11 +146,14 @@ pub(super) fn result_of(last: Message) -> Result<(), StageError> {
     match last {
         Message::Stopped => Err(StageError::Stopped),
         Message::SourceChanged { path } => Err(StageError::SourceChanged { path }),
-        Message::Failed { chain, hint, transient } => {
-            Err(StageError::Failed { source: Box::new(rebuild(chain)), hint, transient })
-        }
+        Message::Failed { chain, hint, transient } => Err(result_of_failure(chain, hint, transient)),
         Message::Done | Message::Hello(_) | Message::Tick { .. } | Message::Note { .. } | Message::Fact { .. } => Ok(()),
     }
+}
+
+/// Returns the failure of a body in another process.
+pub(crate) fn result_of_failure(chain: Vec<String>, hint: Option<String>, transient: bool) -> StageError {
+    StageError::Failed { source: Box::new(rebuild(chain)), hint, transient }
 }
 
 /// Reads the messages of a worker: passes progress on, checks the first one, keeps the last one.

@@ -71,11 +71,13 @@ impl Forecast {
         Self { told: Instant::now(), pause }
     }
 
+    /// Tells how far the run is. So many of its running nodes wait on a cluster.
     pub(super) fn tell_when_due(
         &mut self,
         runner: &Runner<'_>,
         schedule: &Schedule<'_>,
         secs: &[Option<f64>],
+        waiting: usize,
         look: impl Fn(NodeIndex) -> Open,
     ) {
         if self.told.elapsed() < self.pause {
@@ -96,7 +98,9 @@ impl Forecast {
             Some(look(node).running.map_or(whole, |so_far| (whole - so_far).max(0.0)))
         });
         let secs_left = (left > 0.0).then_some(left);
-        runner.progress.event(&Event::Progress { done, running: schedule.running(), to_run, unsure, secs_left });
+        // What waits on a cluster has been sent away, and does not run yet.
+        let (running, to_run) = (schedule.running().saturating_sub(waiting), to_run + waiting.min(schedule.running()));
+        runner.progress.event(&Event::Progress { done, running, to_run, unsure, secs_left });
         self.pause = self.pause.max(begun.elapsed() * 50); // where looking at all nodes takes long, it is done seldom
         self.told = Instant::now();
     }

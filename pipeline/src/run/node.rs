@@ -19,6 +19,7 @@ use crate::manifest::Manifest;
 use crate::protocol::Site;
 use crate::records::{Provenance, ResultRecord};
 use crate::schedule::Grant;
+use crate::source::TreeFile;
 use crate::stage::{StageError, asked_for_tool, catch_panic, chain};
 use crate::store::{FULL, FingerprintLock, StoreError};
 
@@ -39,7 +40,7 @@ enum OutputError {
 }
 
 /// A failing disk may be better the next time. A full one ends the run.
-fn store_trouble(error: StoreError) -> StageError {
+pub(super) fn store_trouble(error: StoreError) -> StageError {
     if error.is_full() {
         return StageError::failed(error).with_hint(FULL);
     }
@@ -49,24 +50,42 @@ fn store_trouble(error: StoreError) -> StageError {
 }
 
 /// An attempt that is under way.
-struct Attempt {
+pub(super) struct Attempt {
     /// Held until the result is recorded.
     _lock: FingerprintLock,
-    fingerprint: Digest,
-    out: ScratchFolder,
+    pub(super) fingerprint: Digest,
     /// Outside trees right before the body begins.
     sources: Trees,
-    reporter: Reporter,
-    facts: Arc<Mutex<BTreeMap<String, Value>>>,
+    pub(super) reporter: Reporter,
+    pub(super) facts: Arc<Mutex<BTreeMap<String, Value>>>,
+}
+
+/// Output of a body.
+pub(super) enum Output<'a> {
+    /// A folder of this machine.
+    Here(&'a Path),
+    /// A folder that a compute node has sealed, with its files; true if every byte is to be verified.
+    Sealed(&'a Path, &'a [TreeFile], bool),
+}
+
+impl Output<'_> {
+    fn folder(&self) -> &Path {
+        match self {
+            Self::Here(folder) | Self::Sealed(folder, ..) => folder,
+        }
+    }
 }
 
 impl Runner<'_> {
     /// Makes one fingerprint. Attempts count from 1.
     pub(super) fn execute(&self, task: &Task, grant: &Grant, attempt: u32, timeouts: &Timeouts) -> End {
-        let ended = catch_panic(|| self.try_execute(task, grant, attempt, timeouts));
+        self.end_of(task, catch_panic(|| self.try_execute(task, grant, attempt, timeouts)))
+    }
+
+    /// Turns the result of an attempt into its end: a body whose input vanished is not to blame for its failure.
+    pub(super) fn end_of(&self, task: &Task, ended: Result<End, StageError>) -> End {
         match ended {
             Err(StageError::Stopped) | Ok(_) => ended.unwrap_or_else(End::Failed),
-            // A body whose input vanished is not to blame for its failure.
             Err(error) => match task.inputs.artifacts().into_iter().find(|(artifact, _)| !self.store.has(*artifact)) {
                 Some((gone, _)) => End::Damaged(gone),
                 None => End::Failed(self.name_maker(task, error)),
@@ -110,12 +129,14 @@ impl Runner<'_> {
     }
 
     fn try_execute(&self, task: &Task, grant: &Grant, number: u32, timeouts: &Timeouts) -> Result<End, StageError> {
-        let attempt = match self.begin(task, number)? {
+        let lock = self.store.lock(task.manifest.fingerprint(), &self.stop).map_err(store_trouble)?;
+        let attempt = match self.begin(task, number, lock.ok_or(StageError::Stopped)?)? {
             Ok(attempt) => attempt,
             Err(end) => return Ok(end),
         };
+        let out = ScratchFolder(self.store.attempt().map_err(store_trouble)?);
         let (started_ms, begun) = (now_ms(), Instant::now());
-        self.call_in_time(task, grant, &attempt, timeouts)?;
+        self.call_in_time(task, grant, &attempt, &out.0, timeouts)?;
         let provenance = Provenance {
             node: self.workflow.key(&self.workflow.graph[task.node]),
             started_ms,
@@ -125,16 +146,14 @@ impl Runner<'_> {
             gpu: grant.gpu,
             facts: BTreeMap::new(),
         };
-        self.finish(task, attempt, number, provenance)
+        self.finish(task, &attempt, Output::Here(&out.0), number, provenance)
     }
 
-    /// Locks the fingerprint and checks the inputs. The inner error is an end without an attempt.
-    fn begin(&self, task: &Task, number: u32) -> Result<Result<Attempt, End>, StageError> {
+    /// Begins an attempt once its fingerprint is locked: checks that it has still to be made, and its inputs. The inner error is an end
+    /// without an attempt.
+    pub(super) fn begin(&self, task: &Task, number: u32, lock: FingerprintLock) -> Result<Result<Attempt, End>, StageError> {
         let node = &self.workflow.graph[task.node];
         let fingerprint = task.manifest.fingerprint();
-        let Some(lock) = self.store.lock(fingerprint, &self.stop).map_err(store_trouble)? else {
-            return Err(StageError::Stopped);
-        };
         if !task.forced
             && let Some((fingerprint, artifact)) = self.lookup(node, &task.manifest).map_err(store_trouble)?
         {
@@ -145,7 +164,6 @@ impl Runner<'_> {
                 return Ok(Err(End::Damaged(artifact)));
             }
         }
-        let out = ScratchFolder(self.store.attempt().map_err(store_trouble)?);
         let facts = Arc::new(Mutex::new(BTreeMap::new()));
         let reporter = Reporter {
             node: node.id.clone(),
@@ -157,17 +175,30 @@ impl Runner<'_> {
             reporter.write(&format!("attempt {number} of {}", retries(node) + 1));
         }
         let sources = self.sources_before(task)?;
-        Ok(Ok(Attempt { _lock: lock, fingerprint, out, sources, reporter, facts }))
+        Ok(Ok(Attempt { _lock: lock, fingerprint, sources, reporter, facts }))
     }
 
     /// Checks the output, publishes it and records the result.
-    fn finish(&self, task: &Task, attempt: Attempt, number: u32, mut provenance: Provenance) -> Result<End, StageError> {
+    pub(super) fn finish(
+        &self,
+        task: &Task,
+        attempt: &Attempt,
+        out: Output<'_>,
+        number: u32,
+        mut provenance: Provenance,
+    ) -> Result<End, StageError> {
         let node = &self.workflow.graph[task.node];
-        check_output(node, &attempt.out.0)?;
+        if out.folder().is_dir() {
+            check_output(node, out.folder())?; // else it was taken over before
+        }
         if !task.sources.is_empty() {
             self.check_sources(task, &attempt.sources)?;
         }
-        let artifact = self.store.publish(&attempt.out.0).map_err(store_trouble)?;
+        let artifact = match out {
+            Output::Here(folder) => self.store.publish(folder),
+            Output::Sealed(folder, files, verify_all) => self.store.adopt(folder, files, verify_all),
+        };
+        let artifact = artifact.map_err(store_trouble)?;
         provenance.facts = std::mem::take(&mut *attempt.facts.lock().expect("no holder of this lock panics"));
         let asked = node.kind.tools.iter().any(|tool| asked_for_tool(&provenance.facts, tool.name));
         let manifest = if asked {
@@ -194,7 +225,14 @@ impl Runner<'_> {
     }
 
     /// Runs the body within its time limit: at the limit it is asked to stop, and whatever it answers then, it was too slow.
-    fn call_in_time(&self, task: &Task, grant: &Grant, attempt: &Attempt, timeouts: &Timeouts) -> Result<(), StageError> {
+    fn call_in_time(
+        &self,
+        task: &Task,
+        grant: &Grant,
+        attempt: &Attempt,
+        out: &Path,
+        timeouts: &Timeouts,
+    ) -> Result<(), StageError> {
         let node = &self.workflow.graph[task.node];
         let limit = node.limits.time;
         let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
@@ -203,7 +241,7 @@ impl Runner<'_> {
             objects: self.store.objects(),
             places: self.machine.places.clone(),
             tools: self.machine.toolbox.located(&node.kind.tools),
-            out: attempt.out.0.clone(),
+            out: out.to_owned(),
             resume: self.store.resume_path(attempt.fingerprint),
             threads: grant.threads,
             gpu: grant.gpu,

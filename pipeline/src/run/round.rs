@@ -12,6 +12,7 @@ use super::forecast::{Forecast, Open, durations};
 use super::node::DamagedInput;
 use super::outcome::{Tried, is_disk_full, outcome_of};
 use super::ready::Ready;
+use super::remote::{Item, RemotePool};
 use super::state::{RunState, why};
 use super::survey::Survey;
 use super::task::{End, Task, retries};
@@ -25,6 +26,15 @@ use crate::stage::{StageError, chain};
 
 /// How often the run looks whether a stop was asked for while nothing else happens.
 const STOP_POLL: Duration = Duration::from_millis(100);
+
+/// Time that nodes gather before they are sent to the cluster: since the last one, and since the first one.
+const GATHER: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// Nodes that take less time, in seconds, stay on this machine: the way to the cluster would take longer.
+const SHORT_SECS: f64 = 5.0;
+
+/// So many ready nodes of a stage are sent to the cluster, however short they are.
+const MANY_SIBLINGS: usize = 50;
 
 /// How often an artifact may be found damaged by one node before that fails.
 const MOST_DAMAGE: u32 = 3;
@@ -44,6 +54,10 @@ pub(super) struct Round<'r, 'l> {
     tasks: HashMap<NodeIndex, Attempt>,
     /// Nodes that are tried again, and when.
     resting: BinaryHeap<Reverse<(Instant, NodeIndex)>>,
+    /// Nodes that may run on the cluster and are not on their way yet: how many and which share an array is known a moment later.
+    undecided: Vec<NodeIndex>,
+    /// When the first and the last of them became ready.
+    gathering: (Instant, Instant),
     /// Nodes that would have to run, and may not.
     left_alone: HashSet<NodeIndex>,
     /// Nothing more is started.
@@ -90,6 +104,8 @@ impl<'r, 'l> Round<'r, 'l> {
             forecast: Forecast::new(options.timeouts.status),
             tasks,
             resting,
+            undecided: vec![],
+            gathering: (Instant::now(), Instant::now()),
             left_alone,
             halted,
             damaged: false,
@@ -101,8 +117,9 @@ impl<'r, 'l> Round<'r, 'l> {
         let (ended, ends) = channel();
         let (runner, timeouts) = (self.runner, &self.options.timeouts);
         std::thread::scope(|scope| {
+            let remote = RemotePool::new(scope, runner, timeouts, ended.clone())?;
             let mut thread_pool = ThreadPool::new(scope, runner, timeouts, ended);
-            let ended = self.until_nothing_runs(&mut thread_pool, &ends);
+            let ended = self.until_nothing_runs(&mut thread_pool, remote.as_ref(), &ends);
             if ended.is_err() {
                 runner.stop.request(); // what still runs could not be recorded
             }
@@ -117,7 +134,12 @@ impl<'r, 'l> Round<'r, 'l> {
         Ok(again)
     }
 
-    fn until_nothing_runs(&mut self, thread_pool: &mut ThreadPool<'_, '_>, ends: &Receiver<Ended>) -> Result<(), RunError> {
+    fn until_nothing_runs(
+        &mut self,
+        thread_pool: &mut ThreadPool<'_, '_>,
+        remote: Option<&RemotePool<'_>>,
+        ends: &Receiver<Ended>,
+    ) -> Result<(), RunError> {
         loop {
             while let Some(node) = self.schedule.next_ready() {
                 self.decide(node)?;
@@ -125,9 +147,12 @@ impl<'r, 'l> Round<'r, 'l> {
             self.wake_rested();
             self.halted |= self.runner.stop.requested();
             if !self.halted && !self.damaged {
+                remote.into_iter().for_each(|remote| self.send_away(remote));
                 self.start_what_fits(thread_pool);
+            } else if let Some(remote) = remote {
+                remote.detach(self.damaged && !self.halted);
             }
-            let nothing_comes = self.halted || self.damaged || self.schedule.resting() == 0;
+            let nothing_comes = self.halted || self.damaged || self.schedule.resting() == 0 && self.undecided.is_empty();
             if self.schedule.running() == 0 && nothing_comes {
                 return Ok(());
             }
@@ -141,15 +166,66 @@ impl<'r, 'l> Round<'r, 'l> {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => unreachable!("the thread_pool holds a sender"),
             }
-            self.write_status();
-            self.tell_progress();
+            self.write_status(remote);
+            self.tell_progress(remote);
         }
     }
 
-    fn tell_progress(&mut self) {
+    /// True if a node may run on the cluster.
+    fn may_go_away(&self, node: NodeIndex) -> bool {
+        let node = &self.runner.workflow.graph[node];
+        self.runner.machine.remote.is_some() && !node.limits.local && node.placed.sources().is_empty()
+    }
+
+    /// A node that may run on the cluster is ready, or rested.
+    fn gather(&mut self, node: NodeIndex) {
+        let now = Instant::now();
+        self.gathering = (if self.undecided.is_empty() { now } else { self.gathering.0 }, now);
+        self.undecided.push(node);
+    }
+
+    /// Decides where the nodes run that have gathered: a few short ones run here, the others on the cluster.
+    fn send_away(&mut self, remote: &RemotePool<'_>) {
+        let (first, last) = self.gathering;
+        if self.undecided.is_empty() || last.elapsed() < GATHER.0 && first.elapsed() < GATHER.1 {
+            return;
+        }
+        let Some(options) = self.runner.machine.remote.as_ref().map(|remote| &remote.options) else { return };
+        let graph = &self.runner.workflow.graph;
+        let nodes = std::mem::take(&mut self.undecided);
+        let mut siblings: HashMap<&str, usize> = HashMap::new();
+        for node in &nodes {
+            *siblings.entry(&graph[*node].stage).or_default() += 1;
+        }
+        let mut items = vec![];
+        for node in nodes {
+            let weight = &graph[node];
+            let secs = self.secs[node.index()];
+            let is_short = secs.is_some_and(|secs| secs < SHORT_SECS) && siblings[&*weight.stage] < MANY_SIBLINGS;
+            if is_short && self.tasks[&node].tried.attempts == 0 {
+                self.schedule.queue(node);
+                continue;
+            }
+            self.schedule.start_elsewhere(node);
+            let attempt = self.tasks.get_mut(&node).expect("only prepared nodes gather");
+            let class = options.class(weight.limits.over(weight.placed.demand()));
+            attempt.tried.attempts += 1;
+            if attempt.tried.attempts == 1 {
+                attempt.tried.started_ms = now_ms();
+            }
+            attempt.tried.threads = class.threads;
+            items.push(Item::new(Arc::clone(&attempt.task), attempt.tried.attempts, class, secs));
+        }
+        if !items.is_empty() {
+            remote.start(items);
+        }
+    }
+
+    fn tell_progress(&mut self, remote: Option<&RemotePool<'_>>) {
+        let waiting = remote.map_or(0, RemotePool::waiting);
         let Self { runner, forecast, schedule, secs, tasks, verdicts, .. } = self;
         let now = now_ms();
-        forecast.tell_when_due(runner, schedule, secs, |node| {
+        forecast.tell_when_due(runner, schedule, secs, waiting, |node| {
             let attempt = tasks.get(&node);
             let running = attempt.filter(|_| schedule.is_running(node));
             let running = running.map(|attempt| (now - attempt.tried.started_ms).max(0) as f64 / 1e3);
@@ -177,7 +253,7 @@ impl<'r, 'l> Round<'r, 'l> {
             Ready::Run(task) => {
                 let why = self.verdicts[node.index()].and_then(why);
                 self.tasks.insert(node, Attempt { task: Arc::new(task), tried: Tried { why, ..Tried::default() } });
-                self.schedule.queue(node);
+                if self.may_go_away(node) { self.gather(node) } else { self.schedule.queue(node) }
             }
             Ready::Known(fingerprint, artifact) => {
                 self.state.reused(node, fingerprint, artifact);
@@ -201,7 +277,7 @@ impl<'r, 'l> Round<'r, 'l> {
         let now = Instant::now();
         while self.resting.peek().is_some_and(|Reverse((due, _))| *due <= now) {
             let Some(Reverse((_, node))) = self.resting.pop() else { return };
-            self.schedule.queue(node);
+            if self.may_go_away(node) { self.gather(node) } else { self.schedule.queue(node) }
         }
     }
 
@@ -237,7 +313,8 @@ impl<'r, 'l> Round<'r, 'l> {
     /// How long to wait for the end of a node at most.
     fn pause(&self) -> Duration {
         let next = self.resting.peek().map(|Reverse((due, _))| due.saturating_duration_since(Instant::now()));
-        next.map_or(STOP_POLL, |next| next.min(STOP_POLL))
+        let longest = if self.undecided.is_empty() { STOP_POLL } else { GATHER.0 };
+        next.map_or(longest, |next| next.min(longest))
     }
 
     /// Takes over how an attempt ended.
@@ -262,6 +339,7 @@ impl<'r, 'l> Round<'r, 'l> {
                 self.schedule.rest(node);
                 self.make_again(node, artifact, &tried);
             }
+            End::Detached => self.schedule.rest(node), // until another run, or another round, takes it over
             End::Failed(error) => {
                 let left = retries(&self.runner.workflow.graph[node]).saturating_sub(tried.attempts - 1);
                 if error.is_transient() && !is_disk_full(&error) && left > 0 && !self.halted && !self.runner.stop.requested() {
@@ -324,10 +402,9 @@ impl<'r, 'l> Round<'r, 'l> {
         }
     }
 
-    fn write_status(&mut self) {
+    fn write_status(&mut self, remote: Option<&RemotePool<'_>>) {
         let Self { state, schedule, tasks, secs, options, .. } = self;
-        state.status.write_when_due(options.timeouts.status, schedule, |node| {
-            (tasks.get(&node).map_or(0, |attempt| attempt.tried.started_ms), secs[node.index()])
-        });
+        let times = |node: NodeIndex| (tasks.get(&node).map_or(0, |attempt| attempt.tried.started_ms), secs[node.index()]);
+        state.status.write_when_due(options.timeouts.status, schedule, times, |node| remote?.away(node));
     }
 }

@@ -49,6 +49,17 @@ pub struct Running {
     pub gpu: Option<u32>,
     /// Memory it was given, in MiB.
     pub memory_mib: u64,
+    /// Host of a node that runs on a cluster.
+    #[serde(default)]
+    pub host: Option<String>,
+}
+
+/// A node on a cluster.
+pub(super) struct Away {
+    /// Host that runs it.
+    pub(super) host: Option<String>,
+    /// What it waits for, when no host runs it.
+    pub(super) wait: Wait,
 }
 
 impl RunStatus {
@@ -85,18 +96,20 @@ impl RunStatus {
     }
 }
 
-/// The runs that go on in a store. What killed runs left behind is removed.
+/// The runs that go on in a store. What killed runs left behind is removed, unless the store may only be read.
 pub fn status(store: &Store) -> Vec<RunStatus> {
     let folders = fs::read_dir(store.root().join("runs")).into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut found: Vec<RunStatus> = folders.filter_map(|folder| read(&folder)).collect();
+    let mut found: Vec<RunStatus> = folders.filter_map(|folder| read(&folder, store.is_view())).collect();
     found.sort_by_key(|status| status.run);
     found
 }
 
-fn read(folder: &Path) -> Option<RunStatus> {
+fn read(folder: &Path, is_view: bool) -> Option<RunStatus> {
     let lock = File::open(folder.join(LOCK)).ok()?;
     if lock.try_lock().is_ok() {
-        let _ = fs::remove_dir_all(folder); // nobody holds it: that run is gone
+        if !is_view {
+            let _ = fs::remove_dir_all(folder); // nobody holds it: that run is gone
+        }
         return None;
     }
     serde_json::from_slice(&fs::read(folder.join(STATUS)).ok()?).ok()
@@ -129,6 +142,7 @@ impl<'a> StatusFile<'a> {
         pause: Duration,
         schedule: &Schedule<'_>,
         times: impl Fn(NodeIndex) -> (i64, Option<f64>),
+        away: impl Fn(NodeIndex) -> Option<Away>,
     ) {
         if self.written.elapsed() < pause {
             return;
@@ -139,20 +153,31 @@ impl<'a> StatusFile<'a> {
         }
         let graph = &self.runner.workflow.graph;
         let name = |node: NodeIndex| graph[node].id.clone();
-        let running = schedule.running_nodes().map(|(node, grant)| {
+        let (mut running, mut elsewhere) = (vec![], vec![]);
+        for (node, grant) in schedule.running_nodes() {
+            let host = match away(node) {
+                Some(Away { host: None, wait }) => {
+                    elsewhere.push((name(node), wait.map(name)));
+                    continue;
+                }
+                Some(Away { host, .. }) => host,
+                None => None,
+            };
             let ((started_ms, expected_secs), node) = (times(node), name(node));
             let (threads, gpu, memory_mib) = (grant.threads, grant.gpu, grant.memory_mib);
-            Running { node, started_ms, expected_secs, threads, gpu, memory_mib }
-        });
+            running.push(Running { node, started_ms, expected_secs, threads, gpu, memory_mib, host });
+        }
+        let num_queued = schedule.queued() + elsewhere.len();
         let queued = schedule.next_in_line(QUEUED).into_iter();
         let queued = queued.filter_map(|node| Some((name(node), schedule.waits(node)?.map(name))));
+        let queued = queued.chain(elsewhere).take(QUEUED);
         let status = RunStatus {
             run: self.run,
             workflow: self.runner.workflow.name.clone(),
             pid: std::process::id(),
-            running: running.collect(),
+            running,
             queued: queued.collect(),
-            num_queued: schedule.queued(),
+            num_queued,
         };
         let text = serde_json::to_vec(&status).expect("plain data");
         let aside = self.folder.join("status.new");

@@ -212,7 +212,7 @@ impl Runner<'_> {
                 let why = Some("sources changed".to_owned());
                 Ok(Some(Tried { why, started_ms, secs, attempts: 1, threads: grant.threads, gpu: None }))
             }
-            End::Found(..) | End::Damaged(_) => {
+            End::Found(..) | End::Damaged(_) | End::Detached => {
                 finished(Outcome::Reused);
                 Ok(None)
             }

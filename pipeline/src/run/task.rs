@@ -37,6 +37,8 @@ pub(super) enum End {
     /// This artifact, which the node reads, is damaged or gone.
     Damaged(Digest),
     Failed(StageError),
+    /// It goes on elsewhere, and another run takes it over.
+    Detached,
 }
 
 /// Number of further attempts after a failure that may pass.

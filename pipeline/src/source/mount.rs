@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 /// Type of the file system that a path is on, as `/proc/self/mountinfo` names it: `ext4`, `nfs4`, `fuse.sshfs`.
-pub(crate) fn file_system(path: &Path) -> Option<String> {
+pub fn file_system(path: &Path) -> Option<String> {
     let path = path.canonicalize().ok()?;
     let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
     let mut best: Option<(usize, &str)> = None;

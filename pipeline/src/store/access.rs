@@ -50,34 +50,22 @@ pub(super) fn make_reserve(root: &Path) {
 }
 
 /// File systems that other machines share: kernel locks and the memory map of the index do not reach across machines.
-const NETWORK: [&str; 22] = [
-    "9p",
-    "afs",
-    "beegfs",
-    "ceph",
-    "cifs",
-    "fuse.ceph-fuse",
-    "fuse.gcsfuse",
-    "fuse.glusterfs",
-    "fuse.juicefs",
-    "fuse.rclone",
-    "fuse.s3fs",
-    "fuse.sshfs",
-    "gfs2",
-    "gpfs",
-    "lustre",
-    "nfs",
-    "nfs4",
-    "ocfs2",
-    "orangefs",
-    "pvfs2",
-    "smb3",
-    "smbfs",
+const NETWORK: [&str; 16] = [
+    "9p", "afs", "beegfs", "ceph", "cifs", "coda", "gfs2", "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "ocfs2", "orangefs",
+    "pvfs2", "smb3",
 ];
 
-/// Returns the type of a file system that other machines share, where locks do not reach across machines; none for a local one.
+/// File systems in user space that keep their files on a disk of this machine. What others do nobody knows: most are clients of a
+/// server, and one that passes on another folder forwards no locks.
+const LOCAL_IN_USER_SPACE: [&str; 6] =
+    ["fuse.encfs", "fuse.exfat", "fuse.fuse-overlayfs", "fuse.gocryptfs", "fuse.ntfs-3g", "fuse.overlayfs"];
+
+/// Returns the type of a file system that other machines may share, where locks do not reach across machines; none for a local one. A
+/// path that is yet to be made is judged by the folder that it will be in.
 pub fn network_file_system(path: &Path) -> Option<String> {
-    crate::source::file_system(path).filter(|kind| NETWORK.contains(&kind.as_str()))
+    let full = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let there = full.ancestors().find(|folder| folder.exists())?;
+    crate::source::file_system(there).filter(|kind| is_shared(kind))
 }
 
 /// Refuses a store on a network file system.
@@ -86,6 +74,12 @@ pub(super) fn check_file_system(root: &Path) -> Result<(), StoreError> {
         Some(kind) => Err(StoreError::Network { root: root.to_owned(), kind }),
         None => Ok(()),
     }
+}
+
+/// True for a type of file system that other machines may share.
+fn is_shared(kind: &str) -> bool {
+    let in_user_space = kind == "fuse" || kind.starts_with("fuse.");
+    NETWORK.contains(&kind) || kind == "smbfs" || in_user_space && !LOCAL_IN_USER_SPACE.contains(&kind)
 }
 
 /// Lets a group use a store together: when the group may write its folder, it may write everything that this process makes.
@@ -170,4 +164,19 @@ pub(super) fn opening(root: &Path) -> Result<File, StoreError> {
     let path = root.join("locks").join("opening");
     let file = File::options().create(true).truncate(false).write(true).open(&path);
     file.and_then(|file| file.lock().map(|()| file)).map_err(io_error("lock", &path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_shared;
+
+    #[test]
+    fn file_systems_of_other_machines_and_unknown_ones_in_user_space_are_shared() {
+        for kind in ["nfs", "nfs4", "lustre", "gpfs", "cifs", "smb3", "9p", "fuse", "fuse.sshfs", "fuse.bindfs", "fuse.juicefs"] {
+            assert!(is_shared(kind), "{kind}");
+        }
+        for kind in ["", "ext4", "xfs", "btrfs", "zfs", "tmpfs", "overlay", "fuseblk", "fuse.fuse-overlayfs", "virtiofs"] {
+            assert!(!is_shared(kind), "{kind}");
+        }
+    }
 }

@@ -106,6 +106,10 @@ impl Work {
             }
         } else {
             self.disk.sync_all(&self.root).map_err(io_error("write", &self.root))?;
+            let objects = self.root.join("objects");
+            if objects.is_symlink() {
+                self.disk.sync_all(&objects).map_err(io_error("write", &objects))?; // perhaps another file system
+            }
         }
         let artifacts = || pending.iter().map(|one| object_path(&self.root, one.artifact)).collect();
         self.disk.ask(|| Act::MarkDurable(artifacts())).map_err(io_error("write", &self.root))?;

@@ -39,16 +39,21 @@ mod history;
 mod lock;
 mod logs;
 mod publish;
+mod share;
 mod snapshot;
 
 pub use access::network_file_system;
+pub use crate::source::file_system;
 use access::{ScratchFolder, opening};
+pub(crate) use disk::remove_all as remove_folder;
 use disk::{Act, Disk, Watch, make_movable, remove_all};
 use flush::{Flusher, Pending};
 pub use lock::FingerprintLock;
 use lock::Locks;
 pub use logs::log_name;
-use publish::FileState;
+use publish::{FileState, Sealed};
+pub(crate) use publish::{digest_of_path, seal_folder};
+pub use share::{share_objects, store_id};
 pub use snapshot::StoreSnapshot;
 
 /// A store on disk. Several processes may use one at a time.
@@ -124,6 +129,22 @@ pub enum StoreError {
         /// Names of the parts that it has.
         holds: String,
     },
+    /// Files that a compute node wrote are not those that it told of.
+    #[error("the result in `{folder}` is not as its compute node wrote it: {what}")]
+    BadResult {
+        /// Folder of the result.
+        folder: PathBuf,
+        /// The first difference.
+        what: String,
+    },
+    /// The artifacts cannot move to a shared folder while the store is in use.
+    #[error("another `sure` uses the store `{root}`, whose artifacts have yet to move to `{shared}`")]
+    InUse {
+        /// The store.
+        root: PathBuf,
+        /// The shared folder.
+        shared: PathBuf,
+    },
     /// A stage left something other than files and folders.
     #[error("`{path}` is neither a file nor a folder, and artifacts hold nothing else")]
     NotPlain {
@@ -156,8 +177,11 @@ impl StoreError {
                 "a newer version of this program wrote it: use that version, or another store (`--store FOLDER`)".to_owned()
             }
             Self::Network { .. } => {
-                "keep the store on a local disk: `--store FOLDER`, or `store = \"FOLDER\"` in sure.toml".to_owned()
+                "keep the store on a local disk: `--store FOLDER`, or `store = \"FOLDER\"` in sure.toml; only its artifacts may be \
+                 in a shared folder, which `folder` below `[executor.slurm]` names"
+                    .to_owned()
             }
+            Self::InUse { .. } => "wait for its end, then run this again".to_owned(),
             Self::OtherMachine { folder, .. } => {
                 format!(
                     "if no `sure` runs there any more, remove `{}`; else give this machine a store of its own",
@@ -260,11 +284,11 @@ impl Store {
     }
 
     fn open_with(root: &Path, disk: Disk) -> Result<Self, StoreError> {
+        access::check_file_system(root)?;
         access::check_format(root)?;
         access::share_with_group(root);
         make_folders(root, &disk)?;
         let root = root.canonicalize().map_err(io_error("open", root))?;
-        access::check_file_system(&root)?;
         let opening = opening(&root)?;
         let index = Index::open(&root).map_err(records_error(&root))?;
         access::write_format(&root)?;
@@ -461,6 +485,14 @@ impl Store {
         Ok(path)
     }
 
+    /// Locks a fingerprint. Returns none while another run makes it.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]
+    pub(crate) fn try_lock(&self, fingerprint: Digest) -> Result<Option<FingerprintLock>, StoreError> {
+        self.locks()?.try_lock(fingerprint)
+    }
+
     /// Waits until no other run makes this fingerprint. Returns none when a stop was asked for meanwhile.
     ///
     /// # Errors
@@ -539,7 +571,7 @@ impl Store {
         let name = artifact.to_string();
         let aside = (0..u32::MAX).map(|n| folder.join(format!("{name}.{n}"))).find(|aside| !aside.exists());
         let aside = aside.expect("some number is free");
-        match self.disk.rename(&path, &aside) {
+        match self.move_folder(&path, &aside) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("set aside", &path)(error)),
             _ => Ok(()), // another process was first
         }
@@ -550,7 +582,11 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; the attempt stays where it is.
     pub fn publish(&self, attempt: &Path) -> Result<Digest, StoreError> {
-        let sealed = publish::seal(attempt, &self.disk)?;
+        self.place(attempt, publish::seal(attempt, &self.disk)?)
+    }
+
+    /// Moves a sealed folder to its place among the artifacts.
+    fn place(&self, attempt: &Path, sealed: Sealed) -> Result<Digest, StoreError> {
         let artifact = publish::digest_of(&sealed.known.files);
         let target = object_path(&self.work, artifact);
         if self.has(artifact) && self.usable(artifact, None)? {
@@ -562,7 +598,7 @@ impl Store {
             self.disk.make_folders(parent).map_err(io_error("create", parent))?;
             paths.push(self.root.join("objects"));
         }
-        match self.disk.rename(attempt, &target) {
+        match self.move_folder(attempt, &target) {
             Ok(()) => {}
             Err(_) if target.is_dir() => return Ok(artifact), // another run was first, with the same bytes
             Err(source) => return Err(io_error("publish", &target)(source)),

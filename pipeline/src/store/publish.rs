@@ -21,6 +21,43 @@ pub(super) struct Sealed {
     folders: Vec<String>,
 }
 
+/// Files up to this size are hashed when a result of a compute node is taken over.
+const SMALL: u64 = 1 << 20;
+
+/// One in so many of the larger files is hashed, too.
+const SAMPLE: u64 = 100;
+
+/// Checks what a compute node sealed: names and sizes of all files, and the content of all or of some. Returns a folder like one that
+/// was sealed here.
+pub(super) fn check_sealed(root: &Path, files: &[TreeFile], verify_all: bool) -> Result<Sealed, StoreError> {
+    let (paths, folders) = list(root)?;
+    let differs = |what: String| Err(StoreError::BadResult { folder: root.to_owned(), what });
+    if let Some(missing) = files.iter().find(|file| paths.binary_search(&file.path).is_err()) {
+        return differs(format!("`{}` is missing", missing.path));
+    }
+    if let Some(extra) = paths.iter().find(|path| files.binary_search_by(|file| file.path.cmp(path)).is_err()) {
+        return differs(format!("`{extra}` was added"));
+    }
+    let salt = rustix::process::getpid().as_raw_nonzero().get().unsigned_abs();
+    for file in files {
+        let full = root.join(&file.path);
+        let size = fs::symlink_metadata(&full).map_err(io_error("read", &full))?.len();
+        if size != file.size {
+            return differs(format!("`{}` has {size} bytes, not {}", file.path, file.size));
+        }
+        let (first, _) = file.digest.0.split_first_chunk::<8>().expect("digests have 32 bytes");
+        let is_in_sample = (u64::from_le_bytes(*first) ^ u64::from(salt)).is_multiple_of(SAMPLE);
+        if (verify_all || size <= SMALL || is_in_sample) && !is_sound(root, std::slice::from_ref(file)) {
+            return differs(format!("`{}` has other content", file.path));
+        }
+    }
+    let stamp = stamp(root, files).ok_or_else(|| StoreError::BadResult {
+        folder: root.to_owned(),
+        what: "a file vanished while it was taken over".to_owned(),
+    })?;
+    Ok(Sealed { known: ArtifactFiles { files: files.to_vec(), stamp }, folders })
+}
+
 /// Bytes from which the kernel begins to write a file as soon as it is complete.
 const LARGE: u64 = 1 << 20;
 
@@ -47,6 +84,26 @@ pub(super) fn seal(root: &Path, disk: &Disk) -> Result<Sealed, StoreError> {
         source: io::Error::other("a file vanished while the artifact was published"),
     })?;
     Ok(Sealed { known: ArtifactFiles { files, stamp }, folders })
+}
+
+/// Hashes and write-protects what a stage left in a folder on a compute node. Returns its files.
+pub(crate) fn seal_folder(root: &Path) -> Result<Vec<TreeFile>, StoreError> {
+    seal(root, &Disk::default()).map(|sealed| sealed.known.files)
+}
+
+/// Hashes a file, or all files of a folder.
+pub(crate) fn digest_of_path(path: &Path) -> Result<Digest, StoreError> {
+    let hash = |path: &Path| File::open(path).and_then(|file| Ok((hash_file(&file)?, file.metadata()?.len())));
+    if !path.is_dir() {
+        return hash(path).map(|(digest, _)| digest).map_err(io_error("read", path));
+    }
+    let (paths, _) = list(path)?;
+    let files = each(paths, |name| {
+        let full = path.join(&name);
+        let (digest, size) = hash(&full).map_err(io_error("read", &full))?;
+        Ok(TreeFile { path: name, size, digest })
+    });
+    Ok(digest_of(&files?))
 }
 
 /// Lets the kernel begin to bring a large file to the disk, so that whoever waits for the disk in the end waits for less.

@@ -11,6 +11,7 @@ use pipeline::graph::{Settings, Workflow, build};
 use pipeline::plan::{Plan, Verdict};
 use pipeline::records::Step;
 use pipeline::registry::WorkerProgram;
+use pipeline::remote::Remote;
 use pipeline::run::{Machine, Options, RunError, Runner, Summary};
 use pipeline::schedule::Pools;
 use pipeline::source::scan;
@@ -97,6 +98,7 @@ pub(crate) struct Harness {
     pub(crate) cpu: usize,
     pub(crate) toolbox: Toolbox,
     pub(crate) own_worker: Option<WorkerProgram>,
+    pub(crate) remote: Option<Remote>,
     store: Option<Store>,
 }
 
@@ -132,6 +134,7 @@ impl Harness {
             cpu: 2,
             toolbox: Toolbox::default(),
             own_worker: None,
+            remote: None,
             store: None,
         }
     }
@@ -218,6 +221,7 @@ impl Harness {
             own_worker: self.own_worker.clone(),
             host: "here".to_owned(),
             program: "toy 1".to_owned(),
+            remote: self.remote.clone(),
         }
     }
 

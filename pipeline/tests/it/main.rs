@@ -14,6 +14,7 @@ mod stages;
 mod harness;
 
 mod big;
+mod cluster;
 mod disk;
 mod failures;
 mod history;

@@ -10,6 +10,8 @@
 //! toy why WORKFLOW STORE BOOKS NODE
 //! toy scan ROOT CACHE                   # look through a tree of files as a source stage does
 //! toy build NODES [TARGET]              # time and memory of reading and building that graph
+//! toy cluster WORKFLOW STORE BOOKS LEDGER FOLDER DELAY [SBATCH OPTION]   # as `drive`, on Slurm
+//! toy node WAVE ELEMENT                 # element of a wave, on a compute node
 //! toy schedule NODES                    # time to choose who starts, with all of so many nodes queued
 //! ```
 #![allow(clippy::print_stdout, reason = "a program")]
@@ -20,6 +22,7 @@
     reason = "small texts of our own making"
 )]
 
+mod cluster;
 mod copies;
 mod far;
 mod stages;
@@ -54,6 +57,10 @@ fn main() -> ExitCode {
         }
         ["detach", request, folder] => detach(request, folder),
         ["drive", workflow, store, books, ledger] => drive(workflow, store, books, ledger),
+        ["node", wave, element] => cluster::node(wave, element),
+        ["cluster", workflow, store, books, ledger, folder, delay, extra @ ..] => {
+            cluster::drive(&cluster::Place { workflow, store, books, ledger, folder, delay, extra })
+        }
         ["bench", nodes, store] => bench(nodes, store),
         ["up", workflow, store, books] => whole::with_peak(|| whole::up(workflow, store, books)),
         ["plan", workflow, store, books] => whole::with_peak(|| whole::plan(workflow, store, books)),

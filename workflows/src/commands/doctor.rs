@@ -1,5 +1,7 @@
 //! `sure doctor`
 
+mod cluster;
+
 use std::error::Error;
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -39,6 +41,9 @@ pub(crate) fn doctor(args: &DoctorArgs) -> Result<ExitCode> {
     }
     check_pools(&settings);
     check_store(&settings, &mut report);
+    if let Some(remote) = &settings.machine.remote {
+        cluster::check(remote, &settings.store, &mut report);
+    }
     let registry = registry(&settings.worker);
     check_worker(&settings, &registry, &mut report);
     let mut tools: Vec<_> = registry.kinds().flat_map(|kind| &kind.tools).collect();

@@ -116,7 +116,7 @@ pub(crate) fn prepare(args: &PrepareArgs) -> Result<ExitCode> {
     write_if_other(&workflow, &workflow_text(args, &tables, &columns, protocol.name, shards)?)?;
     write_if_other(&about.join(MADE), &serde_json::to_string(&made)?)?;
 
-    let machine = MachineArgs { store: Some(store), jobs: args.jobs, ..MachineArgs::default() };
+    let machine = MachineArgs { store: Some(store), jobs: args.jobs, local: true, ..MachineArgs::default() };
     let root = args.root.display().to_string();
     let place = Place { corpus: vec![(corpus.name().to_owned(), root)], machine, ..Place::default() };
     let target = Target { workflow: workflow.display().to_string(), place, ..Target::default() };

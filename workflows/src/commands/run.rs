@@ -48,6 +48,12 @@ pub(crate) struct RunArgs {
     /// Stop cleanly after this time, as Ctrl-C does: `90s`, `30m`, `2h`
     #[arg(long, value_name = "TIME", value_parser = cli::duration)]
     pub(crate) time_limit: Option<Duration>,
+    /// Run every node on this machine, whatever cluster sure.toml names
+    #[arg(long)]
+    pub(crate) local: bool,
+    /// When stopped, cancel the jobs on the cluster; else they go on, and the next run takes their results over
+    #[arg(long)]
+    pub(crate) cancel: bool,
     /// Write a timeline of the run for `chrome://tracing` or Perfetto
     #[arg(long, value_name = "FILE")]
     pub(crate) timeline: Option<PathBuf>,
@@ -63,7 +69,12 @@ pub(crate) struct RunArgs {
 pub(crate) const STOPPED: u8 = 130;
 
 pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
-    let asking = Asking::new(&args.target, if args.dry_run { Access::Read } else { Access::Write })?;
+    let mut target = args.target.clone();
+    target.place.machine.local = args.local;
+    let mut asking = Asking::new(&target, if args.dry_run { Access::Read } else { Access::Write })?;
+    if let Some(remote) = &mut asking.settings.machine.remote {
+        remote.options.cancel = args.cancel;
+    }
     let stop = Stop::default();
     listen_for_signals(&stop)?;
     let stop = args.time_limit.map_or_else(|| stop.clone(), |limit| stop.until(Instant::now() + limit));

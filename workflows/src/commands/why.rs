@@ -83,7 +83,7 @@ struct Asked {
 
 /// Present state of a node in a run that goes on.
 enum Now {
-    Runs { run: i64, secs: f64, expected: Option<f64>, threads: usize, gpu: Option<u32> },
+    Runs { run: i64, secs: f64, expected: Option<f64>, threads: usize, gpu: Option<u32>, host: Option<String> },
     Waits { run: i64, wait: Wait<String> },
 }
 
@@ -102,7 +102,10 @@ impl Asked {
 impl fmt::Display for Now {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Runs { run, secs, expected, threads, gpu } => {
+            Self::Runs { run, secs, host: Some(host), .. } => {
+                write!(f, "runs in run {run} on `{host}` of the cluster, submitted {} ago", duration(*secs))
+            }
+            Self::Runs { run, secs, expected, threads, gpu, .. } => {
                 let of = expected.map(|secs| format!(" of about {}", duration(secs))).unwrap_or_default();
                 let device = gpu.map(|gpu| format!(", GPU {gpu}")).unwrap_or_default();
                 write!(f, "runs in run {run}: {}{of}, on {threads} threads{device}", duration(*secs))
@@ -118,6 +121,11 @@ impl fmt::Display for Now {
                     write!(f, "waits in run {run} for {what}; held by {}", some(holders))
                 }
                 Wait::Behind { node } => write!(f, "waits in run {run}: what it needs is kept for {node}, which is more urgent"),
+                Wait::Remote { job, state, reason } => {
+                    let state = if state.is_empty() { "not asked about yet" } else { state };
+                    let reason = if reason.is_empty() { String::new() } else { format!(" ({reason})") };
+                    write!(f, "waits in run {run} on the cluster: job {job} is {state}{reason}")
+                }
                 Wait::Retry => write!(f, "failed in run {run} in a way that may pass, and is tried again soon"),
             },
         }
@@ -151,11 +159,12 @@ fn present(opening: &mut Opening, nodes: &[NodeIndex]) -> Result<(Vec<Asked>, Ex
 fn now(opening: &Opening, status: &RunStatus, node: NodeIndex) -> Option<Now> {
     let run = status.run;
     let id = &opening.workflow.graph[node].id;
-    if let Some(Running { started_ms, expected_secs, threads, gpu, .. }) =
+    if let Some(Running { started_ms, expected_secs, threads, gpu, host, .. }) =
         status.running.iter().find(|running| running.node == *id)
     {
         let secs = (now_ms() - started_ms).max(0) as f64 / 1e3;
-        return Some(Now::Runs { run, secs, expected: *expected_secs, threads: *threads, gpu: *gpu });
+        let (expected, host) = (*expected_secs, host.clone());
+        return Some(Now::Runs { run, secs, expected, threads: *threads, gpu: *gpu, host });
     }
     status.waits(&opening.workflow, node).map(|wait| Now::Waits { run, wait })
 }
@@ -266,7 +275,12 @@ mod tests {
         let node = "train".to_owned();
         check(Wait::Behind { node }, "waits in run 3: what it needs is kept for train, which is more urgent");
         check(Wait::Retry, "failed in run 3 in a way that may pass, and is tried again soon");
-        let runs = Now::Runs { run: 3, secs: 5.0, expected: Some(70.0), threads: 2, gpu: Some(1) };
+        let remote = |state: &str, reason: &str| Wait::Remote { job: "77_3".into(), state: state.into(), reason: reason.into() };
+        check(remote("PENDING", "Resources"), "waits in run 3 on the cluster: job 77_3 is PENDING (Resources)");
+        check(remote("", ""), "waits in run 3 on the cluster: job 77_3 is not asked about yet");
+        let runs = Now::Runs { run: 3, secs: 5.0, expected: None, threads: 2, gpu: None, host: Some("n1".to_owned()) };
+        assert_eq!(runs.to_string(), "runs in run 3 on `n1` of the cluster, submitted 5.0 s ago");
+        let runs = Now::Runs { run: 3, secs: 5.0, expected: Some(70.0), threads: 2, gpu: Some(1), host: None };
         assert_eq!(runs.to_string(), "runs in run 3: 5.0 s of about 1 min 10 s, on 2 threads, GPU 1");
     }
 }

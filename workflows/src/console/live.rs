@@ -121,6 +121,7 @@ impl Progress for Live {
                 self.show(Counts::of(event).unwrap_or_default());
             }
             Event::Progress { .. } => self.show(Counts::of(event).unwrap_or_default()),
+            Event::Cluster { line, .. } => self.say(line),
             Event::NodeStarted { node, expected_secs } => self.start(node, *expected_secs),
             Event::Tick { node, done, total, unit, note } => self.advance(node, (*done, *total), unit, note),
             Event::Note { node, line } => self.say(&format!("{node}: {line}")),

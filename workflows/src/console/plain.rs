@@ -85,6 +85,7 @@ impl Progress for Plain {
                     self.say(&Counts::of(event).unwrap_or_default().to_string());
                 }
             }
+            Event::Cluster { line, .. } => self.say(line),
             Event::Note { node, line } => self.say(&format!("{node}: {line}")),
             Event::NodeFinished { node, outcome, secs } => self.node_finished(node, outcome, *secs),
             Event::RunFinished { complete, secs, .. } => {
