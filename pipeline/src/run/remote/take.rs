@@ -269,7 +269,7 @@ impl<'env> Taker<'env> {
         };
         folder.settle(task);
         let fingerprint = item.task.manifest.fingerprint();
-        if matches!(end, End::Made(_) | End::Found(..)) {
+        if matches!(end, End::Made(..) | End::Found(..)) {
             let _ = fs::remove_dir_all(self.context.exchange.states(fingerprint)); // of no more use
         }
         self.context.end(item, end, secs);

@@ -68,6 +68,7 @@ pub(crate) fn plan_runs(file: &RebuildFile, machine: &MachineArgs) -> Result<Vec
             config: machine.config.clone().or(args.target.place.machine.config),
             store: machine.store.clone().or(args.target.place.machine.store),
             jobs: machine.jobs.or(args.target.place.machine.jobs),
+            local: machine.local,
         };
         planned.push(Planned { text: request.text.clone(), args, extra: BTreeMap::new() });
     }
