@@ -6,6 +6,8 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use rebuild::history::History;
+use rebuild::record::Line;
 use serde_json::Value;
 use tests::{Answer, Project, contents, slow_tests};
 
@@ -110,7 +112,7 @@ fn a_history_tells_what_happened_to_a_table() {
     let gone = rebuild(&project, "2026-03-29T02:40:00Z", &["--if-due"]);
     ends(&gone, 4);
     assert!(gone.err.contains("`corpora.speech_commands` is not there"), "{}", gone.err);
-    assert_eq!(rebuild(&project, "2026-03-29T03:39:00Z", &["--if-due"]).err, "");
+    assert_eq!(rebuild(&project, "2026-03-29T03:34:00Z", &["--if-due"]).err, "");
     fs::rename(project.path("away"), project.path("corpus")).unwrap();
     let back = rebuild(&project, "2026-03-29T03:40:00Z", &["--if-due"]);
     assert!(back.err.contains("the rebuild ended well, after one that failed"), "{}", back.err);
@@ -136,6 +138,66 @@ fn a_history_tells_what_happened_to_a_table() {
     assert!(accepted.ok && accepted.out.contains("lora"), "{}{}", accepted.out, accepted.err);
     let baseline = fs::read_to_string(project.path("history/baseline.json")).unwrap();
     assert!(baseline.contains("shorter on purpose") && baseline.contains("\"ann\""), "{baseline}");
+}
+
+/// Rewrites the last result of the history: as if an earlier program had answered everything right.
+fn pretend_that_it_was_better(project: &Project) {
+    let folder = project.path("history");
+    let mut history = History::read(&folder).unwrap();
+    let mut ended = history.log.ended().next_back().unwrap().clone();
+    let mut detail = history.detail(ended.detail.as_ref().unwrap()).unwrap();
+    for (key, cell) in &mut ended.cells {
+        let known = detail.cells.get_mut(key).unwrap();
+        known.lineage.program = "0ldc0mm1t x".to_owned();
+        for (seed, name) in &mut cell.evidence {
+            let mut evidence = history.evidence(name).unwrap();
+            let classes = evidence.classes.as_mut().unwrap();
+            classes.predictions.clone_from(&classes.labels);
+            scoring::evidence::write(&project.path("e.parquet"), &evidence).unwrap();
+            *name = history.keep(&fs::read(project.path("e.parquet")).unwrap()).unwrap();
+            let seed = known.seeds.get_mut(seed).unwrap();
+            (seed.trained, seed.scored) = ("x".to_owned(), "x".to_owned());
+        }
+        cell.values.values_mut().for_each(|value| *value = 1.0);
+    }
+    ended.detail = Some(history.keep(&serde_json::to_vec(&detail).unwrap()).unwrap());
+    let at = history.log.lines.iter().rposition(|line| matches!(line, Line::Ended(_))).unwrap();
+    history.log.lines[at] = Line::Ended(Box::new(ended));
+    let text: String = history.log.lines.iter().map(|line| line.text().unwrap()).collect();
+    fs::write(folder.join("rebuilds.jsonl"), text).unwrap();
+}
+
+#[test]
+fn a_loss_without_a_reason_is_confirmed_by_new_seeds_and_is_an_alarm_once() {
+    let project = project();
+    project.replace("weekly.toml", "runs = [\"./tiny.toml", "runs = [\"./tiny.toml --set method=finetune");
+    ends(&rebuild(&project, "2026-03-01T03:00:00Z", &["--quiet"]), 0);
+    pretend_that_it_was_better(&project);
+    let alarm = rebuild(&project, "2026-03-08T03:00:00Z", &["--quiet"]);
+    ends(&alarm, 3);
+    assert!(alarm.err.starts_with("alarm: accuracy of finetune on speech_commands (tiny) 100.00 "), "{}", alarm.err);
+    assert!(alarm.err.contains("worse; cause: code without a version: commits 0ldc0mm1t.."), "{}", alarm.err);
+    let line = last(&project);
+    let cell = line["cells"].as_object().unwrap().values().next().unwrap();
+    assert_eq!((cell["confirmation"]["confirmed"].as_bool(), cell["alarm"].as_bool()), (Some(true), Some(true)), "{cell}");
+    assert_eq!(cell["confirmation"]["values"].as_object().unwrap().keys().collect::<Vec<_>>(), ["4", "5"]);
+    assert!(
+        fs::read_to_string(project.path("www/feed.xml"))
+            .unwrap()
+            .contains("<title>alarm: tiny, speech_commands, finetune</title>")
+    );
+    // It stays open without being told again, until a month is over or somebody accepts it.
+    let quiet = rebuild(&project, "2026-03-15T03:00:00Z", &["--quiet"]);
+    assert!((quiet.code, quiet.err.as_str()) == (Some(0), ""), "{}", quiet.err);
+    assert!(fs::read_to_string(project.path("www/index.html")).unwrap().contains("Open alarm since 2026-03-08"));
+    let month = rebuild(&project, "2026-04-12T03:00:00Z", &["--quiet"]);
+    ends(&month, 3);
+    assert!(month.err.starts_with("alarm: still open: "), "{}", month.err);
+    assert!(
+        project.sure_with(&["history", "weekly.toml", "accept", "--why", "known"], &[("SURE_NOW", "2026-04-13T03:00:00Z")]).ok
+    );
+    ends(&rebuild(&project, "2026-04-19T03:00:00Z", &["--quiet"]), 0);
+    assert_eq!(last(&project)["open"], Value::Null);
 }
 
 #[test]
@@ -217,8 +279,9 @@ fn a_fresh_rebuild_repeats_and_a_lock_file_holds_what_went_in() {
     let clean = rebuild(&project, "2026-03-09T03:00:00Z", &["--locked", "weekly.lock"]);
     ends(&clean, 0);
     assert!(!clean.err.contains("warning") && !clean.err.contains("expected"), "{}", clean.err);
-    let file = recordings(&project).into_iter().next().unwrap();
-    fs::write(&file, fs::read(recordings(&project).last().unwrap()).unwrap()).unwrap();
+    let of = |word: &str| recordings(&project).into_iter().find(|path| path.to_str().unwrap().contains(word)).unwrap();
+    let file = of("/yes/");
+    fs::copy(of("/no/"), &file).unwrap();
     let refused = rebuild(&project, "2026-03-10T03:00:00Z", &["--locked", "weekly.lock"]);
     ends(&refused, 4);
     let name = file.file_name().unwrap().to_str().unwrap();
@@ -246,10 +309,16 @@ fn mistakes_say_what_is_right_and_start_nothing() {
         &["weekly.toml:3: `sure run ./tiny.toml --sett seed=1,2,3`: unexpected argument"],
     );
     refused(&FILE.replace("--set seed=1,2,3", "--dry-run"), &["an argument that a rebuild decides by itself"]);
-    refused(&FILE.replace("./tiny", "./tinny"), &["cannot read the workflow file `./tinny.toml`"]);
     project.write("weekly.toml", FILE);
     project.sure(&["rebuild", "weekly.toml", "--dry-run"]);
     assert!(lines(&project, "begun").is_empty());
+    // A workflow that cannot be read is told as other failures are.
+    project.write("weekly.toml", &FILE.replace("./tiny", "./tinny"));
+    let gone = rebuild(&project, "2026-03-01T03:00:00Z", &[]);
+    ends(&gone, 2);
+    assert!(gone.err.contains("cannot read the workflow file `./tinny.toml`"), "{}", gone.err);
+    assert_eq!(last(&project)["outcome"], "not_started");
+    project.write("weekly.toml", FILE);
 
     // A history in a newer format, of another file, and a clock that went back.
     fs::create_dir_all(project.path("history")).unwrap();

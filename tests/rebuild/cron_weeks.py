@@ -21,7 +21,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 FAKE = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
-SPEED = 300  # simulated seconds a second
+SPEED = 120  # simulated seconds a second
 HOURS = 3.6  # of each night
 WEEKS = ["2026-03-15", "2026-03-22", "2026-03-29", "2026-04-05", "2026-04-12"]  # Europe changes its clocks on 29 March
 
@@ -45,15 +45,15 @@ def ended(work):
 
 
 def night(work, day, during=None):
-    """One night of cron, from 02:00 UTC."""
-    simulated = calendar.timegm(time.strptime(f"{day} 02:00:00", "%Y-%m-%d %H:%M:%S"))
+    """One night of cron, from 02:40 UTC."""
+    simulated = calendar.timegm(time.strptime(f"{day} 02:40:00", "%Y-%m-%d %H:%M:%S"))
     begun = int(time.time())
     (work / "clock").write_text(f"simulated={simulated}\nbegun={begun}\n")
     environment = {
         "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
         "TZ": "UTC",
         "LD_PRELOAD": FAKE,
-        "FAKETIME": f"@{day} 02:00:00 x{SPEED}",
+        "FAKETIME": f"@{day} 02:40:00 x{SPEED}",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         "NO_FAKE_STAT": "1",
     }

@@ -63,6 +63,35 @@ pub fn settle(ended: &mut Ended, history: &History, done: u8) {
     ended.exit_code = if told { 3 } else { done };
 }
 
+/// Factor from which on a longer training is told.
+const SLOWER: f64 = 1.5;
+/// Earlier trainings that a time is compared with, at most and at least.
+const TIMES: (usize, usize) = (5, 3);
+
+/// Sentence about trainings that took longer than the median of earlier ones on the same machine. It is no alarm.
+pub fn slower(ended: &Ended, history: &History) -> Option<String> {
+    let key = ended.machine.key();
+    let mut found: Vec<(f64, &Cell)> = vec![];
+    for (name, cell) in &ended.cells {
+        let Some(secs) = cell.secs else { continue };
+        let earlier = history.log.results(name).rev().filter(|(earlier, _)| earlier.machine.key() == key);
+        let mut times: Vec<f64> = earlier.filter_map(|(_, cell)| cell.secs).take(TIMES.0).collect();
+        times.sort_by(f64::total_cmp);
+        let median = times.get(times.len() / 2).copied().unwrap_or(f64::INFINITY);
+        if times.len() >= TIMES.1 && secs > SLOWER * median {
+            found.push((secs / median, cell));
+        }
+    }
+    found.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let (factor, cell) = found.first()?;
+    Some(format!(
+        "{} of {} cells trained for longer than before: {} for {factor:.1} times the median",
+        found.len(),
+        ended.cells.len(),
+        cell.title()
+    ))
+}
+
 /// Number of rebuilds that failed in a row before this one, killed ones included.
 pub fn failures_before(history: &History, id: &str) -> u32 {
     let last = history.log.ended().next_back().map_or(0, |last| last.failures);
@@ -113,6 +142,28 @@ mod tests {
         assert_eq!(weeks.next(Verdict::Worse, Verdict::Worse, true), (3, 1, 0), "worse still");
         assert_eq!(weeks.next(Verdict::Better, Verdict::Moved, false), (0, 0, 1));
         assert_eq!(weeks.next(Verdict::Same, Verdict::Moved, false), (0, 0, 0));
+    }
+
+    #[test]
+    fn longer_trainings_on_the_same_machine_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = History::lock(folder.path()).unwrap().unwrap();
+        let mut history = History::read(folder.path()).unwrap();
+        let took = |id: &str, secs: f64| {
+            let mut end = ended(id, 0, Outcome::Done, 0.5);
+            end.cells.get_mut(KEY).unwrap().secs = Some(secs);
+            end
+        };
+        for (id, secs) in [("a", 100.0), ("b", 110.0), ("c", 90.0)] {
+            assert_eq!(slower(&took("x", 1000.0), &history), None, "too few");
+            history.append(&lock, Line::Ended(Box::new(took(id, secs)))).unwrap();
+        }
+        assert_eq!(slower(&took("d", 149.0), &history), None);
+        let told = slower(&took("d", 200.0), &history).unwrap();
+        assert_eq!(told, "1 of 1 cells trained for longer than before: speech recognition, fsdd, lora for 2.0 times the median");
+        let mut elsewhere = took("d", 200.0);
+        elsewhere.machine.cpu = "another".to_owned();
+        assert_eq!(slower(&elsewhere, &history), None);
     }
 
     #[test]

@@ -400,8 +400,9 @@ struct Head {
     outcome: Option<Outcome>,
 }
 
-/// Pauses before the second, third and fourth attempt of a rebuild that could not end.
-const PAUSES: [i64; 3] = [HOUR, 4 * HOUR, 12 * HOUR];
+/// Pauses before the second, third and fourth attempt of a rebuild that could not end: 1, 4 and 12 hours, and a little less, so that a
+/// timer that asks every hour does not just miss them.
+const PAUSES: [i64; 3] = [HOUR - 300, 4 * HOUR - 300, 12 * HOUR - 300];
 /// Bytes of the end of the record that are read first.
 const TAIL: u64 = 256 << 10;
 
@@ -510,11 +511,11 @@ mod tests {
         let every: Every = "sunday 02:30".parse().unwrap();
         let mut heads = vec![head("begun", "a", "2026-11-29T03:00:00Z", None)];
         let due = |heads: &[Head], now: &str| decide(heads, every, at(now));
-        assert_eq!(due(&heads, "2026-11-29T03:59:59Z"), Due::No(at("2026-11-29T04:00:00Z")));
-        assert_eq!(due(&heads, "2026-11-29T04:00:00Z"), Due::Yes(at("2026-11-29T02:30:00Z")));
+        assert_eq!(due(&heads, "2026-11-29T03:54:59Z"), Due::No(at("2026-11-29T03:55:00Z")));
+        assert_eq!(due(&heads, "2026-11-29T03:55:00Z"), Due::Yes(at("2026-11-29T02:30:00Z")));
         heads.push(head("begun", "b", "2026-11-29T04:00:00Z", None));
         heads.push(head("ended", "b", "2026-11-29T04:00:01Z", Some(Outcome::NotStarted)));
-        assert_eq!(due(&heads, "2026-11-29T07:59:00Z"), Due::No(at("2026-11-29T08:00:00Z")));
+        assert_eq!(due(&heads, "2026-11-29T07:54:00Z"), Due::No(at("2026-11-29T07:55:00Z")));
         heads.push(head("begun", "c", "2026-11-29T08:00:00Z", None));
         heads.push(head("begun", "d", "2026-11-29T20:00:00Z", None));
         assert_eq!(due(&heads, "2026-12-05T00:00:00Z"), Due::No(at("2026-12-06T02:30:00Z")));

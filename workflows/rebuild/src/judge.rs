@@ -118,7 +118,9 @@ impl<'a> Judge<'a> {
     /// Judges all cells.
     pub fn judge(&self) -> Judged {
         let previous = self.history.log.ended().rev().find(|ended| ended.outcome.is_end() && !ended.fresh);
-        let gone = previous.into_iter().flat_map(|ended| ended.cells.keys()).filter(|key| !self.now.cells.contains_key(*key));
+        let gone = previous.into_iter().flat_map(|ended| &ended.cells);
+        let gone = gone.filter(|(key, cell)| cell.last.verdict != Verdict::Gone && !self.now.cells.contains_key(*key));
+        let gone = gone.map(|(key, _)| key);
         let keys: Vec<&String> = self.now.cells.keys().chain(gone).collect();
         let last: Vec<Option<Earlier<'_>>> = keys.iter().map(|key| self.last(key)).collect();
         let base: Vec<Option<Earlier<'_>>> = keys.iter().map(|key| self.baseline(key)).collect();
@@ -375,7 +377,7 @@ impl<'a> Judge<'a> {
             common.iter().all(|seed| before(seed).is_some_and(|before| of(before) == of(&now.seeds[*seed].detail)))
         };
         let same_training = equal(|seed| &seed.trained);
-        if same_training && equal(|seed| &seed.scored) {
+        if same_training && (same_evidence || equal(|seed| &seed.scored)) {
             return State::Same;
         }
         if !equal(|seed| &seed.utterance_set) {

@@ -29,6 +29,8 @@ use draw::Dot;
 const LISTED: usize = 26;
 /// Results of a cell in the small line of the index.
 const SPARK: usize = 16;
+/// Causes of a rebuild on the index.
+const NOTED: usize = 3;
 /// Entries of the feed.
 const NEWS: usize = 40;
 
@@ -148,6 +150,11 @@ fn causes(causes: &[NamedCause]) -> String {
     causes.iter().map(NamedCause::print).collect::<Vec<_>>().join("; ")
 }
 
+/// True if data or settings changed the cell.
+fn is_intended(cell: &Cell) -> bool {
+    cell.causes.iter().any(|cause| cause.kind == "data" || cause.kind == "settings")
+}
+
 /// Verdict of a cell in words, with the outcome of a confirmation.
 fn verdict_text(cell: &Cell) -> String {
     let confirmation = match &cell.confirmation {
@@ -159,7 +166,7 @@ fn verdict_text(cell: &Cell) -> String {
 }
 
 fn p_text(finding: &Finding) -> String {
-    finding.test.map_or_else(String::new, |test| print_p(test.p).trim_start_matches("p = ").to_owned())
+    finding.test.map_or_else(String::new, |test| print_p(test.p).trim_start_matches("p = ").trim_start_matches("p ").to_owned())
 }
 
 fn diff_name(old: &str, new: &str) -> String {
@@ -243,7 +250,7 @@ impl<'a> Maker<'a> {
         let cells = latest.map_or(&none, |ended| &ended.cells);
         let mut methods: Vec<String> = vec![];
         let mut rows: Vec<([String; 3], BTreeMap<&str, Value>)> = vec![];
-        for (key, cell) in cells.iter().filter(|(key, _)| keys.contains(key)) {
+        for (key, cell) in cells.iter().filter(|(key, cell)| keys.contains(key) && cell.last.verdict != Verdict::Gone) {
             if !methods.contains(&cell.method) {
                 methods.push(cell.method.clone());
             }
@@ -307,15 +314,18 @@ impl<'a> Maker<'a> {
     fn rebuild_row(&self, ended: &Ended) -> Value {
         let mut notes: Vec<String> = ended.reason.iter().cloned().collect();
         notes.extend(ended.notices.iter().cloned());
-        let told = ended
-            .cells
-            .values()
-            .filter(|cell| matches!(cell.last.verdict, Verdict::Worse | Verdict::Better | Verdict::NotComparable) || cell.alarm);
-        let mut told: Vec<String> =
-            told.map(|cell| format!("{} {}: {}", cell.title(), word(cell.last.verdict), causes(&cell.causes))).collect();
-        told.dedup();
-        let more = told.len().saturating_sub(3);
-        notes.extend(told.into_iter().take(3));
+        let mut told: Vec<((String, &str), usize)> = vec![];
+        for cell in ended.cells.values().filter(|cell| !cell.causes.is_empty()) {
+            let key = (causes(&cell.causes), word(cell.last.verdict));
+            match told.iter_mut().find(|(known, _)| *known == key) {
+                Some((_, count)) => *count += 1,
+                None => told.push((key, 1)),
+            }
+        }
+        let more = told.len().saturating_sub(NOTED);
+        let cells = |count: usize| if count == 1 { "1 cell".to_owned() } else { format!("{count} cells") };
+        notes
+            .extend(told.into_iter().take(NOTED).map(|((cause, verdict), count)| format!("{cause}: {} {verdict}", cells(count))));
         if more > 0 {
             notes.push(format!("and {more} more"));
         }
@@ -414,6 +424,7 @@ impl<'a> Maker<'a> {
                 || cell.alarm
                 || cell.confirmation.is_some()
                 || cell.failed.is_some()
+                || is_intended(cell)
         };
         let rows = ended.cells.iter().filter(|(_, cell)| is_told(cell)).map(|(key, cell)| row(key, ended, cell));
         let rows: Vec<Value> = rows.map(|row| Value::from(Serde(row))).collect();

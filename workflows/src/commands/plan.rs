@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use crate::cli::{Choice, Target};
 use crate::console::duration;
+use crate::console::say;
 use crate::opening::{Access, Opening, report_failures};
 
 #[derive(Args)]
@@ -46,6 +47,9 @@ pub(crate) fn show_plan(opening: &mut Opening, choice: &Choice, all: bool, json:
     let only = opening.find(&choice.only, "--only")?;
     let mut survey = opening.survey()?;
     let code = report_failures(&mut survey);
+    if !opening.left_out.is_empty() {
+        say!("note: left out, since this machine has no folder for them: {}", opening.left_out.join(", "));
+    }
     let runner = opening.runner(Arc::new(Deaf), Stop::default());
     let plan = runner.plan(&survey, &forced)?;
     let shown = Shown { only: &only, all, expected: runner.expected_secs(&plan)? };

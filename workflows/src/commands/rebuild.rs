@@ -13,7 +13,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use clap::Args;
 use pipeline::{Digest, Stop};
-use rebuild::alarms::{failures_before, is_known, settle};
+use rebuild::alarms::{failures_before, is_known, settle, slower};
 use rebuild::event::{Event, Level, compose};
 use rebuild::file::RebuildFile;
 use rebuild::history::{Baseline, Due, History, HistoryError, HistoryLock, due};
@@ -65,6 +65,8 @@ pub(crate) struct RebuildArgs {
     machine: MachineArgs,
 }
 
+/// Exit code: a mistake in a file.
+const MISTAKE: u8 = 2;
 /// Exit code: not started.
 const NOT_STARTED: u8 = 4;
 /// Exit code: another rebuild is going on.
@@ -336,22 +338,27 @@ impl Rebuild<'_> {
             failures: 0,
             notices,
         };
+        let mut mistake = false;
         let finish = match self.check_disk().and_then(|()| self.check_inputs(planned, &mut ended)) {
             Ok(None) => self.compute(planned, history, lock, &mut ended)?,
             Ok(Some(reason)) => Finish { outcome: Outcome::NotStarted, reason: Some(reason) },
             Err(error) => {
                 let not_enough = error.downcast_ref::<NotEnough>().map(ToString::to_string);
-                Finish { outcome: Outcome::NotStarted, reason: Some(not_enough.unwrap_or_else(|| one_line(&error))) }
+                mistake = not_enough.is_none();
+                let reason = not_enough.unwrap_or_else(|| one_line(&error));
+                Finish { outcome: Outcome::NotStarted, reason: Some(reason) }
             }
         };
         (ended.outcome, ended.reason, ended.at) = (finish.outcome, finish.reason, self.now());
         let done = match ended.outcome {
             Outcome::Done => 0,
             Outcome::Partial => 1,
+            Outcome::NotStarted if mistake => MISTAKE,
             Outcome::NotStarted => NOT_STARTED,
             Outcome::Stopped => STOPPED,
         };
         settle(&mut ended, history, done);
+        ended.notices.extend(slower(&ended, history));
         self.close(history, lock, &outbox, &ended)?;
         Ok(ended)
     }

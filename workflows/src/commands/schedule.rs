@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode, Output, Stdio};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use rebuild::file::RebuildFile;
-use rebuild::history::{Due, due, write_aside};
+use rebuild::history::{Due, History, due, write_aside};
 use rebuild::timer::{Kind, Timer};
 
 use crate::cli::MachineArgs;
@@ -290,6 +290,11 @@ fn check(args: &ScheduleArgs, file: &RebuildFile, timer: &Timer, files: &[(Strin
         fault(format!("the folder of the site cannot be made: `{}`", site.folder.display()), "make the folder above it");
     }
     let moment = now()?;
+    let history = History::read(&file.history).map_err(history_problem)?;
+    match history.log.ended().next_back() {
+        Some(last) => println!("last rebuild: {}, {}", last.begun, last.outcome.title()),
+        None => println!("no rebuild has ended yet"),
+    }
     match due(&file.history, &file.name, file.every, moment).map_err(history_problem)? {
         Due::Yes(instant) => println!("due since {instant}"),
         Due::No(next) => println!("next due {next}"),

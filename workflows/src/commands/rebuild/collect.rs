@@ -53,6 +53,9 @@ pub(super) fn collect(
         program.executables.values().cloned().collect::<Vec<_>>().join(" ")
     );
     let mut fields: BTreeMap<String, BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
+    let ran = summary.steps.iter().filter(|step| step.state == "ran");
+    let secs: HashMap<&str, f64> = ran.map(|step| (step.node.split_once(':').map_or("", |(_, id)| id), step.secs)).collect();
+    let mut threads: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
     let mut cells: BTreeMap<String, CellNow> = BTreeMap::new();
     for index in workflow.order.iter().filter(|index| workflow.graph[**index].kind.name.starts_with(SCORES)) {
         let node = &workflow.graph[*index];
@@ -87,7 +90,11 @@ pub(super) fn collect(
             scores: keep(FILE_NAME)?,
             interval: scores.interval(scores.primary).map(|interval| (interval.low, interval.high)),
         };
+        let on = reader.threads(ancestors.iter().copied())?;
+        threads.entry(key.clone()).or_default().insert(seed.clone(), on);
         let of_cell = fields.entry(key.clone()).or_default();
+        let own: Vec<NodeIndex> =
+            ancestors.iter().copied().filter(|other| workflow.graph[*other].kind.name.ends_with(TRAINS)).collect();
         for other in ancestors.into_iter().chain([*index]) {
             reader.add_fields(other, of_cell)?;
         }
@@ -95,16 +102,17 @@ pub(super) fn collect(
         cell.utterances = scores.utterances;
         let evidence = keep(evidence::FILE_NAME)?;
         cell.seeds.insert(seed, SeedNow { value, evidence, detail });
-        let same_point = summary.steps.iter().filter(|step| step.state == "ran" && step.node.ends_with(&node.point.to_string()));
-        let secs: f64 = same_point.map(|step| step.secs).sum();
-        if secs > 0.0 {
-            cell.secs = Some(cell.secs.unwrap_or(0.0) + secs);
+        let trained = own.iter().filter_map(|other| secs.get(workflow.graph[*other].id.as_str())).sum::<f64>();
+        if trained > 0.0 {
+            cell.secs = Some(cell.secs.unwrap_or(0.0) + trained);
         }
     }
     for (key, mut cell) in cells {
         cell.lineage.fields =
             fields.remove(&key).unwrap_or_default().into_iter().map(|(name, values)| (name, joined(&values))).collect();
-        (cell.lineage.program, cell.lineage.machine) = (program.clone(), machine.key());
+        let threads: Vec<String> = threads.remove(&key).unwrap_or_default().into_values().collect();
+        let threads = if threads.is_empty() { String::new() } else { format!(", threads {}", threads.join(" ")) };
+        (cell.lineage.program, cell.lineage.machine) = (program.clone(), format!("{}{threads}", machine.key()));
         match results.cells.get_mut(&key) {
             None => _ = results.cells.insert(key, cell),
             Some(known) => {
@@ -215,17 +223,38 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    fn record(&mut self, index: NodeIndex) -> Result<Option<&ResultRecord>> {
+        if !self.records.contains_key(&index) {
+            let id = self.ids.get(&self.opening.workflow.key(&self.opening.workflow.graph[index]));
+            let record = id.map(|id| self.opening.store.result(*id)).transpose()?.flatten();
+            self.records.insert(index, record);
+        }
+        Ok(self.records[&index].as_ref())
+    }
+
+    /// Threads and devices of the trainings and evaluations among some nodes: `1+2`. With other threads, results differ by rounding.
+    fn threads(&mut self, nodes: impl Iterator<Item = NodeIndex>) -> Result<String> {
+        let mut all = vec![];
+        for index in nodes {
+            let kind = self.opening.workflow.graph[index].kind.name;
+            if !kind.ends_with(TRAINS) && !kind.ends_with(".evaluate") {
+                continue;
+            }
+            if let Some(record) = self.record(index)? {
+                let gpu = if record.provenance.gpu.is_some() { "g" } else { "" };
+                all.push(format!("{}{gpu}", record.provenance.threads));
+            }
+        }
+        Ok(all.join("+"))
+    }
+
     /// Adds the fields of a node's manifest by `stage/field`. Inputs are left out, because their nodes have fields of their own, and so
     /// is the seed of the point.
     fn add_fields(&mut self, index: NodeIndex, fields: &mut BTreeMap<String, BTreeSet<String>>) -> Result<()> {
         let node = &self.opening.workflow.graph[index];
-        if !self.records.contains_key(&index) {
-            let id = self.ids.get(&self.opening.workflow.key(node));
-            let record = id.map(|id| self.opening.store.result(*id)).transpose()?.flatten();
-            self.records.insert(index, record);
-        }
-        let Some(record) = &self.records[&index] else { return Ok(()) };
-        let seed = node.point.get(SEED);
+        let seed = node.point.get(SEED).map(str::to_owned);
+        let stage = node.stage.clone();
+        let Some(record) = self.record(index)? else { return Ok(()) };
         for (name, value) in &record.manifest.0 {
             let name = match name.strip_prefix("input.") {
                 Some(rest) => match rest.split_once(' ') {
@@ -234,10 +263,10 @@ impl Reader<'_> {
                     _ => continue,
                 },
                 None if name == "partition" => continue,
-                None if name.ends_with(SEED) && seed == Some(value.trim_matches('"')) => continue,
+                None if name.ends_with(SEED) && seed.as_deref() == Some(value.trim_matches('"')) => continue,
                 None => name.clone(),
             };
-            fields.entry(format!("{}/{name}", node.stage)).or_default().insert(value.clone());
+            fields.entry(format!("{stage}/{name}")).or_default().insert(value.clone());
         }
         Ok(())
     }
