@@ -148,7 +148,7 @@ fn pretend_that_it_was_better(project: &Project) {
     let mut detail = history.detail(ended.detail.as_ref().unwrap()).unwrap();
     for (key, cell) in &mut ended.cells {
         let known = detail.cells.get_mut(key).unwrap();
-        known.lineage.program = "0ldc0mm1t x".to_owned();
+        "0ldc0mm1t x".clone_into(&mut known.lineage.program);
         for (seed, name) in &mut cell.evidence {
             let mut evidence = history.evidence(name).unwrap();
             let classes = evidence.classes.as_mut().unwrap();

@@ -214,7 +214,7 @@ mod tests {
             assert!(needed >= 5 && !workflow.find("front").is_empty(), "{name}");
             read += needed;
         }
-        assert_eq!(read, 4 * 5 + 3 * 6 + 4 * 5 + 3 * 6);
+        assert_eq!(read, 4 * 5 + 3 * 6 + 6 * 5 + 5 * 6, "seven workflows, and the eleven pairs of the benchmark");
     }
 
     #[test]
@@ -225,8 +225,16 @@ mod tests {
             let settings = [("backbone", backbone), ("size", size), ("protocol", protocol), ("front", "cached")];
             let whole = built("sure", &settings); // the former name of `benchmark`
             let mut compared = 0;
-            for name in with_encoder().filter(|name| *name != "benchmark") {
-                let own = built(name, &settings);
+            let pairs: Vec<(String, String)> = whole
+                .find("score[method=lora]")
+                .into_iter()
+                .map(|node| whole.graph[node].point.to_map())
+                .map(|point| (point["task"].clone(), point["corpus"].clone()))
+                .collect();
+            assert_eq!(pairs.len(), 11, "{pairs:?}");
+            for (name, corpus) in &pairs {
+                let name = name.as_str();
+                let own = built(name, &[&settings[..], &[("corpus", corpus)]].concat());
                 for stage in ["train", "targets", "evaluate"] {
                     for node in own.find(stage) {
                         let node = &own.graph[node];
@@ -234,7 +242,9 @@ mod tests {
                         let method = id.split("method=").nth(1).map(|rest| rest.split([',', ']']).next().unwrap_or_default());
                         let same = whole.find(stage).into_iter().map(|node| &whole.graph[node]).find(|other| {
                             let other = &other.id;
+                            let of_corpus = other.contains(&format!("corpus={corpus}")) || !other.contains("corpus=");
                             other.contains(&format!("task={name}"))
+                                && of_corpus
                                 && method.is_none_or(|method| other.contains(&format!("method={method}")))
                         });
                         let same = same.unwrap_or_else(|| panic!("no {stage} of {name} in the whole benchmark"));
@@ -247,7 +257,7 @@ mod tests {
                     }
                 }
             }
-            assert!(compared >= 7 * 6, "{compared} nodes were compared");
+            assert!(compared >= 11 * 6, "{compared} nodes were compared");
         }
     }
 

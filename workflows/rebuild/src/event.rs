@@ -15,7 +15,7 @@ pub enum Level {
     Alarm,
     /// Cells, or the rebuild, failed.
     Failed,
-    /// What was wrong is right again.
+    /// Recovery of something that was wrong.
     Recovered,
     /// Something else that people want to know.
     Notice,

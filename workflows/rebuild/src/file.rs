@@ -45,7 +45,7 @@ pub struct RebuildFile {
     pub rule: Rule,
     /// Seeds with which a loss is confirmed.
     pub confirm_seeds: u32,
-    /// Who is told.
+    /// Channels of messages.
     pub tell: Tell,
     /// Site.
     pub site: Option<SitePlace>,
@@ -376,7 +376,7 @@ impl Reader<'_> {
         if name == "folder" {
             site.folder = folder;
         } else {
-            site.url = text.trim_end_matches('/').to_owned();
+            text.trim_end_matches('/').clone_into(&mut site.url);
         }
     }
 

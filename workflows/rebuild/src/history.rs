@@ -86,7 +86,7 @@ pub enum HistoryError {
     /// A blob is gone.
     #[error("the blob `{name}` is missing or damaged")]
     Blob {
-        /// Its name.
+        /// Name of the blob.
         name: String,
     },
 }
@@ -387,7 +387,7 @@ pub enum Due {
     No(Utc),
 }
 
-/// What due-ness needs of a line.
+/// Beginning of a line, as far as due-ness needs it.
 #[derive(Debug, Clone, Deserialize)]
 struct Head {
     format: u32,

@@ -262,7 +262,7 @@ impl<'a> Judge<'a> {
                 pairs.push((self.evidence(one)?, self.evidence(other)?));
             }
         }
-        let variance = self.utterance_variance(&pairs, metric)?;
+        let variance = Self::variance_of(&pairs, metric)?;
         let mut noise = self.noise(key, metric, Some(&present.iter().map(|(_, value)| *value).collect::<Vec<_>>()));
         // The variance of the difference between means of two sizes, in the form of as many pairs as there are earlier seeds.
         let (count, others) = (before.len() as f64, present.len() as f64);
@@ -392,7 +392,7 @@ impl<'a> Judge<'a> {
             }
             pairs.push(both);
         }
-        let Some(variance) = self.utterance_variance(&pairs, metric) else { return State::Measured(unknown) };
+        let Some(variance) = Self::variance_of(&pairs, metric) else { return State::Measured(unknown) };
         let difference =
             common.iter().map(|seed| now.seeds[*seed].value - earlier.cell.values[*seed]).sum::<f64>() / common.len() as f64;
         let noise = (!same_training).then(|| self.noise(key, metric, None));
@@ -401,7 +401,7 @@ impl<'a> Judge<'a> {
 
     /// Variance of the mean difference when speakers are drawn again; where they are few or not known, when utterances are, if that is
     /// more.
-    fn utterance_variance(&self, pairs: &[(Rc<Evidence>, Rc<Evidence>)], metric: Metric) -> Option<f64> {
+    fn variance_of(pairs: &[(Rc<Evidence>, Rc<Evidence>)], metric: Metric) -> Option<f64> {
         let pairs: Vec<(&Evidence, &Evidence)> = pairs.iter().map(|(one, other)| (&**one, &**other)).collect();
         let speakers = pairs.first()?.0.speakers.as_ref().map(|speakers| speakers.iter().collect::<BTreeSet<_>>().len());
         let by_speaker = || utterance_variance(&pairs, metric, Units::Speaker, 0);

@@ -75,7 +75,7 @@ pub enum LockError {
     /// It is not a lock file.
     #[error("it is no lock file: {message}")]
     Text {
-        /// What the parser says.
+        /// Message of the parser.
         message: String,
     },
 }
@@ -149,7 +149,7 @@ impl LockFile {
                     from(&locked.from)
                 )),
                 Some(now) if now.digest != locked.digest => {
-                    found.push(format!("`{place}` differs: {}", files_between(place, lists)))
+                    found.push(format!("`{place}` differs: {}", files_between(place, lists)));
                 }
                 Some(_) => {}
             }

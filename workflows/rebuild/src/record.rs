@@ -127,6 +127,7 @@ pub struct Ended {
     pub notices: Vec<String>,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
 fn is_zero(count: &u32) -> bool {
     *count == 0
 }
@@ -167,7 +168,8 @@ pub struct Machine {
 impl Machine {
     /// Key within which results repeat bit for bit and times can be compared.
     pub fn key(&self) -> String {
-        format!("{}, {} cores{}", self.cpu, self.cores, self.gpus.iter().map(|gpu| format!(", {gpu}")).collect::<String>())
+        let parts = [self.cpu.clone(), format!("{} cores", self.cores)].into_iter().chain(self.gpus.clone());
+        parts.collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -336,7 +338,7 @@ pub struct Numbers {
 pub struct NamedCause {
     /// `data`, `settings`, `code`, `library`, `code without a version`, `hardware`, `not repeatable`, `unexplained`.
     pub kind: String,
-    /// What differs: `libtorch 2.11 -> 2.12`.
+    /// Difference: `libtorch 2.11 -> 2.12`.
     pub text: String,
 }
 

@@ -34,7 +34,7 @@ const NOTED: usize = 3;
 /// Entries of the feed.
 const NEWS: usize = 40;
 
-/// What a site is made of.
+/// Content of a site.
 pub struct Site<'a> {
     /// Name of the rebuild file.
     pub name: &'a str,
@@ -254,7 +254,7 @@ impl<'a> Maker<'a> {
             if !methods.contains(&cell.method) {
                 methods.push(cell.method.clone());
             }
-            let others = cell.others.iter().map(|(axis, value)| format!(", {axis} {value}")).collect::<String>();
+            let others = cell.others.iter().map(|(axis, value)| format!(", {axis} {value}")).collect::<Vec<_>>().concat();
             let metric = cell.metric.map_or_else(String::new, |metric| {
                 format!("{} {}", metric.title_with_unit(), if metric.higher_is_better() { "↑" } else { "↓" })
             });
@@ -290,7 +290,7 @@ impl<'a> Maker<'a> {
             .map(|(key, open, cell)| context! { since => open.since[..10].to_owned(), page => slug(key), title => cell.title() })
             .collect();
         let count = self.log().ended().count();
-        let rebuilds: Vec<Value> = self.log().ended().rev().take(LISTED).map(|ended| self.rebuild_row(ended)).collect();
+        let rebuilds: Vec<Value> = self.log().ended().rev().take(LISTED).map(Self::rebuild_row).collect();
         let last = self.log().ended().rev().find(|ended| ended.outcome.is_end());
         let next = last.map(|ended| self.site.every.next(ended.begun));
         self.render(
@@ -311,7 +311,7 @@ impl<'a> Maker<'a> {
         )
     }
 
-    fn rebuild_row(&self, ended: &Ended) -> Value {
+    fn rebuild_row(ended: &Ended) -> Value {
         let mut notes: Vec<String> = ended.reason.iter().cloned().collect();
         notes.extend(ended.notices.iter().cloned());
         let mut told: Vec<((String, &str), usize)> = vec![];
@@ -456,7 +456,7 @@ impl<'a> Maker<'a> {
         } else {
             format!("git checkout {}    # then build\n", ended.program.commit.trim_end_matches("-dirty"))
         };
-        let again: String = ended.runs.iter().map(|run| format!("sure run {} --keep-going\n", run.request)).collect();
+        let again: Vec<String> = ended.runs.iter().map(|run| format!("sure run {} --keep-going\n", run.request)).collect();
         self.render(
             "rebuild.html",
             context! {
@@ -471,7 +471,7 @@ impl<'a> Maker<'a> {
                 runs,
                 failures,
                 sources => ended.sources.iter().map(source).collect::<Vec<_>>(),
-                again => format!("{checkout}{again}").trim_end(),
+                again => format!("{checkout}{}", again.concat()).trim_end(),
             },
         )
     }
@@ -547,7 +547,8 @@ impl<'a> Maker<'a> {
             .collect();
         let link = |path: &str| if self.site.url.is_empty() { path.to_owned() } else { format!("{}/{path}", self.site.url) };
         let updated = news.first().map_or(Utc(0), |(ended, ..)| ended.at);
-        let mut out = format!(
+        let mut entries = vec![];
+        let out = format!(
             "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<feed xmlns=\"http://www.w3.org/2005/Atom\">\n<title>Rebuilds: {}</title>\n<id>urn:sure:{}</id>\n\
              <updated>{updated}</updated>\n<author><name>sure</name></author>\n<link href=\"{}\"/>\n",
             escape(name),
@@ -562,7 +563,7 @@ impl<'a> Maker<'a> {
                 cells[0].title(),
                 if cells.len() > 1 { format!(" and {} more", cells.len() - 1) } else { String::new() }
             );
-            out += &format!(
+            entries.push(format!(
                 "<entry>\n<title>{}</title>\n<id>urn:sure:{}:{}:{what}</id>\n<updated>{}</updated>\n<link href=\"{}\"/>\n<content type=\"text\">{}</content>\n</entry>\n",
                 escape(&title),
                 escape(name),
@@ -570,9 +571,9 @@ impl<'a> Maker<'a> {
                 ended.at,
                 escape(&link(&format!("rebuild/{}.html", page_name(&ended.id)))),
                 escape(&lines.join("\n"))
-            );
+            ));
         }
-        out + "</feed>\n"
+        format!("{out}{}</feed>\n", entries.concat())
     }
 
     fn badges(&self) -> Vec<(String, String)> {

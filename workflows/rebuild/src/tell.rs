@@ -239,7 +239,7 @@ fn header(text: &str) -> String {
         let coded: String = match c {
             c if c.is_ascii_alphanumeric() => c.to_string(),
             ' ' => "_".to_owned(),
-            c => c.encode_utf8(&mut bytes).bytes().map(|byte| format!("={byte:02X}")).collect(),
+            c => c.encode_utf8(&mut bytes).bytes().map(|byte| format!("={byte:02X}")).collect::<Vec<_>>().concat(),
         };
         if words.last().is_some_and(|word| word.len() + coded.len() > 60) {
             words.push(String::new());
@@ -260,7 +260,8 @@ fn curl(url: &str, body: Option<&str>, limit: Duration) -> Result<(), String> {
         limit.as_secs().max(1)
     );
     if let Some(body) = body {
-        config += &format!("header = \"content-type: application/json\"\ndata-binary = \"{}\"\n", quoted(body));
+        config += "header = \"content-type: application/json\"\n";
+        config = format!("{config}data-binary = \"{}\"\n", quoted(body));
     }
     execute(&["curl", "-q", "--config", "-"], config.as_bytes(), limit + Duration::from_secs(2)).map_err(|why| {
         let code = why.strip_prefix("it ended with exit code ").and_then(|code| code.parse::<u32>().ok());
@@ -380,7 +381,7 @@ mod tests {
             webhook: Some("HOOK".to_owned()),
             command: vec![script.display().to_string()],
             alive: None,
-            patience: Duration::from_millis(3000),
+            patience: Duration::from_secs(3),
         };
         let url = format!("http://127.0.0.1:{port}/secret-canary");
         let mail_program = sendmail.display().to_string();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::time::Every;
 
-/// What starts rebuilds.
+/// Program that starts rebuilds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Units of systemd.

@@ -53,7 +53,7 @@ impl Lab {
         let below = |t: f64| 0.5 * libm::erfc(-t / (1.0 + chance * chance).sqrt() / std::f64::consts::SQRT_2);
         let (mut low, mut high) = (-6.0, 6.0);
         for _ in 0..50 {
-            let middle = (low + high) / 2.0;
+            let middle = f64::midpoint(low, high);
             if below(middle) < accuracy { low = middle } else { high = middle }
         }
         let predictions: Vec<u32> =

@@ -106,7 +106,7 @@ fn summary(out: &mut impl Write, history: &History, last: &Ended) -> Result<Exit
     writeln!(out, "rebuild {} of {} UTC, {}", last.id, last.begun.short(), last.outcome.title())?;
     let width = last.cells.keys().map(|key| key.chars().count()).max().unwrap_or(0);
     for (key, cell) in &last.cells {
-        let metric = cell.metric.map_or_else(String::new, |metric| metric.title_with_unit());
+        let metric = cell.metric.map_or_else(String::new, scoring::Metric::title_with_unit);
         writeln!(out, "{key:<width$}  {metric:<14} {}", line(cell))?;
     }
     let newest = history.log.ended().next_back();

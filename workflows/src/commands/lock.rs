@@ -37,7 +37,7 @@ pub(crate) fn lock(args: &LockArgs) -> Result<ExitCode> {
     let last = history.log.ended().rev().find(|ended| ended.outcome.is_end() && !ended.fresh);
     let runs = planned.iter().map(|planned| planned.text.clone()).collect();
     let mut lock = LockFile::new(&file.name, runs, program(&settings), this_machine(&settings).key(), last);
-    lock.cargo_lock = pipeline::Digest::of(include_bytes!("../../../Cargo.lock")).to_string()[..32].to_owned();
+    pipeline::Digest::of(include_bytes!("../../../Cargo.lock")).to_string()[..32].clone_into(&mut lock.cargo_lock);
     lock.libraries = libraries();
     lock.workflows = inputs.workflows;
     for (place, source) in inputs.sources {

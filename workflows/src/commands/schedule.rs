@@ -264,7 +264,7 @@ fn check(args: &ScheduleArgs, file: &RebuildFile, timer: &Timer, files: &[(Strin
             }
         }
         As::Github | As::Gitlab => {
-            fault("files for a forge cannot be checked from here".to_owned(), "see the page of its schedules")
+            fault("files for a forge cannot be checked from here".to_owned(), "see the page of its schedules");
         }
     }
     for (name, what) in [(&file.tell.webhook, "web hook"), (&file.tell.alive, "sign of life")] {

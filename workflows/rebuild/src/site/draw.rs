@@ -56,7 +56,11 @@ pub(super) fn plot(metric: Metric, dots: &[Dot], baseline: Option<f64>, steps: &
     (low, high) = (low - room, high + room);
     let (first, last) = (dots[0].at.0, dots[dots.len() - 1].at.0);
     let x = |at: Utc| {
-        if last > first { left + (right - left) * (at.0 - first) as f64 / (last - first) as f64 } else { (left + right) / 2.0 }
+        if last > first {
+            left + (right - left) * (at.0 - first) as f64 / (last - first) as f64
+        } else {
+            f64::midpoint(left, right)
+        }
     };
     let y = |value: f64| bottom - (bottom - top) * (value - low) / (high - low);
     let place = |at: Utc, value: f64| format!("{} {}", tenth(x(at)), tenth(y(value)));
@@ -99,7 +103,9 @@ pub(super) fn plot(metric: Metric, dots: &[Dot], baseline: Option<f64>, steps: &
     let line: Vec<String> = dots.iter().map(|dot| place(dot.at, dot.mean())).collect();
     let line = if line.len() == 1 { format!("M{}h0", line[0]) } else { format!("M{}", line.join("L")) };
     let _ = write!(out, "<path class=\"mean\" d=\"{line}\"/>");
-    let alarms: String = dots.iter().filter(|dot| dot.is_alarm).map(|dot| format!("M{}h0", place(dot.at, dot.mean()))).collect();
+    let alarms: Vec<String> =
+        dots.iter().filter(|dot| dot.is_alarm).map(|dot| format!("M{}h0", place(dot.at, dot.mean()))).collect();
+    let alarms = alarms.concat();
     if !alarms.is_empty() {
         let _ = write!(out, "<path class=\"bad\" d=\"{alarms}\"/>");
     }

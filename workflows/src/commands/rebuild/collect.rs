@@ -122,12 +122,13 @@ pub(super) fn collect(
         }
     }
     for (place, tree) in summary.survey.files() {
-        let list: String = tree.files.iter().map(|file| format!("{} {}\n", &file.digest.to_string()[..32], file.path)).collect();
+        let list: Vec<String> =
+            tree.files.iter().map(|file| format!("{} {}\n", &file.digest.to_string()[..32], file.path)).collect();
         let source = Source {
             digest: tree.digest().to_string()[..32].to_owned(),
             files: tree.files.len(),
             bytes: tree.files.iter().map(|file| file.size).sum(),
-            list: Some(history.keep(list.as_bytes()).map_err(history_problem)?),
+            list: Some(history.keep(list.concat().as_bytes()).map_err(history_problem)?),
         };
         results.sources.insert(place, source);
     }
@@ -161,8 +162,8 @@ fn name(node: &Node, workflow: &Workflow, extra: &BTreeMap<String, String>) -> (
     let method = point.remove("method").or_else(|| point.remove("anchor")).unwrap_or_else(|| NONE.to_owned());
     let seed = point.remove(SEED).unwrap_or_else(|| NONE.to_owned());
     point.extend(extra.clone());
-    let others: String = point.iter().map(|(axis, value)| format!(" {axis}={value}")).collect();
-    let key = format!("{task} {corpus} {method}{others}");
+    let others: Vec<String> = point.iter().map(|(axis, value)| format!(" {axis}={value}")).collect();
+    let key = format!("{task} {corpus} {method}{}", others.concat());
     let cell = CellNow {
         task,
         corpus,
