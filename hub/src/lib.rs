@@ -1,10 +1,11 @@
-//! Checkpoints on the Hugging Face Hub: names with a pinned revision, where they lie in the Hub's cache on this machine, and
-//! their download into it.
+//! Models on the Hugging Face Hub: names with a pinned revision, where they lie in the Hub's cache on this machine, their
+//! download into it, and the upload of a folder.
 //!
 //! The cache is the one that Python's `huggingface_hub` uses, so that nothing is downloaded twice. A file that was broken off
 //! is taken up where it ended; each is compared with the Hub's checksum before it counts. Knows nothing of what is in the files.
 
 mod check;
+mod push;
 /// The files of the model at that commit.
 fn list(repo: &ApiRepo, name: &Pinned) -> Result<BTreeSet<String>, HubError> {
     let info = repo.info().map_err(|source| match source.to_string() {
@@ -31,6 +32,8 @@ use std::str::FromStr;
 use hf_hub::api::sync::{ApiBuilder, ApiError, ApiRepo};
 use hf_hub::{Cache, Repo, RepoType};
 use serde::Deserialize;
+
+pub use push::{ModelName, PushError, PushOptions, Pusher, Upload, endpoint, uploads};
 
 /// A model at one commit: `hub:facebook/wav2vec2-base@0b5b8e868dd84f03fd87d01f9c4ff0f080fecfe8`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,19 +136,21 @@ impl Pinned {
     }
 }
 
+/// True for the name of an organisation or of a model.
+fn is_plain(part: &str) -> bool {
+    !part.is_empty() && !part.starts_with('.') && part.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+}
+
 impl FromStr for Pinned {
     type Err = HubError;
 
     fn from_str(text: &str) -> Result<Self, HubError> {
-        let plain = |part: &str| {
-            !part.is_empty() && !part.starts_with('.') && part.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
-        };
         let parts = text.strip_prefix(SCHEME).and_then(|rest| rest.split_once('@'));
         let parts = parts.and_then(|(repo, commit)| Some((repo.split_once('/')?, commit)));
         match parts {
             Some(((organisation, name), commit))
-                if plain(organisation)
-                    && plain(name)
+                if is_plain(organisation)
+                    && is_plain(name)
                     && commit.len() == 40
                     && commit.bytes().all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c)) =>
             {

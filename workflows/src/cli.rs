@@ -25,6 +25,7 @@ use crate::commands::plan::PlanArgs;
 use crate::commands::predict::PredictArgs;
 use crate::commands::prepare::PrepareArgs;
 use crate::commands::rebuild::RebuildArgs;
+use crate::commands::push::PushArgs;
 use crate::commands::results::ResultsArgs;
 use crate::commands::run::RunArgs;
 use crate::commands::runs::RunsArgs;
@@ -105,6 +106,8 @@ pub(crate) enum Command {
     Say(SayArgs),
     /// Answer recordings with a trained model: classes with probabilities, texts, slots, or how alike voices are
     Predict(PredictArgs),
+    /// Upload a trained model to the Hugging Face Hub: lists its files, and uploads them with --upload
+    Push(PushArgs),
     /// Print the folder of a node's last result
     Path(PathArgs),
     /// Print completions for a shell, or the manual page

@@ -21,6 +21,7 @@ pub(crate) mod plan;
 pub(crate) mod predict;
 pub(crate) mod prepare;
 pub(crate) mod rebuild;
+pub(crate) mod push;
 pub(crate) mod results;
 pub(crate) mod run;
 pub(crate) mod runs;

@@ -42,6 +42,7 @@ fn main() -> ExitCode {
         Command::Lock(args) => commands::lock::lock(args),
         Command::Init(args) => commands::init::init(args),
         Command::Predict(args) => commands::predict::predict(args),
+        Command::Push(args) => commands::push::push(args),
         Command::Path(args) => commands::path::path(args),
         Command::Completions(args) => commands::completions::completions(args),
         Command::Results(args) => commands::results::results(args),

@@ -1,6 +1,6 @@
 //! `sure predict`: a trained model answers recordings. Lists the recordings and finds the model; the worker program does the rest.
 
-mod model;
+pub(crate) mod model;
 mod recordings;
 
 use std::fs;
@@ -126,7 +126,7 @@ fn ask(params: &Predict, places: Places, settings: &Settings, scratch: &Path, ba
     })?;
     let out = scratch.join("out");
     fs::create_dir(&out).map_err(StageError::io("create", &out))?;
-    let tools = settings.machine.toolbox.tools(&[Tool { name: FFMPEG, version_argument: "-version" }]);
+    let tools = settings.machine.toolbox.located(&[Tool { name: FFMPEG, version_argument: "-version" }]);
     let log = scratch.join("log");
     let site = Site {
         places,

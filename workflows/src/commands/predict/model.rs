@@ -16,18 +16,18 @@ use crate::problem::problem;
 use crate::settings::Settings;
 
 /// A model.
-pub(super) struct Found {
+pub(crate) struct Found {
     /// Places of the stage `peft.predict`.
-    pub(super) places: BTreeMap<String, PathBuf>,
+    pub(crate) places: BTreeMap<String, PathBuf>,
     /// How it was evaluated.
-    pub(super) decoding: Option<Decoding>,
-    pub(super) settings: Settings,
+    pub(crate) decoding: Option<Decoding>,
+    pub(crate) settings: Settings,
 }
 
 /// Finds a model.
 ///
 /// Errors: no such node or folder; several; one that has not been trained.
-pub(super) fn find(given: &str, place: &Place) -> Result<Found> {
+pub(crate) fn find(given: &str, place: &Place) -> Result<Found> {
     let folder = Path::new(given);
     if folder.is_dir() {
         return of_folder(folder, place);
