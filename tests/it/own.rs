@@ -123,4 +123,148 @@ fn completions_and_the_manual_page_are_printed() {
         let text = good(project.sure(&["completions", form]));
         assert!(text.contains(expected), "{form}: {text}");
     }
+    good(project.sure(&["completions", "man", "--pages", "man"]));
+    for (page, expected) in
+        [("sure.1", "Exit codes"), ("sure-run.1", "checkpoint"), ("sure-store-gc.1", ".TH"), ("sure-push.1", "upload")]
+    {
+        let text = fs::read_to_string(project.path("man").join(page)).unwrap();
+        assert!(text.contains(expected), "{page}: {text}");
+    }
+    let refused = project.sure(&["completions", "bash", "--pages", "man"]);
+    assert!(refused.code == Some(2) && refused.err.contains("--pages is for manual pages"), "{refused:?}");
+}
+
+/// Writes a table whose rows have none to two of three labels, in all splits.
+fn several_labels(project: &Project) {
+    let old = fs::read_to_string(project.path("recordings/table.csv")).unwrap();
+    let clips = old.lines().skip(1).filter_map(|line| line.split(',').next());
+    let clips: Vec<&str> = clips.filter(|clip| project.path("recordings").join(clip).is_file()).collect();
+    let sets = ["first", "first;second", "second;third", "\"[\"\"third\"\"]\"", "\"[]\""];
+    let splits = ["train", "train", "dev", "test"];
+    let rows = clips.iter().enumerate().map(|(at, clip)| {
+        let text = ["yes", "no"][at % 2];
+        format!("{clip},{},{},{text}\n", splits[at % splits.len()], sets[at % sets.len()])
+    });
+    project.write("recordings/table.csv", &format!("path,split,label,text\n{}", rows.collect::<String>()));
+}
+
+#[test]
+fn any_number_of_labels_is_learned_scored_and_answered() {
+    let project = recordings();
+    several_labels(&project);
+    good(project.sure(&["init", "sounds", "--table", "recordings", "--task", "labels"]));
+    let sets = ["size=tiny", "method=lora,finetune", "seed=1", "encoder_epochs=1", "train.max_steps=6", "train.eval_every=3"];
+    let sets = sets.into_iter().chain(["train.save_every=3"]).flat_map(|set| ["--set", set]);
+    let table = good(project.sure(&["run", "sounds.toml"].into_iter().chain(sets).collect::<Vec<_>>()));
+    assert!(table.contains("sounds") && table.contains("mAP") && table.contains("macro F1"), "{table}");
+    let page = fs::read_to_string(project.path("results/sounds/table/index.html")).unwrap();
+    for expected in ["<h3>Labels</h3>", "average precision", "<td>second</td>", "mAP by chance"] {
+        assert!(page.contains(expected), "{expected}: {page}");
+    }
+    let errors = good(project.sure(&["errors", "evaluate[method=lora]"]));
+    assert!(errors.contains("utterances wrong"), "{errors}");
+
+    let path = |node: &str| std::path::PathBuf::from(good(project.sure(&["path", node])).lines().next().unwrap());
+    let file = path("evaluate[method=lora]").join(scoring::predictions::FILE_NAME);
+    let scoring::Predictions::Tags(expected) = scoring::predictions::read_any(&file).unwrap() else { panic!() };
+    let labels = ["first", "second", "third"];
+    let tests: Vec<String> = good(project.sure(&["path", "shards"])).lines().map(|part| format!("{part}/test.parquet")).collect();
+    let adapter = path("train[method=lora]").join("adapter");
+    let config = fs::read_to_string(adapter.join("config.json")).unwrap();
+    assert!(config.contains("\"problem_type\": \"multi_label_classification\""), "{config}");
+    for model in ["train[method=lora]", "train[method=finetune]"] {
+        let mut args = vec!["predict", model, "--out", "answers.jsonl"];
+        args.extend(tests.iter().map(String::as_str));
+        good(project.sure(&args));
+        if model.contains("finetune") {
+            continue;
+        }
+        let text = fs::read_to_string(project.path("answers.jsonl")).unwrap();
+        let answers: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(answers.len(), expected.len());
+        for row in &expected {
+            let answer = answers.iter().find(|answer| answer["id"] == *row.id).unwrap();
+            assert_eq!(answer["labels"], serde_json::json!(row.predictions), "{answer}");
+            let mut loss = 0.0;
+            for (label, score) in labels.iter().zip(&row.scores) {
+                let p = answer[format!("p_{label}")].as_f64().unwrap();
+                assert!((p - f64::from(*score)).abs() < 1e-5, "{answer} {row:?}");
+                let right = if row.labels.iter().any(|own| own == label) { p } else { 1.0 - p };
+                loss -= right.ln() / labels.len() as f64;
+            }
+            assert!((loss - f64::from(row.loss)).abs() < 1e-4, "{answer} {row:?}");
+        }
+    }
+    let refused = project.sure(&["run", "sounds.toml:targets", "--set", "targets.separator= "]);
+    assert!(refused.code == Some(2) && refused.err.contains("separator"), "{refused:?}");
+}
+
+/// A project whose table has these lines; the recordings are those of the example.
+fn with_table(lines: &str) -> Project {
+    let project = recordings();
+    let old = fs::read_to_string(project.path("recordings/table.csv")).unwrap();
+    let clips: Vec<String> = old.lines().skip(1).map(|line| line.split(',').next().unwrap().to_owned()).collect();
+    let clip = |text: String, at: usize| text.replace(&format!("CLIP{at}"), &clips[at]);
+    project.write("recordings/table.csv", &(0..6).fold(lines.to_owned(), clip));
+    good(project.sure(&["init", "mine", "--table", "recordings"]));
+    project
+}
+
+#[test]
+fn tables_that_teach_nothing_are_refused_with_a_reason() {
+    for (lines, expected, hint) in [
+        (
+            "path,split\nCLIP0,train\nCLIP1,dev\nCLIP2,test\n",
+            "the train set has no utterance for keyword_spotting: 1 in the shards, left out: 1 no label",
+            "needs the column that the task learns: `label`",
+        ),
+        (
+            "path,split,label\nCLIP0,train,a\nCLIP1,train,a\nCLIP2,dev,a\nCLIP3,test,a\n",
+            "all 2 utterances of the train set are `a`: there is nothing to tell apart",
+            "need two labels or more",
+        ),
+        (
+            "path,label\nCLIP0,a\nCLIP1,b\n",
+            "set has no utterance for keyword_spotting: 0 in the shards",
+            "needs rows of each split",
+        ),
+        (
+            "path,split,label\nCLIP0,train,a\nCLIP1,train,b\nCLIP2,dev,c\nCLIP3,test,a\n",
+            "1 utterance of the dev set is `c`, the first `",
+            "give the train set utterances of each",
+        ),
+        (
+            "path,split,label\nCLIP0,train,1\nCLIP1,train,1.0\nCLIP2,dev,1\nCLIP3,test,1\n",
+            "labels `1` (table.csv:2) and `1.0` (table.csv:3) are one number",
+            "",
+        ),
+    ] {
+        let answer = with_table(lines).sure(&["run", "mine.toml", "targets", "-q"]);
+        assert!(answer.code == Some(1) && answer.err.contains(expected) && answer.err.contains(hint), "{lines}: {answer:?}");
+        assert!(!answer.err.contains("panicked"), "{answer:?}");
+    }
+    let cases = "path,split,label\nCLIP0,train,Yes\nCLIP1,train,yes\nCLIP2,train,no\nCLIP3,dev,no\nCLIP4,test,yes\n";
+    let answer = with_table(cases).sure(&["run", "mine.toml", "targets"]);
+    assert!(answer.ok && answer.err.contains("differ only in case") && answer.err.contains("`Yes`"), "{answer:?}");
+}
+
+#[test]
+fn sweeps_and_encoders_that_cannot_be_meant_are_refused() {
+    let project = with_table("path,split,label\nCLIP0,train,a\nCLIP1,train,b\nCLIP2,dev,b\nCLIP3,test,a\n");
+    let list = |count: usize, end: &str| (1..=count).map(|at| format!("{at}{end}")).collect::<Vec<_>>().join(",");
+    let (rates, ranks) = (format!("train.learning_rate={}", list(100, "e-4")), format!("train.method.rank={}", list(100, "")));
+    let sweep = ["plan", "mine.toml", "--set", &rates, "--set", &ranks, "--set", "method=lora"];
+    let answer = project.sure(&sweep);
+    assert!(answer.code == Some(2) && answer.err.contains("the sweep has 10000 points"), "{answer:?}");
+    assert!(answer.err.contains("`--yes` when that is meant"), "{answer:?}");
+
+    fs::create_dir(project.path("empty_encoder")).unwrap();
+    let config = r#"{"model_type":"wav2vec2","hidden_size":16,"num_hidden_layers":1,"architectures":["Wav2Vec2Model"]}"#;
+    project.write("empty_encoder/config.json", config);
+    let answer = project.sure(&["plan", "mine.toml", "--checkpoint", "./empty_encoder"]);
+    assert!(answer.code == Some(1) && answer.err.contains("no weights in"), "{answer:?}");
+
+    // A workflow may be called as one of its stages.
+    good(project.sure(&["init", "train", "--table", "recordings"]));
+    assert!(good(project.sure(&["plan", "train.toml"])).contains("train[method=lora,seed=1]"));
 }

@@ -27,7 +27,8 @@ const BUILT_IN: &[(&str, &str, &str)] = built_in![
     "slot_filling",
     "speaker",
     "speech_recognition",
-    "speech_synthesis"
+    "speech_synthesis",
+    "tagging"
 ];
 
 /// Parts that shipped workflows include, by file name.
@@ -215,6 +216,7 @@ mod tests {
             read += needed;
         }
         assert_eq!(read, 4 * 5 + 3 * 6 + 6 * 5 + 5 * 6, "seven workflows, and the eleven pairs of the benchmark");
+        assert_eq!(read, 5 * 5 + 3 * 6 + 4 * 5 + 3 * 6);
     }
 
     #[test]
@@ -235,6 +237,8 @@ mod tests {
             for (name, corpus) in &pairs {
                 let name = name.as_str();
                 let own = built(name, &[&settings[..], &[("corpus", corpus)]].concat());
+            for name in with_encoder().filter(|name| !["benchmark", "tagging"].contains(name)) {
+                let own = built(name, &settings);
                 for stage in ["train", "targets", "evaluate"] {
                     for node in own.find(stage) {
                         let node = &own.graph[node];

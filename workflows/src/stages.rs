@@ -51,6 +51,7 @@ pub(crate) fn registry(worker: &Path) -> Registry {
         .here::<scoring::ScoreText>(scoring::score::run)
         .here::<scoring::ScoreSlots>(scoring::score::run)
         .here::<scoring::ScoreIntent>(scoring::score::run)
+        .here::<scoring::ScoreTagging>(scoring::score::run)
         .here::<scoring::ScoreVerification>(scoring::score::run)
         .here::<scoring::ScoreSynthesis>(scoring::score::run)
         .here::<scoring::report::ReportTable>(scoring::report::run)

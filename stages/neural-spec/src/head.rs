@@ -31,6 +31,16 @@ pub enum HeadSpec {
         #[serde(default)]
         layer_sum: bool,
     },
+    /// Any number of labels for a whole utterance: a probability for each, learned with binary cross entropy.
+    Tagging {
+        /// Width of the projector. Default 256, as in the benchmark's reference code.
+        #[serde(default = "projector_size")]
+        #[schemars(range(min = 1))]
+        projector_size: u32,
+        /// True if the input is a learned mix of all layers instead of the last one. Default false, as in the benchmark's reference code.
+        #[serde(default)]
+        layer_sum: bool,
+    },
     /// A token or nothing for each frame (connectionist temporal classification, Graves et al. 2006).
     Ctc {
         /// Dropout in front of it, in training. Default 0, as in the benchmark's checkpoint; its reference code has 0.1 with prefix tuning.
@@ -125,6 +135,7 @@ impl HeadSpec {
         match self {
             Self::Classification { layer_sum, .. }
             | Self::MultiLabel { layer_sum, .. }
+            | Self::Tagging { layer_sum, .. }
             | Self::Ctc { layer_sum, .. }
             | Self::Xvector { layer_sum, .. } => *layer_sum,
         }
@@ -132,7 +143,7 @@ impl HeadSpec {
 
     pub(crate) fn check(&self, mistakes: &mut Mistakes) {
         match self {
-            Self::Classification { projector_size, .. } => {
+            Self::Classification { projector_size, .. } | Self::Tagging { projector_size, .. } => {
                 require_positive(mistakes, "head.projector_size", (*projector_size).into());
             }
             Self::MultiLabel { sizes, projector_size, .. } => {
@@ -173,6 +184,7 @@ mod tests {
     fn what_is_published_needs_not_be_stated() {
         check(r#"{"name":"classification"}"#, &[]);
         check(r#"{"name":"multi_label","sizes":[6,14,4]}"#, &[]);
+        check(r#"{"name":"tagging"}"#, &[]);
         check(r#"{"name":"ctc"}"#, &[]);
         check(r#"{"name":"xvector"}"#, &[]);
     }

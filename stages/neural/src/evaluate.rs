@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use neural_spec::{Decoding, Evaluate, HeadSpec};
 use pipeline::{Job, StageError};
-use scoring::{Intents, Prediction, SlotAnswer, Transcription, Trial};
+use scoring::{Intents, Prediction, SlotAnswer, Tagged, Transcription, Trial};
 use tasks::beam;
 use tasks::ngram::NgramModel;
 use tasks::{Outputs, TaskFile, Vocabulary};
@@ -24,8 +24,10 @@ use crate::train::summary::Summary;
 /// Answer of a model to one utterance.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
-    /// The class; the class of each group; or the tokens.
+    /// The class; the class of each group; the labels; or the tokens.
     pub output: Vec<i64>,
+    /// Probability of each label, where an utterance has any number of them.
+    pub probabilities: Vec<f32>,
     /// The loss of what would have been right, in nats.
     pub loss: f32,
     /// The speaker's vector, where the head makes one.
@@ -200,6 +202,19 @@ fn write(path: &Path, test: &Utterances, answers: &[Answer]) -> Result<(), Stage
             };
             scoring::predictions::write(path, &rows.map(prediction).collect::<Vec<_>>())
         }
+        Outputs::Tags { labels } => {
+            let names = |ids: &[i64]| ids.iter().map(|&id| labels[id as usize].clone()).collect();
+            let tagged = |(row, answer): (usize, &Answer)| Tagged {
+                id: id(row),
+                speaker: speaker(row),
+                labels: names(&test.targets()[row].target),
+                predictions: names(&answer.output),
+                scores: answer.probabilities.clone(),
+                num_samples: samples(row),
+                loss: answer.loss,
+            };
+            scoring::predictions::write(path, &rows.map(tagged).collect::<Vec<_>>())
+        }
         Outputs::Groups { groups } => {
             let intents = |(row, answer): (usize, &Answer)| {
                 let both = test.targets()[row].target.iter().zip(&answer.output);
@@ -301,11 +316,16 @@ fn answer(model: &Model, prepared: &Prepared, outputs: &Outputs, decoder: &Decod
         Some(vectors) => Vec::<Vec<f32>>::try_from(vectors.f_to_kind(Kind::Float)?)?,
         None => vec![Vec::new(); losses.len()],
     };
-    let answer = |((output, loss), embedding)| Answer { output, loss, embedding };
-    Ok(found(model, &output, outputs, decoder)?.into_iter().zip(losses).zip(embeddings).map(answer).collect())
+    let probabilities = match (outputs, &model.head().probabilities(&output)?[..]) {
+        (Outputs::Tags { .. }, [labels]) => Vec::<Vec<f32>>::try_from(labels.f_to_device(tch::Device::Cpu)?)?,
+        _ => vec![Vec::new(); losses.len()],
+    };
+    let answer = |(((output, loss), embedding), probabilities)| Answer { output, probabilities, loss, embedding };
+    let found = found(model, &output, outputs, decoder)?;
+    Ok(found.into_iter().zip(losses).zip(embeddings).zip(probabilities).map(answer).collect())
 }
 
-/// The class, the class of each group, or the tokens that the output of a head stands for, by utterance.
+/// The class, the class of each group, the labels, or the tokens that the output of a head stands for, by utterance.
 pub(crate) fn found(
     model: &Model,
     output: &HeadOutput,
@@ -318,6 +338,11 @@ pub(crate) fn found(
             Vec::<i64>::try_from(model.head().best(output)?)?.into_iter().map(|class| vec![class]).collect()
         }
         Outputs::Groups { .. } => Vec::<Vec<i64>>::try_from(model.head().best(output)?)?,
+        Outputs::Tags { .. } => {
+            let rows = Vec::<Vec<i64>>::try_from(model.head().best(output)?)?;
+            let chosen = |row: Vec<i64>| (0..).zip(row).filter_map(|(label, has)| (has == 1).then_some(label)).collect();
+            rows.into_iter().map(chosen).collect()
+        }
     })
 }
 

@@ -168,6 +168,10 @@ impl Answerer<'_> {
                 columns.extend([("prediction".to_owned(), CellType::Text), ("probability".to_owned(), CellType::Single)]);
                 columns.extend(labels.iter().map(|label| (format!("p_{label}"), CellType::Single)));
             }
+            Outputs::Tags { labels } => {
+                columns.push(("labels".to_owned(), CellType::Nested));
+                columns.extend(labels.iter().map(|label| (format!("p_{label}"), CellType::Single)));
+            }
             Outputs::Groups { groups } => {
                 for group in groups {
                     columns.extend([(group.name.clone(), CellType::Text), (format!("p_{}", group.name), CellType::Single)]);
@@ -204,6 +208,10 @@ impl Answerer<'_> {
                 let chosen = [Cell::Text(labels[class].clone()), Cell::Single(of_classes[class])];
                 chosen.into_iter().chain(of_classes.iter().map(|p| Cell::Single(*p))).collect()
             }
+            Outputs::Tags { labels } => {
+                let chosen: Vec<&str> = output.iter().map(|&label| labels[label as usize].as_str()).collect();
+                [Cell::Nested(json!(chosen))].into_iter().chain(probabilities[0].iter().map(|p| Cell::Single(*p))).collect()
+            }
             Outputs::Groups { groups } => {
                 let cells = |((group, &class), p): ((&tasks::Group, &i64), &Vec<f32>)| {
                     [Cell::Text(group.labels[class as usize].clone()), Cell::Single(p[class as usize])]
@@ -213,11 +221,7 @@ impl Answerer<'_> {
             Outputs::Tokens(vocabulary) => {
                 let text = vocabulary.decode_to_score(output);
                 match nested(vocabulary) {
-                    Some(SLOTS) => {
-                        let all = slots::slots(&text).into_iter();
-                        let all = all.map(|slot| json!({"slot": slot.name, "value": slots::without_markers(&slot.value)}));
-                        vec![Cell::Text(slots::without_markers(&text)), Cell::Nested(all.collect())]
-                    }
+                    Some(SLOTS) => of_slots(&text),
                     Some(_) => vec![Cell::Text(text), Cell::Nested(self.words(vocabulary, path))],
                     None => vec![Cell::Text(text)],
                 }
@@ -273,7 +277,7 @@ impl Answerer<'_> {
         };
         let paths = match &task.outputs {
             Outputs::Tokens(vocabulary) => self.paths(output, &outputs, vocabulary)?,
-            Outputs::Classes { .. } | Outputs::Groups { .. } => vec![Vec::new(); count],
+            Outputs::Classes { .. } | Outputs::Tags { .. } | Outputs::Groups { .. } => vec![Vec::new(); count],
         };
         let one = |(((output, probabilities), vector), path)| One { output, probabilities, vector, path };
         Ok(outputs.into_iter().zip(probabilities).zip(vectors).zip(paths).map(one).collect())
@@ -298,7 +302,7 @@ impl Answerer<'_> {
 /// Answer to one recording.
 #[derive(Debug)]
 struct One {
-    /// The class; the class of each group; or the tokens.
+    /// The class; the class of each group; the labels; or the tokens.
     output: Vec<i64>,
     /// Probabilities of the classes of each group.
     probabilities: Vec<Vec<f32>>,
@@ -318,6 +322,12 @@ fn nested(vocabulary: &Vocabulary) -> Option<&'static str> {
     vocabulary.delimiter()?;
     let is_slot = |token: &String| token.len() > 2 && token.starts_with("B-");
     Some(if vocabulary.tokens().iter().any(is_slot) { SLOTS } else { WORDS })
+}
+
+/// Cells of a text with markers: its words, and its slots with their values.
+fn of_slots(text: &str) -> Vec<Cell> {
+    let slot = |slot: slots::Slot| json!({"slot": slot.name, "value": slots::without_markers(&slot.value)});
+    vec![Cell::Text(slots::without_markers(text)), Cell::Nested(slots::slots(text).into_iter().map(slot).collect())]
 }
 
 /// A vector of length 1.
@@ -341,6 +351,14 @@ mod tests {
         assert_eq!((nested(&of(&[])), nested(&of(&["city"]))), (Some(WORDS), Some(SLOTS)));
         let phones = ["<blank>", "<unk>", "AA"].map(str::to_owned).to_vec();
         assert_eq!(nested(&Vocabulary::of_symbols(phones, 0, 1, None)), None);
+    }
+
+    #[test]
+    fn slots_are_cut_out_of_a_text() {
+        let slots = json!([{"slot": "artist", "value": "the beatles"}, {"slot": "year", "value": "1969"}]);
+        let cells = of_slots("play B-artist the beatles E-artist of B-year 1969 E-year B-genre now");
+        assert_eq!(cells, [Cell::Text("play the beatles of 1969 now".to_owned()), Cell::Nested(slots)]);
+        assert_eq!(of_slots(""), [Cell::Text(String::new()), Cell::Nested(json!([]))]);
     }
 
     #[test]

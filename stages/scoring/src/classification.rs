@@ -164,6 +164,13 @@ impl ClassCounts {
         }
     }
 
+    /// Counts one label of an utterance that has any number of them, so many times.
+    pub fn add_label(&mut self, label: usize, wanted: bool, answered: bool, times: u64) {
+        self.support[label] += if wanted { times } else { 0 };
+        self.answered[label] += if answered { times } else { 0 };
+        self.right[label] += if wanted && answered { times } else { 0 };
+    }
+
     fn total(&self) -> u64 {
         self.support.iter().sum()
     }
@@ -219,8 +226,7 @@ impl ClassCounts {
     /// F1 of the pooled decisions. With one class per utterance each mistake is one false positive and one false negative,
     /// so it equals accuracy; computed by its own definition all the same.
     pub fn micro_f1(&self) -> f64 {
-        let mistakes = self.total() - self.all_right();
-        ratio(2 * self.all_right(), 2 * self.all_right() + mistakes + mistakes)
+        ratio(2 * self.all_right(), self.total() + self.answered.iter().sum::<u64>())
     }
 
     /// Matthews correlation for several classes; 0 when either side names one class only.

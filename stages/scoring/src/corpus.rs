@@ -3,7 +3,7 @@
 //! ```text
 //! index.html                      hours, lengths, classes, speakers, sources and rejects
 //! lengths.png classes.png         its pictures; `classes.png` only where a corpus has classes
-//! clip-001.wav ...                some clips of each class
+//! clips/001.wav clips/001.png ...  some clips of each class
 //! ```
 
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use pipeline::{Input, Job, Slot, Stage, StageError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::clips;
+use crate::clips::{self, ClipFiles};
 use crate::picture::Picture;
 use crate::plot::{self, Series};
 use crate::template;
@@ -27,7 +27,7 @@ pub struct ReportCorpus {}
 
 impl Stage for ReportCorpus {
     const KIND: &'static str = "report.corpus";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const ABOUT: &'static str = "a page on what the shards of a corpus hold: hours, lengths, classes, rejects";
 
     fn slots() -> Vec<Slot> {
@@ -137,7 +137,7 @@ struct Heard {
     /// Name; empty where there are no classes.
     class: String,
     /// Files.
-    clips: Vec<String>,
+    clips: Vec<ClipFiles>,
 }
 
 /// The first clips of each class, in the order of the classes.

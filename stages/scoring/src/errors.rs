@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::alignment::{Cell, cells};
 use crate::edit::{Edits, Step};
-use crate::predictions::{Intents, Prediction, Predictions, Transcription, Trial};
+use crate::predictions::{Intents, Prediction, Predictions, Tagged, Transcription, Trial};
 use crate::text::Unit;
 use crate::verification::Trials;
 
@@ -131,6 +131,7 @@ impl Errors {
         match predictions {
             Predictions::Classes(rows) => of_classes(rows, request),
             Predictions::Intents(rows) => of_intents(rows, request),
+            Predictions::Tags(rows) => of_tags(rows, request),
             Predictions::Texts(rows) => of_texts(rows, request),
             Predictions::Trials(rows) => of_trials(rows, request),
         }
@@ -216,6 +217,31 @@ fn of_intents(rows: &[Intents], request: Request<'_>) -> Errors {
         if !row.is_right() {
             let wrong_ones = row.slots.iter().filter(|answer| answer.label != answer.prediction);
             let answers = wrong_ones.map(|one| (Some(one.slot.clone()), one.label.clone(), one.prediction.clone())).collect();
+            wrong.push(WrongClass { id: row.id.clone(), speaker: row.speaker.clone(), loss: row.loss, answers });
+        }
+    }
+    classes(utterances, confusions, wrong, request.limit)
+}
+
+/// Labels that were missed and labels too many. An utterance is wrong if its labels are not exactly the right ones.
+fn of_tags(rows: &[Tagged], request: Request<'_>) -> Errors {
+    let (mut confusions, mut wrong, mut utterances) = (Confusions::default(), Vec::new(), 0);
+    for row in rows {
+        let parts: Vec<&str> = [&row.id].into_iter().chain(&row.labels).chain(&row.predictions).map(String::as_str).collect();
+        if !request.wants(&parts, row.speaker.as_ref()) {
+            continue;
+        }
+        utterances += 1;
+        for label in &row.labels {
+            let found = row.predictions.contains(label);
+            confusions.add(None, Some(label), Some(label.as_str()).filter(|_| found));
+        }
+        for label in row.predictions.iter().filter(|label| !row.labels.contains(*label)) {
+            confusions.add(None, None, Some(label));
+        }
+        if row.labels != row.predictions {
+            let named = |labels: &[String]| if labels.is_empty() { "none".to_owned() } else { labels.join(", ") };
+            let answers = vec![(None, named(&row.labels), named(&row.predictions))];
             wrong.push(WrongClass { id: row.id.clone(), speaker: row.speaker.clone(), loss: row.loss, answers });
         }
     }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use crate::classification::ClassCounts;
 use crate::metric::Metric;
+use crate::tagging::{self, RankedTags, Tags};
 use crate::verification::Trials;
 
 pub use file::{EvidenceError, FILE_NAME, read, write};
@@ -57,6 +58,8 @@ pub struct Evidence {
     pub ratios: BTreeMap<Metric, Vec<Ratio>>,
     /// Answers of a classifier.
     pub classes: Option<Classes>,
+    /// Answers of a model that gives any number of labels.
+    pub tags: Option<Tags>,
     /// Trials of a verifier.
     pub trials: Option<TrialScores>,
 }
@@ -72,6 +75,9 @@ impl Evidence {
         let mut metrics: Vec<Metric> = self.ratios.keys().copied().collect();
         if self.classes.is_some() {
             metrics.extend(ClassCounts::METRICS);
+        }
+        if self.tags.is_some() {
+            metrics.extend(tagging::METRICS);
         }
         if self.trials.is_some() {
             metrics.extend([Metric::Eer, Metric::MinDcf]);
@@ -118,7 +124,7 @@ impl Evidence {
     pub fn weigher(&self) -> Weigher<'_> {
         let trials = self.trials.as_ref();
         let trials = trials.map(|trials| Trials::new(trials.scores.iter().copied().zip(trials.targets.iter().copied())));
-        Weigher { evidence: self, trials }
+        Weigher { evidence: self, trials, tags: self.tags.as_ref().map(Tags::ranked) }
     }
 }
 
@@ -127,6 +133,7 @@ impl Evidence {
 pub struct Weigher<'a> {
     evidence: &'a Evidence,
     trials: Option<Trials>,
+    tags: Option<RankedTags<'a>>,
 }
 
 impl Weigher<'_> {
@@ -139,6 +146,9 @@ impl Weigher<'_> {
                 counts.add(label as usize, prediction as usize, u64::from(weight));
             }
             values.extend(ClassCounts::METRICS.map(|metric| (metric, counts.value(metric))));
+        }
+        if let Some(tags) = &self.tags {
+            values.extend(tags.values(weights));
         }
         if let Some(trials) = &self.trials {
             let weight = |at: usize| f64::from(weights[at]);

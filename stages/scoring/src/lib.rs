@@ -15,6 +15,7 @@ pub mod edit;
 pub mod iob;
 pub mod metric;
 pub mod slots;
+pub mod tagging;
 pub mod text;
 pub mod verification;
 
@@ -39,7 +40,11 @@ pub use classification::{ClassScore, Confusion};
 pub use edit::Edits;
 pub use listen::ReportListen;
 pub use metric::{Direction, Metric};
-pub use predictions::{Intents, Prediction, Predictions, PredictionsError, SlotAnswer, Synthesised, Transcription, Trial};
+pub use predictions::{
+    Intents, Prediction, Predictions, PredictionsError, SlotAnswer, Synthesised, Tagged, Transcription, Trial,
+};
 pub use report::ReportTable;
-pub use score::{ScoreClassification, ScoreIntent, ScoreSlots, ScoreSynthesis, ScoreText, ScoreVerification, Scores};
+pub use score::{
+    ScoreClassification, ScoreIntent, ScoreSlots, ScoreSynthesis, ScoreTagging, ScoreText, ScoreVerification, Scores,
+};
 pub use text::Unit;

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Metric {
-    /// Share of right answers; of intents, the share of utterances with every slot right. Formerly `exact_match` in trainings of intents.
+    /// Share of right answers; of intents, the share of utterances with every slot right; of several labels, with
+    /// exactly the right ones. Formerly `exact_match` in trainings of intents.
     #[serde(alias = "exact_match")]
     Accuracy,
     /// F1 of each class, averaged over the classes that occur.
@@ -23,6 +24,8 @@ pub enum Metric {
     UnweightedAverageRecall,
     /// Correlation of answers and truth, from -1 to 1, 0 for guessing.
     Matthews,
+    /// Average precision of each label, averaged over the labels that occur.
+    MeanAveragePrecision,
     /// Share of slots with the right value, over all slots of all utterances.
     SlotAccuracy,
     /// All word errors over all reference words.
@@ -73,13 +76,14 @@ pub enum Direction {
 
 impl Metric {
     /// All metrics, in the order of printing.
-    pub const ALL: [Metric; 24] = [
+    pub const ALL: [Metric; 25] = [
         Metric::Accuracy,
         Metric::MacroF1,
         Metric::WeightedF1,
         Metric::MicroF1,
         Metric::UnweightedAverageRecall,
         Metric::Matthews,
+        Metric::MeanAveragePrecision,
         Metric::SlotAccuracy,
         Metric::Wer,
         Metric::Cer,
@@ -109,6 +113,7 @@ impl Metric {
             Metric::MicroF1 => "micro F1",
             Metric::UnweightedAverageRecall => "unweighted average recall",
             Metric::Matthews => "Matthews correlation",
+            Metric::MeanAveragePrecision => "mAP",
             Metric::SlotAccuracy => "slot accuracy",
             Metric::Wer => "WER",
             Metric::Cer => "CER",
@@ -139,6 +144,7 @@ impl Metric {
             Metric::MicroF1 => "micro_f1",
             Metric::UnweightedAverageRecall => "unweighted_average_recall",
             Metric::Matthews => "matthews",
+            Metric::MeanAveragePrecision => "mean_average_precision",
             Metric::SlotAccuracy => "slot_accuracy",
             Metric::Wer => "wer",
             Metric::Cer => "cer",

@@ -64,7 +64,9 @@ pub fn read(folder: &Path) -> Result<Outputs, HeadError> {
         .and_then(|labels| labels.iter().map(|(id, label)| Some((id.parse().ok()?, label.as_str()?.to_owned()))).collect());
     match named.filter(|labels| labels.keys().copied().eq(0..labels.len())) {
         Some(labels) if class.ends_with("ForSequenceClassification") => {
-            Ok(Outputs::Classes { labels: labels.into_values().collect() })
+            let labels = labels.into_values().collect();
+            let several = config["problem_type"] == "multi_label_classification";
+            Ok(if several { Outputs::Tags { labels } } else { Outputs::Classes { labels } })
         }
         _ => Err(HeadError::NoHead { folder: folder.to_owned(), found: class }),
     }

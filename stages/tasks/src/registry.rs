@@ -1,4 +1,4 @@
-//! Registry of the benchmark's tasks. A new task is one entry of [`TASKS`], plus the code of a new kind of target or score.
+//! Registry of the tasks: those of the benchmark, and `tagging`. A new task is one entry of [`TASKS`], plus the code of a new kind of target or score.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -39,6 +39,8 @@ pub enum TargetKind {
     Label,
     /// Class: the speaker.
     Speaker,
+    /// Any number of classes: the labels that the corpus gives, in one text.
+    Labels,
     /// One class of each group: action, object and place.
     Intent,
     /// Tokens: the characters of the transcript.
@@ -74,7 +76,7 @@ const DEFECTS_OF_ESD: Clips = Clips { cut: Some(40_000), pad: Some(200_000), unm
 
 /// All tasks. The lengths of clips are those of the benchmark's reference code: 2.5 s for one class of an utterance, 13.75 s for
 /// intents, 12.5 s for texts. Phonemes have every batch padded to its longest clip, as recorded and unmasked.
-pub static TASKS: [Entry; 8] = [
+pub static TASKS: [Entry; 9] = [
     Entry {
         name: "emotion",
         about: "Emotion of an utterance: one class.",
@@ -106,6 +108,14 @@ pub static TASKS: [Entry; 8] = [
         dev_metrics: CLASSES,
         paper_clips: fixed(40_000, false),
         score: Kind::Classification,
+    },
+    Entry {
+        name: "tagging",
+        about: "Labels of an utterance, any number of them.",
+        target: TargetKind::Labels,
+        dev_metrics: &[Metric::Loss, Metric::MeanAveragePrecision, Metric::MacroF1, Metric::MicroF1, Metric::Accuracy],
+        paper_clips: fixed(40_000, false),
+        score: Kind::Tagging,
     },
     Entry {
         name: "intent",
@@ -251,6 +261,7 @@ mod tests {
             let scored = match entry.score {
                 Kind::Classification | Kind::Intent => Metric::Accuracy,
                 Kind::Slots => Metric::SlotTypeF1,
+                Kind::Tagging => Metric::MeanAveragePrecision,
                 Kind::Text(unit) => unit.metric(),
                 Kind::Verification => Metric::Loss, // a dev set has no trials
             };

@@ -43,6 +43,11 @@ pub enum Outputs {
         /// Names of the classes, by index.
         labels: Vec<String>,
     },
+    /// Any number of labels for an utterance.
+    Tags {
+        /// Names of the labels, by index.
+        labels: Vec<String>,
+    },
     /// One class of each group for an utterance.
     Groups {
         /// Groups, in the order of a model's outputs.
@@ -113,7 +118,7 @@ impl Outputs {
     /// Number of outputs of a model, for an utterance or a frame.
     pub fn len(&self) -> usize {
         match self {
-            Self::Classes { labels } => labels.len(),
+            Self::Classes { labels } | Self::Tags { labels } => labels.len(),
             Self::Groups { groups } => groups.iter().map(|group| group.labels.len()).sum(),
             Self::Tokens(vocabulary) => vocabulary.tokens().len(),
         }
@@ -127,7 +132,7 @@ impl Outputs {
     /// Names of the outputs, in order: classes, `action=bring`, tokens.
     pub fn names(&self) -> Vec<String> {
         match self {
-            Self::Classes { labels } => labels.clone(),
+            Self::Classes { labels } | Self::Tags { labels } => labels.clone(),
             Self::Groups { groups } => {
                 let of = |group: &Group| group.labels.iter().map(|label| format!("{}={label}", group.name)).collect::<Vec<_>>();
                 groups.iter().flat_map(of).collect()

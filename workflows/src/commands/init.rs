@@ -18,8 +18,8 @@ pub(crate) struct InitArgs {
     /// Folder with the table of your recordings: table.csv with a column `path`, and `label`, `speaker` or `text`
     #[arg(long, value_name = "FOLDER")]
     pub(crate) table: PathBuf,
-    /// Target: `label` (the column of that name, whatever it says), `text`, or a task of the benchmark that reads tables:
-    /// `speaker`, `emotion`, `phoneme_recognition`, ...
+    /// Target: `label` (the column of that name, whatever it says), `labels` (the same column, with any number of labels: `dog;rain`),
+    /// `text`, or a task of the benchmark that reads tables: `speaker`, `emotion`, `phoneme_recognition`, ...
     #[arg(long, default_value = "label")]
     pub(crate) task: String,
     /// Folder of a pretrained encoder, or `hub:ORGANISATION/NAME@COMMIT` [default: a small encoder, trained on your table]
@@ -28,7 +28,7 @@ pub(crate) struct InitArgs {
 }
 
 /// Kinds of tasks of one's own, with the shipped workflows whose targets and metrics are theirs.
-const OWN: [(&str, &str); 2] = [("label", "keyword_spotting"), ("text", "speech_recognition")];
+const OWN: [(&str, &str); 3] = [("label", "keyword_spotting"), ("labels", "tagging"), ("text", "speech_recognition")];
 
 /// The shipped workflow to start from, and true if the task is one's own, with a name of its own.
 fn preset(task: &str) -> (&str, bool) {

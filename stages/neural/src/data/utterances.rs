@@ -222,6 +222,13 @@ impl Utterances {
         let ids: Vec<Vec<i64>> = rows.iter().map(own).collect();
         match &self.task.outputs {
             Outputs::Classes { .. } => Targets::Classes(Tensor::from_slice(&ids.concat())),
+            Outputs::Tags { labels } => {
+                let mut tags = vec![0.0_f32; rows.len() * labels.len()];
+                for (row, own) in ids.iter().enumerate() {
+                    own.iter().for_each(|&label| tags[row * labels.len() + label as usize] = 1.0);
+                }
+                Targets::Tags(Tensor::from_slice(&tags).view([rows.len() as i64, labels.len() as i64]))
+            }
             Outputs::Groups { groups } => {
                 Targets::Groups(Tensor::from_slice(&ids.concat()).view([rows.len() as i64, groups.len() as i64]))
             }
@@ -247,6 +254,7 @@ fn fits(target: &[i64], outputs: &Outputs) -> bool {
     let within = |value: i64, count: usize| usize::try_from(value).is_ok_and(|value| value < count);
     match outputs {
         Outputs::Classes { labels } => target.len() == 1 && within(target[0], labels.len()),
+        Outputs::Tags { labels } => target.iter().all(|&value| within(value, labels.len())) && target.is_sorted(),
         Outputs::Groups { groups } => {
             target.len() == groups.len() && target.iter().zip(groups).all(|(&value, group)| within(value, group.labels.len()))
         }
@@ -261,7 +269,7 @@ fn misread<'a>(targets: &'a [Target], outputs: &Outputs) -> Option<(&'a Target, 
     let mut readings = targets.iter().filter_map(|target| Some((target, meaning(&target.target, outputs)?)));
     let differs = |(target, meant): &(&Target, String)| target.text != *meant;
     match outputs {
-        Outputs::Classes { .. } | Outputs::Groups { .. } => readings.find(differs),
+        Outputs::Classes { .. } | Outputs::Tags { .. } | Outputs::Groups { .. } => readings.find(differs),
         Outputs::Tokens(_) => {
             let first = readings.next().filter(differs)?;
             readings.all(|one| differs(&one)).then_some(first)
@@ -273,6 +281,7 @@ fn misread<'a>(targets: &'a [Target], outputs: &Outputs) -> Option<(&'a Target, 
 fn meaning(target: &[i64], outputs: &Outputs) -> Option<String> {
     match outputs {
         Outputs::Classes { labels } => Some(labels[target[0] as usize].clone()),
+        Outputs::Tags { labels } => Some(target.iter().map(|&id| &*labels[id as usize]).collect::<Vec<_>>().join(", ")),
         Outputs::Groups { groups } => {
             let names = groups.iter().zip(target).map(|(group, &class)| group.labels[class as usize].as_str());
             Some(names.collect::<Vec<_>>().join(", "))

@@ -198,7 +198,9 @@ impl Card<'_> {
 
     fn code(&self) -> String {
         let (model, head) = match self.params.head {
-            HeadSpec::Classification { .. } | HeadSpec::MultiLabel { .. } => ("AutoModelForAudioClassification", "logits"),
+            HeadSpec::Classification { .. } | HeadSpec::MultiLabel { .. } | HeadSpec::Tagging { .. } => {
+                ("AutoModelForAudioClassification", "logits")
+            }
             HeadSpec::Ctc { .. } => ("AutoModelForCTC", "logits"),
             HeadSpec::Xvector { .. } => ("AutoModelForAudioXVector", "embeddings"),
         };
@@ -232,6 +234,9 @@ impl Card<'_> {
                 let Outputs::Groups { groups } = &self.task.outputs else { return code };
                 let sizes: Vec<usize> = groups.iter().map(|group| group.labels.len()).collect();
                 format!("print([group.argmax(-1).item() for group in output.split({sizes:?}, -1)])\n")
+            }
+            HeadSpec::Tagging { .. } => {
+                "print([model.config.id2label[at] for at, p in enumerate(output[0].sigmoid().tolist()) if p >= 0.5])\n".to_owned()
             }
             HeadSpec::Ctc { .. } => "print(processor.batch_decode(output.argmax(-1))[0])\n".to_owned(),
             HeadSpec::Xvector { .. } => "print(output.shape)\n".to_owned(),

@@ -10,7 +10,7 @@ use tasks::Vocabulary;
 use tch::{Device, Kind, TchError, Tensor};
 
 use super::encoder::{Encoder, Input, Point};
-use super::heads::{Head, HeadOutput};
+use super::heads::{Head, HeadOutput, SEVERAL_LABELS};
 use super::values::assign;
 use crate::checkpoint::base::Base;
 use crate::checkpoint::config::{EncoderConfig, FeatureNorm, ModelType};
@@ -283,6 +283,11 @@ impl Model {
         let Some((head, outputs)) = Head::of(&stored) else {
             let mistakes = vec!["it has no head of tokens or classes".to_owned()];
             return Err(ModelError::OtherHead { folder: encoder.to_owned(), mistakes });
+        };
+        let several = config.other.get("problem_type").is_some_and(|kind| kind == SEVERAL_LABELS);
+        let head = match head {
+            HeadSpec::Classification { projector_size, layer_sum } if several => HeadSpec::Tagging { projector_size, layer_sum },
+            other => other,
         };
         let mut model = Self::new(encoder, &Method::HeadOnly(neural_spec::HeadOnly {}), &head, outputs, 0, device)?;
         model.adopt_head(encoder)?;

@@ -14,6 +14,7 @@ use crate::checkpoint::tokenizer;
 use crate::device;
 use crate::error::ModelError;
 use crate::evaluate::{prepare, same_outputs};
+use crate::models::heads::SEVERAL_LABELS;
 use crate::models::{Model, merge};
 use crate::peft::files;
 use crate::train::summary::{FILE_NAME, Summary};
@@ -155,7 +156,11 @@ fn of_transformers(folder: &Path, device: Device) -> Result<Loaded, StageError> 
     } else if class.ends_with("ForSequenceClassification") {
         let labels = labels(&config).ok_or_else(|| no_head("no `id2label` with a name for each class"))?;
         let projector_size = number("classifier_proj_size").unwrap_or(256); // as in transformers
-        ("keyword_spotting", Outputs::Classes { labels }, HeadSpec::Classification { projector_size, layer_sum })
+        if config.other.get("problem_type").is_some_and(|kind| kind == SEVERAL_LABELS) {
+            ("tagging", Outputs::Tags { labels }, HeadSpec::Tagging { projector_size, layer_sum })
+        } else {
+            ("keyword_spotting", Outputs::Classes { labels }, HeadSpec::Classification { projector_size, layer_sum })
+        }
     } else {
         return Err(no_head(&class).into());
     };
@@ -165,7 +170,7 @@ fn of_transformers(folder: &Path, device: Device) -> Result<Loaded, StageError> 
         model.close_mix_with(last);
     }
     model.load_head(folder)?;
-    let task = Task::named(task).expect("a task of the benchmark");
+    let task = Task::named(task).expect("a known task");
     let task = TaskFile { task, protocol: Protocol::Sound, outputs, clips: Clips::default() };
     prepare(&mut model, &task);
     Ok(Loaded { model, task })

@@ -1,11 +1,13 @@
 //! Training of a task: the loss of its head, the measures that judge a point, and the utterances of a split.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use neural_spec::Metric;
 use pipeline::{Job, StageError};
 use scoring::evidence::{Classes, Evidence, Ratio};
 use scoring::significance::{self, Interval, Resampling};
+use scoring::tagging::Tags;
 use scoring::{Edits, Unit, slots};
 use tasks::{Outputs, TaskFile};
 use tch::{Device, Kind, Tensor};
@@ -106,7 +108,11 @@ impl TaskLearner<'_> {
                 evidence.classes = Some(Classes { count: labels.len(), labels: labels_of, predictions });
                 Vec::new()
             }
-            Outputs::Groups { .. } => {
+            Outputs::Tags { .. } if metric != Metric::Accuracy => {
+                evidence.tags = Some(tags(dev, &answers));
+                Vec::new()
+            }
+            Outputs::Groups { .. } | Outputs::Tags { .. } => {
                 pairs().map(|(target, answer)| one(f64::from(u8::from(target.target == answer.output)))).collect()
             }
             Outputs::Tokens(vocabulary) => {
@@ -138,6 +144,12 @@ impl TaskLearner<'_> {
                 let counts = scoring::Confusion::count(labels.len(), classes).map_err(StageError::failed)?.counts();
                 Box::new(move |metric| counts.value(metric))
             }
+            Outputs::Tags { .. } => {
+                let exact = pairs().filter(|(target, answer)| target.target == answer.output).count();
+                let mut values = BTreeMap::from(tags(dev, &answers).ranked().values(&vec![1; answers.len()]));
+                values.insert(Metric::Accuracy, exact as f64 / answers.len() as f64);
+                Box::new(move |metric| values.get(&metric).copied().unwrap_or(f64::NAN))
+            }
             Outputs::Groups { .. } => {
                 let right = pairs().filter(|(target, answer)| target.target == answer.output).count();
                 let accuracy = right as f64 / answers.len() as f64;
@@ -157,6 +169,17 @@ impl TaskLearner<'_> {
             }
         };
         Ok(metrics.iter().map(|metric| if *metric == Metric::Loss { loss } else { other(*metric) }).collect())
+    }
+}
+
+/// Right labels of utterances next to the answers.
+fn tags(dev: &Utterances, answers: &[Answer]) -> Tags {
+    let numbers = |labels: &[i64]| labels.iter().map(|&label| label as u32).collect();
+    Tags {
+        count: dev.outputs().len(),
+        labels: dev.targets().iter().map(|target| numbers(&target.target)).collect(),
+        predictions: answers.iter().map(|answer| numbers(&answer.output)).collect(),
+        scores: answers.iter().map(|answer| answer.probabilities.clone()).collect(),
     }
 }
 

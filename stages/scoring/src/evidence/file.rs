@@ -1,7 +1,7 @@
 //! The file `utterances.parquet`.
 //!
 //! Columns: `id`, `speaker` (null where unknown), `num_samples`; of a classifier `label` and `prediction` as numbers of classes;
-//! of a verifier `score`, `target` and the numbers of both recordings, `enrol` and `test`; and for every metric that is a ratio of
+//! of a model of several labels lists of them, `labels` and `predictions`, and `scores`, their probabilities; of a verifier `score`, `target` and the numbers of both recordings, `enrol` and `test`; and for every metric that is a ratio of
 //! sums, `wer` say, `wer_part` and `wer_whole`.
 
 use std::fs::File;
@@ -9,9 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float64Type, Int64Type, UInt32Type};
-use arrow_array::{Array, ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray, UInt32Array};
-use arrow_schema::DataType;
+use arrow_array::types::{Float32Type, Float64Type, Int64Type, UInt32Type};
+use arrow_array::{
+    Array, ArrayRef, BooleanArray, Float32Array, Float64Array, Int64Array, ListArray, RecordBatch, StringArray, UInt32Array,
+};
+use arrow_buffer::OffsetBuffer;
+use arrow_schema::{DataType, Field};
 use datasets::parquet_file::{Batch, ParquetFile, ParquetFileError};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
@@ -20,6 +23,7 @@ use parquet::file::properties::WriterProperties;
 
 use super::{Classes, Evidence, Ratio};
 use crate::metric::Metric;
+use crate::tagging::Tags;
 
 /// Name of the file, within the artifact of a score.
 pub const FILE_NAME: &str = "utterances.parquet";
@@ -72,6 +76,13 @@ fn write_rows(file: File, evidence: &Evidence) -> Result<(), ParquetError> {
         add("label", Arc::new(UInt32Array::from_iter_values(classes.labels.iter().copied())));
         add("prediction", Arc::new(UInt32Array::from_iter_values(classes.predictions.iter().copied())));
     }
+    if let Some(tags) = &evidence.tags {
+        let numbers = |lists: &[Vec<u32>]| Arc::new(UInt32Array::from_iter_values(lists.iter().flatten().copied()));
+        add("labels", list(&tags.labels, numbers(&tags.labels)));
+        add("predictions", list(&tags.predictions, numbers(&tags.predictions)));
+        let scores = Arc::new(Float32Array::from_iter_values(tags.scores.iter().flatten().copied()));
+        add("scores", list(&tags.scores, scores));
+    }
     if let Some(trials) = &evidence.trials {
         add("score", Arc::new(Float64Array::from_iter_values(trials.scores.iter().copied())));
         add("target", Arc::new(trials.targets.iter().map(|target| Some(*target)).collect::<BooleanArray>()));
@@ -90,6 +101,16 @@ fn write_rows(file: File, evidence: &Evidence) -> Result<(), ParquetError> {
     writer.write(&batch)?;
     writer.close()?;
     Ok(())
+}
+
+fn item(data_type: DataType) -> Arc<Field> {
+    Arc::new(Field::new("item", data_type, false))
+}
+
+/// A column of lists from their numbers, one after the other.
+fn list<T>(lists: &[Vec<T>], values: ArrayRef) -> ArrayRef {
+    let offsets = OffsetBuffer::from_lengths(lists.iter().map(Vec::len));
+    Arc::new(ListArray::new(item(values.data_type().clone()), offsets, values, None))
 }
 
 /// Reads evidence.
@@ -127,6 +148,20 @@ fn append(evidence: &mut Evidence, speakers: &mut Vec<Option<String>>, batch: &B
         let all = evidence.classes.get_or_insert(Classes { count: 0, labels: Vec::new(), predictions: Vec::new() });
         all.labels.extend(classes("label")?);
         all.predictions.extend(classes("prediction")?);
+    }
+    if has("labels") {
+        let lists = |name: &str| {
+            let column = column(name, DataType::List(item(DataType::UInt32)))?.as_list::<i32>();
+            let list = |at: usize| column.value(at).as_primitive::<UInt32Type>().values().to_vec();
+            Ok::<Vec<Vec<u32>>, ParquetFileError>((0..column.len()).map(list).collect())
+        };
+        let all: &mut Tags = evidence.tags.get_or_insert_default();
+        all.labels.extend(lists("labels")?);
+        all.predictions.extend(lists("predictions")?);
+        let scores = column("scores", DataType::List(item(DataType::Float32)))?.as_list::<i32>();
+        let list = |at: usize| scores.value(at).as_primitive::<Float32Type>().values().to_vec();
+        all.scores.extend((0..scores.len()).map(list));
+        all.count = all.scores.first().map_or(0, Vec::len);
     }
     if has("num_samples") {
         let lengths = column("num_samples", DataType::Int64)?.as_primitive::<Int64Type>().values();
@@ -172,6 +207,13 @@ mod tests {
         check(&Evidence { ids: ids(), speakers: Some(ids()), ratios, ..Evidence::default() });
         let classes = Classes { count: 3, labels: vec![0, 2], predictions: vec![1, 2] };
         check(&Evidence { ids: ids(), num_samples: Some(vec![3, 4]), classes: Some(classes), ..Evidence::default() });
+        let tags = Tags {
+            count: 2,
+            labels: vec![vec![0, 1], vec![]],
+            predictions: vec![vec![], vec![1]],
+            scores: vec![vec![0.5, 0.25], vec![0.0, 1.0]],
+        };
+        check(&Evidence { ids: ids(), tags: Some(tags), ..Evidence::default() });
         let trials = TrialScores { scores: vec![0.5, -1.0], targets: vec![true, false], recordings: vec![[0, 1], [0, 2]] };
         check(&Evidence { ids: ids(), trials: Some(trials), ..Evidence::default() });
     }

@@ -3,7 +3,7 @@
 use resvg::tiny_skia::{Pixmap, PremultipliedColorU8};
 
 use super::read::Frames;
-use crate::picture::{Anchor, Paint, Picture, Text};
+use crate::picture::{Anchor, Paint, Picture, Text, opaque, shade};
 
 /// Logarithms of bands that have the first and the last colour.
 pub(super) const MEL_RANGE: [f64; 2] = [-11.5, 2.0];
@@ -13,9 +13,6 @@ pub(super) const PITCH_RANGE: [f64; 2] = [50.0, 600.0];
 const CELL: usize = 2;
 /// Most frames of a picture; a longer spectrogram is cut.
 const MOST_FRAMES: usize = 4000;
-/// Colours from silent to loud.
-const COLOURS: [[f64; 3]; 5] =
-    [[8.0, 8.0, 28.0], [66.0, 22.0, 104.0], [152.0, 44.0, 100.0], [228.0, 96.0, 56.0], [250.0, 224.0, 140.0]];
 /// Colour of the pitch.
 const PITCH: [u8; 3] = [120, 240, 255];
 
@@ -47,19 +44,8 @@ pub(super) fn spectrogram(frames: &Frames) -> Vec<u8> {
     pixels.encode_png().expect("pixels in memory always encode")
 }
 
-fn opaque([red, green, blue]: [u8; 3]) -> PremultipliedColorU8 {
-    PremultipliedColorU8::from_rgba(red, green, blue, 255).expect("no channel exceeds the opacity")
-}
-
 fn colour(log: f64) -> PremultipliedColorU8 {
-    let share = if log.is_finite() { ((log - MEL_RANGE[0]) / (MEL_RANGE[1] - MEL_RANGE[0])).clamp(0.0, 1.0) } else { 0.0 };
-    let place = share * (COLOURS.len() - 1) as f64;
-    let (below, part) = ((place.floor() as usize).min(COLOURS.len() - 2), place);
-    let mix = |channel: usize| {
-        let (a, b) = (COLOURS[below][channel], COLOURS[below + 1][channel]);
-        (a + (b - a) * (part - below as f64)).round() as u8
-    };
-    opaque([mix(0), mix(1), mix(2)])
+    shade((log - MEL_RANGE[0]) / (MEL_RANGE[1] - MEL_RANGE[0]))
 }
 
 /// Frames by symbols: a bar for each symbol.

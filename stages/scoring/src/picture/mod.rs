@@ -5,9 +5,11 @@
 
 mod font;
 mod render;
+mod shade;
 mod svg;
 
 pub(crate) use font::{shorten, text_width};
+pub(crate) use shade::{opaque, shade};
 
 /// Draws marks in the order they were added.
 #[derive(Debug, Clone)]

@@ -1,4 +1,5 @@
-//! Pictures: a confusion matrix, scores against trainable parameters, curves of training, tasks by methods, bars.
+//! Pictures: a confusion matrix, scores against trainable parameters, curves of training, tasks by methods, mean ranks,
+//! bars.
 
 mod area;
 mod axis;
@@ -7,6 +8,7 @@ mod confusion;
 mod curve;
 mod heat;
 mod learning;
+mod ranks;
 mod scatter;
 
 use crate::picture::{Picture, Text, shorten};
@@ -16,6 +18,7 @@ pub use confusion::confusion_matrix;
 pub use curve::training_curve;
 pub use heat::{HeatCell, HeatRow, heat_table};
 pub use learning::{Along, Curve, CurvePanel, dev_curve, learning_curves};
+pub use ranks::{critical_difference, rank_diagram};
 pub use scatter::{ScatterPanel, ScatterPoint, score_vs_parameters};
 
 /// Place that a picture is drawn for.

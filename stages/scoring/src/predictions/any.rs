@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Intents, Prediction, PredictionRow, PredictionsError, Transcription, Trial, open, read};
+use super::{Intents, Prediction, PredictionRow, PredictionsError, Tagged, Transcription, Trial, open, read};
 
 /// Content of a file of predictions.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,6 +14,8 @@ pub enum Predictions {
     Texts(Vec<Transcription>),
     /// One value in each of several slots.
     Intents(Vec<Intents>),
+    /// Any number of labels per utterance.
+    Tags(Vec<Tagged>),
     /// Likeness of pairs of recordings.
     Trials(Vec<Trial>),
 }
@@ -30,6 +32,8 @@ pub fn read_any(path: &Path) -> Result<Predictions, PredictionsError> {
         read(path).map(Predictions::Texts)
     } else if has(Intents::columns()) {
         read(path).map(Predictions::Intents)
+    } else if has(Tagged::columns()) {
+        read(path).map(Predictions::Tags)
     } else if has(Trial::columns()) {
         read(path).map(Predictions::Trials)
     } else {

@@ -8,6 +8,7 @@
 //! | [`Prediction`] | a class | `label`, `prediction`, `label_text`, `prediction_text` |
 //! | [`Transcription`] | a text | `reference`, `hypothesis` |
 //! | [`Intents`] | one value in each of several slots | `slots`: a list of structs `slot`, `label`, `prediction` |
+//! | [`Tagged`] | any number of labels | `labels`, `predictions`: lists of labels; `scores`: probability of each label |
 //! | [`Synthesised`] | speech of a given text | those of a text, and what its sound is like |
 //! | [`Trial`] | how alike two recordings are | `enrol_id`, `test_id`, `score`, `target` (no other columns) |
 //!
@@ -30,6 +31,7 @@ mod class;
 mod column;
 mod intent;
 mod speech;
+mod tags;
 mod text;
 mod trial;
 
@@ -37,6 +39,7 @@ pub use any::{Predictions, read_any};
 pub use class::Prediction;
 pub use intent::{Intents, SlotAnswer};
 pub use speech::{Sound, Synthesised, Voice};
+pub use tags::Tagged;
 pub use text::Transcription;
 pub use trial::Trial;
 
@@ -87,7 +90,7 @@ macro_rules! utterance_row {
         }
     )*};
 }
-utterance_row!(Prediction, Transcription, Intents);
+utterance_row!(Prediction, Transcription, Intents, Tagged);
 
 impl UtteranceRow for Synthesised {
     fn id(&self) -> &str {

@@ -109,6 +109,28 @@ impl<'a> Board<'a> {
         rows.any(|row| at(row).is_some_and(|method| row.is_best(method)))
     }
 
+    /// Mean rank of each method over the tasks on which all methods have a score, and the number of these tasks. Equally good methods
+    /// share the mean of their ranks; further metrics of a task do not count.
+    pub(super) fn ranks(&self) -> (Vec<(String, f64)>, usize) {
+        let of_task =
+            |row: &&BoardRow| row.cells.iter().flatten().next().is_some_and(|group| group.runs[0].scores.primary == row.metric);
+        let rows: Vec<&BoardRow> = self.rows.iter().filter(of_task).collect();
+        let ranked: Vec<usize> = (0..self.methods.len()).filter(|at| rows.iter().any(|row| row.ranking.contains(at))).collect();
+        let complete: Vec<&&BoardRow> = rows.iter().filter(|row| row.ranking.len() == ranked.len()).collect();
+        let mean = |&method: &usize| {
+            let of_row = |row: &&&BoardRow| {
+                let value = |at: usize| row.cells[at].map_or(f64::NAN, |group| group.mean(row.metric));
+                let own = value(method);
+                let better = ranked.iter().filter(|other| row.metric.improves(value(**other), own)).count();
+                let alike = ranked.iter().filter(|other| value(**other).total_cmp(&own).is_eq()).count();
+                better as f64 + (alike as f64 + 1.0) / 2.0
+            };
+            let sum: f64 = complete.iter().map(of_row).sum();
+            (self.methods[method].clone(), sum / complete.len().max(1) as f64)
+        };
+        (ranked.iter().map(mean).collect(), complete.len())
+    }
+
     /// For the picture.
     pub(super) fn heat(&self) -> Vec<HeatRow> {
         let row = |row: &BoardRow| {
@@ -130,6 +152,7 @@ impl<'a> Board<'a> {
 fn further_metrics(scores: &Scores) -> Vec<Metric> {
     let further: &[Metric] = match scores.detail {
         Detail::Synthesis { .. } => &[Metric::Wer, Metric::SpeakerSimilarity, Metric::Mcd],
+        Detail::Tagging { .. } => &[Metric::MacroF1],
         _ if scores.primary == Metric::SlotTypeF1 => &[Metric::SlotValueCer],
         _ => &[],
     };

@@ -55,7 +55,7 @@ fn default_rounds() -> u32 {
 
 impl Stage for ReportTable {
     const KIND: &'static str = "report.table";
-    const VERSION: u32 = 7;
+    const VERSION: u32 = 8;
     const ABOUT: &'static str = "tables of all scores, tasks by methods and in detail, with pictures and a page";
 
     fn slots() -> Vec<Slot> {
@@ -101,7 +101,8 @@ pub(crate) const ANCHOR: &str = "anchor";
 const NONE: &str = "-";
 
 /// Writes `table.txt`, `table.md`, `table.parquet`, `index.html` and the pictures `score_vs_parameters`, `learning_curves` (when
-/// trainings were given), `sweep` (of a parameter with several values) and `benchmark` (of several tasks or corpora and methods), each as
+/// trainings were given), `sweep` (of a parameter with several values), `benchmark` (of several tasks or corpora and methods) and `ranks`
+/// (of three or more tasks and methods), each as
 /// `.svg` and `.png`, and under `figures/`, for a column of a paper, as `.svg` and `.pdf`. Clips of the worst answers are next to the
 /// page.
 ///
@@ -183,6 +184,9 @@ fn pictures(groups: &[Group], board: &Board, layout: Layout) -> Vec<(&'static st
     if board.rows.len() > 1 && board.methods.len() > 1 {
         pictures.push(("benchmark", plot::heat_table("Tasks by methods", &board.methods, &board.heat(), layout)));
     }
+    let (ranks, tasks) = board.ranks();
+    let title = "Mean ranks of the methods, and which are not told apart";
+    pictures.extend(plot::rank_diagram(title, &ranks, tasks, layout).map(|picture| ("ranks", picture)));
     pictures.push((
         "score_vs_parameters",
         plot::score_vs_parameters("Scores against trainable parameters", &scatter(groups), layout),

@@ -10,12 +10,13 @@ use super::table::{Column, Table};
 use super::text::{board_cells, board_notes, capital};
 use super::{NONE, Run};
 use crate::alignment;
+use crate::clips::ClipFiles;
 use crate::edit::{Edits, Step};
 use crate::evidence::Evidence;
 use crate::metric::Metric;
 use crate::picture::Picture;
 use crate::plot::{self, Layout};
-use crate::score::{ClassDetail, Detail, Miss, Mistake, SlotCounts, SpeakerDetail};
+use crate::score::{ClassDetail, Detail, LabelScore, Miss, Mistake, SlotCounts, SpeakerDetail};
 use crate::template::{self, thousands};
 use crate::text::Unit;
 
@@ -112,8 +113,8 @@ struct Answers {
 #[derive(Serialize)]
 struct Answer {
     id: String,
-    /// File of its clip, if it can be played.
-    clip: Option<String>,
+    /// Files of its clip, if it can be played.
+    clip: Option<ClipFiles>,
     note: String,
     reference: String,
     hypothesis: String,
@@ -144,7 +145,7 @@ pub(super) fn page(
     tables: &[Table],
     pictures: &[(&str, Picture)],
     runs: &[Run],
-    clips: &BTreeMap<String, String>,
+    clips: &BTreeMap<String, ClipFiles>,
 ) -> String {
     let shown = board.is_worth_showing();
     let contest = |row: &super::board::BoardRow| {
@@ -284,10 +285,11 @@ fn voices(speakers: &[SpeakerDetail]) -> Section {
 /// The lists of wrong answers, worst first.
 fn answers(detail: &Detail) -> Vec<Answers> {
     match detail {
-        Detail::Classification(detail) => mistakes("Wrong answers, worst first", detail).into_iter().collect(),
+        Detail::Classification(detail) => mistakes("Wrong answers, worst first", &detail.mistakes).into_iter().collect(),
+        Detail::Tagging { mistakes: all, .. } => mistakes("Wrong answers, worst first", all).into_iter().collect(),
         Detail::Intent { slots } => {
             let list = |(slot, detail): &(String, ClassDetail)| {
-                mistakes(&format!("{}: wrong answers, worst first", capital(slot)), detail)
+                mistakes(&format!("{}: wrong answers, worst first", capital(slot)), &detail.mistakes)
             };
             slots.iter().filter_map(list).collect()
         }
@@ -299,7 +301,7 @@ fn answers(detail: &Detail) -> Vec<Answers> {
     }
 }
 
-fn view(run: &Run, open: bool, clips: &BTreeMap<String, String>) -> RunView {
+fn view(run: &Run, open: bool, clips: &BTreeMap<String, ClipFiles>) -> RunView {
     let (scores, name) = (&run.scores, run.name());
     let mut view = RunView {
         open,
@@ -324,6 +326,7 @@ fn view(run: &Run, open: bool, clips: &BTreeMap<String, String>) -> RunView {
                 view.pictures.push(confusion(&format!("{}: {}", capital(slot), view.name), detail));
             }
         }
+        Detail::Tagging { labels, .. } => view.sections.push(label_table(labels)),
         Detail::Text { edits, .. } => {
             view.sections.push(errors(&edits.iter().map(|(unit, edits)| (unit.plural(), *edits)).collect::<Vec<_>>()));
         }
@@ -365,6 +368,7 @@ fn run_facts(run: &Run) -> Vec<Fact> {
     }
     match &scores.detail {
         Detail::Classification(detail) => facts.push(fact("classes", detail.labels.len().to_string())),
+        Detail::Tagging { labels, .. } => facts.push(fact("labels", labels.len().to_string())),
         Detail::Intent { slots } => {
             let counts: Vec<String> = slots.iter().map(|(slot, detail)| format!("{slot} {}", detail.labels.len())).collect();
             facts.push(fact("classes", counts.join(", ")));
@@ -490,8 +494,21 @@ fn classes(detail: &ClassDetail) -> Section {
     small_table("Classes", &["class", "precision", "recall", "F1", "utterances"], rows)
 }
 
-fn mistakes(title: &str, detail: &ClassDetail) -> Option<Answers> {
-    let mut all: Vec<&Mistake> = detail.mistakes.iter().collect();
+fn label_table(labels: &[LabelScore]) -> Section {
+    let row = |label: &LabelScore| {
+        let ratios = [label.score.precision, label.score.recall, label.score.f1];
+        let mut cells = vec![label.name.clone()];
+        cells.extend(ratios.map(|ratio| format!("{:.2}", 100.0 * ratio)));
+        cells.push(Metric::MeanAveragePrecision.print(label.average_precision.unwrap_or(f64::NAN)));
+        cells.push(thousands(label.score.support));
+        cells
+    };
+    let names = ["label", "precision", "recall", "F1", "average precision", "utterances"];
+    small_table("Labels", &names, labels.iter().map(row))
+}
+
+fn mistakes(title: &str, mistakes: &[Mistake]) -> Option<Answers> {
+    let mut all: Vec<&Mistake> = mistakes.iter().collect();
     all.sort_by(|a, b| b.loss.unwrap_or(0.0).total_cmp(&a.loss.unwrap_or(0.0)).then_with(|| a.id.cmp(&b.id)));
     let answer = |mistake: &&Mistake| Answer {
         id: mistake.id.clone(),

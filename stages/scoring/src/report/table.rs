@@ -37,10 +37,11 @@ pub(super) struct TableRow {
 }
 
 /// Metrics that have a column, the one methods are compared by first.
-const SHOWN: [Metric; 20] = [
+const SHOWN: [Metric; 21] = [
     Metric::Accuracy,
     Metric::MacroF1,
     Metric::WeightedF1,
+    Metric::MeanAveragePrecision,
     Metric::SlotAccuracy,
     Metric::Wer,
     Metric::Cer,

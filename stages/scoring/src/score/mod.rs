@@ -7,6 +7,7 @@ mod classification;
 mod intent;
 mod slots;
 mod synthesis;
+mod tagging;
 mod text;
 mod verification;
 
@@ -32,6 +33,7 @@ pub use intent::ScoreIntent;
 pub use slots::ScoreSlots;
 pub use synthesis::ScoreSynthesis;
 pub(crate) use synthesis::speakers;
+pub use tagging::ScoreTagging;
 pub use text::ScoreText;
 pub use verification::ScoreVerification;
 
@@ -112,6 +114,13 @@ pub enum Detail {
         /// Answers by slot.
         slots: Vec<(String, ClassDetail)>,
     },
+    /// Any number of labels per utterance.
+    Tagging {
+        /// Scores of each label, in order.
+        labels: Vec<LabelScore>,
+        /// Utterances without exactly the right labels, sorted by id.
+        mistakes: Vec<Mistake>,
+    },
     /// Synthesised speech.
     Synthesis {
         /// Errors of all utterances in each unit.
@@ -147,6 +156,18 @@ pub struct SpeakerDetail {
     pub mcd: Option<f64>,
     /// Mean error of the length, relative to recordings: negative where speech is too short.
     pub duration_bias: Option<f64>,
+}
+
+/// Scores of a label, of which an utterance has any number.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LabelScore {
+    /// Name of the label.
+    pub name: String,
+    /// Precision, recall and F1.
+    #[serde(flatten)]
+    pub score: ClassScore,
+    /// Average precision; none where no utterance has the label.
+    pub average_precision: Option<f64>,
 }
 
 /// The answers of a classifier, class by class.
@@ -344,6 +365,8 @@ pub enum Kind {
     Slots,
     /// Text: errors in a unit.
     Text(Unit),
+    /// Any number of labels per utterance: mean average precision.
+    Tagging,
     /// Trials: equal error rate.
     Verification,
 }
@@ -405,6 +428,7 @@ pub fn run_kind(kind: Kind, metric: Metric, common: Common, job: &Job) -> Result
         Kind::Intent => run(&ScoreIntent { interval, task, corpus }, job),
         Kind::Slots => run(&ScoreSlots { interval, task, corpus }, job),
         Kind::Text(unit) => run(&ScoreText { unit, interval, task, corpus }, job),
+        Kind::Tagging => run(&ScoreTagging { interval, task, corpus }, job),
         Kind::Verification => run(&ScoreVerification { interval, task, corpus }, job),
     }
 }
@@ -474,6 +498,7 @@ fn assemble(common: Common, draft: Draft, training: Option<Json>) -> Result<Scor
     if !metrics.contains_key(&primary) {
         let why = match &detail {
             Detail::Verification { .. } => "there must be trials of one voice and trials of two",
+            Detail::Tagging { .. } => "no utterance has a label",
             _ => "all references are empty",
         };
         return Err(ScoreError::Undefined { metric: primary, why });

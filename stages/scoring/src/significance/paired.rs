@@ -198,7 +198,7 @@ pub fn compare(
         found.p = swap_shares(pairs, metric, (&units, num_units), rounds, seed);
     } else if leader.classes.is_some() {
         found.p = swap_classes(pairs, metric, (&units, num_units), rounds, seed);
-    } else if leader.trials.is_some() {
+    } else if leader.trials.is_some() || leader.tags.is_some() {
         (found.p, found.test) = (draw_trials(pairs, metric, by, rounds, seed), Test::PairedBootstrap);
     }
     let of = |side: fn(&(f64, f64)) -> f64| values.iter().map(side).collect::<Vec<_>>();
@@ -227,6 +227,9 @@ pub fn comparable(first: &Evidence, second: &Evidence) -> Result<(), CompareErro
     }
     let other = |at: Option<usize>| at.map_or(Ok(()), |at| Err(CompareError::OtherReferences { id: first.ids[at].clone() }));
     if let (Some(a), Some(b)) = (&first.classes, &second.classes) {
+        other(a.labels.iter().zip(&b.labels).position(|(a, b)| a != b))?;
+    }
+    if let (Some(a), Some(b)) = (&first.tags, &second.tags) {
         other(a.labels.iter().zip(&b.labels).position(|(a, b)| a != b))?;
     }
     if let (Some(a), Some(b)) = (&first.trials, &second.trials) {
@@ -356,7 +359,7 @@ fn swap_classes(pairs: &[(&Evidence, &Evidence)], metric: Metric, units: (&[u32]
     })
 }
 
-/// Paired bootstrap of the metrics of verifiers: twice the share of draws whose difference has the other sign.
+/// Paired bootstrap of metrics that are no sums, those of verifiers and of labels: twice the share of draws whose difference has the other sign.
 ///
 /// Source: Efron and Tibshirani 1993, section 16.4, read as an interval turned round.
 fn draw_trials(pairs: &[(&Evidence, &Evidence)], metric: Metric, by: Units, rounds: u32, seed: u64) -> f64 {

@@ -37,7 +37,11 @@ pub(super) fn take_untaught(outputs: &Outputs, targets: &mut [Vec<Target>; 3]) -
 
 /// The labels of a training set, in order of their classes.
 pub(super) fn names(outputs: &Outputs, train: &[Target]) -> Vec<String> {
-    taught(train).into_iter().map(|(group, class)| name(outputs, group, class)).collect()
+    let named: BTreeSet<(i64, usize)> = match outputs {
+        Outputs::Tags { .. } => train.iter().flat_map(|target| &target.target).map(|class| (*class, 0)).collect(),
+        _ => return taught(train).into_iter().map(|(group, class)| name(outputs, group, class)).collect(),
+    };
+    named.into_iter().map(|(class, group)| name(outputs, group, class)).collect()
 }
 
 /// ``7 utterances of the test set are `stop`, the first `u036` ``, and so on.
@@ -52,6 +56,13 @@ pub(super) fn describe(unknown: &[UnknownLabel]) -> String {
         format!("{count} utterance{s} of the {} set {are} `{label}`, the first `{first}`", SPLITS[*split])
     };
     shortened(labels.iter().map(line), "; ")
+}
+
+/// The labels in one text: a JSON list, or names between separators. Each counts once.
+pub(super) fn several(text: &str, separator: &str) -> BTreeSet<String> {
+    let listed: Option<Vec<String>> = text.trim_start().starts_with('[').then(|| serde_json::from_str(text).ok()).flatten();
+    let listed = listed.unwrap_or_else(|| text.split(separator).map(str::to_owned).collect());
+    listed.iter().map(|label| label.trim().to_owned()).filter(|label| !label.is_empty()).collect()
 }
 
 /// The first few, and how many more there are.
@@ -71,7 +82,7 @@ fn taught(train: &[Target]) -> BTreeSet<(usize, i64)> {
 
 fn name(outputs: &Outputs, group: usize, class: i64) -> String {
     match outputs {
-        Outputs::Classes { labels } => labels[class as usize].clone(),
+        Outputs::Classes { labels } | Outputs::Tags { labels } => labels[class as usize].clone(),
         Outputs::Groups { groups } => format!("{}={}", groups[group].name, groups[group].labels[class as usize]),
         Outputs::Tokens(vocabulary) => vocabulary.tokens()[class as usize].clone(),
     }

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use datasets::shard::RowInfo;
 use serde::Serialize;
 
-use super::labels::{UnknownLabel, take_untaught};
-use super::{MakeTargets, SPLITS, Target, UnknownWords, VocabularyOf};
+use super::labels::{self, UnknownLabel, take_untaught};
+use super::{MakeTargets, SEPARATOR, SPLITS, Target, UnknownWords, VocabularyOf};
 use crate::intent::NoClass;
 use crate::lexicon::{self, Lexicon};
 use crate::{Outputs, Protocol, TargetKind, Vocabulary, intent, normalise, slots};
@@ -68,6 +68,7 @@ pub fn make(
             let of = |utterance: &RowInfo| utterance.annotation.speaker.clone().ok_or_else(|| "no speaker".to_owned());
             work.classes(own_labels.unwrap_or_else(|| speakers.into_iter().collect()), of)
         }
+        TargetKind::Labels => work.tags(),
         TargetKind::Intent => work.intents(),
         TargetKind::Transcript => {
             let of = |utterance: &RowInfo| {
@@ -158,6 +159,33 @@ impl<'a> Work<'a> {
             Ok(Target { id: utterance.id.clone(), target: vec![class], text })
         });
         self.done_with_classes(Outputs::Classes { labels }, targets, unknown)
+    }
+
+    /// The labels of the training set, in order of the alphabet. Numbers of a target are in order too.
+    fn tags(mut self) -> Made {
+        let separator = self.params.separator.as_deref().unwrap_or(SEPARATOR);
+        let train = self.splits[0].iter().filter_map(|utterance| utterance.annotation.label.as_deref());
+        let labels: BTreeSet<String> = train.flat_map(|label| labels::several(label, separator)).collect();
+        let labels = match self.head {
+            Some(Outputs::Tags { labels }) => labels.clone(),
+            _ => labels.into_iter().collect::<Vec<_>>(),
+        };
+        let ids: BTreeMap<&str, i64> = labels.iter().map(String::as_str).zip(0..).collect();
+        let mut unknown = Vec::new();
+        let targets = self.each(|split, utterance| {
+            let label = utterance.annotation.label.as_deref().ok_or("no label of the corpus's set")?;
+            let own = labels::several(label, separator);
+            if let Some(other) = own.iter().find(|label| !ids.contains_key(label.as_str())) {
+                unknown.push(UnknownLabel { split: SPLITS[split], id: utterance.id.clone(), label: other.clone() });
+                return Err(format!("no training utterance is `{other}`"));
+            }
+            let mut target: Vec<i64> = own.iter().map(|label| ids[label.as_str()]).collect();
+            target.sort_unstable();
+            let names: Vec<&str> = target.iter().map(|&id| labels[id as usize].as_str()).collect();
+            let text = names.join(", ");
+            Ok(Target { id: utterance.id.clone(), target, text })
+        });
+        Made { unknown_labels: unknown, ..self.done(Outputs::Tags { labels }, targets) }
     }
 
     fn intents(mut self) -> Made {

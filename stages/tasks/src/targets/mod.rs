@@ -58,6 +58,9 @@ pub struct MakeTargets {
     /// Treatment of utterances whose label cannot be learned: the task has no class for it, or no training utterance has it.
     #[serde(default)]
     pub unknown_labels: UnknownLabels,
+    /// Text between the labels of an utterance, for `tagging`. Default `;`. Labels may also be a JSON list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub separator: Option<String>,
     /// Longer utterances are left out of all sets, in seconds; those of the benchmark's `LibriSpeech` and FLEURS runs were of 20.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_duration_secs: Option<f64>,
@@ -66,6 +69,9 @@ pub struct MakeTargets {
     #[serde(default)]
     pub defects_of_esd: bool,
 }
+
+/// Text between the labels of an utterance, if nobody says.
+pub const SEPARATOR: &str = ";";
 
 /// Sets whose characters make a vocabulary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -129,6 +135,12 @@ pub enum TargetsError {
         /// The class.
         label: String,
     },
+    /// No label at all.
+    #[error("none of {utterances} utterances of the train set has a label")]
+    NoLabels {
+        /// How many there are.
+        utterances: usize,
+    },
     /// Labels without a class, or without a training utterance.
     #[error("{task} cannot learn every label: {unknown}; those of the train set are {known}")]
     UnknownLabels {
@@ -189,6 +201,12 @@ impl Stage for MakeTargets {
         }
         if self.task.target() != TargetKind::Phonemes && self.lexicon.is_some() {
             mistakes.push(("lexicon", format!("{} needs no phonemes", self.task.name())));
+        }
+        if self.task.target() != TargetKind::Labels && self.separator.is_some() {
+            mistakes.push(("separator", format!("{} has one label, or none", self.task.name())));
+        }
+        if self.separator.as_deref().is_some_and(|separator| separator.trim().is_empty()) {
+            mistakes.push(("separator", "expected a text that is no space, such as `;`".to_owned()));
         }
         if self.defects_of_esd && (self.task.target(), self.protocol) != (TargetKind::Transcript, Protocol::Paper) {
             mistakes.push(("defects_of_esd", "only recognition by the protocol `paper` has them".to_owned()));
@@ -293,13 +311,18 @@ fn own_head(params: &MakeTargets, folder: &Path) -> Result<Outputs, StageError> 
     })?;
     let fits = match params.task.target() {
         TargetKind::Label | TargetKind::Speaker => matches!(outputs, Outputs::Classes { .. }),
+        TargetKind::Labels => matches!(outputs, Outputs::Tags { .. }),
         TargetKind::Transcript => matches!(outputs, Outputs::Tokens(_)),
         TargetKind::Intent | TargetKind::Slots | TargetKind::Phonemes => false,
     };
     if fits {
         return Ok(outputs);
     }
-    let kind = if matches!(outputs, Outputs::Tokens(_)) { "tokens" } else { "classes" };
+    let kind = match outputs {
+        Outputs::Tokens(_) => "tokens",
+        Outputs::Tags { .. } => "any number of labels",
+        Outputs::Classes { .. } | Outputs::Groups { .. } => "classes",
+    };
     let error = TargetsError::OtherHead { task: params.task.name(), kind, folder: folder.to_owned() };
     Err(StageError::failed(error).with_hint("a head of characters does speech recognition, one of classes a task of one class"))
 }
@@ -354,6 +377,12 @@ fn examine(params: &MakeTargets, splits: &[Vec<RowInfo>], made: &Made, has_head:
                     *counts.entry(labels[target.target[0] as usize].clone()).or_insert(0) += 1;
                 }
             }
+            Outputs::Tags { labels } => {
+                let counts = report.classes.entry(split).or_default();
+                for label in targets.iter().flat_map(|target| &target.target) {
+                    *counts.entry(labels[*label as usize].clone()).or_insert(0) += 1;
+                }
+            }
             Outputs::Groups { .. } => {}
             Outputs::Tokens(_) => {
                 let samples: BTreeMap<&str, usize> =
@@ -399,6 +428,11 @@ fn examine(params: &MakeTargets, splits: &[Vec<RowInfo>], made: &Made, has_head:
 /// A head that exists knows its classes already.
 fn require_labels(params: &MakeTargets, made: &Made, has_head: bool) -> Result<(), TargetsError> {
     let train = &made.targets[0];
+    if let (Outputs::Tags { labels }, false) = (&made.outputs, has_head)
+        && labels.is_empty()
+    {
+        return Err(TargetsError::NoLabels { utterances: train.len() });
+    }
     if matches!(made.outputs, Outputs::Tokens(_)) || train.is_empty() {
         return Ok(());
     }
@@ -408,7 +442,7 @@ fn require_labels(params: &MakeTargets, made: &Made, has_head: bool) -> Result<(
     if params.unknown_labels == UnknownLabels::LeaveOut || made.unknown_labels.is_empty() {
         return Ok(());
     }
-    if let (true, Outputs::Classes { labels }) = (has_head, &made.outputs) {
+    if let (true, Outputs::Classes { labels } | Outputs::Tags { labels }) = (has_head, &made.outputs) {
         return Err(TargetsError::NotInHead {
             unknown: labels::describe(&made.unknown_labels),
             known: labels::shortened(labels.iter().map(|label| format!("`{label}`")), ", "),
@@ -433,10 +467,15 @@ fn published_frames(num_samples: usize) -> usize {
 fn explain(error: TargetsError) -> StageError {
     let hint = match &error {
         TargetsError::EmptySplit { found: 0, .. } => {
-            "`sure corpus check` says what a copy lacks, and `sure log` what was skipped; another protocol of the corpus may split it otherwise"
+            "`sure corpus check` says what a copy lacks, and `sure log` what was skipped; another protocol of the corpus may split it otherwise; a table of your own needs rows of each split (column `split`), or more speakers or rows to split"
         }
-        TargetsError::EmptySplit { .. } => "another protocol of the corpus may leave out other utterances",
-        TargetsError::OneClass { .. } => "choose another corpus, or another protocol of it",
+        TargetsError::EmptySplit { .. } => {
+            "another protocol of the corpus may leave out other utterances; a table of your own needs the column that the task learns: `label`, `speaker` or `text`"
+        }
+        TargetsError::NoLabels { .. } => "write the labels of each utterance into the column `label`: `dog;rain`, or a JSON list",
+        TargetsError::OneClass { .. } => {
+            "choose another corpus, or another protocol of it; in a table of your own, the rows of the train set need two labels or more"
+        }
         TargetsError::UnknownLabels { .. } => {
             "correct the labels, or give the train set utterances of each; or leave those utterances out: `--set task.targets.unknown_labels=leave_out`"
         }

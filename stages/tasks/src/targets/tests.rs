@@ -35,6 +35,7 @@ fn params(task: &str) -> MakeTargets {
         lexicon: None,
         unknown_words: UnknownWords::Unk,
         unknown_labels: UnknownLabels::Error,
+        separator: None,
         max_duration_secs: None,
         defects_of_esd: false,
     }
@@ -118,6 +119,34 @@ fn a_head_that_exists_keeps_its_classes_and_their_order() {
         "the head of the checkpoint does not have every label: 1 utterance of the test set is `perhaps`, the first `c`; its classes are \
          `no`, `stop`, `yes`"
     );
+}
+
+#[test]
+fn an_utterance_has_any_number_of_labels() {
+    let splits = || {
+        let train = vec![labelled("a", "rain; dog"), labelled("b", "[]"), labelled("c", "[\"dog\", \"a;b\"]"), utterance("d")];
+        [train, vec![labelled("e", "dog;dog;")], vec![labelled("f", "rain")]]
+    };
+    let (report, made) = examined(&params("tagging"), splits(), None).unwrap();
+    assert_eq!(made.outputs, Outputs::Tags { labels: ["a;b", "dog", "rain"].map(str::to_owned).to_vec() });
+    let found =
+        |split: usize| made.targets[split].iter().map(|target| (target.target.clone(), &*target.text)).collect::<Vec<_>>();
+    assert_eq!(found(0), [(vec![1, 2], "dog, rain"), (vec![], ""), (vec![0, 1], "a;b, dog")]);
+    assert_eq!((found(1), found(2)), (vec![(vec![1], "dog")], vec![(vec![2], "rain")]));
+    assert_eq!((report.classes["train"]["dog"], report.left_out["train"]["no label of the corpus's set"]), (2, 1));
+
+    let other = MakeTargets { separator: Some("|".to_owned()), ..params("tagging") };
+    let [mut train, dev, test] = splits();
+    train[0] = labelled("a", "rain | dog");
+    let refused = examined(&other, [train, dev, test], None).unwrap_err().to_string();
+    assert!(
+        refused
+            .contains("1 utterance of the dev set is `dog;dog;`, the first `e`; those of the train set are `a;b`, `dog`, `rain`"),
+        "{refused}"
+    );
+    let none = || vec![labelled("a", "[]")];
+    let refused = examined(&params("tagging"), [none(), none(), none()], None).unwrap_err().to_string();
+    assert_eq!(refused, "none of 1 utterances of the train set has a label");
 }
 
 #[test]

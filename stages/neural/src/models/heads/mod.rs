@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | `classification` | (B, classes) | cross entropy |
 //! | `multi_label` | (B, all groups' classes) | cross entropies of the groups, added |
+//! | `tagging` | (B, labels) | mean of the binary cross entropies of all labels |
 //! | `ctc` | (B, T, tokens) | CTC per target token; 0 where the target does not fit the frames |
 //! | `xvector` | (B, size), and the speaker's vector beside it | cross entropy with an additive margin |
 //!
@@ -45,6 +46,8 @@ pub enum Head {
         /// Classes of each group.
         sizes: Vec<i64>,
     },
+    /// Any number of labels for an utterance.
+    Tagging(Classification),
     /// A token or nothing for each frame.
     Ctc(Ctc),
     /// A vector that tells speakers apart.
@@ -56,7 +59,9 @@ impl Head {
     pub fn start(spec: &HeadSpec, hidden: i64, num_layers: usize, num_outputs: usize, seed: u64) -> Result<Weights, TchError> {
         let (normal, outputs) = (Start::Normal { std: INITIALIZER_RANGE }, num_outputs as i64);
         let list = match spec {
-            HeadSpec::Classification { projector_size, .. } | HeadSpec::MultiLabel { projector_size, .. } => {
+            HeadSpec::Classification { projector_size, .. }
+            | HeadSpec::MultiLabel { projector_size, .. }
+            | HeadSpec::Tagging { projector_size, .. } => {
                 let width = i64::from(*projector_size);
                 vec![
                     ("projector.weight".to_owned(), vec![width, hidden], normal),
@@ -100,6 +105,7 @@ impl Head {
     pub fn new(spec: &HeadSpec, weights: &Weights) -> Self {
         match spec {
             HeadSpec::Classification { .. } => Self::Classification(Classification::new(weights)),
+            HeadSpec::Tagging { .. } => Self::Tagging(Classification::new(weights)),
             HeadSpec::MultiLabel { sizes, .. } => {
                 let sizes = sizes.iter().map(|&size| i64::from(size)).collect();
                 Self::MultiLabel { body: Classification::new(weights), sizes }
@@ -114,7 +120,7 @@ impl Head {
     /// True if the head reads the inputs of every layer too.
     pub fn mixes_layers(&self) -> bool {
         match self {
-            Self::Classification(body) | Self::MultiLabel { body, .. } => body.mix.is_some(),
+            Self::Classification(body) | Self::MultiLabel { body, .. } | Self::Tagging(body) => body.mix.is_some(),
             Self::Ctc(head) => head.mix.is_some(),
             Self::Xvector(head) => head.mix.is_some(),
         }
@@ -125,7 +131,9 @@ impl Head {
     pub fn forward(&self, states: &[Tensor], frames: Option<&Frames>, pass: &Pass) -> Result<HeadOutput, TchError> {
         let plain = |logits| HeadOutput { logits, frames: Vec::new(), embeddings: None };
         match self {
-            Self::Classification(body) | Self::MultiLabel { body, .. } => Ok(plain(body.forward(states, frames)?)),
+            Self::Classification(body) | Self::MultiLabel { body, .. } | Self::Tagging(body) => {
+                Ok(plain(body.forward(states, frames)?))
+            }
             Self::Ctc(head) => head.forward(states, frames, pass),
             Self::Xvector(head) => head.forward(states, frames),
         }
@@ -139,6 +147,7 @@ impl Head {
         match (self, targets) {
             (Self::Classification(_), Targets::Classes(classes)) => classification::losses(&output.logits, classes),
             (Self::MultiLabel { sizes, .. }, Targets::Groups(classes)) => group_losses(&output.logits, sizes, classes),
+            (Self::Tagging(_), Targets::Tags(labels)) => tag_losses(&output.logits, labels),
             (Self::Ctc(_), Targets::Tokens { ids, blank }) => {
                 ctc::losses(&output.logits, &output.frames, ids, *blank, Reduction::None, true)
             }
@@ -150,7 +159,9 @@ impl Head {
     /// True if the outputs of the head are those of a task.
     pub fn fits(&self, outputs: &Outputs) -> bool {
         match (self, outputs) {
-            (Self::Classification(_) | Self::Xvector(_), Outputs::Classes { .. }) | (Self::Ctc(_), Outputs::Tokens(_)) => true,
+            (Self::Classification(_) | Self::Xvector(_), Outputs::Classes { .. })
+            | (Self::Tagging(_), Outputs::Tags { .. })
+            | (Self::Ctc(_), Outputs::Tokens(_)) => true,
             (Self::MultiLabel { sizes, .. }, Outputs::Groups { groups }) => {
                 groups.iter().map(|group| group.labels.len() as i64).eq(sizes.iter().copied())
             }
@@ -158,10 +169,12 @@ impl Head {
         }
     }
 
-    /// The classes or tokens with the highest scores: (B) for one class, (B, groups) for several, (B, T) for tokens.
+    /// The classes or tokens with the highest scores: (B) for one class, (B, groups) for several, (B, T) for tokens. Of labels (B, labels):
+    /// 1 for each with a probability of at least one half.
     pub fn best(&self, output: &HeadOutput) -> Result<Tensor, TchError> {
         match self {
             Self::Classification(_) | Self::Ctc(_) => output.logits.f_argmax(-1, false),
+            Self::Tagging(_) => output.logits.f_ge(0.0)?.f_to_kind(Kind::Int64),
             Self::Xvector(head) => head.cosines(&output.logits)?.f_argmax(-1, false),
             Self::MultiLabel { sizes, .. } => {
                 let parts = output.logits.f_split_with_sizes(&sizes[..], 1)?;
@@ -171,11 +184,12 @@ impl Head {
         }
     }
 
-    /// Probabilities of the classes, (B, classes) float32 for each group of classes; none of tokens.
+    /// Probabilities of the classes, (B, classes) float32 for each group of classes; none of tokens. Those of labels are independent.
     pub fn probabilities(&self, output: &HeadOutput) -> Result<Vec<Tensor>, TchError> {
         let softmax = |scores: &Tensor| scores.f_softmax(-1, Kind::Float);
         match self {
             Self::Classification(_) => Ok(vec![softmax(&output.logits)?]),
+            Self::Tagging(_) => Ok(vec![output.logits.f_to_kind(Kind::Float)?.f_sigmoid()?]),
             Self::Xvector(head) => Ok(vec![softmax(&head.scores(&output.logits)?)?]),
             Self::MultiLabel { sizes, .. } => output.logits.f_split_with_sizes(&sizes[..], 1)?.iter().map(softmax).collect(),
             Self::Ctc(_) => Ok(Vec::new()),
@@ -185,7 +199,7 @@ impl Head {
     /// Class of a model with this head in transformers, without the encoder's name.
     pub fn class(&self) -> &'static str {
         match self {
-            Self::Classification(_) | Self::MultiLabel { .. } => "ForSequenceClassification",
+            Self::Classification(_) | Self::MultiLabel { .. } | Self::Tagging(_) => "ForSequenceClassification",
             Self::Ctc(_) => "ForCTC",
             Self::Xvector(_) => "ForXVector",
         }
@@ -196,6 +210,9 @@ impl Head {
         let list = match spec {
             HeadSpec::Classification { projector_size, .. } | HeadSpec::MultiLabel { projector_size, .. } => {
                 vec![("classifier_proj_size", json!(projector_size))]
+            }
+            HeadSpec::Tagging { projector_size, .. } => {
+                vec![("classifier_proj_size", json!(projector_size)), ("problem_type", json!(SEVERAL_LABELS))]
             }
             HeadSpec::Ctc { dropout, .. } => vec![
                 ("final_dropout", json!(dropout)),
@@ -218,10 +235,22 @@ impl Head {
         match self {
             Self::Classification(_) => "a classification head",
             Self::MultiLabel { .. } => "a head for several classes",
+            Self::Tagging(_) => "a head for any number of labels",
             Self::Ctc(_) => "a CTC head",
             Self::Xvector(_) => "an x-vector head",
         }
     }
+}
+
+/// `problem_type` of transformers for a model that gives any number of labels.
+pub(crate) const SEVERAL_LABELS: &str = "multi_label_classification";
+
+/// Binary cross entropies of `logits` (B, labels) against `labels`, averaged over the labels: (B).
+fn tag_losses(logits: &Tensor, labels: &Tensor) -> Result<Tensor, TchError> {
+    let (logits, labels) = (logits.f_to_kind(Kind::Float)?, labels.f_to_device(logits.device())?);
+    let none = None::<Tensor>;
+    let losses = logits.f_binary_cross_entropy_with_logits(&labels, none.as_ref(), none.as_ref(), Reduction::None)?;
+    losses.f_mean_dim(-1, false, Kind::Float)
 }
 
 /// Cross entropies of groups of classes, added: (B).

@@ -20,6 +20,8 @@ pub enum Targets {
     Classes(Tensor),
     /// A class of each group for each utterance, counted within the group, (B, groups) int64.
     Groups(Tensor),
+    /// 1 for each label that an utterance has, (B, labels) float32.
+    Tags(Tensor),
     /// Tokens of each utterance.
     Tokens {
         /// By utterance.
@@ -34,6 +36,7 @@ impl Targets {
         match self {
             Self::Classes(_) => "one class for each utterance",
             Self::Groups(_) => "several classes for each utterance",
+            Self::Tags(_) => "labels for each utterance",
             Self::Tokens { .. } => "tokens",
         }
     }
