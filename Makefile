@@ -1,7 +1,7 @@
 # Everything the project needs is set up by these targets; each says what it does and costs nothing when it is done already.
 #
 #   make quickstart   set up, build, make a small corpus, run the keyword task on it: a table, pictures and a page
-#   make tiny         the whole benchmark, seven tasks by six methods, on synthetic corpora
+#   make tiny         the whole benchmark, seven tasks by six methods, and voices, on synthetic corpora
 #   make build        set up and build `sure` and `sure-neural` (target/release)
 #   make test         set up, then formatting, lints, docs and every test
 #   make compat       check that datasets, polars, duckdb and pyarrow read our shards, and transformers and peft our models (makes Python environments once)
@@ -22,12 +22,14 @@ quickstart: build
 
 TINY := tiny
 TINY_CORPORA := esd meld vctk speech_commands fluent_speech_commands audio_snips fleurs librispeech
+TINY_CORPORA := esd speech_commands fluent_speech_commands audio_snips librispeech libritts vctk
 
 tiny: build
 	@mkdir -p $(TINY)
 	@cd $(TINY) && for corpus in $(TINY_CORPORA); do test -d $$corpus || ../$(SURE) synth $$corpus $$corpus; done
 	@cp -n workflows/tiny.sure.toml $(TINY)/sure.toml 2>/dev/null || true
 	cd $(TINY) && ../$(SURE) run benchmark --set size=tiny
+	cd $(TINY) && ../$(SURE) run speech_synthesis --set size=tiny --set corpus=libritts
 
 build: libtorch
 	cargo build --release --locked -p sure -p neural

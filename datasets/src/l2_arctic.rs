@@ -12,13 +12,14 @@
 //!
 //! The corpus has no splits. `l2arctic`, the default, takes the split by speakers that is usual in work on pronunciation.
 //! `l2arctic-sure` is the data of SURE's TTS: all speakers, 512 utterances held out as dev, no test; which ones the published
-//! code draws depends on its random generator, here it is those whose ids come first by BLAKE3. `l2arctic-annotated` has words
+//! code draws depends on its random generator, here it is those whose ids come first by BLAKE3. `l2arctic-tts` is for voices: all speakers in all splits, other
+//! sentences. `l2arctic-annotated` has words
 //! and phones as annotated by hand, errors as `correct,said,kind`; of its two broken annotations the utterances are left out.
 
 use std::path::Path;
 
 use crate::folder::Kind;
-use crate::place::{Layout, MINIATURE, Place, Recordings, hold_out};
+use crate::place::{Layout, MINIATURE, Place, Recordings, hold_out, hold_out_sentences};
 use crate::textgrid;
 use crate::{Annotation, Cause, Corpus, CorpusError, Defect, Facts, Listing, Phone, Protocol, Split, Utterance, Word};
 
@@ -31,7 +32,10 @@ const STORIES: &str = "suitcase_corpus";
 const SURE: &str = "l2arctic-sure";
 const ANNOTATED: &str = "l2arctic-annotated";
 const SUITCASE: &str = "l2arctic-suitcase";
+const TTS: &str = "l2arctic-tts";
 const HELD_OUT: usize = 512;
+/// One of so many sentences is test, and one is dev.
+const SENTENCES: usize = 20;
 
 /// Name, first language, gender, split of a speaker.
 type Speaker = (&'static str, &'static str, &'static str, Split);
@@ -85,6 +89,12 @@ static PROTOCOLS: &[Protocol] = &[
         expected: Some([26_355, HELD_OUT as u64, 0]),
     },
     Protocol {
+        name: TTS,
+        about: "all sentences with one of twenty held out as test and one as dev, whoever says it, for voices of its speakers",
+        labels: &[],
+        expected: None,
+    },
+    Protocol {
         name: ANNOTATED,
         about: "sentences with words and phones annotated by hand, split by speakers",
         labels: &[],
@@ -123,7 +133,7 @@ impl Corpus for L2Arctic {
 
     fn facts(&self, protocol: &Protocol) -> Facts {
         match protocol.name {
-            SURE => Facts { shares_speakers: true, repeats_names: true, ..Facts::default() },
+            SURE | TTS => Facts { shares_speakers: true, repeats_names: true, ..Facts::default() },
             SUITCASE => Facts { hours: Some([0.0, 0.0, 0.435]), speakers: Some([0, 0, 22]), ..Facts::default() },
             name => {
                 let defects: &[Defect] = if name == ANNOTATED { &DEFECTS } else { &[] };
@@ -159,6 +169,9 @@ impl Corpus for L2Arctic {
         }
         if protocol.name == SURE {
             hold_out(&mut listing, HELD_OUT);
+        }
+        if protocol.name == TTS {
+            hold_out_sentences(&mut listing, SENTENCES);
         }
         place.finish(listing, protocol)
     }

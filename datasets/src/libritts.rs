@@ -16,13 +16,14 @@
 //!
 //! `libritts-sure` is the data of SURE's TTS: train-clean-100 alone, 512 utterances held out as dev, no test. Which 512 the
 //! published code draws depends on its random generator; here it is those whose ids come first by BLAKE3. A test set of
-//! speakers of its own is the sound choice and the default.
+//! speakers of its own is the sound choice for recognition and the default. `libritts-tts` is for voices: the same speakers in all
+//! splits, other sentences.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::librispeech::{Subset, genders, is_in, list_chapters};
-use crate::place::{Layout, MINIATURE, Place, hold_out};
+use crate::place::{Layout, MINIATURE, Place, hold_out, hold_out_sentences};
 use crate::text::lines;
 use crate::{Corpus, CorpusError, Defect, Facts, Listing, Protocol, Split};
 
@@ -33,7 +34,10 @@ const LAYOUT: Layout = Layout {
 };
 const SPEAKERS: &str = "SPEAKERS.txt";
 const SURE: &str = "libritts-sure";
+const TTS: &str = "libritts-tts";
 const HELD_OUT: usize = 512;
+/// One of so many sentences is test, and one is dev.
+const SENTENCES: usize = 20;
 
 static PROTOCOLS: &[Protocol] = &[
     Protocol {
@@ -47,6 +51,12 @@ static PROTOCOLS: &[Protocol] = &[
         about: "train-clean-100 with 512 utterances held out as dev, no test, as SURE's TTS has it",
         labels: &[],
         expected: Some([32_724, 512, 0]),
+    },
+    Protocol {
+        name: TTS,
+        about: "train-clean-100 with one of twenty sentences held out as test and one as dev, for voices of its speakers",
+        labels: &[],
+        expected: None,
     },
     Protocol {
         name: "libritts-all",
@@ -65,7 +75,7 @@ static PROTOCOLS: &[Protocol] = &[
 fn subsets(protocol: &Protocol) -> &'static [Subset] {
     use Split::{Dev, Test, Train};
     match protocol.name {
-        SURE => &[("train-clean-100", Train)],
+        SURE | TTS => &[("train-clean-100", Train)],
         "libritts-all" => &[
             ("train-clean-100", Train),
             ("train-clean-360", Train),
@@ -113,7 +123,7 @@ impl Corpus for LibriTts {
     fn facts(&self, protocol: &Protocol) -> Facts {
         let common = Facts { defects: &DEFECTS, ..Facts::default() };
         match protocol.name {
-            SURE => Facts { shares_speakers: true, ..common },
+            SURE | TTS => Facts { shares_speakers: true, ..common },
             "libritts-all-other" => Facts { hours: Some([555.15, 6.43, 6.69]), speakers: Some([2_311, 33, 33]), ..common },
             "libritts-all" => Facts { hours: Some([555.15, 8.97, 8.56]), speakers: Some([2_311, 40, 39]), ..common },
             _ => Facts { hours: Some([53.78, 8.97, 8.56]), speakers: Some([247, 40, 39]), ..common },
@@ -149,6 +159,9 @@ impl Corpus for LibriTts {
         }
         if protocol.name == SURE {
             hold_out(&mut listing, HELD_OUT);
+        }
+        if protocol.name == TTS {
+            hold_out_sentences(&mut listing, SENTENCES);
         }
         place.finish(listing, protocol)
     }

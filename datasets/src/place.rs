@@ -1,12 +1,12 @@
 //! Where a corpus lies: its root, the folder an archive may have put around it, and what is to be read there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::folder::{Entry, Kind, entries};
 use crate::text::{Fallback, decode};
-use crate::{CorpusError, Listing, Protocol, Split};
+use crate::{CorpusError, Listing, Protocol, Split, Utterance};
 
 /// The file that says that a corpus is one of [`crate::synthetic`]'s miniatures: published sizes do not apply to it.
 pub(crate) const MINIATURE: &str = "MINIATURE.md";
@@ -255,6 +255,29 @@ pub(crate) fn hold_out(listing: &mut Listing, count: usize) {
     }
 }
 
+/// Sends one of `share` sentences to test, as many to dev, and the others to train: those whose texts come first by BLAKE3. A sentence is
+/// in one split, whoever says it. An utterance without a text is a sentence of its own.
+pub(crate) fn hold_out_sentences(listing: &mut Listing, share: usize) {
+    let sentence = |utterance: &Utterance| {
+        let annotation = &utterance.annotation;
+        let text = annotation.normalised.as_ref().or(annotation.transcript.as_ref());
+        text.map_or_else(|| utterance.id.clone(), |text| text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase())
+    };
+    let all: BTreeSet<String> = listing.utterances.iter().map(sentence).collect();
+    let each = all.len().div_ceil(share);
+    let mut order: Vec<(u64, String)> = all.into_iter().map(|text| (stable(&text), text)).collect();
+    order.sort_unstable();
+    let held_out: BTreeMap<String, Split> = order
+        .into_iter()
+        .take(2 * each)
+        .enumerate()
+        .map(|(rank, (_, text))| (text, if rank < each { Split::Test } else { Split::Dev }))
+        .collect();
+    for utterance in &mut listing.utterances {
+        utterance.split = held_out.get(&sentence(utterance)).copied().unwrap_or(Split::Train);
+    }
+}
+
 /// A number that depends on the key alone.
 fn stable(key: &str) -> u64 {
     let hash = blake3::hash(key.as_bytes());
@@ -267,7 +290,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::Utterance;
 
     #[test]
     fn paths_of_label_files_stay_in_the_corpus() {

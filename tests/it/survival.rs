@@ -9,14 +9,14 @@ use std::time::Instant;
 use tests::{Project, contents, slow_tests};
 
 /// The workers below a process, by `/proc`.
-fn children(parent: u32) -> Vec<u32> {
+pub(crate) fn children(parent: u32) -> Vec<u32> {
     let path = format!("/proc/{parent}/task");
     let tasks = fs::read_dir(Path::new(&path)).into_iter().flatten().flatten();
     let lists = tasks.map(|task| fs::read_to_string(task.path().join("children")).unwrap_or_default());
     lists.flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<u32>>()).collect()
 }
 
-fn kill(pid: u32) {
+pub(crate) fn kill(pid: u32) {
     let _ = Command::new("kill").args(["-9", &pid.to_string()]).output();
 }
 

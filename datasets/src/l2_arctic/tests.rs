@@ -33,6 +33,19 @@ fn the_published_sizes_are_those_of_the_table_of_speakers() {
 }
 
 #[test]
+fn a_sentence_is_in_one_split_whoever_says_it() {
+    let listing = Copy::of(CORPUS).list(TTS).unwrap();
+    let of = |split: Split| {
+        let own = listing.utterances.iter().filter(|utterance| utterance.split == split);
+        own.filter_map(|utterance| utterance.annotation.transcript.clone()).collect::<std::collections::BTreeSet<_>>()
+    };
+    let [train, dev, test] = Split::ALL.map(of);
+    assert!(train.is_disjoint(&dev) && train.is_disjoint(&test) && dev.is_disjoint(&test), "{listing:?}");
+    let said = |text: &String| listing.utterances.iter().filter(|one| one.annotation.transcript.as_ref() == Some(text)).count();
+    assert!(test.iter().chain(&dev).chain(&train).any(|text| said(text) > 1), "some are said by several");
+}
+
+#[test]
 fn annotated_sentences_have_words_and_phones() {
     let listing = Copy::of(CORPUS).list(ANNOTATED).unwrap();
     let ids: Vec<_> = listing.utterances.iter().map(|u| u.id.as_str()).collect();

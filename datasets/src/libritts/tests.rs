@@ -37,6 +37,19 @@ fn sure_holds_out_of_the_training_subset_alone() {
     assert_eq!(Split::ALL.map(|split| listing.count(split)), [0, 9, 0]);
 }
 
+#[test]
+fn voices_are_tested_on_sentences_that_they_never_learned() {
+    let listing = Copy::of(CORPUS).list(TTS).unwrap();
+    assert_eq!(Split::ALL.map(|split| listing.count(split)).iter().sum::<u64>(), 9);
+    let of = |split: Split| {
+        let own = listing.utterances.iter().filter(|utterance| utterance.split == split);
+        own.map(|utterance| utterance.annotation.normalised.clone()).collect::<std::collections::BTreeSet<_>>()
+    };
+    let [train, dev, test] = Split::ALL.map(of);
+    assert!(!train.is_empty() && !dev.is_empty() && !test.is_empty(), "{listing:?}");
+    assert!(train.is_disjoint(&dev) && train.is_disjoint(&test) && dev.is_disjoint(&test));
+}
+
 proptest! {
     #[test]
     fn any_line_is_read_or_refused(line in "([0-9]{1,3}_?){0,4}\t?[a-z{}\t]{0,9}|\\PC{0,40}") {

@@ -167,14 +167,6 @@ pub enum JoinError {
         /// Property that no recording has.
         wanted: String,
     },
-    /// A recording without text or speaker.
-    #[error("the recording `{id}` has no {missing}")]
-    Missing {
-        /// The recording.
-        id: String,
-        /// Property that the recording lacks.
-        missing: &'static str,
-    },
     /// A text of a string that no other recording has.
     #[error("outside the {split} set `{speaker}` has no recording of `{text}`, which the string `{id}` needs")]
     NoOther {
@@ -215,6 +207,9 @@ struct Count {
     secs: f64,
     /// Recordings without a sound, by id.
     silent: Vec<String>,
+    /// Recordings without a text or a speaker, by id, with what they lack.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    incomplete: BTreeMap<String, &'static str>,
 }
 
 /// Body of the stage.
@@ -257,6 +252,11 @@ pub fn run(params: &Join, job: &Job) -> Result<(), StageError> {
                 job.progress.note(&format!("{} silent recordings left out of {split}; the first: {first}", silent.len()));
             }
             count.silent = silent.into_iter().collect();
+            if let Some((first, lacks)) = found.incomplete.first_key_value() {
+                let number = found.incomplete.len();
+                job.progress.note(&format!("{number} recordings left out of {split}; the first, {first}, has no {lacks}"));
+            }
+            count.incomplete = found.incomplete;
         }
         let places = writer.finish()?;
         clips::write(&path, &places, &rows)?;
@@ -270,7 +270,12 @@ struct Strung {
     reader: ShardReader,
     recordings: Vec<RowInfo>,
     strings: Vec<Planned>,
+    /// Recordings that cannot be used, with what they lack.
+    incomplete: BTreeMap<String, &'static str>,
 }
+
+/// Rows by speaker and text.
+type Groups = BTreeMap<String, BTreeMap<String, Vec<usize>>>;
 
 /// A string to be made.
 struct Planned {
@@ -287,16 +292,20 @@ impl Strung {
         let paths: Vec<PathBuf> = job.inputs.many("shards").iter().flat_map(files).collect();
         let reader = ShardReader::open(&paths).map_err(StageError::failed)?;
         let recordings = read_rows(&paths)?;
-        Ok(Self { reader, recordings, strings: Vec::new() })
+        Ok(Self { reader, recordings, strings: Vec::new(), incomplete: BTreeMap::new() })
     }
 
     /// Rows by speaker and text, in natural order of the ids.
-    fn groups(&self, params: &Join, strings: &Strings) -> Result<BTreeMap<String, BTreeMap<String, Vec<usize>>>, StageError> {
-        let mut groups = BTreeMap::<String, BTreeMap<String, Vec<usize>>>::new();
+    fn groups(&mut self, params: &Join, strings: &Strings) -> Groups {
+        let mut groups = Groups::new();
         for (row, recording) in self.recordings.iter().enumerate() {
-            let missing = |missing| StageError::failed(JoinError::Missing { id: recording.id.clone(), missing });
-            let text = text_of(&recording.annotation).ok_or_else(|| missing("text"))?;
-            let speaker = recording.annotation.speaker.as_deref().ok_or_else(|| missing("speaker"))?;
+            let (text, speaker) = match (text_of(&recording.annotation), recording.annotation.speaker.as_deref()) {
+                (Some(text), Some(speaker)) => (text, speaker),
+                (text, _) => {
+                    self.incomplete.insert(recording.id.clone(), if text.is_none() { "text" } else { "speaker" });
+                    continue;
+                }
+            };
             let wanted = (params.speakers.is_empty() || params.speakers.iter().any(|name| name == speaker))
                 && (strings.texts.is_empty() || strings.texts.iter().any(|wanted| wanted == text));
             if wanted {
@@ -307,16 +316,20 @@ impl Strung {
             rows.sort_by(|&a, &b| natural(&self.recordings[a].id).cmp(&natural(&self.recordings[b].id)));
             rows.truncate(strings.takes.map_or(usize::MAX, |takes| takes as usize));
         }
-        Ok(groups)
+        groups
     }
 
     /// Strings of every speaker: in each pass all recordings in random order, cut into strings of random length.
     fn plan(params: &Join, strings: &Strings, split: Split, job: &Job) -> Result<Self, StageError> {
         let mut found = Self::open(&[split], job)?;
-        let groups = found.groups(params, strings)?;
+        let groups = found.groups(params, strings);
         let absent = params.speakers.iter().find(|speaker| !groups.contains_key(*speaker));
         let wanted = match absent {
             Some(speaker) => Some(format!("the speaker `{speaker}`")),
+            None if groups.is_empty() && !found.incomplete.is_empty() => {
+                let of = |(id, lacks): (&String, &&str)| format!("a speaker and a text: `{id}` has no {lacks}");
+                found.incomplete.first_key_value().map(of)
+            }
             None if groups.is_empty() => Some("these texts".to_owned()),
             None => None,
         };
@@ -353,7 +366,7 @@ impl Strung {
     fn again(params: &Join, strings: &Strings, split: Split, like: &[RowInfo], job: &Job) -> Result<Self, StageError> {
         let others: Vec<Split> = Split::ALL.into_iter().filter(|&other| other != split).collect();
         let mut found = Self::open(&others, job)?;
-        let groups = found.groups(params, strings)?;
+        let groups = found.groups(params, strings);
         let mut taken = BTreeMap::<&str, u32>::new();
         for string in like {
             let speaker = string.annotation.speaker.as_deref().unwrap_or_default();
@@ -417,7 +430,7 @@ impl Strung {
             if !ids.is_empty() {
                 samples.resize(samples.len() + pause(params.pause_secs), 0.0);
             }
-            let text = text_of(&spoken.annotation).expect("recordings without text were refused");
+            let text = text_of(&spoken.annotation).expect("recordings without text were left out");
             words.extend(words_of(&spoken.annotation, text, samples.len(), trimmed, sound.len(), rate));
             samples.extend_from_slice(&sound);
             texts.push(text);
