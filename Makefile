@@ -21,8 +21,7 @@ quickstart: build
 	cd $(QUICKSTART) && ../$(SURE) run keyword_spotting
 
 TINY := tiny
-TINY_CORPORA := esd meld vctk speech_commands fluent_speech_commands audio_snips fleurs librispeech
-TINY_CORPORA := esd speech_commands fluent_speech_commands audio_snips librispeech libritts vctk
+TINY_CORPORA := esd meld vctk speech_commands fluent_speech_commands audio_snips fleurs librispeech libritts
 
 tiny: build
 	@mkdir -p $(TINY)
