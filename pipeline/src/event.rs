@@ -21,6 +21,15 @@ pub enum Event {
         /// Their bytes.
         bytes: u64,
     },
+    /// Results were taken from the shared cache.
+    FromCache {
+        /// Number of results.
+        results: usize,
+        /// Their bytes.
+        bytes: u64,
+        /// How long the download took.
+        secs: f64,
+    },
     /// The run begins, after planning.
     RunStarted {
         /// Number of the run.

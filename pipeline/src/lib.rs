@@ -19,6 +19,7 @@ pub mod registry;
 pub mod remote;
 pub mod run;
 pub mod schedule;
+pub mod shared;
 pub mod source;
 pub mod spec;
 pub mod stage;

@@ -18,6 +18,7 @@ use crate::records::Step;
 use crate::registry::WorkerProgram;
 use crate::remote::Remote;
 use crate::schedule::Pools;
+use crate::shared::SharedCache;
 use crate::source::{RecentScans, ScanError};
 use crate::stage::{Places, Stop, Tool};
 use crate::store::{Store, StoreError};
@@ -34,6 +35,7 @@ mod thread_pool;
 mod node;
 mod remote;
 mod reporter;
+mod shared;
 mod source_check;
 mod task;
 
@@ -66,6 +68,8 @@ pub struct Machine {
     pub program: String,
     /// Cluster on which nodes run; none to run all of them here.
     pub remote: Option<Remote>,
+    /// Results that other machines share, if there are any.
+    pub shared: Option<Arc<dyn SharedCache>>,
 }
 
 /// Options of a run.
@@ -104,12 +108,14 @@ pub struct Timeouts {
     pub longest_pause: Duration,
     /// Between two writes of the status file (see [`status()`]), and between two tellings of [`Event::Progress`].
     pub status: Duration,
+    /// Between two looks at a node that another machine makes.
+    pub elsewhere: Duration,
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
         let secs = Duration::from_secs;
-        Self { grace: secs(10), pause: secs(1), longest_pause: secs(60), status: secs(1) }
+        Self { grace: secs(10), pause: secs(1), longest_pause: secs(60), status: secs(1), elsewhere: secs(2) }
     }
 }
 
@@ -273,7 +279,10 @@ impl Runner<'_> {
         let mut forced = options.forced.clone();
         forced.retain(|node| options.may_run(*node));
         loop {
-            let plan = self.plan(survey, &forced)?;
+            let mut plan = self.plan(survey, &forced)?;
+            if !plan.is_done() && self.take_over(survey, &forced)? {
+                plan = self.plan(survey, &forced)?;
+            }
             let again = if plan.is_done() && survey.failures.is_empty() {
                 state.started(&plan, None);
                 state.all_reused(&plan);
@@ -282,6 +291,9 @@ impl Runner<'_> {
                 Round::new(self, survey, &plan, options, state)?.go()?
             };
             if !again {
+                if let Some(cache) = &self.machine.shared {
+                    cache.used(&state.reused.iter().map(|(_, fingerprint)| *fingerprint).collect::<Vec<_>>());
+                }
                 return Ok(self.store.note_reused(&state.reused)?);
             }
             forced.retain(|node| !state.made.contains(node));

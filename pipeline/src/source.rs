@@ -29,7 +29,7 @@ pub use mount::file_system;
 pub use recent::RecentScans;
 pub(crate) use scan::distrust;
 pub use scan::{ScanCost, UNREADABLE, scan};
-pub(crate) use tree::listing_digest;
+pub use tree::listing_digest;
 pub use tree::{Tree, TreeFile};
 
 /// A tree of outside files that a stage reads.

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+#[cfg(feature = "cache")]
+use crate::commands::cache::CacheCommand;
 use crate::commands::compare::CompareArgs;
 use crate::commands::completions::CompletionsArgs;
 use crate::commands::corpus::CorpusArgs;
@@ -84,6 +86,10 @@ pub(crate) enum Command {
     /// Show the size of the store, remove old artifacts, or verify them
     #[command(subcommand)]
     Store(StoreCommand),
+    /// Examine the shared cache, upload results to it, or remove results from it
+    #[cfg(feature = "cache")]
+    #[command(subcommand)]
+    Cache(CacheCommand),
     /// Print the JSON Schema of workflow files, for editors
     Schema,
     /// Show the table of a workflow's last run, with times, speed and memory

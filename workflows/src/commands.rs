@@ -1,5 +1,7 @@
 //! One module per command.
 
+#[cfg(feature = "cache")]
+pub(crate) mod cache;
 pub(crate) mod compare;
 pub(crate) mod completions;
 pub(crate) mod corpus;

@@ -104,6 +104,11 @@ pub(crate) fn duration(secs: f64) -> String {
     }
 }
 
+/// `40 results from the shared cache, 26.6 MB in 1.2 s`
+fn from_cache(results: usize, bytes: u64, secs: f64) -> String {
+    format!("{results} results from the shared cache, {:.1} MB in {secs:.1} s", bytes as f64 / 1e6)
+}
+
 /// `40/900 steps, loss 0.12`
 fn position(done: u64, total: u64, unit: &str, note: &str) -> String {
     let mut text = if total > 0 { format!("{done}/{total} {unit}") } else { format!("{done} {unit}") };

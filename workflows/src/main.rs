@@ -13,6 +13,7 @@ mod overrides;
 mod problem;
 mod resources;
 mod settings;
+mod sharing;
 mod stages;
 mod sure_toml;
 
@@ -34,6 +35,8 @@ fn main() -> ExitCode {
         Command::Runs(args) => commands::runs::runs(args),
         Command::Diff(args) => commands::diff::diff(args),
         Command::Log(args) => commands::log::log(args),
+        #[cfg(feature = "cache")]
+        Command::Cache(command) => commands::cache::cache(command),
         Command::Store(command) => commands::store::store(command),
         Command::Schema => commands::schema::schema(),
         Command::Rebuild(args) => commands::rebuild::rebuild(args),

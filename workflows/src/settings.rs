@@ -21,6 +21,8 @@
 //! memory_mib = 64000       # what nodes that claim memory share
 //! [executor.slurm]         # nodes run on a cluster; see docs/cluster.md
 //! folder = "/shared/sure"
+//! [cache]
+//! url = "s3://bucket/sure" # results that several machines share (`docs/cache.md`)
 //! ```
 
 use std::collections::BTreeMap;
@@ -39,6 +41,7 @@ use pipeline::toolbox::Toolbox;
 use crate::cli::MachineArgs;
 use crate::problem::problem;
 use crate::resources::{Given, Limit, System};
+use crate::sharing::CacheSettings;
 use crate::sure_toml::{self, Mistake, Written, expand};
 
 /// Settings of this machine after the command line was read.
@@ -54,6 +57,8 @@ pub(crate) struct Settings {
     pub(crate) pools: PoolSizes,
     /// Checkpoints on the Hub, by name.
     pub(crate) hub: BTreeMap<String, Pinned>,
+    /// Settings of the shared cache.
+    pub(crate) cache: Option<CacheSettings>,
     /// Mistakes in the file that do not concern every command: of corpora, checkpoints and other places.
     pub(crate) mistakes: Vec<Mistake>,
 }
@@ -134,6 +139,7 @@ impl Settings {
             program: crate::cli::VERSION.to_owned(),
             toolbox: Toolbox::new(&std::env::var_os("PATH").unwrap_or_default()),
             own_worker: written.isolate.then(own_worker).transpose()?,
+            shared: None, // see `Sharing`
         };
         Ok(Self {
             store: args
@@ -145,6 +151,7 @@ impl Settings {
             machine,
             pools,
             hub: written.hub,
+            cache: written.cache,
             mistakes,
             file,
         })

@@ -11,6 +11,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 pub(crate) use executor::SlurmSection;
+use crate::sharing::CacheSettings;
 
 /// Content of a `sure.toml`.
 #[derive(Debug, Default)]
@@ -27,6 +28,7 @@ pub(crate) struct Written {
     pub(crate) gpus: Option<Vec<u32>>,
     pub(crate) memory_mib: Option<u64>,
     pub(crate) slurm: Option<SlurmSection>,
+    pub(crate) cache: Option<CacheSettings>,
     pub(crate) mistakes: Vec<Mistake>,
 }
 
@@ -68,8 +70,8 @@ impl Mistake {
     }
 }
 
-const KEYS: [&str; 10] =
-    ["store", "results", "worker", "isolate", "corpora", "checkpoints", "lexicons", "language_models", "pools", "executor"];
+const KEYS: [&str; 11] =
+    ["store", "results", "worker", "isolate", "corpora", "checkpoints", "lexicons", "language_models", "pools", "executor", "cache"];
 /// Sections that name folders.
 const PLACES: [&str; 4] = ["corpora", "checkpoints", "lexicons", "language_models"];
 const POOLS: [&str; 3] = ["cpu", "gpus", "memory_mib"];
@@ -119,6 +121,7 @@ impl Reader<'_> {
             },
             "pools" => self.section(key, value, Self::pool),
             "executor" => self.section(key, value, Self::executor),
+            "cache" => self.cache(value),
             _ if PLACES.contains(&key) => self.section(key, value, Self::place),
             _ => {
                 let hint = suggest(key, KEYS);
@@ -160,6 +163,30 @@ impl Reader<'_> {
             }
             _ => self.mistake(at, &key, format!("unknown key `{key}`"), suggest(name, POOLS)),
         }
+    }
+
+    #[cfg(feature = "cache")]
+    fn cache(&mut self, value: &Spanned<DeValue<'_>>) {
+        let DeValue::Table(entries) = value.get_ref() else {
+            return self.mistake(value.span().start, "cache", "`cache` should be a section".to_owned(), "write `[cache]`");
+        };
+        let fields = entries.iter().map(|(name, value)| (name.get_ref().to_string(), cache_value(value.get_ref())));
+        match cache::Settings::read(fields) {
+            Ok(settings) => self.written.cache = Some(settings),
+            Err(mistakes) => {
+                for mistake in mistakes {
+                    let at = entries.iter().find(|(name, _)| *name.get_ref() == mistake.key.as_str());
+                    let at = at.map_or(value.span().start, |(name, _)| name.span().start);
+                    self.mistake(at, &format!("cache.{}", mistake.key), mistake.message, mistake.hint);
+                }
+            }
+        }
+    }
+
+    #[cfg(not(feature = "cache"))]
+    fn cache(&mut self, value: &Spanned<DeValue<'_>>) {
+        let message = "this build of `sure` has no shared cache".to_owned();
+        self.mistake(value.span().start, "cache", message, "build it with `--features cache`, or remove `[cache]`");
     }
 
     fn place(&mut self, section: &str, name: &str, at: usize, value: &Spanned<DeValue<'_>>) {
@@ -219,6 +246,21 @@ impl Reader<'_> {
             self.mistake(value.span().start, key, message, format!("write `{} = 8`", key.rsplit('.').next().unwrap_or(key)));
         }
         number
+    }
+}
+
+#[cfg(feature = "cache")]
+fn cache_value(value: &DeValue<'_>) -> cache::Value {
+    let text = |value: &DeValue<'_>| if let DeValue::String(text) = value { Some(text.to_string()) } else { None };
+    match value {
+        DeValue::String(text) => cache::Value::Text(text.to_string()),
+        DeValue::Boolean(switch) => cache::Value::Switch(*switch),
+        DeValue::Integer(_) => integer(value).map_or(cache::Value::Other, cache::Value::Number),
+        DeValue::Array(items) => {
+            let items: Option<Vec<String>> = items.iter().map(|item| text(item.get_ref())).collect();
+            items.map_or(cache::Value::Other, cache::Value::List)
+        }
+        _ => cache::Value::Other,
     }
 }
 

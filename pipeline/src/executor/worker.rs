@@ -129,8 +129,16 @@ impl Executor for WorkerProcess<'_> {
 pub(super) fn command(program: &WorkerProgram) -> Command {
     let mut command = Command::new(&program.path);
     command.args(&program.arguments).envs(program.environment.iter().copied());
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| SECRETS.iter().any(|prefix| name.starts_with(prefix))) {
+            command.env_remove(name);
+        }
+    }
     command
 }
+
+/// Prefixes of environment variables that contain secrets of a shared cache. No body needs them.
+const SECRETS: [&str; 4] = ["AWS_", "AZURE_", "GOOGLE_", "SURE_CACHE_"];
 
 pub(super) fn could_not_start(worker: &WorkerProgram, source: io::Error) -> StageError {
     let program = worker.path.display().to_string();

@@ -20,6 +20,7 @@ use crate::protocol::Site;
 use crate::records::{Provenance, ResultRecord};
 use crate::schedule::Grant;
 use crate::source::TreeFile;
+use crate::shared::Claim;
 use crate::stage::{StageError, asked_for_tool, catch_panic, chain};
 use crate::store::{FULL, FingerprintLock, StoreError};
 
@@ -53,6 +54,8 @@ pub(super) fn store_trouble(error: StoreError) -> StageError {
 pub(super) struct Attempt {
     /// Held until the result is recorded.
     _lock: FingerprintLock,
+    /// Claim on the fingerprint among all machines.
+    _claim: Claim,
     pub(super) fingerprint: Digest,
     /// Outside trees right before the body begins.
     sources: Trees,
@@ -105,7 +108,7 @@ impl Runner<'_> {
         }
     }
 
-    fn with_tools(&self, node: &Node, manifest: &Manifest) -> Manifest {
+    pub(super) fn with_tools(&self, node: &Node, manifest: &Manifest) -> Manifest {
         manifest.with_tools(&self.machine.toolbox.tools(&node.kind.tools))
     }
 
@@ -159,6 +162,13 @@ impl Runner<'_> {
         {
             return Ok(Err(End::Found(fingerprint, artifact))); // another run made it since the plan
         }
+        let mut claim = Claim::Free;
+        if let Some(cache) = self.machine.shared.as_deref().filter(|_| task.sources.is_empty()) {
+            match self.ask_or_claim(cache, task).map_err(store_trouble)? {
+                Ok(granted) => claim = granted,
+                Err(end) => return Ok(Err(end)),
+            }
+        }
         for (artifact, part) in task.inputs.artifacts() {
             if !self.store.usable(artifact, part.as_deref()).map_err(store_trouble)? {
                 return Ok(Err(End::Damaged(artifact)));
@@ -175,7 +185,7 @@ impl Runner<'_> {
             reporter.write(&format!("attempt {number} of {}", retries(node) + 1));
         }
         let sources = self.sources_before(task)?;
-        Ok(Ok(Attempt { _lock: lock, fingerprint, sources, reporter, facts }))
+        Ok(Ok(Attempt { _lock: lock, _claim: claim, fingerprint, sources, reporter, facts }))
     }
 
     /// Checks the output, publishes it and records the result.
@@ -217,7 +227,11 @@ impl Runner<'_> {
             provenance.facts.insert("attempt".to_owned(), number.into());
         }
         let made = artifact;
-        let artifact = self.store.commit(&ResultRecord { manifest, artifact, provenance }).map_err(store_trouble)?;
+        let result = ResultRecord { manifest, artifact, provenance };
+        let artifact = self.store.commit(&result).map_err(store_trouble)?;
+        if made == artifact && task.sources.is_empty() {
+            self.offer(result.manifest, artifact, result.provenance);
+        }
         if asked {
             let _ = fs::remove_dir_all(self.store.resume_path(attempt.fingerprint)); // of the other fingerprint; only takes room
         }

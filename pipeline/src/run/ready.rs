@@ -66,6 +66,6 @@ impl Runner<'_> {
         let sources = survey.trees.get(&index).cloned().unwrap_or_default();
         state.make_log_folder()?;
         let log = log_of(self.store, state.run, node);
-        Ok(Ready::Run(Task { node: index, manifest, inputs, sources, just_looked: false, log, forced }))
+        Ok(Ready::Run(Task { node: index, manifest, inputs, sources, just_looked: false, log, forced, expected_secs: None }))
     }
 }

@@ -250,7 +250,8 @@ impl<'r, 'l> Round<'r, 'l> {
             return Ok(());
         }
         match self.runner.prepare(node, self.verdicts[node.index()], self.survey, self.options, self.state)? {
-            Ready::Run(task) => {
+            Ready::Run(mut task) => {
+                task.expected_secs = self.secs[node.index()];
                 let why = self.verdicts[node.index()].and_then(why);
                 self.tasks.insert(node, Attempt { task: Arc::new(task), tried: Tried { why, ..Tried::default() } });
                 if self.may_go_away(node) { self.gather(node) } else { self.schedule.queue(node) }
@@ -286,7 +287,7 @@ impl<'r, 'l> Round<'r, 'l> {
             let attempt = self.tasks.get_mut(&node).expect("only prepared nodes are queued");
             let tried = &mut attempt.tried;
             tried.attempts += 1;
-            if tried.attempts == 1 {
+            if tried.started_ms == 0 {
                 tried.started_ms = now_ms();
                 let (node, expected_secs) = (self.runner.workflow.graph[node].id.clone(), self.secs[node.index()]);
                 self.runner.progress.event(&Event::NodeStarted { node, expected_secs });
@@ -340,6 +341,12 @@ impl<'r, 'l> Round<'r, 'l> {
                 self.make_again(node, artifact, &tried);
             }
             End::Detached => self.schedule.rest(node), // until another run, or another round, takes it over
+            End::Elsewhere => {
+                tried.attempts -= 1; // it was none
+                self.schedule.rest(node);
+                self.resting.push(Reverse((Instant::now() + self.options.timeouts.elsewhere, node)));
+                self.tasks.insert(node, Attempt { task, tried });
+            }
             End::Failed(error) => {
                 let left = retries(&self.runner.workflow.graph[node]).saturating_sub(tried.attempts - 1);
                 if error.is_transient() && !is_disk_full(&error) && left > 0 && !self.halted && !self.runner.stop.requested() {

@@ -196,6 +196,7 @@ impl Runner<'_> {
             just_looked: true,
             log: log_of(self.store, run, node),
             forced: false,
+            expected_secs: None,
         };
         let grant = Grant { threads: self.machine.pools.cpu.max(1), ..Grant::default() };
         self.progress.event(&Event::NodeStarted { node: node.id.clone(), expected_secs: None });
@@ -212,7 +213,7 @@ impl Runner<'_> {
                 let why = Some("sources changed".to_owned());
                 Ok(Some(Tried { why, started_ms, secs, attempts: 1, threads: grant.threads, gpu: None }))
             }
-            End::Found(..) | End::Damaged(_) | End::Detached => {
+            End::Found(..) | End::Damaged(_) | End::Detached | End::Elsewhere => {
                 finished(Outcome::Reused);
                 Ok(None)
             }

@@ -26,6 +26,8 @@ pub(super) struct Task {
     pub(super) just_looked: bool,
     pub(super) log: PathBuf,
     pub(super) forced: bool,
+    /// How long it took last time.
+    pub(super) expected_secs: Option<f64>,
 }
 
 /// End of an attempt.
@@ -34,6 +36,8 @@ pub(super) enum End {
     Made(Digest, Option<Digest>),
     /// Another run or node has made it since the plan: the fingerprint and the artifact.
     Found(Digest, Digest),
+    /// Another machine makes it at this moment.
+    Elsewhere,
     /// This artifact, which the node reads, is damaged or gone.
     Damaged(Digest),
     Failed(StageError),

@@ -40,7 +40,7 @@ impl Tree {
 }
 
 /// The Merkle digest of a folder: of its sorted names, sizes and content digests.
-pub(crate) fn listing_digest<'a>(files: impl Iterator<Item = (&'a str, u64, Digest)>) -> Digest {
+pub fn listing_digest<'a>(files: impl Iterator<Item = (&'a str, u64, Digest)>) -> Digest {
     let mut hasher = ListingHasher::default();
     for (path, size, digest) in files {
         hasher.add(path, size, digest);

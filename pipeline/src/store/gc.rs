@@ -107,7 +107,8 @@ impl Store {
                 None => usage.unknown.add(bytes),
             }
         }
-        for name in ["aside", "logs", "plans", "records.log", "resume", "scratch", "stat", "traces.db", "traces.db-wal"] {
+        for name in ["aside", "cache", "logs", "plans", "records.log", "resume", "scratch", "stat", "traces.db", "traces.db-wal"]
+        {
             let amount = amount(&self.root().join(name));
             if amount.count > 0 {
                 usage.others.insert(name.to_owned(), amount);

@@ -217,7 +217,7 @@ pub(super) fn digest_of(files: &[TreeFile]) -> Digest {
 }
 
 /// Digest of one file or folder of an artifact.
-pub(super) fn part_digest(files: &[TreeFile], part: &str) -> Result<Digest, StoreError> {
+pub(crate) fn part_digest(files: &[TreeFile], part: &str) -> Result<Digest, StoreError> {
     if let Ok(at) = files.binary_search_by(|file| file.path.as_str().cmp(part)) {
         return Ok(files[at].digest);
     }

@@ -14,6 +14,7 @@ use pipeline::registry::WorkerProgram;
 use pipeline::remote::Remote;
 use pipeline::run::{Machine, Options, RunError, Runner, Summary};
 use pipeline::schedule::Pools;
+use pipeline::shared::SharedCache;
 use pipeline::source::scan;
 use pipeline::spec::parse;
 use pipeline::store::Store;
@@ -99,6 +100,7 @@ pub(crate) struct Harness {
     pub(crate) toolbox: Toolbox,
     pub(crate) own_worker: Option<WorkerProgram>,
     pub(crate) remote: Option<Remote>,
+    pub(crate) shared: Option<Arc<dyn SharedCache>>,
     store: Option<Store>,
 }
 
@@ -135,6 +137,7 @@ impl Harness {
             toolbox: Toolbox::default(),
             own_worker: None,
             remote: None,
+            shared: None,
             store: None,
         }
     }
@@ -222,6 +225,7 @@ impl Harness {
             host: "here".to_owned(),
             program: "toy 1".to_owned(),
             remote: self.remote.clone(),
+            shared: self.shared.clone(),
         }
     }
 

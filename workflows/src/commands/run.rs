@@ -28,6 +28,7 @@ use crate::console::say;
 use crate::console::{self, duration};
 use crate::opening::{Access, Asking, Opening, report_notices, with_hint};
 use crate::settings::Settings;
+use crate::sharing::Sharing;
 
 #[derive(Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
@@ -57,6 +58,9 @@ pub(crate) struct RunArgs {
     /// Write a timeline of the run for `chrome://tracing` or Perfetto
     #[arg(long, value_name = "FILE")]
     pub(crate) timeline: Option<PathBuf>,
+    /// Do not ask the shared cache
+    #[arg(long)]
+    pub(crate) offline: bool,
     /// Print nothing but errors and results
     #[arg(long, short)]
     pub(crate) quiet: bool,
@@ -99,7 +103,9 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     if args.dry_run {
         return show_plan(&mut opening, &args.choice, false, args.json);
     }
-    let runner = opening.runner(Arc::clone(&progress), stop);
+    let sharing = Sharing::open(&opening.settings, args.offline);
+    opening.settings.machine.shared = sharing.cache();
+    let runner = opening.runner(Arc::clone(&progress), stop.clone());
     let options = Options {
         keep_going: args.keep_going,
         forced: opening.find(&args.choice.force, "--force")?,
@@ -110,6 +116,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
         ..Options::default()
     };
     let ran = runner.run(&options);
+    sharing.close(&stop, args.quiet || args.json);
     report_notices(&opening.store);
     let summary = ran.map_err(with_hint)?;
     drop(progress);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use pipeline::event::{Event, Outcome, Progress};
 
-use super::{Counts, NotRun, duration, failure, other_bytes};
+use super::{Counts, NotRun, duration, failure, from_cache, other_bytes};
 
 pub(super) struct Live {
     bars: MultiProgress,
@@ -116,6 +116,7 @@ impl Progress for Live {
                 self.say(&format!("{node}: {files} files, {read} new or changed ({:.1} MB read)", *bytes as f64 / 1e6));
             }
             Event::Scanned { .. } => {}
+            Event::FromCache { results, bytes, secs } => self.say(&from_cache(*results, *bytes, *secs)),
             Event::RunStarted { workflow, .. } => {
                 self.begin(workflow);
                 self.show(Counts::of(event).unwrap_or_default());

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use pipeline::event::{Event, Outcome, Progress};
 
 use super::say;
-use super::{Counts, NotRun, duration, failure, other_bytes, position};
+use super::{Counts, NotRun, duration, failure, from_cache, other_bytes, position};
 
 /// Time between two lines of a node's progress.
 const PACE: Duration = Duration::from_secs(10);
@@ -65,6 +65,7 @@ impl Progress for Plain {
             Event::Scanned { node, files, read, bytes } if *read > 0 => {
                 self.say(&format!("{node}: {files} files, {read} new or changed ({:.1} MB read)", *bytes as f64 / 1e6));
             }
+            Event::FromCache { results, bytes, secs } => self.say(&from_cache(*results, *bytes, *secs)),
             Event::RunStarted { workflow, reuse, run_nodes, maybe, .. } => {
                 self.say(&format!("{workflow}: {reuse} reused, {run_nodes} to run, {maybe} to run if an input changes"));
             }

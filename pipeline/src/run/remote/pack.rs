@@ -81,6 +81,7 @@ mod tests {
             just_looked: false,
             log: std::path::PathBuf::new(),
             forced: false,
+            expected_secs: None,
         };
         Item::new(Arc::new(task), 1, Class { threads: 1, gpu, memory_mib: 100 }, secs)
     }

@@ -1,0 +1,219 @@
+//! Results travel from one store to another.
+
+use std::sync::Barrier;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use pipeline::Stop;
+use pipeline::shared::SharedCache;
+
+use super::bed::{Bed, Fault};
+use crate::settings::{Settings, Upload};
+use crate::trace::tests::result;
+
+#[test]
+fn another_store_gets_everything_and_runs_nothing() {
+    let bed = Bed { large: (1 << 20) + 17, ..Bed::new() };
+    let first = bed.run("one");
+    assert!(first.complete && first.counts.uploaded == 5 && first.counts.waiting == 0, "{:?}", first.counts);
+    assert_eq!(bed.ledger().len(), 5);
+    let second = bed.run("two");
+    assert!(second.complete && second.warnings.is_empty(), "{:?}", second.warnings);
+    assert_eq!(bed.ledger(), [""; 0]);
+    assert_eq!((second.artifacts, second.counts.hits), (first.artifacts, 5));
+    let folders: Vec<String> = bed.remote.keys().iter().map(|key| key.split('/').next().unwrap().to_owned()).collect();
+    let count = |folder: &str| folders.iter().filter(|found| *found == folder).count();
+    assert_eq!(["t", "p", "f", "i", "sure-cache.json"].map(count), [5, 5, 4, 1, 1]);
+    assert_eq!(folders.len(), 16);
+}
+
+#[test]
+fn a_plan_with_nothing_to_do_sends_no_request() {
+    let bed = Bed::new();
+    bed.run("one");
+    let before = bed.remote.requests.load(Ordering::Relaxed);
+    assert!(bed.run("one").complete);
+    assert_eq!(bed.remote.requests.load(Ordering::Relaxed), before);
+}
+
+#[test]
+fn only_what_changed_is_made_and_the_rest_comes_from_the_cache() {
+    let mut bed = Bed::new();
+    bed.run("one");
+    bed.ledger();
+    bed.nodes = 5;
+    let more = bed.run("two");
+    assert!(more.complete);
+    assert_eq!(bed.ledger(), ["join", "make 4"]);
+    assert_eq!(more.counts.hits, 4);
+}
+
+#[test]
+fn without_permission_or_key_nothing_is_uploaded_and_untrusted_results_do_not_count() {
+    let mut bed = Bed::new();
+    bed.settings.write = false;
+    assert!(bed.run("one").complete);
+    assert_eq!(bed.remote.keys(), [""; 0]);
+    bed.settings.write = true;
+    bed.run("two");
+    bed.ledger();
+    bed.key = crate::key::Key::generate("other").unwrap().1;
+    let other = bed.run("three");
+    assert!(other.complete && other.counts.untrusted == 5 && other.counts.hits == 0, "{:?}", other.counts);
+    assert_eq!(bed.ledger().len(), 5);
+}
+
+#[test]
+fn cheap_results_and_recordings_stay_here() {
+    let mut bed = Bed::new();
+    bed.settings.upload = Upload::Dear;
+    bed.run("one");
+    assert_eq!(bed.remote.keys(), [""; 0]);
+    bed.settings.upload = Upload::All;
+    bed.holds_recordings = |manifest| manifest.0["stage"] == "toy.make";
+    bed.run("two");
+    let traces = |bed: &Bed| bed.remote.keys().iter().filter(|key| key.starts_with("t/")).count();
+    assert_eq!(traces(&bed), 1);
+    bed.settings.recordings = true;
+    bed.run("three");
+    assert_eq!(traces(&bed), 5);
+}
+
+#[test]
+fn dear_results_travel() {
+    let bed = Bed { settings: Settings { write: true, ..Settings::of("s3://test") }, ..Bed::new() };
+    let cache = bed.cache("one", |_| {});
+    let (fingerprint, mut shared) = result("a", &[("x", b"1")]);
+    let folder = shared.artifact.folder_in(&bed.store("one").join("objects"));
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("x"), b"1").unwrap();
+    shared.provenance.secs = 9.0;
+    cache.offer(pipeline::shared::Offer { fingerprint, result: shared.clone() });
+    assert_eq!(cache.close(&Stop::default()).uploaded, 0);
+    shared.provenance.secs = 11.0;
+    cache.offer(pipeline::shared::Offer { fingerprint, result: shared });
+    assert_eq!(cache.close(&Stop::default()).uploaded, 1);
+}
+
+#[test]
+fn uploads_that_failed_wait_for_a_later_run() {
+    let bed = Bed::new();
+    bed.remote.set(Fault::Absent);
+    let first = bed.run("one");
+    assert!(first.complete && first.counts.waiting == 5 && first.warnings.len() == 1, "{:?}", first.warnings);
+    bed.remote.set(Fault::None);
+    let pushed = bed.cache("one", |_| {}).push(&Stop::default(), |_| {});
+    assert_eq!((pushed.uploaded, pushed.waiting), (5, 0));
+    bed.ledger();
+    assert_eq!(bed.run("two").counts.hits, 5);
+    assert_eq!(bed.ledger(), [""; 0]);
+}
+
+#[test]
+fn two_stores_at_once_share_the_work() {
+    let mut bed = Bed { nodes: 30, ms: 60, cpu: 4, ..Bed::new() };
+    bed.timing.dear = 0.0;
+    // Expected durations come from an earlier run: other seeds of the same stage.
+    for store in ["one", "two"] {
+        let other =
+            Bed { nodes: 1, ms: 61, settings: Settings::of("s3://other"), dir: tempfile::tempdir().unwrap(), ..Bed::new() };
+        other.run("x");
+        copy(&other.store("x"), &bed.store(store));
+    }
+    let barrier = Barrier::new(2);
+    let [one, two] = std::thread::scope(|scope| {
+        ["one", "two"]
+            .map(|store| {
+                let (bed, barrier) = (&bed, &barrier);
+                scope.spawn(move || {
+                    barrier.wait();
+                    bed.run(store)
+                })
+            })
+            .map(|thread| thread.join().unwrap())
+    });
+    assert!(one.complete && two.complete);
+    assert_eq!(one.artifacts, two.artifacts);
+    let mut made = bed.ledger();
+    let all = made.len();
+    made.dedup();
+    let twice = all - made.len();
+    assert!(made.len() == 31 && twice <= 2, "{twice} nodes were made twice");
+    assert!(bed.remote.keys().iter().all(|key| !key.starts_with("c/")), "leases end: {:?}", bed.remote.keys());
+}
+
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    let copied = std::process::Command::new("cp").arg("-r").arg(from).arg(to).status().unwrap();
+    assert!(copied.success());
+}
+
+#[test]
+fn a_lease_ends_with_its_holder_and_a_dead_one_is_taken_over() {
+    let mut bed = Bed::new();
+    bed.timing.dear = 1.0;
+    let (one, two) = (bed.cache("one", |_| {}), bed.cache("two", |_| {}));
+    let fingerprint = pipeline::Digest::of(b"x");
+    let claim = |cache: &crate::Cache| cache.claim(fingerprint, Some(100.0));
+    assert!(matches!(one.claim(fingerprint, Some(0.5)), pipeline::shared::Claim::Free), "not worth it");
+    let held = claim(&one);
+    assert!(matches!(held, pipeline::shared::Claim::Mine(_)));
+    assert!(matches!(claim(&two), pipeline::shared::Claim::Elsewhere));
+    std::thread::sleep(Duration::from_millis(2000)); // longer than an unrenewed lease lives
+    assert!(matches!(claim(&two), pipeline::shared::Claim::Elsewhere), "it is renewed");
+    drop(held);
+    let deadline = std::time::Instant::now() + Duration::from_secs(5);
+    while !matches!(claim(&two), pipeline::shared::Claim::Mine(_)) {
+        assert!(std::time::Instant::now() < deadline, "it ends with its holder");
+    }
+    bed.remote.write(&format!("c/{fingerprint}"), b"left by a machine that is gone".to_vec());
+    let three = bed.cache("three", |_| {});
+    assert!(matches!(claim(&three), pipeline::shared::Claim::Elsewhere));
+    std::thread::sleep(Duration::from_millis(1700));
+    assert!(matches!(claim(&three), pipeline::shared::Claim::Mine(_)), "nobody renewed it");
+}
+
+#[test]
+fn a_server_that_ignores_conditions_gets_no_leases_and_loses_nothing() {
+    let mut bed = Bed::new();
+    bed.timing.dear = 0.0;
+    bed.remote.ignores_conditions.store(true, Ordering::Relaxed);
+    let cache = bed.cache("one", |_| {});
+    assert!(matches!(cache.claim(pipeline::Digest::of(b"x"), Some(1.0)), pipeline::shared::Claim::Free));
+    let found = cache.check();
+    let conditions = found.iter().find(|finding| finding.what == "conditions").unwrap();
+    assert!(!conditions.good && conditions.text.starts_with("ignored"), "{conditions:?}");
+    bed.run("one");
+    bed.ledger();
+    assert_eq!(bed.run("two").counts.hits, 5);
+    assert_eq!(bed.ledger(), [""; 0]);
+}
+
+#[test]
+fn a_limit_of_speed_slows_downloads() {
+    let mut bed = Bed { large: 1 << 21, nodes: 1, ..Bed::new() };
+    bed.run("one");
+    bed.settings.down_limit = Some(4 << 20);
+    let begun = std::time::Instant::now();
+    assert_eq!(bed.run("two").counts.hits, 2);
+    assert!(begun.elapsed() >= Duration::from_millis(400), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn the_first_result_stays_and_another_one_is_told() {
+    let bed = Bed { nodes: 1, ..Bed::new() };
+    bed.run("one");
+    let traces: Vec<String> = bed.remote.keys().into_iter().filter(|key| key.starts_with("t/")).collect();
+    let before: Vec<Vec<u8>> = traces.iter().map(|key| bed.remote.read(key)).collect();
+    // The same manifest with other files, as of a stage that does not repeat.
+    let cache = bed.cache("two", |_| {});
+    let fingerprint = pipeline::Digest::parse(traces[0].rsplit('/').next().unwrap()).unwrap();
+    let manifest = crate::trace::read(&before[0], fingerprint).unwrap().result.manifest;
+    let (_, other) = result("other", &[("x", b"other")]);
+    let folder = other.artifact.folder_in(&bed.store("two").join("objects"));
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("x"), b"other").unwrap();
+    let shared = pipeline::shared::SharedResult { manifest, ..other };
+    assert!(cache.offer_anyway(pipeline::shared::Offer { fingerprint, result: shared }));
+    assert_eq!(cache.close(&Stop::default()).different, 1);
+    assert_eq!(bed.remote.read(&traces[0]), before[0]);
+}
