@@ -191,7 +191,7 @@ impl<'a> Judge<'a> {
                 let test = if told_by_base { to_base } else { found };
                 losses.push((test.test.map_or(0.0, |test| test.p), (*key).clone()));
             }
-            if let Some(why) = new_baseline(now, self.history.baselines.contains_key(*key), to_base, base_why, *base_intended) {
+            if let Some(why) = new_baseline(now, self.baseline(key).is_some(), to_base, base_why, *base_intended) {
                 judged.new_baselines.insert((*key).clone(), why);
             }
             let seeds = now.seeds.iter().map(|(seed, result)| (seed.clone(), result.detail.clone())).collect();

@@ -143,7 +143,7 @@ impl Timer {
     }
 
     fn github(&self) -> String {
-        let (name, file, cron) = (&self.name, self.file_name(), cron_of(self.every));
+        let (name, file, cron) = (&self.name, shell_word(&self.file_name()), cron_of(self.every));
         format!(
             "# Written by `sure schedule --as github`. The runner needs `sure`, libtorch and the corpora: a runner of your own.\n\
              # GitHub stops the schedule of a repository without commits for 60 days, without a word; the pushes to the branch `history` count.\n\
@@ -162,7 +162,7 @@ impl Timer {
     }
 
     fn gitlab(&self) -> String {
-        let (name, file, cron) = (&self.name, self.file_name(), cron_of(self.every));
+        let (name, file, cron) = (&self.name, shell_word(&self.file_name()), cron_of(self.every));
         format!(
             "# Written by `sure schedule --as gitlab`. Include it in `.gitlab-ci.yml`, and add a pipeline schedule `{cron}` (UTC) in the project.\n\
              # The runner needs `sure`, libtorch, the corpora, and a token that may push, in the variable SURE_PUSH_URL.\n\

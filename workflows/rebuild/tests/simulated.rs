@@ -287,6 +287,11 @@ fn results_that_stay_are_not_judged_and_missing_evidence_is_told() {
     assert!(judged.to_confirm.is_empty() && judged.new_baselines.is_empty() && judged.notices.is_empty());
     assert_eq!(judged.detail, detail, "what made the results is kept, so that the details are the same blob");
 
+    // Killed between the baseline and the end of its rebuild: the baseline is of no rebuild, and the next one replaces it.
+    let mut broken = History::read(lab.folder.path()).unwrap();
+    broken.baselines.values_mut().for_each(|baseline| "gone".clone_into(&mut baseline.rebuild));
+    assert_eq!(Judge::new(&broken, &rule, &same).judge().new_baselines.len(), 6);
+
     // One blob of evidence is gone: its cell is not judged, the others are.
     let other = lab.results(&history);
     let gone = &last.cells.values().next().unwrap().evidence["1"];

@@ -36,7 +36,7 @@ pub(crate) struct HistoryArgs {
 pub(crate) enum Change {
     /// Make present values the baseline, and end their alarms
     Accept {
-        /// Words of the names of cells; each argument is one pattern [default: all cells]
+        /// Cells whose names have all these words [default: all cells]
         cell: Vec<String>,
         /// Reason, for the history
         #[arg(long, value_name = "TEXT")]
@@ -129,7 +129,7 @@ fn matching(last: &Ended, pattern: &str) -> Result<Vec<String>> {
     Ok(found)
 }
 
-fn accept(file: &rebuild::file::RebuildFile, patterns: &[String], why: &str) -> Result<ExitCode> {
+fn accept(file: &rebuild::file::RebuildFile, words: &[String], why: &str) -> Result<ExitCode> {
     let now = now()?;
     let Some(lock) = History::lock(&file.history).map_err(history_problem)? else {
         return Err(problem("a rebuild is going on", "accept its values when it has ended"));
@@ -138,13 +138,8 @@ fn accept(file: &rebuild::file::RebuildFile, patterns: &[String], why: &str) -> 
     let Some(last) = history.log.ended().rev().find(|ended| ended.outcome.is_end() && !ended.fresh) else {
         return Err(problem("no rebuild has ended yet", "there is nothing to accept"));
     };
-    let mut keys = vec![];
-    if patterns.is_empty() {
-        keys.extend(last.cells.keys().cloned());
-    }
-    for pattern in patterns {
-        keys.extend(matching(last, pattern)?);
-    }
+    let all = || last.cells.keys().cloned().collect();
+    let mut keys: Vec<String> = if words.is_empty() { all() } else { matching(last, &words.join(" "))? };
     keys.retain(|key| !last.cells[key].values.is_empty());
     let by = ["USER", "LOGNAME"].into_iter().find_map(variable).unwrap_or_else(|| "unknown".to_owned());
     let (id, mut baselines): (String, BTreeMap<String, Baseline>) = (last.id.clone(), history.baselines.clone());

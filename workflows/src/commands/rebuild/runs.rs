@@ -307,3 +307,27 @@ pub(super) fn confirm(
     }
     Ok(BTreeMap::new())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn planned(runs: &[&str]) -> Vec<BTreeMap<String, String>> {
+        let list: Vec<String> = runs.iter().map(|run| format!("{run:?}")).collect();
+        let text = format!("name = \"w\"\nevery = \"day 03:00\"\nruns = [{}]\n", list.join(", "));
+        let file = rebuild::file::read(Path::new("/p/w.toml"), &text).unwrap();
+        plan_runs(&file, &MachineArgs::default()).unwrap().into_iter().map(|planned| planned.extra).collect()
+    }
+
+    #[test]
+    fn settings_tell_the_cells_of_two_runs_apart_and_change_no_name_of_a_run_alone() {
+        let pair = |name: &str, value: &str| BTreeMap::from([(name.to_owned(), value.to_owned())]);
+        assert_eq!(planned(&["benchmark --set protocol=paper --set seed=1,2"]), [BTreeMap::new()]);
+        assert_eq!(planned(&["benchmark", "emotion --set protocol=paper"]), [BTreeMap::new(), BTreeMap::new()]);
+        let both = planned(&["benchmark --set seed=1", "benchmark --set protocol=paper --set train.patience=3"]);
+        assert_eq!(both, [BTreeMap::new(), pair("protocol", "paper")]);
+        let both =
+            planned(&["emotion --set corpus=esd --set backbone=scratch", "emotion --set corpus=meld --set backbone=published"]);
+        assert_eq!(both, [pair("backbone", "scratch"), pair("backbone", "published")]);
+    }
+}
