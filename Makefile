@@ -1,7 +1,7 @@
 # Everything the project needs is set up by these targets; each says what it does and costs nothing when it is done already.
 #
 #   make quickstart   set up, build, make a small corpus, run the keyword task on it: a table, pictures and a page
-#   make tiny         the whole benchmark, seven tasks by six methods, and voices, on synthetic corpora
+#   make tiny         the whole benchmark, eleven pairs of task and corpus by six methods, and voices, on synthetic corpora; keywords with three seeds
 #   make build        set up and build `sure` and `sure-neural` (target/release)
 #   make test         set up, then formatting, lints, docs and every test
 #   make compat       check that datasets, polars, duckdb and pyarrow read our shards, and transformers and peft our models (makes Python environments once)
@@ -29,6 +29,7 @@ tiny: build
 	@cp -n workflows/tiny.sure.toml $(TINY)/sure.toml 2>/dev/null || true
 	cd $(TINY) && ../$(SURE) run benchmark --set size=tiny
 	cd $(TINY) && ../$(SURE) run speech_synthesis --set size=tiny --set corpus=libritts
+	cd $(TINY) && ../$(SURE) run keyword_spotting --set size=tiny --set encoder_corpus=librispeech --set seed=1314,1315,1316
 
 build: libtorch
 	cargo build --release --locked -p sure -p neural
