@@ -255,9 +255,9 @@ fn curl(url: &str, body: Option<&str>, limit: Duration) -> Result<(), String> {
         text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n").replace('\r', "\\r").replace('\t', "\\t")
     };
     let mut config = format!(
-        "url = \"{}\"\nfail\nsilent\nlocation\noutput = \"/dev/null\"\nproto = \"=http,https\"\nmax-time = {}\n",
+        "url = \"{}\"\nfail\nsilent\nlocation\noutput = \"/dev/null\"\nproto = \"=http,https\"\nmax-time = {:.3}\n",
         quoted(url),
-        limit.as_secs().max(1)
+        limit.as_secs_f64()
     );
     if let Some(body) = body {
         config += "header = \"content-type: application/json\"\n";
@@ -404,6 +404,23 @@ mod tests {
         assert!(mail.contains("\n\nWER 7.3 ± 0.1 -> 8.1\n"), "{mail}");
         assert!(fs::read_to_string(folder.path().join("got.tell.0")).unwrap().contains("\"level\":\"alarm\""));
         assert!(outbox.names().is_empty());
+    }
+
+    #[test]
+    fn a_web_hook_that_never_answers_costs_its_patience_and_no_more() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("unsent")).unwrap();
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap(); // the system accepts, and nobody answers
+        let url = format!("http://{}/secret-canary", silent.local_addr().unwrap());
+        let tell = Tell { webhook: Some("HOOK".to_owned()), patience: Duration::from_millis(900), ..Tell::default() };
+        let variable = move |_: &str| Some(url.clone());
+        let outbox = Outbox::new(folder.path(), &tell, &variable);
+        outbox.post(&event("a")).unwrap();
+        let begun = Instant::now();
+        let delivery = outbox.send_all();
+        assert_eq!(delivery.kept, [("a".to_owned(), "webhook", "it did not answer within 1 s".to_owned())]);
+        assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+        assert_eq!(outbox.names(), ["a.webhook.json"], "it waits for the next rebuild");
     }
 
     #[test]

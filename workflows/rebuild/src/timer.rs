@@ -153,8 +153,8 @@ impl Timer {
              permissions:\n  contents: write\n\
              concurrency:\n  group: sure-{name}\n  cancel-in-progress: false\n\
              jobs:\n  rebuild:\n    runs-on: self-hosted\n    timeout-minutes: {minutes}\n    steps:\n\
-             \x20     - uses: actions/checkout@v4\n\
-             \x20     - name: Get the history\n        run: |\n          git fetch --depth 1 origin history && git worktree add history FETCH_HEAD || git worktree add --orphan -b history history\n\
+             \x20     - uses: actions/checkout@v4\n        with:\n          clean: false    # the store is in this folder, unless `sure.toml` says otherwise\n\
+             \x20     - name: Get the history\n        run: |\n          rm -rf history && git worktree prune\n          git fetch --depth 1 origin history && git worktree add history FETCH_HEAD || git worktree add --orphan -b history history\n\
              \x20     - name: Rebuild\n        run: sure rebuild --if-due {file}\n        env:\n          SURE_WEBHOOK: ${{{{ secrets.SURE_WEBHOOK }}}}\n          SURE_ALIVE_URL: ${{{{ secrets.SURE_ALIVE_URL }}}}\n\
              \x20     - name: Keep the history\n        if: always()\n        working-directory: history\n        run: |\n          git add -A -- . ':!lock'\n          git -c user.name=sure -c user.email=sure@localhost commit -m \"history of {name}\" || exit 0\n          git push origin HEAD:history\n",
             minutes = (self.time_limit / 60 + 60).min(360 * 24)
@@ -170,8 +170,10 @@ impl Timer {
              \x20 rules:\n    - if: $CI_PIPELINE_SOURCE == \"schedule\"\n\
              \x20 resource_group: sure-{name}\n\
              \x20 interruptible: false\n\
+             \x20 variables:\n    GIT_CLEAN_FLAGS: none    # the store is in this folder, unless `sure.toml` says otherwise\n\
              \x20 timeout: {hours} hours\n\
              \x20 script:\n\
+             \x20   - rm -rf history && git worktree prune\n\
              \x20   - git fetch --depth 1 origin history && git worktree add history FETCH_HEAD || git worktree add --orphan -b history history\n\
              \x20   - sure rebuild --if-due {file}\n\
              \x20 after_script:\n\
