@@ -365,3 +365,21 @@ fn schedules_are_printed_and_written_and_pass_their_checkers() {
         Err(_) => println!("note: systemd-analyze is not installed"),
     }
 }
+
+#[test]
+fn a_rebuild_that_takes_too_long_ends_in_part_and_the_next_one_goes_on() {
+    let project = project();
+    project.replace("weekly.toml", "[site]", "time_limit = \"1s\"\n[site]");
+    let late = rebuild(&project, "2026-03-01T03:00:00Z", &["--quiet"]);
+    ends(&late, 1);
+    assert!(late.err.starts_with("failed: the time limit of "), "{}", late.err);
+    let line = last(&project);
+    assert_eq!((line["outcome"].as_str(), verdicts(&line)), (Some("partial"), vec!["failed".to_owned(); 2]), "{line}");
+    assert!(line["cells"].to_string().contains("not reached before the end"), "{line}");
+    assert_eq!(rebuild(&project, "2026-03-01T09:00:00Z", &["--if-due"]).err, "", "it counts for its week");
+    project.replace("weekly.toml", "time_limit = \"1s\"\n", "");
+    let next = rebuild(&project, "2026-03-08T03:00:00Z", &["--if-due", "--quiet"]);
+    ends(&next, 0);
+    assert!(next.err.starts_with("recovered: the rebuild ended well, after one that failed"), "{}", next.err);
+    assert_eq!(verdicts(&last(&project)), ["new", "new"]);
+}

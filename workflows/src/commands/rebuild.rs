@@ -28,7 +28,7 @@ use serde_json::json;
 use crate::cli::MachineArgs;
 use crate::commands::run::{STOPPED, listen_for_signals};
 use crate::commands::store::{bytes, collect as collect_garbage};
-use crate::console::say;
+use crate::console::{duration, say};
 use crate::problem::{problem, show};
 use crate::settings::Settings;
 
@@ -521,7 +521,7 @@ impl Rebuild<'_> {
             () => {
                 let over = Instant::now() >= deadline;
                 let text = match (over, failed) {
-                    (true, _) => format!("the time limit of {} h is over", self.file.time_limit.as_secs() / 3_600),
+                    (true, _) => format!("the time limit of {} is over", duration(self.file.time_limit.as_secs_f64())),
                     (false, 0) => "a run failed".to_owned(),
                     (false, 1) => "1 cell failed".to_owned(),
                     (false, failed) => format!("{failed} cells failed"),
