@@ -236,3 +236,27 @@ fn a_damaged_checkpoint_is_named_with_what_took_it_in() {
     );
     assert!(!project.planned("reuse").iter().any(|node| node.starts_with("train")));
 }
+
+#[test]
+fn corpora_that_this_machine_lacks_are_left_out_and_reported() {
+    let project = Project::new();
+    let table = "[stages.table]\nrun = \"report.table\"\ntitle = \"Two\"\ngather = [\"*\"]\ninputs.scores = \"score\"\n";
+    let used = "[use.task]\ntiny = { workflow = \"./tiny.toml\", corpus = [\"speech_commands\", \"fsdd\"] }\n";
+    project.write("two.toml", &format!("[workflow]\nname = \"two\"\nabout = \"two corpora\"\n{used}{table}"));
+    let plan = project.sure(&["plan", "./two.toml"]);
+    assert!(plan.ok && plan.err.contains("left out, since this machine has no folder for them: fsdd"), "{}", plan.err);
+    assert!(plan.out.contains("score[corpus=speech_commands,") && !plan.out.contains("corpus=fsdd"), "{}", plan.out);
+    for _ in 0..2 {
+        // The second time nothing has changed, and a shorter way is taken.
+        let run = project.sure(&["run", "./two.toml:shards", "-q"]);
+        assert_eq!(run.code, Some(1), "{}", run.err);
+        assert!(run.err.contains("warning: left out") && run.err.contains("--allow-missing"), "{}", run.err);
+    }
+    let allowed = project.sure(&["run", "./two.toml:shards", "-q", "--allow-missing"]);
+    assert!(allowed.ok && allowed.err.contains("note: left out"), "{}", allowed.err);
+    // When the corpus comes, it is part of the same request again.
+    fs::rename(project.path("corpus"), project.path("moved")).unwrap();
+    let none = project.sure(&["run", "./two.toml:shards", "-q", "--allow-missing"]);
+    assert!(none.code == Some(2) || none.code == Some(1), "{none:?}");
+    assert!(none.err.contains("corpora.speech_commands") || none.err.contains("corpora.fsdd"), "{}", none.err);
+}

@@ -287,7 +287,7 @@ impl<'a> Maker<'a> {
         let open: Vec<Value> = newest
             .into_iter()
             .flat_map(|ended| ended.open.iter().filter_map(|(key, open)| Some((key, open, ended.cells.get(key)?))))
-            .map(|(key, open, cell)| context! { since => open.since[..10].to_owned(), page => slug(key), title => cell.title() })
+            .map(|(key, open, cell)| context! { since => open.since.chars().take(10).collect::<String>(), page => slug(key), title => cell.title() })
             .collect();
         let count = self.log().ended().count();
         let rebuilds: Vec<Value> = self.log().ended().rev().take(LISTED).map(Self::rebuild_row).collect();
@@ -372,7 +372,7 @@ impl<'a> Maker<'a> {
             let text = format!(
                 "{}, of {} ({}, by {})",
                 cell.print(),
-                &baseline.rebuild[..10.min(baseline.rebuild.len())],
+                baseline.rebuild.chars().take(10).collect::<String>(),
                 baseline.why,
                 baseline.by
             );
