@@ -250,13 +250,19 @@ impl Index {
         Self::rebuild(folder, Some(&why))
     }
 
-    /// Makes a copy of the index of a store in another folder, without changing the store: for reading commands. Takes no lock.
-    pub(crate) fn view(folder: &Path, copy: &Path) -> Result<Self, RecordsError> {
+    /// Makes a copy of the index of a store in another folder, without changing the store: for reading commands. Takes no lock. If the
+    /// store is on a file system that other machines share, the record log is read instead: SQLite maps a file of the index into memory
+    /// and may cut it, which kills a process of another machine that uses it.
+    pub(crate) fn view(folder: &Path, copy: &Path, is_shared: bool) -> Result<Self, RecordsError> {
         let (path, new) = (folder.join(INDEX), copy.join(INDEX));
         let log_path = folder.join(LOG);
         let head = log::head_of(&log_path)?;
         let length = fs::metadata(&log_path).map_or(0, |meta| meta.len());
-        let why = match Found::peek(&path, copy)? {
+        if let (true, Some(head)) = (is_shared, &head) {
+            return Ok(Self::build(&new, &head.id, |each| log::read(&log_path, 0, each))?.0);
+        }
+        let found = if is_shared { Found::Missing } else { Found::peek(&path, copy)? };
+        let why = match found {
             Found::Sound(mut index) => {
                 index.copy = index.db.is_readonly("main")?.then_some(new.clone());
                 match index.fit(head.as_ref().map(|head| head.id.as_str()), length, &log_path) {

@@ -381,6 +381,13 @@ impl WaveFolder {
         self.0.join("out").join(name)
     }
 
+    /// Names of the output folders of an attempt that have a log.
+    pub(crate) fn logs_of(&self, task: u32, attempt: u32) -> Vec<String> {
+        let (begin, names) = (format!("{task}.{attempt}-"), names_in(&self.0.join("out")));
+        let logs = names.iter().filter(|name| name.starts_with(&begin)).filter_map(|name| name.strip_suffix(".log"));
+        logs.map(str::to_owned).collect()
+    }
+
     /// The last states that elements told, with the time at which each file changed.
     pub(crate) fn alive(&self) -> Vec<(u32, SystemTime, PathBuf)> {
         let folder = self.0.join("alive");

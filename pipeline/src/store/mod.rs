@@ -251,7 +251,8 @@ impl Store {
         let (work, disk) = (temporary.path().to_owned(), Disk::default());
         let stat = work.join("stat"); // other folders are made when something is to be written
         fs::create_dir(&stat).map_err(io_error("create", &stat))?;
-        let index = Index::view(root, &work).map_err(records_error(root))?;
+        let is_shared = access::check_file_system(root).is_err();
+        let index = Index::view(root, &work, is_shared).map_err(records_error(root))?;
         let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
         Self::with(root, work, Some(temporary), disk, index)
     }

@@ -35,6 +35,8 @@ pub(crate) fn node(args: &NodeArgs) -> Result<ExitCode> {
     let system = System::real();
     let given = Given::of(&system);
     let variable = |name: &str| (system.variable)(name).unwrap_or_default();
+    // Files are hashed by no more threads than the allocation has. An error says that it was settled before.
+    let _ = rayon::ThreadPoolBuilder::new().num_threads(given.cpu_limit().amount).build_global();
     let (stop, at_limit) = (Stop::default(), Arc::new(AtomicBool::new(false)));
     let mut signals = Signals::new([SIGUSR2, SIGTERM, SIGINT]).context("cannot listen for signals")?;
     let (asked, limit) = (stop.clone(), Arc::clone(&at_limit));

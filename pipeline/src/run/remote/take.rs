@@ -502,7 +502,9 @@ impl<'env> Taker<'env> {
                 if let Verdict::Over(class) = verdict {
                     let rest: Vec<u32> = tasks.into_iter().filter(|task| wave.flights.contains_key(task)).collect();
                     for task in rest {
-                        lifted.extend(wave.flights.remove(&task).map(|item| (task, item, class, true)));
+                        // Of an array that the cluster never had, nothing has begun.
+                        let begun = wave.job.is_some();
+                        lifted.extend(wave.flights.remove(&task).map(|item| (task, item, class, begun)));
                     }
                     if let Some(job) = wave.job.clone().filter(|_| class.is_none()) {
                         let cluster = Arc::clone(&self.context.remote.cluster);
@@ -519,6 +521,9 @@ impl<'env> Taker<'env> {
                     let said = if words.is_empty() { String::new() } else { format!("; its last words: {words}") };
                     let at = if host.is_empty() { String::new() } else { format!(" on {host}") };
                     wave.folder.settle(task);
+                    for out in wave.folder.logs_of(task, attempt) {
+                        self.copy_log(&item, &wave.folder, &out);
+                    }
                     let text = format!("job {job}{at}: {told}{said}");
                     over.push(Over { item, class, host: host.clone(), attempt, begun, alone, text });
                 }

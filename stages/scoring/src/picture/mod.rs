@@ -208,6 +208,9 @@ mod tests {
         let draw = || {
             let mut picture = Picture::new(120.0, 60.0, "a < b");
             picture.rect((10.0, 10.0), (20.0, 20.0), Paint::Heat, 0.5, "tip & \"more\"");
+            for number in 1..20u8 {
+                picture.rect((10.0, 10.0), (20.0, 20.0), Paint::Heat, f32::from(number) / 20.0, "");
+            }
             picture.line([(0.0, 0.0), (50.0, 50.0)], 1.5, Paint::Grid);
             picture.circle((60.0, 30.0), 5.0, Paint::Series(9), "");
             picture.text(Text::new(60.0, 30.0, 12.0, "größer <yes>").anchor(Anchor::End).turn(-45.0).bold());
