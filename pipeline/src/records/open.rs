@@ -251,7 +251,7 @@ impl Index {
     }
 
     /// Makes a copy of the index of a store in another folder, without changing the store: for reading commands. Takes no lock. If the
-    /// store is on a file system that other machines share, the record log is read instead: SQLite maps a file of the index into memory
+    /// store is on a file system that other machines share, the record log is read instead: `SQLite` maps a file of the index into memory
     /// and may cut it, which kills a process of another machine that uses it.
     pub(crate) fn view(folder: &Path, copy: &Path, is_shared: bool) -> Result<Self, RecordsError> {
         let (path, new) = (folder.join(INDEX), copy.join(INDEX));

@@ -89,12 +89,15 @@ enum RequestError {
     Params(String),
 }
 
+/// An artifact, or a part of it.
+type Part = (Digest, Option<Arc<str>>);
+
 /// State of an element while it runs.
 #[derive(Debug)]
 struct State {
     alive: Mutex<Alive>,
     /// Inputs that were verified, and what was wrong with them.
-    verified: Mutex<BTreeMap<(Digest, Option<Arc<str>>), Option<String>>>,
+    verified: Mutex<BTreeMap<Part, Option<String>>>,
 }
 
 impl Element<'_> {
@@ -198,7 +201,7 @@ impl Work<'_> {
             catch_panic(|| self.body(task, &out, gpu, &reporter)).unwrap_or_else(|error| self.end_of(error))
         };
         self.state.alive.lock().expect("no holder of this lock panics").running.remove(&task.task);
-        let (facts, notes) = std::mem::take(&mut *reporter.kept.lock().expect("no holder of this lock panics"));
+        let Kept { facts, notes } = std::mem::take(&mut *reporter.kept.lock().expect("no holder of this lock panics"));
         let tools = self.element.registry.get(&task.request.kind).map(|kind| kind.tools.clone()).unwrap_or_default();
         let asked = tools.iter().filter(|tool| asked_for_tool(&facts, tool.name));
         let tools = asked.map(|tool| (tool.name.to_owned(), self.element.toolbox.find(tool).version)).collect();
@@ -312,14 +315,20 @@ fn bring_to_disk(folder: &Path, listing: &[TreeFile]) -> io::Result<()> {
     listing.iter().try_for_each(|file| File::open(folder.join(&file.path))?.sync_all())
 }
 
+/// Facts and notes of a task.
+#[derive(Debug, Default)]
+struct Kept {
+    facts: BTreeMap<String, Value>,
+    notes: Vec<String>,
+}
+
 /// Takes the progress of one task.
 #[derive(Debug, Clone)]
 struct Reporter {
     task: u32,
     log: PathBuf,
     state: Arc<State>,
-    /// Facts and notes.
-    kept: Arc<Mutex<(BTreeMap<String, Value>, Vec<String>)>>,
+    kept: Arc<Mutex<Kept>>,
 }
 
 /// Notes of a task that are kept for the controller; all are in the log.
@@ -334,11 +343,11 @@ impl JobProgress for Reporter {
         let log = File::options().create(true).append(true).open(&self.log);
         let _ = log.and_then(|mut log| writeln!(log, "{line}")); // the log is a courtesy
         let mut kept = self.kept.lock().expect("no holder of this lock panics");
-        if kept.1.len() < MOST_NOTES {
-            kept.1.push(line.to_owned());
+        if kept.notes.len() < MOST_NOTES {
+            kept.notes.push(line.to_owned());
         }
     }
     fn fact(&self, name: &str, value: Value) {
-        self.kept.lock().expect("no holder of this lock panics").0.insert(name.to_owned(), value);
+        self.kept.lock().expect("no holder of this lock panics").facts.insert(name.to_owned(), value);
     }
 }

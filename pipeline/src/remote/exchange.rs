@@ -277,14 +277,14 @@ impl Exchange {
         for inner in ["alive", "out", "done", "log"] {
             fs::create_dir_all(folder.join(inner))?;
         }
-        let (mut all, mut index) = (vec![], String::new());
+        let (mut all, mut index) = (vec![], vec![]);
         for request in requests {
             let text = serde_json::to_vec(request).map_err(io::Error::other)?;
-            index += &format!("{:>15} {:>15}\n", all.len(), text.len());
+            let _ = writeln!(index, "{:>15} {:>15}", all.len(), text.len()); // writing to a string cannot fail
             all.extend(text);
         }
         write_synced(&folder.join("requests"), &all)?;
-        write_synced(&folder.join("index"), index.as_bytes())?;
+        write_synced(&folder.join("index"), &index)?;
         let words: Vec<String> = command.iter().map(|word| quoted(word)).collect();
         let script =
             format!("#!/bin/sh\nexec {} {} \"$SLURM_ARRAY_TASK_ID\"\n", words.join(" "), quoted(&folder.display().to_string()));

@@ -38,14 +38,16 @@ pub(super) struct Item {
     pub(super) number: u32,
     pub(super) class: Class,
     pub(super) expected_secs: Option<f64>,
+    /// True if it runs here unless it is under way on the cluster.
+    is_short: bool,
     /// The attempt, from its preparation on.
     held: Option<Attempt>,
     retry: Retry,
 }
 
 impl Item {
-    pub(super) fn new(task: Arc<Task>, number: u32, class: Class, expected_secs: Option<f64>) -> Self {
-        Self { task, number, class, expected_secs, held: None, retry: Retry::default() }
+    pub(super) fn new(task: Arc<Task>, number: u32, class: Class, expected_secs: Option<f64>, is_short: bool) -> Self {
+        Self { task, number, class, expected_secs, is_short, held: None, retry: Retry::default() }
     }
 }
 

@@ -147,7 +147,9 @@ impl<'r, 'l> Round<'r, 'l> {
             self.wake_rested();
             self.halted |= self.runner.stop.requested();
             if !self.halted && !self.damaged {
-                remote.into_iter().for_each(|remote| self.send_away(remote));
+                if let Some(remote) = remote {
+                    self.send_away(remote);
+                }
                 self.start_what_fits(thread_pool);
             } else if let Some(remote) = remote {
                 remote.detach(self.damaged && !self.halted);
@@ -202,10 +204,6 @@ impl<'r, 'l> Round<'r, 'l> {
             let weight = &graph[node];
             let secs = self.secs[node.index()];
             let is_short = secs.is_some_and(|secs| secs < SHORT_SECS) && siblings[&*weight.stage] < MANY_SIBLINGS;
-            if is_short && self.tasks[&node].tried.attempts == 0 {
-                self.schedule.queue(node);
-                continue;
-            }
             self.schedule.start_elsewhere(node);
             let attempt = self.tasks.get_mut(&node).expect("only prepared nodes gather");
             let class = options.class(weight.limits.over(weight.placed.demand()));
@@ -214,7 +212,7 @@ impl<'r, 'l> Round<'r, 'l> {
                 attempt.tried.started_ms = now_ms();
             }
             attempt.tried.threads = class.threads;
-            items.push(Item::new(Arc::clone(&attempt.task), attempt.tried.attempts, class, secs));
+            items.push(Item::new(Arc::clone(&attempt.task), attempt.tried.attempts, class, secs, is_short));
         }
         if !items.is_empty() {
             remote.start(items);
@@ -339,6 +337,12 @@ impl<'r, 'l> Round<'r, 'l> {
             End::Damaged(artifact) => {
                 self.schedule.rest(node);
                 self.make_again(node, artifact, &tried);
+            }
+            End::Here => {
+                tried.attempts -= 1;
+                self.tasks.insert(node, Attempt { task, tried });
+                self.schedule.rest(node);
+                self.schedule.queue(node);
             }
             End::Detached => self.schedule.rest(node), // until another run, or another round, takes it over
             End::Elsewhere => {

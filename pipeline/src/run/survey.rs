@@ -213,7 +213,7 @@ impl Runner<'_> {
                 let why = Some("sources changed".to_owned());
                 Ok(Some(Tried { why, started_ms, secs, attempts: 1, threads: grant.threads, gpu: None }))
             }
-            End::Found(..) | End::Damaged(_) | End::Detached | End::Elsewhere => {
+            End::Found(..) | End::Damaged(_) | End::Detached | End::Elsewhere | End::Here => {
                 finished(Outcome::Reused);
                 Ok(None)
             }

@@ -43,6 +43,8 @@ pub(super) enum End {
     Failed(StageError),
     /// It goes on elsewhere, and another run takes it over.
     Detached,
+    /// It is not under way on the cluster, and short enough to run here.
+    Here,
 }
 
 /// Number of further attempts after a failure that may pass.

@@ -14,7 +14,7 @@
 //! toy node WAVE ELEMENT                 # element of a wave, on a compute node
 //! toy schedule NODES                    # time to choose who starts, with all of so many nodes queued
 //! ```
-#![allow(clippy::print_stdout, reason = "a program")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program")]
 #![allow(
     clippy::format_collect,
     clippy::format_push_string,

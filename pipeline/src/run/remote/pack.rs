@@ -83,7 +83,7 @@ mod tests {
             forced: false,
             expected_secs: None,
         };
-        Item::new(Arc::new(task), 1, Class { threads: 1, gpu, memory_mib: 100 }, secs)
+        Item::new(Arc::new(task), 1, Class { threads: 1, gpu, memory_mib: 100 }, secs, false)
     }
 
     #[track_caller]

@@ -95,7 +95,10 @@ impl<'env> Submitter<'env> {
         }
         let Context { runner, exchange, store, .. } = &self.context;
         self.index.refresh(exchange, store, |made| matches!(runner.store.lookup(made), Ok(Some(_))));
-        let new: Vec<Item> = self.take_over(ready);
+        let (short, new): (Vec<Item>, Vec<Item>) = self.take_over(ready).into_iter().partition(|item| item.is_short);
+        for item in short {
+            self.context.end(item, End::Here, 0.0);
+        }
         if new.is_empty() {
             return;
         }
@@ -258,7 +261,9 @@ impl<'env> Submitter<'env> {
                 let mut items = items(flights);
                 if items.iter().any(|item| !item.retry.exclude.is_empty()) {
                     // Perhaps no host is left.
-                    items.iter_mut().for_each(|item| item.retry.exclude.clear());
+                    for item in &mut items {
+                        item.retry.exclude.clear();
+                    }
                     self.waiting.extend(items);
                     return true;
                 }

@@ -231,7 +231,7 @@ impl<'env> Taker<'env> {
         let Some(item) = self.lift(wave, task) else { return };
         self.started(&item, &done.host);
         let out = folder.out(&done.out);
-        self.copy_log(&item, folder, &done.out);
+        copy_log(&item, folder, &done.out);
         for line in &done.notes {
             self.context.note(&item.task, line.clone());
         }
@@ -307,14 +307,6 @@ impl<'env> Taker<'env> {
         };
         let output = Output::Sealed(out, listing, self.context.remote.options.verify_all);
         runner.finish(&item.task, attempt, output, item.number, provenance)
-    }
-
-    fn copy_log(&self, item: &Item, folder: &WaveFolder, out: &str) {
-        let log = fs::read(folder.out(&format!("{out}.log"))).unwrap_or_default();
-        if !log.is_empty() {
-            let file = fs::File::options().create(true).append(true).open(&item.task.log);
-            let _ = file.and_then(|mut file| std::io::Write::write_all(&mut file, &log)); // the log is a courtesy
-        }
     }
 
     /// A task runs, on a host.
@@ -522,7 +514,7 @@ impl<'env> Taker<'env> {
                     let at = if host.is_empty() { String::new() } else { format!(" on {host}") };
                     wave.folder.settle(task);
                     for out in wave.folder.logs_of(task, attempt) {
-                        self.copy_log(&item, &wave.folder, &out);
+                        copy_log(&item, &wave.folder, &out);
                     }
                     let text = format!("job {job}{at}: {told}{said}");
                     over.push(Over { item, class, host: host.clone(), attempt, begun, alone, text });
@@ -609,6 +601,15 @@ impl<'env> Taker<'env> {
             };
             self.context.say((0, 0), line);
         }
+    }
+}
+
+/// Adds the log of an attempt to that of its node.
+fn copy_log(item: &Item, folder: &WaveFolder, out: &str) {
+    let log = fs::read(folder.out(&format!("{out}.log"))).unwrap_or_default();
+    if !log.is_empty() {
+        let file = fs::File::options().create(true).append(true).open(&item.task.log);
+        let _ = file.and_then(|mut file| std::io::Write::write_all(&mut file, &log)); // the log is a courtesy
     }
 }
 

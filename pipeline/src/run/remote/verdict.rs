@@ -37,9 +37,8 @@ pub(super) fn judge(known: &Known, delay: Duration) -> Verdict {
         Some((State::Running, since)) if since >= SILENT && is_quiet(SILENT) => Verdict::Over(None),
         // A word that nobody knows, or no word at all, is never taken for success, nor for ever.
         Some((State::Unknown, since)) if since >= delay && is_quiet(delay + BEAT * 2) => Verdict::Over(None),
-        Some(_) => Verdict::Wait,
         None if known.missing.is_some_and(|since| since >= delay) && is_quiet(delay + BEAT * 2) => Verdict::Over(None),
-        None => Verdict::Wait,
+        _ => Verdict::Wait,
     }
 }
 
