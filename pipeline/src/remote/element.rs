@@ -19,7 +19,7 @@ use crate::registry::{Registry, WorkerProgram};
 use crate::schedule::Pools;
 use crate::source::TreeFile;
 use crate::stage::{JobProgress, Spare, StageError, Stop, asked_for_tool, catch_panic, chain};
-use crate::store::{digest_of_path, remove_folder, seal_folder};
+use crate::store::{HASHED, digest_of_path, remove_folder, seal_folder};
 use crate::toolbox::Toolbox;
 
 /// One element of a wave, on the compute node.
@@ -304,15 +304,11 @@ impl Work<'_> {
     }
 }
 
-/// Number of files up to which each is brought to the disk by a call of its own.
-const FEW: usize = 16;
-
-/// Brings the files of a result to the disk before it is told of.
+/// Brings the large files of a result to the disk before it is told of. Small ones are hashed when the result is taken over: one that a
+/// power failure damaged is found then, and waiting for the disk for each would take longer than many a task.
 fn bring_to_disk(folder: &Path, listing: &[TreeFile]) -> io::Result<()> {
-    if listing.len() > FEW {
-        return Ok(rustix::fs::syncfs(File::open(folder)?)?);
-    }
-    listing.iter().try_for_each(|file| File::open(folder.join(&file.path))?.sync_all())
+    let large = listing.iter().filter(|file| file.size > HASHED);
+    large.map(|file| File::open(folder.join(&file.path))).try_for_each(|file| file?.sync_all())
 }
 
 /// Facts and notes of a task.

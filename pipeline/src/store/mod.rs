@@ -52,7 +52,7 @@ pub use lock::FingerprintLock;
 use lock::Locks;
 pub use logs::log_name;
 use publish::{FileState, Sealed};
-pub(crate) use publish::{digest_of_path, part_digest, seal_folder};
+pub(crate) use publish::{HASHED, digest_of_path, part_digest, seal_folder};
 pub use share::{share_objects, store_id};
 pub use snapshot::StoreSnapshot;
 

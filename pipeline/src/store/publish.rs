@@ -22,7 +22,7 @@ pub(super) struct Sealed {
 }
 
 /// Files up to this size are hashed when a result of a compute node is taken over.
-const SMALL: u64 = 1 << 20;
+pub(crate) const HASHED: u64 = 1 << 20;
 
 /// One in so many of the larger files is hashed, too.
 const SAMPLE: u64 = 100;
@@ -47,7 +47,7 @@ pub(super) fn check_sealed(root: &Path, files: &[TreeFile], verify_all: bool) ->
         }
         let (first, _) = file.digest.0.split_first_chunk::<8>().expect("digests have 32 bytes");
         let is_in_sample = (u64::from_le_bytes(*first) ^ u64::from(salt)).is_multiple_of(SAMPLE);
-        if (verify_all || size <= SMALL || is_in_sample) && !is_sound(root, std::slice::from_ref(file)) {
+        if (verify_all || size <= HASHED || is_in_sample) && !is_sound(root, std::slice::from_ref(file)) {
             return differs(format!("`{}` has other content", file.path));
         }
     }
