@@ -12,7 +12,7 @@ use datasets::table::embedded;
 use pipeline::{Input, StageError};
 use serde::Serialize;
 
-/// Files of a clip in the folder `clips`.
+/// Files of a clip in the folder `sounds`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct ClipFiles {
     /// The clip itself.
@@ -22,9 +22,9 @@ pub(crate) struct ClipFiles {
 }
 
 /// Folder of the clips, next to the page.
-const FOLDER: &str = "clips";
+const FOLDER: &str = "sounds";
 
-/// Copies the clips of some utterances out of shards, as `clips/001.wav` and so on, and draws each as `clips/001.png`. Returns the files of
+/// Copies the clips of some utterances out of shards, as `sounds/001.wav` and so on, and draws each as `sounds/001.png`. Returns the files of
 /// each utterance; one that is in no shard has none.
 ///
 /// Errors: a shard that cannot be read; a file that cannot be written.

@@ -3,7 +3,7 @@
 //! ```text
 //! index.html                      hours, lengths, classes, speakers, sources and rejects
 //! lengths.png classes.png         its pictures; `classes.png` only where a corpus has classes
-//! clips/001.wav clips/001.png ...  some clips of each class
+//! sounds/001.wav sounds/001.png .. some clips of each class
 //! ```
 
 use std::collections::BTreeMap;

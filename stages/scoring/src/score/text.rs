@@ -92,7 +92,8 @@ fn draft(unit: Unit, rows: &[Transcription]) -> Draft {
     }
     let first = &rows[0].hypothesis;
     if rows.iter().all(|row| row.hypothesis == *first) && rows.iter().any(|row| row.reference != rows[0].reference) {
-        notes.push(format!("the model answers `{first}` to every utterance"));
+        let answer = if first.is_empty() { "nothing".to_owned() } else { format!("`{first}`") };
+        notes.push(format!("the model answers {answer} to every utterance"));
     }
     let miss = |(row, edits): (&Transcription, &Edits)| Miss {
         id: row.id.clone(),

@@ -91,8 +91,7 @@ pub(super) fn publish(
                 }
             }
             ("page", _) => {
-                for entry in fs::read_dir(store.path(artifact))?.flatten() {
-                    let name = entry.file_name().to_string_lossy().into_owned();
+                for name in names_in(&store.path(artifact))? {
                     link(name.clone(), &name);
                 }
             }
@@ -115,10 +114,30 @@ pub(super) fn publish(
     write_json(&store.root().join(RECORD), &now)
 }
 
+/// Names of the files in a folder and in the folders inside it.
+fn names_in(folder: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if path.is_dir() {
+            names.extend(names_in(&path)?.into_iter().map(|inner| format!("{name}/{inner}")));
+        } else {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
 fn link_all(files: &BTreeMap<PathBuf, PathBuf>, about: &Path, store: &Store) -> Result<()> {
     let clips = about.join(CLIPS);
     fs::create_dir_all(&clips).with_context(|| format!("cannot create `{}`", clips.display()))?;
-    files.iter().try_for_each(|(path, file)| link(&store.root().join(file), path))
+    files.iter().try_for_each(|(path, file)| {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
+        }
+        link(&store.root().join(file), path)
+    })
 }
 
 /// Makes the folder show again what it showed; false when what it showed is not known.
