@@ -71,7 +71,7 @@ pub enum PushError {
     /// The Hub cannot be reached, or the connection broke.
     #[error("cannot {action}")]
     Connection {
-        /// What was tried.
+        /// Action that was tried.
         action: String,
         /// The cause.
         #[source]
@@ -80,17 +80,17 @@ pub enum PushError {
     /// The Hub refuses.
     #[error("the Hub refuses to {action}: {status}{said}")]
     Refused {
-        /// What was tried.
+        /// Action that was tried.
         action: String,
         /// Status code of HTTP.
         status: u16,
-        /// Its words, after a comma.
+        /// Words of the Hub, after a comma.
         said: String,
     },
     /// The Hub answers something else than its documentation says.
     #[error("the Hub's answer lacks `{missing}` when asked to {action}")]
     Answer {
-        /// What was tried.
+        /// Action that was tried.
         action: String,
         /// The field.
         missing: &'static str,
@@ -326,7 +326,7 @@ impl Pusher {
                 }
             });
         }
-        let body: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        let body = lines.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
         let url = format!("{}/api/models/{model}/commit/main", self.endpoint);
         let response = accepted(&action, self.post(&action, &url, "application/x-ndjson", body)?)?;
         let answer = content(&action, response)?;

@@ -157,6 +157,19 @@ fn refusals(project: &Project) {
     let answer = project.sure(&["predict", model, "empty"]);
     assert!(answer.code == Some(1) && answer.err.contains("left out: empty/bad.wav: "), "{answer:?}");
     assert!(answer.out.lines().count() == 2 && answer.out.contains("empty/good.wav,"), "{answer:?}");
+    // A video gives its sound, or the reason why it has none.
+    let video = |name: &str, inputs: &[&str]| {
+        let made = Command::new("ffmpeg").args(["-v", "error"]).args(inputs).arg(project.path(name)).stdin(Stdio::null()).status();
+        made.is_ok_and(|status| status.success())
+    };
+    let (picture, sound) = (["-f", "lavfi", "-i", "testsrc=d=1:s=64x64:r=5"], ["-f", "lavfi", "-i", "sine=d=1"]);
+    if video("silent.mp4", &picture) && video("loud.mp4", &[picture, sound].concat()) {
+        let answer = project.sure(&["predict", model, "silent.mp4"]);
+        assert!(answer.code == Some(2) && answer.err.contains("silent.mp4: mp4: no audio track"), "{answer:?}");
+        assert!(good(project.sure(&["predict", model, "loud.mp4"])).contains("loud.mp4,1"));
+    } else {
+        eprintln!("note: ffmpeg is not installed, videos are not tried");
+    }
     // A full disk.
     let mut full = Command::new(executable("sure"));
     full.args(["predict", model, "empty/good.wav"]).current_dir(project.path("")).stdout(File::create("/dev/full").unwrap());

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// What the server keeps and how it behaves.
+/// Content and behaviour of the server.
 #[derive(Default)]
 struct State {
     endpoint: String,
@@ -64,28 +64,41 @@ impl Server {
     }
 }
 
-fn answer(stream: &TcpStream, state: &mut State) -> (u16, Option<String>, String) {
-    let mut reader = BufReader::new(stream);
-    let mut lines = Vec::new();
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line).unwrap();
-        if line.trim().is_empty() {
-            break;
+/// Head lines and body of a request.
+struct Request {
+    head: Vec<String>,
+    body: Vec<u8>,
+}
+
+impl Request {
+    fn read(stream: &TcpStream) -> Self {
+        let mut reader = BufReader::new(stream);
+        let mut request = Self { head: Vec::new(), body: Vec::new() };
+        loop {
+            let mut line = String::new();
+            reader.read_line(&mut line).unwrap();
+            if line.trim().is_empty() {
+                break;
+            }
+            request.head.push(line.trim().to_owned());
         }
-        lines.push(line.trim().to_owned());
+        let length = request.header("content-length").expect("S3 takes no body of unknown length");
+        request.body = vec![0; length.parse().unwrap()];
+        reader.read_exact(&mut request.body).unwrap();
+        request
     }
-    let header = |name: &str| {
-        let of = |line: &String| {
-            line.split_once(": ").filter(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value.to_owned())
-        };
-        lines.iter().find_map(of)
-    };
-    let length = header("content-length").expect("S3 takes no body of unknown length").parse().unwrap();
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).unwrap();
-    let words: Vec<&str> = lines[0].split(' ').collect();
-    let (method, path) = (words[0], words[1]);
+
+    fn header(&self, name: &str) -> Option<String> {
+        let mut lines = self.head.iter().filter_map(|line| line.split_once(": "));
+        lines.find(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value.to_owned())
+    }
+}
+
+fn answer(stream: &TcpStream, state: &mut State) -> (u16, Option<String>, String) {
+    let request = Request::read(stream);
+    let header = |name: &str| request.header(name);
+    let words: Vec<&str> = request.head[0].split(' ').collect();
+    let (method, path, body) = (words[0], words[1], request.body.clone());
     state.asked.push(format!("{method} {path}"));
     if let Some((_, status, said)) = state.refuses.filter(|(part, ..)| path.contains(part)) {
         return (status, None, said.to_owned());
@@ -178,7 +191,8 @@ fn answer(stream: &TcpStream, state: &mut State) -> (u16, Option<String>, String
 /// Decodes base64 the slow way.
 fn bytes(text: &str) -> Vec<u8> {
     let digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let bits: String = text.trim_end_matches('=').chars().map(|digit| format!("{:06b}", digits.find(digit).unwrap())).collect();
+    let bit = |digit: char, at: usize| if digits.find(digit).unwrap() >> (5 - at) & 1 == 1 { '1' } else { '0' };
+    let bits: String = text.trim_end_matches('=').chars().flat_map(|digit| (0..6).map(move |at| bit(digit, at))).collect();
     let whole = bits.as_bytes().chunks_exact(8).map(|byte| std::str::from_utf8(byte).unwrap());
     whole.map(|byte| u8::from_str_radix(byte, 2).unwrap()).collect()
 }

@@ -17,7 +17,7 @@ use serde::Serialize;
 pub(crate) struct ClipFiles {
     /// The clip itself.
     pub(crate) sound: String,
-    /// Its waveform and spectrogram; none of an empty clip.
+    /// Waveform and spectrogram; none of an empty clip.
     pub(crate) picture: Option<String>,
 }
 

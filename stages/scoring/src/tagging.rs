@@ -101,7 +101,7 @@ mod tests {
         assert!((found - expected).abs() < 1e-12, "{found} is not {expected}");
     }
 
-    /// `sklearn.metrics` 1.8 on the same arrays: `average_precision_score` by label, `f1_score(average="micro")`.
+    /// `sklearn.metrics` 1.9 on the same arrays: `average_precision_score` by label, `f1_score(average="micro")`.
     #[test]
     fn precision_and_f1_are_those_of_scikit_learn() {
         let (tags, once) = (tags(), [1; 4]);

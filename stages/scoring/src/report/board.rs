@@ -123,7 +123,7 @@ impl<'a> Board<'a> {
                 let own = value(method);
                 let better = ranked.iter().filter(|other| row.metric.improves(value(**other), own)).count();
                 let alike = ranked.iter().filter(|other| value(**other).total_cmp(&own).is_eq()).count();
-                better as f64 + (alike as f64 + 1.0) / 2.0
+                better as f64 + f64::midpoint(alike as f64, 1.0)
             };
             let sum: f64 = complete.iter().map(of_row).sum();
             (self.methods[method].clone(), sum / complete.len().max(1) as f64)
