@@ -13,7 +13,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use object_store::Error;
 use pipeline::manifest::Manifest;
 use pipeline::run::now_ms;
-use pipeline::shared::{Claim, Offer, SharedCache, SharedResult};
+use pipeline::shared::{Claim, Offer, SharedCache, SharedResult, Stock};
 use pipeline::source::TreeFile;
 use pipeline::{Digest, Stop};
 use serde::{Deserialize, Serialize};
@@ -298,6 +298,17 @@ impl Drop for Cache {
 }
 
 impl SharedCache for Cache {
+    fn stock(&self) -> Stock {
+        if !self.core.breaker.allows() {
+            return Stock::Nothing;
+        }
+        self.wait_for_index();
+        match &*self.core.index() {
+            Loading::Ready(index) => index.stock(),
+            _ => Stock::Nothing,
+        }
+    }
+
     fn find(&self, fingerprints: &[Digest]) -> Vec<Option<Arc<SharedResult>>> {
         let core = &self.core;
         let none = vec![None; fingerprints.len()];

@@ -234,7 +234,7 @@ async fn collect(core: &Core, unused_ms: i64, yes: bool, now: i64) -> Result<Col
         };
         collected.kept.add(listed.size);
         if let Some(fingerprint) = fingerprint_of(&listed.key) {
-            let entry = Entry::new(trace.result.artifact, trace.result.bytes(), index::day(used(&listed)));
+            let entry = Entry::new(&trace.result, index::day(used(&listed)));
             renewed.add(index::name(fingerprint), entry);
         }
         if pack::small(&trace.result.files).next().is_some() {

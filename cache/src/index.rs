@@ -6,6 +6,8 @@
 use std::collections::HashMap;
 
 use pipeline::Digest;
+use pipeline::manifest::TOOL;
+use pipeline::shared::{SharedResult, Stock};
 
 /// Bytes of an entry.
 const ENTRY: usize = 24;
@@ -19,6 +21,8 @@ pub(crate) struct Entry {
     pub(crate) artifact: [u8; 8],
     /// Binary logarithm of the artifact's bytes.
     pub(crate) size_class: u8,
+    /// True if the result depends on the version of an external program.
+    pub(crate) has_tools: bool,
     /// Day of the last use, since 2020.
     pub(crate) day: u16,
 }
@@ -44,9 +48,11 @@ pub(crate) fn end_of(day: u16) -> i64 {
 }
 
 impl Entry {
-    pub(crate) fn new(artifact: Digest, bytes: u64, day: u16) -> Self {
-        let (first, _) = artifact.0.split_first_chunk::<8>().expect("digests have 32 bytes");
-        Self { artifact: *first, size_class: (64 - bytes.leading_zeros()) as u8, day }
+    pub(crate) fn new(result: &SharedResult, day: u16) -> Self {
+        let (first, _) = result.artifact.0.split_first_chunk::<8>().expect("digests have 32 bytes");
+        let size_class = (64 - result.bytes().leading_zeros()) as u8;
+        let has_tools = result.manifest.0.keys().any(|name| name.starts_with(TOOL));
+        Self { artifact: *first, size_class, has_tools, day }
     }
 }
 
@@ -57,6 +63,15 @@ impl Index {
 
     pub(crate) fn len(&self) -> usize {
         self.0.len()
+    }
+
+    /// Says what the cache may have.
+    pub(crate) fn stock(&self) -> Stock {
+        match () {
+            () if self.0.is_empty() => Stock::Nothing,
+            () if self.0.values().any(|entry| entry.has_tools) => Stock::WithTools,
+            () => Stock::Plain,
+        }
     }
 
     /// Adds an entry; of two for one fingerprint the later day counts.
@@ -72,8 +87,8 @@ impl Index {
         for entry in bytes.as_chunks::<ENTRY>().0 {
             let (name, rest) = entry.split_first_chunk::<12>().expect("an entry is longer");
             let (artifact, rest) = rest.split_first_chunk::<8>().expect("an entry is longer");
-            let (size_class, day) = (rest[0], u16::from_le_bytes([rest[2], rest[3]]));
-            self.add(*name, Entry { artifact: *artifact, size_class, day });
+            let (size_class, has_tools, day) = (rest[0], rest[1] == 1, u16::from_le_bytes([rest[2], rest[3]]));
+            self.add(*name, Entry { artifact: *artifact, size_class, has_tools, day });
         }
     }
 
@@ -85,7 +100,7 @@ impl Index {
         for (name, entry) in all {
             bytes.extend(name);
             bytes.extend(entry.artifact);
-            bytes.extend([entry.size_class, 0]);
+            bytes.extend([entry.size_class, u8::from(entry.has_tools)]);
             bytes.extend(entry.day.to_le_bytes());
         }
         bytes
@@ -100,7 +115,7 @@ mod tests {
     fn entries_come_back_and_the_later_day_counts() {
         let mut index = Index::default();
         let (one, two) = (Digest::of(b"1"), Digest::of(b"2"));
-        let entry = |day| Entry::new(Digest::of(b"artifact"), 1000, day);
+        let entry = |day| Entry { artifact: [7; 8], size_class: 10, has_tools: day > 5, day };
         index.add(name(one), entry(7));
         index.add(name(two), entry(3));
         index.add(name(one), entry(5));
@@ -112,7 +127,9 @@ mod tests {
         assert_eq!(again.len(), 1, "the torn entry is left out");
         again.add_all(&index.to_bytes());
         assert_eq!((again.get(one), again.get(two)), (Some(entry(7)), Some(entry(3))));
-        assert_eq!(entry(7).size_class, 10);
+        assert_eq!((Index::default().stock(), again.stock()), (Stock::Nothing, Stock::WithTools));
+        let (_, result) = crate::trace::tests::result("a", &[("x", &[1; 1000])]);
+        assert_eq!(Entry::new(&result, 3).size_class, 10);
         assert_eq!(day(1_577_836_800_000), 0);
     }
 }

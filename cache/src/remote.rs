@@ -35,6 +35,11 @@ const STALE_MS: i64 = 24 * 3_600_000;
 /// Time without a byte after which a download is taken up again.
 const STALL: Duration = Duration::from_secs(1);
 
+/// Bytes that make an attempt at a download worth another one.
+const WORTH_GOING_ON: u64 = 1 << 20;
+/// Attempts that may bring less.
+const SHORT_ATTEMPTS: u32 = 1;
+
 /// An object store, with the prefix of the cache.
 pub(crate) struct Remote {
     store: Arc<dyn ObjectStore>,
@@ -243,7 +248,7 @@ impl Remote {
     ) -> Result<u64, Broken> {
         let path = self.path(key);
         let (mut done, mut size, mut tag) = (0_u64, None, None::<String>);
-        let mut stalled = false;
+        let mut short = 0;
         loop {
             let before = done;
             let mut options = GetOptions { if_match: tag.clone(), ..GetOptions::default() };
@@ -274,11 +279,10 @@ impl Remote {
                 }
                 // It came to its end too early, or broke off.
                 ended => {
-                    let error = ended.err().unwrap_or_else(|| stall(()));
-                    if done == before && std::mem::replace(&mut stalled, true) || done == 0 {
-                        return Err(Broken::Remote(error));
+                    short += u32::from(done - before < WORTH_GOING_ON);
+                    if done == 0 || short > SHORT_ATTEMPTS {
+                        return Err(Broken::Remote(ended.err().unwrap_or_else(|| stall(()))));
                     }
-                    stalled = done == before;
                 }
             }
         }

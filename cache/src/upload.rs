@@ -130,7 +130,7 @@ impl Core {
         }
         self.speed.measured(bytes, begun.elapsed().as_secs_f64());
         self.upload_trace(*fingerprint, result).await.map_err(Broken::Remote)?;
-        let entry = Entry::new(result.artifact, result.bytes(), index::day(now_ms()));
+        let entry = Entry::new(result, index::day(now_ms()));
         self.fresh.lock().expect("no holder of this lock panics").add(index::name(*fingerprint), entry);
         Ok(())
     }

@@ -19,6 +19,9 @@ use crate::source::{TreeFile, listing_digest};
 ///
 /// No method returns an error: a cache that does not answer has nothing. It reports that once, by its own means.
 pub trait SharedCache: Send + Sync + fmt::Debug {
+    /// Says what the cache may have, so that nobody looks for what it cannot have.
+    fn stock(&self) -> Stock;
+
     /// Returns the results of these fingerprints, for planning; `None` where there is none.
     fn find(&self, fingerprints: &[Digest]) -> Vec<Option<Arc<SharedResult>>>;
 
@@ -36,6 +39,17 @@ pub trait SharedCache: Send + Sync + fmt::Debug {
 
     /// Notes that a run used these results.
     fn used(&self, fingerprints: &[Digest]);
+}
+
+/// Kinds of results that a cache may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stock {
+    /// None: it is empty, or does not answer.
+    Nothing,
+    /// Results that used no external program.
+    Plain,
+    /// Results that depend on the version of an external program, too.
+    WithTools,
 }
 
 /// A result in a shared cache.

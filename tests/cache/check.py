@@ -166,17 +166,21 @@ def network(bed, server):
         settings = bed.settings("s3://sure/main", proxy.url)
         base = min(bed.run(bed.project("alone", settings), "run", bed.folder / "shards.toml", "--offline")[1] for _ in range(3))
         closed = f"http://127.0.0.1:{servers.free_ports(1)[0]}"
-        for fault in ("absent", "hang", "403", "503", "cut", "delay"):
+        for fault in ("absent", "hang", "403", "503", "delay"):
             proxy.mode = "pass" if fault == "absent" else fault
             proxy.drop()
             here = settings | ({"endpoint": f'"{closed}"'} if fault == "absent" else {})
-            project = bed.project("faulty", here)
-            text, secs = bed.run(project, secrets=bed.secrets())
-            expect(bed.artifacts(project) == bed.local, f"{fault}: other artifacts\n{text}")
-            expected = 0 if fault == "delay" else 1
-            expect(len(warnings(text)) == expected, f"{fault}: {text}")
+            best = float("inf")
+            for _ in range(3):  # a busy machine makes some of them slow
+                project = bed.project("faulty", here)
+                text, secs = bed.run(project, secrets=bed.secrets())
+                expect(bed.artifacts(project) == bed.local, f"{fault}: other artifacts\n{text}")
+                expected = 0 if fault == "delay" else 1
+                expect(len(warnings(text)) == expected, f"{fault}: {text}")
+                best = min(best, secs)
+            secs = best
             if fault != "delay":
-                expect(secs <= base + 1.5, f"{fault}: {secs:.2f} s beside {base:.2f} s without a cache")
+                expect(secs <= base + 1.3, f"{fault}: {secs:.2f} s beside {base:.2f} s without a cache")
             said(fault, f"{secs:.2f} s", f"{base:.2f} s without a cache", f"{len(warnings(text))} warning")
         # The connection is cut after more and more bytes: some results come, others are made.
         for after in (400, 3_000, 20_000, 100_000, 400_000):

@@ -121,7 +121,7 @@ fn a_hundred_thousand_keys_take_few_requests() {
     let mut index = Index::default();
     for number in 0..100_000_u32 {
         let digest = pipeline::Digest::of(&number.to_le_bytes());
-        index.add(index::name(digest), Entry::new(digest, 1000, 5));
+        index.add(index::name(digest), Entry { artifact: [0; 8], size_class: 10, has_tools: false, day: 5 });
     }
     bed.remote.write("i/base-00000000", index.to_bytes());
     *bed.remote.round_trip.lock().unwrap() = Duration::from_millis(50);

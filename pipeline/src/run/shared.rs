@@ -16,7 +16,7 @@ use crate::graph::Node;
 use crate::manifest::{Manifest, TOOL};
 use crate::plan::{History, Question, Results, Verdict, plan};
 use crate::records::Provenance;
-use crate::shared::{Claim, Offer, SharedCache, SharedResult};
+use crate::shared::{Claim, Offer, SharedCache, SharedResult, Stock};
 use crate::stage::Tool;
 use crate::store::{Store, StoreError, StoreSnapshot, part_digest};
 
@@ -71,8 +71,12 @@ impl Runner<'_> {
     /// Downloads the results that a plan lacks and the shared cache has. Returns true if the store has got any.
     pub(super) fn take_over(&self, survey: &Survey, forced: &HashSet<NodeIndex>) -> Result<bool, StoreError> {
         let Some(cache) = self.machine.shared.as_deref() else { return Ok(false) };
+        if cache.stock() == Stock::Nothing {
+            return Ok(false);
+        }
         let failed = survey.failures.keys().copied().collect();
-        let tools = |tools: &[Tool]| self.machine.toolbox.tools(tools);
+        let (toolbox, matter) = (&self.machine.toolbox, self.tools_matter(cache));
+        let tools = |tools: &[Tool]| if matter { toolbox.tools(tools) } else { toolbox.located(tools) };
         let question = Question { workflow: self.workflow, sources: &survey.digests, failed: &failed, forced, tools: &tools };
         let wanted = self.store.snapshot(|store| {
             let both = Both { store, cache, found: RefCell::default(), by_artifact: RefCell::default() };
@@ -156,7 +160,7 @@ impl Runner<'_> {
         expected_secs: Option<f64>,
     ) -> Result<Option<(Digest, Digest)>, StoreError> {
         let mut fingerprints = vec![manifest.fingerprint()];
-        if !node.kind.tools.is_empty() {
+        if !node.kind.tools.is_empty() && self.tools_matter(cache) {
             fingerprints.push(self.with_tools(node, manifest).fingerprint());
         }
         for fingerprint in fingerprints {
@@ -169,6 +173,11 @@ impl Runner<'_> {
             }
         }
         Ok(None)
+    }
+
+    /// True if a result may depend on the version of an external program. To ask a program for its version takes long.
+    fn tools_matter(&self, cache: &dyn SharedCache) -> bool {
+        self.store.has_results_of_tools() || cache.stock() == Stock::WithTools
     }
 
     /// Offers a new result to the shared cache.
