@@ -20,12 +20,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 # Reference numbers that are part of the repository.
-OWN = ROOT / "tests" / "golden" / "encoders"
+OWN = [ROOT / "tests" / "golden" / name for name in ("encoders", "frames")]
 COMMAND = ["cargo", "test", "--quiet", "--workspace", "--lib", "--test", "golden", "--test", "features", "--", "--nocapture", "golden", "match", "published_code", "reference", "train::"]
 # What is not compared, by case or by kind, and why.
 REASONS = {
     "tts": "speech synthesis is not there yet",
-    "w2v_bert": "Wav2Vec2-BERT is not there; its input features are, and are compared (`audio/kaldi`)",
 }
 # What is left out of a case that is compared, and why.
 PARTS = {
@@ -87,7 +86,7 @@ def main():
     folder = Path(os.environ.get("SURE_GOLDEN", ROOT.parent / "shared" / "golden")).resolve()
     if not (folder / "manifest.json").is_file():
         sys.exit(f"no reference numbers at `{folder}`; set SURE_GOLDEN")
-    manifests = [OWN / "manifest.json", folder / "manifest.json"]
+    manifests = [own / "manifest.json" for own in (*OWN, folder)]
     cases = [case for manifest in manifests for case in json.loads(manifest.read_text())["cases"]]
     found, code = run(folder)
     text = table(cases, found)

@@ -20,6 +20,7 @@ import tempfile
 import warnings
 import wave
 from pathlib import Path
+from types import SimpleNamespace
 
 # A file next to this one is called like the library: the folder must not come first.
 HERE = Path(__file__).resolve().parent
@@ -47,18 +48,28 @@ TOLERANCE = {"ctc": 2e-5, "xvector": 2e-5}  # the angular loss of x-vectors mult
 USUAL_TOLERANCE = 5e-6
 CLIPS = 12  # of each model
 METHODS = "finetune,head_only,lora,rslora,dora,ia3,ia3_in_one_layer,bitfit,bottleneck,prefix,convadapter"
-MERGED = {"lora", "rslora", "dora", "ia3", "ia3_in_one_layer", "bitfit"}
+MERGED = {"lora", "lora_everywhere", "rslora", "dora", "ia3", "ia3_in_one_layer", "bitfit"}
 
 # Small encoders of each family: configuration class, model class, style of convolutions.
 SIZES = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48, conv_dim=[16, 16, 16, 16], mask_time_length=3,
              conv_kernel=[20, 8, 8, 4], conv_stride=[10, 4, 4, 2], num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=4)
 LARGE = dict(feat_extract_norm="layer", do_stable_layer_norm=True, conv_bias=True)
+# Encoders over feature frames name their sizes, and the layers that a pattern can name, otherwise.
+FRAMES = {
+    "whisper": dict(d_model=32, encoder_layers=2, encoder_attention_heads=4, encoder_ffn_dim=48, decoder_layers=1, decoder_attention_heads=2,
+                    decoder_ffn_dim=8, num_mel_bins=20, max_source_positions=150, vocab_size=12, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+                    decoder_start_token_id=3, suppress_tokens=None, begin_suppress_tokens=None),
+    "w2v_bert": dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48, feature_projection_input_dim=40, layerdrop=0.0,
+                     conv_depthwise_kernel_size=5, left_max_position_embeddings=6, right_max_position_embeddings=3, mask_time_length=3),
+}
 FAMILIES = {
     "wav2vec2": (transformers.Wav2Vec2Config, transformers.Wav2Vec2ForCTC, {"vocab_size": 7}),
     "hubert": (transformers.HubertConfig, transformers.HubertModel, {}),
     "wavlm": (transformers.WavLMConfig, transformers.WavLMModel, LARGE),
     "unispeech": (transformers.UniSpeechConfig, transformers.UniSpeechModel, LARGE),
     "unispeech_sat": (transformers.UniSpeechSatConfig, transformers.UniSpeechSatForXVector, {"tdnn_dim": [8, 8], "tdnn_kernel": [3, 1], "tdnn_dilation": [1, 1]}),
+    "whisper": (transformers.WhisperConfig, transformers.WhisperForConditionalGeneration, {}),
+    "w2v_bert": (transformers.Wav2Vec2BertConfig, transformers.Wav2Vec2BertModel, {}),
     "data2vec": (transformers.Data2VecAudioConfig, transformers.Data2VecAudioModel, {"num_conv_pos_embeddings": 3, "conv_pos_kernel_size": 5}),
 }
 
@@ -83,9 +94,13 @@ def main(sure: Path, worker: Path) -> int:
         checks.all("base", "ctc", "finetune,ia3")
         checks.all("large", "xvector", "finetune,lora,head_only", corpus="esd")
         checks.all("base", "intent", "finetune,dora", corpus="fluent_speech_commands")
-        families = ",".join(FAMILIES)
+        families = ",".join(name for name in FAMILIES if name not in FRAMES)
         checks.all(families, "mixed", "finetune,lora")
         checks.all(families, "ctc", "finetune,lora")
+        frames = ",".join(FRAMES)
+        checks.all(frames, "mixed", "finetune,head_only,lora_everywhere,dora,ia3,bitfit,bottleneck,prefix,convadapter")
+        checks.all(frames, "class", "finetune,lora_everywhere,ia3_in_one_layer")
+        checks.all(frames, "ctc", "finetune,lora_everywhere")
         checks.written_by_peft()
         checks.own_heads()
         checks.languages()
@@ -95,13 +110,20 @@ def main(sure: Path, worker: Path) -> int:
 def write_encoder(folder: Path, config, model, options: dict) -> None:
     torch.manual_seed(len(folder.name))
     folder.mkdir(exist_ok=True)
-    sizes = {**SIZES, **options}
+    sizes = FRAMES.get(folder.name) or {**SIZES, **options}
     if config is transformers.Data2VecAudioConfig:
         sizes["layerdrop"] = 0.0
     made = model(config(**sizes))
     for parameter in made.parameters():  # norms and biases too: a part that is left out shows
         parameter.data += 0.1 * torch.randn_like(parameter)
     made.save_pretrained(folder)
+    if folder.name == "whisper":
+        transformers.WhisperFeatureExtractor(feature_size=sizes["num_mel_bins"], chunk_length=3).save_pretrained(folder)
+        return
+    if folder.name == "w2v_bert":
+        bands = sizes["feature_projection_input_dim"] // 2
+        transformers.SeamlessM4TFeatureExtractor(feature_size=bands, num_mel_bins=bands).save_pretrained(folder)
+        return
     mask = sizes.get("feat_extract_norm") == "layer"
     transformers.Wav2Vec2FeatureExtractor(return_attention_mask=mask).save_pretrained(folder)
 
@@ -219,6 +241,10 @@ class Checks:
 
     def compare(self, name: str, folder: Path, encoder: Path, rows: list, point: dict) -> None:
         """The lines of the model card, run unchanged for each clip."""
+        if point["encoder"] == "whisper" and point["head"] == "ctc":
+            if point["method"] == "finetune":
+                self.answers(name, WhisperRecogniser(folder), WhisperProcessor(folder), rows, point)
+            return
         card = (folder / "README.md").read_text()
         if "```python" not in card:
             self.say(name, "the card has no lines of Python")
@@ -240,7 +266,7 @@ class Checks:
         bare = type(model).from_pretrained(names["encoder"], config=names["config"], ignore_mismatched_sizes=True).eval()
         stored = load_file(Path(names["adapter"]) / "adapter_model.safetensors")
         stored = {name.removeprefix("base_model.model."): tensor for name, tensor in stored.items()}
-        bare.load_state_dict({name: tensor for name, tensor in stored.items() if ".encoder." not in name}, strict=False)
+        bare.load_state_dict({name: tensor for name, tensor in stored.items() if ".encoder." not in f".{name}"}, strict=False)
         worst, _ = difference(bare, names["processor"], rows, point)
         if worst < 5 * tolerance(point):
             self.fail(name, f"without the adapter a loss differs by {worst:.1e} at most: the adapter hardly matters")
@@ -282,6 +308,9 @@ class Checks:
         if out is None:
             return
         ctc = point["head"] == "ctc"
+        if ctc and point["encoder"] == "whisper":
+            self.answers(f"{name}, merged", WhisperRecogniser(out), WhisperProcessor(out), rows, point)
+            return
         kind = {"ctc": transformers.AutoModelForCTC, "xvector": transformers.AutoModelForAudioXVector}.get(point["head"], AutoModelForAudioClassification)
         processor = (transformers.AutoProcessor if ctc else AutoFeatureExtractor).from_pretrained(out)
         self.answers(f"{name}, merged", kind.from_pretrained(out).eval(), processor, rows, point)
@@ -346,8 +375,8 @@ class Checks:
 
     def pipeline(self, name: str, folder: Path, rows: list, point: dict) -> None:
         task = {"ctc": "automatic-speech-recognition", "class": "audio-classification", "mixed": "audio-classification"}.get(point["head"])
-        if task is None:
-            return
+        if task is None or point["encoder"] == "whisper":
+            return  # a pipeline pads every clip for Whisper to 30 s
         ask = pipeline(task, model=str(folder))
         wrong = 0
         for row in rows:
@@ -384,13 +413,49 @@ def tolerance(point: dict) -> float:
     return TOLERANCE.get(point["head"], USUAL_TOLERANCE)
 
 
+class WhisperRecogniser(torch.nn.Module):
+    """The encoder of a folder as transformers loads it, and the head that transformers has no class for."""
+
+    def __init__(self, folder: Path):
+        super().__init__()
+        self.inner = transformers.WhisperForAudioClassification.from_pretrained(folder).eval()
+        self.config, self.encoder = self.inner.config, self.inner.encoder
+        self.head = load_file(folder / "model.safetensors")
+
+    def forward(self, input_features: torch.Tensor) -> SimpleNamespace:
+        state = self.encoder(input_features).last_hidden_state
+        return SimpleNamespace(logits=torch.nn.functional.linear(state, self.head["lm_head.weight"], self.head["lm_head.bias"]))
+
+
+class WhisperProcessor:
+    def __init__(self, folder: Path):
+        self.extractor = AutoFeatureExtractor.from_pretrained(folder)
+        self.tokenizer = transformers.Wav2Vec2CTCTokenizer.from_pretrained(folder)
+        self.batch_decode = self.tokenizer.batch_decode
+
+    def __call__(self, samples, **options):
+        return self.extractor(samples, **options)
+
+
+def prepared(model, processor, samples) -> dict:
+    """Input of a clip; for Whisper at its own length, as the cards have it."""
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    if base.config.model_type != "whisper":
+        return processor(samples, sampling_rate=16000, return_tensors="pt")
+    inputs = processor(samples, sampling_rate=16000, padding="longest", pad_to_multiple_of=320, return_tensors="pt")
+    base.encoder.config.max_source_positions = base.encoder.embed_positions.num_embeddings = inputs.input_features.shape[-1] // 2
+    return inputs
+
+
 def difference(model, processor, rows: list, point: dict) -> tuple:
     """Largest difference of a loss to that of the predictions, and how many answers differ."""
     worst, wrong = 0.0, 0
     for row in rows:
-        inputs = processor(row["samples"], sampling_rate=16000, return_tensors="pt")
+        inputs = prepared(model, processor, row["samples"])
         with torch.no_grad():
             output = model(**inputs)
+        if "input_features" in inputs and "attention_mask" in inputs and point["head"] == "ctc":
+            output.logits = output.logits[:, : inputs.attention_mask.sum()]  # a frame that the clip fills in part is padding
         loss, right = judged(model, processor, output, row, point["head"])
         worst, wrong = max(worst, abs(loss - row["loss"])), wrong + (not right)
     return worst, wrong

@@ -109,38 +109,70 @@ pub struct Architecture {
 impl Architecture {
     /// The architecture of wav2vec 2.0 and its relatives.
     pub fn encoder(hidden_size: u32, intermediate_size: u32, num_layers: u32) -> Self {
-        let (prefix, prefix_table) = ("encoder.layers.", "prefix_encoder");
-        let stack = Stack { label: "encoder", prefix, prefix_table, num_layers };
-        let widths = |linear| match linear {
-            LinearLayer::IntermediateDense => [hidden_size, intermediate_size],
-            LinearLayer::OutputDense => [intermediate_size, hidden_size],
-            _ => [hidden_size, hidden_size],
+        let block = |linear: LinearLayer| if linear.is_attention() { "attention" } else { "feed_forward" };
+        let parts = LinearLayer::ALL.map(|linear| (format!("{}.{}", block(linear), linear.name()), linear));
+        let widths = [hidden_size, intermediate_size];
+        Self::of_layers("encoder.layers.", num_layers, widths, "attention", &parts, Some("feature_extractor."))
+    }
+
+    /// The architecture of the Whisper encoder.
+    pub fn whisper(hidden_size: u32, intermediate_size: u32, num_layers: u32) -> Self {
+        let name = |linear: LinearLayer| match linear {
+            LinearLayer::IntermediateDense => "fc1".to_owned(),
+            LinearLayer::OutputDense => "fc2".to_owned(),
+            _ => format!("self_attn.{}", linear.name()),
         };
-        let in_layer = |layer: u32| {
-            let site = move |part: &str, kind, [size_in, size_out]: [u32; 2]| Site {
-                name: format!("{prefix}{layer}{part}"),
-                kind,
-                stack: 0,
-                layer,
-                size_in,
-                size_out,
+        let parts = LinearLayer::ALL.map(|linear| (name(linear), linear));
+        Self::of_layers("layers.", num_layers, [hidden_size, intermediate_size], "self_attn", &parts, Some("conv"))
+    }
+
+    /// The architecture of Wav2Vec2-BERT, whose layers have two feed-forward blocks.
+    pub fn wav2vec2_bert(hidden_size: u32, intermediate_size: u32, num_layers: u32) -> Self {
+        let parts = [
+            ("ffn1.intermediate_dense", LinearLayer::IntermediateDense),
+            ("ffn1.output_dense", LinearLayer::OutputDense),
+            ("self_attn.linear_q", LinearLayer::QProj),
+            ("self_attn.linear_k", LinearLayer::KProj),
+            ("self_attn.linear_v", LinearLayer::VProj),
+            ("self_attn.linear_out", LinearLayer::OutProj),
+            ("ffn2.intermediate_dense", LinearLayer::IntermediateDense),
+            ("ffn2.output_dense", LinearLayer::OutputDense),
+        ];
+        let parts = parts.map(|(name, linear)| (name.to_owned(), linear));
+        Self::of_layers("encoder.layers.", num_layers, [hidden_size, intermediate_size], "self_attn", &parts, None)
+    }
+
+    /// One stack of layers with these linear layers, and an attention of this name.
+    fn of_layers(
+        prefix: &'static str,
+        num_layers: u32,
+        [hidden_size, intermediate_size]: [u32; 2],
+        attention: &str,
+        parts: &[(String, LinearLayer)],
+        convolutions: Option<&'static str>,
+    ) -> Self {
+        let same = [hidden_size, hidden_size];
+        let mut sites = Vec::new();
+        for layer in 0..num_layers {
+            let mut site = |part: &str, kind, [size_in, size_out]: [u32; 2]| {
+                let dot = if part.is_empty() { "" } else { "." };
+                let name = format!("{prefix}{layer}{dot}{part}");
+                sites.push(Site { name, kind, stack: 0, layer, size_in, size_out });
             };
-            let linears = LinearLayer::ALL.into_iter().map(move |linear| {
-                let block = if linear.is_attention() { "attention" } else { "feed_forward" };
-                site(&format!(".{block}.{}", linear.name()), SiteKind::Linear(linear), widths(linear))
-            });
-            let same = [hidden_size, hidden_size];
-            linears.chain([
-                site(".attention", SiteKind::KeysAndValues, same),
-                site(".attention", SiteKind::Block(BlockPosition::Attention), same),
-                site("", SiteKind::Block(BlockPosition::FeedForward), same),
-            ])
-        };
-        Self {
-            sites: (0..num_layers).flat_map(in_layer).collect(),
-            stacks: vec![stack],
-            convolutions: Some("feature_extractor."),
+            for (part, linear) in parts {
+                let widths = match linear {
+                    LinearLayer::IntermediateDense => [hidden_size, intermediate_size],
+                    LinearLayer::OutputDense => [intermediate_size, hidden_size],
+                    _ => same,
+                };
+                site(part, SiteKind::Linear(*linear), widths);
+            }
+            site(attention, SiteKind::KeysAndValues, same);
+            site(attention, SiteKind::Block(BlockPosition::Attention), same);
+            site("", SiteKind::Block(BlockPosition::FeedForward), same);
         }
+        let stack = Stack { label: "encoder", prefix, prefix_table: "prefix_encoder", num_layers };
+        Self { sites, stacks: vec![stack], convolutions }
     }
 
     /// The acoustic model of speech synthesis: an encoder and a decoder of one width. Its feed-forward layers are convolutions, and no

@@ -105,6 +105,14 @@ pub enum ModelError {
         /// Modules, or lone tensors, that are missing.
         lost: Vec<String>,
     },
+    /// A clip that the encoder has no positions for.
+    #[error("a clip of {secs:.1} s is longer than the {limit_secs} s that this encoder has positions for")]
+    TooLong {
+        /// Length of the clip.
+        secs: f64,
+        /// Length of the longest one.
+        limit_secs: f64,
+    },
     /// A batch with no utterance, or one whose lengths do not fit.
     #[error("a batch of {rows} rows of {samples} samples came with lengths {lengths:?}")]
     Batch {
@@ -116,6 +124,10 @@ pub enum ModelError {
         lengths: Vec<i64>,
     },
 }
+
+/// Advice about clips that an encoder has no positions for.
+pub(crate) const TOO_LONG: &str =
+    "cut recordings into shorter utterances, leave longer ones out, or take an encoder without a limit";
 
 /// Some of the sentences, and how many more there are: an adapter of the wrong shape has hundreds.
 fn first_few(mistakes: &[String]) -> String {
@@ -149,6 +161,7 @@ impl ModelError {
             Self::LostTensors { .. } => Some(
                 "take the adapter as it was trained: `save_pretrained` of peft leaves out tensors of a head that belong to no module",
             ),
+            Self::TooLong { .. } => Some(TOO_LONG),
             Self::NoName => Some("give the name of the folder to make"),
             Self::CannotMerge { .. } => Some("use the adapter beside its encoder; LoRA, DoRA, IA3 and BitFit can be merged"),
             _ if self.is_out_of_memory() => Some("smaller batches need less memory: lower `batch_secs`"),

@@ -1,5 +1,7 @@
-//! The convolutions of an encoder alone: what they make of an utterance, stored once in the place of its audio.
+//! The convolutions of an encoder alone: what they make of an utterance, stored once in the place of its audio. Of an encoder over feature
+//! frames, the frames themselves.
 
+use std::fmt::Write;
 use std::path::Path;
 
 use audio::features::shard::convert;
@@ -51,7 +53,8 @@ pub enum FrontError {
 pub struct Front {
     config: EncoderConfig,
     preprocessor: Preprocessor,
-    conv: ConvStack,
+    /// None where the encoder reads feature frames: those are stored.
+    conv: Option<ConvStack>,
     identity: String,
     device: Device,
 }
@@ -61,9 +64,13 @@ impl Front {
     pub fn read(folder: &Path, device: Device) -> Result<Self, CheckpointError> {
         let config = EncoderConfig::read(folder)?;
         let preprocessor = Preprocessor::read(folder, &config)?;
-        let weights = weights::read_part(folder, &config, device, |name| name.starts_with(CONVOLUTIONS))?;
+        let weights = match config.frames {
+            None => weights::read_part(folder, &config, device, |name| name.starts_with(CONVOLUTIONS))?,
+            Some(_) => Weights::new(),
+        };
         let identity = identity(&config, &preprocessor, &weights).map_err(CheckpointError::torch(folder))?;
-        Ok(Self { conv: convolutions(&config, &weights), config, preprocessor, identity, device })
+        let conv = config.frames.is_none().then(|| convolutions(&config, &weights));
+        Ok(Self { conv, config, preprocessor, identity, device })
     }
 
     /// Digest of all that their output depends on.
@@ -73,17 +80,23 @@ impl Front {
 
     /// Numbers of one frame.
     pub fn width(&self) -> usize {
+        if let Some(width) = self.preprocessor.width() {
+            return width;
+        }
         self.config.conv_dim.last().map_or(0, |&width| width as usize)
     }
 
-    /// The frames of one utterance, one after the other. One shorter than a frame needs is padded to one.
+    /// The frames of one utterance, one after the other: of encoders over feature frames, those that they read. One shorter than a frame needs is padded to one.
     pub fn features(&self, samples: &[f32]) -> Result<Vec<f32>, TchError> {
         let mut samples = samples.to_vec();
         self.preprocessor.prepare(&mut samples);
+        let Some(conv) = &self.conv else {
+            return Ok(self.preprocessor.frames.map(|frames| frames.compute(&samples)).unwrap_or_default());
+        };
         let least = self.config.receptive_field() as usize;
         samples.resize(samples.len().max(least), 0.0);
         let audio = Tensor::f_from_slice(&samples)?.f_unsqueeze(0)?.f_to_device(self.device)?;
-        let frames = tch::no_grad(|| self.conv.forward(&audio, &Pass::begin(Mode::Eval)))?; // (1, T, C)
+        let frames = tch::no_grad(|| conv.forward(&audio, &Pass::begin(Mode::Eval)))?; // (1, T, C)
         Vec::try_from(frames.f_to_device(Device::Cpu)?.f_flatten(0, -1)?)
     }
 }
@@ -91,7 +104,10 @@ impl Front {
 /// BLAKE3 of what the output of the convolutions depends on: their tensors, their shape, and how the audio is prepared.
 fn identity(config: &EncoderConfig, preprocessor: &Preprocessor, weights: &Weights) -> Result<String, TchError> {
     let shape = (&config.conv_kernel, &config.conv_stride, config.feat_extract_norm, config.feat_extract_activation);
-    let text = format!("{}\n{shape:?}\n{}", weights::digest(weights)?, preprocessor.do_normalize);
+    let mut text = format!("{}\n{shape:?}\n{}", weights::digest(weights)?, preprocessor.do_normalize);
+    if let Some(frames) = &preprocessor.frames {
+        let _ = write!(text, "\n{:?}\n{}", config.model_type, frames.width());
+    }
     Ok(blake3::hash(text.as_bytes()).to_hex().to_string())
 }
 

@@ -20,7 +20,7 @@ use tasks::{Outputs, Vocabulary};
 use tch::{Device, Kind};
 
 use self::load::Loaded;
-use crate::data::{BatchLimit, by_length, padded, prepared};
+use crate::data::{BatchLimit, batch, by_length, prepared};
 use crate::device;
 use crate::error::ModelError;
 use crate::evaluate::{Decoder, decoder, device_name, found};
@@ -231,7 +231,7 @@ impl Answerer<'_> {
 
     /// Words with their times in seconds, from tokens frame by frame.
     fn words(&self, vocabulary: &Vocabulary, path: &[i64]) -> Value {
-        let hop = self.loaded.model.config().conv_stride.iter().product::<i64>() as f64;
+        let hop = self.loaded.model.config().hop_length() as f64;
         let secs =
             |frame: usize| (frame as f64 * hop / f64::from(self.loaded.model.preprocessor().sampling_rate) * 1e3).round() / 1e3;
         let word =
@@ -251,7 +251,8 @@ impl Answerer<'_> {
         for rows in by_length(&lengths, self.limit) {
             let audio: Vec<Vec<f32>> =
                 rows.iter().map(|&row| prepared(clips[row].1.clone(), form, model.preprocessor())).collect();
-            let batch = padded(&audio, form, model.device())?;
+            let num_samples: Vec<usize> = rows.iter().map(|&row| clips[row].1.len()).collect();
+            let batch = batch(&audio, &num_samples, model.preprocessor().width(), form, model.device())?;
             let output = model.outputs(&batch, Mode::Eval)?;
             answers.extend(rows.into_iter().zip(self.answer(&output)?));
         }

@@ -12,7 +12,7 @@
 //! features.front     an encoder's convolutions; in the crate that links libtorch
 //! ```
 //!
-//! `griffin_lim.rs` turns a mel spectrogram back into samples.
+//! `whisper.rs` computes the frames that a Whisper encoder reads. `griffin_lim.rs` turns a mel spectrogram back into samples.
 
 pub mod fbank;
 pub mod griffin_lim;
@@ -22,6 +22,7 @@ pub mod shard;
 mod spectrum;
 pub mod stages;
 pub mod streams;
+pub mod whisper;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use safetensors::tensor::Metadata;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use super::header::{self, HeaderError};
 use super::{CONFIG, CheckpointError, PICKLE};
@@ -21,16 +22,58 @@ struct Config {
     hidden_size: Option<usize>,
     num_hidden_layers: Option<usize>,
     hidden_act: Option<String>,
+    /// Whisper names its fields otherwise.
+    #[serde(flatten)]
+    whisper: Whisper,
+    feature_projection_input_dim: Option<usize>,
+    position_embeddings_type: Option<String>,
     feat_extract_activation: Option<String>,
     add_adapter: Option<bool>,
     auto_map: Option<serde_json::Value>,
 }
 
+/// Fields of a Whisper's configuration that a look reads.
+#[derive(Deserialize)]
+struct Whisper {
+    d_model: Option<usize>,
+    encoder_layers: Option<usize>,
+    num_mel_bins: Option<usize>,
+    activation_function: Option<String>,
+}
+
+const WHISPER: &str = "whisper";
+const WAV2VEC2_BERT: &str = "wav2vec2-bert";
+
 impl Config {
+    fn family(&self) -> &str {
+        self.model_type.as_deref().unwrap_or(FAMILIES[0])
+    }
+
+    /// Layers and width of the encoder, where the configuration states both.
+    fn size(&self) -> Option<[usize; 2]> {
+        if self.family() == WHISPER {
+            return Some([self.whisper.encoder_layers?, self.whisper.d_model?]);
+        }
+        Some([self.num_hidden_layers?, self.hidden_size?])
+    }
+
+    /// Bands of the spectrogram that the encoder reads, with the default of its feature extractor; none where it reads samples.
+    fn bands(&self) -> Option<usize> {
+        match self.family() {
+            WHISPER => Some(self.whisper.num_mel_bins.unwrap_or(80)),
+            WAV2VEC2_BERT => Some(self.feature_projection_input_dim.unwrap_or(160) / 2),
+            _ => None,
+        }
+    }
+
     /// Settings that the worker would refuse, as sentences.
     fn refused(&self) -> Vec<String> {
         const ACTIVATIONS: [&str; 6] = ["gelu", "gelu_new", "relu", "silu", "swish", "selu"];
-        let activations = [("hidden_act", &self.hidden_act), ("feat_extract_activation", &self.feat_extract_activation)];
+        let activations = [
+            ("hidden_act", &self.hidden_act),
+            ("feat_extract_activation", &self.feat_extract_activation),
+            ("activation_function", &self.whisper.activation_function),
+        ];
         let unknown = |(name, value): (&str, &Option<String>)| {
             let value = value.as_ref().filter(|value| !ACTIVATIONS.contains(&value.as_str()))?;
             Some(format!("{name} must be one of {}, not {value}", ACTIVATIONS.join(", ")))
@@ -38,6 +81,9 @@ impl Config {
         let mut refused: Vec<String> = activations.into_iter().filter_map(unknown).collect();
         if self.add_adapter == Some(true) {
             refused.push("add_adapter is not supported unless false".to_owned());
+        }
+        if self.position_embeddings_type.as_ref().is_some_and(|kind| self.family() == WAV2VEC2_BERT && kind != "relative_key") {
+            refused.push("position_embeddings_type is not supported unless relative_key".to_owned());
         }
         if self.auto_map.is_some() {
             refused.push("auto_map is not supported: it asks for another encoder".to_owned());
@@ -47,7 +93,8 @@ impl Config {
 }
 
 /// The families of encoders that are known, as `model_type` names them.
-pub(super) const FAMILIES: [&str; 6] = ["wav2vec2", "hubert", "wavlm", "unispeech", "unispeech-sat", "data2vec-audio"];
+pub(super) const FAMILIES: [&str; 8] =
+    ["wav2vec2", "hubert", "wavlm", "unispeech", "unispeech-sat", "data2vec-audio", WHISPER, WAV2VEC2_BERT];
 /// A zip archive ends with this and at most so many bytes of which most are a comment (APPNOTE 4.3.16).
 const ZIP_END: &[u8] = b"PK\x05\x06";
 const MAX_ZIP_END_BYTES: u64 = 22 + 65_535;
@@ -63,7 +110,13 @@ pub(super) fn look<'a>(folder: &Path, files: impl Iterator<Item = &'a str>) -> R
     if let Some(family) = config.model_type.as_deref().filter(|family| !FAMILIES.contains(family)) {
         return Err(CheckpointError::Family { path, family: family.to_owned() });
     }
-    let refused = config.refused();
+    let mut refused = config.refused();
+    let extractor = extractor(folder)?;
+    if let Some((path, fields)) = &extractor
+        && let Some(mistake) = other_input(&config, fields)
+    {
+        refused.push(format!("`{}` contradicts it: {mistake}", path.display()));
+    }
     if !refused.is_empty() {
         return Err(CheckpointError::Unsupported { path, mistakes: refused });
     }
@@ -80,6 +133,43 @@ pub(super) fn look<'a>(folder: &Path, files: impl Iterator<Item = &'a str>) -> R
         }
     }
     fits(folder, &config, &shapes)
+}
+
+/// The feature extractor of a checkpoint: its file and fields; none where there is no file.
+fn extractor(folder: &Path) -> Result<Option<(PathBuf, Map<String, Value>)>, CheckpointError> {
+    for (name, inside) in [(super::PREPROCESSOR, None), (super::PROCESSOR, Some("feature_extractor"))] {
+        let path = folder.join(name);
+        if !path.exists() {
+            continue;
+        }
+        let text = std::fs::read(&path).map_err(CheckpointError::read(&path))?;
+        let file: Map<String, Value> =
+            serde_json::from_slice(&text).map_err(|source| CheckpointError::Config { path: path.clone(), source })?;
+        let fields = match inside {
+            None => Some(file),
+            Some(inside) => file.get(inside).and_then(Value::as_object).cloned(),
+        };
+        return Ok(fields.map(|fields| (path, fields)));
+    }
+    Ok(None)
+}
+
+/// What a feature extractor makes that the encoder does not read, as a sentence.
+fn other_input(config: &Config, extractor: &Map<String, Value>) -> Option<String> {
+    let expected = match config.family() {
+        WHISPER => "WhisperFeatureExtractor",
+        WAV2VEC2_BERT => "SeamlessM4TFeatureExtractor",
+        _ => "Wav2Vec2FeatureExtractor",
+    };
+    if let Some(found) = extractor.get("feature_extractor_type").and_then(Value::as_str).filter(|found| *found != expected) {
+        return Some(format!("feature_extractor_type is {found}, expected {expected}"));
+    }
+    let bands = config.bands()?;
+    let found = extractor.get("feature_size").map_or(Some(80), Value::as_u64); // the default of both extractors
+    (found != Some(bands as u64)).then(|| {
+        let found = found.map_or_else(|| "no number".to_owned(), |found| found.to_string());
+        format!("feature_size is {found}, and the encoder reads {bands} bands")
+    })
 }
 
 /// The header of a safetensors file, whose size is what the header says.
@@ -110,15 +200,32 @@ fn look_at_zip(path: &Path) -> Result<(), CheckpointError> {
 
 /// Checks that the last layer that the configuration describes is there, in the width that it describes.
 fn fits(folder: &Path, config: &Config, shapes: &BTreeMap<String, Vec<usize>>) -> Result<(), CheckpointError> {
-    let (Some(layers), Some(width)) = (config.num_hidden_layers, config.hidden_size) else { return Ok(()) };
+    let Some([layers, width]) = config.size() else { return Ok(()) };
     let Some(last) = layers.checked_sub(1) else { return Ok(()) };
-    let family = config.model_type.as_deref().unwrap_or(FAMILIES[0]);
-    let name = format!("encoder.layers.{last}.attention.q_proj.weight");
-    let prefix = family.replace('-', "_");
-    let found = shapes.get(&format!("{prefix}.{name}")).or_else(|| shapes.get(&name));
-    let found = match found {
-        Some(shape) if *shape == [width, width] => return Ok(()),
+    let family = config.family();
+    let (module, prefix) = match family {
+        WHISPER => ("self_attn.q_proj", "model".to_owned()),
+        WAV2VEC2_BERT => ("self_attn.linear_q", "wav2vec2_bert".to_owned()),
+        _ => ("attention.q_proj", family.replace('-', "_")),
+    };
+    let name = format!("encoder.layers.{last}.{module}.weight");
+    let shape_of = |name: &str| shapes.get(&format!("{prefix}.{name}")).or_else(|| shapes.get(name));
+    let input = match (family, config.bands()) {
+        (WHISPER, Some(bands)) => Some(("encoder.conv1.weight", vec![width, bands, 3])),
+        (WAV2VEC2_BERT, Some(bands)) => Some(("feature_projection.projection.weight", vec![width, 2 * bands])),
+        _ => None,
+    };
+    let other_bands = input.and_then(|(name, expected)| {
+        let found = shape_of(name).filter(|found| **found != expected)?;
+        Some(format!("`{name}` has shape {found:?}, expected {expected:?} for {} bands", config.bands().unwrap_or(0)))
+    });
+    let found = match shape_of(&name) {
+        Some(shape) if *shape == [width, width] && other_bands.is_none() => return Ok(()),
+        Some(shape) if *shape == [width, width] => other_bands.unwrap_or_default(),
         Some(shape) => format!("`{name}` has shape {shape:?}"),
+        None if family == WHISPER && !shapes.keys().any(|name| name.contains("encoder.layers.")) && !shapes.is_empty() => {
+            "they have no encoder: no tensor begins with `model.encoder.` or `encoder.`".to_owned()
+        }
         None if shapes.keys().any(|name| name.starts_with("module.")) => {
             "their names begin with `module.`, as a wrapper for several GPUs saves them: save the model inside of it".to_owned()
         }
@@ -175,6 +282,50 @@ mod tests {
         check(&TINY.replace("hubert", "unispeech-sat"), SINGLE, &weights(&format!("unispeech_sat.{LAST}"), 2), Ok(()));
         check("{}", SINGLE, &weights("any", 1), Ok(()));
         check(TINY, PICKLE, b"PK\x03\x04 and so on PK\x05\x06 the end", Ok(()));
+    }
+
+    /// A checkpoint of Whisper with 2 bands, whose decoder has another encoder's names in it.
+    fn whisper(front: &str) -> Vec<u8> {
+        let bytes = vec![0; 4 * 12];
+        let view =
+            |shape: &[usize]| TensorView::new(Dtype::F32, shape.to_vec(), &bytes[..4 * shape.iter().product::<usize>()]).unwrap();
+        let tensors = [
+            (format!("{front}encoder.layers.0.self_attn.q_proj.weight"), view(&[2, 2])),
+            (format!("{front}encoder.conv1.weight"), view(&[2, 2, 3])),
+            ("model.decoder.layers.0.encoder_attn.q_proj.weight".to_owned(), view(&[2, 2])),
+        ];
+        safetensors::serialize(tensors, None).unwrap()
+    }
+
+    #[test]
+    fn what_reads_frames_is_looked_at_for_what_it_reads() {
+        let config = r#"{"model_type":"whisper","d_model":2,"encoder_layers":1,"num_mel_bins":2}"#;
+        check(config, SINGLE, &whisper("model."), Ok(()));
+        check(config, SINGLE, &whisper(""), Ok(()));
+        let other = config.replace("bins\":2", "bins\":3");
+        check(
+            &other,
+            SINGLE,
+            &whisper("model."),
+            Err("`encoder.conv1.weight` has shape [2, 2, 3], expected [2, 3, 3] for 3 bands"),
+        );
+        check(config, SINGLE, &weights("model.decoder.layers.0.fc1.weight", 2), Err("they have no encoder"));
+        let bert = r#"{"model_type":"wav2vec2-bert","hidden_size":2,"num_hidden_layers":1,"feature_projection_input_dim":4}"#;
+        check(bert, SINGLE, &weights("wav2vec2_bert.encoder.layers.0.self_attn.linear_q.weight", 2), Ok(()));
+        let rotary = bert.replace('{', r#"{"position_embeddings_type":"rotary","#);
+        check(&rotary, SINGLE, &weights("any", 2), Err("position_embeddings_type is not supported unless relative_key"));
+        for (extractor, part) in [
+            (r#"{"feature_extractor_type":"WhisperFeatureExtractor"}"#, "feature_size is 80, and the encoder reads 2 bands"),
+            (r#"{"feature_size":128}"#, "feature_size is 128, and the encoder reads 2 bands"),
+            (r#"{"feature_extractor_type":"Wav2Vec2FeatureExtractor"}"#, "expected WhisperFeatureExtractor"),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            fs::write(folder.path().join(CONFIG), config).unwrap();
+            fs::write(folder.path().join(SINGLE), whisper("model.")).unwrap();
+            fs::write(folder.path().join(super::super::PREPROCESSOR), extractor).unwrap();
+            let error = look(folder.path(), [CONFIG, SINGLE].into_iter()).unwrap_err().to_string();
+            assert!(error.contains(part) && error.contains("contradicts it"), "{error}");
+        }
     }
 
     #[test]

@@ -161,12 +161,12 @@ impl CheckpointError {
 
 const CONFIG: &str = "config.json";
 const PREPROCESSOR: &str = "preprocessor_config.json";
+const PROCESSOR: &str = "processor_config.json";
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 const PICKLE: &str = "pytorch_model.bin";
 /// Taken along where they are: how audio is prepared, and what the outputs of a recogniser stand for.
-const BESIDE: [&str; 5] =
-    [PREPROCESSOR, "processor_config.json", "vocab.json", "tokenizer_config.json", "special_tokens_map.json"];
+const BESIDE: [&str; 5] = [PREPROCESSOR, PROCESSOR, "vocab.json", "tokenizer_config.json", "special_tokens_map.json"];
 
 impl EncoderCheckpoint {
     fn place(&self) -> String {

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::error::CheckpointError;
 use super::fields;
 use super::files::CONFIG;
+use super::frames::{self, FrameInput};
 use super::json::{read_json, write_json};
 use crate::nn::activation::Activation;
 
@@ -61,13 +62,16 @@ pub struct EncoderConfig {
     pub mask_feature_prob: f64,
     pub mask_feature_length: usize,
     pub mask_feature_min_masks: usize,
-    /// Every other field, as read.
+    /// Input of an encoder over feature frames; none of one over samples.
+    #[serde(skip)]
+    pub frames: Option<FrameInput>,
+    /// Every other field, as read; of an encoder over feature frames, every field.
     #[serde(flatten)]
     pub other: Map<String, Value>,
 }
 
-/// A family of encoders. They share their convolutions and their transformer; WavLM adds a bias to the attention, and data2vec-audio has
-/// several narrow positional convolutions in the place of a wide one.
+/// A family of encoders. Those over samples share their convolutions and their transformer; WavLM adds a bias to the attention, and
+/// data2vec-audio has several narrow positional convolutions in the place of a wide one. The last two read feature frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ModelType {
@@ -85,12 +89,25 @@ pub enum ModelType {
     /// Baevski et al. 2022, arXiv:2202.03555.
     #[serde(rename = "data2vec-audio")]
     Data2vecAudio,
+    /// Radford et al. 2022, arXiv:2212.04356: the encoder alone.
+    Whisper,
+    /// Barrault et al. 2023, arXiv:2312.05187.
+    #[serde(rename = "wav2vec2-bert")]
+    Wav2vec2Bert,
 }
 
 impl ModelType {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Wav2vec2, Self::Hubert, Self::Wavlm, Self::Unispeech, Self::UnispeechSat, Self::Data2vecAudio];
+    pub const ALL: [Self; 8] = [
+        Self::Wav2vec2,
+        Self::Hubert,
+        Self::Wavlm,
+        Self::Unispeech,
+        Self::UnispeechSat,
+        Self::Data2vecAudio,
+        Self::Whisper,
+        Self::Wav2vec2Bert,
+    ];
 
     /// Prefix of the encoder's names in models with a head.
     pub fn prefix(self) -> &'static str {
@@ -101,6 +118,8 @@ impl ModelType {
             Self::Unispeech => "unispeech.",
             Self::UnispeechSat => "unispeech_sat.",
             Self::Data2vecAudio => "data2vec_audio.",
+            Self::Whisper => "encoder.",
+            Self::Wav2vec2Bert => "wav2vec2_bert.",
         }
     }
 
@@ -113,7 +132,17 @@ impl ModelType {
             Self::Unispeech => "UniSpeech",
             Self::UnispeechSat => "UniSpeechSat",
             Self::Data2vecAudio => "Data2VecAudio",
+            Self::Whisper => "Whisper",
+            Self::Wav2vec2Bert => "Wav2Vec2Bert",
         }
+    }
+
+    /// A family other than this one, that these names of a full model or of an adapter belong to.
+    ///
+    /// Whisper's prefix tells nothing: a bare encoder of another family has it, too.
+    pub(crate) fn other_in<'a>(self, mut names: impl Iterator<Item = &'a String>) -> Option<Self> {
+        let of = |name: &String| Self::ALL.into_iter().find(|&other| other != Self::Whisper && name.starts_with(other.prefix()));
+        names.find_map(|name| of(name).filter(|&other| other != self))
     }
 }
 
@@ -157,6 +186,7 @@ impl Default for EncoderConfig {
             num_conv_pos_embedding_groups: 16,
             conv_pos_batch_norm: false,
             conv_pos_kernel_size: None,
+            frames: None,
             num_buckets: None,
             max_bucket_distance: None,
             layer_norm_eps: 1e-5,
@@ -185,7 +215,9 @@ impl EncoderConfig {
     /// Errors: [`CheckpointError::Config`] with every mistake at once.
     pub fn read(folder: &Path) -> Result<Self, CheckpointError> {
         let path = folder.join(CONFIG);
-        let mut config: Self = read_json(&path)?;
+        let file: Map<String, Value> = read_json(&path)?;
+        let read = frames::read(&file).unwrap_or_else(|| serde_json::from_value(Value::Object(file)));
+        let mut config: Self = read.map_err(|source| CheckpointError::Json { path: path.clone(), source })?;
         if config.model_type == ModelType::Data2vecAudio {
             config.feat_extract_norm = FeatureNorm::Layer; // it has no such field
         }
@@ -195,7 +227,8 @@ impl EncoderConfig {
 
     /// Writes `config.json` into `folder`.
     pub fn write(&self, folder: &Path) -> Result<(), CheckpointError> {
-        write_json(&folder.join(CONFIG), self)
+        let path = folder.join(CONFIG);
+        if self.frames.is_some() { write_json(&path, &self.other) } else { write_json(&path, self) }
     }
 
     /// The configuration of an encoder of a given shape.
@@ -237,7 +270,12 @@ impl EncoderConfig {
 
     /// Stacks of layers, and the sites where adapters can be attached.
     pub fn architecture(&self) -> Architecture {
-        Architecture::encoder(self.hidden_size as u32, self.intermediate_size as u32, self.num_hidden_layers as u32)
+        let build = match self.model_type {
+            ModelType::Whisper => Architecture::whisper,
+            ModelType::Wav2vec2Bert => Architecture::wav2vec2_bert,
+            _ => Architecture::encoder,
+        };
+        build(self.hidden_size as u32, self.intermediate_size as u32, self.num_hidden_layers as u32)
     }
 
     /// The large style: XLSR-53, XLS-R 300M, `wav2vec2-large-lv60`. The default is the base style, `wav2vec2-base`.
@@ -254,19 +292,40 @@ impl EncoderConfig {
         }
     }
 
-    /// Samples that one frame needs: 400 for the published shapes.
+    /// Samples that one frame needs: 400 for the published shapes. Encoders over feature frames make one of any clip.
     pub fn receptive_field(&self) -> i64 {
+        if self.frames.is_some() {
+            return 1;
+        }
         self.convolutions().rev().fold(1, |frames, (kernel, stride)| (frames - 1) * stride + kernel)
     }
 
     /// Frames that `num_samples` samples give; 0 when they are fewer than [`Self::receptive_field`].
     pub fn num_frames(&self, num_samples: i64) -> i64 {
+        if let Some(frames) = &self.frames {
+            return frames.num_frames(num_samples);
+        }
         self.convolutions().fold(
             num_samples,
             |length, (kernel, stride)| {
                 if length < kernel { 0 } else { (length - kernel) / stride + 1 }
             },
         )
+    }
+
+    /// Frames that are stored or prepared in the place of `num_samples` samples: feature frames, or the output of the convolutions.
+    pub fn num_input_frames(&self, num_samples: i64) -> i64 {
+        self.frames.as_ref().map_or_else(|| self.num_frames(num_samples).max(1), |frames| frames.num_input_frames(num_samples))
+    }
+
+    /// Samples of the longest clip; none without a limit.
+    pub fn max_samples(&self) -> Option<i64> {
+        self.frames.as_ref().and_then(FrameInput::max_samples)
+    }
+
+    /// Samples from one frame to the next.
+    pub fn hop_length(&self) -> i64 {
+        if self.frames.is_some() { frames::SAMPLES_PER_FRAME } else { self.conv_stride.iter().product() }
     }
 
     fn convolutions(&self) -> impl DoubleEndedIterator<Item = (i64, i64)> + '_ {
@@ -319,7 +378,10 @@ impl EncoderConfig {
             require((0.0..=1.0).contains(&value), format!("{name} must be between 0 and 1, not {value}"));
         }
         mistakes.append(&mut self.family_mistakes());
-        mistakes.extend(fields::mistakes(&self.other, self.conv_dim.len()));
+        mistakes.extend(match &self.frames {
+            Some(frames) => frames::mistakes(frames, &self.other),
+            None => fields::mistakes(&self.other, self.conv_dim.len()),
+        });
         mistakes
     }
 
@@ -403,7 +465,7 @@ mod tests {
         }
         let error = serde_json::from_str::<EncoderConfig>(r#"{"hidden_act":"mish"}"#).unwrap_err();
         assert!(error.to_string().contains("mish"), "{error}");
-        let error = serde_json::from_str::<EncoderConfig>(r#"{"model_type":"whisper"}"#).unwrap_err();
-        assert!(error.to_string().contains("whisper") && error.to_string().contains("wavlm"), "{error}");
+        let error = serde_json::from_str::<EncoderConfig>(r#"{"model_type":"bert"}"#).unwrap_err();
+        assert!(error.to_string().contains("bert") && error.to_string().contains("wavlm"), "{error}");
     }
 }

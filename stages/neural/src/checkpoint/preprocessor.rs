@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::config::{EncoderConfig, FeatureNorm};
 use super::error::CheckpointError;
 use super::files::{PREPROCESSOR, PROCESSOR};
+use super::frames::FrameInput;
 use super::json::{read_json, write_json};
 
 /// How a waveform is prepared for an encoder.
@@ -22,6 +23,9 @@ pub struct Preprocessor {
     /// In Hz.
     #[serde(default = "sample_rate")]
     pub sampling_rate: u32,
+    /// Feature frames that are made of the samples; none where the encoder reads samples.
+    #[serde(skip)]
+    pub frames: Option<FrameInput>,
     /// Every other field, as read.
     #[serde(flatten)]
     pub other: Map<String, Value>,
@@ -40,7 +44,7 @@ impl Preprocessor {
     /// Errors: a file that is not such a file, or asks for another rate than 16 kHz.
     pub fn read(folder: &Path, config: &EncoderConfig) -> Result<Self, CheckpointError> {
         let (mut path, whole) = (folder.join(PREPROCESSOR), folder.join(PROCESSOR));
-        let read: Self = if path.exists() {
+        let mut read: Self = if path.exists() {
             read_json(&path)?
         } else if whole.exists() {
             /// The file that version 5 of transformers writes instead.
@@ -51,8 +55,12 @@ impl Preprocessor {
             path = whole;
             read_json::<Processor>(&path)?.feature_extractor
         } else {
-            return Ok(Self::usual(config.feat_extract_norm == FeatureNorm::Layer));
+            return Ok(Self::usual_of(config));
         };
+        read.frames = config.frames;
+        if read.frames.is_some() {
+            read.do_normalize = false; // the extractors of frames keep the field, but do not follow it
+        }
         let mistakes = read.mistakes();
         if mistakes.is_empty() { Ok(read) } else { Err(CheckpointError::Config { path, mistakes }) }
     }
@@ -62,6 +70,13 @@ impl Preprocessor {
         let mut mistakes = Vec::new();
         if self.sampling_rate != sample_rate() {
             mistakes.push(format!("sampling_rate must be {}, not {}", sample_rate(), self.sampling_rate));
+        }
+        if let Some(frames) = &self.frames {
+            mistakes.extend(frames.mistakes(&self.other));
+            return mistakes;
+        }
+        if let Some(found) = self.other.get("feature_extractor_type").filter(|found| *found != "Wav2Vec2FeatureExtractor") {
+            mistakes.push(format!("feature_extractor_type must be \"Wav2Vec2FeatureExtractor\" for this encoder, not {found}"));
         }
         for (name, expected) in
             [("feature_size", Value::from(1.0)), ("padding_value", 0.0.into()), ("padding_side", "right".into())]
@@ -81,7 +96,21 @@ impl Preprocessor {
         other.insert("feature_size".to_owned(), 1.into());
         other.insert("padding_side".to_owned(), "right".into());
         other.insert("padding_value".to_owned(), 0.0.into());
-        Self { do_normalize: true, return_attention_mask, sampling_rate: sample_rate(), other }
+        Self { do_normalize: true, return_attention_mask, sampling_rate: sample_rate(), frames: None, other }
+    }
+
+    /// The usual one of an encoder.
+    fn usual_of(config: &EncoderConfig) -> Self {
+        let usual = Self::usual(config.feat_extract_norm == FeatureNorm::Layer);
+        match config.frames {
+            Some(frames) => Self { do_normalize: false, frames: Some(frames), other: frames.usual_extractor(), ..usual },
+            None => usual,
+        }
+    }
+
+    /// Values of a feature frame; none where the encoder reads samples.
+    pub fn width(&self) -> Option<usize> {
+        self.frames.map(|frames| frames.width() as usize)
     }
 
     /// Writes the file into `folder`.

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tasks::Vocabulary;
 
+use super::config::ModelType;
 use super::error::CheckpointError;
 use super::files::{TOKENIZER, VOCABULARY};
 use super::json::{read_json, write_json};
@@ -13,11 +14,11 @@ use super::json::{read_json, write_json};
 /// Writes the files of the tokens into `folder`.
 ///
 /// Characters are joined and the delimiter becomes a space; tokens that are words of their own (phones) are joined with spaces.
-pub(crate) fn write(folder: &Path, vocabulary: &Vocabulary) -> Result<(), CheckpointError> {
+pub(crate) fn write(folder: &Path, vocabulary: &Vocabulary, family: ModelType) -> Result<(), CheckpointError> {
     let token = |id: i64| vocabulary.tokens().get(usize::try_from(id).ok()?);
     let mut config = json!({
         "tokenizer_class": "Wav2Vec2CTCTokenizer",
-        "processor_class": "Wav2Vec2Processor",
+        "processor_class": if family == ModelType::Wav2vec2Bert { "Wav2Vec2BertProcessor" } else { "Wav2Vec2Processor" },
         "pad_token": token(vocabulary.blank()),
         "unk_token": token(vocabulary.unknown()),
         "bos_token": null,
@@ -59,12 +60,12 @@ mod tests {
     fn tokens_are_written_as_transformers_names_them() {
         let folder = tempfile::tempdir().unwrap();
         let read = |name: &str| read_json::<serde_json::Value>(&folder.path().join(name)).unwrap();
-        write(folder.path(), &Vocabulary::of_characters(["ab c"].into_iter(), &[])).unwrap();
+        write(folder.path(), &Vocabulary::of_characters(["ab c"].into_iter(), &[]), ModelType::Wav2vec2).unwrap();
         assert_eq!(read(VOCABULARY), json!({"a": 0, "b": 1, "c": 2, "|": 3, "[UNK]": 4, "[PAD]": 5}));
         let config = read(TOKENIZER);
         assert_eq!((&config["pad_token"], &config["word_delimiter_token"]), (&json!("[PAD]"), &json!("|")));
         let phones = ["<blank>", "<unk>", "AA"].map(str::to_owned).to_vec();
-        write(folder.path(), &Vocabulary::of_symbols(phones, 0, 1, None)).unwrap();
+        write(folder.path(), &Vocabulary::of_symbols(phones, 0, 1, None), ModelType::Wav2vec2).unwrap();
         let config = read(TOKENIZER);
         assert_eq!((&config["pad_token"], &config["do_phonemize"]), (&json!("<blank>"), &json!(false)));
         assert!(config["word_delimiter_token"].is_null());
@@ -76,7 +77,7 @@ mod tests {
     fn tokens_of_published_recognisers_are_read() {
         let folder = tempfile::tempdir().unwrap();
         let characters = Vocabulary::of_characters(["ab c"].into_iter(), &[]);
-        write(folder.path(), &characters).unwrap();
+        write(folder.path(), &characters, ModelType::Wav2vec2).unwrap();
         assert_eq!(super::read(folder.path()).unwrap(), Some(characters));
         std::fs::remove_file(folder.path().join(TOKENIZER)).unwrap();
         assert_eq!(super::read(folder.path()).unwrap(), None); // its tokens are not the usual ones

@@ -8,6 +8,7 @@ use tch::{Device, Kind, TchError, Tensor};
 use super::config::{EncoderConfig, FeatureNorm, ModelType};
 use super::error::CheckpointError;
 use super::files::{INDEX, PICKLE, WEIGHTS};
+use super::frames::FrameInput;
 use super::json::read_json;
 use super::{pickle, safetensors};
 pub use crate::nn::init::Start;
@@ -28,6 +29,9 @@ pub(crate) const POSITION_NORM: &str = "encoder.pos_conv_embed.batch_norm";
 /// WavLM's values of the position bias, (buckets, A).
 pub(crate) const POSITION_BIAS: &str = "encoder.layers.0.attention.rel_attn_embed.weight";
 
+/// Whisper's sinusoids, (positions, H). They are stored, and stay as they are.
+pub(crate) const WHISPER_POSITIONS: &str = "embed_positions.weight";
+
 /// One tensor that an encoder has.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Parameter {
@@ -47,6 +51,13 @@ pub fn is_statistic(name: &str) -> bool {
 /// Every tensor of an encoder, in the order of its forward pass.
 pub fn parameters(config: &EncoderConfig) -> Vec<Parameter> {
     let mut list = List(Vec::new());
+    if let Some(input) = &config.frames {
+        match input {
+            FrameInput::Whisper { num_mel_bins, max_positions } => list.whisper(config, *num_mel_bins, *max_positions),
+            FrameInput::Wav2Vec2Bert(shape) => list.wav2vec2_bert(config, shape),
+        }
+        return list.0;
+    }
     let (hidden, inner) = (config.hidden_size, config.intermediate_size);
     list.add(MASK_EMBEDDING, &[hidden], Start::Uniform { low: 0.0, high: 1.0 });
     let mut channels_in = 1;
@@ -119,17 +130,17 @@ pub fn parameters(config: &EncoderConfig) -> Vec<Parameter> {
     list.0
 }
 
-struct List(Vec<Parameter>);
+pub(super) struct List(Vec<Parameter>);
 
 impl List {
-    fn add(&mut self, name: impl Into<String>, shape: &[i64], start: Start) {
+    pub(super) fn add(&mut self, name: impl Into<String>, shape: &[i64], start: Start) {
         self.0.push(Parameter { name: name.into(), shape: shape.to_vec(), start });
     }
-    fn norm(&mut self, name: &str, size: i64) {
+    pub(super) fn norm(&mut self, name: &str, size: i64) {
         self.add(format!("{name}.weight"), &[size], Start::Ones);
         self.add(format!("{name}.bias"), &[size], Start::Zeros);
     }
-    fn linear(&mut self, name: &str, size_in: i64, size_out: i64, std: f64) {
+    pub(super) fn linear(&mut self, name: &str, size_in: i64, size_out: i64, std: f64) {
         self.add(format!("{name}.weight"), &[size_out, size_in], Start::Normal { std });
         self.add(format!("{name}.bias"), &[size_out], Start::Zeros);
     }
@@ -173,7 +184,12 @@ pub(crate) fn read_part(
     wanted: impl Fn(&str) -> bool,
 ) -> Result<Weights, CheckpointError> {
     let prefix = config.model_type.prefix();
-    let (path, stored) = read_files(folder, |name| wanted(name.strip_prefix(prefix).unwrap_or(name)))?;
+    let (path, stored) = if config.model_type == ModelType::Whisper {
+        // The decoder, most of the file, is not read.
+        read_files(folder, |name| of_whisper(name).is_some_and(&wanted))?
+    } else {
+        read_files(folder, |name| wanted(name.strip_prefix(prefix).unwrap_or(name)))?
+    };
     let mut weights = relative_names(stored, config.model_type, folder)?;
     let mut mistakes = complete(&mut weights, config).map_err(CheckpointError::torch(&path))?;
     let expected: Vec<Parameter> = parameters(config).into_iter().filter(|parameter| wanted(&parameter.name)).collect();
@@ -312,16 +328,27 @@ const BESIDE: [&str; 16] = [
     "speaker_proj.",
 ];
 
+/// Name of a tensor of a Whisper's encoder, relative to it; none of others. Whole models put `model.` in front.
+fn of_whisper(name: &str) -> Option<&str> {
+    name.strip_prefix("model.").unwrap_or(name).strip_prefix(ModelType::Whisper.prefix())
+}
+
 /// Strips the prefix, drops what is not the encoder's.
 fn relative_names(stored: Weights, family: ModelType, folder: &Path) -> Result<Weights, CheckpointError> {
-    let prefix = family.prefix();
-    let has = |prefix: &str| stored.keys().any(|name| name.starts_with(prefix));
-    let prefixed = has(prefix);
-    let mut mistakes = Vec::new();
-    for other in ModelType::ALL {
-        if other != family && has(other.prefix()) {
-            mistakes.push(format!("its tensors begin with `{}`: they belong to model_type {other:?}", other.prefix()));
+    if family == ModelType::Whisper {
+        let relative = |(name, tensor): (String, Tensor)| Some((of_whisper(&name)?.to_owned(), tensor));
+        let weights: Weights = stored.into_iter().filter_map(relative).collect();
+        if weights.is_empty() {
+            let mistakes = vec!["no tensor begins with `model.encoder.` or `encoder.`: the encoder is missing".to_owned()];
+            return Err(CheckpointError::Weights { folder: folder.to_owned(), mistakes });
         }
+        return Ok(weights);
+    }
+    let prefix = family.prefix();
+    let prefixed = stored.keys().any(|name| name.starts_with(prefix));
+    let mut mistakes = Vec::new();
+    if let Some(other) = family.other_in(stored.keys()) {
+        mistakes.push(format!("its tensors begin with `{}`: they belong to model_type {other:?}", other.prefix()));
     }
     let mut weights = Weights::new();
     for (name, tensor) in stored {
@@ -364,7 +391,7 @@ fn complete(weights: &mut Weights, config: &EncoderConfig) -> Result<Vec<String>
         weights.insert(POSITION_GAIN.to_owned(), direction_norm(&folded)?);
         weights.insert(POSITION_DIRECTION.to_owned(), folded);
     }
-    if !weights.contains_key(MASK_EMBEDDING) {
+    if !weights.contains_key(MASK_EMBEDDING) && config.model_type != ModelType::Whisper {
         // Only training with masks reads it; checkpoints that never had them leave it out.
         let shape = [config.hidden_size];
         weights.insert(MASK_EMBEDDING.to_owned(), started(MASK_EMBEDDING, &shape, Start::Uniform { low: 0.0, high: 1.0 }, 0)?);

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use tasks::Clips;
 use tch::{Device, Tensor};
 
-use super::utterances::{DataError, Utterances};
+use super::utterances::{DataError, Utterances, heard};
 use crate::models::Batch;
 use crate::models::heads::Targets;
 
@@ -73,19 +73,34 @@ impl Drop for Loader {
 
 fn prepare(utterances: &Utterances, rows: Vec<usize>, device: Device) -> Result<Prepared, DataError> {
     let clips = rows.iter().map(|&row| utterances.samples(row)).collect::<Result<Vec<_>, _>>()?;
-    let mut batch = padded(&clips, utterances.clips(), device)?;
-    if let Some(features) = utterances.features() {
-        batch.audio = batch.audio.view([rows.len() as i64, -1, features.width as i64]); // (B, T, C)
-        batch.num_samples = rows.iter().map(|&row| utterances.num_samples(row).max(1) as i64).collect();
-    }
+    let num_samples: Vec<usize> = rows.iter().map(|&row| utterances.num_samples(row)).collect();
+    let batch = batch(&clips, &num_samples, utterances.width(), utterances.clips(), device)?;
     let targets = utterances.batch_targets(&rows);
     Ok(Prepared { rows, batch, targets })
+}
+
+/// Prepared clips as a batch: samples (B, S), or frames of `width` values (B, T, C), padded with zeros to the longest. `num_samples`: the
+/// samples of each recording, before any cut.
+///
+/// Errors: no memory for it.
+pub(crate) fn batch(
+    clips: &[Vec<f32>],
+    num_samples: &[usize],
+    width: Option<usize>,
+    form: &Clips,
+    device: Device,
+) -> Result<Batch, DataError> {
+    let Some(width) = width else { return padded(clips, form, device) };
+    let frames = padded(clips, &Clips::default(), device)?;
+    let audio = frames.audio.view([clips.len() as i64, -1, width as i64]);
+    let num_samples = num_samples.iter().map(|&samples| heard(samples, form) as i64).collect();
+    Ok(Batch { audio, num_samples, labels: None })
 }
 
 /// Clips as a batch (B, S), padded with zeros to the longest.
 ///
 /// Errors: no memory for it.
-pub(crate) fn padded<C: AsRef<[f32]>>(clips: &[C], form: &Clips, device: Device) -> Result<Batch, DataError> {
+fn padded<C: AsRef<[f32]>>(clips: &[C], form: &Clips, device: Device) -> Result<Batch, DataError> {
     let unmasked_to = form.unmasked_to.unwrap_or(1);
     let num_samples = clips.iter().map(|clip| clip.as_ref().len().max(unmasked_to).max(1) as i64).collect();
     let least = form.pad.unwrap_or(1).max(unmasked_to);

@@ -7,7 +7,7 @@ mod loader;
 mod utterances;
 
 pub use batches::{BatchLimit, by_length, longest_first, shuffled};
-pub(crate) use loader::padded;
+pub(crate) use loader::batch;
 pub use loader::{Loader, Prepared};
 pub(crate) use utterances::prepared;
 pub use utterances::{DataError, Utterances};

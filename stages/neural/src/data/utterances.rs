@@ -13,6 +13,7 @@ use tch::Tensor;
 
 use super::batches::{BatchLimit, longest_first, shuffled};
 use crate::checkpoint::preprocessor::Preprocessor;
+use crate::error::TOO_LONG;
 use crate::models::heads::Targets;
 
 /// The utterances of one split that have a target.
@@ -84,6 +85,22 @@ pub enum DataError {
         /// `train`, `dev` or `test`.
         split: &'static str,
     },
+    /// A clip that the encoder has no positions for.
+    #[error(
+        "`{id}` of the {split} set has {secs:.1} s, and this encoder has positions for {limit_secs} s ({count} utterances are longer)"
+    )]
+    TooLong {
+        /// `train`, `dev` or `test`.
+        split: &'static str,
+        /// The longest utterance.
+        id: String,
+        /// Its length.
+        secs: f64,
+        /// Length of the longest one that is possible.
+        limit_secs: f64,
+        /// How many are too long.
+        count: usize,
+    },
     /// There is no memory for a batch.
     #[error("libtorch: {0}")]
     Torch(#[from] tch::TchError),
@@ -99,6 +116,7 @@ impl From<DataError> for StageError {
                 "take targets and `task.json` from one and the same `task.targets`"
             }
             DataError::NoAudio { .. } => "take the shards that the targets were made of",
+            DataError::TooLong { .. } => TOO_LONG,
             _ => return Self::failed(error),
         };
         Self::failed(error).with_hint(hint)
@@ -145,7 +163,16 @@ impl Utterances {
             let own = shards.rows()[row].num_samples.min(clips.cut.unwrap_or(usize::MAX));
             own.max(clips.pad.unwrap_or(0))
         };
-        let lengths = rows.iter().map(length).collect();
+        let lengths: Vec<usize> = rows.iter().map(length).collect();
+        if let Some(limit) = preprocessor.frames.and_then(|frames| frames.max_samples()) {
+            let too_long = |&(_, length): &(usize, usize)| length as i64 > limit;
+            let all: Vec<(usize, usize)> = lengths.iter().copied().enumerate().filter(too_long).collect();
+            if let Some(&(row, length)) = all.iter().max_by_key(|(_, length)| length) {
+                let rate = f64::from(preprocessor.sampling_rate);
+                let (secs, limit_secs) = (length as f64 / rate, limit as f64 / rate);
+                return Err(DataError::TooLong { split, id: list[row].id.clone(), secs, limit_secs, count: all.len() });
+            }
+        }
         Ok(Self { shards, rows, targets: list, lengths, task: task.clone(), preprocessor })
     }
 
@@ -188,6 +215,11 @@ impl Utterances {
         self.shards.features()
     }
 
+    /// Values of a frame of [`Self::samples`]; none where those are samples.
+    pub fn width(&self) -> Option<usize> {
+        self.features().map(|features| features.width).or(self.preprocessor.width())
+    }
+
     /// The batches of one epoch of training, in order. The same seed and epoch give the same batches.
     pub fn batches(&self, limit: BatchLimit, seed: u64, epoch: u64) -> Vec<Vec<usize>> {
         let mut batches = match self.clips().order {
@@ -206,7 +238,7 @@ impl Utterances {
     }
 
     /// The samples of a row, as the encoder wants them, without padding; or its features, frame after frame, where the shards
-    /// hold those.
+    /// hold those or the encoder reads those.
     ///
     /// Errors: [`DataError::Read`].
     pub fn samples(&self, row: usize) -> Result<Vec<f32>, DataError> {
@@ -237,7 +269,7 @@ impl Utterances {
     }
 }
 
-/// Cuts and normalises the samples of a clip.
+/// Cuts and normalises the samples of a clip, and makes feature frames of them where the encoder reads those.
 pub(crate) fn prepared(mut samples: Vec<f32>, clips: &Clips, preprocessor: &Preprocessor) -> Vec<f32> {
     if clips.normalise_before_cut && !clips.raw {
         preprocessor.prepare(&mut samples);
@@ -246,7 +278,15 @@ pub(crate) fn prepared(mut samples: Vec<f32>, clips: &Clips, preprocessor: &Prep
     if !clips.normalise_before_cut && !clips.raw {
         preprocessor.prepare(&mut samples);
     }
-    samples
+    let Some(frames) = &preprocessor.frames else { return samples };
+    // What counts as sound is part of the frames.
+    samples.resize(heard(samples.len(), clips), 0.0);
+    frames.compute(&samples)
+}
+
+/// Samples of a recording that count as sound, of `num_samples`.
+pub(crate) fn heard(num_samples: usize, clips: &Clips) -> usize {
+    num_samples.min(clips.cut.unwrap_or(usize::MAX)).max(clips.unmasked_to.unwrap_or(1)).max(1)
 }
 
 /// True if a target is one of a task with these outputs.

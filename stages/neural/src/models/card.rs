@@ -140,7 +140,10 @@ impl Card<'_> {
         if params.head.layer_sum() {
             rows.push((
                 "last entry of the mix of layers",
-                match params.layer_sum_last {
+                match self.model.last_state() {
+                    LastState::AfterNorm if self.model.config().model_type == ModelType::Whisper => {
+                        "after the final norm of the encoder, as transformers computes it".to_owned()
+                    }
                     LastState::BeforeNorm => "before the final norm of the encoder, as transformers 5 computes it".to_owned(),
                     LastState::AfterNorm => {
                         "after the final norm of the encoder, as transformers 4 computed it: version 5 gives other answers for pre-norm encoders"
@@ -224,10 +227,9 @@ impl Card<'_> {
             );
             code += &self.own_code();
         }
-        let _ = writeln!(
-            code,
-            "processor = {processor}.from_pretrained({folder})\ninputs = processor(samples, sampling_rate=16000, return_tensors=\"pt\")\nwith torch.no_grad():\n    output = model(**inputs).{head}"
-        );
+        let _ = writeln!(code, "processor = {processor}.from_pretrained({folder})");
+        code += if self.model.config().model_type == ModelType::Whisper { WHISPER_INPUT } else { INPUT };
+        let _ = writeln!(code, "with torch.no_grad():\n    output = model(**inputs).{head}");
         let answer = match &self.params.head {
             HeadSpec::Classification { .. } => "print(model.config.id2label[output.argmax(-1).item()])\n".to_owned(),
             HeadSpec::MultiLabel { .. } => {
@@ -293,7 +295,7 @@ table = tensors[\"prefix_encoder.embedding.weight\"]
 {project}layers, heads = {layers:?}, {heads}
 table = table.view(len(table), len(layers), 2, heads, -1).permute(1, 2, 3, 0, 4)
 for at, layer in enumerate(layers):
-    model.base_model.encoder.layers[layer].attention.prefix = table[at]
+    model.base_model.encoder.layers[layer].{attention}.prefix = table[at]
 
 def with_prefix(module, query, key, value, mask, **options):
     if hasattr(module, \"prefix\"):
@@ -303,10 +305,20 @@ def with_prefix(module, query, key, value, mask, **options):
 AttentionInterface.register(\"prefix\", with_prefix)
 model.set_attn_implementation(\"prefix\")
 ",
-            heads = config.num_attention_heads
+            heads = config.num_attention_heads,
+            attention = if config.model_type == ModelType::Whisper { "self_attn" } else { "attention" },
         )
     }
 }
+
+/// Lines that prepare a clip.
+const INPUT: &str = "inputs = processor(samples, sampling_rate=16000, return_tensors=\"pt\")\n";
+/// Lines that prepare a clip for Whisper at its own length: transformers pads to 30 s, unless there are fewer positions.
+const WHISPER_INPUT: &str =
+    "inputs = processor(samples, sampling_rate=16000, padding=\"longest\", pad_to_multiple_of=320, return_tensors=\"pt\")
+inner = next(module for name, module in model.named_modules() if name.split(\".\")[-1] == \"encoder\")
+inner.config.max_source_positions = inner.embed_positions.num_embeddings = inputs.input_features.shape[-1] // 2
+";
 
 /// Lines that put a block behind every module that has one.
 const HOOK: &str = "
@@ -333,14 +345,23 @@ fn loads_with_peft(method: &Method) -> bool {
 /// Reason why transformers cannot compute a model.
 fn not_in_transformers(family: ModelType, head: &HeadSpec, method: &Method) -> Option<&'static str> {
     let speakers = matches!(head, HeadSpec::Xvector { .. });
-    if speakers && matches!(family, ModelType::Hubert | ModelType::Unispeech) {
+    if speakers && matches!(family, ModelType::Hubert | ModelType::Unispeech | ModelType::Whisper) {
         return Some("transformers has no x-vector head for this family of encoders.");
     }
     if matches!(head, HeadSpec::Ctc { layer_sum: true, .. }) {
         return Some("transformers has no CTC head that mixes layers.");
     }
+    if matches!(head, HeadSpec::Ctc { .. }) && family == ModelType::Whisper {
+        return Some(
+            "transformers has no CTC head for Whisper. Its `WhisperForAudioClassification` loads the encoder; the head, `lm_head`, is one linear \
+             layer on the encoder's output.",
+        );
+    }
     if matches!(method, Method::Prefix(_)) && family == ModelType::Wavlm {
         return Some("transformers' WavLM has no place for the keys and values of a prefix.");
+    }
+    if matches!(method, Method::Prefix(_)) && family == ModelType::Wav2vec2Bert {
+        return Some("transformers' Wav2Vec2-BERT has no place for the keys and values of a prefix.");
     }
     None
 }

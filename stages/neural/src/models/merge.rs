@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use tasks::Vocabulary;
 use tch::Device;
 
-use super::model::{Model, OF_A_HEAD, ParameterCounts, described, other_shape, require_base, require_family};
+use super::model::{Model, OF_A_HEAD, ParameterCounts, class_of, described, other_shape, require_base, require_family};
 use crate::checkpoint::base::Base;
 use crate::checkpoint::config::EncoderConfig;
 use crate::checkpoint::error::CheckpointError;
@@ -107,7 +107,9 @@ fn merge_foreign(adapter: &Path, encoder: &Path, mut config: EncoderConfig, out:
     }
     let is_head = |name: &&String| !name.starts_with(family.prefix());
     let class = head_class(&model.keys().filter(is_head).map(String::as_str).collect::<Vec<_>>());
-    config.other.insert("architectures".to_owned(), json!([format!("{}{class}", family.class())]));
+    if let Some(class) = class_of(family, class) {
+        config.other.insert("architectures".to_owned(), json!([class]));
+    }
     config.other.remove("torch_dtype");
     config.other.insert("dtype".to_owned(), "float32".into());
     write_aside(out, |folder| {

@@ -17,7 +17,7 @@ use crate::checkpoint::config::{EncoderConfig, FeatureNorm, ModelType};
 use crate::checkpoint::error::CheckpointError;
 use crate::checkpoint::files::WEIGHTS;
 use crate::checkpoint::preprocessor::Preprocessor;
-use crate::checkpoint::weights::{MASK_EMBEDDING, is_statistic};
+use crate::checkpoint::weights::{MASK_EMBEDDING, WHISPER_POSITIONS, is_statistic};
 use crate::checkpoint::{safetensors, tokenizer, weights};
 use crate::error::ModelError;
 use crate::nn::pass::{Mode, Pass};
@@ -105,7 +105,7 @@ pub(super) const OF_A_HEAD: [&str; 22] = [
 
 /// True if a tensor of the encoder is trained.
 fn trains(method: &Method, name: &str, config: &EncoderConfig, architecture: &Architecture) -> Result<bool, Misfit> {
-    let used = !is_statistic(name) && (name != MASK_EMBEDDING || config.apply_spec_augment);
+    let used = !is_statistic(name) && name != WHISPER_POSITIONS && (name != MASK_EMBEDDING || config.apply_spec_augment);
     Ok(used && method.trains(name, architecture)?)
 }
 
@@ -134,14 +134,23 @@ pub(super) fn require_base(folder: &Path, encoder: impl FnOnce() -> Result<Base,
 
 /// Refuses an adapter whose names are those of another family of encoders.
 pub(super) fn require_family(folder: &Path, adapter: &Weights, family: ModelType) -> Result<(), ModelError> {
-    let is_other = |other: &&ModelType| **other != family && adapter.keys().any(|name| name.starts_with(other.prefix()));
-    match ModelType::ALL.iter().find(is_other) {
+    match family.other_in(adapter.keys()) {
         Some(other) => {
             let (expected, found) = (family.class(), other.class());
             Err(ModelError::OtherFamily { folder: folder.to_owned(), expected, found })
         }
         None => Ok(()),
     }
+}
+
+/// Class of a model in transformers, by the end of its name in most families; none where there is no such class.
+pub(super) fn class_of(family: ModelType, head: &str) -> Option<String> {
+    let head = match (family, head) {
+        (ModelType::Whisper, "ForSequenceClassification") => "ForAudioClassification",
+        (ModelType::Whisper, "ForCTC" | "ForXVector" | "ForAudioFrameClassification") => return None,
+        _ => head,
+    };
+    Some(format!("{}{head}", family.class()))
 }
 
 /// Description of an encoder in messages about adapters.
@@ -173,6 +182,8 @@ impl Model {
         for tensor in head_weights.values_mut() {
             *tensor = tensor.f_to_device(device)?.f_set_requires_grad(true)?;
         }
+        let whisper = config.model_type == ModelType::Whisper;
+        let last_state = if whisper { LastState::AfterNorm } else { LastState::default() };
         Ok(Self {
             encoder: Encoder::new(&config, &encoder_weights, &adapters)?,
             head_spec: head.clone(),
@@ -184,7 +195,7 @@ impl Model {
             base_digest,
             adapters,
             head_weights,
-            last_state: LastState::default(),
+            last_state,
             single_clips: false,
             vocabulary: None,
             device,
@@ -228,9 +239,17 @@ impl Model {
         self.vocabulary = vocabulary;
     }
 
-    /// Sets the last entry of the mix of layers. Only heads that mix layers read it.
+    /// Sets the last entry of the mix of layers. Only heads that mix layers read it. That of Whisper stays the state after the norm, which
+    /// every version of transformers takes there.
     pub fn close_mix_with(&mut self, last: LastState) {
-        self.last_state = last;
+        if self.config.model_type != ModelType::Whisper {
+            self.last_state = last;
+        }
+    }
+
+    /// Last entry of the mix of layers.
+    pub fn last_state(&self) -> LastState {
+        self.last_state
     }
 
     /// Rounds every weight to `kind`, and with it what is computed from now on. For training and answers in 16 bits; what is
@@ -305,7 +324,7 @@ impl Model {
         let mut all: Weights = encoder.chain(head).collect();
         for (name, tensor) in self.adapters.tensors() {
             // A prefix is beside the encoder, not in it.
-            let prefix = if name.starts_with("encoder.") { prefix } else { "" };
+            let prefix = if name.starts_with("prefix_encoder.") { "" } else { prefix };
             all.insert(format!("{prefix}{name}"), tensor.shallow_clone());
         }
         all
@@ -352,9 +371,16 @@ impl Model {
         let (rows, samples) = (shape.first().copied().unwrap_or(0), shape.get(1).copied().unwrap_or(0));
         // What the convolutions made of each utterance alone says nothing of padding: its length alone tells it from sound.
         let features = shape.len() == 3;
-        let needed = |length: i64| if features { self.config.num_frames(length).max(1) } else { length };
+        let needed = |length: i64| if features { self.config.num_input_frames(length) } else { length };
+        if let Some(longest) = self.config.max_samples() {
+            let rate = f64::from(self.preprocessor.sampling_rate);
+            if let Some(&length) = batch.num_samples.iter().find(|&&length| length > longest) {
+                return Err(ModelError::TooLong { secs: length as f64 / rate, limit_secs: longest as f64 / rate });
+            }
+        }
         let fits = |&length: &i64| length > 0 && needed(length) <= samples;
-        if rows == 0 || batch.num_samples.len() as i64 != rows || !batch.num_samples.iter().all(fits) {
+        let reads = features || self.config.frames.is_none();
+        if rows == 0 || !reads || batch.num_samples.len() as i64 != rows || !batch.num_samples.iter().all(fits) {
             return Err(ModelError::Batch { rows, samples, lengths: batch.num_samples.clone() });
         }
         // From pinned memory the copy is only ordered here, before what is computed of it.
@@ -445,8 +471,9 @@ impl Model {
         }
         config.other.remove("torch_dtype");
         config.other.insert("dtype".to_owned(), "float32".into());
-        let class = format!("{}{}", self.config.model_type.class(), self.head.class());
-        config.other.insert("architectures".to_owned(), json!([class]));
+        if let Some(class) = class_of(self.config.model_type, self.head.class()) {
+            config.other.insert("architectures".to_owned(), json!([class]));
+        }
         config.other.insert("use_weighted_layer_sum".to_owned(), self.head.mixes_layers().into());
         if self.head.mixes_layers() {
             config.other.insert("layer_sum_last".to_owned(), json!(self.last_state));
@@ -454,7 +481,7 @@ impl Model {
         if matches!(self.head_spec, HeadSpec::Ctc { .. }) {
             if let Some(vocabulary) = &self.vocabulary {
                 config.other.insert("pad_token_id".to_owned(), vocabulary.blank().into());
-                tokenizer::write(folder, vocabulary)?;
+                tokenizer::write(folder, vocabulary, self.config.model_type)?;
             }
         } else {
             let ids = labels.iter().enumerate();

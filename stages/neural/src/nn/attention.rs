@@ -28,6 +28,13 @@ pub(crate) struct Projected {
     value: Tensor,
 }
 
+impl Projected {
+    /// (B, A, T, D).
+    pub(crate) fn query(&self) -> &Tensor {
+        &self.query
+    }
+}
+
 /// Surroundings of one attention: what it looks at besides its input.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Context<'a> {

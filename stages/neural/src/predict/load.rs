@@ -153,7 +153,7 @@ fn of_transformers(folder: &Path, device: Device) -> Result<Loaded, StageError> 
         let vocabulary =
             vocabulary.flatten().ok_or_else(|| no_head("ForCTC, and there is no `vocab.json` with its special tokens"))?;
         ("speech_recognition", Outputs::Tokens(vocabulary), HeadSpec::Ctc { dropout: 0.0, layer_sum })
-    } else if class.ends_with("ForSequenceClassification") {
+    } else if class.ends_with("ForSequenceClassification") || class.ends_with("ForAudioClassification") {
         let labels = labels(&config).ok_or_else(|| no_head("no `id2label` with a name for each class"))?;
         let projector_size = number("classifier_proj_size").unwrap_or(256); // as in transformers
         if config.other.get("problem_type").is_some_and(|kind| kind == SEVERAL_LABELS) {

@@ -25,7 +25,8 @@ fn roots() -> Vec<PathBuf> {
     #[expect(clippy::disallowed_methods, reason = "a test may be told where its reference numbers lie")]
     let named = std::env::var("SURE_GOLDEN");
     let root = named.map_or_else(|_| here.join("../../../shared/golden"), PathBuf::from);
-    let mut roots = vec![here.join("../../tests/golden/encoders")];
+    let own = here.join("../../tests/golden");
+    let mut roots = vec![own.join("encoders"), own.join("frames")];
     if root.join("manifest.json").is_file() {
         roots.push(root);
     } else {
@@ -50,7 +51,7 @@ pub(crate) fn cases(kind: &str, wanted: impl Fn(&Value, &Path) -> bool) -> Vec<C
             }
         }
     }
-    assert!(roots.len() == 1 || !found.is_empty(), "no case of kind {kind} in the manifest");
+    assert!(roots.len() == 2 || !found.is_empty(), "no case of kind {kind} in the manifest");
     found
 }
 
@@ -60,9 +61,14 @@ pub(crate) fn read(file: &Path) -> Vec<(String, Tensor)> {
     tensors.into_iter().map(|(name, tensor)| (name, tensor.to_device(device()))).collect()
 }
 
-/// True if a checkpoint folder holds a wav2vec 2.0 encoder.
-pub(crate) fn is_wav2vec2(base: &Path) -> bool {
-    EncoderConfig::read(base).is_ok()
+/// True if a checkpoint folder holds an encoder over samples.
+pub(crate) fn reads_samples(base: &Path) -> bool {
+    EncoderConfig::read(base).is_ok_and(|config| config.frames.is_none())
+}
+
+/// True if a checkpoint folder holds an encoder over feature frames.
+pub(crate) fn reads_frames(base: &Path) -> bool {
+    EncoderConfig::read(base).is_ok_and(|config| config.frames.is_some())
 }
 
 impl Case {
@@ -107,10 +113,17 @@ impl Case {
         assert!(error <= allowed, "{}: {name} is off by {error:e}, allowed {allowed:e}", self.name);
     }
 
-    /// The backbone's own batch: audio and the samples of each utterance.
+    /// The backbone's own batch: audio, or feature frames, and the samples of each utterance.
     pub(crate) fn audio(&self) -> (Tensor, Vec<i64>) {
         let tensors: BTreeMap<String, Tensor> = read(&self.base.join("golden.safetensors")).into_iter().collect();
         let lengths = tensors["attention_mask"].sum_dim_intlist(1, false, Kind::Int64);
+        if let Some(frames) = tensors.get("input_features") {
+            let config = EncoderConfig::read(&self.base).unwrap();
+            // The fewest samples of which so many frames are made.
+            let samples = |frames: &i64| (1..).find(|&samples| config.num_input_frames(samples) == *frames).unwrap();
+            let lengths = Vec::<i64>::try_from(lengths).unwrap();
+            return (frames.shallow_clone(), lengths.iter().map(samples).collect());
+        }
         (tensors["input_values"].shallow_clone(), Vec::try_from(lengths).unwrap())
     }
 

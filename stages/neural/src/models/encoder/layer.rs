@@ -1,4 +1,4 @@
-//! One transformer layer, in both styles.
+//! One transformer layer, in both styles, and that of Whisper.
 
 use tch::{TchError, Tensor};
 
@@ -50,10 +50,31 @@ enum Style {
     PreNorm { mms: Option<MmsAdapter> },
 }
 
+/// Names of the modules of a layer.
+struct Names {
+    /// Prefix of the layers.
+    layers: &'static str,
+    attention: &'static str,
+    attention_norm: &'static str,
+    inner: &'static str,
+    outer: &'static str,
+}
+
+const USUAL: Names = Names {
+    layers: "encoder.layers.",
+    attention: "attention",
+    attention_norm: "layer_norm",
+    inner: "feed_forward.intermediate_dense",
+    outer: "feed_forward.output_dense",
+};
+const WHISPER: Names =
+    Names { layers: "layers.", attention: "self_attn", attention_norm: "self_attn_layer_norm", inner: "fc1", outer: "fc2" };
+
 impl Layer {
     /// Errors: libtorch's, out of memory.
     pub(crate) fn new(config: &EncoderConfig, weights: &Weights, adapters: &Adapters, index: usize) -> Result<Self, TchError> {
-        let name = format!("encoder.layers.{index}");
+        let names = if config.model_type == ModelType::Whisper { WHISPER } else { USUAL };
+        let name = format!("{}{index}", names.layers);
         let norm = |part: &str| LayerNorm::new(weights, &format!("{name}.{part}"), config.layer_norm_eps);
         let style = if config.do_stable_layer_norm {
             Style::PreNorm { mms: config.adapter_attn_dim.map(|_| MmsAdapter::new(config, weights, &name)) }
@@ -61,11 +82,11 @@ impl Layer {
             Style::PostNorm
         };
         Ok(Self {
-            attention: GatedAttention::new(config, weights, adapters, &format!("{name}.attention"))?,
-            attention_norm: norm("layer_norm"),
+            attention: GatedAttention::new(config, weights, adapters, &format!("{name}.{}", names.attention))?,
+            attention_norm: norm(names.attention_norm),
             feed_forward: FeedForward {
-                inner: adapters.linear(weights, &format!("{name}.feed_forward.intermediate_dense"))?,
-                outer: adapters.linear(weights, &format!("{name}.feed_forward.output_dense"))?,
+                inner: adapters.linear(weights, &format!("{name}.{}", names.inner))?,
+                outer: adapters.linear(weights, &format!("{name}.{}", names.outer))?,
                 activation: config.hidden_act,
                 dropout: config.activation_dropout,
             },

@@ -1,9 +1,10 @@
 //! Encoders over waveforms: wav2vec 2.0, HuBERT, WavLM, `UniSpeech`, `UniSpeech-SAT` and data2vec-audio, in the base (post-norm) and the
-//! large (pre-norm) style.
+//! large (pre-norm) style; and over feature frames: the encoder of Whisper, and Wav2Vec2-BERT.
 //!
 //! Source: Baevski et al. 2020, arXiv:2006.11477; where the published models differ from the paper, they are followed.
 
 mod bias;
+mod conformer;
 pub(crate) mod convolutions;
 mod layer;
 mod position;
@@ -11,24 +12,25 @@ mod projection;
 pub mod random;
 mod recompute;
 pub mod spec_augment;
+mod stem;
 
 use std::cell::RefCell;
 
 use tch::{TchError, Tensor};
 
 use self::bias::PositionBias;
-use self::convolutions::convolutions;
+use self::conformer::ConformerLayer;
 use self::layer::{Layer, Surroundings};
 use self::position::Position;
-use self::projection::Projection;
 use self::recompute::{Recompute, backward_from};
+use self::stem::Stem;
 use crate::checkpoint::config::{EncoderConfig, ModelType};
+use crate::checkpoint::frames::FrameInput;
 use crate::checkpoint::weights::MASK_EMBEDDING;
 use crate::nn::frames::Frames;
 use crate::nn::norm::LayerNorm;
 use crate::nn::pass::Pass;
-use crate::nn::waveform::ConvStack;
-use crate::nn::weights::{Weights, tensor};
+use crate::nn::weights::Weights;
 use crate::peft::{Adapters, Prefix};
 
 /// An encoder on one device. It shares its tensors with the weights it was made from.
@@ -37,24 +39,41 @@ use crate::peft::{Adapters, Prefix};
 #[derive(Debug)]
 pub struct Encoder {
     config: EncoderConfig,
-    conv: ConvStack,
-    projection: Projection,
-    mask_embedding: Tensor,
-    position: Position,
-    norm: LayerNorm,
+    stem: Stem,
+    /// Whisper has none.
+    mask_embedding: Option<Tensor>,
+    /// Wav2Vec2-BERT has none.
+    norm: Option<LayerNorm>,
     /// WavLM alone has one.
     bias: Option<PositionBias>,
-    layers: Vec<Layer>,
+    layers: Vec<AnyLayer>,
     prefix: Option<Prefix>,
     recomputes: bool,
     /// Layers of the last training pass that are to be computed again.
     pending: RefCell<Option<Recompute>>,
 }
 
+/// A layer of whichever family.
+#[derive(Debug)]
+enum AnyLayer {
+    Transformer(Layer),
+    Conformer(Box<ConformerLayer>),
+}
+
+impl AnyLayer {
+    fn forward(&self, x: &Tensor, around: &Surroundings) -> Result<Tensor, TchError> {
+        match self {
+            Self::Transformer(layer) => layer.forward(x, around),
+            Self::Conformer(layer) => layer.forward(x, around),
+        }
+    }
+}
+
 /// Input of an encoder.
 #[derive(Debug, Clone, Copy)]
 pub struct Input<'a> {
-    /// (B, S), zero padded on the right; or (B, T, C), what [`crate::front::Front`] made of each utterance, likewise padded.
+    /// (B, S), zero padded on the right; or (B, T, C), what [`crate::front::Front`] made of each utterance, or the feature frames that the
+    /// encoder reads, likewise padded.
     pub audio: &'a Tensor,
     /// Samples of each utterance; none to treat padding as sound, as checkpoints without attention mask do.
     pub num_samples: Option<&'a [i64]>,
@@ -93,14 +112,20 @@ impl Encoder {
     /// require a gradient.
     pub fn new(config: &EncoderConfig, weights: &Weights, adapters: &Adapters) -> Result<Self, TchError> {
         Ok(Self {
-            conv: convolutions(config, weights),
-            projection: Projection::new(config, weights),
-            mask_embedding: tensor(weights, MASK_EMBEDDING),
-            position: Position::new(config, weights)?,
-            norm: LayerNorm::new(weights, "encoder.layer_norm", config.layer_norm_eps),
+            stem: Stem::new(config, weights)?,
+            mask_embedding: weights.get(MASK_EMBEDDING).map(Tensor::shallow_clone),
+            norm: match config.frames {
+                None => Some(LayerNorm::new(weights, "encoder.layer_norm", config.layer_norm_eps)),
+                Some(FrameInput::Whisper { .. }) => Some(LayerNorm::new(weights, "layer_norm", config.layer_norm_eps)),
+                Some(FrameInput::Wav2Vec2Bert(_)) => None,
+            },
             bias: (config.model_type == ModelType::Wavlm).then(|| PositionBias::new(config, weights)),
             layers: (0..config.num_hidden_layers)
-                .map(|index| Layer::new(config, weights, adapters, index))
+                .map(|index| match &config.frames {
+                    Some(FrameInput::Wav2Vec2Bert(shape)) => ConformerLayer::new(config, shape, weights, adapters, index)
+                        .map(|layer| AnyLayer::Conformer(Box::new(layer))),
+                    _ => Layer::new(config, weights, adapters, index).map(AnyLayer::Transformer),
+                })
                 .collect::<Result<_, _>>()?,
             prefix: adapters.prefix(0),
             recomputes: false,
@@ -138,22 +163,25 @@ impl Encoder {
     /// Audio shorter than [`EncoderConfig::receptive_field`] is zero padded to one frame.
     pub fn forward(&self, input: Input, pass: &Pass, watch: &mut dyn FnMut(Point, &Tensor)) -> Result<Output, TchError> {
         let config = &self.config;
-        let features = match input.audio.dim() {
-            3 => input.audio.shallow_clone(),
-            _ => self.conv.forward(&self.long_enough(input.audio)?, pass)?,
-        }; // (B, T, C)
+        let features = match &self.stem {
+            Stem::Waveform { conv, .. } if input.audio.dim() != 3 => conv.forward(&self.long_enough(input.audio)?, pass)?,
+            _ => input.audio.shallow_clone(),
+        }; // (B, T, C), of Whisper two frames for one
         watch(Point::ConvFeatures, &features);
-        let num_frames = features.size()[1];
-        let counts = |num_samples: &[i64]| num_samples.iter().map(|&samples| config.num_frames(samples)).collect::<Vec<_>>();
-        let frames = input.num_samples.map(counts);
-        let frames = frames.map(|counts| Frames::new(&counts, num_frames, features.device())).transpose()?;
-        let frames = frames.map(|frames| Frames { alone: pass.is_alone(), ..frames });
-
-        let projected = self.projection.forward(&features, pass)?; // (B, T, H)
+        let of = |num_frames: i64, count: &dyn Fn(i64) -> i64| {
+            let counts = input.num_samples.map(|samples| samples.iter().map(|&samples| count(samples)).collect::<Vec<_>>());
+            counts.map(|counts| Frames::new(&counts, num_frames, features.device())).transpose()
+        };
+        let input_frames = of(features.size()[1], &|samples| config.num_input_frames(samples))?;
+        let projected = self.stem.project(&features, input_frames.as_ref(), pass)?; // (B, T, H)
         watch(Point::Projected, &projected);
-        let mut x = match input.masked {
-            Some(mask) => spec_augment::replace_frames(&projected, mask, &self.mask_embedding)?,
-            None => spec_augment::apply(config, &projected, &self.mask_embedding, frames.as_ref(), pass)?,
+        let num_frames = projected.size()[1];
+        let frames = of(num_frames, &|samples| config.num_frames(samples))?;
+        let frames = frames.map(|frames| Frames { alone: pass.is_alone(), ..frames });
+        let mut x = match (input.masked, &self.mask_embedding) {
+            (_, None) => projected,
+            (Some(mask), Some(embedding)) => spec_augment::replace_frames(&projected, mask, embedding)?,
+            (None, Some(embedding)) => spec_augment::apply(config, &projected, embedding, frames.as_ref(), pass)?,
         };
         let mut keys = None;
         if let Some(frames) = &frames {
@@ -161,11 +189,12 @@ impl Encoder {
             keys = frames.keys()?;
         }
 
-        let position = self.position.forward(&x, frames.as_ref())?;
-        watch(Point::Position, &position);
-        x = x.f_add(&position)?;
-        if !config.do_stable_layer_norm {
-            x = self.norm.forward(&x)?;
+        if let Some(position) = self.stem.position(&x, frames.as_ref())? {
+            watch(Point::Position, &position);
+            x = x.f_add(&position)?;
+        }
+        if let Some(norm) = self.norm.as_ref().filter(|_| !config.do_stable_layer_norm) {
+            x = norm.forward(&x)?;
         }
         x = pass.dropout(&x, config.hidden_dropout)?;
         let bias = self.bias.as_ref().map(|bias| bias.forward(num_frames)).transpose()?;
@@ -193,8 +222,8 @@ impl Encoder {
         }
         *self.pending.borrow_mut() = recompute;
         watch(Point::LastLayer, &x);
-        if config.do_stable_layer_norm {
-            x = self.norm.forward(&x)?;
+        if let Some(norm) = self.norm.as_ref().filter(|_| config.do_stable_layer_norm) {
+            x = norm.forward(&x)?;
         }
         Ok(Output { last_hidden_state: x, frames })
     }
@@ -203,7 +232,10 @@ impl Encoder {
     pub fn convolve_each(&self, audio: &Tensor, num_samples: &[i64], pass: &Pass) -> Result<Tensor, TchError> {
         let one = |(&samples, row): (&i64, i64)| {
             let own = audio.f_narrow(0, row, 1)?.f_narrow(1, 0, samples)?;
-            self.conv.forward(&self.long_enough(&own)?, pass)
+            match &self.stem {
+                Stem::Waveform { conv, .. } => conv.forward(&self.long_enough(&own)?, pass),
+                Stem::Whisper(_) | Stem::Stacked(_) => Ok(own), // frames are computed one by one already
+            }
         };
         let each = num_samples.iter().zip(0..).map(one).collect::<Result<Vec<_>, _>>()?;
         let longest = each.iter().map(|own| own.size()[1]).max().unwrap_or(0);
@@ -213,9 +245,9 @@ impl Encoder {
 
     /// The wide positional convolution's weight after weight normalisation, (H, H / groups, K); none of narrow ones.
     pub fn position_weight(&self) -> Result<Option<Tensor>, TchError> {
-        match &self.position {
-            Position::Wide(conv) => conv.effective_weight().map(Some),
-            Position::Narrow(_) => Ok(None),
+        match &self.stem {
+            Stem::Waveform { position: Position::Wide(conv), .. } => conv.effective_weight().map(Some),
+            _ => Ok(None),
         }
     }
 
