@@ -159,7 +159,8 @@ fn refusals(project: &Project) {
     assert!(answer.out.lines().count() == 2 && answer.out.contains("empty/good.wav,"), "{answer:?}");
     // A video gives its sound, or the reason why it has none.
     let video = |name: &str, inputs: &[&str]| {
-        let made = Command::new("ffmpeg").args(["-v", "error"]).args(inputs).arg(project.path(name)).stdin(Stdio::null()).status();
+        let made =
+            Command::new("ffmpeg").args(["-v", "error"]).args(inputs).arg(project.path(name)).stdin(Stdio::null()).status();
         made.is_ok_and(|status| status.success())
     };
     let (picture, sound) = (["-f", "lavfi", "-i", "testsrc=d=1:s=64x64:r=5"], ["-f", "lavfi", "-i", "sine=d=1"]);

@@ -10,8 +10,8 @@ use pipeline::mistake::suggest;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-pub(crate) use executor::SlurmSection;
 use crate::sharing::CacheSettings;
+pub(crate) use executor::SlurmSection;
 
 /// Content of a `sure.toml`.
 #[derive(Debug, Default)]
@@ -70,8 +70,19 @@ impl Mistake {
     }
 }
 
-const KEYS: [&str; 11] =
-    ["store", "results", "worker", "isolate", "corpora", "checkpoints", "lexicons", "language_models", "pools", "executor", "cache"];
+const KEYS: [&str; 11] = [
+    "store",
+    "results",
+    "worker",
+    "isolate",
+    "corpora",
+    "checkpoints",
+    "lexicons",
+    "language_models",
+    "pools",
+    "executor",
+    "cache",
+];
 /// Sections that name folders.
 const PLACES: [&str; 4] = ["corpora", "checkpoints", "lexicons", "language_models"];
 const POOLS: [&str; 3] = ["cpu", "gpus", "memory_mib"];

@@ -19,8 +19,8 @@ use crate::manifest::Manifest;
 use crate::protocol::Site;
 use crate::records::{Provenance, ResultRecord};
 use crate::schedule::Grant;
-use crate::source::TreeFile;
 use crate::shared::Claim;
+use crate::source::TreeFile;
 use crate::stage::{StageError, asked_for_tool, catch_panic, chain};
 use crate::store::{FULL, FingerprintLock, StoreError};
 
