@@ -1,15 +1,17 @@
 //! `config.json` of a checkpoint: what of it changes the result, checked; all else is kept and written back.
 
+pub mod frames;
+
 use std::path::Path;
 
 use neural_spec::{Architecture, ConvNorm, EncoderShape};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use self::frames::FrameInput;
 use super::error::CheckpointError;
 use super::fields;
 use super::files::CONFIG;
-use super::frames::{self, FrameInput};
 use super::json::{read_json, write_json};
 use crate::nn::activation::Activation;
 

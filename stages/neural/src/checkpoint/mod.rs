@@ -7,7 +7,6 @@ pub mod config;
 pub mod error;
 mod fields;
 pub(crate) mod files;
-pub mod frames;
 pub(crate) mod json;
 pub mod pickle;
 pub mod preprocessor;
@@ -15,9 +14,9 @@ pub mod safetensors;
 pub(crate) mod tokenizer;
 pub mod weights;
 
+pub use self::config::frames::FrameInput;
 pub use self::config::{EncoderConfig, FeatureNorm, ModelType};
 pub use self::error::CheckpointError;
-pub use self::frames::FrameInput;
 pub use self::preprocessor::Preprocessor;
 pub use crate::nn::activation::Activation;
 pub use crate::nn::weights::Weights;

@@ -5,10 +5,10 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::config::frames::FrameInput;
 use super::config::{EncoderConfig, FeatureNorm};
 use super::error::CheckpointError;
 use super::files::{PREPROCESSOR, PROCESSOR};
-use super::frames::FrameInput;
 use super::json::{read_json, write_json};
 
 /// How a waveform is prepared for an encoder.

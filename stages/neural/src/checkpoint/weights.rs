@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use tch::{Device, Kind, TchError, Tensor};
 
+use super::config::frames::FrameInput;
 use super::config::{EncoderConfig, FeatureNorm, ModelType};
 use super::error::CheckpointError;
 use super::files::{INDEX, PICKLE, WEIGHTS};
-use super::frames::FrameInput;
 use super::json::read_json;
 use super::{pickle, safetensors};
 pub use crate::nn::init::Start;

@@ -7,7 +7,7 @@ use tch::{Device, Kind, TchError, Tensor};
 
 use super::layer::Surroundings;
 use crate::checkpoint::config::EncoderConfig;
-use crate::checkpoint::frames::Conformer as Shape;
+use crate::checkpoint::config::frames::Conformer as Shape;
 use crate::nn::activation::Activation;
 use crate::nn::adapter::BlockAdapter;
 use crate::nn::attention::{Attention, Context};

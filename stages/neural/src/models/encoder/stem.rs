@@ -6,7 +6,7 @@ use super::convolutions::convolutions;
 use super::position::Position;
 use super::projection::Projection;
 use crate::checkpoint::config::EncoderConfig;
-use crate::checkpoint::frames::FrameInput;
+use crate::checkpoint::config::frames::FrameInput;
 use crate::checkpoint::weights::WHISPER_POSITIONS;
 use crate::nn::activation::Activation;
 use crate::nn::frames::Frames;

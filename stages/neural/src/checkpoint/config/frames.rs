@@ -10,7 +10,7 @@ use audio::features::whisper::{HOP_LENGTH, whisper};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::config::{EncoderConfig, FeatureNorm, ModelType};
+use super::{EncoderConfig, FeatureNorm, ModelType};
 use crate::nn::activation::Activation;
 
 /// Input of an encoder over frames, and what its layers have of their own.
@@ -118,7 +118,7 @@ impl FrameInput {
     }
 
     /// Settings of a feature extractor that would make other frames, as sentences.
-    pub(super) fn mistakes(&self, extractor: &Map<String, Value>) -> Vec<String> {
+    pub(crate) fn mistakes(&self, extractor: &Map<String, Value>) -> Vec<String> {
         let bands = match self {
             Self::Whisper { num_mel_bins, .. } => *num_mel_bins,
             Self::Wav2Vec2Bert(shape) => shape.feature_projection_input_dim / STACKED,
@@ -152,7 +152,7 @@ impl FrameInput {
     }
 
     /// The fields of the feature extractor of published checkpoints.
-    pub(super) fn usual_extractor(&self) -> Map<String, Value> {
+    pub(crate) fn usual_extractor(&self) -> Map<String, Value> {
         let bands = self.width();
         let fields = match self {
             Self::Whisper { .. } => json!({"feature_extractor_type": "WhisperFeatureExtractor", "feature_size": bands,
