@@ -258,9 +258,10 @@ fn check(args: &ScheduleArgs, file: &RebuildFile, timer: &Timer, files: &[(Strin
                 Some(output) if output.status.success() => {}
                 _ => fault(format!("{unit} is not active"), "start it: `systemctl --user enable --now NAME.timer`"),
             }
-            let user = variable("USER").unwrap_or_default();
-            if !args.system && !Path::new("/var/lib/systemd/linger").join(&user).exists() {
-                fault(format!("units of `{user}` end at logout"), "`loginctl enable-linger` keeps them running");
+            let user = ["USER", "LOGNAME"].into_iter().find_map(variable).filter(|user| !user.is_empty());
+            let lingers = user.is_some_and(|user| Path::new("/var/lib/systemd/linger").join(user).exists());
+            if !args.system && !lingers {
+                fault("the units of this user end at logout".to_owned(), "`loginctl enable-linger` keeps them running");
             }
         }
         As::Github | As::Gitlab => {
