@@ -135,8 +135,11 @@ pub(super) fn look<'a>(folder: &Path, files: impl Iterator<Item = &'a str>) -> R
     fits(folder, &config, &shapes)
 }
 
-/// The feature extractor of a checkpoint: its file and fields; none where there is no file.
-fn extractor(folder: &Path) -> Result<Option<(PathBuf, Map<String, Value>)>, CheckpointError> {
+/// A file of JSON and its fields.
+type Fields = (PathBuf, Map<String, Value>);
+
+/// The feature extractor of a checkpoint; none where there is no file.
+fn extractor(folder: &Path) -> Result<Option<Fields>, CheckpointError> {
     for (name, inside) in [(super::PREPROCESSOR, None), (super::PROCESSOR, Some("feature_extractor"))] {
         let path = folder.join(name);
         if !path.exists() {
