@@ -641,7 +641,7 @@ def other_host(context):
     (work / "real/sure.toml").write_text('[corpora]\nspeech_commands = "corpus"\n')
     subprocess.run(["bindfs", work / "real", work / "n2"], check=True)
     try:
-        args = ["run", "./tiny.toml", "shards", "--set", "manifest.partitions=100"]
+        args = ["run", "./tiny.toml", "shards", "--set", "manifest.partitions=40"]
         for turn in range(2):
             command = [sure, *args, "--set", f"shards.sample_rate={16000 - turn}"]
             living = subprocess.Popen(command, cwd=work / "real", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -661,7 +661,36 @@ def other_host(context):
             time.sleep(0.2)
 
 
-ALWAYS = [many, stopped, cancelled, killed, two_runs, failing, by_hand, lost_reply, bad_squeue, limits, refused, replaced, lost_element, other_host, happy]
+def explained(context):
+    """`sure why` and the display show what Slurm reports; Ctrl-C with --cancel leaves no job."""
+    bed, sure = context.bed, context.sure
+    work = Path(tempfile.mkdtemp(dir=context.work))
+    subprocess.run([sure, "synth", "speech_commands", "corpus"], cwd=work, check=True, capture_output=True)
+    shutil.copy(ROOT / "tests/it/tiny.toml", work)
+    (work / "sure.toml").write_text(
+        '[corpora]\nspeech_commands = "corpus"\n[executor.slurm]\nfolder = "shared"\nmemory_mib = 200\nextra = ["--hold"]\n'
+    )
+    words = [sure, "run", "./tiny.toml", "shards", "--cancel"]
+    living = subprocess.Popen(words, cwd=work, env=bed.env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        said, until = "", time.monotonic() + 60
+        while "PENDING (JobHeldUser)" not in said:
+            assert time.monotonic() < until and living.poll() is None, said
+            time.sleep(1)
+            said = subprocess.run([sure, "why", "./tiny.toml:shards#1"], cwd=work, env=bed.env, capture_output=True, text=True).stdout
+        assert re.search(r"shards#1 waits in run 1 on the cluster: job \d+_0 is PENDING", said), said
+        living.send_signal(signal.SIGINT)
+        _, told = living.communicate(timeout=60)
+        assert living.returncode == 130 and "1 element of jobs cancelled" in told, told
+        assert "cluster: 0 elements run, 1 wait (JobHeldUser)" in told, told
+        bed.wait("queue", lambda: not bed.jobs(), 20)
+    finally:
+        if living.poll() is None:
+            end(living.pid)
+            living.wait()
+
+
+ALWAYS = [many, stopped, cancelled, killed, two_runs, failing, by_hand, lost_reply, bad_squeue, limits, refused, replaced, lost_element, explained, other_host, happy]
 SLOW = [node_fails, node_freezes, twin, controller_dies, controller_down, preempted, time_limit, memory, late_files, full_folder]
 
 

@@ -236,7 +236,7 @@ fn elements_that_vanish_run_again() {
 #[test]
 fn a_run_that_is_stopped_leaves_its_jobs_to_the_next_one() {
     let text = "[workflow]\nname = \"steps\"\n[stages.text]\nrun = \"toy.text\"\ntext = \"text\"\nlimits = { site = \"local\" }\n\
-                [stages.steps]\nrun = \"toy.steps\"\nsteps = 20\nmillis = 50\ninputs.texts = \"text/text.txt\"\n";
+                [stages.steps]\nrun = \"toy.steps\"\nsteps = 100\nmillis = 50\ninputs.texts = \"text/text.txt\"\n";
     let cluster = Arc::new(Here::default());
     let mut harness = Harness::new();
     on(&cluster, &mut harness);
