@@ -488,7 +488,9 @@ impl Core {
         let all: Vec<Vec<u8>> = futures_util::stream::iter(files).map(get).buffered(16).try_collect().await?;
         self.local.forget_index(&names);
         let mut index = Index::default();
-        all.iter().for_each(|bytes| index.add_all(bytes));
+        for bytes in &all {
+            index.add_all(bytes);
+        }
         Ok(index)
     }
 
@@ -590,7 +592,7 @@ impl Core {
                 self.breaker.answered();
                 Ok(size)
             }
-            Err(Broken::Missing) => Err(false), // collected meanwhile
+            Err(Broken::Missing | Broken::Disk(_)) => Err(false), // collected meanwhile, or a fault of this machine
             Err(Broken::TooLong) => {
                 self.note_damage(key.to_owned());
                 Err(false)
@@ -599,7 +601,6 @@ impl Core {
                 self.failed(&error);
                 Err(true)
             }
-            Err(Broken::Disk(_)) => Err(false),
         }
     }
 

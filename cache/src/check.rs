@@ -1,5 +1,6 @@
 //! `sure cache check`: tries everything that a run may ask of the cache, and says what is wrong.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use object_store::Error;
@@ -84,7 +85,8 @@ impl Cache {
                 found.push(good("list", format!("{} index files with {} entries", files.len(), bytes / 24)));
             }
         }
-        let names: Vec<&str> = core.trusted.iter().map(|key| key.name.as_str()).collect();
+        let names: BTreeSet<&str> = core.trusted.iter().map(|key| key.name.as_str()).collect();
+        let names: Vec<&str> = names.into_iter().collect();
         found.push(if names.is_empty() {
             bad(
                 "trusted",

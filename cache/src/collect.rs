@@ -150,7 +150,9 @@ impl Cache {
                 .map(|(folder, kind)| async move { Ok::<_, Error>((kind, core.remote.list(folder).await?)) });
             for (kind, listed) in lists.buffered(KINDS.len()).try_collect::<Vec<_>>().await? {
                 let amount = usage.kinds.entry(kind).or_default();
-                listed.iter().for_each(|object| amount.add(object.size));
+                for object in &listed {
+                    amount.add(object.size);
+                }
             }
             Ok(usage)
         })
@@ -242,7 +244,9 @@ async fn collect(core: &Core, unused_ms: i64, yes: bool, now: i64) -> Result<Col
         }
         named.extend(pack::large(&trace.result.files).map(|file| file_key(file.digest)));
     }
-    go.iter().for_each(|listed| collected.traces.add(listed.size));
+    for listed in &go {
+        collected.traces.add(listed.size);
+    }
 
     let before: State = state.and_then(|(bytes, _)| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
     let (mut after, mut bytes_to_go) = (State::default(), vec![]);

@@ -154,7 +154,7 @@ impl Key {
 pub(crate) fn random_name() -> String {
     let mut bytes = [0; 8];
     let _ = SystemRandom::new().fill(&mut bytes); // names of zero would clash, and lose an index entry
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:016x}", u64::from_le_bytes(bytes))
 }
 
 #[cfg(test)]

@@ -347,12 +347,12 @@ impl Remote {
             None => {
                 let id = store.create_multipart(&path).await.map_err(Broken::Remote)?;
                 let count = size.div_ceil(PART) as usize;
-                Parts { key: key.to_owned(), size, id, begun_ms: now_ms(), parts: vec![None; count] }
+                Parts { key: key.to_owned(), size, id, begun_ms: now_ms(), done: vec![None; count] }
             }
         };
         parts.save(state);
         let id = parts.id.clone();
-        let count = parts.parts.len();
+        let count = parts.done.len();
         let mut hasher = blake3::Hasher::new();
         let mut travelling = futures_util::stream::FuturesUnordered::new();
         let mut next = 0;
@@ -361,7 +361,7 @@ impl Remote {
                 let at = next as u64 * PART;
                 let bytes = read_at(open.try_clone().map_err(Broken::Disk)?, at, PART.min(size - at)).await?;
                 hasher.update(&bytes);
-                if parts.parts[next].is_none() {
+                if parts.done[next].is_none() {
                     let (number, path, id) = (next, &path, &id);
                     travelling.push(async move {
                         self.up.take(bytes.len()).await;
@@ -371,7 +371,7 @@ impl Remote {
                 next += 1;
             } else if let Some((number, put)) = travelling.next().await {
                 match put {
-                    Ok(part) => parts.parts[number] = Some(part.content_id),
+                    Ok(part) => parts.done[number] = Some(part.content_id),
                     Err(error) => {
                         if matches!(error, Error::NotFound { .. }) {
                             let _ = fs::remove_file(state); // the server has forgotten the upload: from the beginning next time
@@ -388,7 +388,7 @@ impl Remote {
             let _ = store.abort_multipart(&path, &id).await; // what stays behind is invisible
             return Err(damaged());
         }
-        let all = parts.parts.into_iter().flatten().map(|content_id| PartId { content_id }).collect();
+        let all = parts.done.into_iter().flatten().map(|content_id| PartId { content_id }).collect();
         store.complete_multipart(&path, &id, all).await.map_err(Broken::Remote)?;
         Ok(())
     }
@@ -401,7 +401,8 @@ struct Parts {
     size: u64,
     id: String,
     begun_ms: i64,
-    parts: Vec<Option<String>>,
+    /// Tag of each part that is there.
+    done: Vec<Option<String>>,
 }
 
 impl Parts {

@@ -99,7 +99,7 @@ impl Core {
                     Err(Broken::Remote(error)) => core.failed_to_write(&error),
                     // Its files are gone or damaged: nothing to upload.
                     Err(Broken::Disk(error)) if error.kind() != std::io::ErrorKind::StorageFull => {
-                        core.local.remove_outbox(fingerprint)
+                        core.local.remove_outbox(fingerprint);
                     }
                     Err(_) => {}
                 }

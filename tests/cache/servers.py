@@ -227,9 +227,11 @@ class Ignoring(BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-        for part in body.split("<Key>")[1:]:
-            self.objects.pop(part.split("</Key>")[0], None)
-        self.answer(200, b"<DeleteResult></DeleteResult>")
+        keys = [part.split("</Key>")[0] for part in body.split("<Key>")[1:]]
+        for key in keys:
+            self.objects.pop(key, None)
+        rows = "".join(f"<Deleted><Key>{key}</Key></Deleted>" for key in keys)
+        self.answer(200, f"<DeleteResult>{rows}</DeleteResult>".encode())
 
     def list(self, prefix):
         rows = "".join(
