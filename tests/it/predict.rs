@@ -169,7 +169,7 @@ fn refusals(project: &Project) {
         assert!(answer.code == Some(2) && answer.err.contains("silent.mp4: mp4: no audio track"), "{answer:?}");
         assert!(good(project.sure(&["predict", model, "loud.mp4"])).contains("loud.mp4,1"));
     } else {
-        eprintln!("note: ffmpeg is not installed, videos are not tried");
+        assert!(std::env::var_os("SURE_NEEDS_TOOLS").is_none(), "`ffmpeg` is not on PATH");
     }
     // A full disk.
     let mut full = Command::new(executable("sure"));

@@ -70,7 +70,7 @@ impl Front {
         };
         let identity = identity(&config, &preprocessor, &weights).map_err(CheckpointError::torch(folder))?;
         let conv = config.frames.is_none().then(|| convolutions(&config, &weights));
-        Ok(Self { conv, config, preprocessor, identity, device })
+        Ok(Self { config, preprocessor, conv, identity, device })
     }
 
     /// Digest of all that their output depends on.

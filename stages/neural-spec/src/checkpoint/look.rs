@@ -289,7 +289,7 @@ mod tests {
 
     /// A checkpoint of Whisper with 2 bands, whose decoder has another encoder's names in it.
     fn whisper(front: &str) -> Vec<u8> {
-        let bytes = vec![0; 4 * 12];
+        let bytes = [0; 4 * 12];
         let view =
             |shape: &[usize]| TensorView::new(Dtype::F32, shape.to_vec(), &bytes[..4 * shape.iter().product::<usize>()]).unwrap();
         let tensors = [

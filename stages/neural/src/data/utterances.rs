@@ -257,7 +257,9 @@ impl Utterances {
             Outputs::Tags { labels } => {
                 let mut tags = vec![0.0_f32; rows.len() * labels.len()];
                 for (row, own) in ids.iter().enumerate() {
-                    own.iter().for_each(|&label| tags[row * labels.len() + label as usize] = 1.0);
+                    for &label in own {
+                        tags[row * labels.len() + label as usize] = 1.0;
+                    }
                 }
                 Targets::Tags(Tensor::from_slice(&tags).view([rows.len() as i64, labels.len() as i64]))
             }

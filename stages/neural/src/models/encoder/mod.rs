@@ -56,7 +56,7 @@ pub struct Encoder {
 /// A layer of whichever family.
 #[derive(Debug)]
 enum AnyLayer {
-    Transformer(Layer),
+    Transformer(Box<Layer>),
     Conformer(Box<ConformerLayer>),
 }
 
@@ -124,7 +124,7 @@ impl Encoder {
                 .map(|index| match &config.frames {
                     Some(FrameInput::Wav2Vec2Bert(shape)) => ConformerLayer::new(config, shape, weights, adapters, index)
                         .map(|layer| AnyLayer::Conformer(Box::new(layer))),
-                    _ => Layer::new(config, weights, adapters, index).map(AnyLayer::Transformer),
+                    _ => Layer::new(config, weights, adapters, index).map(|layer| AnyLayer::Transformer(Box::new(layer))),
                 })
                 .collect::<Result<_, _>>()?,
             prefix: adapters.prefix(0),
