@@ -139,13 +139,15 @@ impl Element<'_> {
 
     /// Tells the state of the element now and then, until it ends.
     fn tell(&self, wave: &WaveFolder, state: &State, ended: &mpsc::Receiver<()>) {
-        loop {
+        // Soon at first: what it begins with is news.
+        let first = [200, 2_000, 10_000].map(Duration::from_millis);
+        for pause in first.into_iter().chain(std::iter::repeat(BEAT)) {
             let mut alive = state.alive.lock().expect("no holder of this lock panics");
             alive.beat += 1;
             let told = alive.clone();
             drop(alive);
             let _ = wave.tell(self.number, &told); // news for people; results are written by themselves
-            if ended.recv_timeout(BEAT) != Err(mpsc::RecvTimeoutError::Timeout) {
+            if ended.recv_timeout(pause) != Err(mpsc::RecvTimeoutError::Timeout) {
                 return;
             }
         }
