@@ -497,6 +497,7 @@ def controller_dies(context):
     project.write(steps(4, 250, 100))
     process = project.start()
     project.running(3)
+    time.sleep(8)  # what Slurm has not saved by then it cancels after its restart, as jobs that it does not know
     project.bed.kill("slurmctld")
     time.sleep(12)
     project.bed.again("slurmctld")
