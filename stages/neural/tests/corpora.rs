@@ -9,7 +9,7 @@ use std::sync::Arc;
 use audio::manifest::{self, Manifest};
 use audio::shards::{self, Shards};
 use datasets::synthetic::{Miniature, write_miniature};
-use neural::checkpoint::{EncoderConfig, Preprocessor};
+use neural::checkpoint::{EncoderConfig, FrameInput, Preprocessor};
 use neural::data::{BatchLimit, Loader, Utterances};
 use pipeline::source::{Tree, TreeFile};
 use pipeline::{Digest, Input, Inputs, Job, Places, Silent, Spare, Stop, Tools};
@@ -197,4 +197,36 @@ fn recognition_of_short_clips_hears_their_padding_as_sound() {
     let whole = of(json!({"task": "speech_recognition", "protocol": "paper"})).utterances("train");
     let batch = Loader::start(&whole, whole.batches(limit, 1, 0), Device::Cpu).next().unwrap().unwrap();
     assert!(batch.batch.num_samples.iter().any(|&samples| samples != 40_000), "the mask of others is not lost");
+}
+
+#[test]
+fn encoders_over_frames_get_frames_in_batches_counted_in_samples() {
+    let made = make("fsdd", None, "keyword_spotting");
+    let at = |name: &str| made.folder.path().join(name);
+    let open = |max_positions| {
+        let frames = Some(FrameInput::Whisper { num_mel_bins: 4, max_positions });
+        let preprocessor = Preprocessor { do_normalize: false, frames, ..preprocessor(made.folder.path()) };
+        let shards = [Input { path: at("shards/train.parquet"), point: BTreeMap::new(), partition: None }];
+        Utterances::open("train", &shards, &at("targets/train.parquet"), &made.task, preprocessor)
+    };
+    let utterances = Arc::new(open(1_500).unwrap());
+    let batches = utterances.batches(BatchLimit::new(4.0, None, 16_000), 1, 0);
+    let mut seen = 0;
+    for prepared in Loader::start(&utterances, batches, Device::Cpu) {
+        let prepared = prepared.unwrap();
+        let batch = &prepared.batch;
+        let [rows, frames, bands] = batch.audio.size()[..] else { panic!("{:?}", batch.audio.size()) };
+        let longest = batch.num_samples.iter().max().unwrap();
+        assert_eq!((rows as usize, frames, bands), (prepared.rows.len(), 2 * ((longest + 319) / 320), 4));
+        for (&row, &samples) in prepared.rows.iter().zip(&batch.num_samples) {
+            assert_eq!(samples as usize, utterances.num_samples(row));
+        }
+        seen += prepared.rows.len();
+    }
+    assert_eq!(seen, utterances.lengths().len());
+    let longest = utterances.lengths().iter().max().unwrap();
+    let fitting = longest.div_ceil(320) as i64;
+    assert!(open(fitting).is_ok());
+    let error = open(fitting - 1).unwrap_err().to_string();
+    assert!(error.contains("of the train set has") && error.contains("this encoder has positions for"), "{error}");
 }

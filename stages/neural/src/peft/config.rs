@@ -181,13 +181,14 @@ fn linear_layers(
     for name in names {
         let ends =
             |site: &Site| site.name.strip_suffix(name.as_str()).is_some_and(|front| front.is_empty() || front.ends_with('.'));
-        let before = found.values().map(BTreeSet::len).sum::<usize>();
+        let mut is_known = false;
         for site in model.sites.iter().filter(|site| ends(site)) {
             if let SiteKind::Linear(linear) = site.kind {
                 found.entry((site.stack, site.layer)).or_default().insert(linear);
+                is_known = true;
             }
         }
-        if found.values().map(BTreeSet::len).sum::<usize>() == before {
+        if !is_known {
             mistakes.push(format!("{field} has `{name}`, which is no linear layer of a transformer layer"));
         }
     }
@@ -291,6 +292,19 @@ mod tests {
             assert_eq!(read(written["peft_type"].as_str().unwrap(), &written, &model(), &[]), Ok(method));
         }
         assert_eq!(write(&method(r#"{"name":"prefix"}"#), &model(), &BTreeSet::new()), None);
+    }
+
+    #[test]
+    fn layers_with_two_blocks_of_a_kind_are_written_and_read_again() {
+        let model = Architecture::wav2vec2_bert(8, 16, 3);
+        for text in [
+            r#"{"name":"ia3","targets":["v_proj","intermediate_dense"],"feedforward":["intermediate_dense"],"layers":[1]}"#,
+            r#"{"name":"lora","rank":2,"targets":["q_proj","output_dense"],"layers":[0,2]}"#,
+        ] {
+            let method = method(text);
+            let written = write(&method, &model, &BTreeSet::new()).unwrap();
+            assert_eq!(read(written["peft_type"].as_str().unwrap(), &written, &model, &[]), Ok(method));
+        }
     }
 
     #[track_caller]
