@@ -58,6 +58,7 @@ pub(crate) struct Settings {
     /// Checkpoints on the Hub, by name.
     pub(crate) hub: BTreeMap<String, Pinned>,
     /// Settings of the shared cache.
+    #[cfg_attr(not(feature = "cache"), allow(dead_code, reason = "a build without the cache has none"))]
     pub(crate) cache: Option<CacheSettings>,
     /// Mistakes in the file that do not concern every command: of corpora, checkpoints and other places.
     pub(crate) mistakes: Vec<Mistake>,
