@@ -15,5 +15,6 @@ mod reruns;
 mod results;
 mod survival;
 mod tasks;
+mod tutorial;
 mod voices;
 mod waiting;
