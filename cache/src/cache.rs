@@ -207,15 +207,15 @@ impl Cache {
         let core = Arc::clone(&self.core);
         handle.spawn(async move {
             let loaded = core.load_index().await;
-            let is_loaded = loaded.is_ok();
-            *core.index() = loaded.map_or(Loading::Failed, Loading::Ready);
-            core.loaded.notify_all();
-            if is_loaded && core.may_write() {
+            if loaded.is_ok() && core.may_write() {
                 core.local.sweep();
                 for waiting in core.local.waiting() {
                     core.enqueue(waiting);
                 }
             }
+            // Whoever waits for the index finds what is left to upload under way.
+            *core.index() = loaded.map_or(Loading::Failed, Loading::Ready);
+            core.loaded.notify_all();
         });
     }
 
