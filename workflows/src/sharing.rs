@@ -78,7 +78,7 @@ pub(crate) mod with {
     }
 
     /// Stage kinds whose results contain no recordings. Whatever is not in this list stays on the machine.
-    const WITHOUT: [&str; 20] = [
+    const WITHOUT: [&str; 21] = [
         "encoder.checkpoint",
         "encoder.random",
         "judge.train",
@@ -89,6 +89,7 @@ pub(crate) mod with {
         "score.intent",
         "score.slots",
         "score.synthesis",
+        "score.tagging",
         "score.task",
         "score.text",
         "score.verification",
