@@ -379,7 +379,7 @@ class Checks:
             return  # a pipeline pads every clip for Whisper to 30 s
         if point["encoder"] == "w2v_bert" and point["head"] == "ctc":
             # A pipeline decodes the last frame of an odd number of frames of the filter bank, which the mask leaves out.
-            rows = [row for row in rows if ((len(row["samples"]) - 400) // 160 + 1) % 2 == 0]
+            rows = even(rows)
         ask = pipeline(task, model=str(folder))
         wrong = 0
         for row in rows:
@@ -391,6 +391,8 @@ class Checks:
         self.say(f"{name}, pipeline", f"{wrong} of {len(rows)} answers differ", failed=wrong > 0)
 
     def answers(self, name: str, model, processor, rows: list, point: dict) -> None:
+        if point["encoder"] == "w2v_bert" and point.get("method") == "convadapter":
+            rows = even(rows)  # the convolution of the card's lines hears the last frame of an odd number, which the mask leaves out
         worst, wrong = difference(model, processor, rows, point)
         losses = [row["loss"] for row in rows]
         if max(losses) - min(losses) < 10 * tolerance(point):
@@ -410,6 +412,11 @@ class Checks:
     def verdict(self) -> int:
         print(f"{self.done} comparisons, {len(self.failed)} differ")
         return 1 if self.failed else 0
+
+
+def even(rows: list) -> list:
+    """Clips with an even number of frames of the filter bank, which Wav2Vec2-BERT stacks in pairs."""
+    return [row for row in rows if ((len(row["samples"]) - 400) // 160 + 1) % 2 == 0]
 
 
 def tolerance(point: dict) -> float:
