@@ -34,8 +34,6 @@ const ANNOTATED: &str = "l2arctic-annotated";
 const SUITCASE: &str = "l2arctic-suitcase";
 const TTS: &str = "l2arctic-tts";
 const HELD_OUT: usize = 512;
-/// One of so many sentences is test, and one is dev.
-const SENTENCES: usize = 20;
 
 /// Name, first language, gender, split of a speaker.
 type Speaker = (&'static str, &'static str, &'static str, Split);
@@ -171,7 +169,7 @@ impl Corpus for L2Arctic {
             hold_out(&mut listing, HELD_OUT);
         }
         if protocol.name == TTS {
-            hold_out_sentences(&mut listing, SENTENCES);
+            hold_out_sentences(&mut listing);
         }
         place.finish(listing, protocol)
     }

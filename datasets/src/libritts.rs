@@ -36,8 +36,6 @@ const SPEAKERS: &str = "SPEAKERS.txt";
 const SURE: &str = "libritts-sure";
 const TTS: &str = "libritts-tts";
 const HELD_OUT: usize = 512;
-/// One of so many sentences is test, and one is dev.
-const SENTENCES: usize = 20;
 
 static PROTOCOLS: &[Protocol] = &[
     Protocol {
@@ -161,7 +159,7 @@ impl Corpus for LibriTts {
             hold_out(&mut listing, HELD_OUT);
         }
         if protocol.name == TTS {
-            hold_out_sentences(&mut listing, SENTENCES);
+            hold_out_sentences(&mut listing);
         }
         place.finish(listing, protocol)
     }

@@ -255,16 +255,17 @@ pub(crate) fn hold_out(listing: &mut Listing, count: usize) {
     }
 }
 
-/// Sends one of `share` sentences to test, as many to dev, and the others to train: those whose texts come first by BLAKE3. A sentence is
+/// Sends one of twenty sentences to test, as many to dev, and the others to train: those whose texts come first by BLAKE3. A sentence is
 /// in one split, whoever says it. An utterance without a text is a sentence of its own.
-pub(crate) fn hold_out_sentences(listing: &mut Listing, share: usize) {
+pub(crate) fn hold_out_sentences(listing: &mut Listing) {
+    const SHARE: usize = 20;
     let sentence = |utterance: &Utterance| {
         let annotation = &utterance.annotation;
         let text = annotation.normalised.as_ref().or(annotation.transcript.as_ref());
         text.map_or_else(|| utterance.id.clone(), |text| text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase())
     };
     let all: BTreeSet<String> = listing.utterances.iter().map(sentence).collect();
-    let each = all.len().div_ceil(share);
+    let each = all.len().div_ceil(SHARE);
     let mut order: Vec<(u64, String)> = all.into_iter().map(|text| (stable(&text), text)).collect();
     order.sort_unstable();
     let held_out: BTreeMap<String, Split> = order
