@@ -12,6 +12,7 @@ use clap::Args;
 use pipeline::records::{RunRow, Step};
 use pipeline::run::{status, timeline};
 use pipeline::store::Store;
+use rebuild::time::Utc;
 use scoring::score::read_scores;
 use serde_json::{Value, json};
 
@@ -178,19 +179,9 @@ fn to_json(row: &RunRow, living: &HashSet<i64>) -> Value {
     })
 }
 
-/// `2024-02-29 12:00:00Z`; the civil date by Howard Hinnant's days algorithm (chrono-compatible low-level date algorithms, 2013).
+/// `2024-02-29 12:00:00Z`
 fn utc(millis: i64) -> String {
-    let secs = millis.div_euclid(1000);
-    let (days, rest) = (secs.div_euclid(86_400), secs.rem_euclid(86_400));
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_index = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_index + 2) / 5 + 1;
-    let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
+    Utc(millis.div_euclid(1000)).to_string().replace('T', " ")
 }
 
 #[cfg(test)]
