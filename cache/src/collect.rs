@@ -11,6 +11,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use object_store::Error;
 use pipeline::Digest;
 use pipeline::run::now_ms;
+use pipeline::store::gc::Amount;
 use serde::{Deserialize, Serialize};
 
 use crate::cache::{ABOUT, About, Cache, Core, FORMAT, LARGEST_TRACE, base_number, file_key, index_files, pack_key};
@@ -30,23 +31,7 @@ const AT_ONCE: usize = 64;
 const LOCK: &str = "gc/lock";
 const STATE: &str = "gc/state";
 
-/// Objects and bytes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Amount {
-    /// Number of objects.
-    pub count: usize,
-    /// Their bytes.
-    pub bytes: u64,
-}
-
-impl Amount {
-    fn add(&mut self, bytes: u64) {
-        self.count += 1;
-        self.bytes += bytes;
-    }
-}
-
-/// What a collection removed, or would remove.
+/// Outcome of a collection, or of one that would remove nothing yet.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Collected {
     /// Traces.

@@ -37,7 +37,7 @@ mod tests;
 
 pub use cache::{Cache, Counts};
 pub use check::Finding;
-pub use collect::{Amount, Collected, Forget, Usage};
+pub use collect::{Collected, Forget, Usage};
 pub use error::CacheError;
 pub use key::{Key, TrustedKey};
 pub use settings::{KEYS, Mistake, Settings, Upload, Value};

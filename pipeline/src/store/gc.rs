@@ -18,7 +18,7 @@ use super::{Store, StoreError, io_error, publish};
 use crate::Digest;
 use crate::records::ResultId;
 
-/// Number of artifacts or files, and their bytes.
+/// Number of artifacts, files or objects, and their bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Amount {
     /// Number.
@@ -28,7 +28,8 @@ pub struct Amount {
 }
 
 impl Amount {
-    fn add(&mut self, bytes: u64) {
+    /// Counts one more of this size.
+    pub fn add(&mut self, bytes: u64) {
         self.count += 1;
         self.bytes += bytes;
     }

@@ -7,10 +7,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
-use cache::{Amount, Cache, CacheError, Forget, Key};
+use cache::{Cache, CacheError, Forget, Key};
 use clap::{Args, Subcommand};
 use pipeline::Stop;
 use pipeline::shared::{Offer, SharedResult};
+use pipeline::store::gc::Amount;
 use serde_json::json;
 
 use crate::cli::{MachineArgs, duration};
