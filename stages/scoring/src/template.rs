@@ -13,13 +13,19 @@ pub const STYLE: &str = include_str!("report/page.css");
 /// Beginning of every page, up to the end of its style.
 const HEAD: &str = include_str!("report/head.html");
 
-/// Renders a template with the style of all pages. A value that the template does not escape is a [`Picture`].
-pub(crate) fn render(template: &str, page: &impl Serialize) -> String {
+/// Returns an environment whose templates escape every value as HTML; a line with a block leaves none.
+pub fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
     let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
     environment.set_syntax(syntax.expect("the delimiters are the usual ones"));
+    environment
+}
+
+/// Renders a template with the style of all pages. A value that the template does not escape is a [`Picture`].
+pub(crate) fn render(template: &str, page: &impl Serialize) -> String {
+    let mut environment = environment();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.add_global("style", Value::from_safe_string(STYLE.to_owned()));
     environment.add_filter("thousands", thousands);
     environment.add_template("head.html", HEAD).expect("the head is a template");

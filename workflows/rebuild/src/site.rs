@@ -10,9 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
-use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value, context};
+use minijinja::{Environment, Value, context};
 use scoring::Metric;
 use scoring::history::{TableRow, Verdict, encode_table};
 use scoring::significance::print_p;
@@ -218,11 +217,7 @@ fn row(key: &str, ended: &Ended, cell: &Cell) -> Row {
 
 impl<'a> Maker<'a> {
     fn new(site: &'a Site<'a>) -> Self {
-        let mut environment = Environment::new();
-        environment.set_undefined_behavior(UndefinedBehavior::Lenient);
-        environment.set_auto_escape_callback(|_| AutoEscape::Html);
-        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-        environment.set_syntax(syntax.expect("the delimiters are the usual ones"));
+        let mut environment = scoring::template::environment();
         for (name, text) in [
             ("head.html", include_str!("site/head.html")),
             ("index.html", include_str!("site/index.html")),
