@@ -11,10 +11,9 @@ use anyhow::{Context, Result};
 use clap::Args;
 use neural_spec::Train;
 use pipeline::event::Progress;
-use pipeline::plan_cache::{self, End, UpToDate};
+use pipeline::plan_cache::{self, UpToDate};
 use pipeline::run::{Options, Summary};
 use pipeline::source::RecentScans;
-use pipeline::store::Store;
 use pipeline::{Stage, Stop};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -27,7 +26,6 @@ use crate::commands::runs::write_timeline;
 use crate::console::say;
 use crate::console::{self, duration};
 use crate::opening::{Access, Asking, Opening, report_notices, with_hint};
-use crate::settings::Settings;
 use crate::sharing::Sharing;
 
 #[derive(Args)]
@@ -94,8 +92,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     {
         drop(progress);
         let origin = Origin::new(found.run, &asking.request.workflow);
-        let code = show_results(args, &asking.question().workflow, &found.ends, &origin, &asking.settings, &asking.store)?;
-        return Ok(report_left_out(args, &asking.left_out()).unwrap_or(code));
+        show(args, &link_results(&asking.question().workflow, &found.ends, &origin, &asking.settings, &asking.store)?)?;
+        return Ok(report_left_out(args, &asking.left_out()).unwrap_or(ExitCode::SUCCESS));
     }
     let mut opening = asking.open()?;
     opening.tell_idle_front();
@@ -132,10 +130,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     if !options.only.is_empty() {
         return Ok(ExitCode::SUCCESS); // the rest of the workflow may be out of date: nothing to link to
     }
-    plan_cache::keep(&opening.question, &opening.workflow, &summary.survey, &summary, &opening.store)?;
-    let ends = plan_cache::ends(&opening.workflow, &summary);
-    let origin = Origin::new(summary.run, &opening.request.workflow);
-    let code = show_results(args, &opening.workflow.name, &ends, &origin, &opening.settings, &opening.store)?;
+    show(args, &keep_results(&opening, &summary)?)?;
     let models = link_models(&opening, &summary)?;
     if let Some(models) = models.filter(|_| !args.json && !args.quiet) {
         say!("models and adapters: {}", relative(&models).display());
@@ -143,7 +138,19 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     if !args.quiet && !args.json && has_trained(&opening, &summary) {
         say!("`sure results` shows this again, with times, speed and memory");
     }
-    Ok(report_left_out(args, &opening.left_out).unwrap_or(code))
+    Ok(report_left_out(args, &opening.left_out).unwrap_or(ExitCode::SUCCESS))
+}
+
+/// Keeps the answer of a complete run for the next one, and links its results. Returns the links.
+pub(crate) fn keep_results(opening: &Opening, summary: &Summary) -> Result<Vec<PathBuf>> {
+    plan_cache::keep(&opening.question, &opening.workflow, &summary.survey, summary, &opening.store)?;
+    let ends = plan_cache::ends(&opening.workflow, summary);
+    let origin = Origin::new(summary.run, &opening.request.workflow);
+    link_results(&opening.workflow.name, &ends, &origin, &opening.settings, &opening.store)
+}
+
+fn show(args: &RunArgs, links: &[PathBuf]) -> Result<()> {
+    if args.json { Ok(()) } else { print_results(links) }
 }
 
 /// Reports corpora that are not on this machine. Returns the exit code when they should be.
@@ -182,21 +189,6 @@ fn run_if_up_to_date(asking: &Asking, progress: &dyn Progress, scans: &mut Recen
         progress,
         scans,
     )?)
-}
-
-fn show_results(
-    args: &RunArgs,
-    workflow: &str,
-    ends: &[End],
-    origin: &Origin,
-    settings: &Settings,
-    store: &Store,
-) -> Result<ExitCode> {
-    let links = link_results(workflow, ends, origin, settings, store)?;
-    if !args.json {
-        print_results(&links)?;
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// True if this process was started to ignore a signal.

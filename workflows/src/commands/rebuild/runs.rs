@@ -8,10 +8,10 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use pipeline::Stop;
 use pipeline::event::{Event, Outcome, Progress};
 use pipeline::run::{Options, Summary};
 use pipeline::store::disk::remove_all;
-use pipeline::{Stop, plan_cache};
 use rebuild::file::RebuildFile;
 use rebuild::history::History;
 use rebuild::judge::{Results, SeedNow};
@@ -21,8 +21,7 @@ use rebuild::record::{Cell, Failure, RunOutcome, Source};
 use super::collect::{collect, seeds_of};
 use crate::cli::{MachineArgs, Target};
 use crate::commands::models::link_models;
-use crate::commands::results::{Origin, link_results};
-use crate::commands::run::RunArgs;
+use crate::commands::run::{RunArgs, keep_results};
 use crate::console;
 use crate::opening::{Access, Opening, report_notices, with_hint};
 use crate::problem::problem;
@@ -210,10 +209,7 @@ pub(super) fn run(
     workflows.insert(opening.workflow.name.clone(), opening.text.to_string()[..32].to_owned());
     collect(&opening, &summary, &goal.planned.extra, history, results)?;
     if summary.complete && !goal.fresh {
-        plan_cache::keep(&opening.question, &opening.workflow, &summary.survey, &summary, &opening.store)?;
-        let ends = plan_cache::ends(&opening.workflow, &summary);
-        let origin = Origin::new(summary.run, &opening.request.workflow);
-        link_results(&opening.workflow.name, &ends, &origin, &opening.settings, &opening.store)?;
+        keep_results(&opening, &summary)?;
         link_models(&opening, &summary)?;
     }
     let mut nodes: BTreeMap<String, usize> = BTreeMap::new();
@@ -297,8 +293,9 @@ pub(super) fn confirm(
         target.place.set.push(("seed".to_owned(), seeds.join(",")));
         target.targets = vec![cell.node.clone()];
         // Another run of the file may have this node; the key says whose cell it is.
-        let Ok(opening) = Opening::new(&target, Access::Read) else { continue };
-        drop(opening);
+        if Opening::new(&target, Access::Read).is_err() {
+            continue;
+        }
         let (opening, summary) = bring_up_to_date(&target, &one.args, true, true, stop)?;
         let found = seeds_of(&opening, &summary, key, &one.extra, history)?;
         if !found.is_empty() {
