@@ -19,7 +19,8 @@ use crate::registry::{Registry, WorkerProgram};
 use crate::schedule::Pools;
 use crate::source::TreeFile;
 use crate::stage::{JobProgress, Spare, StageError, Stop, asked_for_tool, catch_panic, chain};
-use crate::store::{HASHED, digest_of_path, remove_folder, seal_folder};
+use crate::store::disk::remove_all;
+use crate::store::{HASHED, digest_of_path, seal_folder};
 use crate::toolbox::Toolbox;
 
 /// One element of a wave, on the compute node.
@@ -182,7 +183,7 @@ impl Work<'_> {
             bad.fetch_add(usize::from(!is_good), Ordering::Relaxed);
             let first = self.wave.write_result(task.task, task.attempt, &done)?;
             if !first || !is_good {
-                let _ = remove_folder(&self.wave.out(&done.out)); // nobody reads it
+                let _ = remove_all(&self.wave.out(&done.out)); // nobody reads it
             }
         }
         Ok(())

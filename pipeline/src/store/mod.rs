@@ -45,7 +45,6 @@ mod snapshot;
 pub use crate::source::file_system;
 pub use access::network_file_system;
 use access::{ScratchFolder, opening};
-pub(crate) use disk::remove_all as remove_folder;
 use disk::{Act, Disk, Watch, make_movable, remove_all};
 use flush::{Flusher, Pending};
 pub use lock::FingerprintLock;

@@ -18,7 +18,7 @@ use crate::records::Provenance;
 use crate::remote::cluster::{ClusterError, EndClass, Seen, State};
 use crate::remote::exchange::{Alive, BEAT, Done, DoneEnd, Wave, WaveFolder, read_json};
 use crate::stage::{FoundTool, StageError, catch_panic, chain};
-use crate::store::remove_folder;
+use crate::store::disk::remove_all;
 
 /// An attempt that left no result.
 #[derive(Debug, thiserror::Error)]
@@ -243,7 +243,7 @@ impl<'env> Taker<'env> {
                 Ok(end) => end,
                 Err(error) if is_of_compute_node(&error) => {
                     let text = chain(&error).join(": ");
-                    let _ = remove_folder(&out); // nobody reads it
+                    let _ = remove_all(&out); // nobody reads it
                     folder.settle(task);
                     return self.again(item, None, &host, Left::Nothing, &text);
                 }
