@@ -274,7 +274,7 @@ impl Cache {
         self.close(stop)
     }
 
-    /// Offers a result whatever it costs to make. Returns false if it may not be uploaded.
+    /// Offers a result, however cheap it was to make. Returns false if it may not be uploaded.
     pub fn offer_anyway(&self, offer: Offer) -> bool {
         let core = &self.core;
         let may = core.settings.recordings || !(core.holds_recordings)(&offer.result.manifest);

@@ -12,7 +12,7 @@ pub enum CacheError {
     Access {
         /// Name of the cache: its URL.
         cache: String,
-        /// What was asked for.
+        /// The request.
         action: &'static str,
         /// Text of the cause.
         message: String,

@@ -14,7 +14,7 @@ const ENTRY: usize = 24;
 /// 2020-01-01, in days since 1970.
 const FIRST_DAY: i64 = 18_262;
 
-/// What is known of a fingerprint.
+/// Facts about a fingerprint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Entry {
     /// Beginning of the artifact's digest.

@@ -1,4 +1,4 @@
-//! What a cache keeps in the store of this machine: copies of index files, uploads that wait, and scratch files.
+//! Files of a cache in the store of this machine: copies of index files, uploads that wait, and scratch files.
 //!
 //! ```text
 //! cache/<cache>/index/      copies of index files

@@ -44,7 +44,7 @@ pub(crate) struct Trace {
 /// Reason why a trace does not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Bad {
-    /// Its writer is not trusted here.
+    /// A writer that is not trusted here signed it.
     Untrusted,
     /// It is not what its writer signed, or not of this fingerprint.
     Damaged,
@@ -84,7 +84,7 @@ pub(crate) fn decode(bytes: &[u8], fingerprint: Digest, trusted: &[TrustedKey]) 
     read(bytes, fingerprint)
 }
 
-/// Reads a trace without asking who wrote it: for whoever counts or removes traces.
+/// Reads a trace without a check of its writer, to count or remove it.
 ///
 /// # Errors
 /// [`Bad::Damaged`]

@@ -19,7 +19,7 @@ impl Limiter {
         Self { rate: rate.map(|rate| rate as f64), free_at: Mutex::new(Instant::now()) }
     }
 
-    /// Waits until so many bytes may travel.
+    /// Waits until this number of bytes may travel.
     pub(crate) async fn take(&self, bytes: usize) {
         let Some(rate) = self.rate else { return };
         let wait = {
@@ -43,7 +43,7 @@ impl Default for Speed {
 }
 
 impl Speed {
-    /// Seconds that so many bytes take.
+    /// Seconds that this number of bytes takes.
     pub(crate) fn secs(&self, bytes: u64) -> f64 {
         bytes as f64 / *self.0.lock().expect("no holder of this lock panics")
     }

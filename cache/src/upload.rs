@@ -141,7 +141,7 @@ impl Core {
         let write = move || pack::write(&folder, &files, BufWriter::new(File::create(path)?));
         let written = tokio::task::spawn_blocking(write).await;
         written.unwrap_or_else(|error| Err(std::io::Error::other(error))).map_err(Broken::Disk)?;
-        // A pack is made anew by a later process, so its parts cannot be continued.
+        // A later process makes a pack again, so its parts cannot be continued.
         let state = self.local.scratch();
         self.remote.put_file(key, &scratch.0, None, &state.0).await
     }

@@ -27,7 +27,7 @@ pub enum Event {
         results: usize,
         /// Their bytes.
         bytes: u64,
-        /// How long the download took.
+        /// Duration of the download.
         secs: f64,
     },
     /// The run begins, after planning.
@@ -65,7 +65,7 @@ pub enum Event {
         /// How long the rest takes at most, going by earlier executions; none when nothing is known.
         secs_left: Option<f64>,
     },
-    /// What a cluster says of the jobs of this run.
+    /// State of the jobs of this run, as a cluster reports it.
     Cluster {
         /// Elements that run.
         running: usize,

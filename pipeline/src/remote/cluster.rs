@@ -1,4 +1,4 @@
-//! What is asked of a cluster: six calls.
+//! Interface to a cluster: six calls.
 
 use std::fmt::Debug;
 use std::path::Path;

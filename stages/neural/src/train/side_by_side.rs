@@ -26,7 +26,7 @@ pub trait Replica: Send {
     fn learn(&mut self, batch: &Self::Batch, count: f64, seed: u64) -> Result<Tensor, ModelError>;
 }
 
-/// A replica, or what it is given, for a model whose batches are `B`.
+/// A replica of a model whose batches are `B`.
 pub type BoxedReplica<B> = Box<dyn Replica<Batch = B>>;
 
 /// The replicas of a model, each with its gradient. (P)
