@@ -6,6 +6,7 @@
 
 mod error;
 mod spare;
+mod spread;
 mod tools;
 
 use std::collections::BTreeMap;

@@ -1,13 +1,14 @@
 //! File format of features: a shard whose audio has been replaced.
 
 use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, BinaryArray, Int32Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema};
 use datasets::parquet_file::{ParquetFile, ParquetFileError};
-use datasets::shard::SHARD;
+use datasets::shard::{RowInfo, SHARD};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
@@ -28,6 +29,9 @@ pub const FILES: [&str; 3] = ["train.parquet", "dev.parquet", "test.parquet"];
 const MAX_GROUP_BYTES: usize = 16 << 20;
 /// The most rows of a row group.
 const MAX_GROUP_ROWS: usize = 500;
+/// The most rows whose features are in memory before they are written, and the most samples of several.
+const MAX_BATCH_ROWS: usize = 64;
+const MAX_BATCH_SAMPLES: usize = 1 << 24;
 
 /// Features that cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -59,18 +63,24 @@ pub enum FeatureError {
 pub type Compute<'a> = dyn FnMut(&str, &[f32]) -> Result<Vec<f32>, StageError> + 'a;
 
 /// Shard, row, id and samples of an utterance -> its frames, then the numbers of each further stream.
-pub type ComputeStreams<'a> = dyn FnMut(usize, usize, &str, &[f32]) -> Result<Vec<Vec<f32>>, StageError> + 'a;
+pub type ComputeStreams<'a> = dyn Fn(usize, usize, &str, &[f32]) -> Result<Vec<Vec<f32>>, StageError> + Sync + 'a;
+
+/// Rows of a shard, by the place of the file in [`FILES`] -> their streams.
+type ComputeRows<'a> = dyn FnMut(usize, &ShardReader, Range<usize>) -> Result<Vec<Vec<Vec<f32>>>, StageError> + 'a;
 
 /// Computes the features of every utterance of a folder of shards and writes the three files again, with features in the
 /// place of the audio. `compute` gets samples in [-1, 1) at `sample_rate` Hz and gives frames, one after the other.
 ///
 /// Errors: shards that cannot be read or are at another rate, files that cannot be written, what `compute` reports.
 pub fn convert(folder: &Path, sample_rate: u32, info: &FeatureInfo, job: &Job, compute: &mut Compute) -> Result<(), StageError> {
-    convert_streams(folder, sample_rate, info, job, &mut |_, _, id, samples| Ok(vec![compute(id, samples)?]))
+    convert_rows(folder, sample_rate, info, job, 1, &mut |_, reader, rows| {
+        let one = |row: usize| Ok(vec![compute(&reader.rows()[row].id, &reader.load(row).map_err(StageError::failed)?)?]);
+        rows.map(one).collect()
+    })
 }
 
-/// Like [`convert`], with all streams that `info` names. The first two arguments of `compute` are the place of the file in [`FILES`]
-/// and the row in it.
+/// Like [`convert`], with all streams that `info` names, on several threads. The first two arguments of `compute` are the place of the
+/// file in [`FILES`] and the row in it.
 ///
 /// Errors: as [`convert`], and a stream of another length than `info` says.
 pub fn convert_streams(
@@ -78,7 +88,24 @@ pub fn convert_streams(
     sample_rate: u32,
     info: &FeatureInfo,
     job: &Job,
-    compute: &mut ComputeStreams,
+    compute: &ComputeStreams,
+) -> Result<(), StageError> {
+    convert_rows(folder, sample_rate, info, job, MAX_BATCH_ROWS, &mut |file, reader, rows| {
+        job.spread(rows.len(), |at| {
+            let row = rows.start + at;
+            compute(file, row, &reader.rows()[row].id, &reader.load(row).map_err(StageError::failed)?)
+        })
+    })
+}
+
+/// Gives `compute` up to so many rows of a shard at a time, fewer where they are long, and writes what it returns.
+fn convert_rows(
+    folder: &Path,
+    sample_rate: u32,
+    info: &FeatureInfo,
+    job: &Job,
+    at_once: usize,
+    compute: &mut ComputeRows,
 ) -> Result<(), StageError> {
     let mut sources = Vec::new();
     for file in FILES {
@@ -91,15 +118,24 @@ pub fn convert_streams(
     for (number, ((path, reader), file)) in sources.iter().zip(FILES).enumerate() {
         let mut writer = Writer::create(path, &job.out.join(file), info)?;
         writer.require_rate(sample_rate)?;
-        for row in 0..reader.rows().len() {
+        let all = reader.rows();
+        let mut start = 0;
+        while start < all.len() {
             if job.stop.requested() {
                 return Err(StageError::Stopped);
             }
-            let id = &reader.rows()[row].id;
-            let samples = reader.load(row).map_err(StageError::failed)?;
-            writer.push(id, &compute(number, row, id, &samples)?)?;
-            done += 1;
-            job.progress.tick(done, total as u64, "utterances", id);
+            let mut num_samples = 0;
+            let fits = |row: &&RowInfo| {
+                num_samples += row.num_samples;
+                num_samples <= MAX_BATCH_SAMPLES
+            };
+            let rows = start..start + all[start..].iter().take(at_once).take_while(fits).count().max(1);
+            for (row, streams) in all[rows.clone()].iter().zip(compute(number, reader, rows.clone())?) {
+                writer.push(&row.id, &streams)?;
+                done += 1;
+                job.progress.tick(done, total as u64, "utterances", &row.id);
+            }
+            start = rows.end;
         }
         writer.finish()?;
     }

@@ -1,5 +1,8 @@
 //! Stages `features.fbank`, `features.mfcc`, `features.log_mel` and `features.pitch`.
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
 use pipeline::{Job, Slot, Stage, StageError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::fbank::{FilterBank, Window, cepstra, normalise, stack};
 use super::mel::{Energy, MelSpectrogram, Recipe};
 use super::pitch::{Pitch, Pyin};
-use super::shard::{FILES, convert, convert_streams};
+use super::shard::{FILES, convert_streams};
 use super::streams::StreamReader;
 use super::{FeatureInfo, Format, StreamInfo};
 
@@ -140,11 +143,11 @@ fn run(
     width: usize,
     format: Format,
     job: &Job,
-    features: impl Fn(&[f32]) -> Vec<Vec<f64>>,
+    features: impl Fn(&[f32]) -> Vec<Vec<f64>> + Sync,
 ) -> Result<(), StageError> {
     let info = FeatureInfo::new(kind, width, format);
     let flat = |samples: &[f32]| features(samples).into_iter().flatten().map(|value| value as f32).collect();
-    convert(job.inputs.one("shards"), sample_rate, &info, job, &mut |_, samples| Ok(flat(samples)))
+    convert_streams(job.inputs.one("shards"), sample_rate, &info, job, &|_, _, _, samples| Ok(vec![flat(samples)]))
 }
 
 impl Stage for Fbank {
@@ -289,7 +292,7 @@ pub fn run_log_mel(params: &LogMel, job: &Job) -> Result<(), StageError> {
     info.mel = Some(spectrogram.clone());
     info.energy = Some(energy);
     info.streams.push(StreamInfo::of_frames("energy"));
-    convert_streams(job.inputs.one("shards"), params.sample_rate, &info, job, &mut |_, _, _, samples| {
+    convert_streams(job.inputs.one("shards"), params.sample_rate, &info, job, &|_, _, _, samples| {
         let (frames, energy) = spectrogram.apply_with_energy(samples, energy);
         Ok(vec![frames.concat().into_iter().map(|x| x as f32).collect(), energy.into_iter().map(|x| x as f32).collect()])
     })
@@ -386,8 +389,8 @@ pub fn run_pitch(params: &TrackPitch, job: &Job) -> Result<(), StageError> {
         frame_length: params.frame_length as usize,
         hop_length: params.hop_length as usize,
     };
-    let (mut voiceless, mut utterances) = (Vec::new(), 0_u64);
-    convert_streams(job.inputs.one("shards"), params.sample_rate, &info, job, &mut |file, row, id, samples| {
+    let voiceless = Mutex::new(BTreeSet::new());
+    convert_streams(job.inputs.one("shards"), params.sample_rate, &info, job, &|file, row, id, samples| {
         let source = &sources[file];
         let found = source.rows().get(row).map_or("", |row| row.id.as_str());
         if found != id {
@@ -408,16 +411,16 @@ pub fn run_pitch(params: &TrackPitch, job: &Job) -> Result<(), StageError> {
             return Err(StageError::failed(error).with_hint("`hop_length` of the features and of the pitch must be the same"));
         }
         let track = tracker.track(samples, num_frames, centre);
-        utterances += 1;
         if track.iter().all(|pitch| pitch.hz <= 0.0) {
-            voiceless.push(id.to_owned());
+            voiceless.lock().unwrap_or_else(PoisonError::into_inner).insert((file, row, id.to_owned()));
         }
         let stream = |of: fn(&Pitch) -> f64| track.iter().map(|pitch| of(pitch) as f32).collect::<Vec<f32>>();
         streams.extend([stream(|pitch| pitch.hz), stream(|pitch| pitch.voicing)]);
         Ok(streams)
     })?;
-    if let Some(first) = voiceless.first() {
-        let count = voiceless.len();
+    let voiceless = voiceless.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, _, first)) = voiceless.first() {
+        let (count, utterances) = (voiceless.len(), sources.iter().map(|source| source.rows().len()).sum::<usize>());
         job.progress.note(&format!("{count} of {utterances} utterances have no voiced frame; the first: {first}"));
     }
     Ok(())

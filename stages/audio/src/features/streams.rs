@@ -100,9 +100,10 @@ impl StreamReader {
 mod tests {
     use std::path::PathBuf;
 
-    use pipeline::{Stage, StageError};
+    use pipeline::{Spare, Stage, StageError};
 
     use super::*;
+    use crate::features::shard::FILES;
     use crate::features::stages::{LogMel, TrackPitch, run_log_mel, run_pitch};
     use crate::testing::Fixture;
 
@@ -162,6 +163,19 @@ mod tests {
             assert!(error.ends_with("expected a stream `durations`, found `energy`, `f0`, `voicing`"), "{error}");
             let error = track(&bench, &pitch(200), &shards, &out, "twice").unwrap_err().to_string();
             assert!(error.ends_with("has a stream `f0` already"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_track_does_not_depend_on_the_number_of_threads() {
+        let bench = Fixture::new(3);
+        let (shards, mel) = features(&bench, &log_mel("tacotron", "log"));
+        let alone = track(&bench, &pitch(200), &shards, &mel, "alone").unwrap();
+        let mut job = bench.job("helped", &[("shards", shards), ("features", mel)], None);
+        job.spare = Spare::of(3);
+        run_pitch(&pitch(200), &job).unwrap();
+        for file in FILES {
+            assert_eq!(std::fs::read(job.out.join(file)).unwrap(), std::fs::read(alone.join(file)).unwrap(), "{file}");
         }
     }
 
