@@ -155,7 +155,7 @@ impl<'a> Schedule<'a> {
 
     /// The most urgent queued node that fits, with what it is given.
     pub fn next_start(&mut self) -> Option<(NodeIndex, Grant)> {
-        let (want, place) = self.queues.pop(&self.free, self.size.gpus.len())?;
+        let (want, place) = self.queues.pop(&self.free, &self.size)?;
         let node = self.workflow.order[place];
         let grant = self.free.take(&want);
         self.states[node.index()] = State::Running;

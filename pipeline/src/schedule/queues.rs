@@ -4,7 +4,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 
-use super::pools::{Amounts, Free, Want};
+use super::pools::{Amounts, Free, Pools, Want};
 
 /// How long the path through a node takes, then its place in the order: the greater, the more urgent.
 pub(super) type Urgency = (u64, Reverse<usize>);
@@ -15,7 +15,7 @@ pub(super) struct Queues {
     by_want: HashMap<Want, usize>,
     /// The head of every queue that is not empty, with its class.
     heads: BTreeSet<(Urgency, usize)>,
-    /// How often a waiting node let another by that feeds a device, by place.
+    /// How often a waiting node let another by, by place.
     overtaken: HashMap<usize, usize>,
     len: usize,
 }
@@ -46,9 +46,9 @@ impl Queues {
     }
 
     /// Takes out the most urgent node that fits, by its place in the order. What a more urgent one waits for is kept for that
-    /// one, or it would wait for ever. Only nodes that feed a device go before it, lest a device stands idle, and no more of
-    /// them than there are devices.
-    pub(super) fn pop(&mut self, free: &Free, devices: usize) -> Option<(Want, usize)> {
+    /// one, or it would wait for ever. Only threads go to others meanwhile, lest they stand idle behind a long training: to as many
+    /// nodes as the machine has slots, and of those that feed a device to as many as there are devices.
+    pub(super) fn pop(&mut self, free: &Free, size: &Pools) -> Option<(Want, usize)> {
         let free = free.amounts();
         let mut left = free;
         let mut waiting: Vec<usize> = vec![];
@@ -58,8 +58,9 @@ impl Queues {
                 break; // every node takes a thread
             }
             let want = self.classes[*class].want;
-            let may_wait = |place: &usize| self.overtaken.get(place).is_none_or(|count| *count < devices);
-            let may_overtake = want.gpu && Amounts { cpu: free.cpu, ..left }.cover(&want);
+            let most = if want.gpu { size.gpus.len() } else { size.cpu };
+            let may_wait = |place: &usize| self.overtaken.get(place).is_none_or(|count| *count < most);
+            let may_overtake = Amounts { cpu: free.cpu, ..left }.cover(&want);
             if left.cover(&want) {
                 found = Some((*urgency, *class, false));
                 break;

@@ -50,16 +50,39 @@ fn schedule(workflow: &Workflow, pools: Pools) -> Schedule<'_> {
 }
 
 #[test]
-fn longest_remaining_path_starts_first_and_a_wide_node_is_not_starved() {
+fn longest_remaining_path_starts_first_and_keeps_no_slot_idle() {
     let workflow = Harness::new().workflow(MIXED);
     let mut schedule = schedule(&workflow, Pools { cpu: 2, ..Pools::default() });
     assert_eq!(start(&mut schedule, &workflow), ["one x1", "two x1"]);
     end(&mut schedule, &workflow, "one");
-    assert_eq!(start(&mut schedule, &workflow), [""; 0], "`three` would fit, but `wide` waits for both slots");
+    assert_eq!(start(&mut schedule, &workflow), ["three x1"], "`wide` has to wait for `two` anyway");
     end(&mut schedule, &workflow, "two");
+    assert_eq!(start(&mut schedule, &workflow), [""; 0]);
+    end(&mut schedule, &workflow, "three");
     assert_eq!(start(&mut schedule, &workflow), ["wide x2"]);
     end(&mut schedule, &workflow, "wide");
     assert_eq!(start(&mut schedule, &workflow).len(), 1, "without a device, `far` takes all slots");
+}
+
+#[test]
+fn wide_node_lets_as_many_others_by_as_there_are_slots() {
+    let workflow = apart(&[
+        ("long", "toy.join", ""),
+        ("wide", "toy.steps", ""),
+        ("a", "toy.join", ""),
+        ("b", "toy.join", ""),
+        ("c", "toy.join", ""),
+    ]);
+    let mut schedule = queued(&workflow, Pools { cpu: 2, ..Pools::default() });
+    assert_eq!(start(&mut schedule, &workflow), ["a x1", "long x1"]);
+    end(&mut schedule, &workflow, "a");
+    assert_eq!(start(&mut schedule, &workflow), ["b x1"]);
+    end(&mut schedule, &workflow, "b");
+    assert_eq!(start(&mut schedule, &workflow), [""; 0], "not again, or `wide` might wait for ever");
+    end(&mut schedule, &workflow, "long");
+    assert_eq!(start(&mut schedule, &workflow), ["wide x2"]);
+    end(&mut schedule, &workflow, "wide");
+    assert_eq!(start(&mut schedule, &workflow), ["c x1"]);
 }
 
 #[test]
