@@ -35,8 +35,17 @@ pub(super) fn durations(runner: &Runner<'_>) -> Result<Vec<Option<f64>>, StoreEr
     Ok(secs)
 }
 
+/// How long the nodes that run take together; none when one of them is not known, or there are none.
+pub(super) fn time_of(runner: &Runner<'_>, runs: impl Fn(NodeIndex) -> bool, secs: impl Fn(NodeIndex) -> Option<f64>) -> Option<f64> {
+    if runner.workflow.order.iter().any(|node| runs(*node) && secs(*node).is_none()) {
+        return None;
+    }
+    let expected = expected_secs(runner.workflow, &runner.machine.pools, |node| secs(node).filter(|_| runs(node)));
+    (expected > 0.0).then_some(expected)
+}
+
 impl Runner<'_> {
-    /// How long a plan takes at most, going by earlier executions; none when nothing is known.
+    /// How long a plan takes at most, going by earlier executions; none when a node of it never ran, nor another of its stage.
     ///
     /// # Errors
     /// [`StoreError`]
@@ -46,9 +55,7 @@ impl Runner<'_> {
         for (node, verdict) in &plan.verdicts {
             runs[node.index()] = matches!(verdict, Verdict::Run(_) | Verdict::RunIf(_));
         }
-        let expected =
-            expected_secs(self.workflow, &self.machine.pools, |node| secs[node.index()].filter(|_| runs[node.index()]));
-        Ok((expected > 0.0).then_some(expected))
+        Ok(time_of(self, |node| runs[node.index()], |node| secs[node.index()]))
     }
 }
 
@@ -93,11 +100,11 @@ impl Forecast {
                 *counter += 1;
             }
         }
-        let left = expected_secs(runner.workflow, &runner.machine.pools, |node| {
-            let whole = secs[node.index()].filter(|_| schedule.is_open(node))?;
+        let left = |node: NodeIndex| {
+            let whole = secs[node.index()]?;
             Some(look(node).running.map_or(whole, |so_far| (whole - so_far).max(0.0)))
-        });
-        let secs_left = (left > 0.0).then_some(left);
+        };
+        let secs_left = time_of(runner, |node| schedule.is_open(node), left);
         // What waits on a cluster has been sent away, and does not run yet.
         let (running, to_run) = (schedule.running().saturating_sub(waiting), to_run + waiting.min(schedule.running()));
         runner.progress.event(&Event::Progress { done, running, to_run, unsure, secs_left });

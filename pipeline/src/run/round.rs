@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use petgraph::graph::NodeIndex;
 
-use super::forecast::{Forecast, Open, durations};
+use super::forecast::{Forecast, Open, durations, time_of};
 use super::node::DamagedInput;
 use super::outcome::{Tried, is_disk_full, outcome_of};
 use super::ready::Ready;
@@ -21,7 +21,7 @@ use super::{Options, RunError, Runner, now_ms};
 use crate::Digest;
 use crate::event::{Event, Outcome};
 use crate::plan::{Plan, Verdict};
-use crate::schedule::{Schedule, expected_secs};
+use crate::schedule::Schedule;
 use crate::stage::{StageError, chain};
 
 /// How often the run looks whether a stop was asked for while nothing else happens.
@@ -86,10 +86,7 @@ impl<'r, 'l> Round<'r, 'l> {
         }
         let secs = durations(runner)?;
         let runs = |node: NodeIndex| matches!(verdicts[node.index()], Some(Verdict::Run(_) | Verdict::RunIf(_)));
-        let expected = expected_secs(runner.workflow, &runner.machine.pools, |node| {
-            secs[node.index()].filter(|_| runs(node) && options.may_run(node))
-        });
-        state.started(plan, (expected > 0.0).then_some(expected));
+        state.started(plan, time_of(runner, |node| runs(node) && options.may_run(node), |node| secs[node.index()]));
         let schedule = Schedule::new(runner.workflow, runner.machine.pools.clone(), |node| secs[node.index()]);
         let halted = !survey.failures.is_empty() && !options.keep_going;
         let (tasks, resting, left_alone) = (HashMap::new(), BinaryHeap::new(), HashSet::new());

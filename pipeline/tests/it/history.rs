@@ -84,6 +84,8 @@ fn a_run_tells_how_far_it_is() {
     let other = text.replace("\"x\"", "\"y\"");
     let workflow = harness.workflow(&other);
     let (plan, _) = harness.survey(&workflow);
+    let more = harness.workflow(&format!("{other}[stages.c]\nrun = \"toy.join\"\ninputs.texts = \"t\"\n"));
+    let (more_plan, _) = harness.survey(&more);
     let machine = harness.machine();
     let runner = Runner {
         workflow: &workflow,
@@ -93,6 +95,8 @@ fn a_run_tells_how_far_it_is() {
         stop: Stop::default(),
     };
     assert!(runner.expected_secs(&plan).unwrap().unwrap() >= 0.2, "forty steps of five milliseconds");
+    let runner = Runner { workflow: &more, ..runner };
+    assert_eq!(runner.expected_secs(&more_plan).unwrap(), None, "`c` never ran, so nobody knows");
     let ended = harness.run(&other);
     let told = ended.events.iter().any(|event| {
         matches!(event, Event::Progress { done: 1, running: 1, to_run: 0, unsure: 1, secs_left: Some(left) } if *left < 5.0)
