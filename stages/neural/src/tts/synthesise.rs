@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use audio::features::mel::MelSpectrogram;
 use audio::schema::Row;
@@ -36,10 +37,12 @@ pub fn run(params: &Synthesise, job: &Job) -> Result<(), StageError> {
     let front = voice.config.front_end()?;
     let lines = lines(params, &voice.config, job)?;
     let mut notes = Notes::default();
+    let begun = Instant::now();
     let spoken = speak(&voice, &front, &lines, &params.controls, params.batch_size as usize, &mut notes, &mut |done, total| {
         job.progress.tick(done as u64, total as u64, "texts", "spectrograms");
         !job.stop.requested()
     })?;
+    job.progress.note(&format!("spectrograms of {} texts in {:.2} s", spoken.len(), begun.elapsed().as_secs_f64()));
     report(&notes, job);
 
     let summary = json!({"controls": params.controls});
@@ -63,6 +66,7 @@ pub(super) fn vocode(
     }
     let name = vocoders[0].name();
     let bands = mel.num_mel_bins;
+    let begun = Instant::now();
     let (next, clips) = (AtomicUsize::new(0), Mutex::new(vec![None; spoken.len()]));
     let work = |mut vocoder: Box<dyn Vocoder>| -> Result<(), StageError> {
         loop {
@@ -83,6 +87,7 @@ pub(super) fn vocode(
         ended.fold(Ok(()), Result::and)
     })?;
 
+    let took = begun.elapsed().as_secs_f64();
     let mut writer = SpeechWriter::create(&job.out, mel)?;
     let (mut secs, count) = (0.0, spoken.len());
     let clips = clips.into_inner().expect("no holder of this lock panics");
@@ -90,6 +95,7 @@ pub(super) fn vocode(
         secs += samples.len() as f64 / f64::from(mel.sample_rate);
         writer.push(row(&spoken, &samples), spoken)?;
     }
+    job.progress.note(&format!("{secs:.0} s of speech through `{name}` in {took:.1} s"));
     let mut whole = json!({"clips": count, "secs": secs, "vocoder": name, "mel": mel});
     if let (Some(whole), Some(more)) = (whole.as_object_mut(), summary.as_object()) {
         whole.extend(more.clone());
