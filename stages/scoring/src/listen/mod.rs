@@ -61,11 +61,11 @@ fn six() -> u32 {
 }
 
 /// Columns that come first, in this order.
-const FIRST: [&str; 4] = ["real", "copy", "twin", "zero"];
+const FIRST: [&str; 5] = ["real", "copy", "vocoded", "twin", "zero"];
 
 impl Stage for ReportListen {
     const KIND: &'static str = "report.listen";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const ABOUT: &'static str = "a page to listen to voices side by side, with spectrograms and what a recogniser heard";
 
     fn slots() -> Vec<Slot> {
