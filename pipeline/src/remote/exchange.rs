@@ -6,7 +6,7 @@
 //! waves/<wave>/job                id of the array, once it is known
 //! waves/<wave>/alive/<e>          written every 30 s by element e: its host, what runs, the last progress
 //! waves/<wave>/out/...            output folder and log of each attempt
-//! waves/<wave>/done/<t>.<a>.json  result of attempt a of task t: written beside, synced, then linked under this name
+//! waves/<wave>/done/<t>.<a>.json  result of attempt a of task t: written beside, synced if it took long, then linked under this name
 //! waves/<wave>/settled            numbers of the tasks that need no look any more, one a line
 //! waves/<wave>/closed             all tasks are settled
 //! resume/<fingerprint>/<a>/       state of attempt a of a long stage
@@ -468,7 +468,11 @@ impl WaveFolder {
         let text = serde_json::to_vec(done).map_err(io::Error::other)?;
         let path = self.0.join("done").join(format!("{task}.{attempt}.json"));
         let aside = self.0.join("done").join(format!("{task}.{attempt}.{}-{}{NEW}", done.host, std::process::id()));
-        write_synced(&aside, &text)?;
+        if done.secs < SYNCED_SECS {
+            fs::write(&aside, &text)?;
+        } else {
+            write_synced(&aside, &text)?;
+        }
         let linked = fs::hard_link(&aside, &path);
         let first = match linked {
             Ok(()) => true,
@@ -476,9 +480,13 @@ impl WaveFolder {
             Err(_) => return fs::rename(&aside, &path).map(|()| true), // a file system without links
         };
         let _ = fs::remove_file(aside); // only takes room
-        Ok(first) // a link that a power failure takes back is a result that was lost: the task runs again
+        Ok(first) // one that a power failure takes back or tears is a result that was lost: the task runs again
     }
 }
+
+/// Time that a task must have taken for its result to be brought to the disk before it is told of. To wait for the disk takes longer than
+/// many a task, and a result that a power failure tears cannot be read: the task counts as lost and runs again.
+const SYNCED_SECS: f64 = 1.0;
 
 /// Names in a folder; none when it cannot be listed.
 pub(crate) fn names_in(folder: &Path) -> BTreeSet<String> {
