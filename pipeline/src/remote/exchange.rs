@@ -250,14 +250,16 @@ impl Exchange {
         self.folder.join("resume").join(fingerprint.to_string())
     }
 
-    /// Removes what closed waves left long ago, and states that nobody has touched for long.
+    /// Removes what closed waves left, all of those that were closed long ago, and states that nobody has touched for long.
     pub(crate) fn sweep(&self) {
         let is_older = |path: &Path, age: Duration| {
             let time = fs::metadata(path).and_then(|meta| meta.modified()).ok();
             time.and_then(|time| time.elapsed().ok()).is_some_and(|elapsed| elapsed > age)
         };
-        let closed = names_in(&self.waves()).into_iter().map(|name| self.waves().join(name));
-        let closed = closed.filter(|folder| is_older(&folder.join(CLOSED), KEPT));
+        let waves = names_in(&self.waves()).into_iter().map(|name| self.folder_of(&name)).filter(WaveFolder::is_closed);
+        let waves: Vec<WaveFolder> = waves.collect();
+        waves.iter().for_each(WaveFolder::clear);
+        let closed = waves.into_iter().map(|wave| wave.0).filter(|folder| is_older(&folder.join(CLOSED), KEPT));
         let states = names_in(&self.folder.join("resume")).into_iter().map(|name| self.folder.join("resume").join(name));
         for folder in closed.chain(states.filter(|folder| is_older(folder, KEPT * 4))) {
             let _ = fs::remove_dir_all(folder); // only takes room
@@ -413,9 +415,15 @@ impl WaveFolder {
         text.unwrap_or_default().lines().filter_map(|line| line.parse().ok()).collect()
     }
 
-    /// Closes the wave: only its intent stays, as a record.
+    /// Closes the wave: only its intent stays, as a record. Nobody waits until the rest is removed, which takes milliseconds a file on
+    /// some file systems: what is left when this process ends is removed by the next run.
     pub(crate) fn close(&self) {
         let _ = write_synced(&self.0.join(CLOSED), b""); // one that stays open is looked at once more
+        let wave = self.clone();
+        std::thread::spawn(move || wave.clear());
+    }
+
+    fn clear(&self) {
         for inner in ["alive", "out", "done", "requests", "index"] {
             let path = self.0.join(inner);
             let _ = fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path)); // only takes room

@@ -313,7 +313,8 @@ impl<'env> Submitter<'env> {
     ) -> std::io::Result<(crate::remote::exchange::WaveFolder, PathBuf)> {
         let Context { exchange, remote, .. } = &self.context;
         if self.program.is_none() {
-            exchange.sweep();
+            let swept = exchange.clone();
+            std::thread::spawn(move || swept.sweep()); // it only takes room: nobody waits for it
             self.program = Some(exchange.keep_program(&remote.options.program)?);
         }
         let program = self.program.as_ref().expect("it was set just now").display().to_string();
