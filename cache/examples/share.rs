@@ -67,7 +67,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (cache, begun) = (open(&two)?, Instant::now());
     let found = cache.find(&[fingerprint]).into_iter().flatten().next().ok_or("the cache does not have it")?;
     let attempt = two.attempt()?;
-    let whole = cache.download(&found, &attempt) && two.publish(&attempt)? == result.artifact;
+    let whole = cache.download(found.artifact, &found.files, &attempt) && two.publish(&attempt)? == result.artifact;
     println!("download {:.3} s, {}", begun.elapsed().as_secs_f64(), if whole { "equal" } else { "DIFFERENT" });
     Ok(())
 }

@@ -65,7 +65,7 @@ pub struct Cache {
 /// Numbers of a cache in one run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Results that were downloaded.
+    /// Artifacts that were downloaded.
     pub hits: usize,
     /// Results that were uploaded.
     pub uploaded: usize,
@@ -122,7 +122,7 @@ impl fmt::Debug for Cache {
 }
 
 impl Cache {
-    /// Makes a cache ready; asks nothing yet. `store` is the folder of the store; `holds_recordings` says of a manifest whether its
+    /// Makes a cache ready; asks nothing yet. `store` is the folder of the store, or one for what is read only now; `holds_recordings` says of a manifest whether its
     /// artifact contains recordings; `warn` prints a warning.
     ///
     /// # Errors
@@ -228,7 +228,10 @@ impl Cache {
             if left.is_zero() {
                 drop(index);
                 if !self.core.breaker.has_answered() {
-                    self.core.breaker.turn_off("no answer within 1 second");
+                    // Without a key, the library asks the platform for one first.
+                    let has_key = !self.core.settings.url.starts_with("s3://") || std::env::var_os("AWS_ACCESS_KEY_ID").is_some();
+                    let lacks = if has_key { "" } else { ", and AWS_ACCESS_KEY_ID is not set" };
+                    self.core.breaker.turn_off(&format!("no answer within 1 second{lacks}"));
                 }
                 return;
             }
@@ -373,11 +376,11 @@ impl SharedCache for Cache {
         }
     }
 
-    fn download(&self, result: &SharedResult, folder: &Path) -> bool {
+    fn download(&self, artifact: Digest, files: &[TreeFile], folder: &Path) -> bool {
         let core = &self.core;
-        let Some(handle) = core.handle.get().filter(|_| core.breaker.allows()) else { return false };
+        let Some(handle) = self.handle().filter(|_| core.breaker.allows()) else { return false };
         let begun = Instant::now();
-        let got = handle.block_on(core.download(result, folder));
+        let got = handle.block_on(core.download(artifact, files, folder));
         match got {
             Ok(()) => core.counts().hits += 1,
             Err(true) => core.breaker.lost(begun.elapsed().min(PATIENCE), "a download got no answer"),
@@ -533,24 +536,24 @@ impl Core {
         }
     }
 
-    /// Downloads the files of a result. The error is true if a request failed.
-    async fn download(&self, result: &SharedResult, folder: &Path) -> Result<(), bool> {
-        let pack =
-            async { if pack::small(&result.files).next().is_some() { self.download_pack(result, folder).await } else { Ok(()) } };
-        let large = futures_util::stream::iter(pack::large(&result.files).map(Ok));
+    /// Downloads the files of an artifact. The error is true if a request failed.
+    async fn download(&self, artifact: Digest, files: &[TreeFile], folder: &Path) -> Result<(), bool> {
+        let has_small = pack::small(files).next().is_some();
+        let pack = async { if has_small { self.download_pack(artifact, files, folder).await } else { Ok(()) } };
+        let large = futures_util::stream::iter(pack::large(files).map(Ok));
         let large = large.try_for_each_concurrent(4, |file| self.download_file(file, folder));
         tokio::try_join!(pack, large).map(|_| ())
     }
 
-    async fn download_pack(&self, result: &SharedResult, folder: &Path) -> Result<(), bool> {
-        let key = pack_key(result.artifact);
-        let longest = pack::small(&result.files).map(|file| file.size).sum::<u64>();
+    async fn download_pack(&self, artifact: Digest, files: &[TreeFile], folder: &Path) -> Result<(), bool> {
+        let key = pack_key(artifact);
+        let longest = pack::small(files).map(|file| file.size).sum::<u64>();
         let scratch = self.local.scratch();
         let mut out = BufWriter::new(File::create(&scratch.0).map_err(|_| false)?);
         self.receive(&key, longest + longest / 64 + 4096, |bytes| out.write_all(bytes)).await?;
         out.flush().map_err(|_| false)?;
         drop(out);
-        let (files, folder, path) = (result.files.clone(), folder.to_owned(), scratch.0.clone());
+        let (files, folder, path) = (files.to_vec(), folder.to_owned(), scratch.0.clone());
         let read = move || pack::read(BufReader::new(File::open(path)?), &files, &folder);
         match tokio::task::spawn_blocking(read).await {
             Ok(Ok(())) => Ok(()),

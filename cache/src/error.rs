@@ -62,6 +62,14 @@ pub(crate) enum Fault {
     Trouble,
 }
 
+/// Addresses at which clouds give credentials to their machines. Who is asked there has none of his own.
+const PLATFORMS: [&str; 2] = ["169.254.169.254", "metadata.google.internal"];
+
+/// True if credentials were looked for in vain.
+fn lacks_credentials(texts: &[String]) -> bool {
+    texts.iter().any(|text| PLATFORMS.iter().any(|platform| text.contains(platform)))
+}
+
 pub(crate) fn fault(error: &Error) -> Fault {
     match error {
         Error::NotFound { .. } => Fault::Missing,
@@ -70,6 +78,7 @@ pub(crate) fn fault(error: &Error) -> Fault {
         other if chain(other).iter().any(|text| text.contains("403 Forbidden") || text.contains("401 Unauthorized")) => {
             Fault::Denied
         }
+        other if lacks_credentials(&chain(other)) => Fault::Denied,
         _ => Fault::Trouble,
     }
 }
@@ -89,6 +98,9 @@ pub(crate) fn shorten(error: &Error) -> String {
         _ => {}
     }
     let texts = chain(error);
+    if lacks_credentials(&texts) {
+        return "no credentials: none in the environment, and the platform gives none".to_owned();
+    }
     let status = texts.iter().find_map(|text| text.split_once("Server returned non-2xx status code: ").map(|(_, rest)| rest));
     let text = status.or(texts.last().map(String::as_str)).unwrap_or("unknown");
     plain(text)
@@ -119,6 +131,11 @@ mod tests {
             "Server returned non-2xx status code: 503 Service Unavailable: <Error><Key>secret</Key>",
             "503 Service Unavailable",
         );
+        check(
+            "error sending request for url (http://169.254.169.254/latest/api/token)",
+            "no credentials: none in the environment, and the platform gives none",
+        );
+        assert_eq!(fault(&generic("url (http://169.254.169.254/latest/api/token)")), Fault::Denied);
         check("Authorization: AWS4-HMAC-SHA256 Credential=AKIA", "the server refused the request");
     }
 }

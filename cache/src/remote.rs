@@ -448,3 +448,27 @@ fn client(settings: &Settings) -> ClientOptions {
 fn not_built(scheme: &str, feature: &str) -> CacheError {
     CacheError::Settings(format!("`cache.url`: this build has no {scheme}; build it with `--features {feature}`"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_that_a_build_lacks_are_named_with_their_feature() {
+        let open = |url: &str| Remote::open(&Settings::of(url)).map(|remote| remote.name).map_err(|error| error.to_string());
+        let lacks = |scheme: &str, feature: &str| {
+            Err(format!("`cache.url`: this build has no {scheme}; build it with `--features {feature}`"))
+        };
+        let google = if cfg!(feature = "gcp") { Ok("gs://bucket/sure".to_owned()) } else { lacks("gs://", "gcp") };
+        assert_eq!(open("gs://bucket/sure"), google);
+        // Azure's accounts are named by the environment, which has none here.
+        let azure = open("az://container/sure").unwrap_err();
+        if cfg!(feature = "azure") {
+            assert!(azure.starts_with("the cache az://container/sure: ") && azure.contains("ccount"), "{azure}");
+        } else {
+            assert_eq!(Err(azure), lacks("az://", "azure"));
+        }
+        assert_eq!(open("s3://bucket/sure"), Ok("s3://bucket/sure".to_owned()));
+        assert_eq!(open("file:///no/such/folder"), Err("the cache file:///no/such/folder: there is no such folder".to_owned()));
+    }
+}

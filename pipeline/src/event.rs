@@ -25,9 +25,9 @@ pub enum Event {
     FromCache {
         /// Number of results.
         results: usize,
-        /// Their bytes.
+        /// Bytes that were downloaded: of what is read, and not yet on this machine.
         bytes: u64,
-        /// Duration of the download.
+        /// Duration, with the plans.
         secs: f64,
     },
     /// The run begins, after planning.

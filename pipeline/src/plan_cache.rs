@@ -5,7 +5,8 @@
 //! - the request is the same (the key of the entry: text, settings, targets, program);
 //! - no node of the workflow got another result since (the workflow's generation in the store);
 //! - the outside trees have the same digests, by the same scan as always;
-//! - every artifact is still in its place. Artifacts are in 256 folders; one whose times are as they were has lost nothing.
+//! - every artifact is still in its place, or left in the shared cache. Artifacts are in 256 folders; one whose times are as they were
+//!   has lost nothing.
 //!
 //! It is only a shortcut: whenever something does not match, the run plans as usual, and an entry that is lost costs no more. So an entry
 //! of another format is simply not found: the format is part of its name.
@@ -265,7 +266,7 @@ fn short_name(digest: [u8; 32]) -> Option<(u8, [u8; 8])> {
     rest.first_chunk::<8>().map(|name| (*folder, *name))
 }
 
-/// True if a folder has all these artifacts.
+/// True if a folder has all these artifacts, or they are left in the shared cache.
 fn holds(store: &Store, first: u8, names: &[(u8, [u8; 8])]) -> bool {
     let prefix = format!("{first:02x}");
     let digest = |entry: fs::DirEntry| {
@@ -273,7 +274,12 @@ fn holds(store: &Store, first: u8, names: &[(u8, [u8; 8])]) -> bool {
         let digest = Digest::parse(&format!("{prefix}{}", entry.file_name().to_str()?)).filter(|_| is_folder)?;
         short_name(digest.0)
     };
-    let there: HashSet<_> = fs::read_dir(folder(store, first)).into_iter().flatten().flatten().filter_map(digest).collect();
+    let mut there: HashSet<_> = fs::read_dir(folder(store, first)).into_iter().flatten().flatten().filter_map(digest).collect();
+    if store.counts_away() {
+        let left = fs::read_dir(store.away_folder(first)).into_iter().flatten().flatten();
+        let digest = |entry: fs::DirEntry| Digest::parse(&format!("{prefix}{}", entry.file_name().to_str()?));
+        there.extend(left.filter_map(|entry| short_name(digest(entry)?.0)));
+    }
     names.iter().all(|name| there.contains(name))
 }
 

@@ -47,6 +47,7 @@ mod timeline;
 pub use crate::host::now_ms;
 use round::Round;
 use state::RunState;
+pub use shared::Supply;
 pub use status::{RunStatus, Running, status};
 pub use survey::Survey;
 pub use timeline::timeline;
@@ -81,6 +82,9 @@ pub struct Options {
     pub forced: HashSet<NodeIndex>,
     /// The only nodes that may run, when not empty: all others are taken as they are.
     pub only: HashSet<NodeIndex>,
+    /// Nodes whose results the caller reads after the run, beside those that nothing depends on: their bytes are on this machine then.
+    /// Of other nodes that stay as they are, the bytes may be left in the shared cache.
+    pub read: HashSet<NodeIndex>,
     /// Request of the user, for the record.
     pub request: String,
     /// Folder of the project that asks, for the record.
@@ -216,13 +220,14 @@ impl Runner<'_> {
     }
 
     /// Checks the results that no other node would read before use. One that was emptied or edited is set aside, so that the next plan
-    /// makes it again.
+    /// makes it again. One that is left in the shared cache is not looked at.
     fn final_results_are_sound(&self, plan: &Plan) -> Result<bool, StoreError> {
         let mut all = true;
         for (node, verdict) in &plan.verdicts {
             let is_final = || self.workflow.graph.neighbors(*node).next().is_none();
             if let Verdict::Reuse { artifact, .. } = verdict
                 && is_final()
+                && !self.store.is_away(*artifact)
             {
                 all &= self.store.usable(*artifact, None)?;
             }
@@ -238,6 +243,10 @@ impl Runner<'_> {
     pub fn run(&self, options: &Options) -> Result<Summary, RunError> {
         let begun = Instant::now();
         let _ = status(self.store); // removes what killed runs left
+        if let Some(cache) = &self.machine.shared {
+            self.store.lend(Arc::clone(cache));
+            self.store.count_away(true);
+        }
         let run = self.store.begin_run(
             &self.workflow.name,
             &options.request,
@@ -275,14 +284,33 @@ impl Runner<'_> {
         Ok(())
     }
 
+    /// Plans a round, with what the shared cache has of it.
+    fn plan_and_bring(&self, survey: &Survey, forced: &HashSet<NodeIndex>, options: &Options) -> Result<Plan, RunError> {
+        let begun = Instant::now();
+        let mut plan = self.plan(survey, forced)?;
+        let results = if plan.is_done() { 0 } else { self.take_over(survey, forced)? };
+        if results > 0 {
+            plan = self.plan(survey, forced)?;
+        }
+        loop {
+            let Some(bytes) = self.bring_what_is_read(&plan, &options.read)? else {
+                // What did not come has to be made, which may need more; not by a run that is to stop.
+                self.store.count_away(!self.stop.requested());
+                plan = self.plan(survey, forced)?;
+                continue;
+            };
+            if results > 0 || bytes > 0 {
+                self.progress.event(&Event::FromCache { results, bytes, secs: begun.elapsed().as_secs_f64() });
+            }
+            return Ok(plan);
+        }
+    }
+
     fn rounds(&self, survey: &Survey, options: &Options, state: &mut RunState<'_>) -> Result<(), RunError> {
         let mut forced = options.forced.clone();
         forced.retain(|node| options.may_run(*node));
         loop {
-            let mut plan = self.plan(survey, &forced)?;
-            if !plan.is_done() && self.take_over(survey, &forced)? {
-                plan = self.plan(survey, &forced)?;
-            }
+            let plan = self.plan_and_bring(survey, &forced, options)?;
             let again = if plan.is_done() && survey.failures.is_empty() {
                 state.started(&plan, None);
                 state.all_reused(&plan);

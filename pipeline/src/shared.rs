@@ -28,8 +28,8 @@ pub trait SharedCache: Send + Sync + fmt::Debug {
     /// Returns the result of a node that is about to run. Another machine may have made it since the plan.
     fn ask(&self, fingerprint: Digest, expected_secs: Option<f64>) -> Option<Arc<SharedResult>>;
 
-    /// Writes the files of a result into an empty folder. Returns true if all are there with the digests that the result names.
-    fn download(&self, result: &SharedResult, folder: &Path) -> bool;
+    /// Writes the files of an artifact into an empty folder. Returns true if all are there with the digests that their list names.
+    fn download(&self, artifact: Digest, files: &[TreeFile], folder: &Path) -> bool;
 
     /// Asks to be the only machine that makes a fingerprint.
     fn claim(&self, fingerprint: Digest, expected_secs: Option<f64>) -> Claim;

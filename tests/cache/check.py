@@ -28,8 +28,8 @@ class Bed:
 
     def __init__(self, sure, folder):
         self.sure, self.folder = sure, folder
-        self.seconds = {}
         self.outputs = []
+        self.started = []
         self.plain("synth", "speech_commands", folder / "corpus")
         shutil.copy(HERE / "shards.toml", folder / "shards.toml")
         self.trusted, self.secret = {}, {}
@@ -81,9 +81,11 @@ class Bed:
 
     def start(self, project, *words, secrets=None):
         command = [str(self.sure), *map(str, words)]
-        return subprocess.Popen(
+        process = subprocess.Popen(
             command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.environment(secrets or {})
         )
+        self.started = [started for started in self.started if started.poll() is None] + [process]
+        return process
 
     def run(self, project, *words, secrets=None, code=0):
         """Runs `sure` and returns what it printed and how long it took."""
@@ -98,7 +100,20 @@ class Bed:
 
     @staticmethod
     def artifacts(project):
-        return sorted(str(path.relative_to(project / ".sure/objects")) for path in (project / ".sure/objects").glob("*/*"))
+        """Artifacts of a store: those that are there, and those that are left in the cache."""
+        folders = [project / ".sure/objects", project / ".sure/away"]
+        return sorted({str(path.relative_to(folder)) for folder in folders for path in folder.glob("*/*")})
+
+    def left(self, project):
+        return len(list((project / ".sure/away").glob("*/*")))
+
+    def bring(self, project, secrets):
+        """Reads every artifact, so that what was left in the cache comes."""
+        for stage in ("shards", "targets"):
+            paths, _ = self.run(project, "path", f"{self.folder / 'shards.toml'}:{stage}", secrets=secrets)
+            for path in paths.splitlines():
+                expect(any(Path(path).iterdir()), f"{path} is empty")
+        expect(self.left(project) == 0, "artifacts are left in the cache")
 
 
 def expect(condition, text):
@@ -128,8 +143,28 @@ def share(bed, name, settings, secrets):
     expect(warnings(text) == [], text)
     expect(bed.artifacts(writer) == bed.artifacts(reader), f"{name}: other artifacts")
     expect(bed.artifacts(reader) == bed.local, f"{name}: other artifacts than without a cache")
+    left = bed.left(reader)
+    expect(left == 16, f"{name}: {left} artifacts are left in the cache, not the 16 shards")
     bed.run(reader, "store", "verify")
-    said(f"{name}: fill and read", f"{filling:.2f} s", f"{secs:.2f} s")
+    # Nothing is to do, with and without the cache; what is read comes.
+    for words in ([], ["--offline"]):
+        text, _ = bed.run(reader, "run", bed.folder / "shards.toml", *words, secrets=secrets)
+        expect(ran(text) == 0 and bed.left(reader) == left, f"{name}: again\n{text}")
+    bed.bring(reader, secrets)
+    expect(bed.artifacts(reader) == bed.local, f"{name}: other artifacts were brought")
+    bed.run(reader, "store", "verify")
+    said(f"{name}: fill and read", f"{filling:.2f} s", f"{secs:.2f} s", f"{left} of {len(bed.local)} artifacts left in the cache")
+
+
+def planned(bed, name, settings, secrets):
+    """A plan shows what the cache would supply, and takes nothing."""
+    project = bed.project(f"{name}-p", settings)
+    text, _ = bed.run(project, "plan", bed.folder / "shards.toml", secrets=secrets)
+    expect("17 of the reused are in the shared cache" in text and ran(text) == 0, f"{name}: a plan\n{text}")
+    expect(len(bed.artifacts(project)) <= 2, f"{name}: a plan took results over\n{text}")
+    text, _ = bed.run(project, "plan", bed.folder / "shards.toml", "--offline", secrets=secrets)
+    expect("shared cache" not in text and ran(text) == 17, f"{name}: a plan without the cache\n{text}")
+    said(f"{name}: plan", "17 results of the cache are shown")
 
 
 def together(bed, settings, secrets):
@@ -152,12 +187,16 @@ def rights(bed, settings):
     project = bed.project("wrong", settings)
     text, _ = bed.run(project, secrets=bed.secrets(secret="wrong"))
     expect(len(warnings(text)) == 1, f"a wrong secret\n{text}")
+    text, secs = bed.run(bed.project("none", settings), secrets={"SURE_CACHE_KEY": bed.secret["ci"]})
+    expect(len(warnings(text)) == 1 and ("no credentials" in text or "AWS_ACCESS_KEY_ID is not set" in text), f"no secret\n{text}")
+    out, _ = bed.run(project, "cache", "check", secrets={"SURE_CACHE_KEY": bed.secret["ci"]}, code=1)
+    expect("BAD read" in out and "AWS_ACCESS_KEY_ID" in out, out)
     project = bed.project("other", settings | {"url": '"s3://sure/other"'})
     bed.run(project, secrets=bed.secrets(key="other"))
     project = bed.project("wary", settings | {"url": '"s3://sure/other"', "write": "false"})
     text, _ = bed.run(project, secrets=bed.secrets(key=None))
     expect("do not count" in text and ran(text) > 0, f"an untrusted writer\n{text}")
-    said("rights", "reader, wrong secret and untrusted writer cost one line each")
+    said("rights", "reader, wrong secret, no secret and untrusted writer cost one line each")
 
 
 def network(bed, server):
@@ -253,6 +292,10 @@ def damaged(bed):
         text, _ = bed.run(project, secrets=bed.secrets())
         expect(bed.artifacts(project) == bed.local, f"damage was accepted\n{text}")
         expect(warnings(text) == [], text)
+        # Targets that are made again read all shards.
+        text, _ = bed.run(project, "run", bed.folder / "shards.toml", "--force", "targets", secrets=bed.secrets())
+        expect(bed.artifacts(project) == bed.local and bed.left(project) == 0, f"damage was accepted\n{text}")
+        expect(warnings(text) == [], text)
         bed.run(project, "store", "verify")
         shutil.rmtree(folder)
         shutil.copytree(whole, folder)
@@ -288,6 +331,16 @@ def commands(bed, settings, secrets):
     bad = bed.project("bad", settings | {"url": '"s3://user:word@bucket"'})
     out, _ = bed.run(bad, "plan", bed.folder / "shards.toml", code=2)
     expect("contains a user" in out, out)
+    # A folder that cannot be one, with and without the right to write.
+    (bed.folder / "file").write_text("")
+    for write in ("true", "false"):
+        bad = bed.project("bad", settings | {"url": f'"file://{bed.folder}/file/cache"', "write": write})
+        bad_settings = (bad / "sure.toml").read_text().replace(f'endpoint = {settings["endpoint"]}\nregion = "us-east-1"\n', "")
+        (bad / "sure.toml").write_text(bad_settings)
+        text, _ = bed.run(bad)
+        expect(len(warnings(text)) == 1 and bed.artifacts(bad) == bed.local, f"an impossible folder\n{text}")
+        out, _ = bed.run(bad, "cache", "check", code=2)
+        expect(f"{bed.folder}/file/cache" in out, out)
     bed.run(project, "cache", "forget", "--writer", "ci", "--yes", secrets=secrets)
     text, _ = bed.run(bed.project("after-forget", settings), secrets=bed.secrets("reader", key=None))
     expect(ran(text) > 0, text)
@@ -311,6 +364,7 @@ def canaries(bed):
 
 
 def main(sure):
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     weed = Path(sys.executable).with_name("weed")
     with tempfile.TemporaryDirectory(prefix="sure-cache-") as folder:
         bed = Bed(Path(sure), Path(folder))
@@ -321,6 +375,7 @@ def main(sure):
         bed.local = bed.artifacts(alone)
         try:
             share(bed, "folder", bed.settings(f"file://{folder}/shared"), bed.secrets())
+            planned(bed, "folder", bed.settings(f"file://{folder}/shared"), bed.secrets())
             secrets = {user: (KEYS[user], CANARIES[user]) for user in KEYS}
             with servers.seaweed(weed, bed.folder / "weed", secrets) as server:
                 settings = bed.settings("s3://sure/main", server)
@@ -334,6 +389,8 @@ def main(sure):
             damaged(bed)
             canaries(bed)
         finally:
+            for process in bed.started:
+                servers.end(process)
             subprocess.run(["chmod", "-R", "u+w", folder], check=False)
     print("the shared cache: all passed")
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use petgraph::Direction;
 use petgraph::graph::NodeIndex;
+use pipeline::Digest;
 use pipeline::graph::Workflow;
 use pipeline::mistake::suggest;
 use pipeline::store::Store;
@@ -14,6 +15,7 @@ use crate::cli::Place;
 use crate::commands::runs::id_of;
 use crate::opening::Opening;
 use crate::problem::problem;
+use crate::sharing::bring;
 
 /// An artifact with the node that it belongs to.
 pub(crate) struct Left {
@@ -113,7 +115,7 @@ fn nearest(opening: &Opening, node: NodeIndex, file: &str) -> Result<Vec<Left>> 
         while !level.is_empty() {
             let mut found = vec![];
             for index in &level {
-                if let Some(folder) = last(opening, *index)?.filter(|folder| folder.join(file).is_file()) {
+                if let Some(folder) = last_with(opening, *index, file)? {
                     let node = &opening.workflow.graph[*index];
                     let seed = node.point.get("seed").map(str::to_owned);
                     found.push(Left { node: node.id.clone(), seed, folder });
@@ -140,12 +142,27 @@ fn belongs(opening: &Opening, node: NodeIndex, other: NodeIndex, direction: Dire
     }
 }
 
-/// Path of the last artifact of a node, when it still exists.
+/// Path of the last artifact of a node, when it still exists. One that was left in the shared cache is downloaded.
 pub(crate) fn last(opening: &Opening, node: NodeIndex) -> Result<Option<PathBuf>> {
+    let Some(artifact) = last_digest(opening, node)? else { return Ok(None) };
+    let exists = opening.store.has(artifact) || bring(opening, artifact)?;
+    Ok(exists.then(|| opening.store.path(artifact)))
+}
+
+/// Path of the last artifact of a node, when it still exists and has a file.
+pub(crate) fn last_with(opening: &Opening, node: NodeIndex, file: &str) -> Result<Option<PathBuf>> {
+    let Some(artifact) = last_digest(opening, node)? else { return Ok(None) };
+    let store = &opening.store;
+    if store.is_left(artifact) && !store.listing(artifact)?.iter().any(|known| known.path == file) {
+        return Ok(None);
+    }
+    Ok(last(opening, node)?.filter(|folder| folder.join(file).is_file()))
+}
+
+fn last_digest(opening: &Opening, node: NodeIndex) -> Result<Option<Digest>> {
     let key = format!("{}:{}", opening.workflow.name, opening.workflow.graph[node].id);
     let Some((result, _)) = opening.store.latest(&key)? else { return Ok(None) };
-    let Some(result) = opening.store.result(result)? else { return Ok(None) };
-    Ok(opening.store.has(result.artifact).then(|| opening.store.path(result.artifact)))
+    Ok(opening.store.result(result)?.map(|result| result.artifact))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Common beginning of most commands: the workflow, the store and the machine.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -8,6 +9,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
+use neural_spec::{Evaluate, Train};
 use petgraph::graph::NodeIndex;
 use pipeline::event::{Deaf, Progress};
 use pipeline::graph::{Workflow, build};
@@ -19,7 +21,7 @@ use pipeline::run::{RunError, Runner, Survey};
 use pipeline::source::ScanError;
 use pipeline::spec::Spec;
 use pipeline::store::{Store, StoreError};
-use pipeline::{Digest, Places, Stop};
+use pipeline::{Digest, Places, Stage, Stop};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::{Place, Target};
@@ -49,6 +51,8 @@ pub(crate) fn open_store(settings: &Settings, access: Access) -> Result<Store> {
         Access::Read => Store::view(&settings.store),
     };
     let store = opened.map_err(store_problem)?;
+    // Commands that only read plan as a run does; those that make results otherwise than `sure run` read all from this machine.
+    store.count_away(access == Access::Read && settings.cache.is_some());
     report_notices(&store);
     Ok(store)
 }
@@ -99,6 +103,8 @@ pub(crate) struct Opening {
     pub(crate) text: Digest,
     /// Corpora that are not on this machine; see [`Asking::left_out`].
     pub(crate) left_out: Vec<String>,
+    /// The store for writing, with the shared cache, once an artifact that was left there is read.
+    pub(crate) bringing: OnceCell<Option<Store>>,
 }
 
 /// Request of a command, as the record of runs keeps it.
@@ -227,7 +233,7 @@ impl Asking {
         for need in workflow.order.iter().flat_map(|node| workflow.graph[*node].placed.sources()) {
             settings.check_place(&need.place)?;
         }
-        Ok(Opening { settings, workflow, store, request, question, text, left_out })
+        Ok(Opening { settings, workflow, store, request, question, text, left_out, bringing: OnceCell::new() })
     }
 }
 
@@ -345,6 +351,15 @@ impl Opening {
             self.store = store;
         }
         self.runner(Arc::new(Deaf), Stop::default()).survey().map_err(with_hint)
+    }
+
+    /// Nodes whose results `sure run` links and other commands read, beside the final ones.
+    pub(crate) fn read(&self) -> HashSet<NodeIndex> {
+        let is_read = |index: &&NodeIndex| {
+            let kind = self.workflow.graph[**index].kind.name;
+            [Train::KIND, Evaluate::KIND].contains(&kind) || ["score.", "report."].iter().any(|begin| kind.starts_with(begin))
+        };
+        self.workflow.order.iter().filter(is_read).copied().collect()
     }
 
     pub(crate) fn runner(&self, progress: Arc<dyn Progress>, stop: Stop) -> Runner<'_> {

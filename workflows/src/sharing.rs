@@ -3,7 +3,7 @@
 #[cfg(feature = "cache")]
 pub(crate) use cache::Settings as CacheSettings;
 #[cfg(feature = "cache")]
-pub(crate) use with::Sharing;
+pub(crate) use with::{Sharing, bring};
 
 /// Settings of a cache, which this build has not.
 #[cfg(not(feature = "cache"))]
@@ -13,12 +13,15 @@ pub(crate) type CacheSettings = std::convert::Infallible;
 pub(crate) mod with {
     use std::sync::Arc;
 
+    use anyhow::Result;
     use cache::{Cache, CacheError};
-    use pipeline::Stop;
     use pipeline::manifest::Manifest;
     use pipeline::shared::SharedCache;
+    use pipeline::store::Store;
+    use pipeline::{Digest, Stop};
 
     use crate::console::say;
+    use crate::opening::Opening;
     use crate::settings::Settings;
 
     /// The shared cache of a run, if there is one.
@@ -29,6 +32,17 @@ pub(crate) mod with {
         pub(crate) fn open(settings: &Settings, offline: bool) -> Self {
             Self(open(settings).filter(|_| !offline).and_then(|opened| {
                 opened.map(Arc::new).map_err(|error| say!("warning: {error}; the run goes on without the cache")).ok()
+            }))
+        }
+
+        /// Makes the cache ready for a plan, which uploads nothing. What is read of it is kept in the folder to which the store writes.
+        pub(crate) fn to_look(settings: &Settings, store: &Store) -> Self {
+            let opened = settings.cache.as_ref().map(|cache| {
+                let only_read = cache::Settings { write: false, ..cache.clone() };
+                Cache::open(&only_read, store.work(), holds_recordings, |text: &str| say!("warning: {text}"))
+            });
+            Self(opened.and_then(|opened| {
+                opened.map(Arc::new).map_err(|error| say!("warning: {error}; this is the plan without the cache")).ok()
             }))
         }
 
@@ -65,6 +79,21 @@ pub(crate) mod with {
     pub(crate) fn open(settings: &Settings) -> Option<Result<Cache, CacheError>> {
         let warn = |text: &str| say!("warning: {text}");
         settings.cache.as_ref().map(|cache| Cache::open(cache, &settings.store, holds_recordings, warn))
+    }
+
+    /// Brings an artifact that is left in the shared cache into the store. Returns true if it is there then.
+    pub(crate) fn bring(opening: &Opening, artifact: Digest) -> Result<bool> {
+        if !opening.store.is_left(artifact) {
+            return Ok(false);
+        }
+        let open = || {
+            let cache = Sharing::open(&opening.settings, false).cache()?;
+            let store = opening.store.reopen_for_writing()?;
+            store.lend(cache);
+            Some(store)
+        };
+        let store = opening.bringing.get_or_init(open);
+        Ok(store.as_ref().map_or(Ok(false), |store| store.bring(artifact))?)
     }
 
     /// True if a result of this manifest contains recordings, or what can be heard as such.
@@ -104,8 +133,6 @@ pub(crate) mod with {
 
     #[cfg(test)]
     mod tests {
-        use std::path::Path;
-
         use super::*;
 
         #[test]
@@ -113,7 +140,7 @@ pub(crate) mod with {
             let of = |kind: &str, input: &str| {
                 holds_recordings(&Manifest([("stage".to_owned(), kind.to_owned()), (input.to_owned(), String::new())].into()))
             };
-            let registry = crate::stages::registry(Path::new("sure-neural"));
+            let registry = crate::stages::registry(std::path::Path::new("sure-neural"));
             let held: Vec<&str> = registry.kinds().map(|kind| kind.name).filter(|kind| of(kind, "input.scores")).collect();
             let expected = [
                 "audio.join",
@@ -136,6 +163,12 @@ pub(crate) mod with {
     }
 }
 
+/// Brings nothing: this build has no shared cache.
+#[cfg(not(feature = "cache"))]
+pub(crate) fn bring(_: &crate::opening::Opening, _: pipeline::Digest) -> anyhow::Result<bool> {
+    Ok(false)
+}
+
 /// The shared cache, which this build has not.
 #[cfg(not(feature = "cache"))]
 pub(crate) struct Sharing;
@@ -143,6 +176,9 @@ pub(crate) struct Sharing;
 #[cfg(not(feature = "cache"))]
 impl Sharing {
     pub(crate) fn open(_: &crate::settings::Settings, _: bool) -> Self {
+        Self
+    }
+    pub(crate) fn to_look(_: &crate::settings::Settings, _: &pipeline::store::Store) -> Self {
         Self
     }
     pub(crate) fn cache(&self) -> Option<std::sync::Arc<dyn pipeline::shared::SharedCache>> {

@@ -129,6 +129,8 @@ pub(super) struct Bed {
     pub(super) timing: Timing,
     pub(super) holds_recordings: fn(&Manifest) -> bool,
     pub(super) cpu: usize,
+    /// True if all results are read after a run.
+    pub(super) reads_all: bool,
 }
 
 /// End of a run.
@@ -147,7 +149,7 @@ impl Bed {
         let settings = Settings { write: true, upload: Upload::All, ..Settings::of("s3://test") };
         let timing = Timing { dear: f64::MAX, renew: Duration::from_millis(200), dead: Duration::from_millis(1500) };
         let (remote, key) = (Arc::new(Faulty::default()), Key::generate("ci").unwrap().1);
-        Self { dir, remote, settings, key, nodes: 4, ms: 0, large: 0, timing, holds_recordings: |_| false, cpu: 2 }
+        Self { dir, remote, settings, key, nodes: 4, ms: 0, large: 0, timing, holds_recordings: |_| false, cpu: 2, reads_all: true }
     }
 
     pub(super) fn store(&self, name: &str) -> PathBuf {
@@ -200,7 +202,8 @@ impl Bed {
         let runner =
             Runner { workflow: &workflow, store: &store, machine: &machine, progress: Arc::new(Deaf), stop: Stop::default() };
         let timeouts = Timeouts { elsewhere: Duration::from_millis(50), ..Timeouts::default() };
-        let summary = runner.run(&Options { timeouts, ..Options::default() }).unwrap();
+        let read = workflow.order.iter().copied().filter(|_| self.reads_all).collect();
+        let summary = runner.run(&Options { timeouts, read, ..Options::default() }).unwrap();
         let artifacts = summary.artifacts.iter();
         let artifacts = artifacts.map(|(node, artifact)| (workflow.graph[*node].id.clone(), *artifact)).collect();
         (summary.complete, artifacts)
@@ -290,9 +293,22 @@ impl Faulty {
         block(self.inner.put(&Path::from(key), bytes.into())).unwrap();
     }
 
+    pub(super) fn write_all(&self, objects: &[(String, Vec<u8>)]) {
+        block(async {
+            for (key, bytes) in objects {
+                self.inner.put(&Path::from(key.as_str()), bytes.clone().into()).await.unwrap();
+            }
+        });
+    }
+
     pub(super) fn remove(&self, key: &str) {
         block(self.inner.delete(&Path::from(key))).unwrap();
     }
+}
+
+/// Removes a store, whose artifacts are read-only.
+pub(super) fn remove(store: &std::path::Path) {
+    let _ = pipeline::store::disk::remove_all(store); // an upload in the background may write a file meanwhile
 }
 
 pub(super) fn block<T>(future: impl Future<Output = T>) -> T {

@@ -1,11 +1,14 @@
 //! Collections, forgetting and sizes.
 
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use pipeline::run::now_ms;
 
 use super::bed::Bed;
 use crate::collect::Forget;
+use crate::key::Key;
+use crate::trace::tests::result;
 
 const DAY_MS: i64 = 24 * 3_600_000;
 const UNUSED: Duration = Duration::from_secs(90 * 24 * 3600);
@@ -84,28 +87,55 @@ fn results_of_a_writer_can_be_forgotten() {
     assert_eq!((usage.kinds["traces"].count, usage.kinds["packs"].count), (5, 9));
 }
 
+/// Objects of results that no run asks for: as many traces and packs.
+fn strangers(bed: &Bed, count: usize) -> Vec<(String, Vec<u8>)> {
+    let key = Key::parse(&bed.key).unwrap();
+    let objects = |number: usize| {
+        let (fingerprint, result) = result(&number.to_string(), &[("x", &number.to_le_bytes())]);
+        let pack = (crate::cache::pack_key(result.artifact), number.to_le_bytes().to_vec());
+        [(crate::cache::trace_key(fingerprint), crate::trace::encode(fingerprint, &result, now_ms(), &key)), pack]
+    };
+    (0..count / 2).flat_map(objects).collect()
+}
+
+/// With RUN_SLOW_TESTS=1 for five minutes beside 100,000 other objects.
 #[test]
 fn collections_beside_runs_give_hits_or_misses() {
+    let is_slow = std::env::var("RUN_SLOW_TESTS").is_ok_and(|value| value == "1");
+    let (others, time) = if is_slow { (100_000, Duration::from_secs(300)) } else { (200, Duration::from_secs(2)) };
     let bed = Bed { nodes: 6, ..Bed::new() };
     let good = bed.run("first");
-    std::thread::scope(|scope| {
-        let (bed, good) = (&bed, &good);
+    let others = strangers(&bed, others);
+    let (begun, ended) = (Instant::now(), AtomicUsize::new(0));
+    let collections = std::thread::scope(|scope| {
+        let (bed, good, ended) = (&bed, &good, &ended);
         let collector = scope.spawn(move || {
             let cache = bed.cache("gc", |_| {});
-            for round in 0..20 {
+            let mut rounds = 0;
+            while ended.load(Ordering::Relaxed) < 4 {
+                bed.remote.write_all(&others);
                 // Far ahead, so that everything is old.
-                let _ = cache.collect_at(UNUSED, true, now_ms() + round * 60 * DAY_MS);
+                let _ = cache.collect_at(UNUSED, true, now_ms() + rounds % 20 * 60 * DAY_MS);
+                rounds += 1;
             }
+            rounds
         });
-        for client in 0..3 {
+        for client in 0..4 {
             scope.spawn(move || {
-                for round in 0..8 {
-                    let ended = bed.run(&format!("c{client}-{round}"));
-                    assert!(ended.complete && ended.artifacts == good.artifacts);
-                    assert_eq!(ended.counts.damaged, 0);
+                let mut round = 0;
+                while begun.elapsed() < time {
+                    let store = format!("c{client}-{round}");
+                    let run = bed.run(&store);
+                    assert!(run.complete && run.artifacts == good.artifacts);
+                    assert_eq!(run.counts.damaged, 0);
+                    super::bed::remove(&bed.store(&store));
+                    round += 1;
                 }
+                ended.fetch_add(1, Ordering::Relaxed);
             });
         }
-        collector.join().unwrap();
+        collector.join().unwrap()
     });
+    assert!(collections >= 2, "{collections}");
+    eprintln!("{collections} collections in {:.0} s", begun.elapsed().as_secs_f64());
 }

@@ -159,6 +159,7 @@ impl Runner<'_> {
         let fingerprint = task.manifest.fingerprint();
         if !task.forced
             && let Some((fingerprint, artifact)) = self.lookup(node, &task.manifest).map_err(store_trouble)?
+            && (!self.store.is_away(artifact) || self.store.usable(artifact, None).map_err(store_trouble)?)
         {
             return Ok(Err(End::Found(fingerprint, artifact))); // another run made it since the plan
         }
@@ -169,10 +170,15 @@ impl Runner<'_> {
                 Err(end) => return Ok(Err(end)),
             }
         }
+        let mut damaged = None;
         for (artifact, part) in task.inputs.artifacts() {
+            // All are looked at: those that the shared cache does not give are made again in one round.
             if !self.store.usable(artifact, part.as_deref()).map_err(store_trouble)? {
-                return Ok(Err(End::Damaged(artifact)));
+                damaged = damaged.or(Some(artifact));
             }
+        }
+        if let Some(artifact) = damaged {
+            return Ok(Err(End::Damaged(artifact)));
         }
         let facts = Arc::new(Mutex::new(BTreeMap::new()));
         let reporter = Reporter {

@@ -51,6 +51,7 @@ impl Runner<'_> {
         // What surely runs is looked up once more anyway, when its turn comes.
         if (!may_run || !forced && !matches!(verdict, Some(Verdict::Run(_))))
             && let Some((fingerprint, artifact)) = self.lookup(node, &manifest)?
+            && (!self.store.is_away(artifact) || !self.is_end(index, &options.read) || self.store.usable(artifact, None)?)
         {
             return Ok(Ready::Known(fingerprint, artifact));
         }

@@ -1,10 +1,10 @@
-//! Results of a shared cache in a run: taken over before anything runs, and once more when the turn of a node comes.
+//! Results of a shared cache in a run: taken over before anything runs, and once more when the turn of a node comes. What nothing reads
+//! is left in the cache (`store/away.rs`).
 
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 use petgraph::graph::NodeIndex;
 
@@ -13,8 +13,8 @@ use super::{Runner, Survey};
 use crate::Digest;
 use crate::event::Event;
 use crate::graph::Node;
-use crate::manifest::{Manifest, TOOL};
-use crate::plan::{History, Question, Results, Verdict, plan};
+use crate::manifest::Manifest;
+use crate::plan::{History, Plan, Question, Results, Verdict, plan};
 use crate::records::Provenance;
 use crate::shared::{Claim, Offer, SharedCache, SharedResult, Stock};
 use crate::stage::Tool;
@@ -23,12 +23,14 @@ use crate::store::{Store, StoreError, StoreSnapshot, part_digest};
 /// Number of results that are downloaded at the same time.
 const DOWNLOADS: usize = 8;
 
+/// Results that only the cache has, by fingerprint.
+type Found = HashMap<Digest, Arc<SharedResult>>;
+
 /// Results of the store, and where it has none, those of a shared cache.
 struct Both<'a> {
     store: &'a StoreSnapshot<'a>,
     cache: &'a dyn SharedCache,
-    /// Results that only the cache has, by fingerprint.
-    found: RefCell<HashMap<Digest, Arc<SharedResult>>>,
+    found: RefCell<Found>,
     by_artifact: RefCell<HashMap<Digest, Arc<SharedResult>>>,
 }
 
@@ -67,65 +69,133 @@ impl History for Both<'_> {
     }
 }
 
+/// What a run gets from a shared cache.
+#[derive(Debug, Default)]
+pub struct Supply {
+    /// Plan over the results of the store and of the cache together.
+    pub plan: Plan,
+    /// Nodes whose results the cache has and the store has not, with the bytes of each artifact.
+    pub nodes: HashMap<NodeIndex, u64>,
+    /// Those whose bytes are downloaded at once, since something reads them; the others are left in the cache.
+    pub read: HashSet<NodeIndex>,
+}
+
 impl Runner<'_> {
-    /// Downloads the results that a plan lacks and the shared cache has. Returns true if the store has got any.
-    pub(super) fn take_over(&self, survey: &Survey, forced: &HashSet<NodeIndex>) -> Result<bool, StoreError> {
-        let Some(cache) = self.machine.shared.as_deref() else { return Ok(false) };
+    /// Plans a run with the results of the shared cache. Returns none without a cache, or if it has nothing. `read` names the nodes whose
+    /// results the caller reads, see [`super::Options::read`].
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn supply(
+        &self,
+        survey: &Survey,
+        forced: &HashSet<NodeIndex>,
+        read: &HashSet<NodeIndex>,
+    ) -> Result<Option<Supply>, StoreError> {
+        let Some((plan, found)) = self.plan_with_cache(survey, forced)? else { return Ok(None) };
+        let mut supply = Supply::default();
+        for (node, verdict) in &plan.verdicts {
+            let Verdict::Reuse { fingerprint, .. } = verdict else { continue };
+            supply.nodes.extend(found.get(fingerprint).map(|result| (*node, result.bytes())));
+        }
+        supply.read = self.read_of(&plan, read).into_iter().filter(|node| supply.nodes.contains_key(node)).collect();
+        supply.plan = plan;
+        Ok(Some(supply))
+    }
+
+    /// Plans over the results of the store and of the cache together. Returns the plan with the results that only the cache has; none
+    /// without a cache, or if it has nothing.
+    fn plan_with_cache(&self, survey: &Survey, forced: &HashSet<NodeIndex>) -> Result<Option<(Plan, Found)>, StoreError> {
+        let Some(cache) = self.machine.shared.as_deref() else { return Ok(None) };
         if cache.stock() == Stock::Nothing {
-            return Ok(false);
+            return Ok(None);
         }
         let failed = survey.failures.keys().copied().collect();
         let (toolbox, matter) = (&self.machine.toolbox, self.tools_matter(cache));
         let tools = |tools: &[Tool]| if matter { toolbox.tools(tools) } else { toolbox.located(tools) };
         let question = Question { workflow: self.workflow, sources: &survey.digests, failed: &failed, forced, tools: &tools };
-        let wanted = self.store.snapshot(|store| {
+        self.store.snapshot(|store| {
             let both = Both { store, cache, found: RefCell::default(), by_artifact: RefCell::default() };
             let plan = plan(&question, &both)?;
-            let found = both.found.borrow();
-            let fingerprint = |verdict: &Verdict| match verdict {
-                Verdict::Reuse { fingerprint, .. } => Some(*fingerprint),
-                _ => None,
-            };
-            let all = plan.verdicts.iter().filter_map(|(_, verdict)| fingerprint(verdict));
-            let mut seen = HashSet::new();
-            Ok(all.filter(|fingerprint| seen.insert(*fingerprint)).filter_map(|one| found.get(&one).cloned()).collect::<Vec<_>>())
-        })?;
-        if wanted.is_empty() {
-            return Ok(false);
+            Ok(Some((plan, both.found.into_inner())))
+        })
+    }
+
+    /// Takes over the results that a plan lacks and the shared cache has: records them, and leaves their bytes in the cache. Returns their
+    /// number.
+    pub(super) fn take_over(&self, survey: &Survey, forced: &HashSet<NodeIndex>) -> Result<usize, StoreError> {
+        let Some((plan, mut found)) = self.plan_with_cache(survey, forced)? else { return Ok(0) };
+        let mut taken = 0;
+        for (_, verdict) in &plan.verdicts {
+            let Verdict::Reuse { fingerprint, .. } = verdict else { continue };
+            if let Some(result) = found.remove(fingerprint) {
+                taken += usize::from(self.store.leave(&result)?);
+            }
         }
-        let begun = Instant::now();
-        let (next, taken) = (AtomicUsize::new(0), Mutex::new((0_usize, 0_u64)));
+        Ok(taken)
+    }
+
+    /// True if the result of a node is read after the run: nothing in the workflow depends on it, or the caller reads it.
+    pub(super) fn is_end(&self, node: NodeIndex, read: &HashSet<NodeIndex>) -> bool {
+        read.contains(&node) || self.workflow.graph.neighbors(node).next().is_none()
+    }
+
+    /// Nodes of a plan whose results are read: after the run, or as inputs of nodes that run for sure.
+    fn read_of(&self, plan: &Plan, read: &HashSet<NodeIndex>) -> Vec<NodeIndex> {
+        let graph = &self.workflow.graph;
+        let runs: HashSet<NodeIndex> =
+            plan.verdicts.iter().filter(|(_, verdict)| matches!(verdict, Verdict::Run(_))).map(|(node, _)| *node).collect();
+        let is_read = |node: &NodeIndex| self.is_end(*node, read) || graph.neighbors(*node).any(|user| runs.contains(&user));
+        plan.verdicts.iter().map(|(node, _)| *node).filter(is_read).collect()
+    }
+
+    /// Downloads what a plan reads and is left in the shared cache. The other artifacts that are left there come when something reads
+    /// them. Returns the bytes; none if something did not come, so that the plan does not hold.
+    pub(super) fn bring_what_is_read(&self, plan: &Plan, read: &HashSet<NodeIndex>) -> Result<Option<u64>, StoreError> {
+        if !self.store.counts_away() {
+            return Ok(Some(0));
+        }
+        let artifacts: HashMap<NodeIndex, Digest> = plan
+            .verdicts
+            .iter()
+            .filter_map(|(node, verdict)| match verdict {
+                Verdict::Reuse { artifact, .. } => Some((*node, *artifact)),
+                _ => None,
+            })
+            .collect();
+        let read: BTreeSet<Digest> =
+            self.read_of(plan, read).iter().filter_map(|node| artifacts.get(node)).copied().collect();
+        let away: Vec<Digest> = read.into_iter().filter(|artifact| self.store.is_away(*artifact)).collect();
+        let (next, bytes, all) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicBool::new(true));
         let failed: Mutex<Option<StoreError>> = Mutex::default();
+        let bring = |artifact: Digest| {
+            if self.store.bring(artifact)? {
+                let size = self.store.listing(artifact)?.iter().map(|file| file.size).sum();
+                bytes.fetch_add(size, Ordering::Relaxed);
+            } else {
+                all.store(false, Ordering::Relaxed);
+            }
+            Ok(())
+        };
         std::thread::scope(|scope| {
-            for _ in 0..DOWNLOADS.min(wanted.len()) {
+            for _ in 0..DOWNLOADS.min(away.len()) {
                 scope.spawn(|| {
-                    while let Some(result) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    while let Some(artifact) = away.get(next.fetch_add(1, Ordering::Relaxed)) {
                         if self.stop.requested() {
-                            return;
+                            return all.store(false, Ordering::Relaxed);
                         }
-                        match self.store.take_over(cache, result) {
-                            Ok(true) => {
-                                let mut taken = taken.lock().expect("no holder of this lock panics");
-                                *taken = (taken.0 + 1, taken.1 + result.bytes());
-                            }
-                            Ok(false) => {}
-                            Err(error) => {
-                                *failed.lock().expect("no holder of this lock panics") = Some(error);
-                                return;
-                            }
+                        if let Err(error) = bring(*artifact) {
+                            *failed.lock().expect("no holder of this lock panics") = Some(error);
+                            return;
                         }
                     }
                 });
             }
         });
-        if let Some(error) = failed.into_inner().expect("no holder of this lock panics") {
-            return Err(error);
+        match failed.into_inner().expect("no holder of this lock panics") {
+            Some(error) => Err(error),
+            None => Ok(all.into_inner().then_some(bytes.into_inner())),
         }
-        let (results, bytes) = taken.into_inner().expect("no holder of this lock panics");
-        if results > 0 {
-            self.progress.event(&Event::FromCache { results, bytes, secs: begun.elapsed().as_secs_f64() });
-        }
-        Ok(results > 0)
     }
 
     /// Takes the result of a node whose turn has come from the shared cache; else claims the node. The inner error is an end without an
@@ -192,18 +262,11 @@ impl Runner<'_> {
 impl Store {
     /// Downloads a result of a shared cache and records it. Returns false if the cache cannot give it.
     fn take_over(&self, cache: &dyn SharedCache, result: &SharedResult) -> Result<bool, StoreError> {
-        if !self.has(result.artifact) || !self.usable(result.artifact, None)? {
-            let folder = self.attempt()?;
-            let published = if cache.download(result, &folder) { Some(self.publish(&folder)) } else { None };
-            let _ = std::fs::remove_dir_all(&folder); // when it was published, it is not there any more
-            match published.transpose()? {
-                Some(artifact) if artifact == result.artifact => {}
-                _ => return Ok(false),
-            }
+        if (!self.has(result.artifact) || !self.usable(result.artifact, None)?)
+            && !self.download(cache, result.artifact, &result.files)?
+        {
+            return Ok(false);
         }
-        if result.manifest.0.keys().any(|name| name.starts_with(TOOL)) {
-            self.note_results_of_tools()?;
-        }
-        Ok(self.commit(&result.record())? == result.artifact)
+        self.record_shared(result)
     }
 }

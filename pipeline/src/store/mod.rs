@@ -11,6 +11,7 @@
 //! locks/                 files for locks of the kernel: making a fingerprint (see `lock`), opening the store, collecting
 //! projects/              folders of links to results, which garbage collection keeps
 //! stat/                  stat caches of outside trees
+//! away/ab/cdef...        empty files for artifacts whose bytes are left in the shared cache (see `away`)
 //! logs/<run>/            logs of nodes
 //! ```
 //!
@@ -32,6 +33,7 @@ use crate::source::TreeFile;
 use crate::stage::Stop;
 
 mod access;
+mod away;
 pub mod disk;
 mod flush;
 pub mod gc;
@@ -45,6 +47,7 @@ mod snapshot;
 pub use crate::source::file_system;
 pub use access::network_file_system;
 use access::{ScratchFolder, opening};
+use away::Away;
 use disk::{Act, Disk, Watch, make_movable, remove_all};
 use flush::{Flusher, Pending};
 pub use lock::FingerprintLock;
@@ -73,6 +76,7 @@ pub struct Store {
     checked: Mutex<HashMap<Digest, Arc<Vec<FileState>>>>,
     /// Artifacts that are damaged, in a store that may only be read.
     hidden: Mutex<HashSet<Digest>>,
+    away: Away,
     /// Opened at once, in a view when it is needed.
     locks: OnceLock<Arc<Locks>>,
     /// Begun at once, in a view when it is needed.
@@ -264,6 +268,7 @@ impl Store {
             return None;
         }
         let store = Self::open(&self.root).ok()?;
+        store.count_away(self.counts_away());
         for scan in self.new_scans() {
             let (from, to) = (self.work.join("stat").join(&scan), store.work.join("stat").join(&scan));
             let Ok(aside) = store.scratch().map(|folder| folder.join(scan)) else { continue };
@@ -323,6 +328,7 @@ impl Store {
             found: Mutex::default(),
             checked: Mutex::default(),
             hidden: Mutex::default(),
+            away: Away::default(),
             locks: OnceLock::new(),
             scratch: OnceLock::new(),
             attempts: AtomicU64::new(0),
@@ -393,7 +399,7 @@ impl Store {
     }
 
     /// Folder for what is written: the store, or a temporary folder while it may only be read.
-    pub(crate) fn work(&self) -> &Path {
+    pub fn work(&self) -> &Path {
         &self.work
     }
 
@@ -508,11 +514,14 @@ impl Store {
     }
 
     /// Checks an artifact, or a part of it, before a stage reads it. One that is damaged is set aside, so that its producer runs
-    /// again. Returns true if it is sound.
+    /// again; one that is left in the shared cache is downloaded. Returns true if it is sound.
     ///
     /// # Errors
     /// [`StoreError`]
     pub fn usable(&self, artifact: Digest, part: Option<&str>) -> Result<bool, StoreError> {
+        if self.is_away(artifact) && !self.bring(artifact)? {
+            return Ok(false);
+        }
         let known = match self.known(artifact) {
             Ok(known) => known,
             Err(StoreError::Gone { .. }) => {
@@ -653,12 +662,14 @@ impl Store {
         Ok(sealed.known)
     }
 
-    /// Looks a fingerprint up. Returns its artifact, when both the result and the artifact are there.
+    /// Looks a fingerprint up. Returns its artifact, when both the result and the artifact are there, or it is left in the shared cache
+    /// and that counts (see [`Self::count_away`]).
     ///
     /// # Errors
     /// [`StoreError::Records`]
     pub fn lookup(&self, fingerprint: Digest) -> Result<Option<Digest>, StoreError> {
-        let found = self.records.ask(|index| index.find(fingerprint))?.filter(|found| self.has(found.artifact));
+        let found = self.records.ask(|index| index.find(fingerprint))?;
+        let found = found.filter(|found| self.has(found.artifact) || self.is_away(found.artifact));
         Ok(found.map(|found| {
             self.found.lock().expect("no holder of this lock panics").insert(fingerprint, found.result);
             found.artifact

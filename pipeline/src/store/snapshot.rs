@@ -71,7 +71,7 @@ impl StoreSnapshot<'_> {
     fn find(&self, fingerprint: Digest) -> Result<Option<Digest>, StoreError> {
         let Some(found) = self.answer(self.index.find(fingerprint))? else { return Ok(None) };
         let artifact = found.artifact;
-        if !self.presence.borrow_mut().has(self.store, artifact) {
+        if !self.presence.borrow_mut().has(self.store, artifact) && !self.store.is_away(artifact) {
             return Ok(None);
         }
         self.known.borrow_mut().insert(artifact, Arc::new(found.files));

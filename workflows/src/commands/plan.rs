@@ -13,12 +13,14 @@ use pipeline::event::Deaf;
 use pipeline::graph::Workflow;
 use pipeline::manifest::{Change, INPUT, TOOL};
 use pipeline::plan::{Plan, Reason, Verdict};
+use pipeline::run::Supply;
 use serde_json::{Value, json};
 
 use crate::cli::{Choice, Target};
 use crate::console::duration;
 use crate::console::say;
 use crate::opening::{Access, Opening, report_failures};
+use crate::sharing::Sharing;
 
 #[derive(Args)]
 pub(crate) struct PlanArgs {
@@ -29,6 +31,9 @@ pub(crate) struct PlanArgs {
     /// List reused nodes too
     #[arg(long, short)]
     pub(crate) all: bool,
+    /// Do not ask the shared cache
+    #[arg(long)]
+    pub(crate) offline: bool,
     /// Print the plan as JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -38,11 +43,11 @@ pub(crate) fn plan(args: &PlanArgs) -> Result<ExitCode> {
     let mut opening = Opening::new(&args.target, Access::Read)?;
     opening.tell_idle_front();
     opening.rehash(args.choice.rehash);
-    show_plan(&mut opening, &args.choice, args.all, args.json)
+    show_plan(&mut opening, &args.choice, args.offline, args.all, args.json)
 }
 
-/// Plans and prints the plan.
-pub(crate) fn show_plan(opening: &mut Opening, choice: &Choice, all: bool, json: bool) -> Result<ExitCode> {
+/// Plans and prints the plan. Where something would run, the shared cache is asked, unless `offline`.
+pub(crate) fn show_plan(opening: &mut Opening, choice: &Choice, offline: bool, all: bool, json: bool) -> Result<ExitCode> {
     let forced = opening.find(&choice.force, "--force")?;
     let only = opening.find(&choice.only, "--only")?;
     let mut survey = opening.survey()?;
@@ -50,9 +55,18 @@ pub(crate) fn show_plan(opening: &mut Opening, choice: &Choice, all: bool, json:
     if !opening.left_out.is_empty() {
         say!("note: left out, since this machine has no folder for them: {}", opening.left_out.join(", "));
     }
+    let mut plan = opening.runner(Arc::new(Deaf), Stop::default()).plan(&survey, &forced)?;
+    let mut supply = Supply::default();
+    if !plan.is_done() && !offline {
+        opening.settings.machine.shared = Sharing::to_look(&opening.settings, &opening.store).cache();
+        let runner = opening.runner(Arc::new(Deaf), Stop::default());
+        if let Some(supplied) = runner.supply(&survey, &forced, &opening.read())? {
+            supply = supplied;
+            plan = std::mem::take(&mut supply.plan);
+        }
+    }
     let runner = opening.runner(Arc::new(Deaf), Stop::default());
-    let plan = runner.plan(&survey, &forced)?;
-    let shown = Shown { only: &only, all, expected: runner.expected_secs(&plan)? };
+    let shown = Shown { only: &only, all, expected: runner.expected_secs(&plan)?, supply: &supply };
     if json {
         writeln!(io::stdout(), "{}", shown.to_json(&opening.workflow, &plan))?;
     } else {
@@ -69,6 +83,8 @@ pub(crate) struct Shown<'a> {
     pub(crate) all: bool,
     /// How long it takes at most, going by earlier executions.
     pub(crate) expected: Option<f64>,
+    /// What the shared cache supplies.
+    pub(crate) supply: &'a Supply,
 }
 
 impl Shown<'_> {
@@ -91,7 +107,8 @@ impl Shown<'_> {
             });
             let fate = match verdict {
                 Verdict::Reuse { fingerprint, artifact } => {
-                    json!({"verdict": "reuse", "fingerprint": fingerprint, "artifact": artifact})
+                    let from_cache = self.supply.nodes.contains_key(index);
+                    json!({"verdict": "reuse", "fingerprint": fingerprint, "artifact": artifact, "from_cache": from_cache})
                 }
                 Verdict::Blocked { by } => json!({"verdict": "blocked", "by": id(by)}),
                 _ if !self.may_run(*index) => json!({"verdict": "held"}),
@@ -107,10 +124,18 @@ impl Shown<'_> {
         let blocked = plan.verdicts.iter().filter(|(_, verdict)| matches!(verdict, Verdict::Blocked { .. })).count();
         let settings: serde_json::Map<String, Value> =
             workflow.axes.iter().map(|(name, values)| (name.clone(), json!(values))).collect();
+        let (bytes, to_download) = self.bytes();
         json!({
             "workflow": workflow.name, "settings": settings, "counts": {"reuse": reuse, "run": run, "run_if": run_if, "blocked": blocked},
+            "from_cache": {"results": self.supply.nodes.len(), "bytes": bytes, "to_download": to_download},
             "expected_secs": self.expected, "nodes": nodes,
         })
+    }
+
+    /// Bytes of what the shared cache supplies: of all, and of what is downloaded.
+    fn bytes(&self) -> (u64, u64) {
+        let Supply { nodes, read, .. } = self.supply;
+        (nodes.values().sum(), nodes.iter().filter(|(node, _)| read.contains(node)).map(|(_, bytes)| bytes).sum())
     }
 
     fn counts(&self, plan: &Plan) -> (usize, usize, usize) {
@@ -138,7 +163,10 @@ impl Shown<'_> {
                 continue;
             }
             let name = node.id.split('#').next().unwrap_or_default().to_owned();
-            let fate = describe(workflow, verdict);
+            let fate = match self.supply.nodes.contains_key(index) {
+                true => "reuse from the shared cache".to_owned(),
+                false => describe(workflow, verdict),
+            };
             let place = *places.entry((name.clone(), fate.clone())).or_insert_with(|| {
                 lines.push((name, fate, vec![]));
                 lines.len() - 1
@@ -152,6 +180,11 @@ impl Shown<'_> {
         let time = self.expected.filter(|secs| *secs >= 1.0 && self.only.is_empty());
         let time = time.map(|secs| format!("; at most {} going by earlier runs", duration(secs))).unwrap_or_default();
         writeln!(io::stdout(), "{}: {reuse} reused, {run} to run, {maybe} to run if an input changes{time}", workflow.name)?;
+        if !self.supply.nodes.is_empty() {
+            let (results, (all, read)) = (self.supply.nodes.len(), self.bytes());
+            let (all, read) = (all as f64 / 1e6, read as f64 / 1e6);
+            writeln!(io::stdout(), "{results} of the reused are in the shared cache; {read:.1} of their {all:.1} MB are downloaded")?;
+        }
         let blocked = plan.verdicts.iter().filter(|(_, verdict)| matches!(verdict, Verdict::Blocked { .. })).count();
         if blocked > 0 {
             writeln!(io::stdout(), "{blocked} cannot run, since a source fails")?;

@@ -77,6 +77,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     if let Some(remote) = &mut asking.settings.machine.remote {
         remote.options.cancel = args.cancel;
     }
+    asking.store.count_away(asking.settings.cache.is_some());
     let stop = Stop::default();
     listen_for_signals(&stop)?;
     let stop = args.time_limit.map_or_else(|| stop.clone(), |limit| stop.until(Instant::now() + limit));
@@ -99,7 +100,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     opening.tell_idle_front();
     opening.rehash(args.choice.rehash);
     if args.dry_run {
-        return show_plan(&mut opening, &args.choice, false, args.json);
+        return show_plan(&mut opening, &args.choice, args.offline, false, args.json);
     }
     let sharing = Sharing::open(&opening.settings, args.offline);
     opening.settings.machine.shared = sharing.cache();
@@ -108,6 +109,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
         keep_going: args.keep_going,
         forced: opening.find(&args.choice.force, "--force")?,
         only: opening.find(&args.choice.only, "--only")?,
+        read: opening.read(),
         request: serde_json::to_string(&opening.request)?,
         project: Some(opening.settings.project()),
         scans,

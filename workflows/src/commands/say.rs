@@ -94,7 +94,7 @@ fn folder(given: &str, place: &Place, file: &str) -> Result<PathBuf> {
     }
     let mut found = vec![];
     for node in nodes {
-        if let Some(folder) = artifacts::last(&opening, node)?.filter(|folder| folder.join(file).is_file()) {
+        if let Some(folder) = artifacts::last_with(&opening, node, file)? {
             found.push((workflow.graph[node].id.clone(), folder));
         }
     }
