@@ -221,7 +221,7 @@ class Bed:
             if f"SLURM_CONF={self.dir}/etc/slurm.conf".encode() not in environment:
                 continue
             in_job = any(word.startswith(b"SLURM_JOB_ID=") for word in environment)
-            if in_job or name in ("slurmstepd", "slurmd", "slurmctld"):
+            if in_job or name in ("slurmstepd", "slurmd", "slurmctld", "bindfs"):
                 found.append(int(entry))
         return found
 
