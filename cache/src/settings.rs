@@ -116,10 +116,14 @@ impl Settings {
                 ("upload", Value::Text(upload)) if upload == "all" => settings.upload = Upload::All,
                 ("upload", _) => wrong("`cache.upload` should be \"dear\" or \"all\"".to_owned(), "write `upload = \"dear\"`"),
                 ("trusted", Value::List(keys)) => {
-                    for key in keys {
+                    for (number, key) in keys.iter().enumerate() {
                         match key.parse() {
                             Ok(key) => settings.trusted.push(key),
-                            Err(message) => wrong(message, "`sure cache key NAME` prints the line to write here"),
+                            // The text is not shown: it may be a secret key in the wrong place.
+                            Err(message) => wrong(
+                                format!("key {} of `cache.trusted` is no key: {message}", number + 1),
+                                "`sure cache key NAME` prints the line to write here",
+                            ),
                         }
                     }
                 }
@@ -152,6 +156,12 @@ impl Settings {
             let (message, hint) = ("`[cache]` has no `url`".to_owned(), "write `url = \"s3://bucket/prefix\"`".to_owned());
             mistakes.push(Mistake { key: "url".to_owned(), message, hint });
         }
+        for (key, is_set) in [("endpoint", settings.endpoint.is_some()), ("region", settings.region.is_some())] {
+            if is_set && !settings.url.is_empty() && !settings.url.starts_with("s3://") {
+                let message = format!("`cache.{key}` is for s3:// only, and `cache.url` is `{}`", settings.url);
+                mistakes.push(Mistake { key: key.to_owned(), message, hint: "remove it, or correct `url`".to_owned() });
+            }
+        }
         if mistakes.is_empty() { Ok(settings) } else { Err(mistakes) }
     }
 }
@@ -182,12 +192,12 @@ impl Place {
 }
 
 fn check_url(url: &str) -> Result<(), (String, &'static str)> {
-    if let Some(rest) = url.split_once("://").map(|(_, rest)| rest)
-        && (rest.split('/').next().unwrap_or_default().contains('@') || url.contains('?'))
-    {
+    let place = Place::of(url);
+    // In the name of a folder they mean nothing.
+    if !matches!(place, Some(Place::Folder(_))) && url.contains(['@', '?']) {
         return Err(("`cache.url` contains a user or parameters".to_owned(), NO_SECRETS));
     }
-    match Place::of(url) {
+    match place {
         Some(_) => Ok(()),
         None => Err((
             format!("`cache.url` should begin with s3://, gs://, az:// or file:///, and is `{url}`"),
@@ -199,7 +209,7 @@ fn check_url(url: &str) -> Result<(), (String, &'static str)> {
 fn check_endpoint(url: &str) -> Result<(), (String, &'static str)> {
     let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
     match rest {
-        Some(rest) if rest.contains(['@', '?']) => Err(("`cache.endpoint` contains a user or parameters".to_owned(), NO_SECRETS)),
+        _ if url.contains(['@', '?']) => Err(("`cache.endpoint` contains a user or parameters".to_owned(), NO_SECRETS)),
         Some(rest) if !rest.is_empty() => Ok(()),
         _ => Err((format!("`cache.endpoint` should be a URL, and is `{url}`"), "write `endpoint = \"https://host:port\"`")),
     }
@@ -261,6 +271,38 @@ mod tests {
         check("writ", Value::Switch(true), "unknown key `cache.writ`");
         check("up_limit", text("20M"), "");
         check("up_limit", text("fast"), "`cache.up_limit` should be a number of bytes per second");
-        check("trusted", Value::List(vec!["ci".to_owned()]), "`ci` is no key: expected NAME:BASE64 of 32 bytes");
+        check("url", text("s3:/key:secret@bucket"), "`cache.url` contains a user or parameters");
+        check("url", text("file:///srv/what?/a@b"), "");
+        check("endpoint", text("u:p@h:9000"), "`cache.endpoint` contains a user or parameters");
+        let keys = Value::List(vec!["ci:c2VjcmV0".to_owned()]);
+        check("trusted", keys, "key 1 of `cache.trusted` is no key: expected NAME:BASE64 of 32 bytes");
+    }
+
+    #[test]
+    fn keys_of_one_kind_of_server_are_refused_for_another() {
+        let text = |text: &str| Value::Text(text.to_owned());
+        let fields = [("url", "gs://b"), ("endpoint", "https://h"), ("region", "r")];
+        let read = Settings::read(fields.map(|(key, value)| (key.to_owned(), text(value))));
+        let keys: Vec<String> = read.unwrap_err().into_iter().map(|mistake| format!("{}: {}", mistake.key, mistake.message)).collect();
+        assert_eq!(
+            keys,
+            [
+                "endpoint: `cache.endpoint` is for s3:// only, and `cache.url` is `gs://b`",
+                "region: `cache.region` is for s3:// only, and `cache.url` is `gs://b`"
+            ]
+        );
+    }
+
+    #[test]
+    fn every_kind_of_place_is_read_from_its_url() {
+        let (bucket, prefix) = ("b".to_owned(), "p/q".to_owned());
+        assert_eq!(Place::of("s3://b/p/q/"), Some(Place::S3 { bucket: bucket.clone(), prefix: prefix.clone() }));
+        assert_eq!(Place::of("gs://b/p/q"), Some(Place::Gcs { bucket: bucket.clone(), prefix: prefix.clone() }));
+        assert_eq!(Place::of("az://b/p/q"), Some(Place::Azure { container: bucket.clone(), prefix }));
+        assert_eq!(Place::of("gs://b"), Some(Place::Gcs { bucket, prefix: String::new() }));
+        assert_eq!(Place::of("file:///a/b"), Some(Place::Folder("/a/b".into())));
+        for url in ["gs://", "az:///p", "s3:///", "gcs://b", "abfs://b", "gs:/b", "file:///", "b", ""] {
+            assert_eq!(Place::of(url), None, "{url}");
+        }
     }
 }

@@ -403,6 +403,38 @@ mod tests {
     }
 
     #[test]
+    fn options_and_places_that_cannot_work_on_a_cluster_are_refused() {
+        let text = |line: &str| format!("[executor.slurm]\nfolder = \"/s\"\n{line}\n");
+        check(&text("extra = [\"--nice\", \"-x\", \"n1\", \"--mail-type=END\"]"), &[]);
+        for word in ["--requeue", "--array=0-5", "-a", "-N2", "--output=x"] {
+            check(
+                &text(&format!("extra = [\"{word}\"]")),
+                &[&format!(
+                    "sure.toml:3: `executor.slurm.extra` may not have `{word}`: what it sets is part of how jobs are followed \
+                     [remove it; `docs/cluster.md` lists the keys]"
+                )],
+            );
+        }
+        check(
+            &text("extra = \"--nice\"\ncpus = -1\nmax_array = \"5\"\nplaces = \"/x\""),
+            &[
+                "sure.toml:3: `executor.slurm.extra` should be a list of options of sbatch [write `extra = [\"--reservation=speech\"]`]",
+                "sure.toml:4: `executor.slurm.cpus` should be a whole number, at least 1 [write `cpus = 8`]",
+                "sure.toml:5: `executor.slurm.max_array` should be a whole number, at least 1 [write `max_array = 8`]",
+                "sure.toml:6: `executor.slurm.places` should be a table of folders [write `places = { \"corpora.fsdd\" = \"/scratch/fsdd\" }`]",
+            ],
+        );
+        for place in ["corpora.fsd", "corpra.fsdd", "fsdd"] {
+            check(
+                &text(&format!("places = {{ \"{place}\" = \"/x\" }}")),
+                &[&format!(
+                    "sure.toml:3: no place `{place}` [a place is a section and a name of sure.toml: `\"corpora.fsdd\"`, `\"checkpoints.base\"`]"
+                )],
+            );
+        }
+    }
+
+    #[test]
     fn what_is_right_counts_beside_mistakes() {
         let text = "worker = 1\nstore = \"$DATA/store\"\n[corpora]\nfsdd = \"~/fsdd\"\nesd = \"$NONE/esd\"\n[checkpoints]\nbase = \"hub:a/b\"\nlarge = \"/large\"\nthis is no TOML\n";
         let written = read(Path::new("sure.toml"), text, &variable);

@@ -9,7 +9,7 @@ use pipeline::mistake::suggest;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::Reader;
+use super::{PLACES, Reader};
 
 /// Content of `[executor.slurm]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -51,6 +51,26 @@ const KEYS: [&str; 16] = [
     "extra",
     "places",
 ];
+
+/// Options of `sbatch` by which jobs are made and found again.
+const OWN: [&str; 14] = [
+    "--array", "-a", "--export", "--job-name", "-J", "--nodes", "-N", "--ntasks", "-n", "--output", "-o", "--parsable", "--requeue", "--wrap",
+];
+
+/// True for an option that `sure` itself sets, or must not be set.
+fn is_own(word: &str) -> bool {
+    let name = word.split('=').next().unwrap_or(word);
+    // A short option may have its value right behind it: `-N2`.
+    let short = if word.starts_with("--") { None } else { word.get(..2) };
+    OWN.contains(&name) || short.is_some_and(|short| OWN.contains(&short))
+}
+
+/// True for the name of a place: `corpora.fsdd`.
+fn is_place(place: &str) -> bool {
+    place.split_once('.').is_some_and(|(section, name)| {
+        PLACES.contains(&section) && (section != "corpora" || datasets::find(name).is_some())
+    })
+}
 
 impl Reader<'_> {
     /// Reads `[executor.slurm]`.
@@ -101,13 +121,19 @@ impl Reader<'_> {
                 None => {}
             },
             "extra" => {
-                let words = if let DeValue::Array(items) = value.get_ref() {
+                let words: Option<Vec<String>> = if let DeValue::Array(items) = value.get_ref() {
                     items.iter().map(|item| item.get_ref().as_str().map(str::to_owned)).collect()
                 } else {
                     None
                 };
                 match words {
-                    Some(words) => found.extra = words,
+                    Some(words) => {
+                        for word in words.iter().filter(|word| is_own(word)) {
+                            let message = format!("`{key}` may not have `{word}`: what it sets is part of how jobs are followed");
+                            self.mistake(value.span().start, &key, message, "remove it; `docs/cluster.md` lists the keys");
+                        }
+                        found.extra = words;
+                    }
                     None => {
                         let hint = "write `extra = [\"--reservation=speech\"]`";
                         self.mistake(value.span().start, &key, format!("`{key}` should be a list of options of sbatch"), hint);
@@ -118,7 +144,10 @@ impl Reader<'_> {
                 DeValue::Table(entries) => {
                     for (place, value) in entries {
                         let key = format!("{key}.{}", place.get_ref());
-                        if let Some(folder) = self.folder(&key, value) {
+                        if !is_place(place.get_ref()) {
+                            let hint = "a place is a section and a name of sure.toml: `\"corpora.fsdd\"`, `\"checkpoints.base\"`";
+                            self.mistake(place.span().start, &key, format!("no place `{}`", place.get_ref()), hint);
+                        } else if let Some(folder) = self.folder(&key, value) {
                             found.places.insert(place.get_ref().to_string(), folder);
                         }
                     }
