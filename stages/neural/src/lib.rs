@@ -2,8 +2,7 @@
 //!
 //! From the bottom up: `nn` are parts of networks, `checkpoint` reads and writes model folders, `peft` adapts a model, `models` puts
 //! an encoder, its adapters and a task head together, `data` makes batches of shards, `train` trains a model on them, `evaluate` lets
-//! it answer; `tts` trains voices and speaks; `judge` listens to synthesised speech, `train_vocoder` trains a vocoder. No module uses
-//! one above it.
+//! it answer; `tts` trains voices and vocoders, speaks, and judges speech. No module uses one above it.
 
 pub mod checkpoint;
 pub mod data;
@@ -13,12 +12,10 @@ pub mod evaluate;
 pub mod front;
 #[cfg(test)]
 mod golden;
-pub mod judge;
 pub mod models;
 pub mod nn;
 pub mod peft;
 pub mod predict;
 pub mod tensorboard;
 pub mod train;
-pub mod train_vocoder;
 pub mod tts;

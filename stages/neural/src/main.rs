@@ -54,9 +54,9 @@ fn worker(folder: Option<&Path>) -> ExitCode {
         .here(neural::tts::align::run)
         .here(neural::tts::synthesise::run)
         .here(neural::tts::copy::run)
-        .here(neural::judge::run)
-        .here(neural::judge::evaluate::run)
-        .here(neural::train_vocoder::run)
+        .here(neural::tts::judge::run)
+        .here(neural::tts::judge::evaluate::run)
+        .here(neural::tts::train_vocoder::run)
         .here(neural::predict::run);
     let environment = vec![("libtorch", libtorch_version())];
     Worker { program: PROGRAM, registry: &registry, environment }.serve(folder)

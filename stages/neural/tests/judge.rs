@@ -130,7 +130,7 @@ impl Bench {
         let params: JudgeTrain = serde_json::from_value(params).unwrap();
         assert_eq!(params.check(), []);
         let job = self.job(out, &[("features", features.to_owned())]);
-        neural::judge::run(&params, &job)?;
+        neural::tts::judge::run(&params, &job)?;
         Ok(job.out)
     }
 
@@ -139,7 +139,7 @@ impl Bench {
         let slots = ["reference", "speech", "words", "voice"];
         let inputs: Vec<_> = slots.into_iter().zip(inputs.map(Path::to_owned)).collect();
         let job = self.job("judged", &inputs);
-        neural::judge::evaluate::run(&params, &job)?;
+        neural::tts::judge::evaluate::run(&params, &job)?;
         Ok(read(&job.out.join(FILE_NAME)).unwrap())
     }
 }
@@ -220,7 +220,7 @@ fn a_judge_that_was_stopped_ends_with_the_same_bytes() {
         loop {
             let mut job = bench.job("parts", &[("features", features.clone())]);
             job.progress = Box::new(StopAtOnce(job.stop.clone()));
-            match neural::judge::run(&params, &job) {
+            match neural::tts::judge::run(&params, &job) {
                 Ok(()) => break,
                 Err(StageError::Stopped) => times += 1,
                 Err(error) => panic!("{error}"),
@@ -257,7 +257,7 @@ fn a_vocoder_learns_tones_and_the_same_seed_gives_the_same_bytes() {
     let job = |out: &str, features: &Path| bench.job(out, &[("shards", shards.clone()), ("features", features.to_owned())]);
     let train = |out: &str, steps: u32, features: &Path| {
         let job = job(out, features);
-        neural::train_vocoder::run(&params(steps, 20), &job).map(|()| job.out)
+        neural::tts::train_vocoder::run(&params(steps, 20), &job).map(|()| job.out)
     };
     let whole = train("whole", 80, &features).unwrap();
     let training: Value = serde_json::from_slice(&fs::read(whole.join("training.json")).unwrap()).unwrap();
@@ -269,14 +269,14 @@ fn a_vocoder_learns_tones_and_the_same_seed_gives_the_same_bytes() {
     let parts = loop {
         let mut job = job("parts", &features);
         job.progress = Box::new(StopAtOnce(job.stop.clone()));
-        match neural::train_vocoder::run(&params(4, 20), &job) {
+        match neural::tts::train_vocoder::run(&params(4, 20), &job) {
             Ok(()) => break job.out,
             Err(StageError::Stopped) => times += 1,
             Err(error) => panic!("{error}"),
         }
     };
     assert!(times == 3 && bytes(&few) == bytes(&parts), "stopped {times} times");
-    let short = neural::train_vocoder::run(&params(4, 2), &job("short", &features));
+    let short = neural::tts::train_vocoder::run(&params(4, 2), &job("short", &features));
     fails(short, "a stretch has 100 samples, expected more than half of the 256 samples of a transform");
     let other = bench.features("other", &bench.shards("others", 1, [10, 4, 1]), 24);
     fails(train("other-out", 5, &other), "has the utterance `` where the shards have `train-010`");

@@ -1,4 +1,4 @@
-//! Speech synthesis: voices, trained, aligned and heard.
+//! Speech synthesis: voices, trained, aligned and heard; vocoders; judges of speech.
 //!
 //! ```text
 //! feature shards -> tts.train -> voice -> tts.synthesise -> shards of audio
@@ -14,6 +14,9 @@ pub mod train;
 pub mod align;
 pub mod copy;
 pub mod synthesise;
+
+pub mod judge;
+pub mod train_vocoder;
 
 mod data;
 pub mod error;
