@@ -1,8 +1,9 @@
 //! `[use]`: workflows taken over as the parts of another one, each at one value of a line of the matrix.
 //!
 //! A stage of several parts becomes one stage. A parameter or input that is the same in all parts stays as it is; another one
-//! becomes `{ by = "<line>", <part> = ..., ... }`. A setting may get a list of values; then it is a line of the matrix. A stage of another kind than the stage of that name in an earlier part is
-//! called `<part>.<stage>`.
+//! becomes `{ by = "<line>", <part> = ..., ... }`. A setting may get a list of values; then it is a line of the matrix. A stage of
+//! another kind than the stage of that name in an earlier part is called `<part>.<stage>`. A stage that the using file defines itself
+//! replaces those of all parts.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
@@ -41,6 +42,11 @@ pub(super) fn take_over(files: &mut Files<'_>, file: &str, mut own: Sections) ->
     let mut parts = read_parts(files, file, line, term);
     if parts.is_empty() {
         return own;
+    }
+    let defined: HashSet<&str> =
+        own.stages.iter().filter(|(_, body)| body.value.get("run").is_some()).map(|(name, _)| name.value.as_str()).collect();
+    for part in &mut parts {
+        part.sections.stages.retain(|(name, _)| !defined.contains(name.value.as_str()));
     }
     let shared = shared_settings(&parts, &own, &line.value);
     for part in &mut parts {
@@ -321,16 +327,6 @@ impl<'p> Stages<'p> {
         let key = |name: &str| Located { value: name.to_owned(), at: at.clone() };
         let mut pairs: Vec<Pair> =
             WHOLE.iter().filter_map(|name| Some((key(name), self.whole(group[0], bodies[0], name)?))).collect();
-        if group.len() < self.parts.len() {
-            let value =
-                |part: &usize| Located { value: Term::Scalar(self.parts[*part].value.value.clone().into()), at: at.clone() };
-            let values = Located { value: Term::List(group.iter().map(value).collect()), at: at.clone() };
-            let only = (key(self.line), values);
-            match pairs.iter_mut().find(|(key, _)| key.value == "only").map(|(_, term)| &mut term.value) {
-                Some(Term::Table(lines)) => lines.push(only),
-                _ => pairs.push((key("only"), Located { value: Term::Table(vec![only]), at: at.clone() })),
-            }
-        }
         let fields: Vec<&[Pair]> = bodies.iter().map(|body| table(Some(*body))).collect();
         let is_param = |name: &str| name != "inputs" && !WHOLE.contains(&name);
         pairs.extend(self.fields(group, &fields, is_param));
@@ -343,7 +339,28 @@ impl<'p> Stages<'p> {
         if !inputs.is_empty() {
             pairs.push((key("inputs"), Located { value: Term::Table(inputs), at: at.clone() }));
         }
+        if group.len() < self.parts.len() && !self.is_common(name, group, &pairs) {
+            let value =
+                |part: &usize| Located { value: Term::Scalar(self.parts[*part].value.value.clone().into()), at: at.clone() };
+            let values = Located { value: Term::List(group.iter().map(value).collect()), at: at.clone() };
+            let only = (key(self.line), values);
+            match pairs.iter_mut().find(|(key, _)| key.value == "only").map(|(_, term)| &mut term.value) {
+                Some(Term::Table(lines)) => lines.push(only),
+                _ => pairs.push((key("only"), Located { value: Term::Table(vec![only]), at: at.clone() })),
+            }
+        }
         Located { value: Term::Table(pairs), at: at.clone() }
+    }
+
+    /// True if a stage of several parts is the same in all of them, and runs only for others that read it: one node serves them all.
+    fn is_common(&self, name: &str, group: &[usize], pairs: &[Pair]) -> bool {
+        let mut names = BTreeSet::new();
+        pairs.iter().for_each(|(_, term)| mentioned(&term.value, &mut names));
+        let reads = |body: &Located<Term>| {
+            ["each", "inputs"].iter().any(|key| body.value.get(key).is_some_and(|term| names_stage(&term.value, name)))
+        };
+        let is_read = |part: &usize| self.parts[*part].sections.stages.iter().any(|(_, body)| reads(body));
+        group.len() > 1 && !names.contains(self.line) && group.iter().all(is_read)
     }
 
     /// Merges tables key by key.
@@ -405,6 +422,17 @@ impl<'p> Stages<'p> {
             other => other,
         };
         term
+    }
+}
+
+/// True if a term of inputs names a stage, whole or a part of it.
+fn names_stage(term: &Term, name: &str) -> bool {
+    match term {
+        Term::Scalar(Value::String(text)) => text[..text.find(['[', '/']).unwrap_or(text.len())] == *name,
+        Term::List(items) => items.iter().any(|item| names_stage(&item.value, name)),
+        Term::Table(pairs) => pairs.iter().any(|(key, item)| key.value != "by" && names_stage(&item.value, name)),
+        Term::Within(_, term) => names_stage(&term.value, name),
+        Term::Scalar(_) | Term::Absent => false,
     }
 }
 

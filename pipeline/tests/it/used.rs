@@ -109,10 +109,10 @@ inputs.texts = ["score", "talk.score"]
     train[method=lora,task=vctk] {"suffix":"lora","keep":3}
     score[method=lora,task=speak] {"suffix":""}
     score[method=lora,task=vctk] {"suffix":""}
-    table {"suffix":""}
     extra[task=talk] {"text":"extra of libri"}
     train[method=lora,task=talk] {"suffix":"lora","keep":7}
     talk.score[task=talk] {"suffix":"score of libri"}
+    table {"suffix":""}
     "#);
 }
 
@@ -138,14 +138,46 @@ inputs.texts = "score"
     train[corpus=vctk,method=lora,task=speak] {"suffix":"lora","keep":3}
     score[corpus=esd,method=lora,task=speak] {"suffix":""}
     score[corpus=vctk,method=lora,task=speak] {"suffix":""}
-    table {"suffix":""}
     extra[corpus=libri,task=talk] {"text":"extra of libri"}
     train[corpus=libri,method=lora,task=talk] {"suffix":"lora","keep":7}
     talk.score[corpus=libri,task=talk] {"suffix":"score of libri"}
+    table {"suffix":""}
     "#);
     let alone = main.replace("talk = { workflow = \"talk.toml\", corpus = [\"libri\"] }\n", "");
     let one = all(&alone, &[("corpus", "vctk")]);
     assert!(one.contains("score[corpus=vctk,method=lora") && !one.contains("esd"), "{one}");
+}
+
+#[test]
+fn a_stage_of_the_using_file_replaces_those_of_all_parts() {
+    let main = "[workflow]\nname = \"both\"\n[use.task]\nspeak = \"speak.toml\"\ntalk = \"talk.toml\"\n\
+        [stages.table]\nrun = \"toy.join\"\ngather = [\"*\"]\ninputs.texts = [\"score\", \"talk.score\"]\n";
+    let other = TALK.to_owned() + "[stages.table]\nrun = \"toy.join\"\ngather = [\"method\"]\ninputs.texts = \"score\"\n";
+    let files = |main: &'static str| {
+        [("flows/main.toml", main), ("flows/speak.toml", SPEAK), ("flows/talk.toml", other.as_str()), ("common.toml", COMMON)]
+    };
+    let replaced = built(&files(main), &[]);
+    assert!(replaced.contains("\ntable {") && !replaced.contains("talk.table"), "{replaced}");
+    let narrow = built(&files(main), &[("task", "speak")]);
+    assert!(narrow.contains("\ntable {") && !narrow.contains("talk"), "{narrow}");
+    let kept = built(&files(main.split_once("[stages").unwrap().0), &[]);
+    assert!(kept.contains("talk.table[task=talk]"), "{kept}");
+}
+
+#[test]
+fn a_stage_that_some_parts_share_is_made_once_for_them() {
+    let sing = "[workflow]\nname = \"sing\"\n[settings]\ncorpus = \"opera\"\n[matrix]\nmethod = [\"lora\"]\n\
+        [stages.score]\nrun = \"toy.text\"\ntext = \"sung in {corpus}\"\n";
+    let main = "[workflow]\nname = \"all\"\n[use.task]\nspeak = \"speak.toml\"\nvctk = { workflow = \"speak.toml\", corpus = \"vctk\" }\n\
+        sing = \"sing.toml\"\n[stages.table]\nrun = \"toy.join\"\ngather = [\"*\"]\ninputs.texts = [\"score\", \"sing.score\"]\n";
+    let files = [("flows/main.toml", main), ("flows/speak.toml", SPEAK), ("flows/sing.toml", sing), ("common.toml", COMMON)];
+    let found = built(&files, &[("method", "lora")]);
+    assert!(
+        found.contains("source {") && found.contains("data[task=speak] {") && found.contains("sing.score[task=sing] {"),
+        "{found}"
+    );
+    let narrow = built(&files, &[("task", "sing")]);
+    assert!(narrow.contains("sing.score[task=sing] {") && !narrow.contains("source"), "{narrow}");
 }
 
 #[test]
