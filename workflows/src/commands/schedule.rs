@@ -145,12 +145,23 @@ fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).trim().to_owned()
 }
 
-/// The crontab of the user; empty when there is none.
+/// The crontab of the user; empty when there is none. Any other failure is an error: an installation would replace what it did not see.
 fn read_crontab(program: &str) -> Result<String> {
     let Some(output) = call(program, &["-l"], None)? else {
         return Err(problem(format!("there is no program `{program}`"), "install it, or choose another kind: `--as systemd`"));
     };
-    Ok(if output.status.success() { String::from_utf8_lossy(&output.stdout).into_owned() } else { String::new() })
+    let why = said(&output);
+    match output.status.success() {
+        true => Ok(String::from_utf8(output.stdout).with_context(|| format!("`{program} -l` prints other text than UTF-8"))?),
+        false if why.contains("no crontab") || why.contains("No such file") => Ok(String::new()),
+        false => Err(problem(format!("`{program} -l` failed: {why}"), "nothing was changed; its message says what is wrong")),
+    }
+}
+
+/// True if a text sets a variable, as a crontab or a file of systemd does.
+fn sets(text: &str, name: &str) -> bool {
+    let value = |line: &str| Some(line.trim().strip_prefix(name)?.trim_start().strip_prefix('=')?.trim().to_owned());
+    text.lines().filter_map(value).any(|value| !value.is_empty() && value != "\"\"")
 }
 
 fn change(args: &ScheduleArgs, timer: &Timer, files: &[(String, String)]) -> Result<ExitCode> {
@@ -268,13 +279,14 @@ fn check(args: &ScheduleArgs, file: &RebuildFile, timer: &Timer, files: &[(Strin
             fault("files for a forge cannot be checked from here".to_owned(), "see the page of its schedules");
         }
     }
+    let secrets = timer.file.with_extension("env");
+    let (text, place) = match args.kind {
+        As::Cron | As::Scrontab => (read_crontab(args.kind.crontab())?, format!("a line of `{} -e`", args.kind.crontab())),
+        _ => (fs::read_to_string(&secrets).unwrap_or_default(), format!("`{}`", secrets.display())),
+    };
     for (name, what) in [(&file.tell.webhook, "web hook"), (&file.tell.alive, "sign of life")] {
-        if let Some(name) = name.as_ref().filter(|name| variable(name).is_none_or(|value| value.is_empty())) {
-            let place = timer.file.with_extension("env");
-            fault(
-                format!("the variable `{name}` of the {what} is not set here"),
-                &format!("set it in the crontab, or for systemd in `{}`", place.display()),
-            );
+        if let Some(name) = name.as_ref().filter(|name| !sets(&text, name)) {
+            fault(format!("the variable `{name}` of the {what} is not set where rebuilds start"), &format!("set it in {place}"));
         }
     }
     if !file.tell.mail.is_empty() && !["/usr/sbin/sendmail", "/usr/lib/sendmail"].iter().any(|path| Path::new(path).exists()) {
@@ -307,4 +319,16 @@ fn check(args: &ScheduleArgs, file: &RebuildFile, timer: &Timer, files: &[(Strin
         println!("installed, as it would be written now");
     }
     Ok(if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sets;
+
+    #[test]
+    fn variables_are_set_by_lines_with_a_value() {
+        let text = "# HOOK=x\nOTHER_HOOK=x\nALIVE = https://e.org\nEMPTY=\nQUOTED=\"\"\n";
+        assert!(sets(text, "ALIVE") && sets(text, "OTHER_HOOK"));
+        assert!(!sets(text, "HOOK") && !sets(text, "EMPTY") && !sets(text, "QUOTED") && !sets(text, "OTHER"));
+    }
 }
