@@ -82,7 +82,7 @@ pub struct Judged {
     pub notices: Vec<String>,
 }
 
-/// Losses that are confirmed in one rebuild.
+/// Trainings whose losses are confirmed in one rebuild; a training may have cells of several metrics.
 const MOST_CONFIRMED: usize = 4;
 /// Degrees of freedom below which the noise is taken from other methods of the task and corpus, too.
 const ENOUGH_DEGREES: u32 = 10;
@@ -203,9 +203,17 @@ impl<'a> Judge<'a> {
             judged.cells.insert((*key).clone(), cell);
         }
         losses.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(&b.1)));
-        let mut losses = losses.into_iter().map(|(_, key)| key);
-        judged.to_confirm = losses.by_ref().take(MOST_CONFIRMED).collect();
-        judged.unconfirmed = losses.collect();
+        let mut trained = BTreeSet::new();
+        for (_, key) in losses {
+            let cell = &judged.cells[&key];
+            let training = (cell.task.clone(), cell.corpus.clone(), cell.node.clone());
+            if trained.contains(&training) || trained.len() < MOST_CONFIRMED {
+                trained.insert(training);
+                judged.to_confirm.push(key);
+            } else {
+                judged.unconfirmed.push(key);
+            }
+        }
         let missing = self.missing.borrow();
         judged.notices = missing
             .iter()

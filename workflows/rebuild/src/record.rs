@@ -12,6 +12,9 @@ use crate::time::Utc;
 /// Format number that this version writes; it reads all up to it.
 pub const FORMAT: u32 = 1;
 
+/// Name among the other axes of a cell for a further metric that its runs are judged by, next to the cell of their primary one.
+pub const METRIC: &str = "metric";
+
 /// Line of the record.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "line", rename_all = "snake_case")]

@@ -20,7 +20,7 @@ use serde_json::json;
 
 use crate::event::{summary, word};
 use crate::history::{History, HistoryError, write_aside};
-use crate::record::{Cell, Ended, Finding, NamedCause, Outcome};
+use crate::record::{Cell, Ended, Finding, METRIC, NamedCause, Outcome};
 use crate::time::{Every, Utc};
 use draw::Dot;
 
@@ -249,7 +249,8 @@ impl<'a> Maker<'a> {
             if !methods.contains(&cell.method) {
                 methods.push(cell.method.clone());
             }
-            let others = cell.others.iter().map(|(axis, value)| format!(", {axis} {value}")).collect::<Vec<_>>().concat();
+            let others = cell.others.iter().filter(|(axis, _)| *axis != METRIC); // it has a column
+            let others = others.map(|(axis, value)| format!(", {axis} {value}")).collect::<Vec<_>>().concat();
             let metric = cell.metric.map_or_else(String::new, |metric| {
                 format!("{} {}", metric.title_with_unit(), if metric.higher_is_better() { "↑" } else { "↓" })
             });
@@ -356,7 +357,7 @@ impl<'a> Maker<'a> {
             ("corpus".to_owned(), newest.corpus.clone()),
             ("method".to_owned(), newest.method.clone()),
         ];
-        facts.extend(newest.others.clone());
+        facts.extend(newest.others.clone().into_iter().filter(|(axis, _)| axis != METRIC));
         facts.push((
             "metric".to_owned(),
             format!("{}, {} is better", metric.title_with_unit(), if metric.higher_is_better() { "higher" } else { "lower" }),

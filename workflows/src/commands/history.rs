@@ -107,7 +107,7 @@ fn summary(out: &mut impl Write, history: &History, last: &Ended) -> Result<Exit
     let width = last.cells.keys().map(|key| key.chars().count()).max().unwrap_or(0);
     for (key, cell) in &last.cells {
         let metric = cell.metric.map_or_else(String::new, scoring::Metric::title_with_unit);
-        writeln!(out, "{key:<width$}  {metric:<14} {}", line(cell))?;
+        writeln!(out, "{key:<width$}  {metric:<18} {}", line(cell))?;
     }
     let newest = history.log.ended().next_back();
     for (key, alarm) in newest.iter().flat_map(|ended| &ended.open) {

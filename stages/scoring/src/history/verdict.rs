@@ -30,6 +30,14 @@ fn default_at_least() -> f64 {
     0.005
 }
 
+impl Rule {
+    /// Smallest difference of a metric that is an alarm. Distortions in dB have ten times the common one, unless they have their own.
+    pub fn smallest(&self, metric: Metric) -> f64 {
+        let common = if metric == Metric::Mcd { 10.0 * self.at_least } else { self.at_least };
+        self.at_least_of.get(&metric).copied().unwrap_or(common)
+    }
+}
+
 impl Default for Rule {
     fn default() -> Self {
         Self { false_discovery: default_false_discovery(), at_least: default_at_least(), at_least_of: BTreeMap::new() }
@@ -127,7 +135,7 @@ pub fn judge(changes: &[Change], rule: &Rule) -> Vec<Judgement> {
             State::OtherUtterances => Verdict::NotComparable,
             State::Measured(_) if test.is_none() => Verdict::NotJudged,
             State::Measured(found) => {
-                let at_least = rule.at_least_of.get(&change.metric).copied().unwrap_or(rule.at_least);
+                let at_least = rule.smallest(change.metric);
                 let better = change.metric.improves(found.difference, 0.0);
                 match (shown && found.difference.abs() >= at_least, better) {
                     (false, _) => Verdict::Moved,

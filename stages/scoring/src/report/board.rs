@@ -5,7 +5,6 @@ use super::published::{self, Certainty};
 use super::{NONE, ReportTable, Run, spaced, units};
 use crate::metric::{Direction, Metric};
 use crate::plot::{HeatCell, HeatRow};
-use crate::score::{Detail, Scores};
 use crate::significance::{CompareError, Paired, SeedNoise, compare, print_p};
 
 /// Probability below which a difference counts as shown.
@@ -57,7 +56,7 @@ impl<'a> Board<'a> {
             let first = group.runs[0];
             let column = methods.iter().position(|method| *method == first.method).expect("every method was listed");
             let (task, corpus, others) = (&first.task, &first.corpus, others(first));
-            for metric in [first.scores.primary].into_iter().chain(further_metrics(&first.scores)) {
+            for metric in [first.scores.primary].into_iter().chain(first.scores.further_metrics()) {
                 let key =
                     |row: &BoardRow| row.task == *task && row.corpus == *corpus && row.others == others && row.metric == metric;
                 if let Some(row) = rows.iter_mut().find(|row| key(row)) {
@@ -146,17 +145,6 @@ impl<'a> Board<'a> {
         };
         self.rows.iter().map(row).collect()
     }
-}
-
-/// Further metrics that a task is reported by.
-fn further_metrics(scores: &Scores) -> Vec<Metric> {
-    let further: &[Metric] = match scores.detail {
-        Detail::Synthesis { .. } => &[Metric::Wer, Metric::SpeakerSimilarity, Metric::Mcd],
-        Detail::Tagging { .. } => &[Metric::MacroF1],
-        _ if scores.primary == Metric::SlotTypeF1 => &[Metric::SlotValueCer],
-        _ => &[],
-    };
-    further.iter().copied().filter(|metric| *metric != scores.primary && scores.metrics.contains_key(metric)).collect()
 }
 
 /// The axes beside those that have a column of their own.

@@ -310,6 +310,16 @@ impl Scores {
     pub fn primary_value(&self) -> f64 {
         self.value(self.primary)
     }
+    /// Metrics besides the primary one that the task is reported by.
+    pub fn further_metrics(&self) -> Vec<Metric> {
+        let further: &[Metric] = match self.detail {
+            Detail::Synthesis { .. } => &[Metric::Wer, Metric::SpeakerSimilarity, Metric::Mcd],
+            Detail::Tagging { .. } => &[Metric::MacroF1],
+            _ if self.primary == Metric::SlotTypeF1 => &[Metric::SlotValueCer],
+            _ => &[],
+        };
+        further.iter().copied().filter(|metric| *metric != self.primary && self.metrics.contains_key(metric)).collect()
+    }
     /// The interval of a metric.
     pub fn interval(&self, metric: Metric) -> Option<Interval> {
         self.metrics.get(&metric)?.interval

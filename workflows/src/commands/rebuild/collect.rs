@@ -13,9 +13,9 @@ use pipeline::records::ResultRecord;
 use pipeline::run::Summary;
 use rebuild::history::History;
 use rebuild::judge::{CellNow, Results, SeedNow};
-use rebuild::record::{SeedDetail, Source};
-use scoring::evidence;
+use rebuild::record::{METRIC, SeedDetail, Source};
 use scoring::score::{FILE_NAME, read_scores};
+use scoring::{Metric, evidence};
 use serde_json::Value;
 
 use super::machine::{program, this_machine};
@@ -57,6 +57,7 @@ pub(super) fn collect(
     let secs: HashMap<&str, f64> = ran.map(|step| (step.node.split_once(':').map_or("", |(_, id)| id), step.secs)).collect();
     let mut threads: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
     let mut cells: BTreeMap<String, CellNow> = BTreeMap::new();
+    let mut further: BTreeMap<String, BTreeMap<Metric, Values>> = BTreeMap::new();
     for index in workflow.order.iter().filter(|index| workflow.graph[**index].kind.name.starts_with(SCORES)) {
         let node = &workflow.graph[*index];
         let (key, empty, seed) = name(node, workflow, extra);
@@ -98,6 +99,11 @@ pub(super) fn collect(
         for other in ancestors.into_iter().chain([*index]) {
             reader.add_fields(other, of_cell)?;
         }
+        for metric in scores.further_metrics() {
+            let interval = scores.interval(metric).map(|interval| (interval.low, interval.high));
+            let values = further.entry(key.clone()).or_default().entry(metric).or_default();
+            values.insert(seed.clone(), (scores.value(metric), interval));
+        }
         cell.metric = Some(scores.primary);
         cell.utterances = scores.utterances;
         let evidence = keep(evidence::FILE_NAME)?;
@@ -113,11 +119,18 @@ pub(super) fn collect(
         let threads: Vec<String> = threads.remove(&key).unwrap_or_default().into_values().collect();
         let threads = if threads.is_empty() { String::new() } else { format!(", threads {}", threads.join(" ")) };
         (cell.lineage.program, cell.lineage.machine) = (program.clone(), format!("{}{threads}", machine.key()));
-        match results.cells.get_mut(&key) {
-            None => _ = results.cells.insert(key, cell),
-            Some(known) => {
-                known.seeds.append(&mut cell.seeds);
-                known.failed = known.failed.take().or(cell.failed);
+        let more = match further.remove(&key) {
+            Some(metrics) => metrics.iter().map(|(metric, values)| by_metric(&cell, *metric, values)).collect(),
+            None if cell.seeds.is_empty() => failed_before(&cell, history),
+            None => vec![],
+        };
+        for (key, mut cell) in std::iter::once((key, cell)).chain(more) {
+            match results.cells.get_mut(&key) {
+                None => _ = results.cells.insert(key, cell),
+                Some(known) => {
+                    known.seeds.append(&mut cell.seeds);
+                    known.failed = known.failed.take().or(cell.failed);
+                }
             }
         }
     }
@@ -133,6 +146,41 @@ pub(super) fn collect(
         results.sources.insert(place, source);
     }
     Ok(())
+}
+
+/// Value of a metric and its interval over utterances, by seed.
+type Values = BTreeMap<String, (f64, Option<(f64, f64)>)>;
+
+/// The cell of a further metric of the same runs, with its key.
+fn by_metric(cell: &CellNow, metric: Metric, values: &Values) -> (String, CellNow) {
+    let mut other = CellNow { metric: Some(metric), secs: None, ..cell.clone() };
+    other.others.insert(METRIC.to_owned(), metric.name().to_owned());
+    other.seeds.retain(|seed, _| values.get(seed).is_some_and(|(value, _)| value.is_finite()));
+    for (seed, result) in &mut other.seeds {
+        (result.value, result.detail.interval) = values[seed];
+    }
+    if other.seeds.len() < cell.seeds.len() {
+        other.failed.get_or_insert_with(|| format!("{metric} has no value"));
+    }
+    (key_of(&other), other)
+}
+
+/// The cells of further metrics that the runs of a cell without results had before.
+fn failed_before(cell: &CellNow, history: &History) -> Vec<(String, CellNow)> {
+    let last = history.log.ended().rev().find(|ended| ended.outcome.is_end());
+    let metrics = last.into_iter().flat_map(|ended| &ended.cells).filter_map(|(key, before)| {
+        let mut others = before.others.clone();
+        others.remove(METRIC)?;
+        let same = before.task == cell.task && before.corpus == cell.corpus && before.method == cell.method;
+        (same && others == cell.others).then(|| (key.clone(), CellNow { others: before.others.clone(), ..cell.clone() }))
+    });
+    metrics.collect()
+}
+
+/// Key of a cell.
+fn key_of(cell: &CellNow) -> String {
+    let others: Vec<String> = cell.others.iter().map(|(axis, value)| format!(" {axis}={value}")).collect();
+    format!("{} {} {}{}", cell.task, cell.corpus, cell.method, others.concat())
 }
 
 /// Results of new seeds of one cell.
@@ -162,8 +210,6 @@ fn name(node: &Node, workflow: &Workflow, extra: &BTreeMap<String, String>) -> (
     let method = point.remove("method").or_else(|| point.remove("anchor")).unwrap_or_else(|| NONE.to_owned());
     let seed = point.remove(SEED).unwrap_or_else(|| NONE.to_owned());
     point.extend(extra.clone());
-    let others: Vec<String> = point.iter().map(|(axis, value)| format!(" {axis}={value}")).collect();
-    let key = format!("{task} {corpus} {method}{}", others.concat());
     let cell = CellNow {
         task,
         corpus,
@@ -177,7 +223,7 @@ fn name(node: &Node, workflow: &Workflow, extra: &BTreeMap<String, String>) -> (
         lineage: scoring::history::Lineage::default(),
         secs: None,
     };
-    (key, cell, seed)
+    (key_of(&cell), cell, seed)
 }
 
 /// All nodes that a node was made from.
