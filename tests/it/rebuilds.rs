@@ -281,11 +281,28 @@ fn a_fresh_rebuild_repeats_and_a_lock_file_holds_what_went_in() {
     assert!(!clean.err.contains("warning") && !clean.err.contains("expected"), "{}", clean.err);
     let of = |word: &str| recordings(&project).into_iter().find(|path| path.to_str().unwrap().contains(word)).unwrap();
     let file = of("/yes/");
+    fs::copy(&file, project.path("saved.wav")).unwrap();
     fs::copy(of("/no/"), &file).unwrap();
     let refused = rebuild(&project, "2026-03-10T03:00:00Z", &["--locked", "weekly.lock"]);
     ends(&refused, 4);
     let name = file.file_name().unwrap().to_str().unwrap();
     assert!(refused.err.contains("`corpora.speech_commands` differs: ") && refused.err.contains(name), "{}", refused.err);
+    // A corpus that is missing is named with its size; a value that is not as it should be is no success.
+    fs::rename(project.path("corpus"), project.path("away")).unwrap();
+    let missing = rebuild(&project, "2026-03-10T03:00:00Z", &["--locked", "weekly.lock"]);
+    ends(&missing, 4);
+    assert!(
+        missing.err.contains("`corpora.speech_commands` is not there") && missing.err.contains(" files, "),
+        "{}",
+        missing.err
+    );
+    fs::rename(project.path("away"), project.path("corpus")).unwrap();
+    fs::copy(project.path("saved.wav"), &file).unwrap();
+    let value = text.lines().find(|line| line.starts_with("1 = ")).expect("the value of a seed");
+    project.replace("weekly.lock", value, "1 = 0.123");
+    let other = rebuild(&project, "2026-03-11T03:00:00Z", &["--locked", "weekly.lock"]);
+    ends(&other, 3);
+    assert!(other.err.contains("on this machine and with this program they should be equal"), "{}", other.err);
     let bad = rebuild(&project, "2026-03-10T03:00:00Z", &["--locked", "tiny.toml"]);
     assert!(bad.code == Some(2) && bad.err.contains("it is no lock file"), "{}", bad.err);
 }

@@ -1,7 +1,7 @@
 //! Common beginning of most commands: the workflow, the store and the machine.
 
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use neural_spec::{Evaluate, Train};
+use petgraph::Direction;
 use petgraph::graph::NodeIndex;
 use pipeline::event::{Deaf, Progress};
 use pipeline::graph::{Workflow, build};
@@ -101,8 +102,8 @@ pub(crate) struct Opening {
     pub(crate) question: PlanKey,
     /// Digest of the text of the workflow file, with all that it includes.
     pub(crate) text: Digest,
-    /// Corpora that are not on this machine; see [`Asking::left_out`].
-    pub(crate) left_out: Vec<String>,
+    /// Corpora whose cells are left out.
+    pub(crate) left_out: LeftOut,
     /// The store for writing, with the shared cache, once an artifact that was left there is read.
     pub(crate) bringing: OnceCell<Option<Store>>,
 }
@@ -167,7 +168,7 @@ impl Asking {
     /// Returns the key of the request in the plan cache.
     pub(crate) fn question(&self) -> PlanKey {
         let tools = self.registry.kinds().flat_map(|kind| &kind.tools).map(|tool| self.settings.machine.toolbox.identity(tool));
-        let program = std::iter::once(program()).chain(tools).chain(self.left_out()).collect::<Vec<_>>().join("\n");
+        let program = std::iter::once(program()).chain(tools).chain(self.absent()).collect::<Vec<_>>().join("\n");
         PlanKey::new(&self.spec.name, self.spec.sources.digest(), &self.request.set, &self.request.targets, &program)
     }
 
@@ -176,16 +177,21 @@ impl Asking {
         self.request.asks_for_front()
     }
 
-    /// Corpora of a matrix line `corpus` that are not on this machine, where at least one is: their cells are left out.
-    pub(crate) fn left_out(&self) -> Vec<String> {
-        let Some(line) = self.spec.axes.iter().find(|axis| axis.matrix && axis.name.value == CORPUS) else { return vec![] };
-        let given = self.request.set.get(CORPUS);
-        let all =
-            given.cloned().unwrap_or_else(|| line.values.iter().filter_map(|value| Some(value.as_str()?.to_owned())).collect());
-        let place = |name: &String| self.settings.machine.places.0.get(&format!("corpora.{name}"));
-        let is_missing = |name: &&String| datasets::find(name).is_some() && place(name).is_none_or(|path| !path.exists());
-        let missing: Vec<String> = all.iter().filter(is_missing).cloned().collect();
-        if missing.len() == all.len() { vec![] } else { missing }
+    /// Corpora of a matrix line `corpus` that are not on this machine.
+    fn absent(&self) -> Vec<String> {
+        let line = self.spec.axes.iter().find(|axis| axis.matrix && axis.name.value == CORPUS);
+        let all = line.into_iter().flat_map(|line| &line.values).filter_map(|value| Some(value.as_str()?.to_owned()));
+        all.filter(|name| datasets::find(name).is_some() && self.settings.lacks(&format!("corpora.{name}"))).collect()
+    }
+
+    /// Finds the corpora whose cells are left out, for a request that was answered without its graph.
+    pub(crate) fn left_out(&self) -> Result<LeftOut> {
+        if self.absent().is_empty() {
+            return Ok(LeftOut::default());
+        }
+        let mut spec = self.spec.clone();
+        let axes = overrides::apply(&mut spec, &self.registry, &self.request.set, self.request.large)?;
+        Ok(LeftOut::find(&spec, &build(&spec, &self.registry, &axes, &self.request.targets)?, &self.settings))
     }
 
     /// Finds the workflow of a node: the one that the text names, else that of the last run with its settings.
@@ -220,20 +226,78 @@ impl Asking {
 
     /// Builds the graph.
     pub(crate) fn open(self) -> Result<Opening> {
-        let (question, text, left_out) = (self.question(), self.spec.sources.digest(), self.left_out());
+        let (question, text) = (self.question(), self.spec.sources.digest());
         let Self { settings, registry, store, request, mut spec } = self;
         let mut axes = overrides::apply(&mut spec, &registry, &request.set, request.large)?;
-        if !left_out.is_empty() {
-            let line = spec.axes.iter().find(|axis| axis.matrix && axis.name.value == CORPUS);
-            let all = line.into_iter().flat_map(|line| &line.values).filter_map(|value| Some(value.as_str()?.to_owned()));
-            let values = axes.entry(CORPUS.to_owned()).or_insert_with(|| all.collect());
-            values.retain(|name| !left_out.contains(name));
+        let mut workflow = build(&spec, &registry, &axes, &request.targets)?;
+        let left_out = LeftOut::find(&spec, &workflow, &settings);
+        if !left_out.corpora.is_empty() {
+            axes.insert(CORPUS.to_owned(), left_out.rest.clone());
+            workflow = build(&spec, &registry, &axes, &request.targets)?;
         }
-        let workflow = build(&spec, &registry, &axes, &request.targets)?;
         for need in workflow.order.iter().flat_map(|node| workflow.graph[*node].placed.sources()) {
             settings.check_place(&need.place)?;
         }
         Ok(Opening { settings, workflow, store, request, question, text, left_out, bringing: OnceCell::new() })
+    }
+}
+
+/// Corpora of the matrix line `corpus` whose cells are left out, because this machine lacks a corpus that they need.
+#[derive(Debug, Default)]
+pub(crate) struct LeftOut {
+    /// Values of the line that are left out.
+    pub(crate) corpora: Vec<String>,
+    /// Corpora that this machine lacks, by name.
+    pub(crate) lacking: Vec<String>,
+    /// Values of the line that remain.
+    rest: Vec<String>,
+}
+
+impl LeftOut {
+    /// Finds them in a graph. Where every cell lacks something, none is left out: the error that follows says what is missing.
+    fn find(spec: &Spec, workflow: &Workflow, settings: &Settings) -> Self {
+        if !spec.axes.iter().any(|axis| axis.matrix && axis.name.value == CORPUS) {
+            return Self::default();
+        }
+        let mut known: BTreeMap<String, bool> = BTreeMap::new();
+        let mut lacks: HashMap<NodeIndex, BTreeSet<String>> = HashMap::new();
+        let mut cells: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for index in &workflow.order {
+            let node = &workflow.graph[*index];
+            let mut own: BTreeSet<String> = BTreeSet::new();
+            for need in node.placed.sources() {
+                let Some(name) = need.place.strip_prefix("corpora.") else { continue };
+                if *known.entry(name.to_owned()).or_insert_with(|| settings.lacks(&need.place)) {
+                    own.insert(name.to_owned());
+                }
+            }
+            for before in workflow.graph.neighbors_directed(*index, Direction::Incoming) {
+                own.extend(lacks.get(&before).into_iter().flatten().cloned());
+            }
+            if let Some(corpus) = node.point.get(CORPUS) {
+                cells.entry(corpus.to_owned()).or_default().extend(own.iter().cloned());
+            }
+            if !own.is_empty() {
+                lacks.insert(*index, own);
+            }
+        }
+        let (without, with): (Vec<_>, Vec<_>) = cells.into_iter().partition(|(_, lacking)| !lacking.is_empty());
+        if with.is_empty() {
+            return Self::default();
+        }
+        let lacking: BTreeSet<String> = without.iter().flat_map(|(_, lacking)| lacking.clone()).collect();
+        let corpora: Vec<String> = without.into_iter().map(|(corpus, _)| corpus).collect();
+        let line = workflow.axes.iter().find(|(axis, _)| axis == CORPUS).into_iter().flat_map(|(_, values)| values);
+        let rest = line.filter(|value| !corpora.contains(value)).cloned().collect();
+        Self { corpora, lacking: lacking.into_iter().collect(), rest }
+    }
+
+    /// Sentence for people; none where nothing is left out.
+    pub(crate) fn text(&self) -> Option<String> {
+        let more: Vec<&str> = self.corpora.iter().filter(|name| !self.lacking.contains(name)).map(String::as_str).collect();
+        let more = if more.is_empty() { String::new() } else { format!("; and {}, which need them", more.join(", ")) };
+        (!self.corpora.is_empty())
+            .then(|| format!("left out, since this machine has no folder for them: {}{more}", self.lacking.join(", ")))
     }
 }
 

@@ -169,6 +169,11 @@ impl Settings {
         Ok(self.machine.places.0.get(place).cloned())
     }
 
+    /// True if a place has no folder on this machine.
+    pub(crate) fn lacks(&self, place: &str) -> bool {
+        self.machine.places.0.get(place).is_none_or(|path| !path.exists())
+    }
+
     /// Fails when `[corpora]` names a corpus that no reader knows.
     pub(crate) fn check_corpora(&self) -> Result<()> {
         let is_unknown =

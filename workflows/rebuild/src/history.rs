@@ -99,6 +99,9 @@ impl HistoryError {
             Self::Log { source: LogError::Damaged { .. }, path } => {
                 format!("take the line out of `{}`, or get the file back from a copy; nothing else is lost", path.display())
             }
+            Self::Damaged { path, .. } if path.ends_with(BASELINE) => {
+                format!("get `{}` back from a copy; or remove it, and the values of the next rebuild become the baseline", path.display())
+            }
             Self::Network { .. } => "give it a folder on a local disk: `history = \"FOLDER\"` in the rebuild file; copy or `git push` it elsewhere afterwards".to_owned(),
             Self::OtherName { .. } => "give each rebuild file a history of its own: `history = \"FOLDER\"`".to_owned(),
             Self::Clock { .. } => "set the clock of this machine; if the record is wrong, take its last lines out".to_owned(),
@@ -185,11 +188,11 @@ impl History {
     ///
     /// Errors: [`HistoryError::Network`], [`HistoryError::Io`].
     pub fn lock(folder: &Path) -> Result<Option<HistoryLock>, HistoryError> {
-        for folder in [folder.to_owned(), folder.join("blobs"), folder.join("unsent")] {
-            fs::create_dir_all(&folder).map_err(io_error("create", &folder))?;
-        }
         if let Some(kind) = pipeline::store::network_file_system(folder) {
             return Err(HistoryError::Network { folder: folder.to_owned(), kind });
+        }
+        for folder in [folder.to_owned(), folder.join("blobs"), folder.join("unsent")] {
+            fs::create_dir_all(&folder).map_err(io_error("create", &folder))?;
         }
         let path = folder.join("lock");
         let file = File::options().create(true).truncate(false).read(true).write(true).open(&path);

@@ -62,6 +62,15 @@ pub struct LockedCell {
     pub values: BTreeMap<String, f64>,
 }
 
+/// Value that is not as in a lock file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// Sentence for people.
+    pub text: String,
+    /// True if noise does not explain it; false if nothing can be said.
+    pub is_certain: bool,
+}
+
 /// A lock file that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -142,12 +151,7 @@ impl LockFile {
         }
         for (place, locked) in &self.sources {
             match sources.get(place) {
-                None => found.push(format!(
-                    "`{place}` is missing: {} files, {} bytes{}",
-                    locked.files,
-                    locked.bytes,
-                    from(&locked.from)
-                )),
+                None => found.push(self.describe(place, &format!("`{place}` is missing"))),
                 Some(now) if now.digest != locked.digest => {
                     found.push(format!("`{place}` differs: {}", files_between(place, lists)));
                 }
@@ -175,13 +179,22 @@ impl LockFile {
         found
     }
 
-    /// Sentences about values that are not as expected: on the same machine they must be equal; elsewhere within the noise of seeds.
-    pub fn differences(&self, ended: &Ended) -> Vec<String> {
+    /// Adds to a sentence about a place that is missing what the lock file knows of it: size, and where it can be had.
+    pub fn describe(&self, place: &str, sentence: &str) -> String {
+        let locked = self.sources.get(place);
+        locked.map_or_else(
+            || sentence.to_owned(),
+            |locked| format!("{sentence}: {} files, {} bytes{}", locked.files, locked.bytes, from(&locked.from)),
+        )
+    }
+
+    /// Values that are not as expected: on the same machine they must be equal; elsewhere within the noise of seeds.
+    pub fn differences(&self, ended: &Ended) -> Vec<Difference> {
         let same_machine = self.machine == ended.machine.key() && self.program.executables == ended.program.executables;
         let mut found = vec![];
         for (key, locked) in &self.cells {
             let Some(cell) = ended.cells.get(key).filter(|cell| !cell.values.is_empty()) else {
-                found.push(format!("{key}: no value, expected {}", mean_text(locked)));
+                found.push(Difference { text: format!("{key}: no value, expected {}", mean_text(locked)), is_certain: true });
                 continue;
             };
             let common: Vec<(f64, f64)> =
@@ -195,12 +208,13 @@ impl LockFile {
             let noise = SeedNoise::pooled(groups.iter().map(Vec::as_slice));
             let test = t_test(difference, 0.0, common.len().max(1), Some(noise));
             let values = format!("{key}: {}, expected {}", cell.print(), mean_text(locked));
-            match test {
-                _ if same_machine => found.push(format!("{values}; on this machine and with this program they should be equal")),
-                Some(test) if test.p >= 0.05 => {}
-                Some(_) => found.push(format!("{values}; more than the noise of seeds")),
-                None => found.push(format!("{values}; too few seeds to tell whether that is noise")),
-            }
+            let (why, is_certain) = match test {
+                _ if same_machine => ("on this machine and with this program they should be equal", true),
+                Some(test) if test.p >= 0.05 => continue,
+                Some(_) => ("more than the noise of seeds", true),
+                None => ("too few seeds to tell whether that is noise", false),
+            };
+            found.push(Difference { text: format!("{values}; {why}"), is_certain });
         }
         found
     }
@@ -313,16 +327,19 @@ mod tests {
     fn values_must_be_equal_on_the_same_machine() {
         let mut same = ended("b", 0, Outcome::Done, 0.25);
         same.program = lock().program;
-        assert_eq!(lock().differences(&same), [""; 0]);
+        assert_eq!(lock().differences(&same), []);
         let mut other = ended("b", 0, Outcome::Done, 0.26);
         other.program = lock().program;
-        assert_eq!(
-            lock().differences(&other),
-            ["speech_recognition fsdd lora: 26.00, expected 25.00; on this machine and with this program they should be equal"]
-        );
+        let check = |ended: &Ended, text: &str, is_certain: bool| {
+            let found = lock().differences(ended);
+            assert!(found.len() == 1 && found[0].text.ends_with(text) && found[0].is_certain == is_certain, "{found:?}");
+        };
+        let equal =
+            "speech_recognition fsdd lora: 26.00, expected 25.00; on this machine and with this program they should be equal";
+        check(&other, equal, true);
         other.machine.cpu = "another".to_owned();
-        assert!(lock().differences(&other)[0].ends_with("too few seeds to tell whether that is noise"));
+        check(&other, "too few seeds to tell whether that is noise", false);
         other.cells.clear();
-        assert!(lock().differences(&other)[0].ends_with("no value, expected 25.00"));
+        check(&other, "no value, expected 25.00", true);
     }
 }

@@ -52,8 +52,8 @@ pub(crate) fn show_plan(opening: &mut Opening, choice: &Choice, offline: bool, a
     let only = opening.find(&choice.only, "--only")?;
     let mut survey = opening.survey()?;
     let code = report_failures(&mut survey);
-    if !opening.left_out.is_empty() {
-        say!("note: left out, since this machine has no folder for them: {}", opening.left_out.join(", "));
+    if let Some(text) = opening.left_out.text() {
+        say!("note: {text}");
     }
     let mut plan = opening.runner(Arc::new(Deaf), Stop::default()).plan(&survey, &forced)?;
     let mut supply = Supply::default();

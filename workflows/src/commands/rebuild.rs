@@ -18,7 +18,7 @@ use rebuild::event::{Event, Level, compose};
 use rebuild::file::RebuildFile;
 use rebuild::history::{Baseline, Due, History, HistoryError, HistoryLock, due};
 use rebuild::judge::{Judge, Results};
-use rebuild::lock::LockFile;
+use rebuild::lock::{Difference, LockFile};
 use rebuild::record::{Begun, Cell, Ended, FORMAT, Line, Outcome, Told};
 use rebuild::site::{Site, write};
 use rebuild::tell::{Delivery, Outbox};
@@ -67,6 +67,8 @@ pub(crate) struct RebuildArgs {
 
 /// Exit code: a mistake in a file.
 const MISTAKE: u8 = 2;
+/// Exit code: an alarm, or values that are not as in the lock file.
+const ALARM: u8 = 3;
 /// Exit code: not started.
 const NOT_STARTED: u8 = 4;
 /// Exit code: another rebuild is going on.
@@ -282,6 +284,14 @@ struct Rebuild<'a> {
 struct Finish {
     outcome: Outcome,
     reason: Option<String>,
+    /// True if values are not as in the lock file.
+    differs: bool,
+}
+
+impl Finish {
+    fn not_started(reason: String) -> Self {
+        Self { outcome: Outcome::NotStarted, reason: Some(reason), differs: false }
+    }
 }
 
 impl Rebuild<'_> {
@@ -341,16 +351,17 @@ impl Rebuild<'_> {
         let mut mistake = false;
         let finish = match self.check_disk().and_then(|()| self.check_inputs(planned, &mut ended)) {
             Ok(None) => self.compute(planned, history, lock, &mut ended)?,
-            Ok(Some(reason)) => Finish { outcome: Outcome::NotStarted, reason: Some(reason) },
+            Ok(Some(reason)) => Finish::not_started(reason),
             Err(error) => {
                 let not_enough = error.downcast_ref::<NotEnough>().map(ToString::to_string);
                 mistake = not_enough.is_none();
                 let reason = not_enough.unwrap_or_else(|| one_line(&error));
-                Finish { outcome: Outcome::NotStarted, reason: Some(reason) }
+                Finish::not_started(reason)
             }
         };
         (ended.outcome, ended.reason, ended.at) = (finish.outcome, finish.reason, self.now());
         let done = match ended.outcome {
+            Outcome::Done if finish.differs => ALARM,
             Outcome::Done => 0,
             Outcome::Partial => 1,
             Outcome::NotStarted if mistake => MISTAKE,
@@ -402,6 +413,12 @@ impl Rebuild<'_> {
         Ok(())
     }
 
+    /// True if everything is computed on this machine: results of others would prove nothing in a rebuild that shows that results
+    /// repeat.
+    fn offline(&self) -> bool {
+        self.fresh || self.locked.is_some()
+    }
+
     /// Makes room when there is too little, and fails when that was not enough.
     fn check_disk(&self) -> Result<()> {
         let Some(wanted) = self.file.free_at_least else { return Ok(()) };
@@ -425,7 +442,11 @@ impl Rebuild<'_> {
     fn check_inputs(&self, planned: &[Planned], ended: &mut Ended) -> Result<Option<String>> {
         let missing = runs::missing_places(planned)?;
         if !missing.is_empty() {
-            return Ok(Some(missing.join("; ")));
+            let describe = |(place, text): (String, String)| match &self.locked {
+                Some((lock, _)) => lock.describe(&place, &text),
+                None => text,
+            };
+            return Ok(Some(missing.into_iter().map(describe).collect::<Vec<_>>().join("; ")));
         }
         let Some((lock, lists)) = &self.locked else { return Ok(None) };
         let inputs = locked_inputs(planned)?;
@@ -454,7 +475,8 @@ impl Rebuild<'_> {
         let mut results = Results { id: ended.id.clone(), ..Results::default() };
         let mut reason = None;
         for planned in planned {
-            let goal = runs::Goal { planned, keep_going: self.file.keep_going, fresh: self.fresh, quiet: self.quiet };
+            let (keep_going, fresh, offline) = (self.file.keep_going, self.fresh, self.offline());
+            let goal = runs::Goal { planned, keep_going, fresh, offline, quiet: self.quiet };
             let outcome = runs::run(&goal, &machine, &stop, history, &mut results, &mut ended.workflows);
             let outcome = outcome.unwrap_or_else(|error| {
                 if !self.quiet {
@@ -484,7 +506,7 @@ impl Rebuild<'_> {
                 cell.alarm = self.file.confirm_seeds == 0;
                 continue;
             }
-            let new = runs::confirm(planned, key, cell, self.file.confirm_seeds, &machine, &stop, history);
+            let new = runs::confirm(planned, (key, cell), (self.file.confirm_seeds, self.offline()), &machine, &stop, history);
             let new = new.unwrap_or_else(|error| {
                 show(&error);
                 BTreeMap::new()
@@ -506,18 +528,20 @@ impl Rebuild<'_> {
                 history.set_baselines(lock, baselines).map_err(history_problem)?;
             }
         }
+        let mut differs = false;
         if let Some((lock, _)) = &self.locked {
-            for difference in lock.differences(ended) {
-                say!("warning: {difference}");
-                ended.notices.push(difference);
+            for Difference { text, is_certain } in lock.differences(ended) {
+                say!("warning: {text}");
+                ended.notices.push(text);
+                differs |= is_certain;
             }
         }
         drop(scratch);
         let failed = ended.cells.values().filter(|cell| cell.failed.is_some()).count();
         let is_done = ended.runs.iter().all(|run| run.outcome == "done") && failed == 0;
         Ok(match () {
-            () if stopped => Finish { outcome: Outcome::Stopped, reason: Some("stopped by a signal".to_owned()) },
-            () if is_done => Finish { outcome: Outcome::Done, reason: None },
+            () if stopped => Finish { outcome: Outcome::Stopped, reason: Some("stopped by a signal".to_owned()), differs },
+            () if is_done => Finish { outcome: Outcome::Done, reason: None, differs },
             () => {
                 let over = Instant::now() >= deadline;
                 let text = match (over, failed) {
@@ -526,7 +550,7 @@ impl Rebuild<'_> {
                     (false, 1) => "1 cell failed".to_owned(),
                     (false, failed) => format!("{failed} cells failed"),
                 };
-                Finish { outcome: Outcome::Partial, reason: Some(reason.unwrap_or(text)) }
+                Finish { outcome: Outcome::Partial, reason: Some(reason.unwrap_or(text)), differs }
             }
         })
     }

@@ -25,7 +25,7 @@ use crate::commands::results::{Origin, link_results, print_results, relative};
 use crate::commands::runs::write_timeline;
 use crate::console::say;
 use crate::console::{self, duration};
-use crate::opening::{Access, Asking, Opening, report_notices, with_hint};
+use crate::opening::{Access, Asking, LeftOut, Opening, report_notices, with_hint};
 use crate::sharing::Sharing;
 
 #[derive(Args)]
@@ -94,7 +94,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
         drop(progress);
         let origin = Origin::new(found.run, &asking.request.workflow);
         show(args, &link_results(&asking.question().workflow, &found.ends, &origin, &asking.settings, &asking.store)?)?;
-        return Ok(report_left_out(args, &asking.left_out()).unwrap_or(ExitCode::SUCCESS));
+        return Ok(report_left_out(args, &asking.left_out()?).unwrap_or(ExitCode::SUCCESS));
     }
     let mut opening = asking.open()?;
     opening.tell_idle_front();
@@ -156,16 +156,13 @@ fn show(args: &RunArgs, links: &[PathBuf]) -> Result<()> {
 }
 
 /// Reports corpora that are not on this machine. Returns the exit code when they should be.
-fn report_left_out(args: &RunArgs, corpora: &[String]) -> Option<ExitCode> {
-    if corpora.is_empty() {
-        return None;
-    }
-    let names = corpora.join(", ");
+fn report_left_out(args: &RunArgs, left_out: &LeftOut) -> Option<ExitCode> {
+    let text = left_out.text()?;
     if args.allow_missing {
-        say!("note: left out, since this machine has no folder for them: {names}");
+        say!("note: {text}");
         return None;
     }
-    say!("warning: left out, since this machine has no folder for them: {names}");
+    say!("warning: {text}");
     say!("  hint: add `NAME = \"FOLDER\"` to `[corpora]` in sure.toml, or give --allow-missing");
     Some(ExitCode::FAILURE)
 }

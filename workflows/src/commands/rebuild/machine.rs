@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use pipeline::Digest;
 use rebuild::record::{Machine, Program};
@@ -11,22 +12,27 @@ use crate::settings::Settings;
 
 /// This program: its version, commit, compiler, and the content of both executables.
 pub(crate) fn program(settings: &Settings) -> Program {
-    let mut executables = BTreeMap::new();
-    let mut add = |name: &str, path: &Path| {
-        if let Ok(bytes) = fs::read(path) {
-            executables.insert(name.to_owned(), Digest::of(&bytes).to_string()[..32].to_owned());
-        }
-    };
-    if let Ok(own) = std::env::current_exe() {
-        add("sure", &own);
-    }
-    add("sure-neural", &settings.worker);
+    let own = std::env::current_exe().unwrap_or_default();
+    let executables = [("sure", &own), ("sure-neural", &settings.worker)];
+    let executables = executables.into_iter().filter_map(|(name, path)| Some((name.to_owned(), digest_of(path)?)));
     Program {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         commit: env!("SURE_COMMIT").to_owned(),
         rustc: env!("SURE_RUSTC").to_owned(),
-        executables,
+        executables: executables.collect(),
     }
+}
+
+/// Digest of an executable. Each is read once: they are large, and every run of a rebuild asks.
+fn digest_of(path: &Path) -> Option<String> {
+    static KNOWN: Mutex<BTreeMap<PathBuf, String>> = Mutex::new(BTreeMap::new());
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(digest) = known.get(path) {
+        return Some(digest.clone());
+    }
+    let digest = Digest::of(&fs::read(path).ok()?).to_string()[..32].to_owned();
+    known.insert(path.to_owned(), digest.clone());
+    Some(digest)
 }
 
 /// Releases of libraries that results depend on.

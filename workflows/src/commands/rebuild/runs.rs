@@ -25,6 +25,7 @@ use crate::commands::run::{RunArgs, keep_results};
 use crate::console;
 use crate::opening::{Access, Opening, report_notices, with_hint};
 use crate::problem::problem;
+use crate::sharing::Sharing;
 
 /// A run of a rebuild file with its arguments read.
 pub(crate) struct Planned {
@@ -109,13 +110,13 @@ pub(crate) fn lists_path(lock: &Path) -> PathBuf {
     name.into()
 }
 
-/// Places that a run needs and that are not there.
-pub(super) fn missing_places(planned: &[Planned]) -> Result<Vec<String>> {
-    let mut missing = vec![];
+/// Places that a run needs and that are not there, each with a sentence.
+pub(super) fn missing_places(planned: &[Planned]) -> Result<BTreeMap<String, String>> {
+    let mut missing = BTreeMap::new();
     for one in planned {
         let opening = Opening::new(&one.args.target, Access::Read)?;
-        for name in opening.left_out.iter().filter(|_| !one.args.allow_missing) {
-            missing.push(format!("no folder for `corpora.{name}`"));
+        for name in opening.left_out.lacking.iter().filter(|_| !one.args.allow_missing) {
+            missing.insert(format!("corpora.{name}"), format!("no folder for `corpora.{name}`"));
         }
         for need in opening.workflow.order.iter().flat_map(|node| opening.workflow.graph[*node].placed.sources()) {
             let text = match opening.settings.machine.places.0.get(&need.place) {
@@ -123,9 +124,7 @@ pub(super) fn missing_places(planned: &[Planned]) -> Result<Vec<String>> {
                 Some(path) if !path.exists() => format!("`{}` is not there: `{}`", need.place, path.display()),
                 Some(_) => continue,
             };
-            if !missing.contains(&text) {
-                missing.push(text);
-            }
+            missing.entry(need.place.clone()).or_insert(text);
         }
     }
     Ok(missing)
@@ -188,6 +187,8 @@ pub(super) struct Goal<'a> {
     pub(super) planned: &'a Planned,
     pub(super) keep_going: bool,
     pub(super) fresh: bool,
+    /// True to compute everything on this machine, without the shared cache.
+    pub(super) offline: bool,
     pub(super) quiet: bool,
 }
 
@@ -205,7 +206,7 @@ pub(super) fn run(
     if goal.fresh {
         target.place.machine.store.clone_from(&machine.store);
     }
-    let (opening, summary) = bring_up_to_date(&target, &goal.planned.args, goal.keep_going, goal.quiet, stop)?;
+    let (opening, summary) = bring_up_to_date(&target, goal, stop)?;
     workflows.insert(opening.workflow.name.clone(), opening.text.to_string()[..32].to_owned());
     collect(&opening, &summary, &goal.planned.extra, history, results)?;
     if summary.complete && !goal.fresh {
@@ -247,19 +248,23 @@ pub(super) fn not_run(planned: &Planned, error: &anyhow::Error) -> RunOutcome {
     }
 }
 
-fn bring_up_to_date(target: &Target, args: &RunArgs, keep_going: bool, quiet: bool, stop: &Stop) -> Result<(Opening, Summary)> {
-    let opening = Opening::new(target, Access::Write)?;
+fn bring_up_to_date(target: &Target, goal: &Goal<'_>, stop: &Stop) -> Result<(Opening, Summary)> {
+    let (args, quiet) = (&goal.planned.args, goal.quiet);
+    let mut opening = Opening::new(target, Access::Write)?;
     opening.rehash(args.choice.rehash);
+    let sharing = Sharing::open(&opening.settings, goal.offline || args.offline);
+    opening.settings.machine.shared = sharing.cache();
     let progress: Arc<dyn Progress> = if quiet { Arc::new(Quiet) } else { console::pick(false, false) };
     let runner = opening.runner(progress, stop.clone());
     let options = Options {
-        keep_going: keep_going || args.keep_going,
+        keep_going: goal.keep_going || args.keep_going,
         forced: opening.find(&args.choice.force, "--force")?,
         request: serde_json::to_string(&opening.request)?,
         project: Some(opening.settings.project()),
         ..Options::default()
     };
     let ran = runner.run(&options);
+    sharing.close(stop, quiet);
     if !quiet {
         report_notices(&opening.store);
     }
@@ -277,9 +282,8 @@ impl Progress for Quiet {
 /// Trains a cell with seeds that it did not have.
 pub(super) fn confirm(
     planned: &[Planned],
-    key: &str,
-    cell: &Cell,
-    count: u32,
+    (key, cell): (&str, &Cell),
+    (count, offline): (u32, bool),
     machine: &MachineArgs,
     stop: &Stop,
     history: &History,
@@ -296,7 +300,8 @@ pub(super) fn confirm(
         if Opening::new(&target, Access::Read).is_err() {
             continue;
         }
-        let (opening, summary) = bring_up_to_date(&target, &one.args, true, true, stop)?;
+        let goal = Goal { planned: one, keep_going: true, fresh: false, offline, quiet: true };
+        let (opening, summary) = bring_up_to_date(&target, &goal, stop)?;
         let found = seeds_of(&opening, &summary, key, &one.extra, history)?;
         if !found.is_empty() {
             return Ok(found);
