@@ -1,7 +1,7 @@
 # Everything the project needs is set up by these targets; each says what it does and costs nothing when it is done already.
 #
 #   make quickstart   set up, build, make a small corpus, run the keyword task on it: a table, pictures and a page
-#   make tiny         the whole benchmark, eleven pairs of task and corpus by six methods, and voices, on synthetic corpora; keywords with three seeds
+#   make tiny         the whole benchmark, thirteen pairs of task and corpus by six methods, on synthetic corpora; keywords with three seeds
 #   make build        set up and build `sure` and `sure-neural` (target/release)
 #   make test         set up, then formatting, lints, docs and every test
 #   make compat       check that datasets, polars, duckdb and pyarrow read our shards, and transformers and peft our models (makes Python environments once)
@@ -21,14 +21,13 @@ quickstart: build
 	cd $(QUICKSTART) && ../$(SURE) run keyword_spotting
 
 TINY := tiny
-TINY_CORPORA := esd meld vctk speech_commands fluent_speech_commands audio_snips fleurs librispeech libritts
+TINY_CORPORA := esd meld vctk speech_commands fluent_speech_commands audio_snips fleurs librispeech libritts l2_arctic
 
 tiny: build
 	@mkdir -p $(TINY)
 	@cd $(TINY) && for corpus in $(TINY_CORPORA); do test -d $$corpus || ../$(SURE) synth $$corpus $$corpus; done
 	@cp -n workflows/tiny.sure.toml $(TINY)/sure.toml 2>/dev/null || true
 	cd $(TINY) && ../$(SURE) run benchmark --set size=tiny
-	cd $(TINY) && ../$(SURE) run speech_synthesis --set size=tiny --set corpus=libritts
 	cd $(TINY) && ../$(SURE) run keyword_spotting --set size=tiny --set encoder_corpus=librispeech --set seed=1314,1315,1316
 
 build: libtorch

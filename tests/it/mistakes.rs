@@ -260,3 +260,18 @@ fn corpora_that_this_machine_lacks_are_left_out_and_reported() {
     assert!(none.code == Some(2) || none.code == Some(1), "{none:?}");
     assert!(none.err.contains("corpora.speech_commands") || none.err.contains("corpora.fsdd"), "{}", none.err);
 }
+
+#[test]
+fn a_cell_that_needs_another_corpus_is_left_out_with_it_and_other_tasks_do_not_care() {
+    let project = Project::of("librispeech");
+    // LibriTTS is there, and its voices need VCTK too.
+    let plan = project.sure(&["plan", "benchmark", "--set", "size=tiny", "--corpus", "libritts=corpus"]);
+    let expected = "note: left out, since this machine has no folder for them: audio_snips, esd, fleurs, fluent_speech_commands, \
+        l2_arctic, meld, speech_commands, vctk; and libritts, which need them";
+    assert!(plan.ok && plan.err.contains(expected), "{}", plan.err);
+    assert!(plan.out.contains("task=phoneme_recognition") && !plan.out.contains("synthesis"), "{}", plan.out);
+    let narrow = project.sure(&["plan", "benchmark", "--set", "size=tiny", "--set", "task=phoneme_recognition"]);
+    assert!(narrow.ok && !narrow.err.contains("left out"), "{}", narrow.err);
+    let none = project.sure(&["plan", "benchmark", "--set", "task=speech_synthesis", "--corpus", "libritts=corpus"]);
+    assert!(none.code == Some(1) && none.err.contains("corpora.vctk"), "{}", none.err);
+}

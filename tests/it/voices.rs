@@ -107,3 +107,36 @@ fn sentences_of_the_test_set_are_in_no_other_set() {
         assert!(train.is_disjoint(test) && train.is_disjoint(dev) && dev.is_disjoint(test), "{corpus}: {texts:?}");
     }
 }
+
+#[test]
+fn a_voice_is_judged_and_each_of_its_metrics_is_a_cell_of_the_history() {
+    let project = Project::of("fsdd");
+    let more = [
+        "heard.train={passes=2,recordings=[1,5]}",
+        "heard.dev={passes=1,recordings=[2,3]}",
+        "heard.test={passes=1,recordings=[3,3],max_strings=4}",
+        "words.epochs=2",
+        "voice_judge.epochs=2",
+    ];
+    let sets: Vec<String> = BRIEF.iter().chain(&more).map(|set| format!("--set '{}'", set.replace('"', "\\\""))).collect();
+    let run = format!("speech_synthesis {} --set seed=1,2", sets.join(" "));
+    project.write(
+        "voices.toml",
+        &format!("name = \"voices\"\nevery = \"sunday 02:30\"\nruns = [\"{run}\"]\n[site]\nfolder = \"www\"\n"),
+    );
+    good(project.sure_with(&["rebuild", "voices.toml", "--quiet"], &[("SURE_NOW", "2026-03-01T03:00:00Z")]));
+    let shown = good(project.sure(&["history", "voices.toml"]));
+    for line in ["fsdd lora ", "fsdd lora metric=mcd ", "fsdd lora metric=wer "] {
+        assert!(shown.contains(&format!("speech_synthesis {line}")), "{shown}");
+    }
+    assert!(shown.contains("MCD (dB)") && shown.contains("WER (%)") && shown.contains("speaker similarity"), "{shown}");
+    let page = std::fs::read_to_string(project.path("www/cell/speech_synthesis-fsdd-lora-metric=mcd.html")).unwrap();
+    assert!(page.contains("MCD (dB), lower is better"), "{page}");
+
+    // Trained again, so that every metric is compared.
+    project.replace("voices.toml", "voice.max_steps=8", "voice.max_steps=4");
+    let next = project.sure_with(&["rebuild", "voices.toml", "--quiet"], &[("SURE_NOW", "2026-03-08T03:00:00Z")]);
+    assert!(matches!(next.code, Some(0 | 3)), "{}{}", next.out, next.err);
+    let shown = good(project.sure(&["history", "voices.toml", "lora", "metric=mcd"]));
+    assert!(shown.contains("settings: voice.max_steps 8 -> 4"), "{shown}");
+}

@@ -37,6 +37,7 @@ const PARTS: &[(&str, &str)] = &[
     ("workflows/parts/data.toml", include_str!("../parts/data.toml")),
     ("workflows/parts/encoder.toml", include_str!("../parts/encoder.toml")),
     ("workflows/parts/evaluate.toml", include_str!("../parts/evaluate.toml")),
+    ("workflows/parts/judge.toml", include_str!("../parts/judge.toml")),
     ("workflows/parts/voice.toml", include_str!("../parts/voice.toml")),
 ];
 
@@ -260,6 +261,55 @@ mod tests {
             }
             assert!(compared >= 11 * 6, "{compared} nodes were compared");
         }
+    }
+
+    #[test]
+    fn voices_of_the_whole_benchmark_are_trained_and_judged_as_in_their_own_workflow() {
+        for (size, protocol) in [("tiny", "sound"), ("full", "sound"), ("full", "paper")] {
+            let settings = [("size", size), ("protocol", protocol)];
+            let whole = built("benchmark", &settings);
+            assert_eq!(whole.find("speech_synthesis.score").len(), 2 * 6);
+            assert_eq!(whole.find("table").len() + whole.find("speech_synthesis.table").len(), 1);
+            for corpus in ["libritts", "l2_arctic"] {
+                let own = built("speech_synthesis", &[&settings[..], &[("corpus", corpus)]].concat());
+                let stages = ["base", "voice", "words", "voice_judge", "speech", "speech_features", "evaluate", "score"];
+                for stage in stages {
+                    let full = if matches!(stage, "evaluate" | "score") {
+                        format!("speech_synthesis.{stage}")
+                    } else {
+                        stage.to_owned()
+                    };
+                    let mut compared = 0;
+                    for node in whole.find(&full).into_iter().map(|node| &whole.graph[node]) {
+                        if node.point.get("corpus") != Some(corpus) {
+                            continue;
+                        }
+                        let same = own.find(stage).into_iter().map(|node| &own.graph[node]);
+                        let same = same.filter(|other| other.point.get("method") == node.point.get("method"));
+                        let same: Vec<&Node> = same.collect();
+                        assert_eq!(same.len(), 1, "{}", node.id);
+                        assert_eq!(same[0].placed.params(), node.placed.params(), "{}", node.id);
+                        for edge in &node.inputs {
+                            let from = source(&whole, node, &edge.slot).replace("speech_synthesis.", "");
+                            assert_eq!(from, source(&own, same[0], &edge.slot), "`{}` of {}", edge.slot, node.id);
+                        }
+                        compared += 1;
+                    }
+                    let methods = if node_has_methods(stage) { 6 } else { 1 };
+                    assert_eq!(compared, methods, "{stage} of {corpus}");
+                }
+            }
+        }
+        let narrow =
+            built("benchmark", &[("task", "speech_synthesis"), ("method", "lora"), ("corpus", "libritts"), ("size", "tiny")]);
+        assert_eq!((narrow.find("speech_synthesis.score").len(), narrow.find("scratch").len()), (1, 0));
+        let without = built("benchmark", &[("task", "emotion")]);
+        assert!(without.order.iter().all(|node| !without.graph[*node].id.contains("synthesis")));
+    }
+
+    /// True for stages of a voice that exist once per method.
+    fn node_has_methods(stage: &str) -> bool {
+        !matches!(stage, "base" | "words" | "voice_judge")
     }
 
     /// The examples of `docs/workflow-files.md`: every block that is a whole workflow.
