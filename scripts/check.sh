@@ -14,20 +14,18 @@ step scripts/circles.py pipeline/src stages/neural/src
 export PATH="$PATH:${XDG_CACHE_HOME:-$HOME/.cache}/sure/tools/bin"
 for tool in machete deny; do
     if ! command -v "cargo-$tool" >/dev/null; then
-        echo "note: cargo-$tool is not installed, dependencies are not checked; scripts/cargo_tools.sh installs it" >&2
+        echo "note: cargo-$tool is not installed, dependencies are not checked; scripts/check_tools.sh installs it" >&2
     elif [ $tool = machete ]; then
         step cargo machete --with-metadata
     else
         step cargo deny --offline check licenses bans sources
     fi
 done
-for tool in hadolint actionlint; do
-    if ! command -v $tool >/dev/null; then
-        echo "note: $tool is not installed" >&2
-    elif [ $tool = hadolint ]; then
-        step hadolint Dockerfile
+for check in "hadolint Dockerfile" "actionlint .github/workflows/ci.yml"; do
+    if command -v "${check% *}" >/dev/null; then
+        step ${check% *} ${check#* }
     else
-        step actionlint
+        echo "note: ${check% *} is not installed, ${check#* } is not checked; scripts/check_tools.sh installs it" >&2
     fi
 done
 # Programs and tests at once: apart, their dependencies would be compiled twice, with different features.

@@ -18,6 +18,7 @@ for every in "sunday 02:30" "day 03:00" "month 1 05:00" "hours 6"; do
     "$tools/bin/check-jsonschema" --builtin-schema vendor.github-workflows "$work/sure-weekly.yml"
     "$tools/bin/check-jsonschema" --builtin-schema vendor.gitlab-ci --data-transform gitlab-ci "$work/sure-weekly.gitlab-ci.yml"
 done
+export PATH="$PATH:${XDG_CACHE_HOME:-$HOME/.cache}/sure/tools/bin"
 if command -v actionlint >/dev/null; then
     actionlint "$work/sure-weekly.yml"
 fi
