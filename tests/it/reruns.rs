@@ -36,7 +36,7 @@ fn second_run_reuses_everything_and_edits_rerun_only_what_they_touch() {
     let project = Project::new();
     let first = project.sure(&["run", "./tiny.toml"]);
     assert!(first.ok, "{}", first.err);
-    assert!(first.out.contains("lora") && first.out.contains("index.html"), "{}", first.out);
+    assert!(first.out.contains("lora") && first.out.contains("results/tiny/table.html"), "{}", first.out);
     let table = project.table();
 
     // Nothing changed: nothing runs.

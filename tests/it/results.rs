@@ -36,7 +36,7 @@ fn results_errors_and_comparisons_follow_a_run() {
     assert!(second.ok && !second.err.contains("sure results"), "nothing was trained: {}", second.err);
 
     let again =
-        says(&project, &["results"], &["accuracy", "finetune", "lora", "GPU hours", "train finetune", "table/index.html"]);
+        says(&project, &["results"], &["accuracy", "finetune", "lora", "GPU hours", "train finetune", "results/tiny/table.html"]);
     assert!(again.contains(project.table().trim_end()), "the same table as the run left:\n{again}");
     let (_, trainings) = again.split_once("\ntraining ").unwrap();
     for method in ["train finetune", "train lora"] {
@@ -44,6 +44,12 @@ fn results_errors_and_comparisons_follow_a_run() {
         assert!(line.contains(" ms ") && line.contains(" % ") && line.ends_with(" GiB"), "{line}");
     }
     refuses(&project, &["results", "nothing"], &["no run of `nothing`"]);
+    // The page of the run that made the table: a run with nothing to do leaves it.
+    let page = std::fs::read_to_string(project.path("results/tiny/table.html")).unwrap();
+    let facts = ["<base href=\"table/\">", "<dd>1, begun 20", "<dt>version</dt>", "<dd>tiny.toml</dd>", "href=\"../models/\""];
+    for expected in facts.into_iter().chain(["<td>learning_rate</td>", "(method=lora)"]) {
+        assert!(page.contains(expected), "`{expected}` is not on the page:\n{page}");
+    }
 
     // A node that scores or trains stands for the evaluation beside it.
     let errors = says(&project, &["errors", "evaluate[method=lora]"], &["evaluate[method=lora", "utterances wrong"]);

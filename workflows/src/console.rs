@@ -1,5 +1,6 @@
 //! Shows what happens during a run: bars on a terminal, plain lines elsewhere, JSON lines for programs.
 
+mod fit;
 mod hours;
 mod live;
 mod plain;
@@ -10,8 +11,9 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 
 use console::style;
+pub(crate) use fit::fit_stdout;
 use pipeline::event::{Event, Outcome, Progress};
-pub(crate) use say::{say, write_line};
+pub(crate) use say::{Bars, end_bars, say, write_line};
 
 /// The listener that fits.
 pub(crate) fn pick(quiet: bool, json: bool) -> Arc<dyn Progress> {
@@ -165,11 +167,11 @@ impl Counts {
     }
 }
 
-/// `14 done, 2 running, 5 to run, 7 perhaps; about 3 min 20 s left`
+/// `14 done, 2 running, 5 to run, 7 if an input changes; about 3 min 20 s left`
 impl std::fmt::Display for Counts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} done, {} running", self.done, self.running)?;
-        for (count, what) in [(self.to_run, "to run"), (self.unsure, "perhaps")] {
+        for (count, what) in [(self.to_run, "to run"), (self.unsure, "if an input changes")] {
             if count > 0 {
                 write!(f, ", {count} {what}")?;
             }
@@ -211,7 +213,7 @@ mod tests {
     #[test]
     fn counts_read_well_and_fill_the_bar() {
         let counts = Counts { done: 14, running: 2, to_run: 5, unsure: 7, secs_left: Some(200.0) };
-        assert_eq!(counts.to_string(), "14 done, 2 running, 5 to run, 7 perhaps; at most 3 min 20 s left");
+        assert_eq!(counts.to_string(), "14 done, 2 running, 5 to run, 7 if an input changes; at most 3 min 20 s left");
         assert_eq!(counts.bar(28).concat(), "==============>>-----.......");
         let counts = Counts { done: 3, running: 1, ..Counts::default() };
         assert_eq!(counts.to_string(), "3 done, 1 running");

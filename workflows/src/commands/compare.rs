@@ -15,6 +15,7 @@ use serde_json::json;
 use crate::artifacts::{self, Left};
 use crate::cli::Place;
 use crate::commands::runs;
+use crate::console::fit_stdout;
 use crate::opening::{Access, open_store};
 use crate::problem::problem;
 use crate::settings::Settings;
@@ -72,22 +73,18 @@ pub(crate) fn compare(args: &CompareArgs) -> Result<ExitCode> {
             writeln!(out, "{} against {}", a.shown(&args.first), b.shown(&args.second))?;
         }
         writeln!(out)?;
-        for line in lines(&tested) {
-            writeln!(out, "{line}")?;
-        }
-        writeln!(out)?;
+        writeln!(out, "{}\n", fit_stdout(&lines(&tested).join("\n")))?;
     }
     if args.json {
         let all = if is_run(&args.first) && is_run(&args.second) { all.into() } else { all.remove(0) };
         writeln!(out, "{}", serde_json::to_string_pretty(&all)?)?;
         return Ok(ExitCode::SUCCESS);
     }
-    writeln!(out, "p: chance of a difference at least as large if both were equally good, not corrected for several metrics.")?;
+    let p = "p: chance of a difference at least as large if both were equally good, not corrected for several metrics.";
+    writeln!(out, "{}", fit_stdout(p))?;
     if groups.iter().any(|pairs| pairs.len() == 1) {
-        writeln!(
-            out,
-            "One seed: a difference may come from the seed. Several seeds decide: `sure run WORKFLOW --set seed=1,2,3`."
-        )?;
+        let seeds = "One seed: a difference may come from the seed. Several seeds decide: `sure run WORKFLOW --set seed=1,2,3`.";
+        writeln!(out, "{}", fit_stdout(seeds))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -21,6 +21,7 @@ use crate::commands::compare::shown;
 use crate::commands::plan::describe_change;
 use crate::commands::runs::find;
 use crate::commands::why::describe_file;
+use crate::console::fit_stdout;
 use crate::opening::{Access, Request, open_store};
 use crate::problem::problem;
 use crate::settings::Settings;
@@ -160,12 +161,13 @@ fn print_scores(out: &mut impl Write, store: &Store, comparison: &Comparison) ->
             "{:<node$}  {:<metric$}  {:>old$}  {:>new$}  {:>change$}  {}",
             row[0], row[1], row[2], row[3], row[4], row[5]
         );
-        writeln!(out, "{line}")?;
+        writeln!(out, "{}", fit_stdout(&line))?;
     }
     if left_out > 0 {
         writeln!(out, "and {left_out} more")?;
     }
-    writeln!(out, "p: over utterances alone, not corrected for several comparisons; another seed may differ as much")?;
+    let note = "p: over utterances alone, not corrected for several comparisons; another seed may differ as much";
+    writeln!(out, "{}", fit_stdout(note))?;
     Ok(())
 }
 

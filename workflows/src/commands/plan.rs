@@ -17,8 +17,7 @@ use pipeline::run::Supply;
 use serde_json::{Value, json};
 
 use crate::cli::{Choice, Target};
-use crate::console::duration;
-use crate::console::say;
+use crate::console::{duration, fit_stdout, say};
 use crate::opening::{Access, Opening, report_failures};
 use crate::sharing::Sharing;
 
@@ -174,7 +173,7 @@ impl Shown<'_> {
             lines[place].2.extend(node.partition);
         }
         for (name, fate, partitions) in &lines {
-            writeln!(io::stdout(), "  {name}{}  {fate}", numbers(partitions))?;
+            writeln!(io::stdout(), "{}", fit_stdout(&format!("  {name}{}  {fate}", numbers(partitions))))?;
         }
         let (reuse, run, maybe) = self.counts(plan);
         let time = self.expected.filter(|secs| *secs >= 1.0 && self.only.is_empty());

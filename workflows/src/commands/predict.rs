@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressStyle};
 use neural_spec::predict::FFMPEG;
 use neural_spec::{Decoding, Predict};
 use pipeline::executor::{Call, Executor, WorkerProcess};
@@ -29,7 +29,7 @@ use signal_hook::iterator::Signals;
 use crate::cli::Place;
 use crate::commands::run::STOPPED;
 use crate::commands::tables::ColumnArgs;
-use crate::console::say;
+use crate::console::{Bars, end_bars, say};
 use crate::problem::problem;
 use crate::settings::Settings;
 use crate::stages::worker_program;
@@ -77,6 +77,18 @@ pub(crate) struct PredictArgs {
 }
 
 pub(crate) fn predict(args: &PredictArgs) -> Result<ExitCode> {
+    answer(args).map_err(|error| {
+        let is_full = |cause: &(dyn std::error::Error + 'static)| {
+            cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::StorageFull)
+        };
+        if error.chain().any(is_full) { problem(format!("{error:#}"), NO_ROOM) } else { error }
+    })
+}
+
+/// Hint for a full disk.
+const NO_ROOM: &str = "make room, or name a file on another disk with --out";
+
+fn answer(args: &PredictArgs) -> Result<ExitCode> {
     let format = match &args.out {
         None => AnswerFormat::Csv,
         Some(path) => AnswerFormat::of(path).ok_or_else(|| {
@@ -152,7 +164,7 @@ fn ask(params: &Predict, places: Places, settings: &Settings, scratch: &Path, ba
     let worker = kind.worker.as_ref().expect("it is in a worker");
     WorkerProcess(worker).execute(call).inspect_err(|_| {
         let words = fs::read_to_string(&log).unwrap_or_default();
-        words.lines().rev().take(5).collect::<Vec<_>>().iter().rev().for_each(|line| bar.say(line));
+        words.lines().rev().take(5).collect::<Vec<_>>().iter().rev().for_each(|line| say!("{line}"));
     })
 }
 
@@ -174,7 +186,7 @@ fn with_hint(error: &StageError) -> anyhow::Error {
     let text = chain(error).join(": ");
     match error.hint() {
         Some(hint) => problem(text, hint),
-        None if text.contains("No space left") => problem(text, "make room, or name a file on another disk with --out"),
+        None if text.contains("No space left") => problem(text, NO_ROOM),
         None => anyhow::anyhow!("{text}"),
     }
 }
@@ -190,9 +202,10 @@ fn stop_on_signals(stop: &Stop) -> Result<()> {
     std::thread::spawn(move || {
         for _ in signals.forever() {
             if stop.requested() {
+                end_bars();
                 std::process::exit(i32::from(STOPPED));
             }
-            say!("\nstopping; nothing is written (press again to stop at once)");
+            say!("stopping; nothing is written (press again to stop at once)");
             stop.request();
         }
     });
@@ -228,22 +241,19 @@ impl Drop for Scratch {
 #[derive(Debug, Clone)]
 struct Bar {
     bar: ProgressBar,
+    /// What it is drawn on, if it is.
+    _bars: Option<Arc<Bars>>,
     /// Recordings without an answer.
     left_out: Arc<AtomicU64>,
 }
 
 impl Bar {
     fn new(quiet: bool) -> Self {
-        let target =
-            if quiet || !io::stderr().is_terminal() { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
-        let bar = ProgressBar::with_draw_target(Some(0), target);
+        let bars = (!quiet && io::stderr().is_terminal()).then(|| Arc::new(Bars::new()));
+        let bar = bars.as_ref().map_or_else(ProgressBar::hidden, |bars| bars.add(ProgressBar::new(0)));
         let style = ProgressStyle::with_template("[{bar:30}] {pos} of {len} {msg}, {eta} left").expect("a constant");
         bar.set_style(style.progress_chars("=> "));
-        Self { bar, left_out: Arc::default() }
-    }
-
-    fn say(&self, line: &str) {
-        self.bar.suspend(|| say!("{line}"));
+        Self { bar, _bars: bars, left_out: Arc::default() }
     }
 }
 
@@ -254,7 +264,7 @@ impl JobProgress for Bar {
         self.bar.set_position(done);
     }
     fn note(&self, line: &str) {
-        self.say(line);
+        say!("{line}");
     }
     fn fact(&self, name: &str, value: Value) {
         if name == "left_out" {

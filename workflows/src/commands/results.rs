@@ -1,5 +1,7 @@
 //! `sure results`: links to the final artifacts of a run, and their tables and pages.
 
+mod page;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
@@ -19,7 +21,7 @@ use crate::artifacts;
 use crate::cli::{MachineArgs, Place, Target};
 use crate::commands::runs::{find, scores_to_json};
 use crate::commands::times;
-use crate::console::say;
+use crate::console::{fit_stdout, say};
 use crate::opening::{Access, Opening, Request, open_store};
 use crate::problem::problem;
 use crate::settings::Settings;
@@ -66,10 +68,7 @@ pub(crate) fn results(args: &ResultsArgs) -> Result<ExitCode> {
         let what = if link.exists() { "was changed or emptied" } else { "was removed from the store" };
         say!("warning: `{}` {what}; `sure run {name}` makes it again", relative(link).display());
     }
-    let mut out = io::stdout().lock();
-    for line in times::table(&opening)? {
-        writeln!(out, "{line}")?;
-    }
+    writeln!(io::stdout(), "{}", fit_stdout(&times::table(&opening)?.join("\n")))?;
     Ok(if damaged.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -165,8 +164,8 @@ impl Origin {
 /// File with the origin of a folder of results.
 const ORIGIN: &str = ".run.json";
 
-/// Makes `results/<workflow>/<stage>` (`<node>` when it has several) link to the final artifacts of a run, and removes the links of
-/// earlier runs. Links are relative, so that a project can be moved.
+/// Makes `results/<workflow>/<stage>` (`<node>` when it has several) link to the final artifacts of a run, writes their pages next to
+/// them, and removes the links of earlier runs. Links are relative, so that a project can be moved.
 pub(crate) fn link_results(
     workflow: &str,
     ends: &[End],
@@ -184,22 +183,28 @@ pub(crate) fn link_results(
         );
     }
     let here = folder.canonicalize().with_context(|| format!("cannot open `{}`", folder.display()))?;
-    let mut links = vec![];
+    let (mut links, mut new) = (vec![], vec![]);
     for (end, name) in ends.iter().zip(link_names(ends)) {
         let link = folder.join(name);
         let target = path_from(&here, &store.path(end.artifact));
-        if fs::read_link(&link).ok().as_deref() != Some(&*target) {
+        let is_new = fs::read_link(&link).ok().as_deref() != Some(&*target);
+        if is_new {
             let aside = folder.join(format!(".new.{}", std::process::id()));
             let _ = fs::remove_file(&aside); // of a run that was killed right here
             symlink(&target, &aside)
                 .and_then(|()| fs::rename(&aside, &link))
                 .with_context(|| format!("cannot write `{}`", link.display()))?;
         }
+        if is_new || !page::path(&link).is_file() {
+            new.push(link.clone());
+        }
         links.push(link);
     }
     for stale in links_in(&folder)?.iter().filter(|link| !links.contains(link)) {
         fs::remove_file(stale).with_context(|| format!("cannot remove `{}`", stale.display()))?;
+        let _ = fs::remove_file(page::path(stale)); // if it had one
     }
+    page::write(&new, origin.run, store)?;
     let path = folder.join(ORIGIN);
     fs::write(&path, serde_json::to_vec(origin)?).with_context(|| format!("cannot write `{}`", path.display()))?;
     store.keep_linked(&settings.results)?;
@@ -255,7 +260,7 @@ pub(crate) fn print_results(links: &[PathBuf]) -> Result<()> {
         let table = link.join("table.txt");
         if table.is_file() {
             let text = fs::read_to_string(&table).with_context(|| format!("cannot read `{}`", table.display()))?;
-            writeln!(out, "{}", text.trim_end())?;
+            writeln!(out, "{}", fit_stdout(&text))?;
         }
         for path in shown(link) {
             writeln!(out, "{}", relative(&path).display())?;
@@ -270,6 +275,10 @@ fn shown(folder: &Path) -> Vec<PathBuf> {
     let wanted = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "html" || ending == "png" || ending == "md");
     let mut files: Vec<PathBuf> = entries.filter(wanted).collect();
     files.sort_by_key(|path| (path.extension().map(std::ffi::OsStr::to_owned), path.clone()));
+    let page = page::path(folder);
+    if let Some(index) = files.iter_mut().find(|path| path.ends_with(page::INDEX)).filter(|_| page.is_file()) {
+        *index = page;
+    }
     files
 }
 

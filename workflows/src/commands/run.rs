@@ -23,8 +23,7 @@ use crate::commands::models::link_models;
 use crate::commands::plan::show_plan;
 use crate::commands::results::{Origin, link_results, print_results, relative};
 use crate::commands::runs::write_timeline;
-use crate::console::say;
-use crate::console::{self, duration};
+use crate::console::{self, duration, end_bars, say};
 use crate::opening::{Access, Asking, LeftOut, Opening, report_notices, with_hint};
 use crate::sharing::Sharing;
 
@@ -205,9 +204,10 @@ pub(crate) fn listen_for_signals(stop: &Stop) -> Result<()> {
     std::thread::spawn(move || {
         for _ in signals.forever() {
             if stop.requested() {
+                end_bars();
                 std::process::exit(i32::from(STOPPED));
             }
-            say!("\nstopping; running nodes keep their state (press again to stop at once)");
+            say!("stopping; running nodes keep their state (press again to stop at once)");
             stop.request();
         }
     });

@@ -101,7 +101,8 @@ fn training_lines(sums: &[(String, Sum)]) -> Vec<String> {
         "{title:<widest$}  {:>10}  {:>12}  {:>8}  {:>14}  {:>11}",
         "a step", "data waited", "of it", "audio a second", "peak memory"
     );
-    let mut lines = vec![String::new(), head, "─".repeat(widest + 65)];
+    let rule = "─".repeat(widest + 65);
+    let mut lines = vec![String::new(), head, rule.clone()];
     for (name, Sum { training, .. }) in trained {
         let space = " ".repeat(widest - name.chars().count());
         let millis = |secs: f64| format!("{:.1} ms", 1e3 * secs / training.steps);
@@ -111,6 +112,7 @@ fn training_lines(sums: &[(String, Sum)]) -> Vec<String> {
         let memory = training.peak_memory_gib.map_or("–".to_owned(), |gib| format!("{gib:.2} GiB"));
         lines.push(format!("{name}{space}  {step:>10}  {wait:>12}  {share:>8}  {speed:>14}  {memory:>11}"));
     }
+    lines.push(rule);
     lines.push(
         "Means over all steps since a training was begun or last taken up again; data waited: time in which a step could not go on \
          for want of a batch. Memory: of the worker process, or of its GPU; the most of all seeds."
@@ -125,13 +127,15 @@ fn lines(sums: &[(String, Sum)]) -> Vec<String> {
         String::new(),
         format!("{:<widest$}  {:>5}  {:>12}  {:>9}  {:>9}", "time", "nodes", "in all", "GPU hours", "CPU hours"),
     ];
-    lines.push("─".repeat(widest + 43));
+    let rule = "─".repeat(widest + 43);
+    lines.push(rule.clone());
     for (name, sum) in sums {
         let hours = |secs: f64| if secs > 0.0 { format!("{:.3}", secs / 3600.0) } else { "–".to_owned() };
         let space = " ".repeat(widest - name.chars().count());
         let (gpu, cpu) = (hours(sum.gpu_secs), hours(sum.cpu_secs));
         lines.push(format!("{name}{space}  {:>5}  {:>12}  {gpu:>9}  {cpu:>9}", sum.nodes, duration(sum.secs)));
     }
+    lines.push(rule);
     let hosts: BTreeSet<&str> = sums.iter().flat_map(|(_, sum)| &sum.hosts).map(String::as_str).collect();
     let hosts = hosts.into_iter().collect::<Vec<_>>().join(", ");
     lines.push(format!(
@@ -152,7 +156,7 @@ mod tests {
         sum.add(&record(1800.0, None));
         let lines = lines(&[("train lora".to_owned(), sum)]);
         assert_eq!(lines[3], "train lora      2    1 h 30 min      1.000      3.000");
-        assert!(lines[4].contains("(on here)"));
+        assert!(lines[5].contains("(on here)"));
         assert!(training_lines(&[("score".to_owned(), Sum::default())]).is_empty(), "what trains nothing has no steps");
     }
 

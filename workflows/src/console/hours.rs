@@ -5,17 +5,18 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use audio::shards::AUDIO_UNIT;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressStyle};
 use pipeline::event::{Event, Outcome, Progress};
 
 use super::say;
-use super::{duration, failure};
+use super::{Bars, duration, failure};
 
 /// Time between two lines where there is no bar.
 const PACE: Duration = Duration::from_secs(10);
 
 pub(super) struct Hours {
-    bar: Option<ProgressBar>,
+    /// The bar, and what it is drawn on.
+    bar: Option<(ProgressBar, Bars)>,
     quiet: bool,
     state: Mutex<State>,
 }
@@ -33,9 +34,10 @@ impl Hours {
     pub(super) fn new(on_terminal: bool, quiet: bool) -> Self {
         let now = Instant::now();
         let bar = on_terminal.then(|| {
-            let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
-            bar.set_style(ProgressStyle::with_template("{prefix} [{bar:30}] {msg}").expect("a constant").progress_chars("=> "));
-            bar
+            let bars = Bars::new();
+            let bar = bars.add(ProgressBar::new(0));
+            bar.set_style(ProgressStyle::with_template("{prefix} [{bar:8}] {msg}").expect("a constant").progress_chars("=> "));
+            (bar, bars)
         });
         Self { bar, quiet, state: Mutex::new(State { begun: now, told: now, nodes: BTreeMap::new(), total: 0 }) }
     }
@@ -45,10 +47,8 @@ impl Hours {
     }
 
     fn say(&self, line: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| say!("{line}")),
-            None if self.quiet => {}
-            None => say!("{line}"),
+        if !self.quiet {
+            say!("{line}");
         }
     }
 
@@ -57,7 +57,7 @@ impl Hours {
         (state.begun, state.told) = (Instant::now(), Instant::now());
         // The list, the sums and the page take no time to speak of.
         state.total = nodes.saturating_sub(2).max(1);
-        if let Some(bar) = &self.bar {
+        if let Some((bar, _)) = &self.bar {
             bar.set_prefix("shards");
             bar.set_message("looking at the first recordings");
             bar.enable_steady_tick(Duration::from_millis(200));
@@ -69,7 +69,7 @@ impl Hours {
         state.nodes.insert(node.to_owned(), (done, total));
         let text = state.text();
         let (done, total) = state.sums();
-        if let Some(bar) = &self.bar {
+        if let Some((bar, _)) = &self.bar {
             bar.set_length(total);
             bar.set_position(done);
             bar.set_message(text);
@@ -127,7 +127,7 @@ impl Progress for Hours {
                 _ => {}
             },
             Event::RunFinished { complete, secs, .. } => {
-                if let Some(bar) = &self.bar {
+                if let Some((bar, _)) = &self.bar {
                     bar.finish_and_clear();
                 }
                 self.say(&format!("{} after {}", if *complete { "up to date" } else { "not complete" }, duration(*secs)));

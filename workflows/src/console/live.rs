@@ -4,19 +4,30 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use console::{Term, truncate_str};
+use indicatif::{ProgressBar, ProgressStyle};
 use pipeline::event::{Event, Outcome, Progress};
 
-use super::{Counts, NotRun, duration, failure, from_cache, other_bytes};
+use super::say;
+use super::{Bars, Counts, NotRun, duration, failure, from_cache, other_bytes};
+
+/// Columns of a node's line besides its name and its note.
+const BESIDE_NAME: usize = 46;
+/// Columns that a node's name has at least.
+const NAME: usize = 20;
+/// Columns that stay free at the end of a line.
+const FREE: usize = 2;
 
 pub(super) struct Live {
-    bars: MultiProgress,
+    bars: Bars,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
+    /// The bar of the run.
     run: Option<ProgressBar>,
+    workflow: String,
     nodes: HashMap<String, ProgressBar>,
     counts: Counts,
     not_run: NotRun,
@@ -24,36 +35,34 @@ struct State {
 
 impl Live {
     pub(super) fn new() -> Self {
-        Self { bars: MultiProgress::new(), state: Mutex::default() }
+        Self { bars: Bars::new(), state: Mutex::default() }
     }
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no holder of this lock panics")
     }
-    /// Prints above the bars; `MultiProgress::println` prints nothing when standard error is no terminal, which does not happen here.
-    fn say(&self, text: &str) {
-        let _ = self.bars.println(text); // a terminal that is gone needs no lines
-    }
 
     fn begin(&self, workflow: &str) {
-        let bar = self.bars.add(ProgressBar::new(0).with_style(style("{prefix} {msg}  {elapsed}")));
-        bar.set_prefix(workflow.to_owned());
+        let bar = self.bars.add(ProgressBar::new(0).with_style(style("{prefix}  {elapsed}\n  {msg}")));
         bar.enable_steady_tick(Duration::from_millis(200));
-        self.state().run = Some(bar);
+        let mut state = self.state();
+        state.run = Some(bar);
+        workflow.clone_into(&mut state.workflow);
     }
 
     fn show(&self, counts: Counts) {
         let mut state = self.state();
         state.counts = counts;
         if let Some(run) = &state.run {
-            run.set_message(line(counts));
+            run.set_prefix(format!("{} {}", state.workflow, marks(counts)));
+            run.set_message(truncate_str(&counts.to_string(), columns().saturating_sub(2), "…").into_owned());
         }
     }
 
     fn start(&self, node: &str, expected: Option<f64>) {
         let bar = self.bars.add(ProgressBar::new(0).with_style(style("  {spinner} {prefix}  {elapsed}  {msg}")));
-        bar.set_prefix(node.to_owned());
+        bar.set_prefix(shortened(node, columns().saturating_sub(BESIDE_NAME).max(NAME)));
         if let Some(secs) = expected.filter(|secs| *secs >= 1.0) {
-            bar.set_message(format!("took {} last time", duration(secs)));
+            note(&bar, &format!("took {} last time", duration(secs)));
         }
         bar.enable_steady_tick(Duration::from_millis(200));
         let mut state = self.state();
@@ -71,11 +80,11 @@ impl Live {
         if total > 0 && bar.length() != Some(total) {
             bar.set_length(total);
             bar.set_style(style(&format!(
-                "  {{spinner}} {{prefix}} [{{bar:20}}] {{pos}}/{{len}} {unit}  {{elapsed}}, {{eta}} left  {{msg}}"
+                "  {{spinner}} {{prefix}} [{{bar:10}}] {{pos}}/{{len}} {unit}  {{elapsed}}, {{eta}} left  {{msg}}"
             )));
         }
         bar.set_position(done);
-        bar.set_message(message.to_owned());
+        note(&bar, message);
     }
 
     fn finish(&self, node: &str, outcome: &Outcome, secs: f64) {
@@ -98,11 +107,11 @@ impl Live {
         drop(state);
         self.show(counts);
         if let Some(line) = other_bytes(node, outcome) {
-            self.say(&line);
+            say!("{line}");
         }
         match outcome {
-            Outcome::Ran { .. } if secs >= 1.0 => self.say(&format!("{node}: ran in {}", duration(secs))),
-            Outcome::Failed { .. } => self.say(&failure(node, outcome).unwrap_or_default()),
+            Outcome::Ran { .. } if secs >= 1.0 => say!("{node}: ran in {}", duration(secs)),
+            Outcome::Failed { .. } => say!("{}", failure(node, outcome).unwrap_or_default()),
             Outcome::Blocked { .. } | Outcome::Held { .. } => self.state().not_run.add(node, outcome),
             _ => {}
         }
@@ -113,19 +122,19 @@ impl Progress for Live {
     fn event(&self, event: &Event) {
         match event {
             Event::Scanned { node, files, read, bytes } if *read > 0 => {
-                self.say(&format!("{node}: {files} files, {read} new or changed ({:.1} MB read)", *bytes as f64 / 1e6));
+                say!("{node}: {files} files, {read} new or changed ({:.1} MB read)", *bytes as f64 / 1e6);
             }
             Event::Scanned { .. } => {}
-            Event::FromCache { results, bytes, secs } => self.say(&from_cache(*results, *bytes, *secs)),
+            Event::FromCache { results, bytes, secs } => say!("{}", from_cache(*results, *bytes, *secs)),
             Event::RunStarted { workflow, .. } => {
                 self.begin(workflow);
                 self.show(Counts::of(event).unwrap_or_default());
             }
             Event::Progress { .. } => self.show(Counts::of(event).unwrap_or_default()),
-            Event::Cluster { line, .. } => self.say(line),
+            Event::Cluster { line, .. } => say!("{line}"),
             Event::NodeStarted { node, expected_secs } => self.start(node, *expected_secs),
             Event::Tick { node, done, total, unit, note } => self.advance(node, (*done, *total), unit, note),
-            Event::Note { node, line } => self.say(&format!("{node}: {line}")),
+            Event::Note { node, line } => say!("{node}: {line}"),
             Event::NodeFinished { node, outcome, secs } => self.finish(node, outcome, *secs),
             Event::RunFinished { complete, secs, .. } => {
                 if let Some(run) = self.state().run.take() {
@@ -133,21 +142,55 @@ impl Progress for Live {
                 }
                 let not_run = self.state().not_run.take_lines();
                 for line in &not_run {
-                    self.say(line);
+                    say!("{line}");
                 }
-                self.say(&format!("{} after {}", if *complete { "up to date" } else { "not complete" }, duration(*secs)));
+                say!("{} after {}", if *complete { "up to date" } else { "not complete" }, duration(*secs));
             }
         }
     }
 }
 
-/// The bar with its counts, in colours unless `NO_COLOR` is set.
-fn line(counts: Counts) -> String {
+/// Columns of the terminal that lines may have.
+fn columns() -> usize {
+    usize::from(Term::stderr().size().1).saturating_sub(FREE)
+}
+
+/// Sets the note of a node's line, as far as there is room for it.
+fn note(bar: &ProgressBar, text: &str) {
+    let room = columns().saturating_sub(bar.prefix().chars().count() + BESIDE_NAME);
+    bar.set_message(truncate_str(text, room, "…").into_owned());
+}
+
+/// The bar of the run, in colours unless `NO_COLOR` is set.
+fn marks(counts: Counts) -> String {
     let [done, running, to_run, unsure] = counts.bar(30);
     let paint = |text: String| console::style(text).for_stderr();
-    format!("[{}{}{to_run}{}] {counts}", paint(done).green(), paint(running).cyan().bold(), paint(unsure).dim())
+    format!("[{}{}{to_run}{}]", paint(done).green(), paint(running).cyan().bold(), paint(unsure).dim())
+}
+
+/// A name with its middle left out, if it is longer than so many characters.
+fn shortened(name: &str, most: usize) -> String {
+    let count = name.chars().count();
+    if count <= most {
+        return name.to_owned();
+    }
+    let begin = most / 2;
+    let end = count - (most - 1 - begin);
+    name.chars().take(begin).chain(['…']).chain(name.chars().skip(end)).collect()
 }
 
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).expect("templates are constants of this file").progress_chars("=> ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shortened;
+
+    #[test]
+    fn long_names_lose_their_middle() {
+        assert_eq!(shortened("train[method=lora]", 18), "train[method=lora]");
+        assert_eq!(shortened("train[method=lora]", 9), "trai…ora]");
+        assert_eq!(shortened("train[method=lora]", 10), "train…ora]");
+    }
 }
