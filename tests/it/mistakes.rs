@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
-use tests::{Project, executable};
+use tests::{Project, executable, wav};
 
 /// Makes the shards of the tiny workflow and expects that to fail with all of these texts.
 #[track_caller]
@@ -113,16 +113,6 @@ fn clips_shorter_than_a_frame_are_learned_and_tested_and_empty_ones_left_out() {
     assert!(answer.err.contains(&expected), "{}", answer.err);
     let tested = answer.out.lines().find(|line| line.contains(" lora ") && line.contains("scratch")).unwrap();
     assert!(tested.trim_end().ends_with(&test.len().to_string()), "the clip of 10 samples is tested: {tested}");
-}
-
-/// A recording of 16 bits at 16 kHz.
-fn wav(len: u32) -> Vec<u8> {
-    let mut bytes = b"RIFF".to_vec();
-    bytes.extend((36 + 2 * len).to_le_bytes());
-    bytes.extend(b"WAVEfmt \x10\0\0\0\x01\0\x01\0\x80\x3e\0\0\0\x7d\0\0\x02\0\x10\0data");
-    bytes.extend((2 * len).to_le_bytes());
-    bytes.extend((0..len).flat_map(|at| (100 * (at as i16 % 50)).to_le_bytes()));
-    bytes
 }
 
 #[test]

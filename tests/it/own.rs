@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use tests::{Answer, Project};
+use tests::{Answer, Project, wav};
 
 #[track_caller]
 fn good(answer: Answer) -> String {
@@ -246,6 +246,20 @@ fn tables_that_teach_nothing_are_refused_with_a_reason() {
     let cases = "path,split,label\nCLIP0,train,Yes\nCLIP1,train,yes\nCLIP2,train,no\nCLIP3,dev,no\nCLIP4,test,yes\n";
     let answer = with_table(cases).sure(&["run", "mine.toml", "targets"]);
     assert!(answer.ok && answer.err.contains("differ only in case") && answer.err.contains("`Yes`"), "{answer:?}");
+}
+
+#[test]
+fn a_clip_that_no_memory_holds_is_named_before_training() {
+    let rows = "long.wav,train,a,yes\nCLIP1,train,b,no\nCLIP2,dev,a,yes\nCLIP3,test,b,no\n";
+    let project = with_table(&format!("path,split,label,text\n{rows}"));
+    fs::write(project.path("recordings/long.wav"), wav(601 * 16_000)).unwrap();
+    let answer = project.sure(&["run", "mine.toml", "scratch", "-q"]);
+    assert!(answer.code == Some(1) && answer.err.contains("of the train set has 601.0 s"), "{answer:?}");
+    assert!(answer.err.contains("clips may have 600 s (1 utterance is longer)"), "{answer:?}");
+    assert!(answer.err.contains("columns `start` and `end`"), "{answer:?}");
+    // The way out that the hint names.
+    let without = ["run", "mine.toml", "scratch", "-q", "--max-steps", "2", "--set", "audio.shards.max_duration_secs=60"];
+    good(project.sure(&without));
 }
 
 #[test]

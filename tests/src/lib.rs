@@ -223,3 +223,13 @@ pub fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     found.sort();
     found
 }
+
+/// A recording of 16 bits at 16 kHz.
+pub fn wav(len: u32) -> Vec<u8> {
+    let mut bytes = b"RIFF".to_vec();
+    bytes.extend((36 + 2 * len).to_le_bytes());
+    bytes.extend(b"WAVEfmt \x10\0\0\0\x01\0\x01\0\x80\x3e\0\0\0\x7d\0\0\x02\0\x10\0data");
+    bytes.extend((2 * len).to_le_bytes());
+    bytes.extend((0..len).flat_map(|at| (100 * (at as i16 % 50)).to_le_bytes()));
+    bytes
+}

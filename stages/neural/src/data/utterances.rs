@@ -16,6 +16,9 @@ use crate::checkpoint::preprocessor::Preprocessor;
 use crate::error::TOO_LONG;
 use crate::models::heads::Targets;
 
+/// Length of the longest clip, in seconds: attention over it takes some 40 GB in each layer of a base encoder.
+const LONGEST_SECS: u32 = 600;
+
 /// The utterances of one split that have a target.
 #[derive(Debug)]
 pub struct Utterances {
@@ -85,9 +88,11 @@ pub enum DataError {
         /// `train`, `dev` or `test`.
         split: &'static str,
     },
-    /// A clip that the encoder has no positions for.
+    /// A clip that the encoder has no positions for, or no machine has the memory for.
     #[error(
-        "`{id}` of the {split} set has {secs:.1} s, and this encoder has positions for {limit_secs} s ({count} utterances are longer)"
+        "`{id}` of the {split} set has {secs:.1} s, and {} {limit_secs} s ({count} {} longer)",
+        if *is_of_encoder { "this encoder has positions for" } else { "memory grows with the square of the length: clips may have" },
+        if *count == 1 { "utterance is" } else { "utterances are" }
     )]
     TooLong {
         /// `train`, `dev` or `test`.
@@ -98,6 +103,8 @@ pub enum DataError {
         secs: f64,
         /// Length of the longest one that is possible.
         limit_secs: f64,
+        /// True if the encoder sets the limit.
+        is_of_encoder: bool,
         /// How many are too long.
         count: usize,
     },
@@ -116,7 +123,10 @@ impl From<DataError> for StageError {
                 "take targets and `task.json` from one and the same `task.targets`"
             }
             DataError::NoAudio { .. } => "take the shards that the targets were made of",
-            DataError::TooLong { .. } => TOO_LONG,
+            DataError::TooLong { is_of_encoder: true, .. } => TOO_LONG,
+            DataError::TooLong { .. } => {
+                "cut it: a table may list stretches (columns `start` and `end`); or leave it out: `--set audio.shards.max_duration_secs=60`"
+            }
             _ => return Self::failed(error),
         };
         Self::failed(error).with_hint(hint)
@@ -164,14 +174,15 @@ impl Utterances {
             own.max(clips.pad.unwrap_or(0))
         };
         let lengths: Vec<usize> = rows.iter().map(length).collect();
-        if let Some(limit) = preprocessor.frames.and_then(|frames| frames.max_samples()) {
-            let too_long = |&(_, length): &(usize, usize)| length as i64 > limit;
-            let all: Vec<(usize, usize)> = lengths.iter().copied().enumerate().filter(too_long).collect();
-            if let Some(&(row, length)) = all.iter().max_by_key(|(_, length)| length) {
-                let rate = f64::from(preprocessor.sampling_rate);
-                let (secs, limit_secs) = (length as f64 / rate, limit as f64 / rate);
-                return Err(DataError::TooLong { split, id: list[row].id.clone(), secs, limit_secs, count: all.len() });
-            }
+        let of_encoder = preprocessor.frames.and_then(|frames| frames.max_samples());
+        let limit = of_encoder.unwrap_or(i64::from(LONGEST_SECS) * i64::from(preprocessor.sampling_rate));
+        let too_long = |&(_, length): &(usize, usize)| length as i64 > limit;
+        let all: Vec<(usize, usize)> = lengths.iter().copied().enumerate().filter(too_long).collect();
+        if let Some(&(row, length)) = all.iter().max_by_key(|(_, length)| length) {
+            let rate = f64::from(preprocessor.sampling_rate);
+            let (secs, limit_secs) = (length as f64 / rate, limit as f64 / rate);
+            let (id, count, is_of_encoder) = (list[row].id.clone(), all.len(), of_encoder.is_some());
+            return Err(DataError::TooLong { split, id, secs, limit_secs, is_of_encoder, count });
         }
         Ok(Self { shards, rows, targets: list, lengths, task: task.clone(), preprocessor })
     }
