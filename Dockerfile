@@ -2,7 +2,7 @@
 #
 #   docker build -t sure .
 #   docker run --rm -v "$PWD:/work" sure run keyword_spotting --corpus speech_commands=corpus
-FROM rust:1.89-bookworm AS build
+FROM rust:1.95-bookworm AS build
 # Debian keeps no earlier versions, so none is pinned.
 # hadolint ignore=DL3008
 RUN apt-get update \
