@@ -84,7 +84,7 @@ def main(sure: Path, worker: Path) -> int:
         checks.corpus("fluent_speech_commands")
         checks.corpus("esd", "--takes", "1", "--more-speakers", "0")
         checks.corpus("table", "--takes", "2")
-        write_tags(scratch / "table" / "table.csv")
+        write_tags(scratch / "table")
         for name, (config, model, options) in FAMILIES.items():
             write_encoder(scratch / name, config, model, options)
         write_recogniser(scratch / "recogniser")
@@ -111,15 +111,14 @@ def main(sure: Path, worker: Path) -> int:
         return checks.verdict()
 
 
-def write_tags(table: Path) -> None:
-    """Gives each row of a table none to two of three labels."""
-    with open(table, newline="") as file:
-        rows = list(csv.DictReader(file))
-    with open(table, "w", newline="") as file:
-        out = csv.DictWriter(file, list(rows[0]))
-        out.writeheader()
-        sets = ["low", "low;long", "long;noisy", "noisy", "[]"]
-        out.writerows({**row, "label": sets[at % len(sets)]} for at, row in enumerate(rows))
+def write_tags(folder: Path) -> None:
+    """Gives each clip of a table none to two of three labels."""
+    sets, splits = ["low", "low;long", "long;noisy", "noisy", "[]"], ["train", "train", "dev", "test"]
+    clips = sorted(path.relative_to(folder) for path in (folder / "clips").glob("a *.wav") if path.stat().st_size > 0)
+    with open(folder / "table.csv", "w", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(["path", "split", "label"])
+        out.writerows([clip, splits[at % len(splits)], sets[at % len(sets)]] for at, clip in enumerate(clips))
 
 
 def write_encoder(folder: Path, config, model, options: dict) -> None:
