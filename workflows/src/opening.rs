@@ -1,6 +1,5 @@
 //! Common beginning of most commands: the workflow, the store and the machine.
 
-use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -105,7 +104,8 @@ pub(crate) struct Opening {
     /// Corpora whose cells are left out.
     pub(crate) left_out: LeftOut,
     /// The store for writing, with the shared cache, once an artifact that was left there is read.
-    pub(crate) bringing: OnceCell<Option<Store>>,
+    #[cfg(feature = "cache")]
+    pub(crate) bringing: std::cell::OnceCell<Option<Store>>,
 }
 
 /// Request of a command, as the record of runs keeps it.
@@ -238,7 +238,17 @@ impl Asking {
         for need in workflow.order.iter().flat_map(|node| workflow.graph[*node].placed.sources()) {
             settings.check_place(&need.place)?;
         }
-        Ok(Opening { settings, workflow, store, request, question, text, left_out, bringing: OnceCell::new() })
+        Ok(Opening {
+            settings,
+            workflow,
+            store,
+            request,
+            question,
+            text,
+            left_out,
+            #[cfg(feature = "cache")]
+            bringing: std::cell::OnceCell::new(),
+        })
     }
 }
 
