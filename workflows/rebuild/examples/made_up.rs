@@ -138,6 +138,7 @@ fn main() {
             open: BTreeMap::new(),
             recovered: vec![],
             unconfirmed: vec![],
+            differs: vec![],
             failures: 0,
             notices: if week == 20 {
                 vec![

@@ -109,6 +109,9 @@ pub fn compose(ended: &Ended, failures_before: u32, file: &RebuildFile, find: Fi
     for (key, cell) in &alarms {
         tell(Level::Alarm, loss(key, cell, find));
     }
+    for text in &ended.differs {
+        tell(Level::Alarm, text.clone());
+    }
     for (key, cell) in &reminded {
         tell(Level::Alarm, format!("still open: {}", loss(key, cell, find)));
     }

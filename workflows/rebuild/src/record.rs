@@ -122,6 +122,9 @@ pub struct Ended {
     /// Losses that were not confirmed because only so many are in one rebuild.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unconfirmed: Vec<String>,
+    /// Sentences about values that are not as in the lock file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub differs: Vec<String>,
     /// Number of rebuilds in a row that failed, this one included.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub failures: u32,
@@ -600,6 +603,7 @@ pub(crate) mod tests {
             open: BTreeMap::new(),
             recovered: vec![],
             unconfirmed: vec![],
+            differs: vec![],
             failures: 0,
             notices: vec![],
         }

@@ -309,7 +309,7 @@ impl<'a> Maker<'a> {
 
     fn rebuild_row(ended: &Ended) -> Value {
         let mut notes: Vec<String> = ended.reason.iter().cloned().collect();
-        notes.extend(ended.notices.iter().cloned());
+        notes.extend(ended.differs.iter().chain(&ended.notices).cloned());
         let mut told: Vec<((String, &str), usize)> = vec![];
         for cell in ended.cells.values().filter(|cell| !cell.causes.is_empty()) {
             let key = (causes(&cell.causes), word(cell.last.verdict));
@@ -461,7 +461,7 @@ impl<'a> Maker<'a> {
                 root => "../",
                 facts,
                 reason => ended.reason.clone(),
-                notices => ended.notices.clone(),
+                notices => ended.differs.iter().chain(&ended.notices).cloned().collect::<Vec<_>>(),
                 rows,
                 summary => summary(ended),
                 runs,

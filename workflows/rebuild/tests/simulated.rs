@@ -172,6 +172,7 @@ impl Lab {
             open: BTreeMap::new(),
             recovered: vec![],
             unconfirmed: vec![],
+            differs: vec![],
             failures: 0,
             notices: vec![],
         };

@@ -284,13 +284,11 @@ struct Rebuild<'a> {
 struct Finish {
     outcome: Outcome,
     reason: Option<String>,
-    /// True if values are not as in the lock file.
-    differs: bool,
 }
 
 impl Finish {
     fn not_started(reason: String) -> Self {
-        Self { outcome: Outcome::NotStarted, reason: Some(reason), differs: false }
+        Self { outcome: Outcome::NotStarted, reason: Some(reason) }
     }
 }
 
@@ -346,6 +344,7 @@ impl Rebuild<'_> {
             recovered: vec![],
             unconfirmed: vec![],
             failures: 0,
+            differs: vec![],
             notices,
         };
         let mut mistake = false;
@@ -361,7 +360,7 @@ impl Rebuild<'_> {
         };
         (ended.outcome, ended.reason, ended.at) = (finish.outcome, finish.reason, self.now());
         let done = match ended.outcome {
-            Outcome::Done if finish.differs => ALARM,
+            Outcome::Done if !ended.differs.is_empty() => ALARM,
             Outcome::Done => 0,
             Outcome::Partial => 1,
             Outcome::NotStarted if mistake => MISTAKE,
@@ -528,20 +527,18 @@ impl Rebuild<'_> {
                 history.set_baselines(lock, baselines).map_err(history_problem)?;
             }
         }
-        let mut differs = false;
         if let Some((lock, _)) = &self.locked {
             for Difference { text, is_certain } in lock.differences(ended) {
                 say!("warning: {text}");
-                ended.notices.push(text);
-                differs |= is_certain;
+                if is_certain { ended.differs.push(text) } else { ended.notices.push(text) }
             }
         }
         drop(scratch);
         let failed = ended.cells.values().filter(|cell| cell.failed.is_some()).count();
         let is_done = ended.runs.iter().all(|run| run.outcome == "done") && failed == 0;
         Ok(match () {
-            () if stopped => Finish { outcome: Outcome::Stopped, reason: Some("stopped by a signal".to_owned()), differs },
-            () if is_done => Finish { outcome: Outcome::Done, reason: None, differs },
+            () if stopped => Finish { outcome: Outcome::Stopped, reason: Some("stopped by a signal".to_owned()) },
+            () if is_done => Finish { outcome: Outcome::Done, reason: None },
             () => {
                 let over = Instant::now() >= deadline;
                 let text = match (over, failed) {
@@ -550,7 +547,7 @@ impl Rebuild<'_> {
                     (false, 1) => "1 cell failed".to_owned(),
                     (false, failed) => format!("{failed} cells failed"),
                 };
-                Finish { outcome: Outcome::Partial, reason: Some(reason.unwrap_or(text)), differs }
+                Finish { outcome: Outcome::Partial, reason: Some(reason.unwrap_or(text)) }
             }
         })
     }
