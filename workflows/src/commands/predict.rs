@@ -114,7 +114,8 @@ fn answer(args: &PredictArgs) -> Result<ExitCode> {
     }
     let bar = Bar::new(args.quiet);
     let ended = ask(&params, Places(places), &settings, &scratch.0, &bar, stop);
-    bar.bar.finish_and_clear();
+    bar.drawn.finish_and_clear();
+    end_bars();
     match ended {
         Ok(()) => {}
         Err(StageError::Stopped) => return Ok(ExitCode::from(STOPPED)),
@@ -240,9 +241,9 @@ impl Drop for Scratch {
 /// A bar on a terminal, and notes everywhere.
 #[derive(Debug, Clone)]
 struct Bar {
-    bar: ProgressBar,
+    drawn: ProgressBar,
     /// What it is drawn on, if it is.
-    _bars: Option<Arc<Bars>>,
+    _on: Option<Arc<Bars>>,
     /// Recordings without an answer.
     left_out: Arc<AtomicU64>,
 }
@@ -253,15 +254,15 @@ impl Bar {
         let bar = bars.as_ref().map_or_else(ProgressBar::hidden, |bars| bars.add(ProgressBar::new(0)));
         let style = ProgressStyle::with_template("[{bar:30}] {pos} of {len} {msg}, {eta} left").expect("a constant");
         bar.set_style(style.progress_chars("=> "));
-        Self { bar, _bars: bars, left_out: Arc::default() }
+        Self { drawn: bar, _on: bars, left_out: Arc::default() }
     }
 }
 
 impl JobProgress for Bar {
     fn tick(&self, done: u64, total: u64, unit: &str, _: &str) {
-        self.bar.set_length(total);
-        self.bar.set_message(unit.to_owned());
-        self.bar.set_position(done);
+        self.drawn.set_length(total);
+        self.drawn.set_message(unit.to_owned());
+        self.drawn.set_position(done);
     }
     fn note(&self, line: &str) {
         say!("{line}");

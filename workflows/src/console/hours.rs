@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use pipeline::event::{Event, Outcome, Progress};
 
 use super::say;
-use super::{Bars, duration, failure};
+use super::{Bars, duration, end_bars, failure};
 
 /// Time between two lines where there is no bar.
 const PACE: Duration = Duration::from_secs(10);
@@ -129,6 +129,7 @@ impl Progress for Hours {
             Event::RunFinished { complete, secs, .. } => {
                 if let Some((bar, _)) = &self.bar {
                     bar.finish_and_clear();
+                    end_bars();
                 }
                 self.say(&format!("{} after {}", if *complete { "up to date" } else { "not complete" }, duration(*secs)));
             }

@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use pipeline::event::{Event, Outcome, Progress};
 
 use super::say;
-use super::{Bars, Counts, NotRun, duration, failure, from_cache, other_bytes};
+use super::{Bars, Counts, NotRun, duration, end_bars, failure, from_cache, other_bytes};
 
 /// Columns of a node's line besides its name and its note.
 const BESIDE_NAME: usize = 46;
@@ -140,6 +140,7 @@ impl Progress for Live {
                 if let Some(run) = self.state().run.take() {
                     run.finish_and_clear();
                 }
+                end_bars();
                 let not_run = self.state().not_run.take_lines();
                 for line in &not_run {
                     say!("{line}");

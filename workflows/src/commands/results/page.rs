@@ -25,7 +25,8 @@ const MOST_VALUES: usize = 12;
 
 #[derive(Serialize)]
 struct Facts {
-    facts: Vec<(&'static str, String)>,
+    /// Names and values.
+    list: Vec<(&'static str, String)>,
     settings: Vec<Setting>,
     folders: Vec<&'static str>,
 }
@@ -115,7 +116,7 @@ fn facts(run: i64, store: &Store) -> Result<Facts> {
     let is_told = |(_, name): &(String, String)| name != "seed"; // each run on the page has its own
     let setting = |((stage, name), values): ((String, String), Points)| Setting { stage, name, value: text(&values) };
     let settings = values.into_iter().filter(|(key, _)| is_told(key)).map(setting).collect();
-    Ok(Facts { facts, settings, folders })
+    Ok(Facts { list: facts, settings, folders })
 }
 
 /// Values of a parameter, with the points of the matrix that have them.
