@@ -40,7 +40,9 @@ fn fit(text: &str, width: usize) -> String {
         let end = if lines.get(at + 1).is_some_and(|line| is_rule(line)) { table_end(&lines, at) } else { at + 1 };
         let part = &lines[at..end];
         if part.iter().all(|line| measure_text_width(line) <= width) {
-            part.iter().for_each(|line| push(&mut out, line));
+            for line in part {
+                push(&mut out, line);
+            }
         } else if part.len() > 1 {
             cut(part, width, &mut out);
         } else {
@@ -86,7 +88,9 @@ fn cut(table: &[&str], width: usize, out: &mut String) {
     };
     let keys = (1..columns.len()).find(tell_apart).filter(|keys| room(&columns[..*keys]) <= width / 2).unwrap_or(1);
     if columns.len() < 2 {
-        table.iter().for_each(|line| push(out, line));
+        for line in table {
+            push(out, line);
+        }
     }
     let mut from = keys;
     while from < columns.len() {
@@ -99,7 +103,9 @@ fn cut(table: &[&str], width: usize, out: &mut String) {
         }
         push(out, &cells(&rows[0], &part));
         push(out, &rule);
-        rows[1..].iter().for_each(|row| push(out, &cells(row, &part)));
+        for row in &rows[1..] {
+            push(out, &cells(row, &part));
+        }
         if to == columns.len() && is_rule(table[table.len() - 1]) {
             push(out, &rule);
         }
