@@ -236,7 +236,8 @@ mod tests {
             assert_eq!(pairs.len(), 11, "{pairs:?}");
             for (name, corpus) in &pairs {
                 let name = name.as_str();
-                let own = built(name, &[&settings[..], &[("corpus", corpus)]].concat());
+                let learns = if name == "speaker" { "voices" } else { "words" };
+                let own = built(name, &[&settings[..], &[("corpus", corpus), ("encoder_learns", learns)]].concat());
                 for stage in ["train", "targets", "evaluate"] {
                     for node in own.find(stage) {
                         let node = &own.graph[node];
