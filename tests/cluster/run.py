@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from bed import Bed, end, is_running, missing
@@ -740,6 +741,21 @@ class Context:
         self.projects = []
 
 
+def tried(test, context):
+    """Runs a test. Returns its outcome and how long it took."""
+    begun = time.monotonic()
+    context.said = ""
+    try:
+        test(context)
+        outcome = "ok"
+    except Exception:
+        outcome = "FAILED"
+        traceback.print_exc()
+    finally:
+        context.close()
+    return outcome, time.monotonic() - begun
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("target")
@@ -751,38 +767,38 @@ def main():
     if os.geteuid() != 0:
         sys.exit("error: a private cluster needs root")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    tests = ALWAYS + (SLOW if os.environ.get("RUN_SLOW_TESTS") == "1" else [])
+    # The slow ones mostly wait: they run beside the others, on a cluster of their own.
+    groups = [ALWAYS, SLOW] if os.environ.get("RUN_SLOW_TESTS") == "1" else [ALWAYS]
     if args.only:
-        tests = [test for test in ALWAYS + SLOW if test.__name__ in args.only.split(",")]
+        groups = [[test for test in ALWAYS + SLOW if test.__name__ in args.only.split(",")]]
     work = tempfile.mkdtemp(prefix="sure-cluster-")
-    failed = []
-    try:
-        bed = Bed(Path(work) / "bed")
+    begun, failed = time.monotonic(), []
+
+    def run(number, tests):
+        bed = Bed(Path(work) / f"bed{number}")
         with bed:
             context = Context(bed, args, work)
             for test in tests:
-                begun = time.monotonic()
-                context.said = ""
-                try:
-                    test(context)
-                    outcome = "ok"
-                except Exception:
+                outcome, secs = tried(test, context)
+                if outcome != "ok":
                     failed.append(test.__name__)
-                    outcome = "FAILED"
-                    traceback.print_exc()
-                finally:
-                    context.close()
                 said = f": {context.said}" if context.said else ""
-                print(f"{outcome:6} {test.__name__} ({time.monotonic() - begun:.1f} s){said}", flush=True)
+                print(f"{outcome:6} {test.__name__} ({secs:.1f} s){said}", flush=True)
         left = bed.ours()
         assert not left, f"processes are left: {left}"
+
+    try:
+        with ThreadPoolExecutor(len(groups)) as pool:
+            for group in [pool.submit(run, number, tests) for number, tests in enumerate(groups)]:
+                group.result()
+        print(f"{time.monotonic() - begun:.0f} s", flush=True)
     finally:
         if args.keep:
             print(f"left: {work}")
         else:
             shutil.rmtree(work, ignore_errors=True)
     if failed:
-        sys.exit(f"{len(failed)} of {len(tests)} tests failed: {', '.join(failed)}")
+        sys.exit(f"{len(failed)} of {sum(map(len, groups))} tests failed: {', '.join(failed)}")
 
 
 if __name__ == "__main__":
