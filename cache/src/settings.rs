@@ -283,7 +283,8 @@ mod tests {
         let text = |text: &str| Value::Text(text.to_owned());
         let fields = [("url", "gs://b"), ("endpoint", "https://h"), ("region", "r")];
         let read = Settings::read(fields.map(|(key, value)| (key.to_owned(), text(value))));
-        let keys: Vec<String> = read.unwrap_err().into_iter().map(|mistake| format!("{}: {}", mistake.key, mistake.message)).collect();
+        let keys: Vec<String> =
+            read.unwrap_err().into_iter().map(|mistake| format!("{}: {}", mistake.key, mistake.message)).collect();
         assert_eq!(
             keys,
             [

@@ -46,8 +46,8 @@ mod timeline;
 
 pub use crate::host::now_ms;
 use round::Round;
-use state::RunState;
 pub use shared::Supply;
+use state::RunState;
 pub use status::{RunStatus, Running, status};
 pub use survey::Survey;
 pub use timeline::timeline;

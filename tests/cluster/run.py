@@ -384,7 +384,7 @@ def lost_reply(context):
 def bad_squeue(context):
     """`squeue` is slow, then empty, then prints garbage, then fails: no verdict, and no result is lost."""
     project = context.project(delay=2.0).alone()
-    project.write(steps(12, 120, 100) + "limits = { threads = 4 }\n")
+    project.write(steps(12, 170, 100) + "limits = { threads = 4 }\n")
     project.shim(
         "squeue",
         'case "$*" in *--me*) n=$(cat "$DIR/n" 2>/dev/null || echo 0); echo $((n + 1)) > "$DIR/n";\n'
@@ -766,18 +766,28 @@ def main():
         sys.exit(f"error: {', '.join(missing())}: not installed; tests/cluster/install.sh installs what is needed")
     if os.geteuid() != 0:
         sys.exit("error: a private cluster needs root")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     # The slow ones mostly wait: they run beside the others, on a cluster of their own.
     groups = [ALWAYS, SLOW] if os.environ.get("RUN_SLOW_TESTS") == "1" else [ALWAYS]
     if args.only:
         groups = [[test for test in ALWAYS + SLOW if test.__name__ in args.only.split(",")]]
     work = tempfile.mkdtemp(prefix="sure-cluster-")
-    begun, failed = time.monotonic(), []
+    begun, failed, contexts = time.monotonic(), [], []
+
+    def stop(number, _):
+        """Ends what the tests have started, then this process: they run in threads, which nothing interrupts."""
+        for context in contexts:
+            context.close()
+            context.bed.stop()
+        os._exit(128 + number)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
 
     def run(number, tests):
         bed = Bed(Path(work) / f"bed{number}")
         with bed:
             context = Context(bed, args, work)
+            contexts.append(context)
             for test in tests:
                 outcome, secs = tried(test, context)
                 if outcome != "ok":

@@ -149,7 +149,19 @@ impl Bed {
         let settings = Settings { write: true, upload: Upload::All, ..Settings::of("s3://test") };
         let timing = Timing { dear: f64::MAX, renew: Duration::from_millis(200), dead: Duration::from_millis(1500) };
         let (remote, key) = (Arc::new(Faulty::default()), Key::generate("ci").unwrap().1);
-        Self { dir, remote, settings, key, nodes: 4, ms: 0, large: 0, timing, holds_recordings: |_| false, cpu: 2, reads_all: true }
+        Self {
+            dir,
+            remote,
+            settings,
+            key,
+            nodes: 4,
+            ms: 0,
+            large: 0,
+            timing,
+            holds_recordings: |_| false,
+            cpu: 2,
+            reads_all: true,
+        }
     }
 
     pub(super) fn store(&self, name: &str) -> PathBuf {

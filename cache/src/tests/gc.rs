@@ -98,10 +98,10 @@ fn strangers(bed: &Bed, count: usize) -> Vec<(String, Vec<u8>)> {
     (0..count / 2).flat_map(objects).collect()
 }
 
-/// With RUN_SLOW_TESTS=1 for five minutes beside 100,000 other objects.
+/// With `RUN_SLOW_TESTS=1` for five minutes beside 100,000 other objects.
 #[test]
 fn collections_beside_runs_give_hits_or_misses() {
-    let is_slow = std::env::var("RUN_SLOW_TESTS").is_ok_and(|value| value == "1");
+    let is_slow = std::env::var_os("RUN_SLOW_TESTS").is_some_and(|value| value == "1");
     let (others, time) = if is_slow { (100_000, Duration::from_secs(300)) } else { (200, Duration::from_secs(2)) };
     let bed = Bed { nodes: 6, ..Bed::new() };
     let good = bed.run("first");

@@ -58,7 +58,9 @@ fn what_nothing_reads_stays_in_the_cache_until_something_does() {
     bed.run("four");
     bed.nodes = 5;
     let keys: Vec<String> = bed.remote.keys().into_iter().filter(|key| key.starts_with(['p', 'f'])).collect();
-    keys.iter().for_each(|key| bed.remote.remove(key));
+    for key in &keys {
+        bed.remote.remove(key);
+    }
     bed.ledger();
     assert!(bed.run_with("three", None).0);
     assert_eq!(bed.ledger(), ["join", "make 0", "make 1", "make 2", "make 3", "make 4"]);

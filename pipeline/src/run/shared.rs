@@ -163,8 +163,7 @@ impl Runner<'_> {
                 _ => None,
             })
             .collect();
-        let read: BTreeSet<Digest> =
-            self.read_of(plan, read).iter().filter_map(|node| artifacts.get(node)).copied().collect();
+        let read: BTreeSet<Digest> = self.read_of(plan, read).iter().filter_map(|node| artifacts.get(node)).copied().collect();
         let away: Vec<Digest> = read.into_iter().filter(|artifact| self.store.is_away(*artifact)).collect();
         let (next, bytes, all) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicBool::new(true));
         let failed: Mutex<Option<StoreError>> = Mutex::default();

@@ -162,10 +162,8 @@ impl Shown<'_> {
                 continue;
             }
             let name = node.id.split('#').next().unwrap_or_default().to_owned();
-            let fate = match self.supply.nodes.contains_key(index) {
-                true => "reuse from the shared cache".to_owned(),
-                false => describe(workflow, verdict),
-            };
+            let from_cache = self.supply.nodes.contains_key(index);
+            let fate = if from_cache { "reuse from the shared cache".to_owned() } else { describe(workflow, verdict) };
             let place = *places.entry((name.clone(), fate.clone())).or_insert_with(|| {
                 lines.push((name, fate, vec![]));
                 lines.len() - 1
@@ -182,7 +180,10 @@ impl Shown<'_> {
         if !self.supply.nodes.is_empty() {
             let (results, (all, read)) = (self.supply.nodes.len(), self.bytes());
             let (all, read) = (all as f64 / 1e6, read as f64 / 1e6);
-            writeln!(io::stdout(), "{results} of the reused are in the shared cache; {read:.1} of their {all:.1} MB are downloaded")?;
+            writeln!(
+                io::stdout(),
+                "{results} of the reused are in the shared cache; {read:.1} of their {all:.1} MB are downloaded"
+            )?;
         }
         let blocked = plan.verdicts.iter().filter(|(_, verdict)| matches!(verdict, Verdict::Blocked { .. })).count();
         if blocked > 0 {

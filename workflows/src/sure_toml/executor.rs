@@ -54,7 +54,20 @@ const KEYS: [&str; 16] = [
 
 /// Options of `sbatch` by which jobs are made and found again.
 const OWN: [&str; 14] = [
-    "--array", "-a", "--export", "--job-name", "-J", "--nodes", "-N", "--ntasks", "-n", "--output", "-o", "--parsable", "--requeue", "--wrap",
+    "--array",
+    "-a",
+    "--export",
+    "--job-name",
+    "-J",
+    "--nodes",
+    "-N",
+    "--ntasks",
+    "-n",
+    "--output",
+    "-o",
+    "--parsable",
+    "--requeue",
+    "--wrap",
 ];
 
 /// True for an option that `sure` itself sets, or must not be set.
@@ -67,9 +80,9 @@ fn is_own(word: &str) -> bool {
 
 /// True for the name of a place: `corpora.fsdd`.
 fn is_place(place: &str) -> bool {
-    place.split_once('.').is_some_and(|(section, name)| {
-        PLACES.contains(&section) && (section != "corpora" || datasets::find(name).is_some())
-    })
+    place
+        .split_once('.')
+        .is_some_and(|(section, name)| PLACES.contains(&section) && (section != "corpora" || datasets::find(name).is_some()))
 }
 
 impl Reader<'_> {
