@@ -2,6 +2,7 @@
 //!
 //! Source: Pratap et al. 2023, arXiv:2305.13516, section 5; files as transformers reads them.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -42,18 +43,38 @@ pub(super) fn choose(copied: &Path, language: &str, root: &Path) -> Result<(), C
     let mut opened = fs::File::open(&adapter).map_err(CheckpointError::read(&adapter))?;
     let (_, tensors) = header::read(&mut opened)
         .map_err(|_| CheckpointError::Damaged { path: adapter.clone(), reason: "its header cannot be read".to_owned() })?;
-    let shape = |end: &str| {
-        let name = tensors.offset_keys().into_iter().find(|name| name.ends_with(end))?;
-        Some(tensors.info(&name)?.shape.iter().map(|&size| size as u64).collect::<Vec<_>>())
-    };
-    for (layer, expected) in [(0, true), (layers.saturating_sub(1), true), (layers, false)] {
-        let end = format!("encoder.layers.{layer}.adapter_layer.linear_1.weight");
-        let found = shape(&end);
-        if found.is_some() != expected || found.as_ref().is_some_and(|found| *found != [width, hidden]) {
-            let found = found.map_or("is missing".to_owned(), |found| format!("has shape {found:?}"));
-            let expected = if expected { format!("expected [{width}, {hidden}]") } else { format!("expected {layers} layers") };
-            return Err(wrong(format!("its adapter is of another model: `{end}` {found}, {expected}")));
+    let family = config.get("model_type").and_then(Value::as_str).unwrap_or("wav2vec2").replace('-', "_");
+    // In a full model, or in a bare encoder.
+    let plain = |name: &str| name.strip_prefix(&format!("{family}.")).unwrap_or(name).to_owned();
+    let shapes: BTreeMap<String, Vec<u64>> = tensors
+        .offset_keys()
+        .iter()
+        .filter_map(|name| Some((plain(name), tensors.info(name)?.shape.iter().map(|&size| size as u64).collect())))
+        .collect();
+    let shape = |name: &str| shapes.get(name).cloned();
+    let mut expected = BTreeMap::from([("lm_head.weight".to_owned(), None), ("lm_head.bias".to_owned(), None)]);
+    for layer in 0..layers {
+        for (part, shape) in [
+            ("norm.weight", vec![hidden]),
+            ("norm.bias", vec![hidden]),
+            ("linear_1.weight", vec![width, hidden]),
+            ("linear_1.bias", vec![width]),
+            ("linear_2.weight", vec![hidden, width]),
+            ("linear_2.bias", vec![hidden]),
+        ] {
+            expected.insert(format!("encoder.layers.{layer}.adapter_layer.{part}"), Some(shape));
         }
+    }
+    for (name, wanted) in &expected {
+        let problem = match (shapes.get(name), wanted) {
+            (None, _) => "is missing".to_owned(),
+            (Some(found), Some(wanted)) if found != wanted => format!("has shape {found:?}, expected {wanted:?}"),
+            _ => continue,
+        };
+        return Err(wrong(format!("its adapter is of another model: `{name}` {problem}")));
+    }
+    if let Some(name) = shapes.keys().find(|name| !expected.contains_key(*name)) {
+        return Err(wrong(format!("its adapter is of another model: `{name}` has no place in {layers} layers of {family}")));
     }
     let Some([tokens, head_width]) = shape("lm_head.weight").and_then(|shape| <[u64; 2]>::try_from(shape).ok()) else {
         return Err(wrong("its adapter has no head".to_owned()));
@@ -84,4 +105,62 @@ fn read(path: &Path) -> Result<Map<String, Value>, CheckpointError> {
 fn write(path: &Path, value: &Map<String, Value>) -> Result<(), CheckpointError> {
     let text = serde_json::to_vec_pretty(value).map_err(|source| CheckpointError::Config { path: path.to_owned(), source })?;
     fs::write(path, text).map_err(CheckpointError::read(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use safetensors::Dtype;
+    use safetensors::tensor::TensorView;
+
+    use super::*;
+
+    /// Adapter of one layer of width 4, inner width 2, with a head of 3 tokens.
+    fn adapter(prefix: &str) -> BTreeMap<String, Vec<usize>> {
+        let in_layer = [
+            ("norm.weight", vec![4]),
+            ("norm.bias", vec![4]),
+            ("linear_1.weight", vec![2, 4]),
+            ("linear_1.bias", vec![2]),
+            ("linear_2.weight", vec![4, 2]),
+            ("linear_2.bias", vec![4]),
+        ];
+        let in_layer = in_layer.map(|(part, shape)| (format!("{prefix}encoder.layers.0.adapter_layer.{part}"), shape));
+        let head = [("lm_head.weight".to_owned(), vec![3, 4]), ("lm_head.bias".to_owned(), vec![3])];
+        in_layer.into_iter().chain(head).collect()
+    }
+
+    #[track_caller]
+    fn check(tensors: &BTreeMap<String, Vec<usize>>, expected: Result<(), &str>) {
+        let folder = tempfile::tempdir().unwrap();
+        let bytes = vec![0; 4 * 64];
+        let view = |shape: &Vec<usize>| {
+            TensorView::new(Dtype::F32, shape.clone(), &bytes[..4 * shape.iter().product::<usize>()]).unwrap()
+        };
+        let written = safetensors::serialize(tensors.iter().map(|(name, shape)| (name.clone(), view(shape))), None).unwrap();
+        fs::write(folder.path().join("adapter.fra.safetensors"), written).unwrap();
+        let config = r#"{"model_type":"wav2vec2","adapter_attn_dim":2,"hidden_size":4,"num_hidden_layers":1}"#;
+        fs::write(folder.path().join(CONFIG), config).unwrap();
+        fs::write(folder.path().join(VOCABULARY), r#"{"fra":{"a":0,"b":1,"c":2}}"#).unwrap();
+        match (choose(folder.path(), "fra", folder.path()).map_err(|error| error.to_string()), expected) {
+            (Ok(()), Ok(())) => {}
+            (Err(error), Err(part)) => assert!(error.contains(part), "{error}"),
+            (found, _) => panic!("{found:?}, expected {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn adapters_of_other_models_and_parts_of_one_are_refused() {
+        check(&adapter("wav2vec2."), Ok(()));
+        check(&adapter(""), Ok(()));
+        check(&adapter("hubert."), Err("`encoder.layers.0.adapter_layer.linear_1.bias` is missing"));
+        let mut part = adapter("wav2vec2.");
+        part.remove("wav2vec2.encoder.layers.0.adapter_layer.norm.bias");
+        check(&part, Err("`encoder.layers.0.adapter_layer.norm.bias` is missing"));
+        let mut more = adapter("wav2vec2.");
+        more.insert("wav2vec2.encoder.layers.1.adapter_layer.norm.bias".to_owned(), vec![4]);
+        check(&more, Err("`encoder.layers.1.adapter_layer.norm.bias` has no place in 1 layers of wav2vec2"));
+        let mut wide = adapter("");
+        wide.insert("encoder.layers.0.adapter_layer.linear_2.weight".to_owned(), vec![4, 3]);
+        check(&wide, Err("has shape [4, 3], expected [4, 2]"));
+    }
 }

@@ -21,6 +21,9 @@ struct Config {
     model_type: Option<String>,
     hidden_size: Option<usize>,
     num_hidden_layers: Option<usize>,
+    intermediate_size: Option<usize>,
+    num_attention_heads: Option<usize>,
+    num_feat_extract_layers: Option<usize>,
     hidden_act: Option<String>,
     /// Whisper names its fields otherwise.
     #[serde(flatten)]
@@ -37,6 +40,9 @@ struct Config {
 struct Whisper {
     d_model: Option<usize>,
     encoder_layers: Option<usize>,
+    encoder_ffn_dim: Option<usize>,
+    encoder_attention_heads: Option<usize>,
+    max_source_positions: Option<usize>,
     num_mel_bins: Option<usize>,
     activation_function: Option<String>,
 }
@@ -84,6 +90,12 @@ impl Config {
         }
         if self.position_embeddings_type.as_ref().is_some_and(|kind| self.family() == WAV2VEC2_BERT && kind != "relative_key") {
             refused.push("position_embeddings_type is not supported unless relative_key".to_owned());
+        }
+        let heads = if self.family() == WHISPER { self.whisper.encoder_attention_heads } else { self.num_attention_heads };
+        if let (Some([_, width]), Some(heads)) = (self.size(), heads)
+            && !(heads > 0 && width.is_multiple_of(heads))
+        {
+            refused.push(format!("the number of attention heads ({heads}) must divide the width ({width})"));
         }
         if self.auto_map.is_some() {
             refused.push("auto_map is not supported: it asks for another encoder".to_owned());
@@ -167,7 +179,19 @@ fn other_input(config: &Config, extractor: &Map<String, Value>) -> Option<String
     if let Some(found) = extractor.get("feature_extractor_type").and_then(Value::as_str).filter(|found| *found != expected) {
         return Some(format!("feature_extractor_type is {found}, expected {expected}"));
     }
-    let bands = config.bands()?;
+    if let Some(rate) = extractor.get("sampling_rate").filter(|rate| rate.as_f64() != Some(16_000.0)) {
+        return Some(format!("sampling_rate is {rate}, and the encoder reads 16000"));
+    }
+    let Some(bands) = config.bands() else {
+        let usual = [("feature_size", Value::from(1)), ("padding_side", "right".into()), ("padding_value", 0.into())];
+        let other = |(name, usual): (&str, Value)| {
+            let found = extractor
+                .get(name)
+                .filter(|found| **found != usual && (found.as_f64() != usual.as_f64() || found.is_string()))?;
+            Some(format!("{name} is {found}, expected {usual}"))
+        };
+        return usual.into_iter().find_map(other);
+    };
     let found = extractor.get("feature_size").map_or(Some(80), Value::as_u64); // the default of both extractors
     (found != Some(bands as u64)).then(|| {
         let found = found.map_or_else(|| "no number".to_owned(), |found| found.to_string());
@@ -201,30 +225,46 @@ fn look_at_zip(path: &Path) -> Result<(), CheckpointError> {
     if is_whole { Ok(()) } else { Err(damaged("the end of the zip archive is missing")) }
 }
 
-/// Checks that the last layer that the configuration describes is there, in the width that it describes.
+/// Checks that the last layer that the configuration describes is there and the last, in the widths that it describes.
 fn fits(folder: &Path, config: &Config, shapes: &BTreeMap<String, Vec<usize>>) -> Result<(), CheckpointError> {
     let Some([layers, width]) = config.size() else { return Ok(()) };
     let Some(last) = layers.checked_sub(1) else { return Ok(()) };
     let family = config.family();
-    let (module, prefix) = match family {
-        WHISPER => ("self_attn.q_proj", "model".to_owned()),
-        WAV2VEC2_BERT => ("self_attn.linear_q", "wav2vec2_bert".to_owned()),
-        _ => ("attention.q_proj", family.replace('-', "_")),
+    let (module, inner, prefix) = match family {
+        WHISPER => ("self_attn.q_proj", "fc1", "model".to_owned()),
+        WAV2VEC2_BERT => ("self_attn.linear_q", "ffn1.intermediate_dense", "wav2vec2_bert".to_owned()),
+        _ => ("attention.q_proj", "feed_forward.intermediate_dense", family.replace('-', "_")),
     };
-    let name = format!("encoder.layers.{last}.{module}.weight");
+    let layer = |at: usize, module: &str| format!("encoder.layers.{at}.{module}.weight");
+    let name = layer(last, module);
     let shape_of = |name: &str| shapes.get(&format!("{prefix}.{name}")).or_else(|| shapes.get(name));
-    let input = match (family, config.bands()) {
+    let front = match (family, config.bands()) {
         (WHISPER, Some(bands)) => Some(("encoder.conv1.weight", vec![width, bands, 3])),
         (WAV2VEC2_BERT, Some(bands)) => Some(("feature_projection.projection.weight", vec![width, 2 * bands])),
         _ => None,
     };
-    let other_bands = input.and_then(|(name, expected)| {
-        let found = shape_of(name).filter(|found| **found != expected)?;
-        Some(format!("`{name}` has shape {found:?}, expected {expected:?} for {} bands", config.bands().unwrap_or(0)))
-    });
+    let sized = |name: String, expected: Vec<usize>, reason: String| {
+        let found = shape_of(&name).filter(|found| **found != expected)?;
+        Some(format!("`{name}` has shape {found:?}, expected {expected:?}{reason}"))
+    };
+    let one_more = |name: String| shape_of(&name).map(|_| format!("`{name}` is one more than it describes"));
+    let inner_size = if family == WHISPER { config.whisper.encoder_ffn_dim } else { config.intermediate_size };
+    let other = || {
+        front
+            .and_then(|(name, expected)| sized(name.to_owned(), expected, format!(" for {} bands", config.bands().unwrap_or(0))))
+            .or_else(|| sized(layer(last, inner), vec![inner_size?, width], String::new()))
+            .or_else(|| one_more(layer(layers, module)))
+            .or_else(|| one_more(format!("feature_extractor.conv_layers.{}.conv.weight", config.num_feat_extract_layers?)))
+            .or_else(|| {
+                let positions = config.whisper.max_source_positions?;
+                sized("encoder.embed_positions.weight".to_owned(), vec![positions, width], String::new())
+            })
+    };
     let found = match shape_of(&name) {
-        Some(shape) if *shape == [width, width] && other_bands.is_none() => return Ok(()),
-        Some(shape) if *shape == [width, width] => other_bands.unwrap_or_default(),
+        Some(shape) if *shape == [width, width] => match other() {
+            Some(other) => other,
+            None => return Ok(()),
+        },
         Some(shape) => format!("`{name}` has shape {shape:?}"),
         None if family == WHISPER && !shapes.keys().any(|name| name.contains("encoder.layers.")) && !shapes.is_empty() => {
             "they have no encoder: no tensor begins with `model.encoder.` or `encoder.`".to_owned()
@@ -298,6 +338,54 @@ mod tests {
             ("model.decoder.layers.0.encoder_attn.q_proj.weight".to_owned(), view(&[2, 2])),
         ];
         safetensors::serialize(tensors, None).unwrap()
+    }
+
+    #[test]
+    fn weights_of_other_sizes_are_told_apart() {
+        let two = |shapes: &[(&str, &[usize])]| {
+            let bytes = vec![0; 4 * 64];
+            let view = |shape: &[usize]| {
+                TensorView::new(Dtype::F32, shape.to_vec(), &bytes[..4 * shape.iter().product::<usize>()]).unwrap()
+            };
+            safetensors::serialize(shapes.iter().map(|(name, shape)| ((*name).to_owned(), view(shape))), None).unwrap()
+        };
+        let last = (LAST, &[2, 2][..]);
+        let sized = TINY.replace('{', r#"{"intermediate_size":3,"num_feat_extract_layers":1,"#);
+        let inner = "encoder.layers.0.feed_forward.intermediate_dense.weight";
+        check(&sized, SINGLE, &two(&[last, (inner, &[3, 2])]), Ok(()));
+        check(&sized, SINGLE, &two(&[last, (inner, &[4, 2])]), Err("has shape [4, 2], expected [3, 2]"));
+        let more = "encoder.layers.1.attention.q_proj.weight";
+        check(
+            &sized,
+            SINGLE,
+            &two(&[last, (more, &[2, 2])]),
+            Err("`encoder.layers.1.attention.q_proj.weight` is one more than it describes"),
+        );
+        let convolution = "feature_extractor.conv_layers.1.conv.weight";
+        check(
+            &sized,
+            SINGLE,
+            &two(&[last, (convolution, &[2, 2, 3])]),
+            Err("`feature_extractor.conv_layers.1.conv.weight` is one more"),
+        );
+        let heads = TINY.replace('{', r#"{"num_attention_heads":3,"#);
+        check(&heads, SINGLE, &two(&[last]), Err("the number of attention heads (3) must divide the width (2)"));
+    }
+
+    #[test]
+    fn extractors_that_make_other_samples_are_refused() {
+        for (extractor, part) in [
+            (r#"{"sampling_rate":8000}"#, "sampling_rate is 8000, and the encoder reads 16000"),
+            (r#"{"feature_size":3}"#, "feature_size is 3, expected 1"),
+            (r#"{"padding_side":"left"}"#, "padding_side is \"left\", expected \"right\""),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            fs::write(folder.path().join(CONFIG), TINY).unwrap();
+            fs::write(folder.path().join(SINGLE), weights(LAST, 2)).unwrap();
+            fs::write(folder.path().join(super::super::PREPROCESSOR), extractor).unwrap();
+            let error = look(folder.path(), [CONFIG, SINGLE].into_iter()).unwrap_err().to_string();
+            assert!(error.contains(part) && error.contains("contradicts it"), "{error}");
+        }
     }
 
     #[test]
