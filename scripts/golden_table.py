@@ -20,7 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 # Reference numbers that are part of the repository.
-OWN = [ROOT / "tests" / "golden" / name for name in ("encoders", "frames")]
+OWN = [ROOT / "tests" / "golden" / name for name in ("encoders", "frames", "adapters")]
 COMMAND = ["cargo", "test", "--quiet", "--workspace", "--lib", "--test", "golden", "--test", "features", "--", "--nocapture", "golden", "match", "published_code", "reference", "train::"]
 # What is not compared, by case or by kind, and why.
 REASONS = {

@@ -2,7 +2,9 @@
 //!
 //! Source: Li et al. 2023, arXiv:2303.03267, and its reference code.
 
-use crate::method::{BitFit, Bottleneck, ConvAdapter, Finetune, HeadOnly, Ia3, Layers, Lora, Method, Prefix, Scope};
+use crate::method::{
+    AdaLora, BitFit, Bottleneck, ConvAdapter, Finetune, HeadOnly, Ia3, Layers, Lora, Method, Prefix, Scope, Vera,
+};
 use crate::sites::LinearLayer;
 use crate::{ConvNorm, EncoderShape};
 
@@ -90,6 +92,8 @@ pub fn other_methods() -> Vec<(&'static str, Method)> {
         ("dora on q_proj and v_proj", Method::Lora(Lora { dora: true, targets: two(), ..Lora::default() })),
         ("bottleneck_dim = 64", Method::Bottleneck(Bottleneck { bottleneck_dim: Some(64), ..Bottleneck::default() })),
         ("prefix with projection = 512", Method::Prefix(Prefix { projection: Some(512), ..Prefix::default() })),
+        ("adalora, before ranks are dropped", Method::AdaLora(AdaLora::default())),
+        ("vera", Method::Vera(Vera::default())),
         ("ia3", Method::Ia3(Ia3::default())),
         ("bitfit", Method::BitFit(BitFit::default())),
         ("bitfit, scope = all_but_conv", Method::BitFit(BitFit { scope: Scope::AllButConv, layers: None })),
@@ -161,7 +165,7 @@ mod tests {
         let shape = EncoderShape::wav2vec2_large();
         let found: Vec<u64> = other_methods().iter().map(|(_, method)| method.count(&shape).unwrap().trained).collect();
         // bitfit: 273,920 above the convolutions, and two biases of 512 in each of the seven.
-        assert_eq!(found, [786_432, 3_760_128, 835_584, 3_171_840, 25_770_496, 147_456, 281_088, 273_920]);
+        assert_eq!(found, [786_432, 3_760_128, 835_584, 3_171_840, 25_770_496, 5_310_144, 258_048, 147_456, 281_088, 273_920]);
         assert_eq!(Method::HeadOnly(HeadOnly {}).count(&shape).unwrap().encoder, 315_438_720);
     }
 

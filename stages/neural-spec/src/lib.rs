@@ -25,8 +25,8 @@ pub use front::{FeatureFormat, Front};
 pub use head::{HeadSpec, HeadStart, LastState};
 pub use judge::{JudgeKind, JudgeTrain, TtsEvaluate};
 pub use method::{
-    AdapterActivation, Added, BitFit, Bottleneck, ConvAdapter, Counts, Finetune, HeadOnly, Ia3, Layers, Lora, Method, Misfit,
-    Prefix, Scope, Start,
+    AdaLora, AdapterActivation, Added, BitFit, Bottleneck, ConvAdapter, Counts, Finetune, HeadOnly, Ia3, Layers, Lora, Method,
+    Misfit, Phases, Prefix, Scope, Start, Vera,
 };
 pub use predict::Predict;
 pub use scoring::Metric;

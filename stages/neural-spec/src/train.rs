@@ -251,7 +251,7 @@ impl Schedule {
 
 impl Stage for Train {
     const KIND: &'static str = "peft.train";
-    const VERSION: u32 = 8;
+    const VERSION: u32 = 9;
     const ABOUT: &'static str = "Trains an adapter and a head on an encoder";
 
     fn slots() -> Vec<Slot> {
@@ -302,6 +302,12 @@ impl Stage for Train {
         if let Some(save) = self.save_every {
             let fits = self.eval_every.is_some_and(|eval| eval > 0 && save.is_multiple_of(eval));
             require(&mut mistakes, fits, "save_every", "a multiple of eval_every, which must be given with it", save);
+        }
+        if let (Method::AdaLora(adalora), Some(steps)) = (&self.method, self.max_steps) {
+            let [first, last] =
+                [adalora.tinit, adalora.tfinal].map(|steps| steps.map_or("default".to_owned(), |n| n.to_string()));
+            let fits = adalora.phases(steps.into()).is_some();
+            require(&mut mistakes, fits, "method.tinit", "below max_steps together with tfinal", format!("{first} and {last}"));
         }
         if self.epochs.is_some() == self.max_steps.is_some() {
             mistakes.push(("epochs", "exactly one of epochs and max_steps must be given".to_owned()));
@@ -372,6 +378,9 @@ mod tests {
         check(r#"{"save_every":10}"#, &["save_every"]);
         check(r#"{"save_every":10,"eval_every":4}"#, &["save_every"]);
         check(r#"{"save_every":12,"eval_every":4}"#, &[]);
+        let phases = r#"{"method":{"name":"adalora","tinit":6,"tfinal":4},"epochs":null,"max_steps":"#;
+        check(&format!("{phases}10}}"), &["method.tinit"]);
+        check(&format!("{phases}11}}"), &[]);
         check(r#"{"warmup_ratio":0.7,"schedule":{"name":"tri_stage","hold_ratio":0.4}}"#, &["schedule.hold_ratio"]);
     }
 }

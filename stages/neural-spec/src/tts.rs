@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use tasks::text::Rules;
 
 use crate::train::prefer_gpu;
-use crate::{Method, Mistakes, Optimizer, Precision, Schedule, environment, require, require_positive, require_probability};
+use crate::{
+    Lora, Method, Mistakes, Optimizer, Precision, Schedule, environment, require, require_positive, require_probability,
+};
 
 /// Trains a voice: an acoustic model that speaks texts as its speakers do. Without `inputs.base` it starts from random weights and
 /// `method` is `finetune`; with it, a voice is adapted to the speakers of the recordings.
@@ -306,6 +308,10 @@ impl Stage for TrainVoice {
     fn check(&self) -> Mistakes {
         let mut mistakes = Vec::new();
         self.method.check(&mut mistakes);
+        if matches!(&self.method, Method::AdaLora(_) | Method::Vera(_) | Method::Lora(Lora { pissa: true, .. })) {
+            mistakes
+                .push(("method", "must not be `adalora`, `vera` or `lora` with `pissa`: these adapt encoders alone".to_owned()));
+        }
         if let Some(shape) = &self.shape {
             shape.check(&mut mistakes);
         }
@@ -546,6 +552,13 @@ mod tests {
     fn check(change: &str, mistaken: &[&str]) {
         let names: Vec<_> = parse(change).check().into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, mistaken);
+    }
+
+    #[test]
+    fn methods_that_need_more_than_the_tensors_of_a_voice_are_refused() {
+        for method in [r#""adalora""#, r#""vera""#, r#""lora","pissa":true"#] {
+            check(&format!(r#"{{"method":{{"name":{method}}}}}"#), &["method"]);
+        }
     }
 
     #[test]

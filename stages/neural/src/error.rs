@@ -163,7 +163,9 @@ impl ModelError {
             ),
             Self::TooLong { .. } => Some(TOO_LONG),
             Self::NoName => Some("give the name of the folder to make"),
-            Self::CannotMerge { .. } => Some("use the adapter beside its encoder; LoRA, DoRA, IA3 and BitFit can be merged"),
+            Self::CannotMerge { .. } => {
+                Some("use the adapter beside its encoder; LoRA and its kin, AdaLoRA, VeRA, IA3 and BitFit can be merged")
+            }
             _ if self.is_out_of_memory() => Some("smaller batches need less memory: lower `batch_secs`"),
             _ => None,
         }

@@ -118,7 +118,7 @@ fn trained(params: &Evaluate, task: &TaskFile, folder: &Path, encoder: &Path, jo
         return Err(StageError::failed(EvaluateError::NoVectors { head }));
     }
     // The seed is of no account: every parameter that it would draw is read.
-    let mut model = Model::new(encoder, &trained.method, &trained.head, task.outputs.len(), 0, device::of_job(job))?;
+    let mut model = Model::new(encoder, &trained.method.as_saved(), &trained.head, task.outputs.len(), 0, device::of_job(job))?;
     model.load_trained(folder)?;
     model.close_mix_with(trained.layer_sum_last);
     Ok(model)

@@ -19,6 +19,8 @@ pub(crate) struct Golden {
     pub(crate) what: String,
     /// The backbone it uses, for cases that have one.
     pub(crate) base: Option<PathBuf>,
+    /// Options of the method, as peft names them.
+    pub(crate) method: Value,
     name: String,
     tensors: BTreeMap<String, Tensor>,
     tolerance: Value,
@@ -51,16 +53,31 @@ pub(crate) fn json(dir: &str, name: &str) -> Option<Value> {
 
 /// A case that is a file of tensors.
 pub(crate) fn open(dir: &str, name: &str) -> Option<Golden> {
-    let root = root()?;
-    let case = case(&root, dir, name);
+    root().map(|root| read(&root, dir, name))
+}
+
+/// One of a set of the repository.
+pub(crate) fn own(set: &str, dir: &str, name: &str) -> Golden {
+    read(&PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden")).join(set), dir, name)
+}
+
+fn read(root: &std::path::Path, dir: &str, name: &str) -> Golden {
+    let case = case(root, dir, name);
     let file = root.join(dir).join(case["file"].as_str().unwrap());
     let tensors = Tensor::read_safetensors(file).unwrap().into_iter().collect();
     let what = case["what"].as_str().unwrap().to_owned();
     let base = case["base"].as_str().map(|base| root.join(base));
-    Some(Golden { what, base, name: name.to_owned(), tensors, tolerance: case["tolerance"].clone() })
+    let (tolerance, method) = (case["tolerance"].clone(), case["method"].clone());
+    Golden { what, base, name: name.to_owned(), tensors, tolerance, method }
 }
 
 impl Golden {
+    /// The number behind some words of the description.
+    pub(crate) fn number_after(&self, words: &str) -> f64 {
+        let rest = self.what.split(words).nth(1).unwrap();
+        rest.trim_start().split([' ', ',', ':', ';']).next().unwrap().parse().unwrap()
+    }
+
     pub(crate) fn get(&self, name: &str) -> Option<Tensor> {
         self.tensors.get(name).map(|tensor| tensor.to_device(device()))
     }

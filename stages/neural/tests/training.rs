@@ -282,7 +282,9 @@ fn the_same_training_twice_leaves_the_same_bytes() {
 
 #[test]
 fn stopped_and_resumed_equals_never_stopped() {
-    for change in [json!({}), lora()] {
+    let adalora = json!({"method": {"name": "adalora", "rank": 1, "init_rank": 3, "tinit": 2, "tfinal": 2, "delta_t": 2}});
+    let pissa = json!({"method": {"name": "lora", "rank": 2, "pissa": true}, "threads": 2});
+    for change in [json!({}), lora(), adalora, pissa] {
         let bench = Fixture::new();
         let params = params(change);
         let whole = bench.train(&params, "whole");
@@ -299,6 +301,25 @@ fn stopped_and_resumed_equals_never_stopped() {
         run(&params, &bench.job("parts", "resume", u64::MAX)).unwrap();
         same_files(&bench.path("whole"), &bench.path("parts"));
     }
+}
+
+#[test]
+fn adalora_ends_with_the_ranks_that_it_was_asked_for() {
+    let bench = Fixture::new();
+    let method = json!({"name": "adalora", "rank": 1, "init_rank": 3, "tinit": 2, "tfinal": 3});
+    let change = json!({"method": method, "epochs": null, "max_steps": 12, "eval_every": 12});
+    bench.train(&params(change), "trained");
+    let config: serde_json::Value =
+        serde_json::from_slice(&fs::read(bench.path("trained/adapter/adapter_config.json")).unwrap()).unwrap();
+    let pattern = config["rank_pattern"].as_object().unwrap();
+    let kept = pattern.values().flat_map(|ranks| ranks.as_array().unwrap()).filter(|kept| **kept == true).count();
+    assert_eq!((pattern.len(), kept), (12, 12), "two layers of six, one rank each in the mean");
+    assert_eq!((&config["total_step"], &config["tinit"], &config["tfinal"]), (&json!(12), &json!(2), &json!(3)));
+
+    let method = json!({"name": "adalora", "tinit": 900, "tfinal": 900});
+    let error = run(&params(json!({"method": method})), &bench.job("a", "a.resume", u64::MAX)).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("`tinit` and `tfinal` of `adalora` leave no update of"), "{text}");
 }
 
 /// Kills trainings of this many steps at random ones, and compares the end with that of one that nobody killed.

@@ -4,7 +4,8 @@ use scoring::slots::{slots, without_markers};
 
 use super::*;
 
-const METHODS: [&str; 9] = ["finetune", "bottleneck", "prefix", "lora", "convadapter", "head_only", "ia3", "bitfit", "dora"];
+const METHODS: [&str; 12] =
+    ["finetune", "bottleneck", "prefix", "lora", "convadapter", "head_only", "ia3", "bitfit", "dora", "pissa", "adalora", "vera"];
 
 /// Answers of a model of classes are those of an evaluation.
 #[track_caller]

@@ -111,7 +111,7 @@ fn workflow(args: &InitArgs) -> String {
          corpus = \"table\"                     # the folder is below [corpora] in sure.toml\n\
          encoder_corpus = \"table\"\n\
          [matrix]\n\
-         {encoder}method = [\"head_only\", \"lora\", \"finetune\"]   # also bottleneck, prefix, convadapter, ia3, bitfit\n\
+         {encoder}method = [\"head_only\", \"lora\", \"finetune\"]   # also bottleneck, prefix, convadapter, ia3, bitfit, adalora, vera\n\
          seed = [1, 2, 3]\n\
          {score}[stages.table]\n\
          title = \"{title}\"\n"

@@ -37,8 +37,8 @@ impl Method {
         let mut counts = Counts { encoder: 0, added: 0, trained: 0 };
         for added in self.added(model)? {
             counts.added += product(&added.shape);
+            counts.trained += if added.trained { product(&added.shape) } else { 0 };
         }
-        counts.trained = counts.added;
         for (name, sizes) in tensors {
             let size = product(sizes);
             counts.encoder += size;

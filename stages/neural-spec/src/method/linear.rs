@@ -30,6 +30,10 @@ pub struct Lora {
     /// True if the length of each row of the updated weight is a trained number of its own (DoRA; Liu et al. 2024,
     /// arXiv:2402.09353). Default false.
     pub dora: bool,
+    /// True if the update starts as the largest singular values and vectors of the weight, and what is left of the weight is frozen (`PiSSA`;
+    /// Meng et al. 2024, arXiv:2404.02948). The adapter is saved as a plain one of twice the rank. Default false.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub pissa: bool,
     /// Other ranks, by the end of a layer's name: `{ output_dense = 4, "layers.11.attention.q_proj" = 16 }`. Default none.
     pub rank_pattern: BTreeMap<String, u32>,
     /// Other values of `alpha`, likewise. Default none.
@@ -47,6 +51,7 @@ impl Default for Lora {
             targets: LinearLayer::ALL.to_vec(),
             rslora: false,
             dora: false,
+            pissa: false,
             rank_pattern: BTreeMap::new(),
             alpha_pattern: BTreeMap::new(),
             layers: None,
@@ -60,6 +65,7 @@ impl Lora {
         require_positive(mistakes, "method.alpha", self.alpha);
         require_probability(mistakes, "method.dropout", self.dropout);
         check_targets(&self.targets, "method.targets", mistakes);
+        require(mistakes, !(self.pissa && self.dora), "method.pissa", "false with dora", self.pissa);
         for (&rank, name) in self.rank_pattern.values().zip(self.rank_pattern.keys()) {
             check_pattern(name, "method.rank_pattern", rank.into(), mistakes);
         }
@@ -67,6 +73,20 @@ impl Lora {
             check_pattern(name, "method.alpha_pattern", alpha, mistakes);
         }
         Layers::check(self.layers.as_ref(), mistakes);
+    }
+
+    /// Returns the plain LoRA of twice the rank that does to the encoder's own weights what this one does to what PiSSA left of them: the
+    /// trained update, less the one that it started as. The scale of the updates stays.
+    pub fn converted(&self) -> Self {
+        let wider = if self.rslora { std::f64::consts::SQRT_2 } else { 2.0 };
+        Self {
+            rank: 2 * self.rank,
+            alpha: wider * self.alpha,
+            rank_pattern: self.rank_pattern.iter().map(|(name, rank)| (name.clone(), 2 * rank)).collect(),
+            alpha_pattern: self.alpha_pattern.iter().map(|(name, alpha)| (name.clone(), wider * alpha)).collect(),
+            pissa: false,
+            ..self.clone()
+        }
     }
 }
 
@@ -105,7 +125,7 @@ impl Ia3 {
     }
 }
 
-fn check_targets(targets: &[LinearLayer], parameter: &'static str, mistakes: &mut Mistakes) {
+pub(super) fn check_targets(targets: &[LinearLayer], parameter: &'static str, mistakes: &mut Mistakes) {
     require(mistakes, !targets.is_empty(), parameter, "a list of one or more layers", "empty");
     for (at, target) in targets.iter().enumerate() {
         let first = !targets[..at].contains(target);
@@ -140,6 +160,22 @@ mod tests {
         check(&useless, &["method.rank", "method.alpha", "method.dropout", "method.targets"]);
         let rank_pattern = BTreeMap::from([("q_proj".to_owned(), 0), (".*_proj".to_owned(), 2)]);
         check(&Lora { rank_pattern, ..Lora::default() }, &["method.rank_pattern", "method.rank_pattern"]);
+    }
+
+    #[test]
+    fn a_converted_pissa_has_twice_the_rank_and_the_same_scale() {
+        for rslora in [false, true] {
+            let pattern = |number: f64| BTreeMap::from([("q_proj".to_owned(), number)]);
+            let rank_pattern = BTreeMap::from([("v_proj".to_owned(), 3)]);
+            let lora =
+                Lora { rank: 4, alpha: 6.0, rslora, pissa: true, rank_pattern, alpha_pattern: pattern(5.0), ..Lora::default() };
+            let converted = lora.converted();
+            assert_eq!((converted.rank, converted.rank_pattern["v_proj"], converted.pissa), (8, 6, false));
+            for module in ["q_proj", "v_proj", "k_proj"] {
+                let [before, after] = [&lora, &converted].map(|lora| lora.scale_of(module).unwrap());
+                assert!((before - after).abs() < 1e-12, "{module}: {before} and {after}");
+            }
+        }
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub enum Misfit {
         wanted: Vec<String>,
     },
     /// An update of this rank would be larger than the layer.
-    #[error("`{setting}` is {rank}, but `{module}` of this encoder allows 1 to {limit}, the smaller side of its weight")]
+    #[error("`{setting}` is {rank}, but `{module}` of this encoder allows 1 to {limit}, {side} of its weight")]
     Rank {
         /// Setting that asks for the rank: `rank`, or a pattern of `rank_pattern`.
         setting: String,
@@ -41,8 +41,10 @@ pub enum Misfit {
         module: String,
         /// The rank that was asked for.
         rank: u32,
-        /// The smaller side of the layer's weight.
+        /// The largest one.
         limit: u32,
+        /// What that is.
+        side: &'static str,
     },
     /// The channels of a convolution cannot be divided into its groups.
     #[error(

@@ -1,21 +1,25 @@
 //! Methods of adapting a model: all of its weights are trained, or a few parameters beside them.
 
+mod adalora;
 mod block;
 mod count;
 mod layers;
 mod linear;
 mod misfit;
 mod tensors;
+mod vera;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::adalora::{AdaLora, Phases};
 pub use self::block::{AdapterActivation, Bottleneck, ConvAdapter, Prefix};
 pub use self::count::Counts;
 pub use self::layers::Layers;
 pub use self::linear::{Ia3, Lora};
 pub use self::misfit::Misfit;
 pub use self::tensors::{Added, Start};
+pub use self::vera::Vera;
 use crate::Mistakes;
 
 /// A way of adapting an encoder to a task. The head is trained in every one.
@@ -30,8 +34,13 @@ pub enum Method {
     Bottleneck(Bottleneck),
     /// Trains keys and values in front of those of every attention.
     Prefix(Prefix),
-    /// Trains low-rank updates beside linear layers; also rsLoRA and DoRA.
+    /// Trains low-rank updates beside linear layers; also rsLoRA, DoRA and PiSSA.
     Lora(Lora),
+    /// Trains low-rank updates whose ranks are shared out among the layers in training.
+    #[serde(rename = "adalora")]
+    AdaLora(AdaLora),
+    /// Trains factors of fixed random low-rank updates that all layers share.
+    Vera(Vera),
     /// Trains small convolutional blocks inside the transformer layers, as the benchmark proposes.
     #[serde(rename = "convadapter")]
     ConvAdapter(ConvAdapter),
@@ -105,6 +114,8 @@ impl Method {
             Self::Bottleneck(_) => "bottleneck",
             Self::Prefix(_) => "prefix",
             Self::Lora(_) => "lora",
+            Self::AdaLora(_) => "adalora",
+            Self::Vera(_) => "vera",
             Self::ConvAdapter(_) => "convadapter",
             Self::Ia3(_) => "ia3",
             Self::BitFit(_) => "bitfit",
@@ -120,8 +131,26 @@ impl Method {
             | Self::Bottleneck(Bottleneck { layers, .. })
             | Self::Prefix(Prefix { layers, .. })
             | Self::Lora(Lora { layers, .. })
+            | Self::AdaLora(AdaLora { layers, .. })
+            | Self::Vera(Vera { layers, .. })
             | Self::ConvAdapter(ConvAdapter { layers, .. })
             | Self::Ia3(Ia3 { layers, .. }) => layers.as_ref(),
+        }
+    }
+
+    /// Returns the method of a saved adapter, which is another one with PiSSA: see [`Lora::converted`].
+    pub fn as_saved(&self) -> Self {
+        match self {
+            Self::Lora(lora) if lora.pissa => Self::Lora(lora.converted()),
+            other => other.clone(),
+        }
+    }
+
+    /// Returns the method for a model that gets its values from another one: what PiSSA starts from is not computed.
+    pub fn with_plain_start(&self) -> Self {
+        match self {
+            Self::Lora(lora) => Self::Lora(Lora { pissa: false, ..lora.clone() }),
+            other => other.clone(),
         }
     }
 
@@ -141,6 +170,8 @@ impl Method {
             Self::Bottleneck(bottleneck) => bottleneck.check(mistakes),
             Self::Prefix(prefix) => prefix.check(mistakes),
             Self::Lora(lora) => lora.check(mistakes),
+            Self::AdaLora(adalora) => adalora.check(mistakes),
+            Self::Vera(vera) => vera.check(mistakes),
             Self::ConvAdapter(conv) => conv.check(mistakes),
             Self::Ia3(ia3) => ia3.check(mistakes),
         }
@@ -179,6 +210,8 @@ mod tests {
                 "convadapter",
                 Method::ConvAdapter(ConvAdapter { kernel_sizes: [3, 5, 3], reduction: 16, ..ConvAdapter::default() }),
             ),
+            ("adalora", Method::AdaLora(AdaLora::default())),
+            ("vera", Method::Vera(Vera::default())),
             ("ia3", Method::Ia3(Ia3::default())),
             ("bitfit", Method::BitFit(BitFit::default())),
         ] {
@@ -207,6 +240,12 @@ mod tests {
                 &["method.prefix_len", "method.projection", "method.dropout", "method.layers"],
             ),
             (r#"{"name":"bitfit","layers":{"last":0}}"#, &["method.layers"]),
+            (
+                r#"{"name":"adalora","init_rank":4,"delta_t":0,"beta1":1,"beta2":0,"orthogonal":-1}"#,
+                &["method.rank", "method.delta_t", "method.beta1", "method.beta2", "method.orthogonal"],
+            ),
+            (r#"{"name":"vera","rank":0,"d_initial":0,"targets":[]}"#, &["method.rank", "method.d_initial", "method.targets"]),
+            (r#"{"name":"lora","dora":true,"pissa":true}"#, &["method.pissa"]),
         ] {
             let mut mistakes = Vec::new();
             serde_json::from_str::<Method>(text).unwrap().check(&mut mistakes);

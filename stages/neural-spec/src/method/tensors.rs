@@ -20,6 +20,8 @@ pub struct Added {
     pub shape: Vec<u32>,
     /// Starting values.
     pub start: Start,
+    /// False if it keeps them.
+    pub trained: bool,
 }
 
 /// Starting values of an added tensor.
@@ -39,8 +41,18 @@ pub enum Start {
         /// The largest magnitude.
         bound: f64,
     },
+    /// All one value.
+    Filled {
+        /// The value.
+        value: f64,
+    },
     /// The lengths of the rows of the weight beside it.
     RowNorms,
+    /// The largest singular values and vectors of the weight beside it, so that the update of this scale is the best of its rank.
+    Principal {
+        /// Factor of the update.
+        scale: f64,
+    },
 }
 
 impl Method {
@@ -56,6 +68,8 @@ impl Method {
             Self::Bottleneck(bottleneck) => bottleneck.added(model),
             Self::Prefix(prefix) => prefix.added(model),
             Self::Lora(lora) => lora.added(model),
+            Self::AdaLora(adalora) => adalora.added(model),
+            Self::Vera(vera) => vera.added(model),
             Self::ConvAdapter(conv) => conv.added(model),
             Self::Ia3(ia3) => ia3.added(model),
         }
@@ -93,7 +107,7 @@ fn chosen(layers: Option<&Layers>, model: &Architecture) -> Result<Vec<Vec<u32>>
 /// Sites of some kinds in the layers that a method is limited to, in the order of the forward pass.
 ///
 /// Errors: [`Misfit::NoSite`] when the model has none of these kinds.
-fn sites<'a>(
+pub(super) fn sites<'a>(
     method: &'static str,
     kinds: &[SiteKind],
     layers: Option<&Layers>,
@@ -114,7 +128,7 @@ fn sites<'a>(
 }
 
 /// Kinds of the sites of these linear layers.
-fn linears(targets: &[LinearLayer]) -> Vec<SiteKind> {
+pub(super) fn linears(targets: &[LinearLayer]) -> Vec<SiteKind> {
     targets.iter().copied().map(SiteKind::Linear).collect()
 }
 
@@ -143,17 +157,20 @@ impl Lora {
         }
         let mut list = Vec::new();
         for Site { name, size_in, size_out, .. } in sites {
-            let (rank, limit) = (self.rank_of(name)?, *size_in.min(size_out));
+            // A PiSSA is saved with twice its rank.
+            let (rank, limit) = (self.rank_of(name)?, *size_in.min(size_out) / if self.pissa { 2 } else { 1 });
             if rank < 1 || rank > limit {
                 let pattern = only_match(&self.rank_pattern, name)?;
                 let setting = pattern.map_or_else(|| "rank".to_owned(), |(end, _)| format!("rank_pattern.{end}"));
-                return Err(Misfit::Rank { setting, module: name.clone(), rank, limit });
+                let side = if self.pissa { "half of the smaller side" } else { "the smaller side" };
+                return Err(Misfit::Rank { setting, module: name.clone(), rank, limit, side });
             }
-            self.scale_of(name)?;
+            let scale = self.scale_of(name)?;
             // Kaiming uniform with a slope of sqrt(5), which comes to this bound.
-            let bound = f64::from(*size_in).sqrt().recip();
-            list.push(added(name, "lora_A.weight", &[rank, *size_in], Start::Uniform { bound }));
-            list.push(added(name, "lora_B.weight", &[*size_out, rank], Start::Zeros));
+            let usual = [Start::Uniform { bound: f64::from(*size_in).sqrt().recip() }, Start::Zeros];
+            let [down, up] = if self.pissa { [Start::Principal { scale }; 2] } else { usual };
+            list.push(added(name, "lora_A.weight", &[rank, *size_in], down));
+            list.push(added(name, "lora_B.weight", &[*size_out, rank], up));
             if self.dora {
                 list.push(added(name, "lora_magnitude_vector", &[*size_out], Start::RowNorms));
             }
@@ -281,8 +298,8 @@ impl Prefix {
     }
 }
 
-fn added(module: &str, part: &str, shape: &[u32], start: Start) -> Added {
-    Added { name: format!("{module}.{part}"), shape: shape.to_vec(), start }
+pub(super) fn added(module: &str, part: &str, shape: &[u32], start: Start) -> Added {
+    Added { name: format!("{module}.{part}"), shape: shape.to_vec(), start, trained: true }
 }
 
 #[cfg(test)]

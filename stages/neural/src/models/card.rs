@@ -136,6 +136,13 @@ impl Card<'_> {
         ));
         let written = |value: Result<String, serde_json::Error>| format!("`{}`", value.unwrap_or_default().replace('|', "\\|"));
         rows.push(("method", written(serde_json::to_string(&params.method))));
+        if params.method.as_saved() != params.method {
+            rows.push((
+                "saved as",
+                "a LoRA of twice the rank on the encoder's own weights, as peft converts PiSSA: the trained update, less the one it started as"
+                    .to_owned(),
+            ));
+        }
         rows.push(("head", written(serde_json::to_string(&params.head))));
         if params.head.layer_sum() {
             rows.push((
@@ -185,10 +192,10 @@ impl Card<'_> {
             "`folder` is this folder"
         };
         let note = match &self.params.method {
-            Method::Lora(_) | Method::Ia3(_) if self.params.head.layer_sum() => {
+            method if loads_with_peft(method) && self.params.head.layer_sum() => {
                 "\n`save_pretrained` of peft leaves out `layer_weights`, the weights of the mix of layers: keep this folder's file.\n"
             }
-            Method::Lora(_) | Method::Ia3(_) if matches!(self.params.head, HeadSpec::Xvector { .. }) => {
+            method if loads_with_peft(method) && matches!(self.params.head, HeadSpec::Xvector { .. }) => {
                 "\n`save_pretrained` of peft leaves out `feature_extractor`, a layer of the head: keep this folder's file.\n"
             }
             _ => "",
@@ -263,18 +270,30 @@ impl Card<'_> {
                     ),
                 )
             }
-            Method::ConvAdapter(ConvAdapter { .. }) => HOOK.replace(
-                "BODY",
-                "z = F.layer_norm(x, x.shape[-1:], of(\"layer_norm1.weight\"), of(\"layer_norm1.bias\")).transpose(1, 2)
-        w1, w2, w3 = (of(f\"conv{at}.weight\") for at in (1, 2, 3))
-        z = F.conv1d(z, w1, padding=w1.shape[2] // 2, groups=len(w2)).relu()
-        z = F.conv1d(F.conv1d(z, w2, padding=w2.shape[2] // 2, groups=len(w2)), w3, padding=w3.shape[2] // 2, groups=len(w2))
-        gate = F.linear(F.linear(z.mean(2), of(\"se3.fc.0.weight\")).relu(), of(\"se3.fc.2.weight\")).sigmoid()
-        x = x + z.transpose(1, 2) * gate.unsqueeze(1)",
-            ),
+            Method::ConvAdapter(ConvAdapter { .. }) => self.conv_code(),
             Method::Prefix(prefix) => self.prefix_code(prefix),
             _ => String::new(),
         }
+    }
+
+    /// A single clip has no padding, but for Wav2Vec2-BERT: its extractor fills up an odd number of frames to a pair, and masks that pair.
+    fn conv_code(&self) -> String {
+        let padded = self.model.config().model_type == ModelType::Wav2vec2Bert;
+        let (mask, real, mean) = if padded {
+            ("real = seen[\"attention_mask\"].unsqueeze(1)\n        ", " * real", "(z * real).sum(2) / real.sum(2)")
+        } else {
+            ("", "", "z.mean(2)")
+        };
+        let body = format!(
+            "{mask}z = F.layer_norm(x, x.shape[-1:], of(\"layer_norm1.weight\"), of(\"layer_norm1.bias\")).transpose(1, 2){real}
+        w1, w2, w3 = (of(f\"conv{{at}}.weight\") for at in (1, 2, 3))
+        z = F.conv1d(z, w1, padding=w1.shape[2] // 2, groups=len(w2)).relu(){real}
+        z = F.conv1d(z, w2, padding=w2.shape[2] // 2, groups=len(w2)){real}
+        z = F.conv1d(z, w3, padding=w3.shape[2] // 2, groups=len(w2))
+        gate = F.linear(F.linear({mean}, of(\"se3.fc.0.weight\")).relu(), of(\"se3.fc.2.weight\")).sigmoid()
+        x = x + z.transpose(1, 2) * gate.unsqueeze(1)"
+        );
+        HOOK.replace("BODY", &body) + if padded { SEEN } else { "" }
     }
 
     fn prefix_code(&self, prefix: &Prefix) -> String {
@@ -337,9 +356,15 @@ for name, module in model.named_modules():
         module.register_forward_hook(block_of(name))
 ";
 
+/// Lines that keep the mask of a clip for the blocks.
+const SEEN: &str = "
+seen = {}
+model.register_forward_pre_hook(lambda module, inputs, options: seen.update(options), with_kwargs=True)
+";
+
 /// True if the Python library peft knows the method.
 fn loads_with_peft(method: &Method) -> bool {
-    matches!(method, Method::Lora(_) | Method::Ia3(_))
+    matches!(method, Method::Lora(_) | Method::AdaLora(_) | Method::Vera(_) | Method::Ia3(_))
 }
 
 /// Reason why transformers cannot compute a model.

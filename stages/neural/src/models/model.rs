@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use neural_spec::{Architecture, Finetune, HeadSpec, LastState, Method, Misfit, Scope};
+use neural_spec::{Architecture, Finetune, HeadSpec, LastState, Lora, Method, Misfit, Scope};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tasks::Vocabulary;
@@ -22,9 +22,9 @@ use crate::checkpoint::{safetensors, tokenizer, weights};
 use crate::error::ModelError;
 use crate::nn::pass::{Mode, Pass};
 use crate::nn::weights::Weights;
-use crate::peft::Adapters;
 use crate::peft::files::{self, Origin};
 use crate::peft::origin::{BaseReference, Certainty};
+use crate::peft::{Adapters, is_outside};
 
 /// Some utterances, padded to one length.
 #[derive(Debug)]
@@ -75,6 +75,8 @@ pub struct Model {
     device: Device,
     /// Number format of the weights.
     kind: Kind,
+    /// Updates of its training.
+    updates: u64,
 }
 
 /// Fields of `config.json` that describe a head: those of an encoder's former head are not those of the new one.
@@ -176,7 +178,8 @@ impl Model {
         for (name, tensor) in &mut encoder_weights {
             *tensor = tensor.f_set_requires_grad(trains(method, name, &config, &architecture)?)?;
         }
-        let base_digest = matches!(method, Method::BitFit(_)).then(|| weights::digest(&encoder_weights)).transpose()?;
+        let changes = matches!(method, Method::BitFit(_) | Method::Lora(Lora { pissa: true, .. }));
+        let base_digest = changes.then(|| weights::digest(&encoder_weights)).transpose()?;
         let adapters = Adapters::start(method, architecture, &encoder_weights, seed, device)?;
         let mut head_weights = Head::start(head, config.hidden_size, config.num_hidden_layers, num_labels, seed)?;
         for tensor in head_weights.values_mut() {
@@ -200,6 +203,7 @@ impl Model {
             vocabulary: None,
             device,
             kind: Kind::Float,
+            updates: 1,
         })
     }
 
@@ -245,6 +249,11 @@ impl Model {
         if self.config.model_type != ModelType::Whisper {
             self.last_state = last;
         }
+    }
+
+    /// Sets the updates of its training, which a saved adapter of AdaLoRA states.
+    pub fn note_updates(&mut self, updates: u64) {
+        self.updates = updates;
     }
 
     /// Last entry of the mix of layers.
@@ -323,8 +332,7 @@ impl Model {
         let head = self.head_weights.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone()));
         let mut all: Weights = encoder.chain(head).collect();
         for (name, tensor) in self.adapters.tensors() {
-            // A prefix is beside the encoder, not in it.
-            let prefix = if name.starts_with("prefix_encoder.") { "" } else { prefix };
+            let prefix = if is_outside(name) { "" } else { prefix };
             all.insert(format!("{prefix}{name}"), tensor.shallow_clone());
         }
         all
@@ -333,6 +341,11 @@ impl Model {
     /// Trained tensors, sorted by name. They are handles: changing them in place changes the model.
     pub fn trainable(&self) -> Vec<(String, Tensor)> {
         self.tensors().into_iter().filter(|(_, tensor)| tensor.requires_grad()).collect()
+    }
+
+    /// Tensors that an adapter folder contains: the trained ones, and what they need beside the encoder.
+    fn stored(&self) -> Weights {
+        self.tensors().into_iter().filter(|(name, tensor)| tensor.requires_grad() || is_outside(name)).collect()
     }
 
     /// How many parameters it has.
@@ -423,6 +436,13 @@ impl Model {
         Ok(self.encoder.backward(loss)?)
     }
 
+    /// Penalty on the trained tensors themselves, which the loss of an update contains; none for most methods.
+    ///
+    /// Errors: libtorch's.
+    pub fn penalty(&self) -> Result<Option<Tensor>, ModelError> {
+        Ok(self.adapters.penalty()?)
+    }
+
     /// Sets trained tensors, all of them, to values made earlier by [`Self::trainable`].
     ///
     /// Errors: [`ModelError::Values`] when a name or a shape does not fit; nothing is changed then.
@@ -444,8 +464,11 @@ impl Model {
         let (base, head, last_state) = (self.base()?, self.head_spec.clone(), self.last_state);
         let vocabulary = self.vocabulary.clone();
         let origin = Origin { base, labels: labels.to_vec(), vocabulary, head, layer_sum_last: last_state, note };
-        let trained = self.trainable().into_iter().collect();
-        files::write(&folder, &self.method, &self.config.architecture(), &trained, &self.head_weights, &origin)?;
+        let mut stored = self.stored();
+        self.adapters.convert(&mut stored, self.config.model_type.prefix())?;
+        let saved =
+            files::Saved { method: &self.method.as_saved(), updates: self.updates, tensors: stored, head: &self.head_weights };
+        files::write(&folder, saved, &self.config.architecture(), &origin)?;
         Ok(folder)
     }
 
@@ -526,7 +549,7 @@ impl Model {
         let certainty = require_base(folder, || self.base())?;
         let values = files::read_weights(folder)?;
         require_family(folder, &values, self.config.model_type)?;
-        assign(&self.trainable().into_iter().collect(), &values).map_err(|error| match error {
+        assign(&self.stored(), &values).map_err(|error| match error {
             ModelError::Values { mistakes } => other_shape(folder, &self.config, mistakes),
             other => other,
         })?;
@@ -560,6 +583,7 @@ impl Model {
             vocabulary: self.vocabulary.clone(),
             device: self.device,
             kind: self.kind,
+            updates: self.updates,
         })
     }
 }

@@ -6,22 +6,39 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use neural_spec::Vera as Spec;
 use serde::Deserialize;
 use serde_json::Value;
 use tch::{TchError, Tensor};
 
-use super::config;
+use super::adalora::{AdaLora, LEFT, RIGHT, VALUES};
+use super::config::{self, PISSA};
 use super::files::{self, CONFIG};
 use super::ia3::Ia3;
 use super::lora::{Dora, Lora};
 use super::merge::{Merge, Merged};
+use super::pissa::Split;
+use super::vera::Vera;
 use crate::checkpoint::error::CheckpointError;
 use crate::checkpoint::json::read_json;
 use crate::error::ModelError;
 use crate::nn::weights::Weights;
 
 /// Ends of the names of tensors that change a weight.
-const PARTS: [&str; 4] = [".lora_A.weight", ".lora_B.weight", ".lora_magnitude_vector", ".ia3_l"];
+const PARTS: [&str; 9] = [
+    ".lora_A.weight",
+    ".lora_B.weight",
+    ".lora_magnitude_vector",
+    ".ia3_l",
+    RIGHT,
+    VALUES,
+    LEFT,
+    ".vera_lambda_b",
+    ".vera_lambda_d",
+];
+
+/// Names of tensors that all modules share.
+const SHARED: [&str; 2] = [Spec::DOWN, Spec::UP];
 
 /// Settings of an adapter that a change of weights depends on.
 #[derive(Deserialize)]
@@ -34,6 +51,11 @@ struct Settings {
     use_dora: bool,
     #[serde(default)]
     alpha_pattern: BTreeMap<String, f64>,
+    #[serde(default)]
+    init_lora_weights: Value,
+    /// Rank of an AdaLoRA at the start.
+    #[serde(default)]
+    init_r: u32,
     #[serde(default)]
     modules_to_save: Option<Vec<String>>,
 }
@@ -66,7 +88,8 @@ pub(crate) fn apply(folder: &Path, model: &mut Weights, prefix: &str, encoder: &
     let tensors: Weights = files::read_weights(folder)?.into_iter().map(|(name, tensor)| (full(&name), tensor)).collect();
     let modules: BTreeSet<&str> =
         tensors.keys().filter_map(|name| PARTS.iter().find_map(|part| name.strip_suffix(part))).collect();
-    let saved: BTreeSet<String> = tensors.keys().filter(|name| !PARTS.iter().any(|part| name.ends_with(part))).cloned().collect();
+    let changes = |name: &str| PARTS.iter().any(|part| name.ends_with(part)) || SHARED.contains(&name);
+    let saved: BTreeSet<String> = tensors.keys().filter(|name| !changes(name)).cloned().collect();
 
     let lost = |module: &&String| !saved.iter().any(|name| name == *module || name.contains(&format!("{module}.")));
     let lost: Vec<String> = settings.modules_to_save.iter().flatten().filter(lost).cloned().collect();
@@ -80,9 +103,12 @@ pub(crate) fn apply(folder: &Path, model: &mut Weights, prefix: &str, encoder: &
     }
     for module in modules {
         let (weight_name, bias_name) = (format!("{module}.weight"), format!("{module}.bias"));
-        let weight = &model[&weight_name];
-        let change = change(&settings, &tensors, module, weight)?;
-        let Merged { weight, bias } = tch::no_grad(|| change.merge(weight, model.get(&bias_name)))?;
+        let mut weight = model[&weight_name].shallow_clone();
+        let change = change(&settings, &tensors, module, &weight)?;
+        if let Some((rank, scale)) = settings.lora(&tensors, module).filter(|_| settings.init_lora_weights == PISSA) {
+            weight = Split::of(&weight, rank, scale)?.residual;
+        }
+        let Merged { weight, bias } = tch::no_grad(|| change.merge(&weight, model.get(&bias_name)))?;
         model.insert(weight_name, weight);
         model.extend(bias.map(|bias| (bias_name, bias)));
     }
@@ -92,20 +118,31 @@ pub(crate) fn apply(folder: &Path, model: &mut Weights, prefix: &str, encoder: &
 
 /// The change of one module's weight.
 fn change(settings: &Settings, tensors: &Weights, module: &str, weight: &Tensor) -> Result<Box<dyn Merge>, TchError> {
-    if let Some(factors) = tensors.get(&format!("{module}.ia3_l")) {
+    let has = |part: &str| tensors.get(&format!("{module}{part}"));
+    if let Some(factors) = has(".ia3_l") {
         // (out, 1) scales outputs, (1, in) inputs.
         return Ok(Box::new(Ia3::new(tensors, module, factors.size()[0] == 1 && weight.size()[0] != 1)));
     }
-    let rank = tensors[&format!("{module}.lora_A.weight")].size()[0] as f64;
-    let alpha = alpha_of(settings, module).unwrap_or(settings.lora_alpha);
-    let scale = if settings.use_rslora { alpha / rank.sqrt() } else { alpha / rank };
+    if has(".vera_lambda_b").is_some() {
+        return Ok(Box::new(Vera::new(tensors, module, weight, 0.0)?));
+    }
+    let Some((_, scale)) = settings.lora(tensors, module) else {
+        let spec = neural_spec::AdaLora { init_rank: settings.init_r, alpha: settings.lora_alpha, ..Default::default() };
+        return Ok(Box::new(AdaLora::new(tensors, module, spec.scale(), 0.0)));
+    };
     let lora = Lora::of_scale(tensors, module, scale);
     Ok(if settings.use_dora { Box::new(Dora::new(lora, tensors, module, weight)?) } else { Box::new(lora) })
 }
 
-fn alpha_of(settings: &Settings, module: &str) -> Option<f64> {
-    let ends = |pattern: &str| module.strip_suffix(pattern).is_some_and(|front| front.is_empty() || front.ends_with('.'));
-    settings.alpha_pattern.iter().find(|(pattern, _)| ends(pattern)).map(|(_, &alpha)| alpha)
+impl Settings {
+    /// Rank and scale of a module's LoRA, where it has one.
+    fn lora(&self, tensors: &Weights, module: &str) -> Option<(i64, f64)> {
+        let rank = tensors.get(&format!("{module}.lora_A.weight"))?.size()[0];
+        let ends = |pattern: &str| module.strip_suffix(pattern).is_some_and(|front| front.is_empty() || front.ends_with('.'));
+        let own = self.alpha_pattern.iter().find(|(pattern, _)| ends(pattern)).map(|(_, &alpha)| alpha);
+        let alpha = own.unwrap_or(self.lora_alpha);
+        Some((rank, if self.use_rslora { alpha / (rank as f64).sqrt() } else { alpha / rank as f64 }))
+    }
 }
 
 /// Patterns of `alpha` that are more than the end of a name, and those that fit no module or two of which fit one.
@@ -144,23 +181,36 @@ fn misfits(
             mistakes.push(format!("`{module}` is no linear layer"));
             continue;
         };
-        let parts = PARTS.map(|part| format!("{module}{part}"));
-        let mut require = |name: &str, found: Option<Vec<i64>>, expected: &[i64]| match found {
-            Some(found) if found == expected => {}
-            Some(found) => mistakes.push(format!("`{name}` has shape {found:?}, expected {expected:?}")),
-            None => mistakes.push(format!("`{name}` is missing")),
+        let has = |part: &str| tensors.contains_key(&format!("{module}{part}"));
+        let rank_of = |part: &str| size(&format!("{module}{part}")).and_then(|found| found.first().copied()).unwrap_or(0);
+        let expected = if has(".ia3_l") {
+            vec![(".ia3_l", if rank_of(".ia3_l") == 1 { vec![1, into] } else { vec![out, 1] })]
+        } else if has(".vera_lambda_b") || has(".vera_lambda_d") {
+            match SHARED.map(&size) {
+                [Some(down), Some(up)] if down[0] == up[1] && down[1] >= into && up[0] >= out => {
+                    vec![(".vera_lambda_b", vec![out]), (".vera_lambda_d", vec![down[0]])]
+                }
+                [Some(_), Some(_)] => {
+                    mistakes.push(format!("`vera_A` and `vera_B` do not fit `{module}`"));
+                    continue;
+                }
+                _ => return vec!["`vera_A` or `vera_B` is missing: it was saved with `save_projection=False`".to_owned()],
+            }
+        } else if has(VALUES) {
+            let rank = rank_of(RIGHT);
+            vec![(RIGHT, vec![rank, into]), (VALUES, vec![rank, 1]), (LEFT, vec![out, rank])]
+        } else {
+            let rank = rank_of(".lora_A.weight");
+            let magnitude = dora.then(|| (".lora_magnitude_vector", vec![out]));
+            [(".lora_A.weight", vec![rank, into]), (".lora_B.weight", vec![out, rank])].into_iter().chain(magnitude).collect()
         };
-        let [down, up, magnitude, factors] = &parts;
-        if let Some(found) = size(factors) {
-            let expected = if found.first() == Some(&1) { [1, into] } else { [out, 1] };
-            require(factors, Some(found), &expected);
-            continue;
-        }
-        let rank = size(down).and_then(|found| found.first().copied()).unwrap_or(0);
-        require(down, size(down), &[rank, into]);
-        require(up, size(up), &[out, rank]);
-        if dora {
-            require(magnitude, size(magnitude), &[out]);
+        for (part, expected) in expected {
+            let name = format!("{module}{part}");
+            match size(&name) {
+                Some(found) if found == expected => {}
+                Some(found) => mistakes.push(format!("`{name}` has shape {found:?}, expected {expected:?}")),
+                None => mistakes.push(format!("`{name}` is missing")),
+            }
         }
     }
     for name in saved.iter().filter(|name| name.starts_with(prefix)) {

@@ -1,8 +1,8 @@
-//! `adapter_config.json` as the Python library peft (0.21) writes and reads it, for LoRA, rsLoRA, DoRA and IA3.
+//! `adapter_config.json` as the Python library peft (0.21) writes and reads it, for LoRA, rsLoRA, DoRA, PiSSA, AdaLoRA, VeRA and IA3.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use neural_spec::{Architecture, Ia3, Layers, LinearLayer, Lora, Method, Site, SiteKind};
+use neural_spec::{AdaLora, Architecture, Ia3, Layers, LinearLayer, Lora, Method, Phases, Site, SiteKind, Vera};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -24,6 +24,37 @@ struct LoraConfig {
     rank_pattern: BTreeMap<String, u32>,
     #[serde(default)]
     alpha_pattern: BTreeMap<String, f64>,
+}
+
+/// Those of an AdaLoRA. What it trained with does not change its answers.
+#[derive(Deserialize)]
+struct AdaLoraConfig {
+    init_r: u32,
+    target_r: u32,
+    lora_alpha: f64,
+    #[serde(default)]
+    lora_dropout: f64,
+    target_modules: Names,
+    tinit: u32,
+    tfinal: u32,
+    #[serde(rename = "deltaT")]
+    delta_t: u32,
+    beta1: f64,
+    beta2: f64,
+    orth_reg_weight: f64,
+    #[serde(default)]
+    layers_to_transform: Option<OneOrMany>,
+}
+
+#[derive(Deserialize)]
+struct VeraConfig {
+    r: u32,
+    #[serde(default)]
+    vera_dropout: f64,
+    d_initial: f64,
+    target_modules: Names,
+    #[serde(default)]
+    layers_to_transform: Option<OneOrMany>,
 }
 
 #[derive(Deserialize)]
@@ -76,6 +107,9 @@ const MUST_BE_OFF: [&str; 14] = [
     "velora_config",
 ];
 
+/// The `init_lora_weights` of PiSSA with exact singular values. Its faster form draws random numbers, which nobody can repeat.
+pub(super) const PISSA: &str = "pissa";
+
 /// Fields of a configuration that ask for what this project does not compute, as sentences.
 pub(super) fn not_computed(config: &Value) -> Vec<String> {
     let off = |value: &Value| match value {
@@ -95,7 +129,7 @@ pub(super) fn not_computed(config: &Value) -> Vec<String> {
 /// Ways of starting a LoRA that change the frozen weights, which the adapter alone does not tell, as a sentence.
 pub(super) fn start_mistakes(config: &Value) -> Vec<String> {
     let start = config.get("init_lora_weights").cloned().unwrap_or(Value::Bool(true));
-    let harmless = start.is_boolean() || ["gaussian", "orthogonal", "eva"].iter().any(|&known| start == known);
+    let harmless = start.is_boolean() || ["gaussian", "orthogonal", "eva", PISSA].iter().any(|&known| start == known);
     let sentence = (!harmless).then(|| format!("init_lora_weights {start} changes the frozen weights, which is not supported"));
     sentence.into_iter().collect()
 }
@@ -109,9 +143,10 @@ pub(super) fn read(peft_type: &str, config: &Value, model: &Architecture, adapte
     let mut mistakes = not_computed(config);
     // Told here, since serde would name neither the field nor what a person writes there.
     let is_whole = |value: &Value| value.as_u64().is_some_and(|number| u32::try_from(number).is_ok());
+    let ranks = config.get("rank_pattern").filter(|_| peft_type == "LORA");
     let whole = [
         config.get("r").into_iter().collect::<Vec<_>>(),
-        config.get("rank_pattern").and_then(Value::as_object).into_iter().flat_map(serde_json::Map::values).collect(),
+        ranks.and_then(Value::as_object).into_iter().flat_map(serde_json::Map::values).collect(),
         config.get("layers_to_transform").and_then(Value::as_array).into_iter().flatten().collect(),
     ];
     for (name, values) in ["r", "rank_pattern", "layers_to_transform"].into_iter().zip(whole) {
@@ -125,7 +160,12 @@ pub(super) fn read(peft_type: &str, config: &Value, model: &Architecture, adapte
         mistakes = start_mistakes(config);
     }
     let method = match peft_type {
-        "LORA" => serde_json::from_value(config.clone()).map(|config| lora(config, model, adapted, &mut mistakes)),
+        "LORA" => {
+            let pissa = config.get("init_lora_weights").is_some_and(|start| start == PISSA);
+            serde_json::from_value(config.clone()).map(|config| lora(config, pissa, model, adapted, &mut mistakes))
+        }
+        "ADALORA" => serde_json::from_value(config.clone()).map(|config| adalora(config, model, adapted, &mut mistakes)),
+        "VERA" => serde_json::from_value(config.clone()).map(|config| vera(config, model, adapted, &mut mistakes)),
         _ => serde_json::from_value(config.clone()).map(|config| ia3(config, model, adapted, &mut mistakes)),
     };
     match method {
@@ -140,15 +180,8 @@ pub(super) fn read(peft_type: &str, config: &Value, model: &Architecture, adapte
     }
 }
 
-fn lora(config: LoraConfig, model: &Architecture, adapted: &[String], mistakes: &mut Vec<String>) -> Method {
-    let (targets, named_layers) = linear_layers("target_modules", config.target_modules.or(adapted), model, mistakes);
-    let listed = config.layers_to_transform.map(|layers| match layers {
-        OneOrMany::One(layer) => vec![layer],
-        OneOrMany::Many(layers) => layers,
-    });
-    if named_layers.is_some() && listed.is_some() {
-        mistakes.push("layers are named both in target_modules and in layers_to_transform".to_owned());
-    }
+fn lora(config: LoraConfig, pissa: bool, model: &Architecture, adapted: &[String], mistakes: &mut Vec<String>) -> Method {
+    let (targets, layers) = places(config.target_modules, config.layers_to_transform, model, adapted, mistakes);
     Method::Lora(Lora {
         rank: config.r,
         alpha: config.lora_alpha,
@@ -156,10 +189,53 @@ fn lora(config: LoraConfig, model: &Architecture, adapted: &[String], mistakes: 
         targets,
         rslora: config.use_rslora,
         dora: config.use_dora,
+        pissa,
         rank_pattern: config.rank_pattern,
         alpha_pattern: config.alpha_pattern,
-        layers: listed.or(named_layers).map(Layers::Listed),
+        layers,
     })
+}
+
+fn adalora(config: AdaLoraConfig, model: &Architecture, adapted: &[String], mistakes: &mut Vec<String>) -> Method {
+    let (targets, layers) = places(config.target_modules, config.layers_to_transform, model, adapted, mistakes);
+    Method::AdaLora(AdaLora {
+        rank: config.target_r,
+        init_rank: config.init_r,
+        alpha: config.lora_alpha,
+        dropout: config.lora_dropout,
+        targets,
+        tinit: Some(config.tinit),
+        tfinal: Some(config.tfinal),
+        delta_t: config.delta_t,
+        beta1: config.beta1,
+        beta2: config.beta2,
+        orthogonal: config.orth_reg_weight,
+        layers,
+    })
+}
+
+fn vera(config: VeraConfig, model: &Architecture, adapted: &[String], mistakes: &mut Vec<String>) -> Method {
+    let (targets, layers) = places(config.target_modules, config.layers_to_transform, model, adapted, mistakes);
+    Method::Vera(Vera { rank: config.r, d_initial: config.d_initial, dropout: config.vera_dropout, targets, layers })
+}
+
+/// The linear layers that are adapted, and the transformer layers when they are not all of them.
+fn places(
+    targets: Names,
+    layers: Option<OneOrMany>,
+    model: &Architecture,
+    adapted: &[String],
+    mistakes: &mut Vec<String>,
+) -> (Vec<LinearLayer>, Option<Layers>) {
+    let (targets, named_layers) = linear_layers("target_modules", targets.or(adapted), model, mistakes);
+    let listed = layers.map(|layers| match layers {
+        OneOrMany::One(layer) => vec![layer],
+        OneOrMany::Many(layers) => layers,
+    });
+    if named_layers.is_some() && listed.is_some() {
+        mistakes.push("layers are named both in target_modules and in layers_to_transform".to_owned());
+    }
+    (targets, listed.or(named_layers).map(Layers::Listed))
 }
 
 fn ia3(config: Ia3Config, model: &Architecture, adapted: &[String], mistakes: &mut Vec<String>) -> Method {
@@ -205,8 +281,8 @@ fn linear_layers(
 
 /// The configuration of a method that peft knows, for a model with these sites; none for other methods.
 ///
-/// `head`: the modules that are trained whole.
-pub(super) fn write(method: &Method, model: &Architecture, head: &BTreeSet<String>) -> Option<Value> {
+/// `head`: the modules that are trained whole; `updates`: those of the training.
+pub(super) fn write(method: &Method, model: &Architecture, head: &BTreeSet<String>, updates: u64) -> Option<Value> {
     let layers = method.layers().map(|layers| layers.of(&model.stacks[0]).expect("the model was built with these layers"));
     let sites = |linears: &[LinearLayer]| {
         let wanted = |site: &&Site| matches!(site.kind, SiteKind::Linear(linear) if linears.contains(&linear));
@@ -235,6 +311,52 @@ pub(super) fn write(method: &Method, model: &Architecture, head: &BTreeSet<Strin
             "layers_to_transform": layers,
             "rank_pattern": lora.rank_pattern,
             "alpha_pattern": lora.alpha_pattern.iter().map(|(name, &alpha)| (name, whole_number(alpha))).collect::<BTreeMap<_, _>>(),
+        })),
+        Method::AdaLora(adalora) => {
+            // One that has no phases was not trained, and peft wants some.
+            let none = Phases { tinit: 0, tfinal: 0, total: updates.max(1) };
+            let Phases { tinit, tfinal, total } = adalora.phases(updates).unwrap_or(none);
+            Some(json!({
+                "peft_type": "ADALORA",
+                "task_type": null,
+                "base_model_name_or_path": null,
+                "inference_mode": true,
+                "init_r": adalora.init_rank,
+                "target_r": adalora.rank,
+                "lora_alpha": whole_number(adalora.alpha),
+                "lora_dropout": adalora.dropout,
+                "target_modules": names(&adalora.targets),
+                "modules_to_save": head,
+                "bias": "none",
+                "fan_in_fan_out": false,
+                "init_lora_weights": true,
+                "tinit": tinit,
+                "tfinal": tfinal,
+                "total_step": total,
+                "deltaT": adalora.delta_t,
+                "beta1": adalora.beta1,
+                "beta2": adalora.beta2,
+                "orth_reg_weight": adalora.orthogonal,
+                "rank_pattern": null,
+                "layers_to_transform": layers,
+            }))
+        }
+        Method::Vera(vera) => Some(json!({
+            "peft_type": "VERA",
+            "task_type": null,
+            "base_model_name_or_path": null,
+            "inference_mode": true,
+            "r": vera.rank,
+            "vera_dropout": vera.dropout,
+            "d_initial": vera.d_initial,
+            "target_modules": names(&vera.targets),
+            "modules_to_save": head,
+            "bias": "none",
+            "fan_in_fan_out": false,
+            "init_weights": true,
+            "projection_prng_key": 0,
+            "save_projection": true,
+            "layers_to_transform": layers,
         })),
         Method::Ia3(ia3) => {
             // There is no list of layers in it, so that limited modules have to be named one by one.
@@ -283,15 +405,19 @@ mod tests {
         for text in [
             r#"{"name":"lora","rank":4,"alpha":8.5,"dropout":0.1,"targets":["q_proj","output_dense"],"rslora":true,"dora":true,
                 "rank_pattern":{"q_proj":2},"alpha_pattern":{"layers.1.attention.q_proj":3},"layers":[0,1]}"#,
+            r#"{"name":"lora","rank":2}"#,
+            r#"{"name":"adalora","rank":2,"init_rank":3,"alpha":4,"dropout":0.1,"targets":["q_proj","output_dense"],"tinit":5,"tfinal":7,
+                "delta_t":2,"beta1":0.8,"beta2":0.7,"orthogonal":0.1,"layers":[1]}"#,
+            r#"{"name":"vera","rank":4,"d_initial":0.2,"dropout":0.1,"targets":["v_proj","intermediate_dense"],"layers":[0,3]}"#,
             r#"{"name":"ia3"}"#,
             r#"{"name":"ia3","targets":["q_proj","intermediate_dense"],"feedforward":[],"layers":[1,2]}"#,
             r#"{"name":"ia3","layers":[3]}"#,
         ] {
             let method = method(text);
-            let written = write(&method, &model(), &BTreeSet::new()).unwrap();
+            let written = write(&method, &model(), &BTreeSet::new(), 20).unwrap();
             assert_eq!(read(written["peft_type"].as_str().unwrap(), &written, &model(), &[]), Ok(method));
         }
-        assert_eq!(write(&method(r#"{"name":"prefix"}"#), &model(), &BTreeSet::new()), None);
+        assert_eq!(write(&method(r#"{"name":"prefix"}"#), &model(), &BTreeSet::new(), 20), None);
     }
 
     #[test]
@@ -302,7 +428,7 @@ mod tests {
             r#"{"name":"lora","rank":2,"targets":["q_proj","output_dense"],"layers":[0,2]}"#,
         ] {
             let method = method(text);
-            let written = write(&method, &model, &BTreeSet::new()).unwrap();
+            let written = write(&method, &model, &BTreeSet::new(), 20).unwrap();
             assert_eq!(read(written["peft_type"].as_str().unwrap(), &written, &model, &[]), Ok(method));
         }
     }
@@ -327,10 +453,18 @@ mod tests {
     }
 
     #[test]
+    fn pissa_is_read_as_such() {
+        let config = json!({"r": 4, "lora_alpha": 8, "target_modules": ["q_proj"], "init_lora_weights": "pissa"});
+        let Ok(Method::Lora(lora)) = read("LORA", &config, &model(), &[]) else { panic!() };
+        assert!(lora.pissa);
+    }
+
+    #[test]
     fn what_is_not_computed_here_is_refused() {
         check(r#"{"lora_bias":true}"#, "lora_bias is not supported");
         check(r#"{"bias":"all"}"#, "bias must be \"none\", not \"all\"");
-        check(r#"{"init_lora_weights":"pissa"}"#, "\"pissa\" changes the frozen weights");
+        check(r#"{"init_lora_weights":"pissa_niter_4"}"#, "\"pissa_niter_4\" changes the frozen weights");
+        check(r#"{"init_lora_weights":"pissa","use_dora":true}"#, "pissa must be false with dora");
         check(r#"{"target_modules":["q_proj","projector"]}"#, "`projector`, which is no linear layer");
         check(r#"{"target_modules":["layers.0.attention.q_proj","v_proj"]}"#, "other modules in one transformer layer");
         check(r#"{"rank_pattern":{"q_.*":3}}"#, "rank_pattern must be the ends of layers' names");

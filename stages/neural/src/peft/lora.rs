@@ -30,10 +30,15 @@ impl Lora {
         Ok(Self { down: part("lora_A.weight"), up: part("lora_B.weight"), scale, dropout: spec.dropout })
     }
 
+    /// An update of these factors.
+    pub(super) fn of(down: Tensor, up: Tensor, scale: f64, dropout: f64) -> Self {
+        Self { down, up, scale, dropout }
+    }
+
     /// An update of a given scale.
     pub(super) fn of_scale(tensors: &Weights, module: &str, scale: f64) -> Self {
         let part = |name: &str| tensor(tensors, &format!("{module}.{name}"));
-        Self { down: part("lora_A.weight"), up: part("lora_B.weight"), scale, dropout: 0.0 }
+        Self::of(part("lora_A.weight"), part("lora_B.weight"), scale, 0.0)
     }
 
     /// `scale * down(x)`: (N, in) -> (N, rank). Scaling here costs rank / out of scaling the result.

@@ -124,7 +124,7 @@ fn own(
     device: Device,
 ) -> Result<Loaded, StageError> {
     // The seed is of no account: every parameter that it would draw is read.
-    let start = |encoder| Model::new(encoder, &summary.method, &summary.head, task.outputs.len(), 0, device);
+    let start = |encoder| Model::new(encoder, &summary.method.as_saved(), &summary.head, task.outputs.len(), 0, device);
     let mut model = start(encoder.unwrap_or(saved))?;
     model.close_mix_with(summary.layer_sum_last);
     match encoder {

@@ -24,6 +24,12 @@ pub enum TrainError {
         /// The task.
         task: &'static str,
     },
+    /// The phases of AdaLoRA fill the training.
+    #[error("`tinit` and `tfinal` of `adalora` leave no update of {total} in which ranks are dropped")]
+    Phases {
+        /// Updates of the training.
+        total: u64,
+    },
     /// The best point is to be chosen by what the task does not measure.
     #[error("metric `{metric}` is not measured for this head: choose {}", measured.join(", "))]
     NotMeasured {

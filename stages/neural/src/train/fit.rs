@@ -12,6 +12,7 @@ use super::history::{Evaluation, History, Update};
 use super::learner::{Learner, TrainingData};
 use super::optimizer::{Constants, Parameters, clip};
 use super::out_of_memory;
+use super::ranks::Ranks;
 use super::side_by_side::{BoxedReplica, SideBySide};
 use super::state::StateFolder;
 use super::throughput::Throughput;
@@ -110,6 +111,8 @@ pub struct Fitted {
     pub best: Vec<(String, Tensor)>,
     /// The trained tensors at other points that are to be kept, by the updates before them.
     pub points: Vec<(u64, Vec<(String, Tensor)>)>,
+    /// Updates of the whole training, had it not ended early.
+    pub total: u64,
 }
 
 /// The least time between two saved states, unless saving itself takes more than a twentieth of it.
@@ -128,7 +131,8 @@ pub fn fit<L: Learner, D: TrainingData<Batch = L::Batch>>(
     let total = count_steps(settings, *data);
 
     let mut parameters = Parameters::new(learner.trainable(), settings.kind, decays).map_err(ModelError::from)?;
-    let (mut progress, mut best) = resume(settings, job, folder, &mut parameters)?;
+    let mut ranks = Ranks::start(learner.shares_ranks(), total, &parameters)?;
+    let (mut progress, mut best) = resume(settings, job, folder, &mut parameters, &mut ranks)?;
     let mut side_by_side = SideBySide::new(replicas, &parameters, job.threads).map_err(ModelError::from)?;
     let mut throughput = Throughput::start(job, learner.device(), progress.step + 1);
     let mut saved = (Instant::now(), Duration::ZERO);
@@ -144,7 +148,7 @@ pub fn fit<L: Learner, D: TrainingData<Batch = L::Batch>>(
             let stop = job.stop.requested();
             if stop || saved.0.elapsed() >= SAVE_EVERY.max(20 * saved.1) {
                 let start = Instant::now();
-                save(folder, &progress, &parameters, best.as_ref())?;
+                save(folder, &progress, &parameters, best.as_ref(), &mut ranks)?;
                 folder.drop_points(&progress.kept);
                 saved = (Instant::now(), start.elapsed());
             }
@@ -167,7 +171,11 @@ pub fn fit<L: Learner, D: TrainingData<Batch = L::Batch>>(
                 return Err(StageError::failed(error).with_hint("lower `learning_rate`, or look at those recordings"));
             }
             let learning_rate = (settings.rate)(progress.step, total);
+            let gradient = ranks.is_some().then(|| parameters.gradient().copy()); // an update uses it up
             parameters.update(&settings.constants, learning_rate, progress.step + 1).map_err(ModelError::from)?;
+            if let (Some(ranks), Some(gradient)) = (&mut ranks, gradient) {
+                ranks.after(progress.step + 1, &gradient, &mut parameters).map_err(ModelError::from)?;
+            }
             throughput.end_step();
 
             progress.step += 1;
@@ -222,7 +230,7 @@ pub fn fit<L: Learner, D: TrainingData<Batch = L::Batch>>(
         Ok((step, parameters.named_values(&values).map_err(ModelError::from)?))
     };
     let points = progress.kept.iter().map(point).collect::<Result<_, StageError>>()?;
-    Ok(Fitted { progress, best, points })
+    Ok(Fitted { progress, best, points, total })
 }
 
 /// Gives the parameters the gradient of the mean loss of all utterances of an update, whichever micro batch they are in.
@@ -254,6 +262,11 @@ fn backward<L: Learner, D: TrainingData<Batch = L::Batch>>(
         } else {
             loss += learner.learn(&next()?, count, seed()).map_err(|error| explain(error, rows))?;
         }
+        parameters.collect_gradient().map_err(ModelError::from)?;
+    }
+    if let Some(penalty) = learner.penalty()? {
+        penalty.f_backward().map_err(ModelError::from)?;
+        loss += penalty.detach();
         parameters.collect_gradient().map_err(ModelError::from)?;
     }
     Ok(loss)
@@ -317,10 +330,20 @@ fn host(tensor: &Tensor) -> Result<Vec<f32>, ModelError> {
     Ok(Vec::try_from(tensor)?)
 }
 
-fn save(folder: &StateFolder, progress: &Progress, parameters: &Parameters, best: Option<&Tensor>) -> Result<(), StageError> {
-    let best = best.map(host).transpose()?.unwrap_or_default();
-    let [values, first, second] = [host(&parameters.values)?, host(&parameters.first)?, host(&parameters.second)?];
-    folder.save(progress, &[&values, &first, &second, &best])
+fn save(
+    folder: &StateFolder,
+    progress: &Progress,
+    parameters: &Parameters,
+    best: Option<&Tensor>,
+    ranks: &mut Option<Ranks>,
+) -> Result<(), StageError> {
+    let mut vectors =
+        [&parameters.values, &parameters.first, &parameters.second].map(host).into_iter().collect::<Result<Vec<_>, _>>()?;
+    vectors.push(best.map(host).transpose()?.unwrap_or_default());
+    for vector in ranks.iter_mut().flat_map(Ranks::vectors) {
+        vectors.push(host(vector)?);
+    }
+    folder.save(progress, &vectors.iter().map(Vec::as_slice).collect::<Vec<_>>())
 }
 
 /// The saved state, put into `parameters`, with the best values so far; or a start from nothing.
@@ -329,6 +352,7 @@ fn resume(
     job: &Job,
     folder: &StateFolder,
     parameters: &mut Parameters,
+    ranks: &mut Option<Ranks>,
 ) -> Result<(Progress, Option<Tensor>), StageError> {
     let start = Progress {
         step: 0,
@@ -342,8 +366,13 @@ fn resume(
     };
     let Some(found) = folder.load::<Progress>(&|line| job.progress.note(line)) else { return Ok((start, None)) };
     let num = parameters.values.numel();
-    let [values, first, second, best] = &found.vectors[..] else { return Ok((start, None)) };
-    if [values, first, second].iter().any(|vector| vector.len() != num) || ![0, num].contains(&best.len()) {
+    let [values, first, second, best, of_ranks @ ..] = &found.vectors[..] else { return Ok((start, None)) };
+    let ranks: Vec<&mut Tensor> = ranks.iter_mut().flat_map(Ranks::vectors).collect();
+    let other = |vector: &Vec<f32>| vector.len() != num;
+    if [values, first, second].into_iter().chain(of_ranks).any(other)
+        || ![0, num].contains(&best.len())
+        || of_ranks.len() != ranks.len()
+    {
         job.progress.note("the saved state is of another model: starting anew");
         return Ok((start, None));
     }
@@ -353,6 +382,9 @@ fn resume(
         parameters.set(&put(values)?)?;
         parameters.first.f_copy_(&put(first)?)?;
         parameters.second.f_copy_(&put(second)?)?;
+        for (vector, values) in ranks.into_iter().zip(of_ranks) {
+            vector.f_copy_(&put(values)?)?;
+        }
         if best.is_empty() { Ok(None) } else { put(best).map(Some) }
     };
     let best = { set }().map_err(ModelError::from)?;

@@ -1,5 +1,6 @@
 //! Interfaces between the training loop and what it trains: a model, and the data that it learns from.
 
+use neural_spec::AdaLora;
 use pipeline::{Job, StageError};
 use tch::{Device, Tensor};
 
@@ -34,6 +35,16 @@ pub trait Learner {
         let loss = self.loss(batch, seed)?.f_div_scalar(count)?;
         self.backward(&loss)?;
         Ok(loss.detach())
+    }
+
+    /// Penalty on the trained tensors themselves, with a graph down to them; each update adds it to its loss once.
+    fn penalty(&self) -> Result<Option<Tensor>, ModelError> {
+        Ok(None)
+    }
+
+    /// Method whose ranks are shared out among the layers in training.
+    fn shares_ranks(&self) -> Option<&AdaLora> {
+        None
     }
 
     /// Measures the model on a dev set: values by the names of their metrics.

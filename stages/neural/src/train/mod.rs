@@ -7,6 +7,7 @@ pub mod history;
 pub mod learner;
 pub mod optimizer;
 mod out_of_memory;
+mod ranks;
 pub mod schedule;
 pub mod side_by_side;
 pub mod state;
@@ -19,7 +20,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use neural_spec::{HeadStart, Precision, Train};
+use neural_spec::{HeadStart, Method, Precision, Train};
 use pipeline::{Job, StageError};
 use tasks::TaskFile;
 use tch::{Device, Kind};
@@ -53,15 +54,15 @@ pub fn run(params: &Train, job: &Job) -> Result<(), StageError> {
     let labels = task_file.outputs.names();
     let device = device::of_job(job);
     job.progress.fact("device", device_name(device).into());
-    let start = |device| {
+    let start = |device, method: &Method| {
         let encoder = job.inputs.one("encoder");
-        let mut model = Model::new(encoder, &params.method, &params.head, labels.len(), params.seed, device)?;
+        let mut model = Model::new(encoder, method, &params.head, labels.len(), params.seed, device)?;
         model.close_mix_with(params.layer_sum_last);
         evaluate::prepare(&mut model, &task_file);
         model.recompute_layers(params.gradient_checkpointing);
         Ok::<_, ModelError>(model)
     };
-    let mut model = start(device)?;
+    let mut model = start(device, &params.method)?;
     if params.head_start == HeadStart::Checkpoint {
         evaluate::require_own_head(job.inputs.one("encoder"), &task_file)?;
         model.adopt_head(job.inputs.one("encoder"))?;
@@ -90,14 +91,15 @@ pub fn run(params: &Train, job: &Job) -> Result<(), StageError> {
     model.compute_in(kind)?;
     let replicas = if params.threads > 1 && device == Device::Cpu && kind == Kind::Float { params.threads } else { 0 };
     let replica = |_| {
-        let replica = start(device)?;
+        // It reads all values of the model, so it need not compute those that PiSSA starts from.
+        let replica = start(device, &params.method.with_plain_start())?;
         replica.share_frozen(&model)?;
         Ok(Box::new(TaskReplica(replica)) as BoxedReplica<Prepared>)
     };
     let replicas = (0..replicas).map(replica).collect::<Result<Vec<_>, ModelError>>()?;
     let limit = BatchLimit::new(params.batch_secs, params.batch_size, model.preprocessor().sampling_rate);
 
-    let Fitted { progress, best, points } = {
+    let Fitted { progress, best, points, total } = {
         let learner = TaskLearner { model: &model, measures: &measures, dev: &dev, limit };
         let data = TaskData { utterances: &train, limit, seed: params.seed, sample_rate: model.preprocessor().sampling_rate };
         fit(&Training { settings: settings(params), job, folder: &folder, learner: &learner, data: &data }, replicas)?
@@ -108,8 +110,9 @@ pub fn run(params: &Train, job: &Job) -> Result<(), StageError> {
 
     // What was frozen is as in the checkpoint, bit for bit, whatever it was computed in.
     if kind != Kind::Float {
-        model = start(Device::Cpu)?;
+        model = start(Device::Cpu, &params.method)?;
     }
+    model.note_updates(total);
     for (step, values) in points {
         model.set_trainable(&values)?;
         model.save(&job.out.join("checkpoints").join(format!("step-{step}")), &labels)?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use neural_spec::Metric;
+use neural_spec::{AdaLora, Method, Metric};
 use pipeline::{Job, StageError};
 use scoring::evidence::{Classes, Evidence, Ratio};
 use scoring::significance::{self, Interval, Resampling};
@@ -60,6 +60,17 @@ impl Learner for TaskLearner<'_> {
 
     fn backward(&self, loss: &Tensor) -> Result<(), ModelError> {
         self.model.backward(loss)
+    }
+
+    fn penalty(&self) -> Result<Option<Tensor>, ModelError> {
+        self.model.penalty()
+    }
+
+    fn shares_ranks(&self) -> Option<&AdaLora> {
+        match self.model.method() {
+            Method::AdaLora(adalora) => Some(adalora),
+            _ => None,
+        }
     }
 
     fn evaluate(&self, job: &Job) -> Result<Vec<(&'static str, f64)>, StageError> {

@@ -19,14 +19,17 @@ pub(crate) struct Case {
     tensors: BTreeMap<String, Tensor>,
 }
 
-/// Folders of reference numbers: that of the repository, and the one that `SURE_GOLDEN` names where there is one.
+/// Sets of reference numbers of the repository.
+const OWN: [&str; 3] = ["encoders", "frames", "adapters"];
+
+/// Folders of reference numbers: those of the repository, and the one that `SURE_GOLDEN` names where there is one.
 fn roots() -> Vec<PathBuf> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     #[expect(clippy::disallowed_methods, reason = "a test may be told where its reference numbers lie")]
     let named = std::env::var("SURE_GOLDEN");
     let root = named.map_or_else(|_| here.join("../../../shared/golden"), PathBuf::from);
     let own = here.join("../../tests/golden");
-    let mut roots = vec![own.join("encoders"), own.join("frames")];
+    let mut roots = OWN.map(|name| own.join(name)).to_vec();
     if root.join("manifest.json").is_file() {
         roots.push(root);
     } else {
@@ -51,7 +54,7 @@ pub(crate) fn cases(kind: &str, wanted: impl Fn(&Value, &Path) -> bool) -> Vec<C
             }
         }
     }
-    assert!(roots.len() == 2 || !found.is_empty(), "no case of kind {kind} in the manifest");
+    assert!(roots.len() == OWN.len() || !found.is_empty(), "no case of kind {kind} in the manifest");
     found
 }
 
@@ -137,7 +140,10 @@ impl Case {
         let max_norm = self.find_number("clipping to").unwrap_or(f64::INFINITY);
         let batch = self.batch();
         let logits = model.forward(&batch, Mode::Train { seed: 1 }).unwrap();
-        let loss = neural::models::heads::classification::loss(&logits, batch.labels.as_ref().unwrap()).unwrap();
+        let mut loss = neural::models::heads::classification::loss(&logits, batch.labels.as_ref().unwrap()).unwrap();
+        if let Some(penalty) = model.penalty().unwrap() {
+            loss += penalty;
+        }
         self.check("loss", &loss);
         loss.backward();
         let trained = model.trainable();
