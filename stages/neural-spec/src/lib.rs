@@ -13,6 +13,7 @@ mod head;
 mod judge;
 mod method;
 pub mod predict;
+pub mod published;
 pub mod sites;
 mod train;
 mod tts;
@@ -29,6 +30,7 @@ pub use method::{
     Misfit, Phases, Prefix, Scope, Start, Vera,
 };
 pub use predict::Predict;
+pub use published::{PublishedFiles, PublishedVoice, VoiceCheckpoint};
 pub use scoring::Metric;
 pub use sites::{Architecture, BlockPosition, LinearLayer, Site, SiteKind, Stack};
 pub use train::{Optimizer, Precision, Schedule, Train};

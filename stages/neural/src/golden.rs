@@ -26,7 +26,8 @@ pub(crate) struct Golden {
     tolerance: Value,
 }
 
-fn root() -> Option<PathBuf> {
+/// Returns the folder of the reference numbers; none, with a message, where there is none.
+pub(crate) fn root() -> Option<PathBuf> {
     #[expect(clippy::disallowed_methods, reason = "a test may be told where its reference numbers lie")]
     let root = std::env::var("SURE_GOLDEN")
         .map_or_else(|_| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/golden")), PathBuf::from);

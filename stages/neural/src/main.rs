@@ -51,6 +51,7 @@ fn worker(folder: Option<&Path>) -> ExitCode {
         .here(neural::train::run)
         .here(neural::evaluate::run)
         .here(neural::tts::train::run)
+        .here(neural::tts::published::run)
         .here(neural::tts::align::run)
         .here(neural::tts::synthesise::run)
         .here(neural::tts::copy::run)

@@ -22,6 +22,9 @@ use serde_json::{Value, json};
 use tch::Tensor;
 use tempfile::TempDir;
 
+#[path = "voice/published.rs"]
+mod published;
+
 const RATE: u32 = 8_000;
 const WORDS: [&str; 3] = ["one", "two", "three"];
 

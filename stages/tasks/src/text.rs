@@ -93,13 +93,16 @@ pub struct Rules {
     pub stress: bool,
     /// A pause between all words, not only at punctuation: for corpora of words spoken one by one.
     pub word_pauses: bool,
+    /// Texts begin and end with silence. Not those of voices whose recordings were cut at their first and last sound. Default true.
+    #[serde(skip_serializing_if = "Clone::clone")]
+    pub silent_ends: bool,
     /// Treatment of words that the dictionary does not know.
     pub unknown_words: Unknown,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { cleaning: Cleaning::Spoken, stress: true, word_pauses: false, unknown_words: Unknown::G2p }
+        Self { cleaning: Cleaning::Spoken, stress: true, word_pauses: false, silent_ends: true, unknown_words: Unknown::G2p }
     }
 }
 
@@ -134,7 +137,7 @@ fn quoted(words: &[String]) -> String {
 /// Symbols of a text, and how they were found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pronounced {
-    /// Symbols from the first silence to the last.
+    /// Symbols from the first to the last, silence at both ends unless the rules say otherwise.
     pub symbols: Vec<String>,
     /// Words that the dictionary lacks, with the phonemes they got.
     pub guessed: Vec<(String, Vec<String>)>,
@@ -171,6 +174,11 @@ impl FrontEnd {
         Self { lexicon, rules, letters: OnceLock::new() }
     }
 
+    /// The rules.
+    pub fn rules(&self) -> Rules {
+        self.rules
+    }
+
     /// The symbols that texts are made of.
     pub fn symbols(&self) -> Vec<String> {
         symbols(self.rules.stress)
@@ -196,11 +204,12 @@ impl FrontEnd {
     }
 
     /// Returns the symbols of a text in pieces of at most `most` symbols: whole sentences where they fit, else clauses, else as many
-    /// words as fit.
+    /// words as fit. Without silence at the ends, a piece that others follow ends with a pause.
     ///
     /// Errors: [`TextError`]
     pub fn pronounce_long(&self, text: &str, most: usize) -> Result<Vec<Pronounced>, TextError> {
         let Spoken { tokens, unread } = self.read(text);
+        let most = if self.rules.silent_ends { most } else { most.saturating_sub(1) };
         let mut pieces = Vec::new();
         for sentence in cut(&tokens, |mark| matches!(mark, '.' | '!' | '?')) {
             self.pieces(sentence, most, 0, &mut pieces)?;
@@ -209,6 +218,9 @@ impl FrontEnd {
             return Err(TextError::NoWords { text: text.chars().take(60).collect() });
         };
         first.unread = unread;
+        if let (false, [followed @ .., _]) = (self.rules.silent_ends, &mut pieces[..]) {
+            followed.iter_mut().for_each(|piece| piece.symbols.push(PAUSE.to_owned()));
+        }
         Ok(pieces)
     }
 
@@ -252,7 +264,8 @@ impl FrontEnd {
         let mut found = Pronounced::default();
         let (mut unknown, mut unreadable) = (Vec::new(), Vec::new());
         let (mut pause, mut any) = (false, false);
-        found.symbols.push(SILENCE.to_owned());
+        let silence = self.rules.silent_ends.then(|| SILENCE.to_owned());
+        found.symbols.extend(silence.clone());
         for token in tokens {
             let phones = match token {
                 Token::Pause(_) => {
@@ -286,7 +299,7 @@ impl FrontEnd {
         if !unknown.is_empty() {
             return Err(TextError::Unknown { words: unknown });
         }
-        found.symbols.push(SILENCE.to_owned());
+        found.symbols.extend(silence);
         Ok(any.then_some(found))
     }
 
@@ -380,6 +393,21 @@ mod tests {
         check(rules, "3 cat'", "sil TH R IY1 K AE1 T sil");
         check(Rules { stress: false, word_pauses: true, ..rules }, "A cat sat.", "sil AH sp K AE T sp S AE T sil");
         check(rules, "a U.S. cat's TVs", "sil AH0 Y UW1 EH1 S K AE1 T S T IY1 V IY1 Z sil");
+    }
+
+    #[test]
+    fn texts_without_silent_ends_have_pauses_inside_only() {
+        let rules = Rules { silent_ends: false, ..Rules::default() };
+        check(rules, "A cat sat, on a mat.", "AH0 K AE1 T S AE1 T sp AA1 N AH0 M AE1 T");
+        let pieces = front_end(rules).pronounce_long("A cat. A mat.", 5).unwrap();
+        let pieces: Vec<String> = pieces.into_iter().map(|piece| piece.symbols.join(" ")).collect();
+        assert_eq!(pieces, ["AH0 K AE1 T sp", "AH0 M AE1 T"]);
+        // Rules that texts had before are written as before.
+        let written = |rules: Rules| serde_json::to_string(&rules).unwrap();
+        let before = r#"{"cleaning":"spoken","stress":true,"word_pauses":false,"unknown_words":"g2p"}"#;
+        assert_eq!(written(Rules::default()), before);
+        assert_eq!(serde_json::from_str::<Rules>(before).unwrap(), Rules::default());
+        assert_eq!(serde_json::from_str::<Rules>(&written(rules)).unwrap(), rules);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::process::{Command, ExitCode};
 use anyhow::Result;
 use clap::Args;
 use datasets::{Listing, Split};
+use neural_spec::PublishedFiles;
 use pipeline::Tool;
 use pipeline::executor::WorkerProcess;
 use pipeline::registry::Registry;
@@ -116,6 +117,10 @@ fn check_place(place: &str, path: &Path, report: &mut Report) {
         return report.bad(place, &format!("no folder `{}`", path.display()), &hint);
     }
     match section {
+        "checkpoints" if PublishedFiles::are_in(path) => match PublishedFiles::open(path) {
+            Ok(files) => Report::good(place, &format!("{}: a voice of {} speakers", path.display(), files.speakers.len())),
+            Err(error) => report.bad(place, &causes(&error), error.hint()),
+        },
         "checkpoints" => match neural_spec::checkpoint::look_at(path) {
             Ok(()) => Report::good(place, &path.display().to_string()),
             Err(error) => report.bad(place, &causes(&error), error.hint()),

@@ -210,7 +210,7 @@ fn header(path: &Path) -> Result<Metadata, CheckpointError> {
 }
 
 /// Checks that a pickle is a zip archive, to its end.
-fn look_at_zip(path: &Path) -> Result<(), CheckpointError> {
+pub(crate) fn look_at_zip(path: &Path) -> Result<(), CheckpointError> {
     let damaged = |reason: &str| CheckpointError::Damaged { path: path.to_owned(), reason: reason.to_owned() };
     let mut file = File::open(path).map_err(CheckpointError::read(path))?;
     let mut magic = [0; 2];

@@ -132,6 +132,7 @@ pub enum CheckpointError {
 }
 
 pub use language::ADAPTER as LANGUAGE_ADAPTER;
+pub(crate) use look::look_at_zip;
 
 impl CheckpointError {
     /// For `map_err`.
@@ -226,12 +227,12 @@ pub fn run(params: &EncoderCheckpoint, job: &Job) -> Result<(), StageError> {
         if job.stop.requested() {
             return Err(StageError::Stopped);
         }
-        copy(&tree.root, file, &job.out)?;
+        copy(&tree.root, file, &job.out.join(&file.path))?;
         done += file.size;
         job.progress.tick(done, total, "bytes", &file.path);
     }
     if let (Some(language), Some(adapter)) = (&params.language, adapter) {
-        copy(&tree.root, adapter, &job.out)?;
+        copy(&tree.root, adapter, &job.out.join(&adapter.path))?;
         language::choose(&job.out, language, &tree.root).map_err(broken)?;
     }
     Ok(())
@@ -295,10 +296,10 @@ fn broken(error: CheckpointError) -> StageError {
 }
 
 /// Copies a file and checks on the way that it is the one the plan saw.
-fn copy(root: &Path, file: &TreeFile, out: &Path) -> Result<(), StageError> {
-    let (from, to) = (root.join(&file.path), out.join(&file.path));
+pub(crate) fn copy(root: &Path, file: &TreeFile, to: &Path) -> Result<(), StageError> {
+    let from = root.join(&file.path);
     let mut source = fs::File::open(&from).map_err(StageError::io("read", &from))?;
-    let mut target = fs::File::create(&to).map_err(StageError::io("create", &to))?;
+    let mut target = fs::File::create(to).map_err(StageError::io("create", to))?;
     let mut hasher = blake3::Hasher::new();
     let mut block = vec![0; 1 << 20];
     loop {
@@ -307,7 +308,7 @@ fn copy(root: &Path, file: &TreeFile, out: &Path) -> Result<(), StageError> {
             break;
         }
         hasher.update(&block[..count]);
-        target.write_all(&block[..count]).map_err(StageError::io("write", &to))?;
+        target.write_all(&block[..count]).map_err(StageError::io("write", to))?;
     }
     if Digest(*hasher.finalize().as_bytes()) != file.digest {
         return Err(StageError::SourceChanged { path: from });

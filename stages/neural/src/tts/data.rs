@@ -7,16 +7,16 @@ use std::sync::mpsc::sync_channel;
 
 use audio::features::mel::{Energy, MelSpectrogram};
 use audio::features::streams::StreamReader;
-use audio::reader::{ReadError, ShardReader};
+use audio::reader::ShardReader;
 use audio::speech::Alignment;
 use datasets::Annotation;
 use pipeline::{Input, Job, StageError};
 use serde::{Deserialize, Serialize};
-use tasks::text::FrontEnd;
+use tasks::text::{FrontEnd, Rules, SILENCE};
 use tch::{Device, TchError, Tensor};
 
 use super::error::TtsError;
-use super::voice::{Moments, Statistics, VoiceConfig};
+use super::voice::{Moments, PitchScale, Statistics, VoiceConfig};
 use crate::data::{BatchLimit, DataError, by_length, shuffled};
 use crate::models::acoustic::{Target, Text, search};
 use crate::train::learner::TrainingData;
@@ -35,7 +35,11 @@ pub(super) struct Utterance {
     pub(super) speaker: String,
     pub(super) text: String,
     pub(super) symbols: Vec<String>,
+    /// Frames that are used: all of the recording, unless it was cut.
     pub(super) num_frames: usize,
+    /// Frames of the recording, and the first one that is used.
+    recorded_frames: usize,
+    first_frame: usize,
     num_samples: usize,
     /// Row of the shards.
     row: usize,
@@ -124,8 +128,10 @@ impl Corpus {
                     }
                 };
                 let (symbols, num_frames) = (pronounced.symbols, f0.len());
-                if symbols.len() > num_frames {
-                    reject(format!("{} symbols and only {num_frames} frames", symbols.len()));
+                // A recording has silence at its ends, be it in the text or not.
+                let needed = symbols.len() + if front.rules().silent_ends { 0 } else { 2 };
+                if needed > num_frames {
+                    reject(format!("{needed} symbols and only {num_frames} frames"));
                     continue;
                 }
                 if f0.iter().chain(&energy).any(|value| !value.is_finite()) {
@@ -138,7 +144,20 @@ impl Corpus {
                 guessed.extend(pronounced.guessed.into_iter().map(|(word, phones)| (word, phones.join(" "))));
                 let (id, text, num_samples) = (row.id.clone(), text.to_owned(), row.num_samples);
                 let at = rows[row.id.as_str()];
-                found.push(Utterance { id, speaker, text, symbols, num_frames, num_samples, row: at, f0, energy });
+                let (recorded_frames, first_frame) = (num_frames, 0);
+                found.push(Utterance {
+                    id,
+                    speaker,
+                    text,
+                    symbols,
+                    num_frames,
+                    recorded_frames,
+                    first_frame,
+                    num_samples,
+                    row: at,
+                    f0,
+                    energy,
+                });
             }
         }
         found.sort_by(|a, b| a.id.cmp(&b.id));
@@ -216,6 +235,7 @@ impl Corpus {
 pub(super) struct VoiceData {
     corpus: Corpus,
     statistics: Statistics,
+    pitch: PitchScale,
     /// Numbers of the symbols, by utterance.
     symbols: Vec<Vec<i64>>,
     /// Rows of the speakers.
@@ -236,10 +256,11 @@ pub(super) struct VoiceBatch {
 }
 
 impl VoiceData {
-    /// Prepares a corpus for a voice; `alignment` has the durations of its utterances.
+    /// Prepares a corpus for a voice; `alignment` has the durations of its utterances. If the table has silence at the ends of the texts
+    /// and the voice has none there, the utterances are cut to the frames between.
     ///
     /// Errors: a speaker or symbol that the voice does not have; an alignment that does not fit; shards that cannot be read.
-    pub(super) fn new(corpus: Corpus, config: &VoiceConfig, alignment: Option<&[Alignment]>) -> Result<Self, StageError> {
+    pub(super) fn new(mut corpus: Corpus, config: &VoiceConfig, alignment: Option<&[Alignment]>) -> Result<Self, StageError> {
         let mut symbols = Vec::new();
         let mut speakers = Vec::new();
         for utterance in &corpus.utterances {
@@ -248,15 +269,15 @@ impl VoiceData {
             symbols.push(config.numbers(&utterance.symbols).map_err(unknown)?);
             speakers.push(config.speaker(&utterance.speaker)?);
         }
-        let durations = alignment.map(|rows| durations(&corpus.utterances, rows)).transpose()?;
-        let lengths: Vec<usize> = corpus.utterances.iter().map(|utterance| utterance.num_frames).collect();
-        let mut data = Self { corpus, statistics: config.statistics, symbols, speakers, durations, lengths, mels: Vec::new() };
-        if data.lengths.iter().sum::<usize>() * data.width() <= KEPT_NUMBERS {
-            data.mels =
-                (0..data.lengths.len()).map(|row| data.read(row)).collect::<Result<_, _>>().map_err(StageError::failed)?;
+        let durations = alignment.map(|rows| durations(&mut corpus.utterances, rows, config.text)).transpose()?;
+        if config.pitch == PitchScale::Hertz {
+            corpus.utterances.iter_mut().for_each(|utterance| draw_through(&mut utterance.f0));
         }
-        for row in 0..data.mels.len() {
-            data.require_frames(row, data.mels[row].len())?;
+        let lengths: Vec<usize> = corpus.utterances.iter().map(|utterance| utterance.num_frames).collect();
+        let (statistics, pitch) = (config.statistics, config.pitch);
+        let mut data = Self { corpus, statistics, pitch, symbols, speakers, durations, lengths, mels: Vec::new() };
+        if data.lengths.iter().sum::<usize>() * data.width() <= KEPT_NUMBERS {
+            data.mels = (0..data.lengths.len()).map(|row| data.read(row)).collect::<Result<_, _>>()?;
         }
         Ok(data)
     }
@@ -265,17 +286,18 @@ impl VoiceData {
         self.corpus.mel.num_mel_bins
     }
 
-    fn require_frames(&self, row: usize, numbers: usize) -> Result<(), TtsError> {
-        let utterance = &self.corpus.utterances[row];
-        if numbers == utterance.num_frames * self.width() {
-            return Ok(());
+    /// The spectrogram of an utterance, the frames that are used.
+    fn read(&self, row: usize) -> Result<Vec<f32>, StageError> {
+        let (utterance, width) = (&self.corpus.utterances[row], self.width());
+        let mut mel = self.corpus.shards.load_features(utterance.row).map_err(StageError::failed)?.unwrap_or_default();
+        if mel.len() != utterance.recorded_frames * width {
+            let problem =
+                format!("the spectrogram has {} numbers, which are not {} frames", mel.len(), utterance.recorded_frames);
+            return Err(TtsError::Text { id: utterance.id.clone(), problem }.into());
         }
-        let problem = format!("the spectrogram has {numbers} numbers, which are not {} frames", utterance.num_frames);
-        Err(TtsError::Text { id: utterance.id.clone(), problem })
-    }
-
-    fn read(&self, row: usize) -> Result<Vec<f32>, ReadError> {
-        Ok(self.corpus.shards.load_features(self.corpus.utterances[row].row)?.unwrap_or_default())
+        mel.truncate((utterance.first_frame + utterance.num_frames) * width);
+        mel.drain(..utterance.first_frame * width);
+        Ok(mel)
     }
 
     pub(super) fn utterances(&self) -> &[Utterance] {
@@ -311,14 +333,13 @@ impl VoiceData {
             let values = match self.mels.get(row) {
                 Some(kept) => kept,
                 None => {
-                    read = self.read(row).map_err(StageError::failed)?;
-                    self.require_frames(row, read.len())?;
+                    read = self.read(row)?;
                     &read
                 }
             };
             mel[at * length * width..][..values.len()].copy_from_slice(values);
             for (place, &hz) in pitch[at * length..].iter_mut().zip(&utterance.f0) {
-                *place = if hz > 0.0 { of_pitch.standardise(f64::from(hz).ln()) as f32 } else { 0.0 };
+                *place = if hz > 0.0 { of_pitch.standardise(self.pitch.of_hertz(hz.into())) as f32 } else { 0.0 };
             }
             for (place, &value) in energy[at * length..].iter_mut().zip(&utterance.energy) {
                 *place = of_energy.standardise(f64::from(value)) as f32;
@@ -349,24 +370,63 @@ impl VoiceData {
     }
 }
 
-/// Durations of utterances from a table.
-fn durations(utterances: &[Utterance], rows: &[Alignment]) -> Result<Vec<Vec<i64>>, TtsError> {
+/// Durations of utterances from a table. Utterances are cut where the table has silence at their ends and the texts have none.
+fn durations(utterances: &mut [Utterance], rows: &[Alignment], rules: Rules) -> Result<Vec<Vec<i64>>, TtsError> {
     let by_id: BTreeMap<&str, &Alignment> = rows.iter().map(|row| (row.id.as_str(), row)).collect();
-    let own = |utterance: &Utterance| {
+    let own = |utterance: &mut Utterance| {
         let wrong = |problem: String| TtsError::Alignment { id: utterance.id.clone(), problem };
         let row = by_id.get(utterance.id.as_str()).ok_or_else(|| wrong("the table has no such utterance".to_owned()))?;
-        if row.symbols != utterance.symbols {
+        let (frames, count) = (&row.durations, row.symbols.len());
+        let inner = match &row.symbols[..] {
+            [first, .., last] if !rules.silent_ends && first == SILENCE && last == SILENCE => 1..count - 1,
+            _ => 0..count,
+        };
+        if row.symbols[inner.clone()] != utterance.symbols {
             return Err(wrong(format!("it is of the symbols {}, not {}", row.symbols.join(" "), utterance.symbols.join(" "))));
         }
-        if row.num_frames() as usize != utterance.num_frames || row.durations.iter().any(|&frames| frames < 0) {
+        if row.num_frames() as usize != utterance.num_frames || frames.iter().any(|&frames| frames < 0) {
             return Err(wrong(format!("it has {} frames, and the recording {}", row.num_frames(), utterance.num_frames)));
         }
-        if row.durations.len() != row.symbols.len() {
-            return Err(wrong(format!("it has {} durations of {} symbols", row.durations.len(), row.symbols.len())));
+        if frames.len() != count {
+            return Err(wrong(format!("it has {} durations of {count} symbols", frames.len())));
         }
-        Ok(row.durations.iter().map(|&frames| frames.into()).collect())
+        let first: i32 = frames[..inner.start].iter().sum();
+        let durations: Vec<i64> = frames[inner].iter().map(|&frames| frames.into()).collect();
+        utterance.cut(first as usize, durations.iter().sum::<i64>() as usize);
+        Ok(durations)
     };
-    utterances.iter().map(own).collect()
+    utterances.iter_mut().map(own).collect()
+}
+
+impl Utterance {
+    /// Keeps so many frames from a first one on.
+    fn cut(&mut self, first: usize, count: usize) {
+        (self.first_frame, self.num_frames) = (first, count);
+        for values in [&mut self.f0, &mut self.energy] {
+            values.truncate(first + count);
+            values.drain(..first);
+        }
+    }
+}
+
+/// Draws straight lines through the frames without voice (0 Hz), level ones at the ends. Without any voice all stay 0.
+fn draw_through(f0: &mut [f32]) {
+    let mut before: Option<(usize, f32)> = None;
+    for at in 0..f0.len() {
+        let hz = f0[at];
+        if hz <= 0.0 {
+            continue;
+        }
+        let (from, start) = before.map_or((0, hz), |(from, start)| (from + 1, start));
+        let gap = at - from;
+        for (step, place) in (1..).zip(&mut f0[from..at]) {
+            *place = start + (hz - start) * (step as f32 / (gap + 1) as f32);
+        }
+        before = Some((at, hz));
+    }
+    if let Some((last, hz)) = before {
+        f0[last..].fill(hz);
+    }
 }
 
 /// Utterances of a training, and the size of a batch.
@@ -409,5 +469,26 @@ impl TrainingData for TrainingSet {
 
     fn secs(&self, row: usize) -> f64 {
         self.data.corpus.utterances[row].num_samples as f64 / f64::from(self.data.corpus.sample_rate)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_drawn_through_what_has_no_voice() {
+        let drawn = |f0: &[f32]| {
+            let mut f0 = f0.to_vec();
+            draw_through(&mut f0);
+            f0
+        };
+        assert_eq!(
+            drawn(&[0.0, 0.0, 100.0, 0.0, 0.0, 130.0, 120.0, 0.0]),
+            [100.0, 100.0, 100.0, 110.0, 120.0, 130.0, 120.0, 120.0]
+        );
+        assert_eq!(drawn(&[80.0, 90.0]), [80.0, 90.0]);
+        assert_eq!(drawn(&[0.0; 3]), [0.0; 3]);
+        assert_eq!(drawn(&[]), [0.0; 0]);
     }
 }

@@ -22,6 +22,14 @@ pub enum TtsError {
         /// Problem that was found.
         problem: String,
     },
+    /// A published voice whose files do not belong together, or are not those that the parameters say.
+    #[error("the published voice in `{folder}` cannot be used: {problem}")]
+    Published {
+        /// The folder.
+        folder: PathBuf,
+        /// Problem that was found.
+        problem: String,
+    },
     /// Parameters and inputs that contradict each other.
     #[error("{0}")]
     Setting(String),
@@ -86,6 +94,10 @@ impl TtsError {
         Some(match self {
             Self::NoVoice { .. } => {
                 "a voice is the folder `voice` that `tts.train` leaves, as in `inputs.voice = \"train/voice\"`"
+            }
+            Self::Published { .. } => {
+                "put weights, `stats.json` and `speakers.json` of one and the same checkpoint into the folder, and state its \
+                 spectrograms as parameters of `voice.published`"
             }
             Self::Features { .. } => {
                 "make features with `features.log_mel` (`energy = \"log\"`), then `features.pitch`, and give their shards"

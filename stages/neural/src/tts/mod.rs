@@ -1,8 +1,8 @@
 //! Speech synthesis: voices, trained, aligned and heard; vocoders; judges of speech.
 //!
 //! ```text
-//! feature shards -> tts.train -> voice -> tts.synthesise -> shards of audio
-//!                                  └----> tts.align -> durations of symbols
+//! feature shards -> tts.train ───────> voice -> tts.synthesise -> shards of audio
+//! published files -> voice.published ────┘ └----> tts.align -> durations of symbols
 //! ```
 //!
 //! `docs/speech-synthesis.md` describes the files.
@@ -13,6 +13,7 @@ pub mod train;
 
 pub mod align;
 pub mod copy;
+pub mod published;
 pub mod synthesise;
 
 pub mod judge;

@@ -6,7 +6,7 @@ use tasks::text::{FrontEnd, Pronounced};
 use tch::Tensor;
 
 use super::error::TtsError;
-use super::voice::{Voice, VoiceConfig};
+use super::voice::{PitchScale, Voice, VoiceConfig};
 use crate::error::ModelError;
 use crate::models::acoustic::{Controls, Speech, Text};
 
@@ -55,11 +55,16 @@ fn controls(of: &VoiceControls, config: &VoiceConfig) -> Controls {
         // A factor of the energy is a shift of its mean.
         audio::features::mel::Energy::Linear => statistics.energy.mean * (of.energy * DECIBEL).exp_m1(),
     };
-    Controls { pace: of.pace, pitch: of.pitch * SEMITONE / statistics.pitch.std, energy: energy / statistics.energy.std }
+    let factor = (of.pitch * SEMITONE).exp();
+    let (pitch_factor, pitch) = match config.pitch {
+        PitchScale::Log => (1.0, of.pitch * SEMITONE),
+        PitchScale::Hertz => (factor, statistics.pitch.mean * (factor - 1.0)),
+    };
+    Controls { pace: of.pace, pitch_factor, pitch: pitch / statistics.pitch.std, energy: energy / statistics.energy.std }
 }
 
-/// Speaks lines: spectrograms and what is behind them, in the order of the lines. Long texts are spoken in pieces, which end and begin
-/// with silence. `done` hears how many pieces of how many are spoken, and may end it early by `false`.
+/// Speaks lines: spectrograms and what is behind them, in the order of the lines. Long texts are spoken in pieces, between which is
+/// silence or a pause. `done` hears how many pieces of how many are spoken, and may end it early by `false`.
 ///
 /// Errors: a text without words, or with a word or symbol that the voice cannot say; an unknown speaker; libtorch's.
 pub fn speak(
@@ -107,7 +112,10 @@ pub fn speak(
         to.symbols.extend(piece.symbols);
         to.durations.extend(speech.durations.iter().map(|&frames| frames as i32));
         let statistics = &config.statistics;
-        let pitch = |&value: &f32| statistics.pitch.restore(f64::from(value) + controls.pitch).exp() as f32;
+        let pitch = |&value: &f32| {
+            let moved = f64::from(value) * controls.pitch_factor + controls.pitch;
+            config.pitch.to_hertz(statistics.pitch.restore(moved)) as f32
+        };
         let energy = |&value: &f32| statistics.energy.restore(f64::from(value) + controls.energy) as f32;
         to.pitch.extend(speech.pitch.iter().map(pitch));
         to.energy.extend(speech.energy.iter().map(energy));

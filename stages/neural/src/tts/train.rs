@@ -14,7 +14,7 @@ use super::data::{Corpus, TrainingSet, VoiceData};
 use super::error::TtsError;
 use super::learner::{AlignmentQuality, METRIC, VoiceLearner, align, worst};
 use super::summary::VoiceSummary;
-use super::voice::{FOLDER, Voice, VoiceConfig, front_end, shape};
+use super::voice::{FOLDER, PitchScale, Voice, VoiceConfig, front_end, shape};
 use crate::data::BatchLimit;
 use crate::device;
 use crate::error::ModelError;
@@ -144,9 +144,11 @@ fn from_nothing(
         text,
         words,
         symbols,
+        symbol_prefix: String::new(),
         speakers,
         mel: train.mel.clone(),
         energy: train.energy,
+        pitch: PitchScale::Log,
         statistics,
         longest: train.longest(),
     };

@@ -68,13 +68,46 @@ impl Moments {
     }
 }
 
+/// Scale of the pitch that a voice predicts, and how the pitch of a symbol follows from that of its frames.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PitchScale {
+    /// Natural logarithm; the mean over voiced frames, and the mean of the corpus for a symbol without any.
+    #[default]
+    Log,
+    /// Hz; the mean over all frames, after a line was drawn through the unvoiced ones. As in ming024/FastSpeech2.
+    Hertz,
+}
+
+impl PitchScale {
+    fn is_log(&self) -> bool {
+        *self == Self::Log
+    }
+
+    /// A fundamental frequency in Hz, on the scale.
+    pub fn of_hertz(self, hz: f64) -> f64 {
+        match self {
+            Self::Log => hz.ln(),
+            Self::Hertz => hz,
+        }
+    }
+
+    /// A value of the scale, in Hz.
+    pub fn to_hertz(self, value: f64) -> f64 {
+        match self {
+            Self::Log => value.exp(),
+            Self::Hertz => value,
+        }
+    }
+}
+
 /// Statistics of the corpus that a voice was first trained on.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Statistics {
-    /// Natural logarithm of the fundamental frequency in Hz, over voiced frames.
+    /// Pitch on its scale: over voiced frames, or as the voice was published.
     pub pitch: Moments,
-    /// Energy, over all frames.
+    /// Energy: over all frames, or as the voice was published.
     pub energy: Moments,
 }
 
@@ -95,12 +128,18 @@ pub struct VoiceConfig {
     pub words: BTreeMap<String, String>,
     /// Symbols, in the order of the embedding.
     pub symbols: Vec<String>,
+    /// Beginning of the names in `symbols` of those that texts are made of: `@` where `AA0` is listed as `@AA0`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub symbol_prefix: String,
     /// Speakers, in the order of their table.
     pub speakers: Vec<String>,
     /// Spectrogram that it speaks.
     pub mel: MelSpectrogram,
     /// Scale of the energy.
     pub energy: Energy,
+    /// Scale of the pitch.
+    #[serde(default, skip_serializing_if = "PitchScale::is_log")]
+    pub pitch: PitchScale,
     /// Statistics of pitch and energy.
     pub statistics: Statistics,
     /// Symbols of the longest text that it was trained on.
@@ -127,7 +166,8 @@ impl VoiceConfig {
     ///
     /// Errors: the first symbol that the voice does not have.
     pub fn numbers(&self, symbols: &[String]) -> Result<Vec<i64>, String> {
-        let number = |symbol: &String| self.symbols.iter().position(|known| known == symbol).map(|at| at as i64);
+        let is = |known: &String, symbol: &String| known.strip_prefix(&self.symbol_prefix) == Some(symbol.as_str());
+        let number = |symbol: &String| self.symbols.iter().position(|known| is(known, symbol)).map(|at| at as i64);
         symbols.iter().map(|symbol| number(symbol).ok_or_else(|| symbol.clone())).collect()
     }
 }
@@ -219,7 +259,10 @@ impl Voice {
         Self::build(config, weights, Weights::new())
     }
 
-    fn build(config: VoiceConfig, weights: Weights, added: Weights) -> Result<Self, ModelError> {
+    /// Puts a voice together: its tensors, and those of its method.
+    ///
+    /// Errors: libtorch's.
+    pub(super) fn build(config: VoiceConfig, weights: Weights, added: Weights) -> Result<Self, ModelError> {
         let handles = added.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect();
         let adapters = match &config.method {
             Some(method) => Adapters::of(method, config.shape.architecture(), handles),

@@ -50,7 +50,7 @@ pub struct Target {
     pub mel: Tensor,
     /// Frames of each recording.
     pub frames: Vec<i64>,
-    /// Standardised logarithm of the fundamental frequency, (B, T); 0 where unvoiced.
+    /// Standardised pitch, (B, T); 0 where unvoiced.
     pub pitch: Tensor,
     /// Standardised energy, (B, T).
     pub energy: Tensor,
@@ -148,7 +148,7 @@ pub struct Speech {
     pub mel: Tensor,
     /// Frames of every symbol.
     pub durations: Vec<i64>,
-    /// Standardised logarithm of the fundamental frequency of every symbol, as predicted.
+    /// Standardised pitch of every symbol, as predicted.
     pub pitch: Vec<f32>,
     /// Standardised energy of every symbol, as predicted.
     pub energy: Vec<f32>,

@@ -59,6 +59,9 @@ pub(super) fn from_tensors(path: &Path, raw: Weights, heads: i64) -> Result<(Wei
     if raw.keys().any(|name| name.contains("self_attn") || name.contains(".layers.0.op.")) {
         return unsupported("blocks of `transformer_fs2`");
     }
+    if !raw.keys().any(|name| name.ends_with("speaker_emb.weight")) {
+        return unsupported("no table of speakers (a voice of one speaker)");
+    }
     let mut weights = Weights::new();
     for (name, tensor) in raw {
         let name = name.strip_prefix("module.").unwrap_or(&name);

@@ -348,7 +348,7 @@ fn durations_pitch_and_energy_match() {
         assert_eq!(case.check_gradients("grad.", &weights, ""), case.names("grad.") - 1);
 
         // The reference moves the pitch up by 0.5 and the energy down by 0.25, at two thirds of the pace.
-        let controlled = Controls { pace: 1.5, pitch: 0.5, energy: -0.25 };
+        let controlled = Controls { pace: 1.5, pitch: 0.5, energy: -0.25, ..Controls::default() };
         for (mode, controls) in [("plain", Controls::default()), ("controlled", controlled)] {
             let (x, predicted) = variance.predict(&input, &controls, &positions, &Pass::begin(Mode::Eval)).unwrap();
             let found = rounded(&predicted.log_durations, controls.pace, &positions, 0).unwrap();

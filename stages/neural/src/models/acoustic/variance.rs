@@ -92,7 +92,7 @@ pub(super) struct Variance {
 pub(super) struct Predicted {
     /// Logarithms of durations in frames plus 1.
     pub(super) log_durations: Tensor,
-    /// Standardised logarithm of the fundamental frequency.
+    /// Standardised pitch.
     pub(super) pitch: Tensor,
     /// Standardised energy.
     pub(super) energy: Tensor,
@@ -103,6 +103,8 @@ pub(super) struct Predicted {
 pub struct Controls {
     /// Factor of the durations.
     pub pace: f64,
+    /// Factor of the standardised pitch.
+    pub pitch_factor: f64,
     /// Added to the standardised pitch.
     pub pitch: f64,
     /// Added to the standardised energy.
@@ -111,7 +113,7 @@ pub struct Controls {
 
 impl Default for Controls {
     fn default() -> Self {
-        Self { pace: 1.0, pitch: 0.0, energy: 0.0 }
+        Self { pace: 1.0, pitch_factor: 1.0, pitch: 0.0, energy: 0.0 }
     }
 }
 
@@ -162,11 +164,12 @@ impl Variance {
     ) -> Result<(Tensor, Predicted), TchError> {
         let log_durations = self.duration.forward(x, positions, pass)?;
         let pitch = self.pitch.forward(x, positions, pass)?;
-        let moved = |x: &Tensor, by: f64| column(positions, &x.f_add_scalar(by)?);
-        let with_pitch = positions.zero_padding(&x.f_add(&self.pitch_entry.forward(&moved(&pitch, controls.pitch)?)?)?)?;
+        let moved = |x: &Tensor, factor: f64, by: f64| column(positions, &x.f_mul_scalar(factor)?.f_add_scalar(by)?);
+        let moved_pitch = moved(&pitch, controls.pitch_factor, controls.pitch)?;
+        let with_pitch = positions.zero_padding(&x.f_add(&self.pitch_entry.forward(&moved_pitch)?)?)?;
         let for_energy = if self.energy_after_pitch { &with_pitch } else { x };
         let energy = self.energy.forward(for_energy, positions, pass)?;
-        let x = with_pitch.f_add(&self.energy_entry.forward(&moved(&energy, controls.energy)?)?)?;
+        let x = with_pitch.f_add(&self.energy_entry.forward(&moved(&energy, 1.0, controls.energy)?)?)?;
         Ok((positions.zero_padding(&x)?, Predicted { log_durations, pitch, energy }))
     }
 }
