@@ -45,29 +45,29 @@ pub struct VoiceCheckpoint {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PublishedVoice {
-    /// Heads of its attentions. Default 2.
+    /// Heads of its attentions.
     #[schemars(range(min = 1))]
     pub num_attention_heads: u32,
-    /// Rate of the recordings in Hz. Default 22050.
+    /// Rate of the recordings in Hz.
     #[schemars(range(min = 1))]
     pub sample_rate: u32,
-    /// Samples of a transform. Default 1024.
+    /// Samples of a transform.
     #[schemars(range(min = 1))]
     pub n_fft: u32,
-    /// Samples from one frame to the next. Default 256.
+    /// Samples from one frame to the next.
     #[schemars(range(min = 1))]
     pub hop_length: u32,
-    /// Samples of the window. Default 1024.
+    /// Samples of the window.
     #[schemars(range(min = 1))]
     pub win_length: u32,
-    /// Bands. Default 80.
+    /// Bands.
     #[schemars(range(min = 1))]
     pub num_mel_bins: u32,
-    /// Lower edge of the lowest band in Hz. Default 0.
+    /// Lower edge of the lowest band in Hz.
     pub low_hz: f64,
-    /// Upper edge of the highest band in Hz. Default 8000.
+    /// Upper edge of the highest band in Hz.
     pub high_hz: f64,
-    /// A pause between all words, not only at punctuation: for recordings of words spoken one by one. Default false.
+    /// A pause between all words, not only at punctuation: for recordings of words spoken one by one.
     pub word_pauses: bool,
     /// Symbols of the longest text that is spoken in one piece. Default 140: about the 1000 frames that it learned from at most.
     #[schemars(range(min = 2))]

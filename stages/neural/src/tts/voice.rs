@@ -80,6 +80,7 @@ pub enum PitchScale {
 }
 
 impl PitchScale {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
     fn is_log(&self) -> bool {
         *self == Self::Log
     }
