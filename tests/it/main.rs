@@ -9,6 +9,7 @@ mod mistakes;
 mod own;
 mod predict;
 mod prepare;
+mod published_voice;
 mod push;
 mod rebuilds;
 mod reruns;

@@ -39,6 +39,7 @@ const PARTS: &[(&str, &str)] = &[
     ("workflows/parts/evaluate.toml", include_str!("../parts/evaluate.toml")),
     ("workflows/parts/judge.toml", include_str!("../parts/judge.toml")),
     ("workflows/parts/voice.toml", include_str!("../parts/voice.toml")),
+    ("workflows/parts/voice_checkpoint.toml", include_str!("../parts/voice_checkpoint.toml")),
 ];
 
 /// Former names of workflows.
@@ -50,13 +51,13 @@ fn built_in(name: &str) -> Option<(&'static str, &'static str)> {
     BUILT_IN.iter().find(|(known, ..)| *known == name).map(|(_, file, text)| (*file, *text))
 }
 
-/// Part of a workflow that `--checkpoint` lays over it.
-const CHECKPOINT: &str = "checkpoint";
+/// Parts that `--checkpoint` lays over a workflow: over one that trains on an encoder, and over one that adapts a voice.
+const CHECKPOINTS: [&str; 2] = ["checkpoint", "voice_checkpoint"];
 
 /// Returns the text of a shipped workflow by its name, or of a shipped part by its path, seen from any folder.
 fn shipped(path: &str) -> Result<String, String> {
-    if path == CHECKPOINT {
-        return shipped("parts/checkpoint.toml");
+    if CHECKPOINTS.contains(&path) {
+        return shipped(&format!("parts/{path}.toml"));
     }
     if !path.contains(['/', '.']) {
         let found = built_in(path).map(|(_, text)| text.to_owned());
@@ -93,22 +94,30 @@ pub(crate) fn find(name: &str) -> Result<Spec> {
     parse(name, &file, &text)
 }
 
-/// Reads a workflow whose encoders are these checkpoints, by name.
+/// Reads a workflow whose encoders or voices are these checkpoints, by name.
 pub(crate) fn find_with(name: &str, checkpoints: &[String]) -> Result<Spec> {
     let plain = find(name)?;
-    if plain.axes.iter().all(|axis| axis.name.value != "backbone") {
+    let Some(part) = checkpoint_part(&plain) else {
         return Err(problem(
-            format!("`{name}` has no encoder that `--checkpoint` could replace"),
+            format!("`{name}` has no encoder or voice that `--checkpoint` could replace"),
             "workflows with the setting `backbone` have one; in others, name the checkpoint in the stage that reads it"
                 .to_owned(),
         ));
-    }
+    };
     let name = RENAMED.iter().find(|(old, _)| *old == name).map_or(name, |(_, new)| new);
     let text = format!(
-        "[workflow]\nname = {:?}\nabout = {:?}\ninclude = [{name:?}, {CHECKPOINT:?}]\n[matrix]\ncheckpoint = {checkpoints:?}\n",
+        "[workflow]\nname = {:?}\nabout = {:?}\ninclude = [{name:?}, {part:?}]\n[matrix]\ncheckpoint = {checkpoints:?}\n",
         plain.name, plain.about
     );
     parse(name, "--checkpoint", &text)
+}
+
+/// Returns the part that `--checkpoint` lays over a workflow; none for one without encoder and voice.
+fn checkpoint_part(workflow: &Spec) -> Option<&'static str> {
+    let [encoder, voice] = CHECKPOINTS;
+    let kind = |kind: &str| workflow.stages.iter().any(|stage| stage.run.value == kind);
+    let part = if kind("voice.checkpoint") && !kind("encoder.checkpoint") { voice } else { encoder };
+    workflow.axes.iter().any(|axis| axis.name.value == "backbone").then_some(part)
 }
 
 fn parse(name: &str, file: &str, text: &str) -> Result<Spec> {
@@ -344,9 +353,42 @@ mod tests {
     }
 
     #[test]
-    fn a_checkpoint_for_a_workflow_without_encoder_is_refused() {
-        let error = find_with("speech_synthesis", &["base".to_owned()]).unwrap_err();
-        assert_eq!(error.to_string(), "`speech_synthesis` has no encoder that `--checkpoint` could replace");
+    fn a_checkpoint_is_laid_over_the_workflow_of_voices() {
+        let spec = find_with("speech_synthesis", &["libritts".to_owned()]).unwrap();
+        let workflow = build(&spec, &registry(Path::new("sure-neural")), &Settings::new(), &[])
+            .unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        let files = &workflow.graph[workflow.find("voice_files[checkpoint=libritts]")[0]];
+        assert_eq!(files.placed.params()["name"], "libritts");
+        let voice = &workflow.graph[workflow.find("voice[checkpoint=libritts,method=lora]")[0]];
+        assert_eq!(
+            (source(&workflow, voice, "base"), source(&workflow, voice, "alignment")),
+            ("published_voice".to_owned(), "alignment".to_owned())
+        );
+        assert!(workflow.find("base").is_empty() && !workflow.find("base_speech").is_empty());
+    }
+
+    #[test]
+    fn voices_are_pretrained_unless_a_published_one_is_asked_for() {
+        let workflow = built("speech_synthesis", &[]);
+        assert!(workflow.find("published_voice").is_empty() && workflow.find("aligner").is_empty());
+        for corpus in ["fsdd", "libritts"] {
+            let workflow = built("speech_synthesis", &[("backbone", "published"), ("corpus", corpus)]);
+            assert!(workflow.find("base").is_empty() && workflow.find("base_strings").is_empty());
+            let params = |stage: &str| workflow.graph[workflow.find(stage)[0]].placed.params().clone();
+            // The spectrograms of the recordings are those of the voice.
+            for name in ["sample_rate", "n_fft", "hop_length", "win_length", "num_mel_bins", "low_hz", "high_hz"] {
+                assert_eq!(params("mel")[name], params("published_voice")[name], "{name}");
+            }
+            assert_eq!(params("mel")["energy"], "linear");
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_needs_an_encoder_or_a_voice_to_replace() {
+        let plain = "[workflow]\nname = \"plain\"\nabout = \"no encoder\"\n";
+        assert_eq!(super::checkpoint_part(&parse_with("plain.toml", plain, &shipped).unwrap()), None);
+        assert_eq!(super::checkpoint_part(&find("intent").unwrap()), Some("checkpoint"));
+        assert_eq!(super::checkpoint_part(&find("speech_synthesis").unwrap()), Some("voice_checkpoint"));
     }
 
     #[test]

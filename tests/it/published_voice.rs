@@ -1,0 +1,114 @@
+//! A published voice: what is missing is named, and it is adapted in the place of one that is pretrained.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use tests::{Answer, Project};
+
+#[track_caller]
+fn good(answer: Answer) -> String {
+    assert!(answer.ok, "{}\n{}", answer.out, answer.err);
+    answer.out
+}
+
+#[track_caller]
+fn bad(answer: &Answer, parts: &[&str]) {
+    let text = format!("{}\n{}", answer.out, answer.err);
+    assert!(!answer.ok && parts.iter().all(|part| text.contains(part)), "{parts:?}\n{text}");
+}
+
+/// Folder with the small published model of the reference numbers; none, with a message, where there are none.
+fn reference() -> Option<PathBuf> {
+    #[expect(clippy::disallowed_methods, reason = "a test may be told where its reference numbers lie")]
+    let root = std::env::var("SURE_GOLDEN")
+        .map_or_else(|_| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/golden")), PathBuf::from);
+    let folder = root.join("tts/model");
+    if !folder.is_dir() {
+        eprintln!("SKIPPED: no reference numbers at `{}`; set SURE_GOLDEN", root.display());
+        return None;
+    }
+    Some(folder)
+}
+
+/// A few updates of an aligner and of one adaptation, on a synthetic copy of spoken digits.
+const BRIEF: [&str; 12] = [
+    "size=tiny",
+    "method=lora",
+    "aligner.max_steps=8",
+    "aligner.eval_every=4",
+    "voice.max_steps=6",
+    "voice.eval_every=3",
+    "speech.griffin_lim=2",
+    "base_speech.griffin_lim=2",
+    "digits.train={passes=2,recordings=[1,3]}",
+    "digits.dev={passes=1,recordings=[2,3]}",
+    "digits.test={passes=1,recordings=[3,3],max_strings=4}",
+    "digits.speakers=[\"nicolas\",\"theo\"]",
+];
+
+#[test]
+fn a_published_voice_is_adapted_in_the_place_of_a_pretrained_one() {
+    let Some(reference) = reference() else { return };
+    let config: Value = serde_json::from_slice(&fs::read(reference.join("config.json")).unwrap()).unwrap();
+    let bands = &config["preprocess"]["mel"]["n_mel_channels"];
+    let bands = [format!("published_voice.num_mel_bins={bands}"), format!("mel.num_mel_bins={bands}")];
+    let project = Project::of("fsdd");
+    let with = |command: &[&'static str], sets: &[&str]| {
+        let all = BRIEF.iter().copied().chain(sets.iter().copied()).chain(bands.iter().map(String::as_str));
+        let args: Vec<&str> = command.iter().copied().chain(all.flat_map(|set| ["--set", set])).collect();
+        project.sure(&args)
+    };
+
+    // What is missing, from nothing to a whole folder.
+    let published = "backbone=published";
+    bad(&with(&["plan", "speech_synthesis"], &[published]), &["`checkpoints.voice`", "`voice = \"FOLDER\"` to `[checkpoints]`"]);
+    project.write("sure.toml", "[corpora]\nfsdd = \"corpus\"\n[checkpoints]\nvoice = \"files\"\n");
+    fs::create_dir(project.path("files")).unwrap();
+    fs::copy(reference.join("900000.pth.tar"), project.path("files/900000.pth.tar")).unwrap();
+    let missing =
+        ["no `stats.json` in the folder of a published voice", "hint: put `*.pth.tar`, `stats.json` and `speakers.json`"];
+    bad(&with(&["plan", "speech_synthesis"], &[published]), &missing);
+    bad(&project.sure(&["doctor"]), &[missing[0], "put `*.pth.tar`"]);
+    let [pitch, energy] = ["pitch", "energy"].map(|name| &config["stats"][name]);
+    let stats = json!({"pitch": [pitch[0], pitch[1], 150.0, 40.0], "energy": [energy[0], energy[1], 20.0, 9.0]});
+    project.write("files/stats.json", &stats.to_string());
+    project.write("files/speakers.json", r#"{"ann": 0, "ben": 1}"#);
+    let doctor = project.sure(&["doctor"]);
+    assert!(doctor.out.contains("a voice of 2 speakers"), "{}", doctor.out);
+    let refused = with(&["run", "speech_synthesis", "published_voice", "-q"], &[published]);
+    bad(&refused, &["its table has 3 speakers, and speakers.json 2", "hint: put weights, `stats.json`"]);
+    project.write("files/speakers.json", r#"{"ann": 0, "ben": 1, "cat": 2}"#);
+
+    // The folder by the command line is the same as that of sure.toml.
+    let run = ["run", "speech_synthesis", "speech", "base_speech", "-q"];
+    let speaker = "published_speaker=ben";
+    good(with(&run, &[published, speaker]));
+    let folder = |node: &str| {
+        let node = format!("speech_synthesis:{node}");
+        let sets = BRIEF.iter().copied().chain([published, speaker]).chain(bands.iter().map(String::as_str));
+        let args: Vec<&str> = ["path", &node].into_iter().chain(sets.flat_map(|set| ["--set", set])).collect();
+        PathBuf::from(good(project.sure(&args)).trim())
+    };
+    let voice: Value =
+        serde_json::from_slice(&fs::read(folder("voice[method=lora]").join("voice/config.json")).unwrap()).unwrap();
+    assert_eq!((&voice["speakers"], &voice["pitch"]), (&json!(["nicolas", "theo"]), &json!("hertz")));
+    assert!(is_shard(&folder("base_speech").join("test.parquet")));
+    let again = with(&["plan", "speech_synthesis", "speech", "base_speech", "--json"], &[published, speaker]);
+    let plan: Value = serde_json::from_str(&good(again)).unwrap();
+    assert!(plan["nodes"].as_array().unwrap().iter().all(|node| node["verdict"] == "reuse"), "{plan}");
+    let plan = with(&["plan", "speech_synthesis", "speech", "base_speech", "--json", "--checkpoint", "files"], &[speaker]);
+    let plan: Value = serde_json::from_str(&good(plan)).unwrap();
+    let names: Vec<&str> = plan["nodes"].as_array().unwrap().iter().map(|node| node["node"].as_str().unwrap()).collect();
+    assert!(names.iter().any(|name| name.starts_with("voice[checkpoint=files")), "{names:?}");
+    assert!(!names.iter().any(|name| name.starts_with("base[") || *name == "base"), "{names:?}");
+
+    let wav = project.path("a.wav").display().to_string();
+    let voice = folder("voice[method=lora]").display().to_string();
+    good(project.sure(&["say", "--voice", &voice, "--speaker", "theo", "seven two nine", "-o", &wav]));
+    assert!(fs::metadata(wav).unwrap().len() > 44);
+}
+
+fn is_shard(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|file| file.len() > 0)
+}
