@@ -364,7 +364,7 @@ mod tests {
             (source(&workflow, voice, "base"), source(&workflow, voice, "alignment")),
             ("published_voice".to_owned(), "alignment".to_owned())
         );
-        assert!(workflow.find("base").is_empty() && !workflow.find("base_speech").is_empty());
+        assert!(workflow.find("base").is_empty() && !workflow.find("speech").is_empty());
     }
 
     #[test]
