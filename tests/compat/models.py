@@ -10,7 +10,9 @@ also by `pipeline`, adapters again after `save_pretrained` of peft, and merged f
 Needs torch, transformers, peft and pyarrow (tested: 2.11.0, 5.23.0, 0.21.2, 26.0). Exit code 3: they are not installed.
 """
 
+import contextlib
 import csv
+import functools
 import io
 import json
 import os
@@ -34,7 +36,7 @@ try:
     import pyarrow.parquet
     import torch
     import transformers
-    from peft import IA3Config, LoraConfig, PeftModel, get_peft_model
+    from peft import AdaLoraConfig, IA3Config, LoraConfig, PeftModel, VeraConfig, get_peft_model
     from safetensors.torch import load_file, save_file
     from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification, pipeline
 except ImportError as missing:
@@ -48,8 +50,8 @@ transformers.utils.logging.disable_progress_bar()
 TOLERANCE = {"ctc": 2e-5, "xvector": 2e-5}  # the angular loss of x-vectors multiplies cosines, and their rounding, by 30
 USUAL_TOLERANCE = 5e-6
 CLIPS = 12  # of each model
-METHODS = "finetune,head_only,lora,rslora,dora,ia3,ia3_in_one_layer,bitfit,bottleneck,prefix,convadapter"
-MERGED = {"lora", "lora_everywhere", "rslora", "dora", "ia3", "ia3_in_one_layer", "bitfit"}
+METHODS = "finetune,head_only,lora,rslora,dora,pissa,adalora,vera,ia3,ia3_in_one_layer,bitfit,bottleneck,prefix,convadapter"
+MERGED = {"lora", "lora_everywhere", "rslora", "dora", "pissa", "adalora", "vera", "ia3", "ia3_in_one_layer", "bitfit"}
 
 # Small encoders of each family: configuration class, model class, style of convolutions.
 SIZES = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48, conv_dim=[16, 16, 16, 16], mask_time_length=3,
@@ -92,17 +94,17 @@ def main(sure: Path, worker: Path) -> int:
         write_languages(scratch / "languages")
         (scratch / "sure.toml").write_text(checks.settings())
         checks.all("large", "mixed", METHODS)
-        checks.all("large", "ctc", "finetune,head_only,lora,dora,ia3,bitfit,convadapter,prefix")
+        checks.all("large", "ctc", "finetune,head_only,lora,dora,pissa,adalora,vera,ia3,bitfit,convadapter,prefix")
         checks.all("base", "class", "finetune,lora,bottleneck,prefix")
         checks.all("base", "ctc", "finetune,ia3")
         checks.all("large", "xvector", "finetune,lora,head_only", corpus="esd")
         checks.all("base", "intent", "finetune,dora", corpus="fluent_speech_commands")
         checks.all("base", "tags", "finetune,lora,bottleneck", corpus="table")
         families = ",".join(name for name in FAMILIES if name not in FRAMES)
-        checks.all(families, "mixed", "finetune,lora")
+        checks.all(families, "mixed", "finetune,lora,adalora")
         checks.all(families, "ctc", "finetune,lora")
         frames = ",".join(FRAMES)
-        checks.all(frames, "mixed", "finetune,head_only,lora_everywhere,dora,ia3,bitfit,bottleneck,prefix,convadapter")
+        checks.all(frames, "mixed", "finetune,head_only,lora_everywhere,dora,pissa,adalora,vera,ia3,bitfit,bottleneck,prefix,convadapter")
         checks.all(frames, "class", "finetune,lora_everywhere,ia3_in_one_layer")
         checks.all(frames, "ctc", "finetune,lora_everywhere")
         checks.written_by_peft()
@@ -337,6 +339,9 @@ class Checks:
         regular = r".*\.layers\.[01]\.attention\.(q|v)_proj|.*\.layers\.1\.feed_forward\.intermediate_dense"
         cases = [
             ("no head, all-linear", auto.AutoModel, LoraConfig(target_modules="all-linear", init_lora_weights=False), {}),
+            ("no head, vera", auto.AutoModel, VeraConfig(r=7, target_modules=listed), {}),
+            ("no head, pissa", auto.AutoModel, LoraConfig(target_modules=listed, r=4, init_lora_weights="pissa"), {}),
+            ("the checkpoint's head, adalora", auto.AutoModelForCTC, AdaLoraConfig(target_modules="all-linear", init_r=5, total_step=9), {}),
             ("no head, ia3", auto.AutoModel, IA3Config(target_modules=["k_proj", "output_dense"], feedforward_modules=["output_dense"]), {}),
             ("the checkpoint's head, expression", auto.AutoModelForCTC, LoraConfig(target_modules=regular, use_rslora=True, init_lora_weights=False), {}),
             ("the checkpoint's head, all-linear", auto.AutoModelForCTC, LoraConfig(target_modules="all-linear", use_dora=True, init_lora_weights=False), {}),
@@ -355,6 +360,8 @@ class Checks:
                 if tensor.requires_grad:
                     tensor.data += 0.1 * torch.randn_like(tensor)
             written = self.scratch / "peft" / name
+            if isinstance(adapter, AdaLoraConfig):
+                drop_ranks(model)
             model.save_pretrained(written, save_embedding_layers=False)
             out = self.merge(f"written by peft: {name}", written, encoder)
             if out is None:
@@ -405,8 +412,6 @@ class Checks:
         self.say(f"{name}, pipeline", f"{wrong} of {len(rows)} answers differ", failed=wrong > 0)
 
     def answers(self, name: str, model, processor, rows: list, point: dict) -> None:
-        if point["encoder"] == "w2v_bert" and point.get("method") == "convadapter":
-            rows = even(rows)  # the convolution of the card's lines hears the last frame of an odd number, which the mask leaves out
         worst, wrong = difference(model, processor, rows, point)
         losses = [row["loss"] for row in rows]
         if max(losses) - min(losses) < 10 * tolerance(point):
@@ -414,6 +419,11 @@ class Checks:
         if point["head"] == "ctc" and point["encoder"] in ("large", "base") and len({row["hypothesis"] for row in rows}) < 3:
             self.fail(name, "hardly any texts are recognised")
         self.say(name, f"largest difference of a loss {worst:.1e}, {wrong} of {len(rows)} answers differ", failed=not (worst <= tolerance(point) and wrong == 0))
+        if point["encoder"] == "w2v_bert":
+            with rounded_once():
+                worst, wrong = difference(model, processor, rows, point)
+            text = f"largest difference of a loss {worst:.1e}, {wrong} of {len(rows)} answers differ"
+            self.say(f"{name}, frames rounded once", text, failed=not (worst <= USUAL_TOLERANCE and wrong == 0))
 
     def fail(self, name: str, reason: str) -> None:
         self.say(name, reason, failed=True)
@@ -428,14 +438,40 @@ class Checks:
         return 1 if self.failed else 0
 
 
+def drop_ranks(model) -> None:
+    """Drops ranks of an AdaLoRA, as its allocator does at the end of a training."""
+    tuner = model.base_model
+    names = [name for name, _ in tuner.model.named_parameters() if "lora_E" in name]
+    pattern = {name: [(at + rank) % 2 == 0 for rank in range(5)] for at, name in enumerate(names)}
+    tuner.rankallocator.mask_using_rank_pattern(tuner.model, pattern)
+    model.peft_config["default"].rank_pattern = pattern
+
+
 def even(rows: list) -> list:
     """Clips with an even number of frames of the filter bank, which Wav2Vec2-BERT stacks in pairs."""
     return [row for row in rows if ((len(row["samples"]) - 400) // 160 + 1) % 2 == 0]
 
 
+@contextlib.contextmanager
+def rounded_once():
+    """Frames of Wav2Vec2-BERT in double precision to the end, as `sure` computes them.
+
+    transformers rounds the logarithms of the bands to float32 before it subtracts their mean and divides by their deviation. Where a band hardly
+    changes, that enlarges the rounding: of a clip whose least deviation is 0.2, frames were off by 2.5e-5 and the loss of CTC by 2.3e-5 of 16;
+    with frames rounded once, by less than 1e-6.
+    """
+    module = transformers.models.seamless_m4t.feature_extraction_seamless_m4t
+    plain = module.spectrogram
+    module.spectrogram = functools.partial(plain, dtype=numpy.float64)
+    try:
+        yield
+    finally:
+        module.spectrogram = plain
+
+
 def tolerance(point: dict) -> float:
     if point["encoder"] == "w2v_bert" and point["head"] == "ctc":
-        return 5e-5  # of a loss of 16: 2.3e-5 was measured for one clip of eleven, below 7e-6 for others; its cause was not traced
+        return 5e-5  # 2.3e-5 was measured; see `rounded_once`
     return TOLERANCE.get(point["head"], USUAL_TOLERANCE)
 
 
@@ -467,7 +503,9 @@ def prepared(model, processor, samples) -> dict:
     """Input of a clip; for Whisper at its own length, as the cards have it."""
     base = model.get_base_model() if isinstance(model, PeftModel) else model
     if base.config.model_type != "whisper":
-        return processor(samples, sampling_rate=16000, return_tensors="pt")
+        inputs = processor(samples, sampling_rate=16000, return_tensors="pt")
+        inputs.update({name: tensor.float() for name, tensor in inputs.items() if tensor.is_floating_point()})
+        return inputs
     inputs = processor(samples, sampling_rate=16000, padding="longest", pad_to_multiple_of=320, return_tensors="pt")
     base.encoder.config.max_source_positions = base.encoder.embed_positions.num_embeddings = inputs.input_features.shape[-1] // 2
     return inputs
