@@ -778,6 +778,7 @@ def main():
         for context in contexts:
             context.close()
             context.bed.stop()
+        shutil.rmtree(work, ignore_errors=True)
         os._exit(128 + number)
 
     signal.signal(signal.SIGTERM, stop)
