@@ -36,7 +36,11 @@ pub(super) fn durations(runner: &Runner<'_>) -> Result<Vec<Option<f64>>, StoreEr
 }
 
 /// How long the nodes that run take together; none when one of them is not known, or there are none.
-pub(super) fn time_of(runner: &Runner<'_>, runs: impl Fn(NodeIndex) -> bool, secs: impl Fn(NodeIndex) -> Option<f64>) -> Option<f64> {
+pub(super) fn time_of(
+    runner: &Runner<'_>,
+    runs: impl Fn(NodeIndex) -> bool,
+    secs: impl Fn(NodeIndex) -> Option<f64>,
+) -> Option<f64> {
     if runner.workflow.order.iter().any(|node| runs(*node) && secs(*node).is_none()) {
         return None;
     }

@@ -79,7 +79,11 @@ mod tests {
             let job = job(threads, spare);
             assert_eq!(job.spread(100, |at| Ok(at * at)).unwrap(), (0..100).map(|at| at * at).collect::<Vec<_>>());
             assert!(job.spread(0, |_| Ok(())).unwrap().is_empty());
-            assert_eq!(std::iter::from_fn(|| job.spare.borrow()).take(20).collect::<Vec<_>>().len(), spare, "all were given back");
+            assert_eq!(
+                std::iter::from_fn(|| job.spare.borrow()).take(20).collect::<Vec<_>>().len(),
+                spare,
+                "all were given back"
+            );
         }
     }
 
