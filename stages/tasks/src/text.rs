@@ -219,7 +219,9 @@ impl FrontEnd {
         };
         first.unread = unread;
         if let (false, [followed @ .., _]) = (self.rules.silent_ends, &mut pieces[..]) {
-            followed.iter_mut().for_each(|piece| piece.symbols.push(PAUSE.to_owned()));
+            for piece in followed {
+                piece.symbols.push(PAUSE.to_owned());
+            }
         }
         Ok(pieces)
     }

@@ -271,7 +271,9 @@ impl VoiceData {
         }
         let durations = alignment.map(|rows| durations(&mut corpus.utterances, rows, config.text)).transpose()?;
         if config.pitch == PitchScale::Hertz {
-            corpus.utterances.iter_mut().for_each(|utterance| draw_through(&mut utterance.f0));
+            for utterance in &mut corpus.utterances {
+                draw_through(&mut utterance.f0);
+            }
         }
         let lengths: Vec<usize> = corpus.utterances.iter().map(|utterance| utterance.num_frames).collect();
         let (statistics, pitch) = (config.statistics, config.pitch);

@@ -269,7 +269,9 @@ fn rename(folder: &Path, from: &str, to: &str) {
         if member.name().ends_with("data.pkl") {
             let places: Vec<usize> = (0..bytes.len()).filter(|&at| bytes[at..].starts_with(from.as_bytes())).collect();
             assert!(!places.is_empty(), "{from}");
-            places.into_iter().for_each(|at| bytes[at..at + to.len()].copy_from_slice(to.as_bytes()));
+            for at in places {
+                bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
+            }
         }
         let options = zip::write::FileOptions::default().compression_method(zip::CompressionMethod::Stored);
         written.start_file(member.name(), options).unwrap();
