@@ -387,7 +387,7 @@ fn damaged_adapter_folders_say_what_is_wrong() {
     let config = "adapter_config.json";
     check(&|adapter| fs::remove_file(adapter.join(config)).unwrap(), "cannot read");
     check(&|adapter| fs::write(adapter.join(config), "{}").unwrap(), "peft_type is missing");
-    check(&|adapter| fs::write(adapter.join(config), r#"{"peft_type":"VERA"}"#).unwrap(), "peft_type `VERA` is not supported");
+    check(&|adapter| fs::write(adapter.join(config), r#"{"peft_type":"OFT"}"#).unwrap(), "peft_type `OFT` is not supported");
     check(&|adapter| fs::remove_file(adapter.join("adapter_model.safetensors")).unwrap(), "cannot read");
     check(&|adapter| fs::write(adapter.join("sure.json"), "[]").unwrap(), "sure.json");
     let cut = |adapter: &Path| {
