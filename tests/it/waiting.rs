@@ -14,8 +14,13 @@ use tests::Project;
 fn why_says_for_which_slot_and_for_which_node_a_node_of_a_running_run_waits() {
     let project = Project::new();
     assert!(project.sure(&["run", "./tiny.toml:manifest"]).ok);
-    let claims = fs::File::options().read(true).write(true).open(project.path(".sure/locks/claims")).unwrap();
-    fcntl_lock(&claims, FlockOperation::NonBlockingLockExclusive).unwrap();
+    let claims = (0..64).map(|number| {
+        let path = project.path(&format!(".sure/locks/claims.{number:02x}"));
+        let file = fs::File::options().create(true).truncate(false).read(true).write(true).open(path).unwrap();
+        fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).unwrap();
+        file
+    });
+    let claims: Vec<fs::File> = claims.collect();
     let mut run = project.start(&["run", "./tiny.toml:targets", "--jobs", "1"]);
     let status = project.path(".sure/runs/2/status.json");
     while !status.exists() {
