@@ -355,7 +355,9 @@ impl<'p> Stages<'p> {
     /// True if a stage of several parts is the same in all of them, and runs only for others that read it: one node serves them all.
     fn is_common(&self, name: &str, group: &[usize], pairs: &[Pair]) -> bool {
         let mut names = BTreeSet::new();
-        pairs.iter().for_each(|(_, term)| mentioned(&term.value, &mut names));
+        for (_, term) in pairs {
+            mentioned(&term.value, &mut names);
+        }
         let reads = |body: &Located<Term>| {
             ["each", "inputs"].iter().any(|key| body.value.get(key).is_some_and(|term| names_stage(&term.value, name)))
         };

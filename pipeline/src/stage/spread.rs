@@ -51,6 +51,7 @@ impl Job {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::sync::Barrier;
 
     use super::*;
@@ -59,7 +60,7 @@ mod tests {
     fn job(threads: usize, spare: usize) -> Job {
         Job {
             inputs: Inputs::default(),
-            sources: Default::default(),
+            sources: BTreeMap::default(),
             places: Places::default(),
             partition: None,
             out: "out".into(),
