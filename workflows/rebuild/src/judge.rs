@@ -108,6 +108,24 @@ struct Earlier<'a> {
     detail: Option<CellDetail>,
 }
 
+impl Judged {
+    /// Chooses which losses are confirmed with new seeds, the surest first: those of as many trainings as a rebuild may repeat.
+    fn choose_to_confirm(&mut self, mut losses: Vec<(f64, String)>) {
+        losses.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(&b.1)));
+        let mut trained = BTreeSet::new();
+        for (_, key) in losses {
+            let cell = &self.cells[&key];
+            let training = (cell.task.clone(), cell.corpus.clone(), cell.node.clone());
+            if trained.contains(&training) || trained.len() < MOST_CONFIRMED {
+                trained.insert(training);
+                self.to_confirm.push(key);
+            } else {
+                self.unconfirmed.push(key);
+            }
+        }
+    }
+}
+
 impl<'a> Judge<'a> {
     /// Prepares for judging.
     pub fn new(history: &'a History, rule: &'a Rule, now: &'a Results) -> Self {
@@ -202,18 +220,7 @@ impl<'a> Judge<'a> {
             judged.detail.cells.insert((*key).clone(), CellDetail { lineage, seeds });
             judged.cells.insert((*key).clone(), cell);
         }
-        losses.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.cmp(&b.1)));
-        let mut trained = BTreeSet::new();
-        for (_, key) in losses {
-            let cell = &judged.cells[&key];
-            let training = (cell.task.clone(), cell.corpus.clone(), cell.node.clone());
-            if trained.contains(&training) || trained.len() < MOST_CONFIRMED {
-                trained.insert(training);
-                judged.to_confirm.push(key);
-            } else {
-                judged.unconfirmed.push(key);
-            }
-        }
+        judged.choose_to_confirm(losses);
         let missing = self.missing.borrow();
         judged.notices = missing
             .iter()

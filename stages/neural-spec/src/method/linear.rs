@@ -77,6 +77,7 @@ impl Lora {
 
     /// Returns the plain LoRA of twice the rank that does to the encoder's own weights what this one does to what PiSSA left of them: the
     /// trained update, less the one that it started as. The scale of the updates stays.
+    #[must_use]
     pub fn converted(&self) -> Self {
         let wider = if self.rslora { std::f64::consts::SQRT_2 } else { 2.0 };
         Self {

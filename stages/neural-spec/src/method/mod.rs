@@ -139,6 +139,7 @@ impl Method {
     }
 
     /// Returns the method of a saved adapter, which is another one with PiSSA: see [`Lora::converted`].
+    #[must_use]
     pub fn as_saved(&self) -> Self {
         match self {
             Self::Lora(lora) if lora.pissa => Self::Lora(lora.converted()),
@@ -147,6 +148,7 @@ impl Method {
     }
 
     /// Returns the method for a model that gets its values from another one: what PiSSA starts from is not computed.
+    #[must_use]
     pub fn with_plain_start(&self) -> Self {
         match self {
             Self::Lora(lora) => Self::Lora(Lora { pissa: false, ..lora.clone() }),
