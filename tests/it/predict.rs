@@ -62,6 +62,7 @@ fn trained() -> Project {
     project
 }
 
+#[expect(clippy::print_stderr, reason = "a test says aloud what it skips")]
 #[test]
 fn classes_are_those_of_the_workflow() {
     let project = trained();

@@ -124,6 +124,7 @@ impl Lab {
 
     /// Weeks of noise, then one of many next weeks in which the first cell has lost three points, among `cells` that were trained again.
     /// Returns the number of alarms in the weeks, and of trials that found the loss.
+    #[expect(clippy::print_stdout, reason = "the figures of a long simulation are what it is run for")]
     fn noise_and_losses(&mut self, weeks: usize, trials: usize, cells: usize) -> (usize, usize) {
         let alarms: usize = (0..weeks).map(|_| self.week().len()).sum();
         let history = History::read(self.folder.path()).unwrap();

@@ -9,6 +9,7 @@ use tch::Kind;
 use super::*;
 
 /// Folder with the published model of the reference numbers; none, with a message, where there are none.
+#[expect(clippy::print_stderr, reason = "a test says aloud what it skips")]
 fn reference() -> Option<PathBuf> {
     #[expect(clippy::disallowed_methods, reason = "a test may be told where its reference numbers lie")]
     let root = std::env::var("SURE_GOLDEN")

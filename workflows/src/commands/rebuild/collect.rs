@@ -134,6 +134,11 @@ pub(super) fn collect(
             }
         }
     }
+    keep_sources(summary, history, results)
+}
+
+/// Keeps the lists of the files that the run read, with their digests.
+fn keep_sources(summary: &Summary, history: &History, results: &mut Results) -> Result<()> {
     for (place, tree) in summary.survey.files() {
         let list: Vec<String> =
             tree.files.iter().map(|file| format!("{} {}\n", &file.digest.to_string()[..32], file.path)).collect();

@@ -183,6 +183,7 @@ impl Drop for FreshStore {
 }
 
 /// How a run is to be done.
+#[expect(clippy::struct_excessive_bools, reason = "flags of the command line")]
 pub(super) struct Goal<'a> {
     pub(super) planned: &'a Planned,
     pub(super) keep_going: bool,
