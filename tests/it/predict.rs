@@ -62,7 +62,6 @@ fn trained() -> Project {
     project
 }
 
-#[expect(clippy::print_stderr, reason = "a test says aloud what it skips")]
 #[test]
 fn classes_are_those_of_the_workflow() {
     let project = trained();
@@ -112,6 +111,7 @@ fn classes_are_those_of_the_workflow() {
 }
 
 /// What cannot be answered is refused with a reason, and leaves no file.
+#[expect(clippy::print_stderr, reason = "a test says aloud what it skips")]
 fn refusals(project: &Project) {
     let model = "train[method=lora]";
     project.write("notes.txt", "no recording");
