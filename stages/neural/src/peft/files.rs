@@ -129,7 +129,7 @@ fn adapted(folder: &Path, model: &Architecture) -> Result<Vec<String>, Checkpoin
     Ok(model.sites.iter().filter(linear).filter(has).map(|site| site.name.clone()).collect())
 }
 
-/// What an adapter folder contains.
+/// Content of an adapter folder.
 #[derive(Debug)]
 pub struct Saved<'a> {
     /// The method, as it is saved.

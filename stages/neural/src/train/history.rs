@@ -1,10 +1,11 @@
 //! History of a training: every update and every evaluation.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufWriter};
 use std::path::Path;
 
+use pipeline::StageError;
 use serde::{Deserialize, Serialize};
 
 use crate::tensorboard::{EventWriter, FILE_NAME};
@@ -81,8 +82,16 @@ impl History {
         (!newest.is_empty()).then(|| newest.iter().map(|update| update.loss).sum::<f32>() / newest.len() as f32)
     }
 
-    /// Writes an event file for TensorBoard into `folder`. The same history gives the same bytes.
-    pub fn write_events(&self, folder: &Path) -> io::Result<()> {
+    /// Writes an event file for TensorBoard into the folder `events` of an artifact. The same history gives the same bytes.
+    ///
+    /// Errors: [`StageError::Io`]
+    pub fn save_events(&self, artifact: &Path) -> Result<(), StageError> {
+        let folder = artifact.join("events");
+        fs::create_dir(&folder).map_err(StageError::io("create", &folder))?;
+        self.write_events(&folder).map_err(StageError::io("write", &folder))
+    }
+
+    fn write_events(&self, folder: &Path) -> io::Result<()> {
         let mut events = EventWriter::new(BufWriter::new(File::create(folder.join(FILE_NAME))?))?;
         let mut evaluations = self.evaluations.iter().peekable();
         for (update, step) in self.updates.iter().zip(1..) {

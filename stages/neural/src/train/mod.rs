@@ -119,9 +119,7 @@ pub fn run(params: &Train, job: &Job) -> Result<(), StageError> {
     }
     model.set_trainable(&best)?;
     let saved = model.save(&job.out, &labels)?;
-    let events = job.out.join("events");
-    std::fs::create_dir(&events).map_err(StageError::io("create", &events))?;
-    progress.history.write_events(&events).map_err(StageError::io("write", &events))?;
+    progress.history.save_events(&job.out)?;
     let summary = Summary {
         method: params.method.clone(),
         head: params.head.clone(),

@@ -1,4 +1,4 @@
-//! `training.json` of a voice: what was trained, and how it went.
+//! `training.json` of a voice, a judge and a vocoder: what was trained, and how it went.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,12 +6,14 @@ use std::path::Path;
 use neural_spec::{Method, Precision, VoiceProtocol};
 use pipeline::StageError;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::data::Rejected;
 use super::learner::AlignmentQuality;
 use super::voice::VoiceParameters;
 use crate::checkpoint::json::write_json;
 use crate::error::ModelError;
+use crate::train::fit::Progress;
 use crate::train::history::Evaluation;
 
 const FILE_NAME: &str = "training.json";
@@ -64,4 +66,29 @@ impl VoiceSummary {
     pub(super) fn write(&self, folder: &Path) -> Result<(), StageError> {
         Ok(write_json(&folder.join(FILE_NAME), self).map_err(ModelError::from)?)
     }
+}
+
+/// Writes the events and the file of a training of all `parameters` of a judge or a vocoder: `trained` is its key in the file, with its kind.
+///
+/// Errors: a file that cannot be written.
+pub(super) fn write_fitted(
+    artifact: &Path,
+    progress: &Progress,
+    parameters: usize,
+    (trained, kind): (&str, Value),
+    metric: Value,
+) -> Result<(), StageError> {
+    progress.history.save_events(artifact)?;
+    let summary = json!({
+        (trained): kind,
+        "parameters": {"trainable": parameters, "total": parameters},
+        "metric": metric,
+        "best_value": progress.patience.best(),
+        "best_step": progress.best_step.unwrap_or(progress.step),
+        "steps": progress.step,
+        "curve": progress.history.evaluations,
+    });
+    let path = artifact.join(FILE_NAME);
+    let text = format!("{summary:#}\n");
+    std::fs::write(&path, text).map_err(StageError::io("write", &path))
 }

@@ -95,9 +95,7 @@ pub fn run(params: &TrainVoice, job: &Job) -> Result<(), StageError> {
     let quality = AlignmentQuality::of(durations.iter().map(Vec::as_slice), &paths);
     report(&rows, &quality, job);
     write_alignments(&job.out.join(ALIGNMENT), &worst(&rows, WORST))?;
-    let events = job.out.join("events");
-    std::fs::create_dir(&events).map_err(StageError::io("create", &events))?;
-    history.write_events(&events).map_err(StageError::io("write", &events))?;
+    history.save_events(&job.out)?;
     let start = |name: &String| {
         let known = if kept.contains(name) { "kept" } else { "mean" };
         (name.clone(), if new { "random" } else { known }.to_owned())

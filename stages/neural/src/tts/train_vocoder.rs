@@ -20,6 +20,7 @@ use crate::train::fit::{Fitted, Length, Settings, Training, fit};
 use crate::train::learner::{Learner, TrainingData};
 use crate::train::optimizer::Constants;
 use crate::train::state::StateFolder;
+use crate::tts::summary;
 
 /// Steps in which the learning rate rises.
 const WARMUP: f64 = 100.0;
@@ -113,23 +114,8 @@ pub fn run(params: &VocoderTrain, job: &Job) -> Result<(), StageError> {
         fit(&Training { settings, job, folder: &folder, learner: &learner, data: &data }, vec![])?;
     let best: Weights = best.into_iter().collect();
     config.write(&job.out, &best).map_err(ModelError::from)?;
-    let events = job.out.join("events");
-    std::fs::create_dir(&events).map_err(StageError::io("create", &events))?;
-    progress.history.write_events(&events).map_err(StageError::io("write", &events))?;
     let parameters: usize = best.values().map(Tensor::numel).sum();
-    let summary = json!({
-        "vocoder": "istft",
-        "parameters": {"trainable": parameters, "total": parameters},
-        "metric": MEASURE,
-        "best_value": progress.patience.best(),
-        "best_step": progress.best_step.unwrap_or(progress.step),
-        "steps": progress.step,
-        "curve": progress.history.evaluations,
-    });
-    let path = job.out.join("training.json");
-    let mut text = serde_json::to_vec_pretty(&summary).map_err(StageError::failed)?;
-    text.push(b'\n');
-    std::fs::write(&path, text).map_err(StageError::io("write", &path))
+    summary::write_fitted(&job.out, &progress, parameters, ("vocoder", json!("istft")), json!(MEASURE))
 }
 
 fn spectrogram_error(path: &Path) -> StageError {

@@ -25,6 +25,7 @@ use crate::train::learner::{Learner, TrainingData};
 use crate::train::optimizer::Constants;
 use crate::train::schedule;
 use crate::train::state::StateFolder;
+use crate::tts::summary;
 
 /// Utterances that are judged at once.
 pub(super) const AT_ONCE: BatchLimit = BatchLimit { samples: usize::MAX, utterances: 32 };
@@ -89,22 +90,7 @@ pub fn run(params: &JudgeTrain, job: &Job) -> Result<(), StageError> {
     let best: Weights = best.into_iter().collect();
     let parameters: usize = best.values().map(Tensor::numel).sum();
     file.write(&job.out, &best)?;
-    let events = job.out.join("events");
-    std::fs::create_dir(&events).map_err(StageError::io("create", &events))?;
-    progress.history.write_events(&events).map_err(StageError::io("write", &events))?;
-    let summary = json!({
-        "judge": params.judge,
-        "parameters": {"trainable": parameters, "total": parameters},
-        "metric": metric,
-        "best_value": progress.patience.best(),
-        "best_step": progress.best_step.unwrap_or(progress.step),
-        "steps": progress.step,
-        "curve": progress.history.evaluations,
-    });
-    let path = job.out.join("training.json");
-    let mut text = serde_json::to_vec_pretty(&summary).map_err(StageError::failed)?;
-    text.push(b'\n');
-    std::fs::write(&path, text).map_err(StageError::io("write", &path))
+    summary::write_fitted(&job.out, &progress, parameters, ("judge", json!(params.judge)), json!(metric))
 }
 
 /// Metric by which the best point is chosen.
