@@ -492,8 +492,8 @@ impl WaveFolder {
     }
 }
 
-/// Time that a task must have taken for its result to be brought to the disk before it is told of. To wait for the disk takes longer than
-/// many a task, and a result that a power failure tears cannot be read: the task counts as lost and runs again.
+/// Least time of a task whose result is synced to the disk before it is reported. Syncing takes longer than many tasks, and a result
+/// that a power failure tears cannot be read: the task counts as lost and runs again.
 const SYNCED_SECS: f64 = 1.0;
 
 /// Names in a folder; none when it cannot be listed.

@@ -35,21 +35,22 @@ pub(super) fn durations(runner: &Runner<'_>) -> Result<Vec<Option<f64>>, StoreEr
     Ok(secs)
 }
 
-/// How long the nodes that run take together; none when one of them is not known, or there are none.
+/// Time that the nodes that run take together; none when that of one of them is not known, or there are none.
 pub(super) fn time_of(
     runner: &Runner<'_>,
     runs: impl Fn(NodeIndex) -> bool,
     secs: impl Fn(NodeIndex) -> Option<f64>,
 ) -> Option<f64> {
-    if runner.workflow.order.iter().any(|node| runs(*node) && secs(*node).is_none()) {
-        return None;
+    let mut known = vec![None; runner.workflow.graph.node_count()];
+    for node in runner.workflow.order.iter().filter(|node| runs(**node)) {
+        known[node.index()] = Some(secs(*node)?);
     }
-    let expected = expected_secs(runner.workflow, &runner.machine.pools, |node| secs(node).filter(|_| runs(node)));
+    let expected = expected_secs(runner.workflow, &runner.machine.pools, |node| known[node.index()]);
     (expected > 0.0).then_some(expected)
 }
 
 impl Runner<'_> {
-    /// How long a plan takes at most, going by earlier executions; none when a node of it never ran, nor another of its stage.
+    /// Longest time that a plan takes, going by earlier executions; none when a node has never run, nor another of its stage.
     ///
     /// # Errors
     /// [`StoreError`]

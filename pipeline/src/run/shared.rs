@@ -69,7 +69,7 @@ impl History for Both<'_> {
     }
 }
 
-/// What a run gets from a shared cache.
+/// Results that a run gets from a shared cache.
 #[derive(Debug, Default)]
 pub struct Supply {
     /// Plan over the results of the store and of the cache together.

@@ -15,7 +15,7 @@ pub(super) struct Queues {
     by_want: HashMap<Want, usize>,
     /// The head of every queue that is not empty, with its class.
     heads: BTreeSet<(Urgency, usize)>,
-    /// How often a waiting node let another by, by place.
+    /// Number of nodes that a waiting one let by, by its place.
     overtaken: HashMap<usize, usize>,
     len: usize,
 }

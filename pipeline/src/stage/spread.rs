@@ -10,7 +10,7 @@ impl Job {
     /// meanwhile.
     ///
     /// # Errors
-    /// The error of the lowest number that has one, whatever the number of threads; [`StageError::Stopped`] once the end was asked for.
+    /// The error of the lowest number with an error, on any number of threads; [`StageError::Stopped`] after a request to stop.
     pub fn spread<T: Send>(
         &self,
         count: usize,

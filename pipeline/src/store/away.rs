@@ -21,7 +21,7 @@ use crate::stage::Stop;
 /// Folder of the files that stand for artifacts.
 const FOLDER: &str = "away";
 
-/// What a store knows of artifacts that are left in the shared cache.
+/// State of the artifacts that are left in the shared cache.
 #[derive(Debug, Default)]
 pub(super) struct Away {
     /// True if they count as present.

@@ -41,7 +41,7 @@ pub struct VoiceCheckpoint {
 
 /// Makes a voice of a published one. It speaks as published: pitch in Hz and energy on linear scales, texts without silence at their ends.
 ///
-/// Its files do not say of which spectrograms it is, so that the parameters do. Defaults are those of the published configurations.
+/// The parameters describe its spectrograms, which its files do not. Defaults are those of the published configurations.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PublishedVoice {

@@ -98,7 +98,7 @@ pub fn convert_streams(
     })
 }
 
-/// Gives `compute` up to so many rows of a shard at a time, fewer where they are long, and writes what it returns.
+/// Gives `compute` at most `at_once` rows of a shard at a time, fewer where they are long, and writes the streams that it returns.
 fn convert_rows(
     folder: &Path,
     sample_rate: u32,
