@@ -34,6 +34,8 @@ step cargo test --workspace --locked --quiet
 # With the object stores that no test reaches, and without the cache: both must at least be built.
 step cargo clippy --workspace --all-targets --features sure/gcp,sure/azure --locked --quiet -- -D warnings
 step cargo check -p sure --no-default-features --bins --locked --quiet
+# The fuzz targets are a workspace of their own.
+step cargo check --manifest-path fuzz/Cargo.toml --target-dir target/fuzz --locked --quiet
 RUSTDOCFLAGS="-D warnings" step cargo doc --workspace --no-deps --document-private-items --locked --quiet
 
 step tests/compat/run.sh --if-made

@@ -58,7 +58,7 @@ impl Copy {
         if let Ok(listing) = self.corpus.list(&self.folder.path().join("root"), protocol) {
             assert!(listing.utterances.is_sorted_by(|a, b| a.id < b.id), "ids are unique and sorted");
             for utterance in &listing.utterances {
-                assert!(utterance.label.as_ref().is_none_or(|label| listing.labels.contains(label)), "every label is known");
+                assert!(utterance.annotation.label.as_ref().is_none_or(|label| listing.labels.contains(label)), "every label is known");
                 assert!(!utterance.path.starts_with('/') && !utterance.path.split('/').any(|part| part == ".."));
             }
         }
