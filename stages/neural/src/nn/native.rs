@@ -209,7 +209,7 @@ impl Kernels {
 }
 
 fn load(like: &Tensor) -> Result<(), String> {
-    let source = CString::new(include_str!("../../../native/kernels.cu")).map_err(|error| error.to_string())?;
+    let source = CString::new(include_str!("../../native/kernels.cu")).map_err(|error| error.to_string())?;
     // SAFETY: a string that ends with a zero byte, and a tensor, read before the call is over.
     unsafe { answer(sure_load_kernels(source.as_ptr(), raw(like))) }.map_err(|error| error.to_string())
 }

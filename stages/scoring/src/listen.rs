@@ -208,7 +208,7 @@ pub fn run(params: &ReportListen, job: &Job) -> Result<(), StageError> {
         speakers: speakers(&columns),
         alignments,
     };
-    write(&job.out.join("index.html"), template::render(include_str!("../listen.html"), &page).as_bytes())
+    write(&job.out.join("index.html"), template::render(include_str!("listen.html"), &page).as_bytes())
 }
 
 /// Inputs of a slot with their columns, in order.
