@@ -61,6 +61,14 @@ pub struct Delivery {
     pub kept: Vec<(String, &'static str, String)>,
 }
 
+/// Reason why a message was not sent.
+enum Unsent {
+    /// Its file cannot be used; others of the channel are tried.
+    Message(String),
+    /// Its channel does not work; the others of the channel wait, too.
+    Channel(String),
+}
+
 /// Folder of messages that wait, with the ways to send them.
 pub struct Outbox<'a> {
     folder: PathBuf,
@@ -132,7 +140,8 @@ impl<'a> Outbox<'a> {
                 let path = self.folder.join(name);
                 match self.send_file(channel, &path) {
                     Ok(()) => delivery.sent.push((id, channel.name())),
-                    Err(why) => {
+                    Err(Unsent::Message(why)) => delivery.kept.push((id, channel.name(), why)),
+                    Err(Unsent::Channel(why)) => {
                         delivery.kept.push((id, channel.name(), why.clone()));
                         trouble = Some(why);
                     }
@@ -142,18 +151,19 @@ impl<'a> Outbox<'a> {
         delivery
     }
 
-    fn send_file(&self, channel: Channel, path: &Path) -> Result<(), String> {
+    fn send_file(&self, channel: Channel, path: &Path) -> Result<(), Unsent> {
         if !channel.is_used(self.tell) {
             let _ = fs::remove_file(path); // the channel was taken out of the rebuild file
             return Ok(());
         }
-        let read = fs::read(path).map_err(|error| error.to_string())?;
-        let event: Event = serde_json::from_slice(&read).map_err(|error| error.to_string())?;
+        let message = |why: String| Unsent::Message(format!("{why}: `{}`", path.display()));
+        let read = fs::read(path).map_err(|error| message(error.to_string()))?;
+        let event: Event = serde_json::from_slice(&read).map_err(|_| message("its file is damaged".to_owned()))?;
         let sending = path.with_extension("sending");
-        fs::rename(path, &sending).map_err(|error| error.to_string())?;
+        fs::rename(path, &sending).map_err(|error| message(error.to_string()))?;
         let sent = self.send(channel, &event);
         let _ = if sent.is_ok() { fs::remove_file(&sending) } else { fs::rename(&sending, path) };
-        sent
+        sent.map_err(Unsent::Channel)
     }
 
     fn send(&self, channel: Channel, event: &Event) -> Result<(), String> {
@@ -260,7 +270,8 @@ fn curl(url: &str, body: Option<&str>, limit: Duration) -> Result<(), String> {
         limit.as_secs_f64()
     );
     if let Some(body) = body {
-        config += "header = \"content-type: application/json\"\n";
+        // A POST stays one where its address has moved; as a GET, the message would be lost and the answer a success.
+        config += "header = \"content-type: application/json\"\npost301\npost302\n";
         config = format!("{config}data-binary = \"{}\"\n", quoted(body));
     }
     execute(&["curl", "-q", "--config", "-"], config.as_bytes(), limit + Duration::from_secs(2)).map_err(|why| {
@@ -404,6 +415,23 @@ mod tests {
         assert!(mail.contains("\n\nWER 7.3 ± 0.1 -> 8.1\n"), "{mail}");
         assert!(fs::read_to_string(folder.path().join("got.tell.0")).unwrap().contains("\"level\":\"alarm\""));
         assert!(outbox.names().is_empty());
+    }
+
+    #[test]
+    fn a_message_follows_a_web_hook_that_moved_and_a_damaged_one_stops_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("unsent")).unwrap();
+        let (port, served) = server(vec!["301 moved\r\nlocation: /new", "302 moved\r\nlocation: /newer", "200 ok"]);
+        let tell = Tell { webhook: Some("HOOK".to_owned()), patience: Duration::from_secs(9), ..Tell::default() };
+        let variable = move |_: &str| Some(format!("http://127.0.0.1:{port}/secret-canary"));
+        let outbox = Outbox::new(folder.path(), &tell, &variable);
+        fs::write(folder.path().join("unsent/a.webhook.json"), "{\"format\":1").unwrap();
+        outbox.post(&event("b")).unwrap();
+        let delivery = outbox.send_all();
+        assert_eq!(delivery.sent, [("b".to_owned(), "webhook")]);
+        assert!(delivery.kept[0].2.starts_with("its file is damaged: `"), "{delivery:?}");
+        let requests = served.join().unwrap();
+        assert!(requests[2].starts_with("POST /newer ") && requests[2].contains("\"rebuild\":\"b\""), "{}", requests[2]);
     }
 
     #[test]
