@@ -389,7 +389,7 @@ impl<'a> Maker<'a> {
                 facts,
                 failed => newest.failed.clone(),
                 plot,
-                legend => "Dots: seeds. Line: their mean. Dashed: baseline. Dark: levels between steps, where at least eight results show some. Large dots: alarms.",
+                legend => "Dots: seeds. Line: their mean. Dashed: baseline. Grey: levels between steps, where at least eight results show some. Large dots: alarms.",
                 metric => metric.title_with_unit(),
                 rows,
                 older => distinct.len().saturating_sub(LISTED),
@@ -546,14 +546,15 @@ impl<'a> Maker<'a> {
         let mut entries = vec![];
         let out = format!(
             "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<feed xmlns=\"http://www.w3.org/2005/Atom\">\n<title>Rebuilds: {}</title>\n<id>urn:sure:{}</id>\n\
-             <updated>{updated}</updated>\n<author><name>sure</name></author>\n<link href=\"{}\"/>\n",
+             <updated>{updated}</updated>\n<author><name>sure</name></author>\n<link rel=\"self\" href=\"{}\"/>\n<link href=\"{}\"/>\n",
             escape(name),
             escape(name),
+            escape(&link("feed.xml")),
             escape(&link("index.html"))
         );
         for (ended, what, cells) in news {
-            let lines: Vec<String> =
-                cells.iter().map(|cell| format!("{} {}: {}", cell.title(), cell.print(), causes(&cell.causes))).collect();
+            let line = |cell: &&Cell| [format!("{} {}", cell.title(), cell.print()), causes(&cell.causes)].join(": ");
+            let lines: Vec<String> = cells.iter().map(|cell| line(cell).trim_end_matches(": ").to_owned()).collect();
             let title = format!(
                 "{what}: {}{}",
                 cells[0].title(),
