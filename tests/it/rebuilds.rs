@@ -291,8 +291,13 @@ fn a_fresh_rebuild_repeats_and_a_lock_file_holds_what_went_in() {
     fs::rename(project.path("corpus"), project.path("away")).unwrap();
     let missing = rebuild(&project, "2026-03-10T03:00:00Z", &["--locked", "weekly.lock"]);
     ends(&missing, 4);
-    let reason = last(&project)["reason"].as_str().unwrap().to_owned(); // the second failure in a row is not told
-    assert!(reason.contains("`corpora.speech_commands` is not there") && reason.contains(" files, "), "{reason}");
+    let reason = missing.err; // the second failure in a row is no message
+    assert!(
+        reason.starts_with("not started: ")
+            && reason.contains("`corpora.speech_commands` is not there")
+            && reason.contains(" files, "),
+        "{reason}"
+    );
     fs::rename(project.path("away"), project.path("corpus")).unwrap();
     fs::copy(project.path("saved.wav"), &file).unwrap();
     let value = text.lines().find(|line| line.starts_with("1 = ")).expect("the value of a seed");
@@ -323,8 +328,35 @@ fn mistakes_say_what_is_right_and_start_nothing() {
         &["weekly.toml:3: `sure run ./tiny.toml --sett seed=1,2,3`: unexpected argument"],
     );
     refused(&FILE.replace("--set seed=1,2,3", "--dry-run"), &["an argument that a rebuild decides by itself"]);
+    refused(&FILE.replace("[site]", "history = \".sure/h\"\n[site]"), &["the history `", "/.sure/h` is in the store `"]);
+    refused(&FILE.replace("www", ".sure/www"), &["the site `", "is in the store `"]);
+    refused(&FILE.replace("www", "."), &["has the rebuild file in it, and everything next to it would be published"]);
+    // What is wrong with the runs is said before Sunday.
+    let run = "./tiny.toml --set seed=1,2,3";
+    for (runs, expected) in [
+        ("keyword_spoting", "weekly.toml:3: `sure run keyword_spoting` cannot begin"),
+        ("keyword_spoting", "did you mean `keyword_spotting`?"),
+        ("./tiny.toml --set sed=1", "did you mean `seed`?"),
+        ("./tiny.toml shards", "the runs of this file have no cell"),
+        (
+            "./tiny.toml --set seed=1,2,3\", \"./tiny.toml --set seed=3,4 --set train.max_steps=7",
+            "weekly.toml:3: `sure run ./tiny.toml --set seed=3,4 --set train.max_steps=7` has the cell `tiny speech_commands ",
+        ),
+    ] {
+        project.write("weekly.toml", &FILE.replace(run, runs));
+        for command in [&["rebuild", "weekly.toml", "--dry-run"][..], &["schedule", "weekly.toml", "--as", "cron"]] {
+            let answer = project.sure(command);
+            ends(&answer, 2);
+            assert!(answer.err.contains(expected), "`{expected}` is not in\n{}", answer.err);
+        }
+    }
     project.write("weekly.toml", FILE);
-    project.sure(&["rebuild", "weekly.toml", "--dry-run"]);
+    ends(&project.sure(&["rebuild", "weekly.toml", "--dry-run"]), 0);
+    project.replace("sure.toml", "\"corpus\"", "\"nowhere\"");
+    let away = project.sure(&["rebuild", "weekly.toml", "--dry-run"]);
+    ends(&away, 4);
+    assert!(away.out.contains("it would not start: `corpora.speech_commands` is not there"), "{}", away.out);
+    project.replace("sure.toml", "\"nowhere\"", "\"corpus\"");
     assert!(lines(&project, "begun").is_empty());
     // A workflow that cannot be read is told as other failures are.
     project.write("weekly.toml", &FILE.replace("./tiny", "./tinny"));
@@ -346,6 +378,25 @@ fn mistakes_say_what_is_right_and_start_nothing() {
     history("{\"line\":\"begun\",\"format\":1,\"id\":\"a\",\"name\":\"daily\",\"at\":\"2026-01-01T00:00:00Z\"}\n");
     let other = rebuild(&project, "2026-03-01T03:00:00Z", &[]);
     assert!(other.code == Some(2) && other.err.contains("belongs to `daily`, and this file is named `weekly`"), "{}", other.err);
+    for more in [
+        &["history", "weekly.toml"][..],
+        &["history", "weekly.toml", "accept", "--why", "x"],
+        &["lock", "weekly.toml"],
+        &["schedule", "weekly.toml", "--as", "cron"],
+    ] {
+        let other = project.sure(more);
+        assert!(other.code == Some(2) && other.err.contains("belongs to `daily`"), "{}", other.err);
+    }
+    assert!(!project.path("weekly.lock").exists() && !project.path("history/baseline.json").exists());
+    // A copy of the file with another schedule, which both think is theirs.
+    fs::create_dir(project.path("copy")).unwrap();
+    project.write("copy/weekly.toml", &FILE.replace("[site]", "history = \"../history\"\n[site]"));
+    let copy = project.path("copy/weekly.toml").canonicalize().unwrap().display().to_string();
+    history(&format!(
+        "{{\"line\":\"begun\",\"format\":1,\"id\":\"a\",\"name\":\"weekly\",\"file\":\"{copy}\",\"at\":\"2026-01-01T00:00:00Z\"}}\n"
+    ));
+    let both = rebuild(&project, "2026-03-01T03:00:00Z", &["--if-due"]);
+    assert!(both.code == Some(2) && both.err.contains(&format!("is that of `{copy}`")), "{}", both.err);
     history("{\"line\":\"begun\",\"format\":1,\"id\":\"a\",\"name\":\"weekly\",\"at\":\"2027-01-01T00:00:00Z\"}\n");
     let back = rebuild(&project, "2026-03-01T03:00:00Z", &["--if-due"]);
     assert!(back.code == Some(2) && back.err.contains("the clock says 2026-03-01T03:00:00Z"), "{}", back.err);
@@ -364,6 +415,9 @@ fn schedules_are_printed_and_written_and_pass_their_checkers() {
     assert!(cron.contains(&format!(" rebuild --if-due --quiet {file} --config ")) && cron.contains("\n17 * * * * /"), "{cron}");
     assert!(print("scrontab").contains("#SCRON --time=170:00:00"));
     assert!(print("github").contains("cron: \"30 2 * * 0\"") && print("gitlab").contains("resource_group: sure-weekly"));
+    project.write("away.toml", &FILE.replace("[site]", "history = \"/srv/history\"\n[site]"));
+    let away = project.sure(&["schedule", "away.toml", "--as", "github"]);
+    assert!(away.code == Some(2) && away.err.contains("the history `/srv/history` is not in the repository `"), "{}", away.err);
     let written = project.sure(&["schedule", "weekly.toml", "--as", "systemd", "--write", "units"]);
     assert!(written.ok, "{}", written.err);
     let units: Vec<String> = ["sure-weekly.timer", "sure-weekly.service", "sure-weekly-failed.service"]

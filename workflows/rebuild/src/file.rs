@@ -152,6 +152,11 @@ pub fn read(path: &Path, text: &str) -> Result<RebuildFile, Vec<Mistake>> {
             ));
         }
     }
+    if let Some(site) = reader.file.site.as_ref().filter(|site| site.folder.starts_with(&reader.file.history)) {
+        let message = format!("the site `{}` is in the history", site.folder.display());
+        let hint = "give it a folder of its own: `folder = \"www\"`".to_owned();
+        reader.mistakes.push((usize::MAX, Mistake { at: path.display().to_string(), message, hint }));
+    }
     if reader.mistakes.is_empty() {
         return Ok(reader.file);
     }
@@ -222,11 +227,15 @@ impl Reader<'_> {
                     self.file.time_limit = limit;
                 }
             }
-            "fresh_every" => {
-                if let Some(count) = self.count(key, value) {
-                    self.file.fresh_every = count;
-                }
-            }
+            "fresh_every" => match self.count(key, value) {
+                Some(1) => self.mistake(
+                    value.span().start,
+                    "`fresh_every` should be 0, or at least 2".to_owned(),
+                    "a fresh rebuild is compared with those before it and keeps no result, so not every one can be fresh",
+                ),
+                Some(count) => self.file.fresh_every = count,
+                None => {}
+            },
             "history" => {
                 if let Some(folder) = self.string(key, value, "\"history\"") {
                     self.file.history = self.base.join(folder);
@@ -375,8 +384,12 @@ impl Reader<'_> {
         let site = self.file.site.get_or_insert_with(|| SitePlace { folder: PathBuf::new(), url: String::new() });
         if name == "folder" {
             site.folder = folder;
-        } else {
-            text.trim_end_matches('/').clone_into(&mut site.url);
+            return;
+        }
+        text.trim_end_matches('/').clone_into(&mut site.url);
+        if !is_public_address(&text) {
+            let hint = "write `url = \"https://example.org/sure\"`: links begin with it, so it contains no password";
+            self.mistake(value.span().start, format!("`{key}` should be the web address of the site"), hint);
         }
     }
 
@@ -414,8 +427,12 @@ impl Reader<'_> {
     /// Name of a variable. The value itself is refused without repeating it: it may be a secret.
     fn secret(&mut self, key: &str, value: &Value<'_>, example: &str) -> Option<String> {
         let text = self.string(key, value, &format!("\"${example}\""))?;
-        let name = text.strip_prefix('$').map(|name| name.trim_start_matches('{').trim_end_matches('}'));
-        let is_name = |name: &&str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        let name =
+            text.strip_prefix('$').map(|name| name.strip_prefix('{').and_then(|name| name.strip_suffix('}')).unwrap_or(name));
+        let is_name = |name: &&str| {
+            name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+                && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        };
         let name = name.filter(is_name).map(str::to_owned);
         if name.is_none() {
             let field = key.rsplit('.').next().unwrap_or(key);
@@ -439,7 +456,7 @@ impl Reader<'_> {
             self.mistake(
                 value.span().start,
                 format!("`{key}` should be a time such as \"30s\", \"90m\" or \"36h\""),
-                format!("write `{name} = \"36h\"`"),
+                format!("write `{name} = \"{}\"`", if name == "patience" { "30s" } else { "36h" }),
             );
         }
         found
@@ -489,11 +506,21 @@ impl Reader<'_> {
             self.mistake(
                 value.span().start,
                 format!("`{key}` should be a number from 0 to 1"),
-                format!("write `{name} = 0.005` for half a point"),
+                match name {
+                    "false_discovery" => "write `false_discovery = 0.05`".to_owned(),
+                    _ => format!("write `{name} = 0.005` for half a point"),
+                },
             );
         }
         found
     }
+}
+
+/// True for a web address that pages and messages may repeat: one without a user and a password.
+fn is_public_address(text: &str) -> bool {
+    let rest = ["https://", "http://"].iter().find_map(|scheme| text.strip_prefix(scheme));
+    let host = rest.and_then(|rest| rest.split('/').next()).unwrap_or_default();
+    !host.is_empty() && !host.contains('@') && !text.contains(|c: char| c.is_whitespace() || c.is_control())
 }
 
 /// Splits a line into words as a shell does: quotation marks keep spaces. None when a mark has no other.
@@ -588,6 +615,30 @@ mod tests {
             "'a=b c",
             "weekly.toml:3: `speaker --set 'a=b c` has a quotation mark without its other [each run is what follows `sure run`: `runs = [\"benchmark --set seed=1,2,3\"]`]",
         );
+        check(
+            "fresh_every = 8",
+            "fresh_every = 1",
+            "weekly.toml:6: `fresh_every` should be 0, or at least 2 [a fresh rebuild is compared with those before it and keeps no result, so not every one can be fresh]",
+        );
+        for (old, new) in [("https://example.org/sure/", "javascript:alert(1)"), ("https://", "https://ann:canary@")] {
+            check(
+                old,
+                new,
+                "weekly.toml:21: `site.url` should be the web address of the site [write `url = \"https://example.org/sure\"`: links begin with it, so it contains no password]",
+            );
+        }
+        check(
+            "\"www\"",
+            "\"history/www\"",
+            "/p/weekly.toml: the site `/p/history/www` is in the history [give it a folder of its own: `folder = \"www\"`]",
+        );
+        for broken in ["${ALIVE", "$ALIVE}", "$1ALIVE", "$"] {
+            check(
+                "${ALIVE}",
+                broken,
+                "weekly.toml:18: `tell.alive` should be the name of a variable, since the address may be a secret [write `alive = \"$SURE_ALIVE_URL\"` and set the variable where the rebuild starts]",
+            );
+        }
         check(
             "/bin/tell",
             "tell",

@@ -13,14 +13,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use pipeline::Digest;
 use scoring::evidence::{self, Evidence};
 use serde::{Deserialize, Serialize};
 
-use crate::record::{Detail, FORMAT, Line, Log, LogError, Outcome};
-use crate::time::{Every, HOUR, Utc};
+use crate::file::{self, RebuildFile};
+use crate::record::{Detail, FORMAT, Line, Log, LogError, Outcome, check_format};
+use crate::time::{DAY, Every, HOUR, Utc};
 
 /// A history that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +57,14 @@ pub enum HistoryError {
         #[source]
         source: serde_json::Error,
     },
+    /// A file of the history has a newer format.
+    #[error("`{path}` has format {found}, and this version reads up to {FORMAT}")]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Format found.
+        found: u32,
+    },
     /// The history is on a file system where locks do not reach across machines.
     #[error("the history `{folder}` is on a network file system ({kind}), where locks do not reach across machines")]
     Network {
@@ -72,6 +82,16 @@ pub enum HistoryError {
         other: String,
         /// Name of this file.
         name: String,
+    },
+    /// Another rebuild file of the same name uses the history.
+    #[error("the history `{folder}` is that of `{other}`, and this file is `{own}`")]
+    OtherFile {
+        /// The folder.
+        folder: PathBuf,
+        /// File that the last rebuild was of.
+        other: PathBuf,
+        /// This file.
+        own: PathBuf,
     },
     /// The clock is behind the record.
     #[error("the clock says {now}, but the last rebuild in `{folder}` began at {last}")]
@@ -95,7 +115,7 @@ impl HistoryError {
     /// Advice on what the user can do.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Log { source: LogError::Newer { .. }, .. } => "a newer version of this program wrote it: use that version".to_owned(),
+            Self::Log { source: LogError::Newer { .. }, .. } | Self::Newer { .. } => "a newer version of this program wrote it: use that version".to_owned(),
             Self::Log { source: LogError::Damaged { .. }, path } => {
                 format!("take the line out of `{}`, or get the file back from a copy; nothing else is lost", path.display())
             }
@@ -103,7 +123,7 @@ impl HistoryError {
                 format!("get `{}` back from a copy; or remove it, and the values of the next rebuild become the baseline", path.display())
             }
             Self::Network { .. } => "give it a folder on a local disk: `history = \"FOLDER\"` in the rebuild file; copy or `git push` it elsewhere afterwards".to_owned(),
-            Self::OtherName { .. } => "give each rebuild file a history of its own: `history = \"FOLDER\"`".to_owned(),
+            Self::OtherName { .. } | Self::OtherFile { .. } => "give each rebuild file a history of its own: `history = \"FOLDER\"`".to_owned(),
             Self::Clock { .. } => "set the clock of this machine; if the record is wrong, take its last lines out".to_owned(),
             _ if self.is_full() => "the disk is full".to_owned(),
             _ => return None,
@@ -177,6 +197,10 @@ impl History {
         let baselines = match read_if_there(&path)? {
             None => BTreeMap::new(),
             Some(bytes) => {
+                check_format(&bytes, 1).map_err(|error| match error {
+                    LogError::Newer { found, .. } => HistoryError::Newer { path: path.clone(), found },
+                    LogError::Damaged { source, .. } => HistoryError::Damaged { path: path.clone(), source },
+                })?;
                 let read = serde_json::from_slice::<Baselines>(&bytes);
                 read.map_err(|source| HistoryError::Damaged { path, source })?.cells
             }
@@ -209,16 +233,27 @@ impl History {
         &self.folder
     }
 
-    /// Checks that the history belongs to a rebuild file of this name, and that the clock is not far behind it.
+    /// Checks that the history belongs to a rebuild file.
     ///
-    /// Errors: [`HistoryError::OtherName`], [`HistoryError::Clock`].
-    pub fn check(&self, name: &str, now: Utc) -> Result<(), HistoryError> {
-        let last = self.log.lines.iter().rev().find_map(|line| match line {
+    /// Errors: [`HistoryError::OtherName`], [`HistoryError::OtherFile`].
+    pub fn check_owner(&self, file: &RebuildFile) -> Result<(), HistoryError> {
+        let begun = self.log.lines.iter().rev().find_map(|line| match line {
             Line::Begun(begun) => Some(begun),
             _ => None,
         });
-        let Some(last) = last else { return Ok(()) };
-        check_head(&self.folder, (&last.name, last.at), name, now)
+        begun.map_or(Ok(()), |last| check_owner(file, &last.name, &last.file))
+    }
+
+    /// Checks that the history belongs to a rebuild file, and that the clock is not far behind it.
+    ///
+    /// Errors: [`HistoryError::OtherName`], [`HistoryError::OtherFile`], [`HistoryError::Clock`].
+    pub fn check(&self, file: &RebuildFile, now: Utc) -> Result<(), HistoryError> {
+        self.check_owner(file)?;
+        let last = self.log.lines.iter().rev().find_map(|line| match line {
+            Line::Begun(begun) => Some(begun.at),
+            _ => None,
+        });
+        last.map_or(Ok(()), |last| check_clock(&self.folder, last, now))
     }
 
     /// Adds a line to the record: one write, synced. A torn line is cut off before.
@@ -257,13 +292,13 @@ impl History {
         Ok(())
     }
 
-    /// Keeps bytes as a blob. Returns its name.
+    /// Keeps bytes as a blob; one that is damaged is written again. Returns its name.
     ///
     /// Errors: [`HistoryError::Io`].
     pub fn keep(&self, bytes: &[u8]) -> Result<String, HistoryError> {
         let name = Digest::of(bytes).to_string()[..NAME].to_owned();
         let path = self.blob_path(&name);
-        if !path.is_file() {
+        if self.blob(&name).is_err() {
             let folder = path.parent().unwrap_or(&self.folder);
             fs::create_dir_all(folder).map_err(io_error("create", folder))?;
             let packed = if bytes.starts_with(PARQUET) { Ok(bytes.to_vec()) } else { zstd::encode_all(bytes, 6) };
@@ -345,11 +380,27 @@ impl History {
     }
 }
 
-fn check_head(folder: &Path, (last_name, last): (&str, Utc), name: &str, now: Utc) -> Result<(), HistoryError> {
-    const DAY: i64 = 24 * HOUR;
-    if last_name != name {
-        return Err(HistoryError::OtherName { folder: folder.to_owned(), other: last_name.to_owned(), name: name.to_owned() });
+fn check_owner(file: &RebuildFile, name: &str, path: &str) -> Result<(), HistoryError> {
+    let folder = file.history.clone();
+    if name != file.name {
+        return Err(HistoryError::OtherName { folder, other: name.to_owned(), name: file.name.clone() });
     }
+    let other = Path::new(path);
+    if !path.is_empty() && other != file.path && shares_history(other, file) {
+        return Err(HistoryError::OtherFile { folder, other: other.to_owned(), own: file.path.clone() });
+    }
+    Ok(())
+}
+
+/// True if another file uses the history of a rebuild file now. A file that was renamed or moved away does not.
+fn shares_history(other: &Path, file: &RebuildFile) -> bool {
+    let id = |path: &Path| fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+    let Ok(text) = fs::read_to_string(other) else { return false };
+    let theirs = file::read(other, &text).ok().map(|other| other.history);
+    id(other) != id(&file.path) && theirs.is_some_and(|theirs| id(&theirs) == id(&file.history))
+}
+
+fn check_clock(folder: &Path, last: Utc, now: Utc) -> Result<(), HistoryError> {
     if last.0 > now.0 + DAY {
         return Err(HistoryError::Clock { folder: folder.to_owned(), now, last });
     }
@@ -393,11 +444,12 @@ pub enum Due {
 /// Beginning of a line, as far as due-ness needs it.
 #[derive(Debug, Clone, Deserialize)]
 struct Head {
-    format: u32,
     line: String,
     id: String,
     #[serde(default)]
     name: String,
+    #[serde(default)]
+    file: String,
     at: Utc,
     #[serde(default)]
     outcome: Option<Outcome>,
@@ -413,16 +465,16 @@ const TAIL: u64 = 256 << 10;
 /// schedule has ended. One that could not end is tried again after 1, 4 and 12 hours, then at the next instant.
 ///
 /// Errors: [`HistoryError`].
-pub fn due(folder: &Path, name: &str, every: Every, now: Utc) -> Result<Due, HistoryError> {
-    let instant = every.last(now);
-    let mut heads = heads(folder, TAIL)?;
-    if heads.first().is_some_and(|head| head.at >= instant) {
-        heads = self::heads(folder, u64::MAX)?;
-    }
+pub fn due(file: &RebuildFile, now: Utc) -> Result<Due, HistoryError> {
+    let instant = file.every.last(now);
+    let end = heads(&file.history, TAIL);
+    let is_cut = end.as_ref().map_or(true, |heads| heads.first().is_some_and(|head| head.at >= instant));
+    let heads = if is_cut { heads(&file.history, u64::MAX) } else { end }?;
     if let Some(last) = heads.iter().rev().find(|head| head.line == "begun") {
-        check_head(folder, (&last.name, last.at), name, now)?;
+        check_owner(file, &last.name, &last.file)?;
+        check_clock(&file.history, last.at, now)?;
     }
-    Ok(decide(&heads, every, now))
+    Ok(decide(&heads, file.every, now))
 }
 
 fn decide(heads: &[Head], every: Every, now: Utc) -> Due {
@@ -460,11 +512,8 @@ fn heads(folder: &Path, most: u64) -> Result<Vec<Head>, HistoryError> {
     let begin = if from == 0 { 0 } else { bytes[..end].iter().position(|byte| *byte == b'\n').map_or(end, |at| at + 1) };
     let lines = bytes[begin..end].split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     let head = |(at, line): (usize, &[u8])| {
-        let read = serde_json::from_slice::<Head>(line).map_err(|source| LogError::Damaged { line: at + 1, source });
-        match read {
-            Ok(head) if head.format > FORMAT => Err(LogError::Newer { line: at + 1, found: head.format }),
-            read => read,
-        }
+        check_format(line, at + 1)?;
+        serde_json::from_slice::<Head>(line).map_err(|source| LogError::Damaged { line: at + 1, source })
     };
     let read: Result<Vec<Head>, LogError> = lines.enumerate().map(head).collect();
     read.map_err(|source| HistoryError::Log { path, source })
@@ -473,6 +522,7 @@ fn heads(folder: &Path, most: u64) -> Result<Vec<Head>, HistoryError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::Begun;
     use crate::record::tests::{begun, ended};
 
     fn at(text: &str) -> Utc {
@@ -480,7 +530,13 @@ mod tests {
     }
 
     fn head(line: &str, id: &str, at_: &str, outcome: Option<Outcome>) -> Head {
-        Head { format: 1, line: line.to_owned(), id: id.to_owned(), name: "weekly".to_owned(), at: at(at_), outcome }
+        let (line, id) = (line.to_owned(), id.to_owned());
+        Head { line, id, name: "weekly".to_owned(), file: String::new(), at: at(at_), outcome }
+    }
+
+    fn file_of(history: &Path, name: &str) -> RebuildFile {
+        let text = format!("name = \"{name}\"\nevery = \"day 00:00\"\nruns = [\"x\"]\nhistory = \"{}\"\n", history.display());
+        file::read(Path::new("/p/weekly.toml"), &text).unwrap()
     }
 
     #[test]
@@ -540,13 +596,41 @@ mod tests {
         assert_eq!((history.log.lines.len(), history.log.torn), (1, 11));
         history.append(&lock, Line::Ended(Box::new(ended("a", 0, Outcome::Done, 0.5)))).unwrap();
         assert_eq!(History::read(folder.path()).unwrap().log.lines, history.log.lines);
-        let every: Every = "day 00:00".parse().unwrap();
-        assert_eq!(due(folder.path(), "weekly", every, Utc(100)).unwrap(), Due::No(Utc(86_400)));
-        assert!(matches!(due(folder.path(), "daily", every, Utc(100)), Err(HistoryError::OtherName { .. })));
-        assert!(matches!(history.check("weekly", Utc(-2 * 86_400)), Err(HistoryError::Clock { .. })));
-        fs::write(&path, "{\"line\":\"new\",\"format\":7,\"id\":\"a\",\"at\":\"2026-11-29T00:00:00Z\"}\n").unwrap();
-        let error = due(folder.path(), "weekly", every, Utc(100)).unwrap_err();
-        assert!(error.hint().unwrap().contains("newer version"), "{error}");
+        let file = |name: &str| file_of(folder.path(), name);
+        assert_eq!(due(&file("weekly"), Utc(100)).unwrap(), Due::No(Utc(86_400)));
+        assert!(matches!(due(&file("daily"), Utc(100)), Err(HistoryError::OtherName { .. })));
+        assert!(matches!(history.check(&file("weekly"), Utc(-2 * 86_400)), Err(HistoryError::Clock { .. })));
+        // Nothing but the number may be as it is now.
+        let kept = fs::read(&path).unwrap();
+        fs::write(&path, [&kept[..], b"{\"format\":7,\"when\":1}\n"].concat()).unwrap();
+        for error in [due(&file("weekly"), Utc(100)).unwrap_err(), History::read(folder.path()).unwrap_err()] {
+            let HistoryError::Log { source: LogError::Newer { line: 3, found: 7 }, .. } = error else { panic!("{error:?}") };
+            assert!(error.hint().unwrap().contains("newer version"), "{error}");
+        }
+        fs::write(&path, kept).unwrap();
+        fs::write(folder.path().join(BASELINE), "{\"format\":7,\"of\":[]}").unwrap();
+        let error = History::read(folder.path()).unwrap_err();
+        assert!(matches!(error, HistoryError::Newer { found: 7, .. }) && error.hint().is_some(), "{error:?}");
+        fs::remove_file(folder.path().join(BASELINE)).unwrap();
+        // Another file of the same name uses it, until it is gone or has a history of its own.
+        let other = folder.path().join("other.toml");
+        let text = |history: &str| format!("name = \"weekly\"\nevery = \"day 00:00\"\nruns = [\"x\"]\nhistory = \"{history}\"\n");
+        fs::write(&other, text(".")).unwrap();
+        let begun = Begun {
+            format: FORMAT,
+            id: "b".to_owned(),
+            name: "weekly".to_owned(),
+            file: other.display().to_string(),
+            at: Utc(0),
+        };
+        history.append(&lock, Line::Begun(begun)).unwrap();
+        assert!(matches!(due(&file("weekly"), Utc(100)), Err(HistoryError::OtherFile { .. })));
+        assert!(matches!(history.check(&file("weekly"), Utc(100)), Err(HistoryError::OtherFile { .. })));
+        fs::write(&other, text("elsewhere")).unwrap();
+        assert!(due(&file("weekly"), Utc(100)).is_ok());
+        fs::remove_file(&other).unwrap();
+        assert!(history.check(&file("weekly"), Utc(100)).is_ok());
+        fs::write(&path, "no line\n").unwrap();
         assert!(History::read(folder.path()).is_err());
     }
 
@@ -559,6 +643,8 @@ mod tests {
         assert_eq!(history.blob(&name).unwrap(), b"one");
         fs::write(history.blob_path(&name), b"other").unwrap();
         assert!(matches!(history.blob(&name), Err(HistoryError::Blob { .. })));
+        assert_eq!(history.keep(b"one").unwrap(), name);
+        assert_eq!(history.blob(&name).unwrap(), b"one", "written again");
         assert!(history.blob("../../etc/passwd").is_err());
         let mut names = vec![];
         for number in 0..12 {

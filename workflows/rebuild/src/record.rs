@@ -34,8 +34,11 @@ pub struct Begun {
     pub format: u32,
     /// Id of the rebuild: its begin in UTC and a random part, `2026-11-29T02:30:07Z-3f2a`.
     pub id: String,
-    /// Name of the rebuild file.
+    /// Name in the rebuild file.
     pub name: String,
+    /// Path of the rebuild file; empty in records of earlier versions.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub file: String,
     /// Begin.
     pub at: Utc,
 }
@@ -463,6 +466,12 @@ struct Format {
     format: u32,
 }
 
+/// Refuses a line of a newer format before anything else of it is read.
+pub(crate) fn check_format(text: &[u8], line: usize) -> Result<(), LogError> {
+    let Format { format } = serde_json::from_slice(text).map_err(|source| LogError::Damaged { line, source })?;
+    if format > FORMAT { Err(LogError::Newer { line, found: format }) } else { Ok(()) }
+}
+
 impl Log {
     /// Reads the record.
     ///
@@ -472,10 +481,7 @@ impl Log {
         let mut lines = Vec::new();
         for (at, line) in text[..whole].split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.is_empty()) {
             let damaged = |source| LogError::Damaged { line: at + 1, source };
-            let Format { format } = serde_json::from_slice(line).map_err(damaged)?;
-            if format > FORMAT {
-                return Err(LogError::Newer { line: at + 1, found: format });
-            }
+            check_format(line, at + 1)?;
             lines.push(serde_json::from_slice(line).map_err(damaged)?);
         }
         Ok(Self { lines, whole: whole as u64, torn: (text.len() - whole) as u64 })
@@ -557,7 +563,7 @@ pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn begun(id: &str) -> Line {
-        Line::Begun(Begun { format: FORMAT, id: id.to_owned(), name: "weekly".to_owned(), at: Utc(0) })
+        Line::Begun(Begun { format: FORMAT, id: id.to_owned(), name: "weekly".to_owned(), file: String::new(), at: Utc(0) })
     }
 
     pub(crate) fn cell(value: f64) -> Cell {

@@ -38,6 +38,12 @@ pub struct Timer {
     pub time_limit: u64,
     /// True for units of the whole machine.
     pub system: bool,
+    /// Repository with the rebuild file, for forges.
+    pub repository: PathBuf,
+    /// Folder of the history, in full.
+    pub history: PathBuf,
+    /// Variables with secrets that the rebuild file names.
+    pub secrets: Vec<String>,
 }
 
 impl Timer {
@@ -138,15 +144,54 @@ impl Timer {
         Some(text + &self.cron_block(slurm))
     }
 
-    fn file_name(&self) -> String {
-        self.file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+    /// A path as a word for the shell of a forge, which starts in the repository.
+    fn in_repository(&self, path: &Path) -> String {
+        shell_word(&path.strip_prefix(&self.repository).unwrap_or(path).display().to_string())
+    }
+
+    /// Branch with the history.
+    fn branch(&self) -> String {
+        format!("history-{}", self.name)
+    }
+
+    /// Commands that put the history of the branch into its folder. A branch that is not there yet is an empty history; one that cannot be
+    /// asked for is an error, since a rebuild without its history would find every cell new.
+    fn get_history(&self) -> String {
+        let (folder, branch) = (self.in_repository(&self.history), self.branch());
+        format!(
+            "rm -rf {folder} && git worktree prune\n\
+             if git ls-remote --exit-code origin refs/heads/{branch}; then\n\
+             \x20 git fetch --depth 1 origin {branch}\n\
+             \x20 git worktree add --detach {folder} FETCH_HEAD\n\
+             elif [ $? -eq 2 ]; then\n\
+             \x20 empty=$({GIT} commit-tree -m \"history of {name}\" \"$(git hash-object -t tree -w /dev/null)\")\n\
+             \x20 git worktree add --detach {folder} \"$empty\"\n\
+             else\n\
+             \x20 exit 1\n\
+             fi\n",
+            name = self.name
+        )
+    }
+
+    /// Commands that commit the history and push it to its branch.
+    fn keep_history(&self, remote: &str) -> String {
+        let (folder, branch) = (self.in_repository(&self.history), self.branch());
+        format!(
+            "git -C {folder} add -A -- . ':!lock'\n\
+             git -C {folder} diff --cached --quiet || {GIT} -C {folder} commit -q -m \"history of {}\"\n\
+             git -C {folder} push {remote} HEAD:refs/heads/{branch}\n",
+            self.name
+        )
     }
 
     fn github(&self) -> String {
-        let (name, file, cron) = (&self.name, shell_word(&self.file_name()), cron_of(self.every));
+        let (name, file, cron) = (&self.name, self.in_repository(&self.file), cron_of(self.every));
+        let secrets: Vec<String> =
+            self.secrets.iter().map(|secret| format!("          {secret}: ${{{{ secrets.{secret} }}}}\n")).collect();
+        let secrets = if secrets.is_empty() { String::new() } else { format!("        env:\n{}", secrets.concat()) };
         format!(
             "# Written by `sure schedule --as github`. The runner needs `sure`, libtorch and the corpora: a runner of your own.\n\
-             # GitHub stops the schedule of a repository without commits for 60 days, without a word; the pushes to the branch `history` count.\n\
+             # GitHub stops the schedule of a repository without commits for 60 days, without a word; the pushes to the branch `{branch}` count.\n\
              # A start may be late or left out: `--if-due` makes up for it at the next one.\n\
              name: sure {name}\n\
              on:\n  schedule:\n    - cron: \"{cron}\"\n  workflow_dispatch:\n\
@@ -154,34 +199,48 @@ impl Timer {
              concurrency:\n  group: sure-{name}\n  cancel-in-progress: false\n\
              jobs:\n  rebuild:\n    runs-on: self-hosted\n    timeout-minutes: {minutes}\n    steps:\n\
              \x20     - uses: actions/checkout@v4\n        with:\n          clean: false    # the store is in this folder, unless `sure.toml` says otherwise\n\
-             \x20     - name: Get the history\n        run: |\n          rm -rf history && git worktree prune\n          git fetch --depth 1 origin history && git worktree add history FETCH_HEAD || git worktree add --orphan -b history history\n\
-             \x20     - name: Rebuild\n        run: sure rebuild --if-due {file}\n        env:\n          SURE_WEBHOOK: ${{{{ secrets.SURE_WEBHOOK }}}}\n          SURE_ALIVE_URL: ${{{{ secrets.SURE_ALIVE_URL }}}}\n\
-             \x20     - name: Keep the history\n        if: always()\n        working-directory: history\n        run: |\n          git add -A -- . ':!lock'\n          git -c user.name=sure -c user.email=sure@localhost commit -m \"history of {name}\" || exit 0\n          git push origin HEAD:history\n",
-            minutes = (self.time_limit / 60 + 60).min(360 * 24)
+             \x20     - name: Get the history\n        run: |\n{get}\
+             \x20     - name: Rebuild\n        run: |\n          sure rebuild --if-due {file}\n{secrets}\
+             \x20     - name: Keep the history\n        if: always()\n        run: |\n{keep}",
+            branch = self.branch(),
+            minutes = (self.time_limit / 60 + 60).min(360 * 24),
+            get = indented(&self.get_history(), 10),
+            keep = indented(&self.keep_history("origin"), 10),
         )
     }
 
     fn gitlab(&self) -> String {
-        let (name, file, cron) = (&self.name, shell_word(&self.file_name()), cron_of(self.every));
+        let (name, file, cron) = (&self.name, self.in_repository(&self.file), cron_of(self.every));
+        let secrets = match &self.secrets[..] {
+            [] => String::new(),
+            names => format!("# Set the variables {} there, masked.\n", names.join(", ")),
+        };
         format!(
             "# Written by `sure schedule --as gitlab`. Include it in `.gitlab-ci.yml`, and add a pipeline schedule `{cron}` (UTC) in the project.\n\
-             # The runner needs `sure`, libtorch, the corpora, and a token that may push, in the variable SURE_PUSH_URL.\n\
+             # The runner needs `sure`, libtorch, the corpora, and an address with a token that may push, in the variable SURE_PUSH_URL.\n{secrets}\
              sure-{name}:\n\
              \x20 rules:\n    - if: $CI_PIPELINE_SOURCE == \"schedule\"\n\
              \x20 resource_group: sure-{name}\n\
              \x20 interruptible: false\n\
              \x20 variables:\n    GIT_CLEAN_FLAGS: none    # the store is in this folder, unless `sure.toml` says otherwise\n\
              \x20 timeout: {hours} hours\n\
-             \x20 script:\n\
-             \x20   - rm -rf history && git worktree prune\n\
-             \x20   - git fetch --depth 1 origin history && git worktree add history FETCH_HEAD || git worktree add --orphan -b history history\n\
-             \x20   - sure rebuild --if-due {file}\n\
-             \x20 after_script:\n\
-             \x20   - cd history && git add -A -- . ':!lock' && git -c user.name=sure -c user.email=sure@localhost commit -m \"history of {name}\" && git push \"$SURE_PUSH_URL\" HEAD:history\n\
+             \x20 script:\n    - |\n{get}    - sure rebuild --if-due {file}\n\
+             \x20 after_script:\n    - |\n{keep}\
              \x20 allow_failure:\n    exit_codes: [5]\n",
-            hours = self.time_limit / 3_600 + 1
+            hours = self.time_limit / 3_600 + 1,
+            get = indented(&self.get_history(), 6),
+            keep = indented(&self.keep_history("\"$SURE_PUSH_URL\""), 6),
         )
     }
+}
+
+/// `git` as somebody, for commits on machines where nobody has set a name.
+const GIT: &str = "git -c user.name=sure -c user.email=sure@localhost";
+
+/// Lines moved to the right.
+fn indented(text: &str, columns: usize) -> String {
+    let lines: Vec<String> = text.lines().map(|line| format!("{:columns$}{line}\n", "")).collect();
+    lines.concat()
 }
 
 /// Word of a command line of systemd.
@@ -217,6 +276,8 @@ fn cron_of(every: Every) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
 
     fn timer() -> Timer {
@@ -228,6 +289,9 @@ mod tests {
             every: "sunday 02:30".parse().unwrap(),
             time_limit: 36 * 3_600,
             system: false,
+            repository: "/lab".into(),
+            history: "/lab/50% off/history".into(),
+            secrets: vec!["HOOK".to_owned()],
         }
     }
 
@@ -259,6 +323,48 @@ mod tests {
         assert!(service.lines().any(|found| found == line), "{service}");
         assert!(service.contains("\nOnFailure=sure-weekly-failed.service\n") && service.contains("\nSuccessExitStatus=5\n"));
         assert!(files[0].1.contains("\nPersistent=true\n"));
+    }
+
+    #[test]
+    fn files_for_forges_name_paths_in_the_repository_and_the_variables_of_the_file() {
+        let github = &timer().files(Kind::Github)[0].1;
+        assert!(github.contains("\n          sure rebuild --if-due '50% off/weekly.toml'\n"), "{github}");
+        assert!(github.contains("\n          HOOK: ${{ secrets.HOOK }}\n") && !github.contains("SURE_ALIVE_URL"), "{github}");
+        let gitlab = &timer().files(Kind::Gitlab)[0].1;
+        for text in [github, gitlab] {
+            assert!(text.contains(" git worktree add --detach '50% off/history' FETCH_HEAD\n"), "{text}");
+        }
+        let none = Timer { secrets: vec![], ..timer() };
+        assert!(!none.files(Kind::Github)[0].1.contains("env:"));
+    }
+
+    /// Runs the commands of a forge in a clone, with `change` in the place of a rebuild.
+    #[track_caller]
+    fn forge(timer: &Timer, change: &str) -> bool {
+        let text = format!("set -e\n{}{change}\n{}", timer.get_history(), timer.keep_history("origin"));
+        let output = Command::new("bash").arg("-c").arg(text).current_dir(&timer.repository).output().unwrap();
+        output.status.success()
+    }
+
+    #[test]
+    fn a_forge_keeps_the_history_on_a_branch_from_one_start_to_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let clone = folder.path().join("clone");
+        let init = "git init -q --bare remote && git init -q clone && cd clone && git remote add origin \"$PWD/../remote\" && echo x > weekly.toml \
+                    && git add . && git -c user.name=a -c user.email=a commit -qm x";
+        assert!(Command::new("sh").arg("-c").arg(init).current_dir(folder.path()).status().unwrap().success());
+        let timer =
+            Timer { repository: clone.clone(), history: clone.join("history"), file: clone.join("weekly.toml"), ..timer() };
+        assert!(forge(&timer, "test ! -e history/rebuilds.jsonl; echo 1 >> history/rebuilds.jsonl; touch history/lock"));
+        assert!(forge(&timer, "test ! -e history/lock; echo 2 >> history/rebuilds.jsonl"));
+        assert!(forge(&timer, "true"), "nothing is new");
+        let show = Command::new("git")
+            .args(["-C", "remote", "show", "history-weekly:rebuilds.jsonl"])
+            .current_dir(folder.path())
+            .output();
+        assert_eq!(String::from_utf8(show.unwrap().stdout).unwrap(), "1\n2\n");
+        std::fs::rename(folder.path().join("remote"), folder.path().join("away")).unwrap();
+        assert!(!forge(&timer, "true"), "a history that cannot be asked for is not an empty one");
     }
 
     #[test]

@@ -53,6 +53,7 @@ pub(crate) fn history(args: &HistoryArgs) -> Result<ExitCode> {
         return accept(&file, cell, why);
     }
     let history = History::read(&file.history).map_err(history_problem)?;
+    history.check_owner(&file).map_err(history_problem)?;
     if let Some(folder) = &args.site {
         let count = write_site_to(&file, &history, folder)?;
         println!("{count} files written, in {}", folder.display());
@@ -135,6 +136,7 @@ fn accept(file: &rebuild::file::RebuildFile, words: &[String], why: &str) -> Res
         return Err(problem("a rebuild is going on", "accept its values when it has ended"));
     };
     let mut history = History::read(&file.history).map_err(history_problem)?;
+    history.check_owner(file).map_err(history_problem)?;
     let Some(last) = history.log.ended().rev().find(|ended| ended.outcome.is_end() && !ended.fresh) else {
         return Err(problem("no rebuild has ended yet", "there is nothing to accept"));
     };

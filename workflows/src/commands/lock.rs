@@ -34,6 +34,7 @@ pub(crate) fn lock(args: &LockArgs) -> Result<ExitCode> {
     let settings = Settings::load(&machine, &[])?;
     let inputs = locked_inputs(&planned)?;
     let history = History::read(&file.history).map_err(history_problem)?;
+    history.check_owner(&file).map_err(history_problem)?;
     let last = history.log.ended().rev().find(|ended| ended.outcome.is_end() && !ended.fresh);
     let runs = planned.iter().map(|planned| planned.text.clone()).collect();
     let mut lock = LockFile::new(&file.name, runs, program(&settings), this_machine(&settings).key(), last);

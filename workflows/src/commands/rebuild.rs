@@ -33,7 +33,7 @@ use crate::problem::{problem, show};
 use crate::settings::Settings;
 
 pub(crate) use machine::{libraries, program, this_machine};
-pub(crate) use runs::{Planned, lists_path, locked_inputs, plan_runs};
+pub(crate) use runs::{Planned, check_runs, lists_path, locked_inputs, plan_runs};
 
 #[derive(Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
@@ -119,6 +119,34 @@ pub(crate) fn enter(file: &RebuildFile, machine: &MachineArgs) -> Result<Machine
     Ok(machine)
 }
 
+/// Refuses a history or a site in the store, where only artifacts are kept, and a site that would publish the folder of the rebuild file.
+pub(crate) fn check_places(file: &RebuildFile, settings: &Settings) -> Result<()> {
+    let store = resolved(&settings.store);
+    let site = file.site.as_ref().map(|site| ("site", &site.folder));
+    for (what, folder) in std::iter::once(("history", &file.history)).chain(site) {
+        if resolved(folder).starts_with(&store) {
+            return Err(problem(
+                format!("the {what} `{}` is in the store `{}`", folder.display(), settings.store.display()),
+                "give it a folder of its own, next to the rebuild file",
+            ));
+        }
+    }
+    match site {
+        Some((_, folder)) if file.path.starts_with(resolved(folder)) => Err(problem(
+            format!("the site `{}` has the rebuild file in it, and everything next to it would be published", folder.display()),
+            "give it a folder of its own: `folder = \"www\"`",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// A path without links and `..`, as far as it is there.
+pub(crate) fn resolved(path: &Path) -> PathBuf {
+    let full = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let found = full.ancestors().find_map(|there| Some((there.canonicalize().ok()?, full.strip_prefix(there).ok()?)));
+    found.map_or_else(|| full.clone(), |(there, rest)| there.join(rest))
+}
+
 /// Value of an environment variable.
 pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var_os(name)?.into_string().ok()
@@ -128,7 +156,7 @@ pub(crate) fn rebuild(args: &RebuildArgs) -> Result<ExitCode> {
     let (file, text) = read_file(&args.file)?;
     let now = now()?;
     if args.if_due && !args.report_failure {
-        match due(&file.history, &file.name, file.every, now).map_err(history_problem)? {
+        match due(&file, now).map_err(history_problem)? {
             Due::No(next) if args.dry_run => {
                 println!("not due before {next}");
                 return Ok(ExitCode::SUCCESS);
@@ -140,6 +168,8 @@ pub(crate) fn rebuild(args: &RebuildArgs) -> Result<ExitCode> {
     let locked = args.locked.as_deref().map(runs::read_lock).transpose()?;
     let machine = enter(&file, &args.machine)?;
     let planned = plan_runs(&file, &machine)?;
+    let settings = Settings::load(&machine, &[])?;
+    check_places(&file, &settings)?;
     if args.dry_run {
         return dry_run(&file, &planned);
     }
@@ -147,11 +177,10 @@ pub(crate) fn rebuild(args: &RebuildArgs) -> Result<ExitCode> {
         return busy(&file, now, args.quiet || args.report_failure);
     };
     let mut history = History::read(&file.history).map_err(history_problem)?;
-    history.check(&file.name, now).map_err(history_problem)?;
+    history.check(&file, now).map_err(history_problem)?;
     if args.report_failure {
         return report_failure(&file, &mut history, &lock, now);
     }
-    let settings = Settings::load(&machine, &[])?;
     let every = file.fresh_every as usize;
     let since_fresh = history.log.ended().rev().filter(|ended| ended.outcome.is_end()).take_while(|ended| !ended.fresh).count();
     let fresh = args.fresh || (every > 0 && history.log.ended().next().is_some() && since_fresh + 1 >= every);
@@ -176,7 +205,9 @@ pub(crate) fn rebuild(args: &RebuildArgs) -> Result<ExitCode> {
 
 /// Shows what a rebuild would do.
 fn dry_run(file: &RebuildFile, planned: &[Planned]) -> Result<ExitCode> {
+    let missing = check_runs(planned)?;
     let history = History::read(&file.history).map_err(history_problem)?;
+    history.check_owner(file).map_err(history_problem)?;
     let last = history.log.ended().next_back();
     println!("rebuild `{}`, every {} (UTC)", file.name, file.every);
     for planned in planned {
@@ -187,7 +218,10 @@ fn dry_run(file: &RebuildFile, planned: &[Planned]) -> Result<ExitCode> {
         Some(last) => println!("last rebuild: {}, {}", last.begun, last.outcome.title()),
         None => println!("no rebuild has ended yet"),
     }
-    Ok(ExitCode::SUCCESS)
+    for text in missing.values() {
+        println!("it would not start: {text}");
+    }
+    Ok(if missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(NOT_STARTED) })
 }
 
 /// Another rebuild is going on. One that goes on for longer than it may is told, once.
@@ -319,7 +353,8 @@ impl Rebuild<'_> {
                 || history.log.lines.iter().any(|line| matches!(line, Line::Told(told) if told.id == *id))
                 || id.ends_with("-held")
         }));
-        let begun = Begun { format: FORMAT, id: id.clone(), name: self.file.name.clone(), at: self.clock };
+        let (name, file) = (self.file.name.clone(), self.file.path.display().to_string());
+        let begun = Begun { format: FORMAT, id: id.clone(), name, file, at: self.clock };
         history.append(lock, Line::Begun(begun)).map_err(history_problem)?;
         let _ = fs::remove_file(self.file.history.join("held")); // of an earlier rebuild
 
@@ -387,8 +422,11 @@ impl Rebuild<'_> {
         }
         match &event {
             Some(event) => say!("{}: {}", event.level.title(), event.text),
-            None if !self.quiet => say!("{}", rebuild::event::summary(ended)),
-            None => {}
+            None if self.quiet => {}
+            None => match &ended.reason {
+                Some(reason) => say!("{}: {reason}", ended.outcome.title()),
+                None => say!("{}", rebuild::event::summary(ended)),
+            },
         }
         let delivery = outbox.send_all();
         report_kept(&delivery);
@@ -439,7 +477,7 @@ impl Rebuild<'_> {
 
     /// Checks places and, with a lock file, what is in them. Returns the reason not to start.
     fn check_inputs(&self, planned: &[Planned], ended: &mut Ended) -> Result<Option<String>> {
-        let missing = runs::missing_places(planned)?;
+        let missing = check_runs(planned)?;
         if !missing.is_empty() {
             let describe = |(place, text): (String, String)| match &self.locked {
                 Some((lock, _)) => lock.describe(&place, &text),

@@ -1,5 +1,6 @@
 //! `sure schedule`: texts that start rebuilds on time, their installation, and a check of it. Changes nothing without being asked.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -8,11 +9,12 @@ use std::process::{Command, ExitCode, Output, Stdio};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use rebuild::file::RebuildFile;
-use rebuild::history::{Due, History, due, write_aside};
+use rebuild::history::{Due, History, HistoryError, due, write_aside};
 use rebuild::timer::{Kind, Timer};
 
 use crate::cli::MachineArgs;
-use crate::commands::rebuild::{enter, history_problem, now, plan_runs, read_file, variable};
+use crate::commands::rebuild::{check_places, check_runs, enter, history_problem, now, plan_runs, read_file, resolved, variable};
+use crate::console::say;
 use crate::problem::problem;
 use crate::settings::Settings;
 
@@ -78,8 +80,12 @@ pub(crate) fn schedule(args: &ScheduleArgs) -> Result<ExitCode> {
     let (file, _) = read_file(&args.file)?;
     let here = std::env::current_dir().context("cannot find the current folder")?;
     let machine = enter(&file, &args.machine)?;
-    plan_runs(&file, &machine)?; // mistakes are better found now than on Sunday
     let settings = Settings::load(&machine, &[])?;
+    let mut missing = BTreeMap::new();
+    if !args.remove {
+        check_places(&file, &settings)?;
+        missing = check_runs(&plan_runs(&file, &machine)?)?; // mistakes are better found now than on Sunday
+    }
     let timer = Timer {
         program: std::env::current_exe().context("cannot find this program")?,
         file: file.path.clone(),
@@ -88,13 +94,28 @@ pub(crate) fn schedule(args: &ScheduleArgs) -> Result<ExitCode> {
         every: file.every,
         time_limit: file.time_limit.as_secs(),
         system: args.system,
+        repository: repository(&file.path),
+        history: resolved(&file.history),
+        secrets: [&file.tell.webhook, &file.tell.alive].into_iter().flatten().cloned().collect(),
     };
+    if matches!(args.kind, As::Github | As::Gitlab) && !timer.history.starts_with(&timer.repository) {
+        return Err(problem(
+            format!("the history `{}` is not in the repository `{}`", timer.history.display(), timer.repository.display()),
+            "a forge keeps it on a branch: give it a folder in the repository, `history = \"history\"`",
+        ));
+    }
     let files = timer.files(args.kind.kind());
+    if args.check {
+        return check(args, &file, &timer, &files, &missing);
+    }
+    if !args.remove {
+        History::read(&file.history).and_then(|history| history.check_owner(&file)).map_err(history_problem)?;
+    }
+    for text in missing.values() {
+        say!("warning: rebuilds would not start: {text}");
+    }
     if args.install || args.remove {
         return change(args, &timer, &files);
-    }
-    if args.check {
-        return check(args, &file, &timer, &files);
     }
     for (name, text) in &files {
         match &args.write {
@@ -109,6 +130,12 @@ pub(crate) fn schedule(args: &ScheduleArgs) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Folder of the repository with a file; that of the file where there is none.
+fn repository(file: &Path) -> PathBuf {
+    let folder = file.parent().unwrap_or(Path::new("/"));
+    folder.ancestors().find(|folder| folder.join(".git").exists()).unwrap_or(folder).to_owned()
 }
 
 /// Folder of the units.
@@ -215,7 +242,10 @@ fn change(args: &ScheduleArgs, timer: &Timer, files: &[(String, String)]) -> Res
                 match systemctl(&["enable", "--now", &timer_unit])? {
                     Some(output) if output.status.success() => println!("started {timer_unit}"),
                     Some(output) => {
-                        let hint = "the units are written; `systemctl --user enable --now` starts the timer where systemd runs";
+                        let scope = if args.system { "--system" } else { "--user" };
+                        let hint = format!(
+                            "the units are written; `systemctl {scope} enable --now {timer_unit}` starts the timer where systemd runs"
+                        );
                         return Err(problem(format!("systemd did not start {timer_unit}: {}", said(&output)), hint));
                     }
                     None => {
@@ -240,10 +270,21 @@ struct Fault {
     hint: String,
 }
 
-fn check(args: &ScheduleArgs, file: &RebuildFile, timer: &Timer, files: &[(String, String)]) -> Result<ExitCode> {
+fn check(
+    args: &ScheduleArgs,
+    file: &RebuildFile,
+    timer: &Timer,
+    files: &[(String, String)],
+    missing: &BTreeMap<String, String>,
+) -> Result<ExitCode> {
     let mut faults = vec![];
     let mut fault = |what: String, hint: &str| faults.push(Fault { what, hint: hint.to_owned() });
-    let install = "install it again: `sure schedule FILE --as KIND --install`";
+    let kind = args.kind.to_possible_value().map_or_else(String::new, |kind| kind.get_name().to_owned());
+    let system = if args.system { " --system" } else { "" };
+    let install = &*format!("install it: `sure schedule {} --as {kind}{system} --install`", args.file.display());
+    for text in missing.values() {
+        fault(text.clone(), "`sure doctor` lists the places of this machine");
+    }
     match args.kind {
         As::Cron | As::Scrontab => {
             let text = read_crontab(args.kind.crontab())?;
@@ -267,7 +308,7 @@ fn check(args: &ScheduleArgs, file: &RebuildFile, timer: &Timer, files: &[(Strin
             let unit = format!("{}.timer", timer.unit());
             match call("systemctl", &[scope, "is-active", &unit], None)? {
                 Some(output) if output.status.success() => {}
-                _ => fault(format!("{unit} is not active"), "start it: `systemctl --user enable --now NAME.timer`"),
+                _ => fault(format!("{unit} is not active"), &format!("start it: `systemctl {scope} enable --now {unit}`")),
             }
             let user = ["USER", "LOGNAME"].into_iter().find_map(variable).filter(|user| !user.is_empty());
             let lingers = user.is_some_and(|user| Path::new("/var/lib/systemd/linger").join(user).exists());
@@ -302,15 +343,19 @@ fn check(args: &ScheduleArgs, file: &RebuildFile, timer: &Timer, files: &[(Strin
     {
         fault(format!("the folder of the site cannot be made: `{}`", site.folder.display()), "make the folder above it");
     }
-    let moment = now()?;
+    if let Some(kind) = pipeline::store::network_file_system(&file.history) {
+        let error = HistoryError::Network { folder: file.history.clone(), kind };
+        fault(error.to_string(), &error.hint().unwrap_or_default());
+    }
     let history = History::read(&file.history).map_err(history_problem)?;
     match history.log.ended().next_back() {
         Some(last) => println!("last rebuild: {}, {}", last.begun, last.outcome.title()),
         None => println!("no rebuild has ended yet"),
     }
-    match due(&file.history, &file.name, file.every, moment).map_err(history_problem)? {
-        Due::Yes(instant) => println!("due since {instant}"),
-        Due::No(next) => println!("next due {next}"),
+    match due(file, now()?) {
+        Ok(Due::Yes(instant)) => println!("due since {instant}"),
+        Ok(Due::No(next)) => println!("next due {next}"),
+        Err(error) => fault(error.to_string(), &error.hint().unwrap_or_default()),
     }
     for Fault { what, hint } in &faults {
         println!("fault: {what}\n  hint: {hint}");

@@ -188,6 +188,13 @@ fn key_of(cell: &CellNow) -> String {
     format!("{} {} {}{}", cell.task, cell.corpus, cell.method, others.concat())
 }
 
+/// Keys of the cells of a workflow, each with its seed.
+pub(super) fn cells_of(workflow: &Workflow, extra: &BTreeMap<String, String>) -> Vec<(String, String)> {
+    let nodes = workflow.order.iter().map(|index| &workflow.graph[*index]);
+    let scores = nodes.filter(|node| node.kind.name.starts_with(SCORES));
+    scores.map(|node| name(node, workflow, extra)).map(|(key, _, seed)| (key, seed)).collect()
+}
+
 /// Results of new seeds of one cell.
 pub(super) fn seeds_of(
     opening: &Opening,

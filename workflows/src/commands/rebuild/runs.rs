@@ -18,7 +18,7 @@ use rebuild::judge::{Results, SeedNow};
 use rebuild::lock::{FileLists, LockFile, unpack_lists};
 use rebuild::record::{Cell, Failure, RunOutcome, Source};
 
-use super::collect::{collect, seeds_of};
+use super::collect::{cells_of, collect, seeds_of};
 use crate::cli::{MachineArgs, Target};
 use crate::commands::models::link_models;
 use crate::commands::run::{RunArgs, keep_results};
@@ -31,6 +31,8 @@ use crate::sharing::Sharing;
 pub(crate) struct Planned {
     /// As it is in the file.
     pub(crate) text: String,
+    /// File and line: `weekly.toml:3`.
+    at: String,
     /// Arguments.
     args: RunArgs,
     /// Settings that tell its cells apart from those of other runs of the file.
@@ -70,7 +72,7 @@ pub(crate) fn plan_runs(file: &RebuildFile, machine: &MachineArgs) -> Result<Vec
             jobs: machine.jobs.or(args.target.place.machine.jobs),
             local: machine.local,
         };
-        planned.push(Planned { text: request.text.clone(), args, extra: BTreeMap::new() });
+        planned.push(Planned { text: request.text.clone(), at, args, extra: BTreeMap::new() });
     }
     tell_apart(&mut planned);
     Ok(planned)
@@ -110,11 +112,15 @@ pub(crate) fn lists_path(lock: &Path) -> PathBuf {
     name.into()
 }
 
-/// Places that a run needs and that are not there, each with a sentence.
-pub(super) fn missing_places(planned: &[Planned]) -> Result<BTreeMap<String, String>> {
+/// Opens all runs. Returns the places that they need and that are not there, each with a sentence.
+///
+/// Errors: a workflow or a setting that does not exist, two runs with the same cell, and runs without any cell.
+pub(crate) fn check_runs(planned: &[Planned]) -> Result<BTreeMap<String, String>> {
     let mut missing = BTreeMap::new();
+    let mut known: BTreeMap<(String, String), &Planned> = BTreeMap::new();
     for one in planned {
-        let opening = Opening::new(&one.args.target, Access::Read)?;
+        let opening = Opening::new(&one.args.target, Access::Read);
+        let opening = opening.with_context(|| format!("{}: `sure run {}` cannot begin", one.at, one.text))?;
         for name in opening.left_out.lacking.iter().filter(|_| !one.args.allow_missing) {
             missing.insert(format!("corpora.{name}"), format!("no folder for `corpora.{name}`"));
         }
@@ -126,6 +132,21 @@ pub(super) fn missing_places(planned: &[Planned]) -> Result<BTreeMap<String, Str
             };
             missing.entry(need.place.clone()).or_insert(text);
         }
+        for cell in cells_of(&opening.workflow, &one.extra) {
+            let Some(other) = known.insert(cell.clone(), one).filter(|other| !std::ptr::eq(*other, one)) else { continue };
+            let (key, seed) = cell;
+            return Err(problem(
+                format!(
+                    "{}: `sure run {}` has the cell `{key}` with seed {seed}, and so has `sure run {}`",
+                    one.at, one.text, other.text
+                ),
+                "one result would replace the other: compare settings within one run (`--set NAME=A,B`), or in files of their own",
+            ));
+        }
+    }
+    if known.is_empty() && missing.is_empty() {
+        let hint = "a rebuild compares scores: name a workflow of `sure list`, or one with a stage `score.…`";
+        return Err(problem("the runs of this file have no cell: none of them scores anything", hint));
     }
     Ok(missing)
 }
