@@ -293,7 +293,7 @@ impl LossWeights {
 
 impl Stage for TrainVoice {
     const KIND: &'static str = "tts.train";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const ABOUT: &'static str = "Trains a voice, or adapts one to new speakers";
 
     fn slots() -> Vec<Slot> {
@@ -370,7 +370,7 @@ pub struct AlignSpeech {
 
 impl Stage for AlignSpeech {
     const KIND: &'static str = "tts.align";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const ABOUT: &'static str = "Finds the frames of every symbol of recordings, by the aligner of a voice";
 
     fn slots() -> Vec<Slot> {
@@ -468,7 +468,7 @@ fn thirty() -> u32 {
 
 impl Stage for Synthesise {
     const KIND: &'static str = "tts.synthesise";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const ABOUT: &'static str = "Speaks texts with a voice";
 
     fn slots() -> Vec<Slot> {

@@ -1,14 +1,14 @@
 //! English text cleaning as most published synthesisers do it, faults included.
 //!
-//! Rules: transliteration to ASCII, lower case, numbers to words, a few abbreviations, single spaces. Known faults, kept so that
-//! published models get the text they were trained on: `£20` becomes `pstwenty`, `Mrs.` becomes `misess`, and the digits after a
-//! decimal point are read as one number.
+//! Rules: transliteration to ASCII, lower case, numbers to words, a few abbreviations, single spaces (one at either end stays).
+//! Known faults, kept so that published models get the text they were trained on: `£20` becomes `pstwenty`, `Mrs.` becomes
+//! `misess`, and the digits after a decimal point are read as one number.
 //! Source: behaviour of `english_cleaners` in ming024/FastSpeech2, as the reference pairs `tts/text_cleaning` record it.
 
 use super::numbers::{Style, cardinal, ordinal, year};
 
-/// Words as the published number library writes them.
-const COMMAS: Style = Style { hundred: " ", group: ", ", last: ", " };
+/// Words as the published number library writes them: a comma stands in front of a group of several words only.
+const COMMAS: Style = Style { hundred: " ", group: ", ", last: " " };
 const AND: Style = Style { hundred: " and ", group: ", ", last: " and " };
 
 const ABBREVIATIONS: [(&str, &str); 18] = [
@@ -36,7 +36,7 @@ const ABBREVIATIONS: [(&str, &str); 18] = [
 pub fn clean(text: &str) -> String {
     let ascii = unidecode::unidecode(text).to_lowercase();
     let numbers = numbers(&dollars(&without_commas(&ascii)));
-    crate::normalise::single_spaces(&abbreviations(&numbers))
+    map_runs(&abbreviations(&numbers), char::is_whitespace, |_, _| " ".to_owned())
 }
 
 /// Calls `change` for every longest run of characters that `inside` accepts, and joins the results with what is between.
@@ -107,11 +107,7 @@ fn amount(text: &str) -> String {
 /// Numbers, decimal points between digits, and ordinals.
 fn numbers(text: &str) -> String {
     let is_digit = |c: char| c.is_ascii_digit();
-    let pointed = map_runs(text, is_digit, |run, after| {
-        let decimal = after.starts_with('.') && after[1..].starts_with(is_digit);
-        if decimal { format!("{run} point \u{0}") } else { run.to_owned() }
-    });
-    let pointed = pointed.replace("\u{0}.", "");
+    let pointed = points(text);
     map_runs(
         &pointed,
         |c| c.is_ascii_alphanumeric(),
@@ -139,6 +135,26 @@ fn numbers(text: &str) -> String {
     )
 }
 
+/// Decimal points as words. Of `1.2.3` only the first point is one: a number has one point.
+fn points(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(|c: char| c.is_ascii_digit()) {
+        let digits = |from: usize| rest[from..].find(|c: char| !c.is_ascii_digit()).map_or(rest.len(), |count| from + count);
+        let point = digits(at);
+        let end = if rest[point..].starts_with('.') { digits(point + 1) } else { point };
+        out += &rest[..point];
+        if end > point + 1 {
+            out += " point ";
+            out += &rest[point + 1..end];
+            rest = &rest[end..];
+        } else {
+            rest = &rest[point..];
+        }
+    }
+    out + rest
+}
+
 fn number(digits: &str) -> String {
     match digits.parse::<u32>() {
         Ok(number @ 1001..3000) => year(number),
@@ -164,4 +180,27 @@ fn abbreviations(text: &str) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the published cleaners write of numbers that the reference pairs do not contain.
+    #[test]
+    fn numbers_are_read_as_the_published_library_reads_them() {
+        for (text, expected) in [
+            ("3048", "three thousand forty-eight"),
+            ("1,005,000", "one million, five thousand"),
+            ("1,000,005", "one million five"),
+            ("12,345", "twelve thousand, three hundred forty-five"),
+            ("3500", "three thousand, five hundred"),
+            ("1005th", "one thousand and fifth"),
+            ("1.2.3 4.5", "one point two.three four point five"),
+            ("1. 2", "one. two"),
+            (" a\t5 ", " a five "),
+        ] {
+            assert_eq!(clean(text), expected, "{text}");
+        }
+    }
 }
