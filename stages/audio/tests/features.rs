@@ -5,6 +5,7 @@ use std::f64::consts::TAU;
 use std::path::{Path, PathBuf};
 
 use audio::features::fbank::{FilterBank, Window, cepstra, normalise, stack};
+use audio::features::griffin_lim::GriffinLim;
 use audio::features::mel::{MelSpectrogram, Recipe};
 use audio::resample::Resamplers;
 use safetensors::SafeTensors;
@@ -139,6 +140,11 @@ fn spectrograms_match_those_of_vocoders() {
     assert_eq!(magnitudes.len(), expected.len());
     let share = |(found, expected): (f64, &f64)| (found - expected).abs() / (allowed[0] + allowed[1] * expected);
     report("mel", "tacotron.energy", magnitudes.iter().map(energy).zip(&expected).map(share).fold(0.0, f64::max));
+    // The bound is that of as many plain iterations; ours have momentum.
+    let (mut vocoder, iterations) = (GriffinLim::new(&mel(Recipe::Tacotron)), number_after(&case, "convergence after") as usize);
+    let inverted = vocoder.invert(&magnitudes, iterations, 0.99);
+    let bound = numbers(&file, "griffin_lim.spectral_convergence").1[0];
+    report("mel", "griffin_lim.spectral_convergence", vocoder.distance(&inverted, &magnitudes) / bound);
     check(("mel", &file), "tacotron.log_mel", &mel(Recipe::Tacotron).apply(&samples), true, allowed);
     check(("mel", &file), "hifigan.log_mel", &mel(Recipe::Hifigan).apply(&samples), true, allowed);
     check(("mel", &file), "whisper_like.power_mel_db", &mel(Recipe::PowerDb).apply(&samples), true, allowed);
