@@ -55,7 +55,7 @@ fn default_rounds() -> u32 {
 
 impl Stage for ReportTable {
     const KIND: &'static str = "report.table";
-    const VERSION: u32 = 8;
+    const VERSION: u32 = 9;
     const ABOUT: &'static str = "tables of all scores, tasks by methods and in detail, with pictures and a page";
 
     fn slots() -> Vec<Slot> {

@@ -399,18 +399,34 @@ fn training_facts(training: &Json) -> Vec<Fact> {
     facts
 }
 
-/// `{"name": "lora", "rank": 8}` as `lora, rank 8`.
+/// `{"name": "lora", "rank": 8, "alpha_pattern": {}, "rank_pattern": {"q_proj": 2}}` as `lora, rank 8, rank pattern (q_proj 2)`.
 fn settings(value: &Json) -> String {
     match value {
         Json::String(text) => text.clone(),
         Json::Object(fields) => {
             let name = fields.get("name").map(settings);
-            let others = fields.iter().filter(|(field, value)| *field != "name" && !value.is_null());
-            let others = others.map(|(field, value)| format!("{} {}", super::spaced(field), settings(value)));
+            let others = fields.iter().filter(|(field, value)| *field != "name" && !is_empty(value));
+            let others = others.map(|(field, value)| match value {
+                Json::Object(own) => {
+                    let own: Vec<String> = own.iter().map(|(key, value)| format!("{key} {}", settings(value))).collect();
+                    format!("{} ({})", super::spaced(field), own.join(", "))
+                }
+                _ => format!("{} {}", super::spaced(field), settings(value)),
+            });
             name.into_iter().chain(others).collect::<Vec<_>>().join(", ")
         }
         Json::Array(values) => values.iter().map(settings).collect::<Vec<_>>().join(" "),
         other => other.to_string(),
+    }
+}
+
+/// True if a setting says nothing.
+fn is_empty(value: &Json) -> bool {
+    match value {
+        Json::Null => true,
+        Json::Object(fields) => fields.is_empty(),
+        Json::Array(values) => values.is_empty(),
+        _ => false,
     }
 }
 
@@ -569,4 +585,19 @@ fn aligned(cell: alignment::Cell) -> AlignedStep {
         Step::Substitution => "substitution",
     };
     AlignedStep { kind, reference: cell.reference, hypothesis: cell.hypothesis }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::settings;
+
+    #[test]
+    fn settings_that_say_nothing_are_left_out() {
+        let method = json!({"name": "lora", "rank": 8, "targets": ["q_proj", "v_proj"], "rank_pattern": {}, "layers": null});
+        assert_eq!(settings(&method), "lora, rank 8, targets q_proj v_proj");
+        let method = json!({"name": "lora", "rank": 8, "rank_pattern": {"layers.1.v_proj": 4, "q_proj": 2}});
+        assert_eq!(settings(&method), "lora, rank 8, rank pattern (layers.1.v_proj 4, q_proj 2)");
+    }
 }
