@@ -134,6 +134,28 @@ mod tests {
     }
 
     #[test]
+    fn rates_of_published_voices_are_those_of_the_reference() {
+        let Some(cases) = golden::json("tts", "schedule") else { return };
+        let fresh = |anneal: [u32; 3]| Schedule::Noam {
+            width: 256,
+            warmup: 4000,
+            anneal_steps: anneal.map(u64::from).to_vec(),
+            anneal_rate: 0.3,
+            resume_step: 0,
+        };
+        for (name, schedule) in
+            [("published", fresh([300_000, 400_000, 500_000])), ("restarted", fresh([30_000, 40_000, 50_000]))]
+        {
+            for row in cases[name].as_array().unwrap() {
+                let (step, expected) = (row["step"].as_u64().unwrap(), row["learning_rate"].as_f64().unwrap());
+                let found = factor(&schedule, step - 1, 0, 0);
+                println!("GOLDEN schedule {name}.{step} {:e}", (found - expected).abs() / (1e-12 * expected));
+                assert!((found - expected).abs() <= 1e-12 * expected, "{name} at step {step}: {found}, expected {expected}");
+            }
+        }
+    }
+
+    #[test]
     fn the_published_plateau_may_end_before_the_warm_up() {
         // FLEURS as published: 1000 steps of warm-up in about 2050, and a line that begins at 40 % of them.
         let rate = |step| factor(&Schedule::TriStageUntil { until: 0.4 }, step, 1000, 2050);

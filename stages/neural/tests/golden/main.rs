@@ -3,6 +3,7 @@
 //! The numbers lie in the folder that `SURE_GOLDEN` names, `../shared/golden` beside the repository when unset.
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test stops at the first surprise and says aloud what it skips")]
 
+mod cepstra;
 #[path = "../device/mod.rs"]
 mod device;
 mod frames;

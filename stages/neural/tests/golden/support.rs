@@ -24,18 +24,34 @@ const OWN: [&str; 3] = ["encoders", "frames", "adapters"];
 
 /// Folders of reference numbers: those of the repository, and the one that `SURE_GOLDEN` names where there is one.
 fn roots() -> Vec<PathBuf> {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden");
+    OWN.map(|name| own.join(name)).into_iter().chain(main_root()).collect()
+}
+
+/// The folder that `SURE_GOLDEN` names; none, with a message, where there is none.
+pub(crate) fn main_root() -> Option<PathBuf> {
     #[expect(clippy::disallowed_methods, reason = "a test may be told where its reference numbers lie")]
     let named = std::env::var("SURE_GOLDEN");
-    let root = named.map_or_else(|_| here.join("../../../shared/golden"), PathBuf::from);
-    let own = here.join("../../tests/golden");
-    let mut roots = OWN.map(|name| own.join(name)).to_vec();
+    let root = named.map_or_else(|_| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/golden"), PathBuf::from);
     if root.join("manifest.json").is_file() {
-        roots.push(root);
-    } else {
-        eprintln!("SKIPPED: no reference numbers at `{}`; set SURE_GOLDEN", root.display());
+        return Some(root);
     }
-    roots
+    eprintln!("SKIPPED: no reference numbers at `{}`; set SURE_GOLDEN", root.display());
+    None
+}
+
+/// Cases of a folder.
+pub(crate) fn manifest(root: &Path) -> Vec<Value> {
+    let manifest: Value = serde_json::from_slice(&std::fs::read(root.join("manifest.json")).unwrap()).unwrap();
+    manifest["cases"].as_array().unwrap().clone()
+}
+
+/// The number behind a word of the description of a case: `lr 1e-2, betas 0.9 0.999, eps 1e-3`.
+pub(crate) fn find_number(case: &Value, word: &str) -> Option<f64> {
+    let words: Vec<&str> = case["what"].as_str()?.split([' ', ',', ';', '(', ')', ':']).filter(|word| !word.is_empty()).collect();
+    let wanted: Vec<&str> = word.split(' ').collect();
+    let at = words.windows(wanted.len()).position(|found| found == wanted)?;
+    words.get(at + wanted.len())?.parse().ok()
 }
 
 /// Cases of a kind that `wanted` accepts, given the case and the folder of its backbone.
@@ -43,8 +59,7 @@ pub(crate) fn cases(kind: &str, wanted: impl Fn(&Value, &Path) -> bool) -> Vec<C
     let roots = roots();
     let mut found = Vec::new();
     for root in &roots {
-        let manifest: Value = serde_json::from_slice(&std::fs::read(root.join("manifest.json")).unwrap()).unwrap();
-        for options in manifest["cases"].as_array().unwrap().iter().filter(|case| case["kind"] == kind) {
+        for options in manifest(root).iter().filter(|case| case["kind"] == kind) {
             let folder = root.join(options["dir"].as_str().unwrap());
             let base = options["base"].as_str().map_or_else(|| folder.clone(), |base| root.join(base));
             if wanted(options, &base) {
@@ -87,18 +102,14 @@ impl Case {
         self.tensors.contains_key(name)
     }
 
-    /// The number behind a word of the description: `lr 1e-2, betas 0.9 0.999, eps 1e-3`.
+    /// See [`find_number`]; a panic without one.
     pub(crate) fn number_after(&self, word: &str) -> f64 {
         self.find_number(word).unwrap_or_else(|| panic!("{}: no number behind `{word}`", self.name))
     }
 
     /// As [`Self::number_after`]; none where the description has no such word.
     pub(crate) fn find_number(&self, word: &str) -> Option<f64> {
-        let words: Vec<&str> =
-            self.options["what"].as_str()?.split([' ', ',', ';', '(', ')', ':']).filter(|word| !word.is_empty()).collect();
-        let wanted: Vec<&str> = word.split(' ').collect();
-        let at = words.windows(wanted.len()).position(|found| found == wanted)?;
-        words.get(at + wanted.len())?.parse().ok()
+        find_number(&self.options, word)
     }
 
     /// Compares shape and values within the case's tolerance, which is relative to the largest value.

@@ -80,11 +80,12 @@ fn a_published_voice_speaks_as_the_published_code() {
     let golden: BTreeMap<String, Tensor> =
         Tensor::read_safetensors(reference.join("none.safetensors")).unwrap().into_iter().collect();
     let tokens = |at: usize| Vec::<i64>::try_from(&golden[&format!("alone.{at}.tokens")]).unwrap();
+    let texts = (0..).take_while(|at| golden.contains_key(&format!("alone.{at}.tokens"))).count();
 
     // Phonemes in the place of the symbols of the texts, so that a word can be pronounced as each text.
     let phones: Vec<String> = tasks::text::symbols(true).split_off(3);
     let mut names: BTreeMap<i64, String> = BTreeMap::new();
-    for token in (0..3).flat_map(tokens) {
+    for token in (0..texts).flat_map(tokens) {
         let next = phones[names.len()].clone();
         names.entry(token).or_insert(next);
     }
@@ -106,13 +107,13 @@ fn a_published_voice_speaks_as_the_published_code() {
         (&json!(false), &json!("hertz"), &json!("linear"))
     );
     let pronounced = |at| tokens(at).iter().map(|token| names[token].as_str()).collect::<Vec<_>>().join(" ");
-    let words: BTreeMap<String, String> =
-        ["first", "second", "third"].map(str::to_owned).into_iter().zip((0..3).map(pronounced)).collect();
+    let spelled = |at: usize| format!("text{}", char::from(b'a' + at as u8));
+    let words: BTreeMap<String, String> = (0..texts).map(|at| (spelled(at), pronounced(at))).collect();
     config["words"] = json!(words);
     fs::write(fixture.path("made/voice/config.json"), config.to_string()).unwrap();
 
     let tolerance = case["tolerance"]["scaled"].as_f64().unwrap();
-    for (at, word) in ["first", "second", "third"].into_iter().enumerate() {
+    for (at, word) in (0..texts).map(spelled).enumerate() {
         let change = json!({"sentences": [word], "speakers": [format!("speaker-{at}")]});
         fixture.synthesise("spoken", change.clone(), &[("voice", "made/voice")]).unwrap();
         let expected = |name: &str| {
@@ -141,12 +142,14 @@ fn a_published_voice_speaks_as_the_published_code() {
         }
     }
     // A voice keeps its speakers' names, and is said as any other.
-    let error = fixture.synthesise("spoken", json!({"sentences": ["first"], "speakers": ["eve"]}), &[("voice", "made/voice")]);
-    assert!(message(&error.unwrap_err()).contains("it knows `speaker-0`, `speaker-1`, `speaker-2`"));
+    let error = fixture.synthesise("spoken", json!({"sentences": [spelled(0)], "speakers": ["eve"]}), &[("voice", "made/voice")]);
+    let speakers = json_of(&reference.join("config.json"))["speakers"].as_u64().unwrap();
+    let known: Vec<String> = (0..speakers).map(|row| format!("`speaker-{row}`")).collect();
+    assert!(message(&error.unwrap_err()).contains(&format!("it knows {}", known.join(", "))));
     let request = SayRequest {
         voice: fixture.path("made"),
         speaker: Some("speaker-1".to_owned()),
-        text: "first. second!".to_owned(),
+        text: format!("{}. {}!", spelled(0), spelled(1)),
         out: fixture.path("a.wav"),
         vocoder: None,
         griffin_lim: 2,
@@ -203,7 +206,9 @@ fn a_published_voice_is_adapted_by_every_method() {
     let aligned = read_alignments(&fixture.path("aligned/alignment.parquet")).unwrap();
 
     let base = fixture.tensors("made/voice");
-    let architecture = Architecture::acoustic(16, [2, 2]);
+    let sizes = &json_of(&reference.join("config.json"))["model"]["transformer"];
+    let size = |name: &str| sizes[name].as_u64().unwrap() as u32;
+    let architecture = Architecture::acoustic(size("encoder_hidden"), [size("encoder_layer"), size("decoder_layer")]);
     for method in [
         json!({"name": "lora", "rank": 2, "targets": ["q_proj", "v_proj"]}),
         json!({"name": "bottleneck"}),
@@ -286,6 +291,10 @@ fn files_that_are_no_published_voice_are_refused() {
     let Some(reference) = reference() else { return };
     let fixture = Fixture::new();
     let (first, plain) = ("encoder.layer_stack.0.", spectrograms(&reference));
+    let config = json_of(&reference.join("config.json"));
+    let (bands, symbols) = (plain["num_mel_bins"].as_u64().unwrap(), config["n_symbols"].as_u64().unwrap());
+    let (width, pitch) = (config["model"]["transformer"]["encoder_hidden"].as_u64().unwrap(), &config["stats"]["pitch"]);
+    let [lowest, highest] = [&pitch[0], &pitch[1]].map(|limit| limit.as_f64().unwrap());
     let refused = |spoil: &dyn Fn(&Path), change: Value, expected: &str| {
         let folder = published_folder(&fixture, "files", &reference);
         spoil(&folder);
@@ -294,10 +303,10 @@ fn files_that_are_no_published_voice_are_refused() {
         assert!(error.split("hint: ").nth(1).is_some_and(|hint| !hint.is_empty()), "{error}");
         assert!(contents(&fixture.path("made")).is_empty(), "{expected}");
     };
-    let write = |file: &'static str, text: &'static str| move |folder: &Path| fs::write(folder.join(file), text).unwrap();
+    let write = |file: &'static str, text: String| move |folder: &Path| fs::write(folder.join(file), &text).unwrap();
     let renamed = |from: String, to: String| move |folder: &Path| rename(folder, &from, &to);
     refused(&|folder| fs::remove_file(folder.join("stats.json")).unwrap(), json!({}), "no `stats.json` in the folder");
-    refused(&write("100000.pth.tar", "PK"), json!({}), "several files of weights");
+    refused(&write("100000.pth.tar", "PK".to_owned()), json!({}), "several files of weights");
     let cwt = renamed("variance_adaptor.pitch_predictor.l".to_owned(), "variance_adaptor.cwt_predictor.lll".to_owned());
     refused(&cwt, json!({}), "a model with pitch by continuous wavelet transform (`pitch = \"cwt\"`), which is not supported");
     let fairseq = renamed(format!("{first}slf_attn.w_qs.weight"), format!("{first}self_attn.w_q.weight"));
@@ -306,23 +315,27 @@ fn files_that_are_no_published_voice_are_refused() {
     refused(&single, json!({}), "a model with no table of speakers");
     let odd = renamed(format!("{first}slf_attn.w_qs.weight"), format!("{first}slf_attn.w_xx.weight"));
     refused(&odd, json!({}), "slf_attn.w_qs.weight` is missing");
-    refused(&write("speakers.json", r#"{"ann": 0, "ben": 1}"#), json!({}), "its table has 3 speakers, and speakers.json 2");
+    let table = format!("its table has {} speakers, and speakers.json 1", config["speakers"]);
+    refused(&write("speakers.json", json!({"ann": 0}).to_string()), json!({}), &table);
+    let other = lowest + 1.0;
+    let stats = json!({"pitch": [other, highest, 150.0, 40.0], "energy": [-1.5, 4.0, 20.0, 9.0]});
+    let bins =
+        format!("its bins of the pitch go from {lowest:.3} to {highest:.3}, and stats.json has {other:.3} to {highest:.3}");
+    refused(&write("stats.json", stats.to_string()), json!({}), &bins);
+    let rows = format!("its embedding has {} rows, so {symbols} symbols, and the list has 2", symbols + 1);
+    refused(&write("symbols.json", json!(["_", "@AA0"]).to_string()), json!({}), &rows);
+    let mandarin: Vec<String> = (0..symbols).map(|row| format!("@{row}")).collect();
     refused(
-        &write("stats.json", r#"{"pitch": [-1, 3, 150, 40], "energy": [-1.5, 4, 20, 9]}"#),
+        &write("symbols.json", json!(mandarin).to_string()),
         json!({}),
-        "its bins of the pitch go from -2.000 to 3.000, and stats.json has -1.000 to 3.000",
+        "its symbols are not those of English: 70 are missing, `@sp` for one",
     );
-    refused(
-        &write("symbols.json", r#"["_", "@AA0"]"#),
-        json!({}),
-        "its embedding has 361 rows, so 360 symbols, and the list has 2",
-    );
-    let mandarin: Vec<String> = (0..360).map(|row| format!("@{row}")).collect();
-    let mandarin = serde_json::to_string(&mandarin).unwrap();
-    let spoil = |folder: &Path| fs::write(folder.join("symbols.json"), &mandarin).unwrap();
-    refused(&spoil, json!({}), "its symbols are not those of English: 70 are missing, `@sp` for one");
-    refused(&|_| {}, json!({"num_mel_bins": 80}), "it speaks 10 bands, and `num_mel_bins` is 80");
-    refused(&|_| {}, json!({"num_attention_heads": 3}), "its width is 16, which `num_attention_heads` = 3 does not divide");
+    let more = bands + 1;
+    let spoken = format!("it speaks {bands} bands, and `num_mel_bins` is {more}");
+    refused(&|_| {}, json!({"num_mel_bins": more}), &spoken);
+    let heads = (2..).find(|heads| width % heads != 0).unwrap();
+    let divided = format!("its width is {width}, which `num_attention_heads` = {heads} does not divide");
+    refused(&|_| {}, json!({"num_attention_heads": heads}), &divided);
     refused(
         &|folder| {
             let path = folder.join("900000.pth.tar");

@@ -103,6 +103,13 @@ impl Case {
     fn names(&self, prefix: &str) -> usize {
         self.tensors.keys().filter(|name| name.starts_with(prefix)).count()
     }
+
+    /// The number behind some words of the description.
+    fn number_after(&self, words: &str) -> f64 {
+        let rest = self.entry["what"].as_str().unwrap().split(words).nth(1);
+        let rest = rest.unwrap_or_else(|| panic!("{}: no `{words}` in its description", self.name));
+        rest.trim_start().split([' ', ',', ')']).next().unwrap().parse().unwrap()
+    }
 }
 
 fn frames(counts: &[i64], length: i64) -> Frames {
@@ -219,14 +226,15 @@ fn the_aligner_matches_the_published_one_without_its_padding() {
 /// Adapters of a method whose tensors are those of a case. Names of the case begin with `from`, those of modules with `to`.
 fn adapters(case: &Case, method: &str, from: &str, to: &str, architecture: neural_spec::Architecture) -> (Adapters, Weights) {
     let mut tensors = case.weights(from, to);
+    let rows = |end: &str| tensors.iter().find(|(name, _)| name.ends_with(end)).unwrap().1.size()[0];
     let method = match method {
-        "bottleneck" => serde_json::json!({"name": "bottleneck"}),
-        "lora" => serde_json::json!({"name": "lora", "rank": 8, "alpha": 1.0, "targets": ["q_proj", "v_proj"]}),
-        "conv" => {
-            let hidden = architecture.sites[0].size_in;
-            let gate = tensors.iter().find(|(name, _)| name.ends_with("se3.fc.0.weight")).unwrap().1.size()[0] as u32;
-            serde_json::json!({"name": "convadapter", "masked": case.name.starts_with("model"), "reduction": hidden / gate})
-        }
+        "bottleneck" => serde_json::json!({"name": "bottleneck", "bottleneck_dim": rows("adapter_down.0.weight")}),
+        // The reference's factor is 1 / rank.
+        "lora" => serde_json::json!({"name": "lora", "rank": rows("lora_A"), "alpha": 1.0, "targets": ["q_proj", "v_proj"]}),
+        "conv" => serde_json::json!({
+            "name": "convadapter", "masked": case.name.starts_with("model"), "bottleneck_dim": rows("conv2.weight"),
+            "reduction": i64::from(architecture.sites[0].size_in) / rows("se3.fc.0.weight"),
+        }),
         "prefix" => {
             let rows = tensors.values().next().unwrap().size()[1];
             serde_json::json!({"name": "prefix", "prefix_len": rows, "dropout": 0.0})
@@ -311,7 +319,7 @@ fn durations_pitch_and_energy_match() {
                 }
                 ValueEntry::Bins { count: case.get("bins").size()[0] + 1 }
             }
-            _ => ValueEntry::Convolution { kernel: 3 },
+            _ => ValueEntry::Convolution { kernel: case.number("kernel") },
         };
         let predictor = PredictorShape { dropout: 0.0, ..small().predictor };
         let predictor_gradient = case.entry["predictor_grad"].as_f64().unwrap();
@@ -459,13 +467,14 @@ fn whole_models_match_the_published_code() {
             .map(|tensor| tensor.grad().square().sum(Kind::Double).double_value(&[]));
         let norm = squares.sum::<f64>().sqrt();
         case.check("grad_norm", &Tensor::from(norm));
-        let clip = (1.0 / norm).min(1.0);
+        let clip = (case.number_after("clipped to norm") / norm).min(1.0);
+        let (rate, epsilon) = (case.number_after("Adam step (lr"), case.number_after("eps"));
         for (name, tensor) in &trained {
             let expected = format!("after_step.{name}");
             if case.tensors.contains_key(&expected) {
-                // The first step of Adam in closed form: both bias corrections cancel. Rate 1e-2, epsilon 1e-5.
+                // The first step of Adam in closed form: both bias corrections cancel.
                 let gradient = tensor.grad() * clip;
-                case.check(&expected, &(tensor.detach() - &gradient / (gradient.abs() + 1e-5) * 1e-2));
+                case.check(&expected, &(tensor.detach() - &gradient / (gradient.abs() + epsilon) * rate));
             }
         }
         for (name, tensor) in weights.iter().filter(|(name, _)| case.tensors.contains_key(&format!("after.{name}"))) {
@@ -481,14 +490,17 @@ fn a_batch_of_texts_gives_what_its_texts_give_alone() {
         let (weights, shape) = checkpoint(&case);
         let (adapters, _) = adapters(&case, method, "adapter.", "", shape.architecture());
         let model = Acoustic::new(&weights, &shape, adapters).unwrap();
-        let texts: Vec<Vec<i64>> = (0..3).map(|at| case.counts(&format!("alone.{at}.tokens"))).collect();
+        let alone = (0..).map(|at| format!("alone.{at}.tokens"));
+        let texts: Vec<Vec<i64>> =
+            alone.take_while(|name| case.tensors.contains_key(name)).map(|name| case.counts(&name)).collect();
+        assert!(!texts.is_empty());
         let longest = texts.iter().map(Vec::len).max().unwrap();
         let padded: Vec<i64> =
             texts.iter().flat_map(|text| text.iter().copied().chain(std::iter::repeat(0)).take(longest)).collect();
         let text = Text {
-            symbols: Tensor::from_slice(&padded).view([3, -1]),
+            symbols: Tensor::from_slice(&padded).view([texts.len() as i64, -1]),
             counts: texts.iter().map(|text| text.len() as i64).collect(),
-            speakers: Tensor::from_slice(&[0_i64, 1, 2]),
+            speakers: Tensor::arange(texts.len() as i64, (Kind::Int64, Device::Cpu)),
         };
         for (at, spoken) in model.speak(&text, &Controls::default()).unwrap().into_iter().enumerate() {
             assert_eq!(spoken.durations, case.counts(&format!("alone.{at}.durations")));
@@ -516,14 +528,14 @@ fn published_checkpoints_are_read_and_other_models_refused() {
     let refused = |name: &str| {
         let mut tensors = copy();
         tensors.insert(name.to_owned(), Tensor::zeros([1], (Kind::Float, Device::Cpu)));
-        super::published::from_tensors(&case.folder, tensors, 2).unwrap_err().to_string()
+        super::published::from_tensors(&case.folder, tensors, case.number("heads")).unwrap_err().to_string()
     };
     assert!(refused("variance_adaptor.cwt_predictor.linear.weight").contains("continuous wavelet transform"));
     assert!(refused("encoder.layers.0.op.self_attn.in_proj_weight").contains("`transformer_fs2`"));
     assert!(refused("head.weight").contains("`head.weight` is unexpected"));
     let mut few = copy();
     few.remove("mel_linear.bias");
-    let error = super::published::from_tensors(&case.folder, few, 2).unwrap_err().to_string();
+    let error = super::published::from_tensors(&case.folder, few, case.number("heads")).unwrap_err().to_string();
     assert!(error.contains("`mel_linear.bias` is missing"), "{error}");
     // CTTS: names with `linear`, no biases.
     let renamed = copy().into_iter().filter_map(|(name, tensor)| {
@@ -533,7 +545,7 @@ fn published_checkpoints_are_read_and_other_models_refused() {
         }
         Some((if projection { name.replace(".weight", ".linear.weight") } else { name }, tensor))
     });
-    let (_, found) = super::published::from_tensors(&case.folder, renamed.collect(), 2).unwrap();
+    let (_, found) = super::published::from_tensors(&case.folder, renamed.collect(), case.number("heads")).unwrap();
     assert!(!found.projection_bias && !found.aligner);
 }
 
