@@ -173,6 +173,7 @@ impl Store {
 
     fn open_with(root: &Path, disk: Disk) -> Result<Self, StoreError> {
         access::check_file_system(root)?;
+        share::check_owner(root)?;
         access::check_format(root)?;
         access::share_with_group(root);
         make_folders(root, &disk)?;

@@ -70,6 +70,18 @@ pub enum StoreError {
         /// The shared folder.
         shared: PathBuf,
     },
+    /// The store was copied, with the link to artifacts in a shared folder.
+    #[error("the store `{root}` is a copy: its artifacts in the shared folder belong to `{other}` on {machine}")]
+    Copied {
+        /// The copy.
+        root: PathBuf,
+        /// The store that it is a copy of.
+        other: PathBuf,
+        /// The machine of the other store.
+        machine: String,
+        /// File that says so.
+        owner: PathBuf,
+    },
     /// A stage left something other than files and folders.
     #[error("`{path}` is neither a file nor a folder, and artifacts hold nothing else")]
     NotPlain {
@@ -107,6 +119,14 @@ impl StoreError {
                     .to_owned()
             }
             Self::InUse { .. } => "wait for its end, then run this again".to_owned(),
+            Self::Copied { root, owner, .. } => {
+                format!(
+                    "to give the copy artifacts of its own, remove `{0}/id` and the link `{0}/objects`; if the other store is gone for good, \
+                     remove `{1}`",
+                    root.display(),
+                    owner.display()
+                )
+            }
             Self::OtherMachine { folder, .. } => {
                 format!(
                     "if no `sure` runs there any more, remove `{}`; else give this machine a store of its own",

@@ -17,7 +17,10 @@ const ID: &str = "id";
 /// Digits of the id of a store.
 const DIGITS: usize = 16;
 
-/// Returns the id of the store in a folder, giving it one if it has none. Two stores never have the same.
+/// File beside shared artifacts that names the store they belong to: a line with its machine, and one with its folder.
+const OWNER: &str = "store";
+
+/// Returns the id of the store in a folder, giving it one if it has none. Two stores never have the same, but for copies.
 ///
 /// # Errors
 /// [`StoreError::Io`]
@@ -50,6 +53,7 @@ pub fn share_objects(root: &Path, shared: &Path) -> Result<(), StoreError> {
     let objects = root.join("objects");
     fs::create_dir_all(shared).map_err(io_error("create", shared))?;
     let shared = shared.canonicalize().map_err(io_error("open", shared))?;
+    own(root, &shared)?;
     if fs::canonicalize(&objects).is_ok_and(|now| now == shared) {
         return Ok(());
     }
@@ -81,6 +85,47 @@ pub fn share_objects(root: &Path, shared: &Path) -> Result<(), StoreError> {
         Err(_) => {}
     }
     symlink(&shared, &objects).map_err(io_error("link", &objects))
+}
+
+/// Refuses a store that is a copy of another, with the link to its artifacts: a collection in one would remove what the other needs, and
+/// no lock reaches from one to the other.
+pub(super) fn check_owner(root: &Path) -> Result<(), StoreError> {
+    match fs::read_link(root.join("objects")) {
+        Ok(shared) => find_owner(root, &shared).map(|_| ()),
+        Err(_) => Ok(()), // a folder of its own, or none yet
+    }
+}
+
+/// Makes a store the owner of shared artifacts, unless another one is.
+fn own(root: &Path, shared: &Path) -> Result<(), StoreError> {
+    let (owner, here, is_known) = find_owner(root, shared)?;
+    if is_known {
+        return Ok(());
+    }
+    let aside = owner.with_extension(format!("{}.new", std::process::id()));
+    fs::write(&aside, here).and_then(|()| fs::rename(&aside, &owner)).map_err(io_error("write", &owner))
+}
+
+/// Returns the file that names the owner of shared artifacts, what it should say, and whether it does. A store that was moved is the
+/// owner still.
+fn find_owner(root: &Path, shared: &Path) -> Result<(PathBuf, String, bool), StoreError> {
+    let owner = shared.with_file_name(OWNER);
+    let folder = fs::canonicalize(root).or_else(|_| std::path::absolute(root)).map_err(io_error("open", root))?;
+    let machine = crate::host::machine();
+    let here = format!("{machine}\n{}\n", folder.display());
+    let there = match fs::read_to_string(&owner) {
+        Ok(there) => there,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((owner, here, false)),
+        Err(error) => return Err(io_error("read", &owner)(error)),
+    };
+    let (its_machine, its_folder) = there.trim_end().split_once('\n').unwrap_or_default();
+    let was_moved = its_machine == machine && !Path::new(its_folder).join(ID).exists();
+    if there == here || was_moved {
+        let is_known = there == here;
+        return Ok((owner, here, is_known));
+    }
+    let (other, machine) = (PathBuf::from(its_folder), its_machine.to_owned());
+    Err(StoreError::Copied { root: root.to_owned(), other, machine, owner })
 }
 
 /// Moves a folder, also to another file system: it is copied beside its place, then renamed.
@@ -175,6 +220,28 @@ mod tests {
         for artifact in [first, second] {
             assert!(artifact.folder_in(&shared).is_dir() && store.usable(artifact, None).unwrap());
         }
+        drop(store);
+        // A copy has the same id and the same link: it may not use what belongs to the other.
+        let copy = folder.path().join("copy");
+        fs::create_dir(&copy).unwrap();
+        fs::write(copy.join(ID), store_id(&root).unwrap()).unwrap();
+        symlink(shared.canonicalize().unwrap(), copy.join("objects")).unwrap();
+        let refused = |opened: Result<(), StoreError>| match opened {
+            Err(error @ StoreError::Copied { .. }) => format!("{error}; {}", error.hint().unwrap()),
+            other => panic!("{other:?}"),
+        };
+        let told = refused(Store::open(&copy).map(|_| ()));
+        assert_eq!(told, refused(share_objects(&copy, &shared)));
+        assert!(told.contains(&format!("belong to `{}` on ", root.canonicalize().unwrap().display())), "{told}");
+        fs::remove_file(copy.join(ID)).unwrap();
+        fs::remove_file(copy.join("objects")).unwrap();
+        drop(Store::open(&copy).unwrap());
+        // One that was moved may.
+        let moved = folder.path().join("moved");
+        fs::rename(&root, &moved).unwrap();
+        share_objects(&moved, &shared).unwrap();
+        assert!(Store::open(&moved).unwrap().usable(first, None).unwrap());
+        fs::rename(&moved, &root).unwrap();
         assert_eq!(store_id(&root).unwrap(), store_id(&root).unwrap());
         assert_ne!(store_id(&root).unwrap(), store_id(&folder.path().join("other")).unwrap());
     }
