@@ -48,6 +48,8 @@ pub(super) struct Round<'r, 'l> {
     verdicts: Vec<Option<&'r Verdict>>,
     /// How long each node took last, by its index.
     secs: Vec<Option<f64>>,
+    /// How long nodes of a stage took together in this round, and their number.
+    taken: HashMap<&'r str, (f64, u32)>,
     schedule: Schedule<'r>,
     forecast: Forecast,
     /// Nodes that are queued, run or rest.
@@ -97,6 +99,7 @@ impl<'r, 'l> Round<'r, 'l> {
             state,
             verdicts,
             secs,
+            taken: HashMap::new(),
             schedule,
             forecast: Forecast::new(options.timeouts.status),
             tasks,
@@ -199,7 +202,9 @@ impl<'r, 'l> Round<'r, 'l> {
         let mut items = vec![];
         for node in nodes {
             let weight = &graph[node];
-            let secs = self.secs[node.index()];
+            // Nothing is known at first: what ends teaches, so that scores of many trainings do not queue one by one.
+            let mean = || self.taken.get(&*weight.stage).map(|(secs, count)| secs / f64::from(*count));
+            let secs = self.secs[node.index()].or_else(mean);
             let is_short = secs.is_some_and(|secs| secs < SHORT_SECS) && siblings[&*weight.stage] < MANY_SIBLINGS;
             self.schedule.start_elsewhere(node);
             let attempt = self.tasks.get_mut(&node).expect("only prepared nodes gather");
@@ -321,6 +326,8 @@ impl<'r, 'l> Round<'r, 'l> {
         tried.secs += secs;
         match end {
             End::Made(artifact, dropped) => {
+                let (sum, count) = self.taken.entry(&self.runner.workflow.graph[node].stage).or_default();
+                (*sum, *count) = (*sum + secs, *count + 1);
                 self.state.summary.artifacts.insert(node, artifact);
                 self.schedule.done(node);
                 let dropped = dropped.map(|dropped| self.runner.store.path(dropped));

@@ -206,6 +206,20 @@ fn nodes_on_a_cluster_give_what_they_give_here() {
 }
 
 #[test]
+fn a_stage_that_turns_out_to_be_short_stays_here() {
+    let text = "[workflow]\nname = \"scores\"\n[matrix]\nshard = [1, 120]\n\
+                [stages.text]\nrun = \"toy.text\"\ntext = \"text\"\nlimits = { site = \"local\" }\n\
+                [stages.train]\nrun = \"toy.steps\"\nsteps = \"{shard}\"\nmillis = 50\ninputs.texts = \"text/text.txt\"\n\
+                [stages.score]\nrun = \"toy.join\"\ninputs.texts = \"train/text.txt\"\n";
+    let cluster = Arc::new(Here::default());
+    let mut harness = Harness::new();
+    on(&cluster, &mut harness);
+    let ended = harness.run(text);
+    assert!(ended.summary.complete, "{:?}", ended.summary.steps);
+    assert_eq!(cluster.state.lock().unwrap().submitted, 2, "both trainings, and the first score");
+}
+
+#[test]
 fn arrays_stay_within_the_limits_of_the_cluster() {
     assert_eq!(check(&[], 3).1.state.lock().unwrap().submitted, 2 + 1);
     assert_eq!(check(&[Fault::AtMost(2)], 0).1.state.lock().unwrap().submitted, 2 + 1, "it refuses three elements and takes two");
