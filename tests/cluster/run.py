@@ -420,14 +420,23 @@ def limits(context):
 
 
 def refused(context):
-    """A job that the cluster does not take fails at once, with the cluster's words and what to do."""
+    """A job that the cluster does not take fails at once, with the cluster's words and what to do; so does one where arrays are switched off."""
     project = context.project()
     project.write(texts(3))
     project.extra = ["--partition=nowhere"]
     begun = time.monotonic()
     code, text = project.run()
     assert code == 1 and "Invalid partition name" in text and "sure doctor" in text, text
+    assert "does not take its job: sbatch: error" in text, text
     assert time.monotonic() - begun < 20 and not list(project.dir.glob("shared/*/waves/*/wave.json"))
+    with Bed(Path(tempfile.mkdtemp(dir=context.work)), nodes=1, max_array=0) as bed:
+        project = Project(bed, context.toy, context.work)
+        try:
+            project.write(texts(3))
+            code, text = project.run()
+            assert code == 1 and "Invalid job array specification" in text, text
+        finally:
+            project.close()
 
 
 def replaced(context):

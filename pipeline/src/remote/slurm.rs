@@ -103,7 +103,10 @@ impl Cluster for Slurm {
             let does_not_start = error.problem.starts_with("does not start");
             if does_not_start { SubmitError::Refused(error.to_string()) } else { SubmitError::Unclear(error.to_string()) }
         })?;
-        verdict(&answer)
+        match verdict(&answer) {
+            Err(SubmitError::TooMany(said)) if job.elements == 1 && said.contains(ARRAY) => Err(SubmitError::Refused(said)),
+            other => other,
+        }
     }
 
     fn look(&self, names: &[String]) -> Result<Vec<Seen>, ClusterError> {
@@ -145,6 +148,26 @@ impl Cluster for Slurm {
     }
 }
 
+/// Words for an array that is larger than the cluster allows, or that it does not allow at all.
+const ARRAY: &str = "Invalid job array specification";
+
+/// Words for an answer that was lost on its way: whatever else `sbatch` says, the array may have been submitted.
+const LOST: [&str; 13] = [
+    "Unable to contact",
+    "timed out",
+    "Zero Bytes",
+    "Communication",
+    "Connection",
+    "Message send failure",
+    "Message receive failure",
+    "Unexpected message received",
+    "Insane message length",
+    "Header lengths",
+    "Transport endpoint",
+    "Broken pipe",
+    "Unspecified error",
+];
+
 /// Reads the answer of `sbatch`: a job id, perhaps with the name of the cluster.
 fn verdict(answer: &Answer) -> Result<String, SubmitError> {
     let said = answer.err.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
@@ -157,15 +180,16 @@ fn verdict(answer: &Answer) -> Result<String, SubmitError> {
         return Err(SubmitError::Unclear(format!("sbatch printed no job id: {}", answer.out.trim())));
     }
     let has = |texts: &[&str]| texts.iter().any(|text| said.contains(text));
-    if has(&["Limit", "Job violates accounting/QOS policy", "Invalid job array specification", "temporarily unable to accept"]) {
+    if said.is_empty() || has(&LOST) {
+        return Err(SubmitError::Unclear(if said.is_empty() { "sbatch failed without a message".to_owned() } else { said }));
+    }
+    if has(&["Limit", "Job violates accounting/QOS policy", ARRAY, "temporarily unable to accept"]) {
         return Err(SubmitError::TooMany(said));
     }
-    let is_definite =
-        has(&["Batch job submission failed", "unrecognized option", "invalid option", "Invalid ", "Unable to open"]);
-    if is_definite && !has(&["Unable to contact", "Socket timed out", "Zero Bytes", "Communication", "Connection"]) {
+    if has(&["Batch job submission failed", "unrecognized option", "invalid option", "Invalid ", "Unable to open"]) {
         return Err(SubmitError::Refused(said));
     }
-    Err(SubmitError::Unclear(if said.is_empty() { "sbatch failed without a message".to_owned() } else { said }))
+    Err(SubmitError::Unclear(said))
 }
 
 /// Reads the lines of `squeue`. One that cannot be read makes the answer useless: it may have been cut.
@@ -228,6 +252,14 @@ mod tests {
         check(failed("Batch job submission failed: Requested node configuration is not available"), "refused");
         check(failed("Batch job submission failed: Unable to contact slurm controller (connect failure)"), "unclear");
         check(failed("Batch job submission failed: Socket timed out on send/recv operation"), "unclear");
+        check(failed("Batch job submission failed: Message receive failure"), "unclear");
+        check(failed("Batch job submission failed: Unspecified error"), "unclear");
+        check(
+            failed(
+                "Slurm temporarily unable to accept job, sleeping and retrying\nsbatch: error: Socket timed out on send/recv operation",
+            ),
+            "unclear",
+        );
         check(answer(137, "", ""), "unclear");
     }
 

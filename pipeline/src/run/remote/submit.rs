@@ -18,10 +18,10 @@ use crate::remote::cluster::{ArrayJob, SubmitError};
 use crate::remote::exchange::{ElementRequest, FORMAT, SCRIPT, TaskRequest, Wave, WaveTask};
 use crate::stage::{StageError, Tools, catch_panic};
 
-/// The cluster takes no such job.
+/// A task that was not submitted.
 #[derive(Debug, thiserror::Error)]
-#[error("the cluster does not take its job: {0}")]
-struct Refused(String);
+#[error("{0}")]
+struct NotSubmitted(String);
 
 /// How often the thread looks again for locks that other runs hold.
 const POLL: Duration = Duration::from_millis(500);
@@ -268,7 +268,8 @@ impl<'env> Submitter<'env> {
                     return true;
                 }
                 let hint = "`sure doctor` checks what `[executor.slurm]` in sure.toml says";
-                self.fail(items, &StageError::failed(Refused(said)).with_hint(hint));
+                let refused = NotSubmitted(format!("the cluster does not take its job: {said}"));
+                self.fail(items, &StageError::failed(refused).with_hint(hint));
                 true
             }
         }
@@ -297,7 +298,7 @@ impl<'env> Submitter<'env> {
     fn fail(&self, items: Vec<Item>, error: &StageError) {
         for item in items {
             let chain = crate::stage::chain(error);
-            let again = StageError::failed(Refused(chain.join(": ")));
+            let again = StageError::failed(NotSubmitted(chain.join(": ")));
             let again = match error.hint() {
                 Some(hint) => again.with_hint(hint),
                 None => again,
