@@ -1,6 +1,6 @@
 //! Side of the compute node: runs the tasks of one element of a wave, and writes their results.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -109,6 +109,10 @@ impl Element<'_> {
     pub fn run(&self) -> Result<usize, ElementError> {
         let wave = WaveFolder(self.wave.to_owned());
         let unreadable = |source| ElementError::Request { wave: self.wave.to_owned(), element: self.number, source };
+        // What nobody waits for any more does not begin: this element may come late, or for the second time.
+        if wave.is_closed() {
+            return Ok(0);
+        }
         if !await_path(&self.wave.join("index"), PATIENCE) {
             return Err(unreadable(io::Error::new(io::ErrorKind::NotFound, "there is no such wave")));
         }
@@ -116,12 +120,14 @@ impl Element<'_> {
         if request.format != FORMAT {
             return Err(ElementError::Format { wave: self.wave.to_owned(), found: request.format });
         }
+        let settled = wave.settled();
         let alive = Alive { host: self.host.clone(), job: self.job.clone(), ..Alive::default() };
         let state = Arc::new(State { alive: Mutex::new(alive), verified: Mutex::default() });
         let all = request.tasks.len().max(1);
         let threads = if request.class.gpu { 1 } else { (self.pools.cpu / request.class.threads.max(1)).clamp(1, all) };
         let (over, ended) = mpsc::channel::<()>();
-        let work = Work { element: self, wave: &wave, request: &request, state: &state, spare: Spare::of(self.pools.cpu) };
+        let spare = Spare::of(self.pools.cpu);
+        let work = Work { element: self, wave: &wave, request: &request, settled, state: &state, spare };
         let (next, bad) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let outcome = std::thread::scope(|scope| {
             let (told, shown) = (&wave, &state);
@@ -167,6 +173,7 @@ struct Work<'a> {
     element: &'a Element<'a>,
     wave: &'a WaveFolder,
     request: &'a ElementRequest,
+    settled: BTreeSet<u32>,
     state: &'a Arc<State>,
     spare: Spare,
 }
@@ -176,6 +183,9 @@ impl Work<'_> {
     fn serve(&self, next: &AtomicUsize, bad: &AtomicUsize) -> io::Result<()> {
         let threads = self.request.class.threads as isize;
         while let Some(task) = self.request.tasks.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if self.settled.contains(&task.task) {
+                continue;
+            }
             self.spare.change(-threads);
             let done = self.attempt(task);
             self.spare.change(threads);

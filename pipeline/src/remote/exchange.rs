@@ -9,7 +9,7 @@
 //! waves/<wave>/done/<t>.<a>.json  result of attempt a of task t: written beside, synced if it took long, then linked under this name
 //! waves/<wave>/settled            numbers of the tasks that need no look any more, one a line
 //! waves/<wave>/closed             all tasks are settled
-//! resume/<fingerprint>/<a>/       state of attempt a of a long stage
+//! resume/<fingerprint>/<a>/       state of attempt a of a long stage; `<a>.over` says that nobody waits for its result any more
 //! bin/<digest>/                   this program, so that a new version does not disturb open waves
 //! objects/                        artifacts
 //! ```
@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -250,18 +250,26 @@ impl Exchange {
         self.folder.join("resume").join(fingerprint.to_string())
     }
 
-    /// Removes what closed waves left, all of those that were closed long ago, and states that nobody has touched for long.
+    /// Removes what closed waves left, all of those that were closed long ago or never begun, and states that nobody has touched for
+    /// long.
     pub(crate) fn sweep(&self) {
         let is_older = |path: &Path, age: Duration| {
             let time = fs::metadata(path).and_then(|meta| meta.modified()).ok();
             time.and_then(|time| time.elapsed().ok()).is_some_and(|elapsed| elapsed > age)
         };
-        let waves = names_in(&self.waves()).into_iter().map(|name| self.folder_of(&name)).filter(WaveFolder::is_closed);
-        let waves: Vec<WaveFolder> = waves.collect();
-        waves.iter().for_each(WaveFolder::clear);
-        let closed = waves.into_iter().map(|wave| wave.0).filter(|folder| is_older(&folder.join(CLOSED), KEPT));
+        let mut old: Vec<PathBuf> = vec![];
+        for name in names_in(&self.waves()) {
+            let wave = self.folder_of(&name);
+            let names = names_in(&wave.0);
+            if names.contains(CLOSED) {
+                wave.clear();
+                old.extend(Some(wave.0).filter(|folder| is_older(&folder.join(CLOSED), KEPT)));
+            } else if !names.contains(WAVE) {
+                old.extend(Some(wave.0).filter(|folder| is_older(folder, KEPT))); // its controller was killed before the intent
+            }
+        }
         let states = names_in(&self.folder.join("resume")).into_iter().map(|name| self.folder.join("resume").join(name));
-        for folder in closed.chain(states.filter(|folder| is_older(folder, KEPT * 4))) {
+        for folder in old.into_iter().chain(states.filter(|folder| is_older(folder, KEPT * 4))) {
             let _ = fs::remove_dir_all(folder); // only takes room
         }
     }
@@ -312,7 +320,15 @@ impl Exchange {
         Ok(copy)
     }
 
-    /// Returns the greatest attempt of which a state is kept, 0 when there is none.
+    /// Notes that nobody waits for the result of an attempt any more. It may go on all the same, so no other gets its number, nor with it
+    /// its folders.
+    pub(crate) fn give_up(&self, fingerprint: Digest, attempt: u32) {
+        let states = self.states(fingerprint);
+        // Without it, a number may come twice once the wave is closed.
+        let _ = fs::create_dir_all(&states).and_then(|()| fs::write(states.join(format!("{attempt}.over")), b""));
+    }
+
+    /// Returns the greatest attempt of which a state is kept or that was given up, 0 when there is none.
     pub(crate) fn last_state(&self, fingerprint: Digest) -> u32 {
         let names = names_in(&self.states(fingerprint));
         names.iter().filter_map(|name| name.split('.').next()?.parse().ok()).max().unwrap_or(0)
@@ -484,7 +500,8 @@ impl WaveFolder {
         let linked = fs::hard_link(&aside, &path);
         let first = match linked {
             Ok(()) => true,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+            // A server whose first answer was lost says so of the link that it has made: then the file has two names.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => fs::metadata(&aside).is_ok_and(|meta| meta.nlink() > 1),
             Err(_) => return fs::rename(&aside, &path).map(|()| true), // a file system without links
         };
         let _ = fs::remove_file(aside); // only takes room
@@ -646,6 +663,38 @@ mod tests {
         fs::write(state(2), "twenty steps").unwrap();
         assert!(exchange.has_progress(made, 2));
         assert_eq!(fs::read_to_string(state(1)).unwrap(), "ten steps");
+    }
+
+    #[test]
+    fn an_attempt_that_was_given_up_keeps_its_number() {
+        let folder = tempfile::tempdir().unwrap();
+        let (exchange, made) = (Exchange::of(folder.path(), "s"), Digest::of(b"a"));
+        exchange.give_up(made, 3);
+        assert_eq!(exchange.last_state(made), 3);
+        exchange.begin_state(made, 4, &folder.path().join("local")).unwrap();
+        assert!(!exchange.states(made).join("4").exists(), "it is no state");
+    }
+
+    #[test]
+    fn folders_of_waves_that_were_never_begun_go_when_they_are_old() {
+        let folder = tempfile::tempdir().unwrap();
+        let exchange = Exchange::of(folder.path(), "s");
+        let begun = |name: &str, file: &str, days: u64| {
+            let wave = exchange.folder_of(name).0;
+            fs::create_dir_all(&wave).unwrap();
+            fs::write(wave.join(file), b"").unwrap();
+            let time = SystemTime::now() - Duration::from_secs(days * 86_400);
+            File::open(wave.join(file)).unwrap().set_modified(time).unwrap();
+            File::open(&wave).unwrap().set_modified(time).unwrap();
+        };
+        begun("killed", "requests", 8);
+        begun("being-written", "requests", 0);
+        begun("open", WAVE, 100);
+        begun("closed", CLOSED, 8);
+        begun("closed-just-now", CLOSED, 0);
+        exchange.sweep();
+        let left: Vec<String> = names_in(&exchange.waves()).into_iter().collect();
+        assert_eq!(left, ["being-written", "closed-just-now", "open"]);
     }
 
     #[test]

@@ -6,8 +6,10 @@ use super::cluster::{EndClass, State};
 pub(super) fn state_of(word: &str) -> State {
     let end = word.find(|c: char| !c.is_ascii_alphabetic() && c != '_').unwrap_or(word.len());
     match &word[..end] {
-        "PENDING" | "REQUEUED" | "REQUEUE_FED" | "REQUEUE_HOLD" | "RESV_DEL_HOLD" | "SPECIAL_EXIT" => State::Queued,
-        "RUNNING" | "CONFIGURING" | "COMPLETING" | "SUSPENDED" | "STOPPED" | "SIGNALING" | "STAGE_OUT" | "RESIZING"
+        "PENDING" | "REQUEUED" | "REQUEUE_FED" | "REQUEUE_HOLD" | "RESV_DEL_HOLD" | "SPECIAL_EXIT"
+        // What is stopped for a while gives no sign of life, and none is missed.
+        | "SUSPENDED" | "STOPPED" => State::Queued,
+        "RUNNING" | "CONFIGURING" | "COMPLETING" | "SIGNALING" | "STAGE_OUT" | "RESIZING"
         | "POWER_UP_NODE" | "UPDATE_DB" => State::Running,
         "COMPLETED" => State::Ended(EndClass::Completed),
         "FAILED" | "LAUNCH_FAILED" | "RECONFIG_FAIL" | "BOOT_FAIL" | "REVOKED" => State::Ended(EndClass::Failed),
@@ -29,6 +31,7 @@ mod tests {
         for (word, state) in [
             ("PENDING", State::Queued),
             ("REQUEUE_HOLD", State::Queued),
+            ("SUSPENDED", State::Queued),
             ("RUNNING", State::Running),
             ("RUNNING+", State::Running),
             ("COMPLETING", State::Running),

@@ -32,6 +32,8 @@ struct Jobs {
     elements: BTreeMap<(String, u32), Element>,
     looks: u32,
     max_array: u32,
+    /// It does not cancel anything.
+    keeps_jobs: bool,
 }
 
 #[derive(Debug)]
@@ -50,6 +52,8 @@ enum Fault {
     AtMost(u32),
     /// The array is submitted, and its elements are never heard of.
     Vanished,
+    /// The array is submitted, and its elements do not begin.
+    Held,
     /// Nothing goes wrong.
     None,
 }
@@ -69,7 +73,7 @@ impl Cluster for Here {
         state.submitted += 1;
         let id = (1000 + state.submitted).to_string();
         for element in 0..job.elements {
-            let child = (fault != Fault::Vanished).then(|| {
+            let child = (!matches!(fault, Fault::Vanished | Fault::Held)).then(|| {
                 Command::new("sh")
                     .arg(job.script)
                     .env("SLURM_ARRAY_TASK_ID", element.to_string())
@@ -80,7 +84,7 @@ impl Cluster for Here {
                     .spawn()
                     .unwrap()
             });
-            if child.is_some() {
+            if fault != Fault::Vanished {
                 state.elements.insert((job.name.to_owned(), element), Element { job: id.clone(), child });
             }
         }
@@ -108,6 +112,10 @@ impl Cluster for Here {
 
     fn cancel(&self, job: &str, elements: &[u32]) -> Result<(), ClusterError> {
         let mut state = self.state.lock().unwrap();
+        if state.keeps_jobs {
+            let (command, problem) = ("scancel".to_owned(), "did not answer within 60 s".to_owned());
+            return Err(ClusterError { command, problem });
+        }
         for ((_, number), element) in &mut state.elements {
             if element.job == job && elements.contains(number) {
                 let _ = element.child.as_mut().map(Child::kill);
@@ -268,6 +276,76 @@ fn a_run_that_is_stopped_leaves_its_jobs_to_the_next_one() {
     assert_eq!(ended.ran(), "steps");
     assert_eq!(harness.ledger(), ["steps", "text text"]);
     assert_eq!(cluster.state.lock().unwrap().submitted, 1);
+}
+
+/// Runs the first element of the only wave once more, as a cluster does that gives a job a second time or very late.
+#[track_caller]
+fn run_first_element(harness: &Harness) {
+    let shared = harness.path("shared");
+    let store = fs::read_dir(&shared).unwrap().next().unwrap().unwrap().path();
+    let waves: Vec<PathBuf> = fs::read_dir(store.join("waves")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let first = waves.iter().min().unwrap();
+    let begun = std::time::Instant::now();
+    let mut script = Command::new("sh");
+    script.arg(first.join("script")).env("SLURM_ARRAY_TASK_ID", "0").env("SLURMD_NODENAME", "n2");
+    assert!(script.status().unwrap().success());
+    assert!(begun.elapsed() < Duration::from_secs(60), "it waits for nothing");
+}
+
+#[test]
+fn an_element_does_not_begin_what_nobody_waits_for() {
+    let cluster = Arc::new(Here::default());
+    cluster.state.lock().unwrap().faults = vec![Fault::Vanished];
+    let mut harness = Harness::new();
+    on(&cluster, &mut harness);
+    assert!(harness.run(&texts(7)).summary.complete);
+    run_first_element(&harness);
+    assert_eq!(harness.ledger().len(), 8, "its wave is closed");
+}
+
+/// A run that is stopped while its only task on the cluster is queued.
+fn stopped_while_queued(cluster: &Arc<Here>, harness: &mut Harness, text: &str) -> Ended {
+    cluster.state.lock().unwrap().faults = vec![Fault::Held];
+    let (stop, jobs) = (harness.stop.clone(), Arc::clone(cluster));
+    std::thread::spawn(move || {
+        while jobs.state.lock().unwrap().submitted == 0 {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        stop.request();
+    });
+    let ended = harness.run(text);
+    harness.stop = pipeline::Stop::default();
+    ended
+}
+
+const ONE: &str = "[workflow]\nname = \"one\"\n[stages.text]\nrun = \"toy.text\"\ntext = \"text\"\n";
+
+#[test]
+fn jobs_that_are_cancelled_are_submitted_anew_and_those_that_cannot_be_are_taken_over() {
+    for keeps_jobs in [false, true] {
+        let cluster = Arc::new(Here::default());
+        cluster.state.lock().unwrap().keeps_jobs = keeps_jobs;
+        let mut harness = Harness::new();
+        on(&cluster, &mut harness);
+        harness.remote.as_mut().unwrap().options.cancel = true;
+        let lines = cluster_lines(&stopped_while_queued(&cluster, &mut harness, ONE));
+        if keeps_jobs {
+            let expected = [
+                "job 1001 could not be cancelled: `scancel` did not answer within 60 s",
+                "1 element of jobs go on; run again to take over their results",
+            ];
+            assert_eq!(lines, expected);
+            run_first_element(&harness);
+        } else {
+            assert_eq!(lines, ["1 element of jobs cancelled"]);
+        }
+        let ended = harness.run(ONE);
+        assert!(ended.summary.complete);
+        assert_eq!(cluster_lines(&ended).len(), usize::from(keeps_jobs), "{:?}", cluster_lines(&ended));
+        assert_eq!(cluster.state.lock().unwrap().submitted, if keeps_jobs { 1 } else { 2 });
+        assert_eq!(harness.ledger().len(), 1);
+    }
 }
 
 /// Slurm whose programs are scripts.

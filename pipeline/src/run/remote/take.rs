@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::super::node::Output;
 use super::super::task::End;
 use super::pack::claims;
-use super::verdict::{Known, Left, Next, Verdict, after, judge};
+use super::verdict::{Known, Left, Next, SILENT, Verdict, after, judge};
 use super::{Context, Item, Where};
 use crate::event::Event;
 use crate::executor::result_of_failure;
@@ -128,6 +128,8 @@ pub(super) struct Taker<'env> {
     /// Names that were asked for and not answered.
     asked: Option<Vec<String>>,
     asked_at: Instant,
+    /// When the cluster answered last.
+    answered: Instant,
     pause: Duration,
     /// When a result came last, or a wave was submitted.
     moved: Instant,
@@ -152,7 +154,8 @@ impl<'env> Taker<'env> {
         });
         let now = Instant::now();
         let (asked, pause, said) = (None, ASK.0, String::new());
-        Self { context, ask, answers, asked, asked_at: now, pause, moved: now, num_waves: 0, heard: now, said }
+        let (asked_at, answered, moved, heard) = (now, now, now, now);
+        Self { context, ask, answers, asked, asked_at, answered, pause, moved, num_waves: 0, heard, said }
     }
 
     pub(super) fn serve(mut self) {
@@ -391,6 +394,7 @@ impl<'env> Taker<'env> {
     /// Takes an answer of the cluster. Returns true if something changed.
     fn hear_cluster(&mut self, names: &[String], seen: Vec<Seen>) -> bool {
         let now = Instant::now();
+        self.answered = now;
         let mut moved = false;
         let (mut running, mut queued, mut reasons) = (0, 0, BTreeSet::new());
         let mut by_wave: BTreeMap<String, BTreeMap<u32, Seen>> = BTreeMap::new();
@@ -458,6 +462,7 @@ impl<'env> Taker<'env> {
     /// Decides about tasks whose results will not come any more.
     fn give_up_what_is_over(&self) {
         let delay = self.context.remote.options.result_delay;
+        let is_current = self.answered.elapsed() < SILENT;
         let mut over = vec![];
         let mut waves = self.context.shared.waves.lock().expect("no holder of this lock panics");
         for wave in waves.iter_mut() {
@@ -470,12 +475,12 @@ impl<'env> Taker<'env> {
                 let stopped: Vec<u32> = tasks.iter().copied().filter(|task| wave.stopped.contains_key(task)).collect();
                 let news = wave.news(element);
                 let known = Known {
-                    told: news.seen.as_ref().map(|(seen, since)| (seen.state, since.elapsed())),
+                    told: news.seen.as_ref().filter(|_| is_current).map(|(seen, since)| (seen.state, since.elapsed())),
                     missing: news.missing.map(|(first, last)| last.duration_since(first)),
                     alive: news.alive.map(|(_, at)| at.elapsed()),
                 };
                 let verdict = judge(&known, delay);
-                let host = news.host.clone();
+                let (host, was_alive) = (news.host.clone(), news.alive.is_some());
                 let word = news.seen.as_ref().map(|(seen, _)| format!("{} {}", seen.word, seen.reason)).unwrap_or_default();
                 // A task that tells of its own stop needs no wait for files: only the cluster's word for it.
                 let class_of_stop = match known.told {
@@ -495,7 +500,7 @@ impl<'env> Taker<'env> {
                     let rest: Vec<u32> = tasks.into_iter().filter(|task| wave.flights.contains_key(task)).collect();
                     for task in rest {
                         // Of an array that the cluster never had, nothing has begun.
-                        let begun = wave.job.is_some();
+                        let begun = wave.job.is_some() || was_alive;
                         lifted.extend(wave.flights.remove(&task).map(|item| (task, item, class, begun)));
                     }
                     if let Some(job) = wave.job.clone().filter(|_| class.is_none()) {
@@ -512,6 +517,7 @@ impl<'env> Taker<'env> {
                         if word.trim().is_empty() { "the cluster does not know it".to_owned() } else { word.trim().to_owned() };
                     let said = if words.is_empty() { String::new() } else { format!("; its last words: {words}") };
                     let at = if host.is_empty() { String::new() } else { format!(" on {host}") };
+                    self.context.exchange.give_up(item.task.manifest.fingerprint(), attempt);
                     wave.folder.settle(task);
                     for out in wave.folder.logs_of(task, attempt) {
                         copy_log(&item, &wave.folder, &out);
@@ -572,35 +578,37 @@ impl<'env> Taker<'env> {
         let for_next_round = self.context.shared.for_next_round.load(Ordering::Relaxed);
         let cancel = self.context.remote.options.cancel && !for_next_round;
         let waves = std::mem::take(&mut *self.context.shared.waves.lock().expect("no holder of this lock panics"));
-        let mut elements = 0;
+        let (mut cancelled, mut left) = (0, 0);
         for mut wave in waves {
-            let open = wave.elements();
-            elements += open.len();
-            if cancel && let Some(job) = &wave.job {
-                let list: Vec<u32> = open.into_iter().collect();
-                if let Err(error) = self.context.remote.cluster.cancel(job, &list) {
-                    self.context.say((0, 0), format!("job {job} could not be cancelled: {error}"));
-                }
-            }
+            let open: Vec<u32> = wave.elements().into_iter().collect();
+            let is_cancelled = cancel && self.cancel(&wave, &open);
+            *if is_cancelled { &mut cancelled } else { &mut left } += open.len();
             for (task, item) in std::mem::take(&mut wave.flights) {
-                if cancel {
-                    wave.folder.settle(task);
+                if is_cancelled {
+                    wave.folder.settle(task); // else the next run takes it over
                 }
                 self.context.end(item, End::Detached, 0.0);
             }
-            if cancel {
+            if is_cancelled {
                 wave.close_if_settled();
             }
         }
-        if elements > 0 && !for_next_round {
-            let count = if elements == 1 { "1 element".to_owned() } else { format!("{elements} elements") };
-            let line = if cancel {
-                format!("{count} of jobs cancelled")
-            } else {
-                format!("{count} of jobs go on; run again to take over their results")
-            };
-            self.context.say((0, 0), line);
+        for (count, what) in [(cancelled, "cancelled"), (left, "go on; run again to take over their results")] {
+            if count > 0 && !for_next_round {
+                let elements = if count == 1 { "element" } else { "elements" };
+                self.context.say((0, 0), format!("{count} {elements} of jobs {what}"));
+            }
         }
+    }
+
+    /// Cancels elements of a wave. Returns false when the cluster does not, or when it is not known whether it has the array.
+    fn cancel(&self, wave: &OpenWave, elements: &[u32]) -> bool {
+        let Some(job) = &wave.job else { return false };
+        let cancelled = self.context.remote.cluster.cancel(job, elements);
+        if let Err(error) = &cancelled {
+            self.context.say((0, 0), format!("job {job} could not be cancelled: {error}"));
+        }
+        cancelled.is_ok()
     }
 }
 

@@ -9,7 +9,8 @@ use crate::remote::exchange::BEAT;
 /// What is known of an element. Ages count from now.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Known {
-    /// State that the cluster told last, and how long it has been telling it; none when it does not know the element, or has not told yet.
+    /// State that the cluster told last, and how long it has been telling it; none when it does not know the element, has not told yet,
+    /// or has not answered for long.
     pub(super) told: Option<(State, Duration)>,
     /// Time from the first to the last answer of the cluster without this element.
     pub(super) missing: Option<Duration>,
@@ -26,8 +27,9 @@ pub(super) enum Verdict {
     Over(Option<EndClass>),
 }
 
-/// Time after which an element that is said to run, and says nothing itself, is given up.
-const SILENT: Duration = Duration::from_secs(600);
+/// Time after which an element that is said to run, and says nothing itself, is given up. So is one that has told of itself once, and of
+/// which the cluster, which does not answer, says nothing.
+pub(super) const SILENT: Duration = Duration::from_secs(600);
 
 /// Decides whether results of an element may still come. `delay` is the longest time until a file of a compute node is seen.
 pub(super) fn judge(known: &Known, delay: Duration) -> Verdict {
@@ -38,6 +40,7 @@ pub(super) fn judge(known: &Known, delay: Duration) -> Verdict {
         // A word that nobody knows, or no word at all, is never taken for success, nor for ever.
         Some((State::Unknown, since)) if since >= delay && is_quiet(delay + BEAT * 2) => Verdict::Over(None),
         None if known.missing.is_some_and(|since| since >= delay) && is_quiet(delay + BEAT * 2) => Verdict::Over(None),
+        None if known.alive.is_some_and(|age| age >= SILENT.max(delay)) => Verdict::Over(None),
         _ => Verdict::Wait,
     }
 }
@@ -130,7 +133,10 @@ mod tests {
         check(None, Some(60), None, Over(None));
         check(None, Some(600), Some(20), Wait); // it lives, whatever the cluster says
         check(None, Some(600), Some(121), Over(None));
+        check(None, None, Some(599), Wait);
+        check(None, None, Some(600), Over(None)); // it was alive, and the cluster does not answer
         check(Some((State::Queued, 1_000_000)), None, None, Wait);
+        check(Some((State::Queued, 1_000_000)), None, Some(1_000_000), Wait); // suspended, perhaps
         check(Some((State::Running, 599)), None, None, Wait);
         check(Some((State::Running, 10_000)), None, Some(30), Wait);
         check(Some((State::Running, 10_000)), None, Some(601), Over(None));
