@@ -321,6 +321,20 @@ def finish(project):
     return len(project.waves()) - len(waves)
 
 
+def killed_at_submission(context):
+    """The controller is killed right before and right after its array is submitted: the next run submits it, or finds it by its name."""
+    for submits in (True, False):
+        project = context.project(delay=1.0)
+        project.write(texts(20))
+        act = '"$REAL" "$@" > /dev/null; ' if submits else ""
+        project.shim("sbatch", f'[ -e "$DIR/once" ] || {{ touch "$DIR/once"; {act}kill -9 $PPID; exit 1; }}; exec "$REAL" "$@"')
+        code, text = project.run()
+        assert code == -signal.SIGKILL, text
+        project.check(*project.run())
+        attempts = max(project.submitted().values())
+        assert (attempts, project.bodies()) == (1 if submits else 2, 20 + 1), (attempts, project.bodies())
+
+
 def two_runs(context):
     """Two runs of a store share what is under way: nothing is submitted twice, also when the first is killed."""
     project = context.project().alone()
@@ -725,7 +739,7 @@ def explained(context):
 
 
 ALWAYS = [many, stopped, cancelled, killed, two_runs, failing, by_hand, lost_reply, bad_squeue, limits, refused, replaced, lost_element, explained, other_host, happy]
-SLOW = [node_fails, node_freezes, twin, controller_dies, controller_down, preempted, time_limit, memory, late_files, full_folder]
+SLOW = [killed_at_submission, node_fails, node_freezes, twin, controller_dies, controller_down, preempted, time_limit, memory, late_files, full_folder]
 
 
 class Context:
