@@ -426,7 +426,7 @@ def limits(context):
             project.check(*project.run())
             assert max(len(wave["elements"]) for wave in project.waves()) <= 3
             project = Project(bed, context.toy, context.work).alone()
-            project.write(steps(12, 1, 10))
+            project.write(texts(12))
             project.check(*project.run())
             assert max(len(wave["elements"]) for wave in project.waves()) == 10
         finally:
