@@ -224,8 +224,15 @@ fn usual_tables<'a>(root: &'a Path, usual: &[String]) -> Result<(Place<'a>, Vec<
                 ["", "train/", "dev/", "valid/", "test/"].map(|folder| format!("{folder}{}", kaldi::MARK)).into();
             let found: Vec<String> = kaldi.into_iter().filter(|mark| root.join(mark).is_file()).collect();
             let found = [found, sharded(""), sharded(HUB_FOLDER)].into_iter().find(|found| !found.is_empty());
-            let Some(found) = found else { return Err(error) };
-            let place = LAYOUT.open(root, &[&found[0]])?;
+            let found = found.unwrap_or_else(|| in_split_folders(root));
+            let Some(first) = found.first() else { return Err(error) };
+            let place = LAYOUT.open(root, &[first])?;
+            let is_ours = is_sharded(first) && parquet::is_own_shard(&place.full(first)); // those leave empty shards out
+            if let Some((present, missing)) = missing_shard(&found).filter(|_| !is_ours) {
+                let problem =
+                    format!("`{missing}` is not there: the copy is not complete; `--table` names what is to be read of it");
+                return Err(place.malformed(present, problem));
+            }
             return Ok((place, found));
         }
     };
@@ -238,9 +245,36 @@ fn usual_tables<'a>(root: &'a Path, usual: &[String]) -> Result<(Place<'a>, Vec<
     Ok((place, tables))
 }
 
+/// Tables in folders that are named as splits: `train/metadata.csv`.
+fn in_split_folders(root: &Path) -> Vec<String> {
+    let folders = std::fs::read_dir(root).into_iter().flatten().flatten();
+    let folders = folders.filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| split_named(name).is_some());
+    let tables = folders.flat_map(|folder| {
+        let names = TABLES.iter().filter(|(_, split)| split.is_none());
+        names.flat_map(move |(stem, _)| FORMATS.map(|format| format!("{folder}/{stem}.{format}"))).collect::<Vec<_>>()
+    });
+    let mut tables: Vec<String> = tables.filter(|table| root.join(table).is_file()).collect();
+    tables.sort();
+    tables
+}
+
+/// Finds one of several Parquet files that is not there though the name of another counts it. Returns that other and the one.
+fn missing_shard(tables: &[String]) -> Option<(&str, String)> {
+    tables.iter().filter(|table| is_sharded(table)).find_map(|table| {
+        let (before, rest) = table.split_once('-')?;
+        let (count, after) = rest.split_once("-of-")?.1.split_at_checked(5)?;
+        let is_there = |number: u32| tables.iter().any(|other| other.starts_with(&format!("{before}-{number:05}-of-{count}")));
+        let number = (0..count.parse().ok()?).find(|&number| !is_there(number))?;
+        // Names of several files may end in a digest each.
+        let after = if after == ".parquet" { after } else { "-*.parquet" };
+        Some((table.as_str(), format!("{before}-{number:05}-of-{count}{after}")))
+    })
+}
+
 /// True for a table with one of the usual names.
 pub fn is_usual_table(path: &str) -> bool {
-    let is_known = path
+    let inner = path.split_once('/').filter(|(folder, _)| split_named(folder).is_some()).map_or(path, |(_, inner)| inner);
+    let is_known = inner
         .rsplit_once('.')
         .is_some_and(|(stem, format)| FORMATS.contains(&format) && TABLES.iter().any(|(known, _)| *known == stem));
     is_known || is_sharded(path)
@@ -265,7 +299,14 @@ fn split_of_table(table: &str) -> Option<Split> {
         return split_named(name.split('-').next()?);
     }
     let (stem, _) = name.rsplit_once('.')?;
-    TABLES.iter().find(|(known, _)| *known == stem)?.1
+    TABLES.iter().find(|(known, _)| *known == stem).and_then(|(_, split)| *split).or_else(|| split_of_folders(table))
+}
+
+/// Split that the folders of a path name, if they name one.
+fn split_of_folders(path: &str) -> Option<Split> {
+    let (folders, _) = path.rsplit_once('/')?;
+    let mut splits = folders.split('/').filter_map(split_named);
+    splits.next().filter(|first| splits.all(|other| other == *first))
 }
 
 /// True if two tables can both be meant: each is of a split of its own.
@@ -363,6 +404,7 @@ impl<'a> Reader<'a> {
         for table in tables {
             self.read_table(table)?;
         }
+        self.split_by_folders();
         self.name_rows();
         self.take_rows();
         let tables = tables.join(", ");
@@ -551,6 +593,24 @@ impl<'a> Reader<'a> {
         length
     }
 
+    /// Takes the splits that the folders of the recordings name, if no table has splits and every recording is in such a folder.
+    fn split_by_folders(&mut self) {
+        if self.states_splits || self.rows.iter().any(|row| row.utterance.embedded.is_some()) {
+            return;
+        }
+        let splits: Vec<Option<Split>> = self.rows.iter().map(|row| split_of_folders(&row.utterance.path)).collect();
+        let named: BTreeSet<Split> = splits.iter().flatten().copied().collect();
+        if named.len() < 2 || splits.contains(&None) {
+            return;
+        }
+        for (row, split) in self.rows.iter_mut().zip(splits.into_iter().flatten()) {
+            row.utterance.split = split;
+        }
+        self.states_splits = true;
+        let names = named.iter().map(|split| format!("`{split}`")).collect::<Vec<_>>().join(", ");
+        self.listing.notes.push(format!("splits: the folders of the recordings, for {names}"));
+    }
+
     /// Gives recordings whose ids clash the ids of their paths: a column of ids that are not unique, or `a.wav` and `a.flac`.
     fn name_rows(&mut self) {
         let recording = |row: &Row| {
@@ -592,14 +652,20 @@ impl<'a> Reader<'a> {
                 continue;
             };
             let (known, Row { place, utterance, .. }) = (&kept[at], row);
-            let shown = |label: &Option<String>| label.as_deref().map_or("no label".to_owned(), |label| format!("`{label}`"));
-            let (own, other) = (shown(&utterance.annotation.label), shown(&known.utterance.annotation.label));
-            let reason = if own == other {
-                format!("its id `{}` is that of `{}`", utterance.id, known.place)
-            } else {
-                let reason = format!("`{}` has the label {own} here and {other} in `{}`", utterance.id, known.place);
-                self.listing.warnings.push(format!("{place}: {reason}: this row is left out"));
-                reason
+            let facts = |utterance: &Utterance| {
+                let Annotation { label, transcript, speaker, .. } = &utterance.annotation;
+                let shown = |value: &Option<String>| value.as_deref().map_or("none".to_owned(), |value| format!("`{value}`"));
+                let split = format!("`{}`", utterance.split);
+                [("label", shown(label)), ("split", split), ("text", shown(transcript)), ("speaker", shown(speaker))]
+            };
+            let mut pairs = facts(&utterance).into_iter().zip(facts(&known.utterance));
+            let reason = match pairs.find(|(own, other)| own != other) {
+                None => format!("its id `{}` is that of `{}`", utterance.id, known.place),
+                Some(((fact, own), (_, other))) => {
+                    let reason = format!("`{}` has the {fact} {own} here and {other} in `{}`", utterance.id, known.place);
+                    self.listing.warnings.push(format!("{place}: {reason}: this row is left out"));
+                    reason
+                }
             };
             self.listing.skip(place, reason);
         }

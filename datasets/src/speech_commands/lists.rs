@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use super::{README, TESTING_LIST, V1, V2, VALIDATION_LIST, WORDS};
+use crate::text::{Fallback, decode};
 use crate::{CorpusError, Listing, Split};
 
 /// Content of the lists and of the README.
@@ -29,7 +30,7 @@ impl Lists {
         let read = |name: &str| {
             let path = root.join(name);
             fs::read(&path)
-                .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+                .map(|bytes| decode(&bytes, Fallback::Windows1252))
                 .map_err(|source| CorpusError::Read { path, source })
         };
         let mut named: BTreeMap<String, Named> = BTreeMap::new();

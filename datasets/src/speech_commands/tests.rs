@@ -174,3 +174,12 @@ fn missing_lists_and_missing_words_are_errors() {
         "{error}"
     );
 }
+
+#[test]
+fn lists_that_an_editor_saved_with_a_byte_order_mark_are_read() {
+    let files = ["yes/0a7c2a8d_nohash_0.wav", "yes/0a7c2a8e_nohash_0.wav", "yes/0a7c2a8f_nohash_0.wav"];
+    let root = corpus(&files, "\u{feff}yes/0a7c2a8d_nohash_0.wav\r\n", "\u{feff}yes/0a7c2a8e_nohash_0.wav\n", "");
+    let listing = list(&root, "gsc-v2-11").unwrap();
+    assert_eq!(Split::ALL.map(|split| listing.count(split)), [1, 1, 1]);
+    assert_eq!(listing.skipped.len(), 0);
+}

@@ -59,6 +59,11 @@ impl<'a> Files<'a> {
         if given.trim().is_empty() {
             return Err("no `path`".into());
         }
+        let scheme = given.trim().split_once("://").map(|(scheme, _)| scheme).filter(|scheme| !scheme.contains('/'));
+        if let Some(scheme) = scheme.filter(|&scheme| scheme != "file") {
+            let reason = format!("`{}` is an address ({scheme}), not a file: download it first", given.trim());
+            return Err(Amiss { cause: Cause::Missing, reason });
+        }
         // Spaces around a name may belong to it.
         let exact = self.inner(given).ok().filter(|path| given != given.trim() && self.place.is_file(path));
         let inner = match exact {
@@ -122,9 +127,10 @@ impl<'a> Files<'a> {
         });
         match inner.and_then(|inner| inner.to_str().map(str::to_owned)) {
             Some(inner) => Ok(inner),
+            // Without the root: the same corpus gives the same reasons wherever it is.
             None => Err(format!(
-                "`{path}` is not below `{}`: write paths relative to that folder, or choose as root a folder that contains all recordings",
-                self.root.display()
+                "`{path}` is not below the folder of the corpus: write paths relative to it, or choose as root a folder that contains \
+                 all recordings"
             )),
         }
     }

@@ -4,7 +4,18 @@ use std::collections::BTreeMap;
 
 use super::Row;
 
-/// Number that a label is: `1`, `1.0` and `01` are one.
+/// Texts that other programs write where a value is missing.
+const MISSING: [&str; 8] = ["NaN", "nan", "NULL", "null", "None", "NA", "N/A", "<NA>"];
+
+/// Number that a label is, as text: `1`, `1.0` and `01` are one. Whole numbers have any number of digits.
+fn spelling(label: &str) -> Option<String> {
+    let value = number(label)?;
+    let digits = label.strip_prefix('+').unwrap_or(label).trim_start_matches('0');
+    let is_long = digits.len() > 15 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    Some(if is_long { digits.to_owned() } else { format!("{value:?}") })
+}
+
+/// Number that a label is.
 fn number(label: &str) -> Option<f64> {
     let is_numeral = label.bytes().all(|byte| byte.is_ascii_digit() || b"+-.".contains(&byte));
     label.parse().ok().filter(|number: &f64| is_numeral && number.is_finite())
@@ -20,10 +31,13 @@ pub(super) fn unify(rows: &mut [Row], warnings: &mut Vec<String>) -> Result<(), 
             places.entry(label).or_insert(&row.place);
         }
     }
+    for (label, place) in places.iter().filter(|(label, _)| MISSING.contains(label)) {
+        warnings.push(format!("{place}: `{label}` is a class like others; leave the value empty where the label is not known"));
+    }
     let (mut numbers, mut letters): (BTreeMap<String, &str>, BTreeMap<String, &str>) = Default::default();
     for &label in places.keys() {
         let place = |label: &str| format!("`{label}` ({})", places[label]);
-        let known = number(label).and_then(|number| numbers.insert(format!("{number:?}"), label));
+        let known = spelling(label).and_then(|number| numbers.insert(number, label));
         if let Some(other) = known {
             return Err(format!("labels {} and {} are one number: write it in one way", place(other), place(label)));
         }

@@ -182,6 +182,15 @@ pub fn embedded(path: &Path, rows: &[u64]) -> Result<Vec<Vec<u8>>, ParquetFileEr
     Ok(found)
 }
 
+/// True for a shard of `sure prepare`.
+pub(super) fn is_own_shard(path: &Path) -> bool {
+    guarded(|| Ok(has_own_columns(&open(path)?))).unwrap_or(false)
+}
+
+fn has_own_columns(file: &ParquetFile) -> bool {
+    ["audio.bytes", "id", "split", "keyword", "num_samples", "source_path"].iter().all(|leaf| file.leaf(leaf).is_ok())
+}
+
 /// Utterances and class names of a shard of `sure prepare`.
 type OwnShard = (Vec<Utterance>, Vec<String>);
 
@@ -191,7 +200,7 @@ type OwnShard = (Vec<Utterance>, Vec<String>);
 pub(super) fn own_shard(path: &Path, table: &str) -> Result<Option<OwnShard>, String> {
     guarded(|| {
         let file = open(path)?;
-        if ["audio.bytes", "id", "split", "keyword", "num_samples", "source_path"].iter().any(|leaf| file.leaf(leaf).is_err()) {
+        if !has_own_columns(&file) {
             return Ok(None);
         }
         let classes = file.class_names("label");

@@ -63,8 +63,20 @@ pub(super) fn records(place: &Place, table: &str, path: Option<&str>) -> Result<
     Ok(sheet)
 }
 
-/// Text of a table, and what is odd about its encoding. Errors: a zero byte.
+/// Text of a table, and what is odd about its encoding. Errors: a zero byte, a file of another kind.
 fn decoded(bytes: &[u8]) -> Result<(String, Option<String>), String> {
+    let kinds: [(&[u8], &str); 7] = [
+        (b"\x1f\x8b", "it is compressed with gzip: unpack it first (`gunzip`)"),
+        (b"\x28\xb5\x2f\xfd", "it is compressed with zstd: unpack it first (`unzstd`)"),
+        (b"\xfd7zXZ", "it is compressed with xz: unpack it first (`unxz`)"),
+        (b"PK\x03\x04", "it is a ZIP archive or a spreadsheet: unpack it, or save the sheet as CSV"),
+        (b"\xd0\xcf\x11\xe0", "it is a spreadsheet or document of an old Office: save it as CSV"),
+        (b"PAR1", "it is Parquet: name it `.parquet`"),
+        (b"SQLite format 3", "it is a database: write its table as CSV"),
+    ];
+    if let Some((_, problem)) = kinds.iter().find(|(beginning, _)| bytes.starts_with(beginning)) {
+        return Err((*problem).to_owned());
+    }
     let zeros = bytes.iter().take(1_000).filter(|&&byte| byte == 0).count();
     let has_mark = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
     let is_wide = has_mark || zeros * 4 > bytes.len().min(1_000);

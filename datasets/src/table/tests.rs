@@ -365,7 +365,7 @@ fn recordings_that_are_not_found_are_explained() {
     let found = reasons(&listing);
     assert_eq!(found[0], "table.csv:2: `a.WAV` is not there; `a.wav` is");
     assert_eq!(found[1], "table.csv:3: `a.mp3` is not there; `a.wav` is");
-    assert!(found[2].starts_with("table.csv:4: `/data/a.wav` is not below `"), "{found:?}");
+    assert!(found[2].starts_with("table.csv:4: `/data/a.wav` is not below the folder of the corpus"), "{found:?}");
     assert_eq!(found[3], "table.csv:5: path `x/../../a.wav` leads out of the corpus");
     assert!(found[4].contains("is hidden") && found[5].contains("no recording"), "{found:?}");
 }
@@ -464,4 +464,100 @@ fn the_example_of_the_documentation_is_read_as_it_says() {
     assert_eq!(Split::ALL.map(|split| listing.count(split)), [2, 2, 2]);
     assert_eq!((listing.labels.join(" "), listing.warnings.len(), listing.skipped.len()), ("no yes".to_owned(), 0, 0));
     assert_eq!(shown_id(&listing, "clips/0001"), "clips/0001 train yes anna clips/0001.wav Yes, of course.");
+}
+
+#[test]
+fn folders_named_as_splits_are_splits() {
+    let splits = |listing: &Listing| Split::ALL.map(|split| listing.count(split));
+    let text = "file_name,label\ntrain/a.wav,x\ntrain/b.wav,y\ndata/validation/c.wav,x\ntest/d.wav,y\n";
+    let recordings = ["train/a.wav", "train/b.wav", "data/validation/c.wav", "test/d.wav"];
+    let listing = list("metadata.csv", text, &recordings).unwrap();
+    assert_eq!(splits(&listing), [2, 1, 1]);
+    assert_eq!(listing.notes[1], "splits: the folders of the recordings, for `train`, `dev`, `test`");
+    // One in no such folder, or all in one: the folders are no splits.
+    for (text, recordings) in [
+        ("path\ntrain/a.wav\ntest/b.wav\nc.wav\n", &["train/a.wav", "test/b.wav", "c.wav"][..]),
+        ("path\ntest/a.wav\ntest/b.wav\n", &["test/a.wav", "test/b.wav"]),
+    ] {
+        assert_eq!(list("table.csv", text, recordings).unwrap().notes.len(), 1);
+    }
+    // A table in each, as the Hub's AudioFolder has it.
+    let root = tempfile::tempdir().unwrap();
+    for (folder, name) in [("train", "a"), ("validation", "b"), ("test", "c")] {
+        std::fs::create_dir(root.path().join(folder)).unwrap();
+        std::fs::write(root.path().join(format!("{folder}/{name}.wav")), second()).unwrap();
+        std::fs::write(root.path().join(format!("{folder}/metadata.csv")), format!("file_name,label\n{name}.wav,x\n")).unwrap();
+    }
+    let listing = Table.list(root.path(), &PROTOCOLS[0]).unwrap();
+    assert_eq!((splits(&listing), listing.skipped.len()), ([1, 1, 1], 0));
+    assert!(Table.wants(&PROTOCOLS[0], "validation/metadata.csv"));
+    let tables = vec!["train/metadata.csv".to_owned(), "test/metadata.csv".to_owned()];
+    let listing = Tables { tables, columns: ColumnNames::default() }.list(root.path(), &PROTOCOLS[0]).unwrap();
+    assert_eq!(splits(&listing), [1, 0, 1]);
+}
+
+#[test]
+fn a_copy_that_lacks_one_of_several_parquet_files_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let write = |name: &str| std::fs::write(root.path().join(name), b"PAR1").unwrap();
+    let problem = || Table.list(root.path(), &PROTOCOLS[0]).unwrap_err().to_string();
+    write("test-00000-of-00001.parquet");
+    write("train-00000-of-00003.parquet");
+    write("train-00002-of-00003.parquet");
+    assert!(problem().contains("`train-00001-of-00003.parquet` is not there: the copy is not complete"), "{}", problem());
+    write("train-00001-of-00003.parquet");
+    assert!(!problem().contains("is not there"), "{}", problem());
+    write("dev-00001-of-00002-0123456789abcdef.parquet");
+    assert!(problem().contains("`dev-00000-of-00002-*.parquet` is not there"), "{}", problem());
+}
+
+#[test]
+fn rows_that_contradict_each_other_are_warnings() {
+    let text = "path,label,split,text,speaker\na.wav,x,train,hi,ann\na.wav,x,test,hi,ann\nb.wav,x,train,hi,ann\nb.wav,x,train,ho,ann\n\
+                c.wav,x,train,hi,ann\nc.wav,x,train,hi,ben\nc.wav,x,train,hi,ann\n";
+    let listing = list("table.csv", text, &["a.wav", "b.wav", "c.wav"]).unwrap();
+    let expected = [
+        "table.csv:3: `a` has the split `test` here and `train` in `table.csv:2`: this row is left out",
+        "table.csv:5: `b` has the text `ho` here and `hi` in `table.csv:4`: this row is left out",
+        "table.csv:7: `c` has the speaker `ben` here and `ann` in `table.csv:6`: this row is left out",
+    ];
+    assert_eq!(listing.warnings[..3], expected);
+    assert_eq!(listing.skipped.len(), 4);
+}
+
+#[test]
+fn labels_that_stand_for_no_value_are_warnings() {
+    let listing = list("table.csv", "path,label,speaker\na.wav,NaN,ann\nb.wav,x,ann\n", &["a.wav", "b.wav"]).unwrap();
+    let warning = "table.csv:2: `NaN` is a class like others; leave the value empty where the label is not known";
+    assert_eq!(listing.warnings, [warning]);
+}
+
+#[test]
+fn long_numbers_are_labels_of_their_own() {
+    let numbers = ["9007199254740993", "9007199254740992"];
+    let text = format!("path,label\na.wav,{}\nb.wav,{}\n", numbers[0], numbers[1]);
+    assert_eq!(list("table.csv", &text, &["a.wav", "b.wav"]).unwrap().labels.len(), 2);
+    let text = format!("path,label\na.wav,{}\nb.wav,0{}\n", numbers[0], numbers[0]);
+    let error = list("table.csv", &text, &["a.wav", "b.wav"]).unwrap_err().to_string();
+    assert!(error.contains("are one number"), "{error}");
+}
+
+#[test]
+fn tables_of_another_kind_are_named() {
+    let problem = |bytes: &[u8]| {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::write(root.path().join("cuts.jsonl.gz"), bytes).unwrap();
+        let tables = Tables { tables: vec!["cuts.jsonl.gz".to_owned()], columns: ColumnNames::default() };
+        tables.list(root.path(), &PROTOCOLS[0]).unwrap_err().to_string()
+    };
+    assert!(problem(b"\x1f\x8b\x08\0rest").ends_with("it is compressed with gzip: unpack it first (`gunzip`)"));
+    assert!(problem(b"PK\x03\x04rest").contains("a spreadsheet"));
+    assert!(problem(b"PAR1rest").ends_with("it is Parquet: name it `.parquet`"));
+}
+
+#[test]
+fn addresses_are_no_recordings() {
+    let listing = list("table.csv", "path\nhttps://example.org/b.wav\na.wav\n", &["a.wav"]).unwrap();
+    let expected = "table.csv:2: `https://example.org/b.wav` is an address (https), not a file: download it first";
+    assert_eq!(reasons(&listing), [expected]);
 }

@@ -55,7 +55,7 @@ const MAX_PARTITIONS: u32 = 100_000;
 
 impl Stage for Manifest {
     const KIND: &'static str = "corpus.manifest";
-    const VERSION: u32 = 5;
+    const VERSION: u32 = 6;
     const ABOUT: &'static str = "lists a corpus: utterances with splits, labels and the digest of each recording";
 
     fn slots() -> Vec<Slot> {
