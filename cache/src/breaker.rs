@@ -14,8 +14,8 @@ const FAILURES: u32 = 3;
 const OPEN: Duration = Duration::from_secs(30);
 /// Openings that end the use of the cache.
 const OPENINGS: u32 = 3;
-/// Time of a run that may be lost by waiting for nothing.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
+/// Time of a run that may be lost by waiting for nothing: with what else it takes to give up, less than a second.
+pub(crate) const PATIENCE: Duration = Duration::from_millis(900);
 
 /// Health of a cache in one process.
 pub(crate) struct Breaker {

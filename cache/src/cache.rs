@@ -75,6 +75,10 @@ pub struct Counts {
     pub damaged: usize,
     /// Traces of writers that are not trusted here.
     pub untrusted: usize,
+    /// Results that were made here and not uploaded, because a writer that is not trusted here has uploaded others.
+    pub blocked: usize,
+    /// Results whose files could not be read or packed for their upload.
+    pub failed: usize,
     /// Results that were made here with other bytes than the cache has.
     pub different: usize,
     /// Requests, without retries.
@@ -231,7 +235,7 @@ impl Cache {
                     // Without a key, the library asks the platform for one first.
                     let has_key = !self.core.settings.url.starts_with("s3://") || std::env::var_os("AWS_ACCESS_KEY_ID").is_some();
                     let lacks = if has_key { "" } else { ", and AWS_ACCESS_KEY_ID is not set" };
-                    self.core.breaker.turn_off(&format!("no answer within 1 second{lacks}"));
+                    self.core.breaker.turn_off(&format!("no answer within 0.9 s{lacks}"));
                 }
                 return;
             }
@@ -285,7 +289,8 @@ impl Cache {
             return false;
         }
         let waiting = Waiting { fingerprint: offer.fingerprint, result: offer.result };
-        if core.local.put_outbox(&waiting).is_ok() && self.handle().is_some() && core.may_write() {
+        let _ = core.local.put_outbox(&waiting); // on a full disk only this process uploads it
+        if self.handle().is_some() && core.may_write() {
             core.enqueue(waiting);
         }
         true
@@ -341,7 +346,7 @@ impl SharedCache for Cache {
         let answers = fingerprints.iter().map(|one| traces.get(one).cloned().flatten()).collect();
         drop(traces);
         if failed {
-            core.breaker.lost(begun.elapsed(), "no answer within 1 second");
+            core.breaker.lost(begun.elapsed(), "no answer within 0.9 s");
         }
         answers
     }
@@ -370,7 +375,7 @@ impl SharedCache for Cache {
                 found
             }
             Err(()) => {
-                core.breaker.lost(begun.elapsed(), "no answer within 1 second");
+                core.breaker.lost(begun.elapsed(), "no answer within 0.9 s");
                 None
             }
         }
@@ -401,12 +406,12 @@ impl SharedCache for Cache {
             Some(Ok(claim)) => claim,
             Some(Err(error)) => {
                 self.core.failed_to_write(&error);
-                self.core.breaker.lost(begun.elapsed(), "no answer within 1 second");
+                self.core.breaker.lost(begun.elapsed(), "no answer within 0.9 s");
                 Claim::Free
             }
             None => {
-                self.core.breaker.failed(Fault::Trouble, "no answer within 1 second");
-                self.core.breaker.lost(begun.elapsed(), "no answer within 1 second");
+                self.core.breaker.failed(Fault::Trouble, "no answer within 0.9 s");
+                self.core.breaker.lost(begun.elapsed(), "no answer within 0.9 s");
                 Claim::Free
             }
         }
@@ -514,7 +519,7 @@ impl Core {
                 return Err(());
             }
             Err(_) => {
-                self.breaker.failed(Fault::Trouble, "no answer within 1 second");
+                self.breaker.failed(Fault::Trouble, "no answer within 0.9 s");
                 return Err(());
             }
         };

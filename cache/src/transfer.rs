@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 /// A request that got no answer in time.
 #[derive(Debug, thiserror::Error)]
-#[error("no answer within 1 second")]
+#[error("no answer within 0.9 s")]
 pub(crate) struct Stalled;
 
 /// A limit of bytes per second: bytes are taken first and waited for after.

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::BufWriter;
+use std::io::{BufWriter, ErrorKind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use pipeline::run::now_ms;
 use pipeline::shared::SharedResult;
 use tokio::sync::Semaphore;
 
-use crate::cache::{Core, LARGEST_TRACE, file_key, pack_key, trace_key};
+use crate::cache::{Core, Counts, LARGEST_TRACE, file_key, pack_key, trace_key};
 use crate::index::{self, Entry};
 use crate::local::Waiting;
 use crate::remote::{Broken, Created};
@@ -91,17 +91,19 @@ impl Core {
             let _slot = core.uploads.slots.acquire().await;
             if core.may_write() {
                 match core.upload(&waiting).await {
-                    Ok(()) => {
-                        core.counts().uploaded += 1;
+                    Ok(counts) => {
+                        let Counts { uploaded, blocked, .. } = &mut *core.counts();
+                        *if counts { uploaded } else { blocked } += 1;
                         core.breaker.answered();
                         core.local.remove_outbox(fingerprint);
                     }
                     Err(Broken::Remote(error)) => core.failed_to_write(&error),
                     // Its files are gone or damaged: nothing to upload.
-                    Err(Broken::Disk(error)) if error.kind() != std::io::ErrorKind::StorageFull => {
+                    Err(Broken::Disk(error)) if !matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
                         core.local.remove_outbox(fingerprint);
+                        core.counts().failed += 1;
                     }
-                    Err(_) => {}
+                    Err(_) => core.counts().failed += 1,
                 }
             }
             core.uploads.pending().results.remove(&fingerprint);
@@ -110,7 +112,8 @@ impl Core {
         });
     }
 
-    async fn upload(&self, waiting: &Waiting) -> Result<(), Broken> {
+    /// Uploads a result. Returns false if the cache has one that does not count here.
+    async fn upload(&self, waiting: &Waiting) -> Result<bool, Broken> {
         let Waiting { fingerprint, result } = waiting;
         let folder = self.local.artifact(result.artifact);
         self.begin().await.map_err(Broken::Remote)?;
@@ -129,10 +132,12 @@ impl Core {
             }
         }
         self.speed.measured(bytes, begun.elapsed().as_secs_f64());
-        self.upload_trace(*fingerprint, result).await.map_err(Broken::Remote)?;
+        if !self.upload_trace(*fingerprint, result).await.map_err(Broken::Remote)? {
+            return Ok(false);
+        }
         let entry = Entry::new(result, index::day(now_ms()));
         self.fresh.lock().expect("no holder of this lock panics").add(index::name(*fingerprint), entry);
-        Ok(())
+        Ok(true)
     }
 
     async fn upload_pack(&self, key: &str, result: &SharedResult) -> Result<u64, Broken> {
@@ -157,25 +162,26 @@ impl Core {
         }))
     }
 
-    /// Creates a trace. The first one stays, unless it is damaged.
-    async fn upload_trace(&self, fingerprint: Digest, result: &SharedResult) -> Result<(), Error> {
-        let Some(writer) = &self.key else { return Ok(()) };
+    /// Creates a trace. The first one stays, unless it is damaged. Returns false if that one does not count here.
+    async fn upload_trace(&self, fingerprint: Digest, result: &SharedResult) -> Result<bool, Error> {
+        let Some(writer) = &self.key else { return Ok(true) };
         let key = trace_key(fingerprint);
         let mut result = result.clone();
         result.provenance.facts.remove("cache");
         let bytes = trace::encode(fingerprint, &result, now_ms(), writer);
         if self.is_damaged(&key) {
-            return self.remote.put(&key, bytes.into()).await.map(|_| ());
+            return self.remote.put(&key, bytes.into()).await.map(|_| true);
         }
         if self.remote.create(&key, bytes.clone().into()).await? == Created::Exists
             && let Some((there, _)) = self.remote.get(&key, LARGEST_TRACE).await?
         {
             match trace::decode(&there, fingerprint, &self.trusted) {
                 Err(trace::Bad::Damaged) => _ = self.remote.put(&key, bytes.into()).await?,
+                Err(trace::Bad::Untrusted) => return Ok(false),
                 Ok(there) if there.result.artifact != result.artifact => self.counts().different += 1,
-                _ => {}
+                Ok(_) => {}
             }
         }
-        Ok(())
+        Ok(true)
     }
 }

@@ -63,6 +63,9 @@ pub(crate) mod with {
                     "note: {count} results of the shared cache do not count: `trusted` of [cache] in sure.toml lacks their writers"
                 );
             }
+            if counts.blocked > 0 {
+                say!("note: {}", blocked(counts.blocked));
+            }
             if counts.different > 0 {
                 let count = counts.different;
                 say!(
@@ -73,6 +76,14 @@ pub(crate) mod with {
                 say!("{} results wait for their upload: the next run or `sure cache push` goes on", counts.waiting);
             }
         }
+    }
+
+    /// Tells of results that the cache does not take.
+    pub(crate) fn blocked(count: usize) -> String {
+        format!(
+            "{count} results stay on this machine: the cache has them from writers that `trusted` lacks, and \
+             `sure cache forget --writer NAME` makes room"
+        )
     }
 
     /// Opens the cache that `sure.toml` names.

@@ -157,6 +157,7 @@ fn without_permission_or_key_nothing_is_uploaded_and_untrusted_results_do_not_co
     let other = bed.run("three");
     assert!(other.complete && other.counts.untrusted == 5 && other.counts.hits == 0, "{:?}", other.counts);
     assert_eq!(bed.ledger().len(), 5);
+    assert_eq!((other.counts.uploaded, other.counts.blocked), (0, 5), "the first traces stay, and that is said");
 }
 
 #[test]
@@ -189,6 +190,28 @@ fn dear_results_travel() {
     shared.provenance.secs = 11.0;
     cache.offer(pipeline::shared::Offer { fingerprint, result: shared });
     assert_eq!(cache.close(&Stop::default()).uploaded, 1);
+}
+
+#[test]
+fn what_cannot_be_read_is_told_and_what_cannot_be_noted_is_uploaded() {
+    let bed = Bed::new();
+    let (fingerprint, shared) = result("a", &[("x", b"1")]);
+    let offer = || pipeline::shared::Offer { fingerprint, result: shared.clone() };
+    let cache = bed.cache("one", |_| {});
+    assert!(cache.offer_anyway(offer()));
+    let counts = cache.close(&Stop::default());
+    assert_eq!((counts.uploaded, counts.failed, counts.waiting), (0, 1, 0), "its files are gone");
+    let folder = shared.artifact.folder_in(&bed.store("one").join("objects"));
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("x"), b"1").unwrap();
+    // As on a full disk: nothing can be added to the results that wait.
+    let cache = bed.cache("one", |_| {});
+    let outbox = std::fs::read_dir(bed.store("one").join("cache")).unwrap().next().unwrap().unwrap().path().join("outbox");
+    std::fs::remove_dir(&outbox).unwrap();
+    std::fs::write(&outbox, b"").unwrap();
+    assert!(cache.offer_anyway(offer()));
+    let counts = cache.close(&Stop::default());
+    assert_eq!((counts.uploaded, counts.failed), (1, 0));
 }
 
 #[test]

@@ -158,9 +158,16 @@ fn push(args: &PushArgs) -> Result<ExitCode> {
         }
     }
     let counts = cache.push(&stop, |left| say!("{left} to upload"));
+    if counts.blocked > 0 {
+        say!("{}", with::blocked(counts.blocked));
+    }
     let damaged = if counts.damaged > 0 { format!(", {} damaged objects put again", counts.damaged) } else { String::new() };
-    writeln!(io::stdout().lock(), "{} uploaded, {} wait{damaged}", counts.uploaded, counts.waiting)?;
-    Ok(if counts.waiting == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let failed = match counts.failed {
+        0 => String::new(),
+        count => format!(", {count} could not be read or packed: is the disk full? `sure store verify` looks for damage"),
+    };
+    writeln!(io::stdout().lock(), "{} uploaded, {} wait{damaged}{failed}", counts.uploaded, counts.waiting)?;
+    Ok(if counts.waiting + counts.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Offers what the last run of each workflow ended with. Returns the number of results that may not be uploaded.
