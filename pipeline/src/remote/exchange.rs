@@ -679,19 +679,19 @@ mod tests {
     fn folders_of_waves_that_were_never_begun_go_when_they_are_old() {
         let folder = tempfile::tempdir().unwrap();
         let exchange = Exchange::of(folder.path(), "s");
-        let begun = |name: &str, file: &str, days: u64| {
+        let begun = |name: &str, file: &str, is_old: bool| {
             let wave = exchange.folder_of(name).0;
             fs::create_dir_all(&wave).unwrap();
             fs::write(wave.join(file), b"").unwrap();
-            let time = SystemTime::now() - Duration::from_secs(days * 86_400);
-            File::open(wave.join(file)).unwrap().set_modified(time).unwrap();
-            File::open(&wave).unwrap().set_modified(time).unwrap();
+            for path in [wave.join(file), wave].iter().filter(|_| is_old) {
+                File::open(path).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+            }
         };
-        begun("killed", "requests", 8);
-        begun("being-written", "requests", 0);
-        begun("open", WAVE, 100);
-        begun("closed", CLOSED, 8);
-        begun("closed-just-now", CLOSED, 0);
+        begun("killed", "requests", true);
+        begun("being-written", "requests", false);
+        begun("open", WAVE, true);
+        begun("closed", CLOSED, true);
+        begun("closed-just-now", CLOSED, false);
         exchange.sweep();
         let left: Vec<String> = names_in(&exchange.waves()).into_iter().collect();
         assert_eq!(left, ["being-written", "closed-just-now", "open"]);

@@ -205,10 +205,11 @@ impl<'r, 'l> Round<'r, 'l> {
             // Nothing is known at first: what ends teaches, so that scores of many trainings do not queue one by one.
             let mean = || self.taken.get(&*weight.stage).map(|(secs, count)| secs / f64::from(*count));
             let secs = self.secs[node.index()].or_else(mean);
-            let is_short = secs.is_some_and(|secs| secs < SHORT_SECS) && siblings[&*weight.stage] < MANY_SIBLINGS;
             self.schedule.start_elsewhere(node);
             let attempt = self.tasks.get_mut(&node).expect("only prepared nodes gather");
             let class = options.class(weight.limits.over(weight.placed.demand()));
+            // A time on a GPU of the cluster says nothing of this machine.
+            let is_short = !class.gpu && secs.is_some_and(|secs| secs < SHORT_SECS) && siblings[&*weight.stage] < MANY_SIBLINGS;
             attempt.tried.attempts += 1;
             if attempt.tried.attempts == 1 {
                 attempt.tried.started_ms = now_ms();

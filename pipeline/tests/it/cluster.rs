@@ -33,7 +33,7 @@ struct Jobs {
     looks: u32,
     max_array: u32,
     /// It does not cancel anything.
-    keeps_jobs: bool,
+    cannot_cancel: bool,
 }
 
 #[derive(Debug)]
@@ -112,7 +112,7 @@ impl Cluster for Here {
 
     fn cancel(&self, job: &str, elements: &[u32]) -> Result<(), ClusterError> {
         let mut state = self.state.lock().unwrap();
-        if state.keeps_jobs {
+        if state.cannot_cancel {
             let (command, problem) = ("scancel".to_owned(), "did not answer within 60 s".to_owned());
             return Err(ClusterError { command, problem });
         }
@@ -228,6 +228,25 @@ fn a_stage_that_turns_out_to_be_short_stays_here() {
 }
 
 #[test]
+fn a_node_with_a_gpu_goes_to_the_cluster_however_short_it_was() {
+    let text = |text: &str| {
+        format!(
+            "[workflow]\nname = \"far\"\n[stages.text]\nrun = \"toy.text\"\ntext = \"{text}\"\nlimits = {{ site = \"local\" }}\n\
+             [stages.far]\nrun = \"toy.far\"\nact = \"write\"\ninputs.texts = \"text/text.txt\"\n"
+        )
+    };
+    for (gpu, submitted) in [(false, 1), (true, 2)] {
+        let cluster = Arc::new(Here::default());
+        let mut harness = Harness::new();
+        on(&cluster, &mut harness);
+        harness.remote.as_mut().unwrap().options.gpu = gpu;
+        assert!(harness.run(&text("one")).summary.complete);
+        assert!(harness.run(&text("two")).summary.complete);
+        assert_eq!(cluster.state.lock().unwrap().submitted, submitted);
+    }
+}
+
+#[test]
 fn arrays_stay_within_the_limits_of_the_cluster() {
     assert_eq!(check(&[], 3).1.state.lock().unwrap().submitted, 2 + 1);
     assert_eq!(check(&[Fault::AtMost(2)], 0).1.state.lock().unwrap().submitted, 2 + 1, "it refuses three elements and takes two");
@@ -325,7 +344,7 @@ const ONE: &str = "[workflow]\nname = \"one\"\n[stages.text]\nrun = \"toy.text\"
 fn jobs_that_are_cancelled_are_submitted_anew_and_those_that_cannot_be_are_taken_over() {
     for keeps_jobs in [false, true] {
         let cluster = Arc::new(Here::default());
-        cluster.state.lock().unwrap().keeps_jobs = keeps_jobs;
+        cluster.state.lock().unwrap().cannot_cancel = keeps_jobs;
         let mut harness = Harness::new();
         on(&cluster, &mut harness);
         harness.remote.as_mut().unwrap().options.cancel = true;
