@@ -27,7 +27,7 @@ pub struct ReportCorpus {}
 
 impl Stage for ReportCorpus {
     const KIND: &'static str = "report.corpus";
-    const VERSION: u32 = 4;
+    const VERSION: u32 = 5;
     const ABOUT: &'static str = "a page on what the shards of a corpus hold: hours, lengths, classes, rejects";
 
     fn slots() -> Vec<Slot> {
@@ -255,7 +255,7 @@ fn page(statistics: &Statistics, pictures: &[(&str, Picture)], heard: &[Heard]) 
         splits: splits(statistics),
         pictures: pictures.iter().map(|(_, svg)| Shown { svg }).collect(),
         heard,
-        more_classes: corpus.labels.len().saturating_sub(CLASSES_HEARD),
+        more_classes: corpus.labels.len().saturating_sub(heard.len()),
         kept: shards.kept_as_is,
         utterances: shards.utterances,
         megabytes: format!("{:.1}", shards.clip_bytes as f64 / 1e6),

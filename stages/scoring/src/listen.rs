@@ -65,7 +65,7 @@ const FIRST: [&str; 5] = ["real", "copy", "vocoded", "twin", "zero"];
 
 impl Stage for ReportListen {
     const KIND: &'static str = "report.listen";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const ABOUT: &'static str = "a page to listen to voices side by side, with spectrograms and what a recogniser heard";
 
     fn slots() -> Vec<Slot> {

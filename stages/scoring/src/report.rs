@@ -103,7 +103,7 @@ const NONE: &str = "-";
 /// Writes `table.txt`, `table.md`, `table.parquet`, `index.html` and the pictures `score_vs_parameters`, `learning_curves` (when
 /// trainings were given), `sweep` (of a parameter with several values), `benchmark` (of several tasks or corpora and methods) and `ranks`
 /// (of three or more tasks and methods), each as
-/// `.svg` and `.png`, and under `figures/`, for a column of a paper, as `.svg` and `.pdf`. Clips of the worst answers are next to the
+/// `.svg` and `.png`, and under `figures/`, for a column of a paper, as `.svg` and `.pdf`, with the confusion matrices. Clips of the worst answers are next to the
 /// page.
 ///
 /// Errors: [`StageError::Failed`] when a file of scores is not one, [`StageError::Io`] when files cannot be read or written.
@@ -128,6 +128,11 @@ pub fn run(params: &ReportTable, job: &Job) -> Result<(), StageError> {
     for (name, picture) in pictures_for(Layout::Column) {
         write(&figures.join(format!("{name}.svg")), picture.outlined_svg().as_bytes())?;
         write(&figures.join(format!("{name}.pdf")), &picture.pdf())?;
+    }
+    for matrix in runs.iter().flat_map(page::matrices) {
+        let picture = matrix.draw(Layout::Column);
+        write(&figures.join(format!("{}.svg", matrix.name)), picture.outlined_svg().as_bytes())?;
+        write(&figures.join(format!("{}.pdf", matrix.name)), &picture.pdf())?;
     }
     let clips = clips::copy(job.inputs.many("clips"), &page::played(&runs), &job.out)?;
     write(&out("index.html"), page::page(&params.title, &board, &tables, &pictures, &runs, &clips).as_bytes())

@@ -84,6 +84,8 @@ struct Shown<'a> {
 
 #[derive(Serialize)]
 struct Drawn {
+    /// Name of its files below `figures/`; empty if there are none.
+    name: String,
     #[serde(serialize_with = "template::svg")]
     svg: Picture,
 }
@@ -308,7 +310,7 @@ fn view(run: &Run, open: bool, clips: &BTreeMap<String, ClipFiles>) -> RunView {
         value: format!("{} {}", scores.primary, with_unit(scores.primary, scores.primary_value())),
         facts: run_facts(run),
         notes: scores.notes.iter().map(|note| format!("{}.", capital(note))).collect(),
-        pictures: Vec::new(),
+        pictures: matrices(run).into_iter().map(|matrix| Drawn { svg: matrix.draw(Layout::Page), name: matrix.name }).collect(),
         sections: Vec::new(),
         answers: answers(&scores.detail),
         name,
@@ -317,15 +319,8 @@ fn view(run: &Run, open: bool, clips: &BTreeMap<String, ClipFiles>) -> RunView {
         answer.clip = clips.get(&answer.id).cloned();
     }
     match &scores.detail {
-        Detail::Classification(detail) => {
-            view.pictures.push(confusion(&format!("Confusion matrix: {}", view.name), detail));
-            view.sections.push(classes(detail));
-        }
-        Detail::Intent { slots } => {
-            for (slot, detail) in slots {
-                view.pictures.push(confusion(&format!("{}: {}", capital(slot), view.name), detail));
-            }
-        }
+        Detail::Classification(detail) => view.sections.push(classes(detail)),
+        Detail::Intent { .. } => {}
         Detail::Tagging { labels, .. } => view.sections.push(label_table(labels)),
         Detail::Text { edits, .. } => {
             view.sections.push(errors(&edits.iter().map(|(unit, edits)| (unit.plural(), *edits)).collect::<Vec<_>>()));
@@ -348,7 +343,7 @@ fn view(run: &Run, open: bool, clips: &BTreeMap<String, ClipFiles>) -> RunView {
     }
     let title = format!("Training: {}", view.name);
     let curve = scores.training.as_ref().and_then(|training| plot::training_curve(&title, training));
-    view.pictures.extend(curve.map(|svg| Drawn { svg }));
+    view.pictures.extend(curve.map(|svg| Drawn { svg, name: String::new() }));
     view
 }
 
@@ -495,8 +490,36 @@ fn by_length(evidence: &Evidence, metric: Metric) -> Option<Section> {
     Some(small_table("Scores by length", &["length", &metric.title_with_unit(), "utterances"], rows.into_iter()))
 }
 
-fn confusion(title: &str, detail: &ClassDetail) -> Drawn {
-    Drawn { svg: plot::confusion_matrix(title, &detail.labels, &detail.confusion, Layout::Page) }
+/// A confusion matrix of a run.
+pub(super) struct Matrix<'a> {
+    title: String,
+    /// Name of its files below `figures/`.
+    pub(super) name: String,
+    detail: &'a ClassDetail,
+}
+
+impl Matrix<'_> {
+    pub(super) fn draw(&self, layout: Layout) -> Picture {
+        plot::confusion_matrix(&self.title, &self.detail.labels, &self.detail.confusion, layout)
+    }
+}
+
+/// Returns the confusion matrices of a run: one of a task with classes, one for each group of an intent.
+pub(super) fn matrices(run: &Run) -> Vec<Matrix<'_>> {
+    let (class, groups) = match &run.scores.detail {
+        Detail::Classification(detail) => (Some(detail), &[][..]),
+        Detail::Intent { slots } => (None, slots.as_slice()),
+        _ => (None, &[][..]),
+    };
+    let run_name = run.name();
+    let file = run_name.replace(|sign: char| !sign.is_alphanumeric(), "_");
+    let title = format!("Confusion matrix: {run_name}");
+    let of_class = class.map(|detail| Matrix { title, name: format!("confusion_{file}"), detail });
+    let mut all: Vec<Matrix> = of_class.into_iter().collect();
+    for (group, detail) in groups {
+        all.push(Matrix { title: format!("{}: {run_name}", capital(group)), name: format!("confusion_{group}_{file}"), detail });
+    }
+    all
 }
 
 fn classes(detail: &ClassDetail) -> Section {
