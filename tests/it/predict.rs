@@ -128,7 +128,7 @@ fn refusals(project: &Project) {
         (&[model, "empty"], "no recordings in `empty`"),
         (&[model, "nowhere.wav"], "no file or folder `nowhere.wav`"),
         (&[model, "corpus", "--out", "answers.txt"], "name a file that ends in .csv, .jsonl or .parquet"),
-        (&[model, "corpus", "--out", "nowhere/answers.csv"], "cannot create `nowhere/"),
+        (&[model, "corpus", "--out", "nowhere/answers.csv"], "--out nowhere/answers.csv: no folder `nowhere`"),
         (&[model, "corpus", "--max-secs", "0.01"], "longer than the 0.01 s of --max-secs"),
         (&[model, "corpus", "--similar-to", "corpus"], "needs a model of voices"),
         (&["train", "corpus"], "`train` names 2 models"),

@@ -203,13 +203,8 @@ impl Asking {
         let settings = Settings::load(&place.machine, &place.corpus)?;
         let store = open_store(&settings, Access::Read)?;
         // Other projects may share the store.
-        let project = settings.project();
-        let is_ours = |row: &RunRow| row.project.as_ref().is_none_or(|of| *of == project);
-        let Some(last) = store.runs(1_000)?.into_iter().find(is_ours) else {
-            return Err(problem(
-                "no run yet in this store",
-                format!("name the workflow too: `sure why keyword_spotting:{node}`"),
-            ));
+        let Some(last) = store.runs(1_000)?.into_iter().find(|row| settings.is_ours(row)) else {
+            return Err(settings.no_run(&store, format!("name the workflow too: `sure why keyword_spotting:{node}`")));
         };
         drop(store);
         Ok((as_in(&last, place, access)?, node.to_owned()))

@@ -33,9 +33,11 @@ use anyhow::{Context, Result};
 use hub::Pinned;
 use pipeline::Places;
 use pipeline::mistake::suggest;
+use pipeline::records::RunRow;
 use pipeline::registry::WorkerProgram;
 use pipeline::run::Machine;
 use pipeline::schedule::Pools;
+use pipeline::store::Store;
 use pipeline::toolbox::Toolbox;
 
 use crate::cli::MachineArgs;
@@ -186,6 +188,30 @@ impl Settings {
     /// Name of the project, by which the store tells apart the runs of several: the folder of its results.
     pub(crate) fn project(&self) -> String {
         self.results.display().to_string()
+    }
+
+    /// True if a run is of this project. One without a project is. So is one whose folder is gone, if the store is in this project: the
+    /// project was moved, with its store.
+    pub(crate) fn is_ours(&self, run: &RunRow) -> bool {
+        let Some(of) = &run.project else { return true };
+        let was_moved = || {
+            let here = self.results.parent().unwrap_or(&self.results);
+            let has_store = self.store.canonicalize().is_ok_and(|store| store.starts_with(here));
+            has_store && !Path::new(of).parent().is_some_and(Path::exists)
+        };
+        *of == self.project() || was_moved()
+    }
+
+    /// The error that the store has no run of this project.
+    pub(crate) fn no_run(&self, store: &Store, hint: String) -> anyhow::Error {
+        match store.runs(1).ok().and_then(|runs| runs.into_iter().next()) {
+            Some(other) => {
+                let of = other.project.unwrap_or_default();
+                let hint = format!("`sure runs` lists them; the last is of the project with the results in `{of}`");
+                problem("no run of this project in this store, which has runs of others", hint)
+            }
+            None => problem("no run yet in this store", hint),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Knows columns and cells, not tasks. [`crate::predictions`] are answers next to references.
 
+use std::fmt::{Display, LowerExp};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -183,10 +184,15 @@ fn number(cell: &Cell) -> f64 {
 fn plain(cell: &Cell) -> String {
     match cell {
         Cell::Text(text) => text.clone(),
-        Cell::Single(value) => value.to_string(),
-        Cell::Double(value) => value.to_string(),
+        Cell::Single(value) => short(value, f64::from(*value)),
+        Cell::Double(value) => short(value, *value),
         Cell::Nested(value) => value.to_string(),
     }
+}
+
+/// Returns the shortest text that reads back as the number: with an exponent below 0.0001.
+fn short<T: Display + LowerExp>(number: T, size: f64) -> String {
+    if size != 0.0 && size.abs() < 1e-4 { format!("{number:e}") } else { number.to_string() }
 }
 
 /// A field of CSV.
@@ -199,8 +205,8 @@ fn write_json(file: &mut impl Write, columns: &[(String, CellType)], row: &[Cell
     let value = |cell: &Cell| match cell {
         Cell::Text(text) => Value::from(text.as_str()).to_string(),
         Cell::Nested(value) => value.to_string(),
-        Cell::Single(value) if value.is_finite() => value.to_string(),
-        Cell::Double(value) if value.is_finite() => value.to_string(),
+        Cell::Single(value) if value.is_finite() => short(value, f64::from(*value)),
+        Cell::Double(value) if value.is_finite() => short(value, *value),
         Cell::Single(_) | Cell::Double(_) => "null".to_owned(),
     };
     let field = |((name, _), cell): (&(String, CellType), &Cell)| format!("{}: {}", Value::from(name.as_str()), value(cell));
@@ -241,6 +247,17 @@ mod tests {
         let batches = ParquetFile::open(&path, "answers").unwrap().rows(|_| true).unwrap();
         let rows: usize = batches.map(|batch| batch.unwrap().num_rows()).sum();
         assert_eq!(rows, 3);
+    }
+
+    #[test]
+    fn small_numbers_have_an_exponent_and_read_back() {
+        for (number, text) in
+            [(1.0_f32, "1"), (0.0, "0"), (0.000_123, "0.000123"), (4.236_813e-19, "4.236813e-19"), (1e-40, "1e-40")]
+        {
+            assert_eq!(plain(&Cell::Single(number)), text);
+            assert_eq!(text.parse(), Ok(number));
+        }
+        assert_eq!(plain(&Cell::Double(-2.5e-7)), "-2.5e-7");
     }
 
     #[test]

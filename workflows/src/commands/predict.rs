@@ -224,9 +224,19 @@ impl Scratch {
             Some(out) if out.is_dir() => {
                 return Err(problem(format!("`{}` is a folder", out.display()), "--out names a file"));
             }
-            Some(out) => out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")).join(name),
+            Some(out) => {
+                let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                if !parent.is_dir() {
+                    let hint = "make it first, or name a file in another folder";
+                    return Err(problem(format!("--out {}: no folder `{}`", out.display(), parent.display()), hint));
+                }
+                parent.join(name)
+            }
         };
-        fs::create_dir(&folder).with_context(|| format!("cannot create `{}`", folder.display()))?;
+        if let Err(error) = fs::create_dir(&folder) {
+            let at = folder.parent().unwrap_or(Path::new("."));
+            return Err(anyhow::Error::new(error).context(format!("cannot write to the folder `{}`", at.display())));
+        }
         let full = folder.canonicalize().with_context(|| format!("cannot open `{}`", folder.display()))?;
         Ok(Self(full))
     }

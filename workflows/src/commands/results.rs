@@ -106,15 +106,13 @@ fn place(args: &ResultsArgs) -> Place {
 /// The last run in this project, of the workflow or of any.
 fn last_run(settings: &Settings, workflow: Option<&str>) -> Result<RunRow> {
     let store = open_store(settings, Access::Read)?;
-    let project = settings.project();
     let wanted = |row: &RunRow| {
         let asked = serde_json::from_str::<Request>(&row.request).map(|request| request.workflow).unwrap_or_default();
-        row.project.as_ref().is_none_or(|of| *of == project)
-            && workflow.is_none_or(|workflow| workflow == row.workflow || workflow == asked)
+        settings.is_ours(row) && workflow.is_none_or(|workflow| workflow == row.workflow || workflow == asked)
     };
     store.runs(1000)?.into_iter().find(wanted).ok_or_else(|| match workflow {
         Some(workflow) => problem(format!("no run of `{workflow}` in this store"), "`sure runs` lists the runs there are"),
-        None => problem("no run yet in this store", "`sure list` shows the workflows there are"),
+        None => settings.no_run(&store, "`sure list` shows the workflows there are".to_owned()),
     })
 }
 

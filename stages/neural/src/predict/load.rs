@@ -70,7 +70,7 @@ impl From<LoadError> for StageError {
             LoadError::Model { .. } => {
                 "give a node that trains, `adapter/` or `checkpoint/` of its artifact, or a folder of peft or transformers"
             }
-            LoadError::Encoder { .. } => "name it with --checkpoint FOLDER",
+            LoadError::Encoder { .. } => "name it with --checkpoint FOLDER; `models` of the results has the small encoders",
             LoadError::Task { .. } => "train it again, or give its node in the place of its folder",
             LoadError::Head { .. } => "give a model for classes (ForSequenceClassification) or texts (ForCTC, with `vocab.json`)",
         };
