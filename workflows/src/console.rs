@@ -11,7 +11,7 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 
 use console::style;
-pub(crate) use fit::fit_stdout;
+pub(crate) use fit::{fit_stdout, tell, tell_to};
 use pipeline::event::{Event, Outcome, Progress};
 pub(crate) use say::{Bars, end_bars, say, write_line};
 

@@ -80,9 +80,10 @@ pub(crate) fn source(name: &str) -> Result<(String, String)> {
     }
     let Some((file, text)) = built_in(name) else {
         let hint = suggest(name, BUILT_IN.iter().map(|(known, ..)| *known));
+        let end = if hint.ends_with('?') { "" } else { "." };
         return Err(problem(
             format!("no workflow `{name}`"),
-            format!("{hint} A file of your own is named with its ending, `./{name}.toml`"),
+            format!("{hint}{end} A file of your own is named with its ending, `./{name}.toml`"),
         ));
     };
     Ok((file.to_owned(), text.to_owned()))

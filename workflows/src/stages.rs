@@ -7,14 +7,16 @@ use pipeline::registry::{Registry, WorkerProgram};
 /// Hidden command by which this program serves one request for a stage kind of its own, as `sure-neural run` does.
 pub(crate) const SERVE: &str = "serve-stage";
 
+/// Hint where that program is missing.
+pub(crate) const GET_WORKER: &str = "`make build` in the repository builds it and fetches libtorch; in an unpacked archive, \
+                                     `python3 libtorch.py --link lib` fetches libtorch; `worker` in sure.toml says where it is";
+
 /// Returns the program that runs neural stages.
 pub(crate) fn worker_program(path: &Path) -> WorkerProgram {
     WorkerProgram {
         path: path.to_owned(),
         arguments: vec!["run"],
-        help: Some(
-            "`make build` in the repository builds it and fetches libtorch; `worker` in sure.toml says where it is".to_owned(),
-        ),
+        help: Some(GET_WORKER.to_owned()),
         // OpenMP threads that wait by spinning starve each other when other programs run; measured: a step up to 5 times as long.
         environment: vec![("GOMP_SPINCOUNT", "1000")],
     }

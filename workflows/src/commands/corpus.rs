@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::tables;
 use crate::cli::MachineArgs;
+use crate::console::tell;
 use crate::problem::problem;
 use crate::settings::Settings;
 
@@ -96,13 +97,13 @@ fn list(args: &CorpusListArgs) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     for corpus in corpora {
-        println!("{}: {}", corpus.name(), corpus.about());
-        println!("  licence: {}", corpus.licence());
+        tell!("{}: {}", corpus.name(), corpus.about());
+        tell!("  licence: {}", corpus.licence());
         for (protocol, at) in corpus.protocols().iter().zip(0..) {
             let first = if at == 0 { " (the default)" } else { "" };
-            println!("  {:<22} {}{first}", protocol.name, protocol.about);
+            tell!("  {:<22} {}{first}", protocol.name, protocol.about);
             if let Some([train, dev, test]) = protocol.expected {
-                println!("  {:<22} as published {train} train, {dev} dev, {test} test", "");
+                tell!("  {:<22} as published {train} train, {dev} dev, {test} test", "");
             }
         }
         if corpus.name() == "table" && args.corpus.is_some() {
@@ -180,11 +181,11 @@ impl Drop for Scratch {
 fn show(report: &Report, all: bool, compared: bool) {
     print!("{}", if all { report.in_full() } else { report.to_string() });
     if !compared {
-        println!("(contents were not compared: --quick)");
+        tell!("(contents were not compared: --quick)");
     }
     let unknown: u64 = report.splits.iter().map(|split| split.unknown_lengths).sum();
     if unknown > 0 {
         let total: u64 = Split::ALL.iter().map(|split| report.splits[*split as usize].utterances).sum();
-        println!("hours leave out {unknown} of {total} recordings, whose headers do not say how long they are");
+        tell!("hours leave out {unknown} of {total} recordings, whose headers do not say how long they are");
     }
 }

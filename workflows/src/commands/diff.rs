@@ -21,7 +21,7 @@ use crate::commands::compare::shown;
 use crate::commands::plan::describe_change;
 use crate::commands::runs::find;
 use crate::commands::why::describe_file;
-use crate::console::fit_stdout;
+use crate::console::{fit_stdout, tell_to};
 use crate::opening::{Access, Request, open_store};
 use crate::problem::problem;
 use crate::settings::Settings;
@@ -79,7 +79,7 @@ pub(crate) fn diff(args: &DiffArgs) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     for (name, (old, new)) in &settings {
-        writeln!(out, "setting {name}: {} -> {}", old.join(","), new.join(","))?;
+        tell_to!(out, "setting {name}: {} -> {}", old.join(","), new.join(","))?;
     }
     print_nodes(&mut out, &comparison)?;
     print_scores(&mut out, &store, &comparison)?;
@@ -93,12 +93,12 @@ pub(crate) fn diff(args: &DiffArgs) -> Result<ExitCode> {
 fn print_nodes(out: &mut impl Write, comparison: &Comparison) -> io::Result<()> {
     let causes: Vec<&Difference> = comparison.differ.iter().filter(|node| node.is_cause()).collect();
     for node in causes.iter().take(SHOWN) {
-        writeln!(out, "{}", node.node)?;
+        tell_to!(out, "{}", node.node)?;
         for change in &node.changes {
-            writeln!(out, "  - {}", describe_change(change))?;
+            tell_to!(out, "  - {}", describe_change(change))?;
         }
         for file in node.files.iter().take(SHOWN) {
-            writeln!(out, "    {}", describe_file(file))?;
+            tell_to!(out, "    {}", describe_file(file))?;
         }
         more(out, node.files.len())?;
     }
@@ -119,7 +119,7 @@ fn print_nodes(out: &mut impl Write, comparison: &Comparison) -> io::Result<()> 
 
 fn list<T>(out: &mut impl Write, all: &[T], show: impl Fn(&T) -> String) -> io::Result<()> {
     for one in all.iter().take(SHOWN) {
-        writeln!(out, "  {}", show(one))?;
+        tell_to!(out, "  {}", show(one))?;
     }
     more(out, all.len())
 }

@@ -19,8 +19,9 @@ use pipeline::text::printable;
 use serde_json::Value;
 
 use crate::cli::MachineArgs;
+use crate::console::tell;
 use crate::settings::{PoolSizes, Settings};
-use crate::stages::registry;
+use crate::stages::{GET_WORKER, registry};
 
 #[derive(Args)]
 pub(crate) struct DoctorArgs {
@@ -71,14 +72,14 @@ struct Report {
 
 impl Report {
     fn good(name: &str, text: &str) {
-        println!("ok       {name:<12} {}", printable(text));
+        tell!("ok       {name:<12} {}", printable(text));
     }
     fn note(name: &str, text: &str, hint: &str) {
-        println!("note     {name:<12} {}\n{:22}{}", printable(text), "", printable(hint));
+        tell!("note     {name:<12} {}\n{:22}{}", printable(text), "", printable(hint));
     }
     fn bad(&mut self, name: &str, text: &str, hint: &str) {
         self.missing += 1;
-        println!("missing  {name:<12} {}\n{:22}{}", printable(text), "", printable(hint));
+        tell!("missing  {name:<12} {}\n{:22}{}", printable(text), "", printable(hint));
     }
 }
 
@@ -188,8 +189,7 @@ fn memory_gib() -> f64 {
 
 fn check_worker(settings: &Settings, registry: &Registry, report: &mut Report) {
     let worker = &settings.worker;
-    let hint =
-        "`make build` in the repository builds it beside `sure` and fetches libtorch; without it all but neural stages work";
+    let hint = &format!("{GET_WORKER}; without it all but neural stages work");
     let output = match Command::new(worker).arg("probe").output() {
         Ok(output) if output.status.success() => output,
         Ok(output) => {

@@ -10,6 +10,7 @@ use pipeline::registry::Kind;
 use pipeline::spec::Spec;
 use serde_json::Value;
 
+use crate::console::tell;
 use crate::library;
 use crate::problem::problem;
 use crate::stages::registry;
@@ -28,17 +29,17 @@ pub(crate) struct ListArgs {
 pub(crate) fn list(args: &ListArgs) -> Result<ExitCode> {
     let (registry, workflows) = (registry("sure-neural".as_ref()), library::all()?);
     let Some(name) = &args.name else {
-        println!("Workflows (sure run NAME):");
+        tell!("Workflows (sure run NAME):");
         for spec in &workflows {
-            println!("  {:<22} {}", spec.name, spec.about);
+            tell!("  {:<22} {}", spec.name, spec.about);
         }
-        println!("\nStage kinds (run = \"NAME\" in a workflow file; sure list NAME describes one):");
+        tell!("\nStage kinds (run = \"NAME\" in a workflow file; sure list NAME describes one):");
         for kind in registry.kinds() {
-            println!("  {:<22} {}", kind.name, kind.about);
+            tell!("  {:<22} {}", kind.name, kind.about);
         }
-        println!("\nCorpora (corpus = \"NAME\"; sure list NAME describes one):");
+        tell!("\nCorpora (corpus = \"NAME\"; sure list NAME describes one):");
         for corpus in datasets::ALL {
-            println!("  {:<22} {}", corpus.name(), corpus.about());
+            tell!("  {:<22} {}", corpus.name(), corpus.about());
         }
         return Ok(ExitCode::SUCCESS);
     };
@@ -54,11 +55,11 @@ pub(crate) fn list(args: &ListArgs) -> Result<ExitCode> {
             None => describe_kind(kind),
         }
     } else if let Some(corpus) = datasets::ALL.iter().find(|corpus| corpus.name() == name) {
-        println!("{}: {}", corpus.name(), corpus.about());
-        println!("licence: {}", corpus.licence());
-        println!("protocols (the first is the default):");
+        tell!("{}: {}", corpus.name(), corpus.about());
+        tell!("licence: {}", corpus.licence());
+        tell!("protocols (the first is the default):");
         for protocol in corpus.protocols() {
-            println!("  {:<12} {}", protocol.name, protocol.about);
+            tell!("  {:<12} {}", protocol.name, protocol.about);
         }
         if name == "table" {
             super::tables::describe();
@@ -72,15 +73,15 @@ pub(crate) fn list(args: &ListArgs) -> Result<ExitCode> {
 }
 
 fn describe_workflow(spec: &Spec) {
-    println!("{}: {}", spec.name, spec.about);
+    tell!("{}: {}", spec.name, spec.about);
     for axis in &spec.axes {
         let (values, choices) = (shown(&axis.values), shown(&axis.choices));
         let choices = if choices.is_empty() { String::new() } else { format!("  (one of {choices})") };
         let about = if axis.about.is_empty() { String::new() } else { format!("  # {}", axis.about) };
-        println!("  {:<8} {} = {values}{choices}{about}", if axis.matrix { "matrix" } else { "setting" }, axis.name.value);
+        tell!("  {:<8} {} = {values}{choices}{about}", if axis.matrix { "matrix" } else { "setting" }, axis.name.value);
     }
     for stage in &spec.stages {
-        println!("  {:<8} {} ({})", "stage", stage.name.value, stage.run.value);
+        tell!("  {:<8} {} ({})", "stage", stage.name.value, stage.run.value);
     }
 }
 
@@ -89,7 +90,7 @@ fn shown(values: &[Value]) -> String {
 }
 
 fn describe_kind(kind: &Kind) {
-    println!("{} (version {}): {}", kind.name, kind.version, kind.about);
+    tell!("{} (version {}): {}", kind.name, kind.version, kind.about);
     for slot in &kind.slots {
         let arity = match slot.arity {
             Arity::One => "one",
@@ -97,7 +98,7 @@ fn describe_kind(kind: &Kind) {
             Arity::Any => "any number",
             Arity::Many => "one or more",
         };
-        println!("  inputs.{:<16} {arity}: {}", slot.name, slot.about);
+        tell!("  inputs.{:<16} {arity}: {}", slot.name, slot.about);
     }
     describe_params(&kind.schema, &kind.schema);
 }
@@ -124,7 +125,7 @@ fn describe_params(root: &Value, schema: &Value) {
             default => format!("default {default}"),
         };
         let about = property["description"].as_str().unwrap_or_default().replace('\n', " ");
-        println!("  {name:<23} {form}{bounds}, {default}: {about}");
+        tell!("  {name:<23} {form}{bounds}, {default}: {about}");
     }
 }
 
@@ -155,7 +156,7 @@ fn describe_choice(kind: &Kind, choice: &str) -> Result<()> {
         return Err(problem(message, suggest(choice, all.iter().map(|(_, name, _)| *name))));
     };
     let about = schema["description"].as_str().unwrap_or_default().replace('\n', " ");
-    println!("{param} = {{ name = \"{name}\", ... }} of {}: {about}", kind.name);
+    tell!("{param} = {{ name = \"{name}\", ... }} of {}: {about}", kind.name);
     describe_params(&kind.schema, schema);
     Ok(())
 }

@@ -17,7 +17,7 @@ use pipeline::run::Supply;
 use serde_json::{Value, json};
 
 use crate::cli::{Choice, Target};
-use crate::console::{duration, fit_stdout, say};
+use crate::console::{duration, fit_stdout, say, tell_to};
 use crate::opening::{Access, Opening, report_failures};
 use crate::sharing::Sharing;
 
@@ -176,7 +176,7 @@ impl Shown<'_> {
         let (reuse, run, maybe) = self.counts(plan);
         let time = self.expected.filter(|secs| *secs >= 1.0 && self.only.is_empty());
         let time = time.map(|secs| format!("; at most {} going by earlier runs", duration(secs))).unwrap_or_default();
-        writeln!(io::stdout(), "{}: {reuse} reused, {run} to run, {maybe} to run if an input changes{time}", workflow.name)?;
+        tell_to!(io::stdout(), "{}: {reuse} reused, {run} to run, {maybe} to run if an input changes{time}", workflow.name)?;
         if !self.supply.nodes.is_empty() {
             let (results, (all, read)) = (self.supply.nodes.len(), self.bytes());
             let (all, read) = (all as f64 / 1e6, read as f64 / 1e6);

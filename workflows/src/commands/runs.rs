@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use crate::artifacts::{Left, scored};
 use crate::cli::MachineArgs;
+use crate::console::tell_to;
 use crate::opening::{Access, Request, open_store};
 use crate::problem::problem;
 use crate::settings::Settings;
@@ -62,14 +63,14 @@ pub(crate) fn runs(args: &RunsArgs) -> Result<ExitCode> {
             writeln!(out, "{run}")?;
             return Ok(ExitCode::SUCCESS);
         }
-        writeln!(out, "{}", line(&row, &living))?;
+        tell_to!(out, "{}", line(&row, &living))?;
         if args.scores {
             print_scores(&mut out, &store, number)?;
         }
         for step in &steps {
             let told = step.message.as_deref().or(step.why.as_deref());
             let told = told.map(|text| format!("  {text}")).unwrap_or_default();
-            writeln!(out, "{:>8}  {:>9.2} s  {}{told}", step.state, step.secs, id_of(&step.node))?;
+            tell_to!(out, "{:>8}  {:>9.2} s  {}{told}", step.state, step.secs, id_of(&step.node))?;
         }
         if row.shortened {
             writeln!(out, "its nodes were forgotten by `sure store gc`")?;
@@ -96,7 +97,7 @@ pub(crate) fn runs(args: &RunsArgs) -> Result<ExitCode> {
         writeln!(out, "{}", Value::from(all))?;
     } else {
         for row in &rows {
-            writeln!(out, "{}", line(row, &living))?;
+            tell_to!(out, "{}", line(row, &living))?;
             if args.scores {
                 print_scores(&mut out, &store, row.id)?;
             }
@@ -114,7 +115,7 @@ fn print_scores(out: &mut impl Write, store: &Store, run: i64) -> Result<()> {
             .interval(metric)
             .map(|interval| format!("  {} to {}", metric.print(interval.low), metric.print(interval.high)));
         let value = metric.print(scores.value(metric));
-        writeln!(out, "{:>7}{} {value}{}  {node}", "", metric.title_with_unit(), interval.unwrap_or_default())?;
+        tell_to!(out, "{:>7}{} {value}{}  {node}", "", metric.title_with_unit(), interval.unwrap_or_default())?;
     }
     Ok(())
 }

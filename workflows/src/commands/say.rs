@@ -13,6 +13,7 @@ use crate::cli::Place;
 use crate::opening::Opening;
 use crate::problem::problem;
 use crate::settings::Settings;
+use crate::stages::GET_WORKER;
 
 #[derive(Args)]
 pub(crate) struct SayArgs {
@@ -70,7 +71,7 @@ pub(crate) fn say(args: &SayArgs) -> Result<ExitCode> {
     });
     let status = Command::new(&settings.worker).arg("say").arg(request.to_string()).status().map_err(|error| {
         let message = format!("cannot start the worker `{}`: {error}", settings.worker.display());
-        problem(message, "`make build` in the repository builds it and fetches libtorch; `worker` in sure.toml says where it is")
+        problem(message, GET_WORKER)
     })?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::from(2) })
 }

@@ -7,6 +7,7 @@ use clap::Args;
 use datasets::Corpus;
 use datasets::table::{ACCEPTED, ColumnNames, Table, Tables};
 
+use crate::console::tell;
 use crate::problem::problem;
 
 /// Columns of a table that have other names than the usual ones.
@@ -61,21 +62,21 @@ impl ColumnArgs {
 
 /// Prints the names of columns that are known, with an example.
 pub(super) fn describe() {
-    println!("columns (in any order and any case; `_`, space and `-` are the same):");
+    tell!("columns (in any order and any case; `_`, space and `-` are the same):");
     for (meaning, names) in ACCEPTED {
-        println!("  {meaning:<8} {}", names.join(", "));
+        tell!("  {meaning:<8} {}", names.join(", "));
     }
-    println!("  begin    start, start_time, begin, offset, onset, ... in seconds; start_ms, start_samples in other units");
-    println!("  end      end, end_time, stop, ... or duration, dur, num_samples");
-    println!(
+    tell!("  begin    start, start_time, begin, offset, onset, ... in seconds; start_ms, start_samples in other units");
+    tell!("  end      end, end_time, stop, ... or duration, dur, num_samples");
+    tell!(
         "Every other column is a tag. --path, --label, --speaker, --text, --split, --start, --end, --duration and --tag name columns."
     );
-    println!("splits: train (training), dev (valid, validation, val, development), test (testing)");
-    println!("example table.csv:");
+    tell!("splits: train (training), dev (valid, validation, val, development), test (testing)");
+    tell!("example table.csv:");
     for line in
         ["path,split,speaker,label,text", "clips/0001.wav,train,anna,yes,\"Yes, of course.\"", "clips/0002.wav,test,bob,no,No."]
     {
-        println!("  {line}");
+        tell!("  {line}");
     }
 }
 

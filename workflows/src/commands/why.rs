@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use crate::cli::Place;
 use crate::commands::plan::{describe_change, describe_reason};
 use crate::commands::runs::find;
-use crate::console::duration;
+use crate::console::{duration, tell_to};
 use crate::opening::{Access, Opening, open_store, report_failures, workflow_and_target};
 use crate::problem::problem;
 use crate::settings::Settings;
@@ -66,7 +66,7 @@ pub(crate) fn why(args: &WhyArgs) -> Result<ExitCode> {
         let mut seen = HashSet::new();
         for one in &asked {
             if let Some(now) = &one.now {
-                writeln!(io::stdout(), "{} {now}", one.explanation.node)?;
+                tell_to!(io::stdout(), "{} {now}", one.explanation.node)?;
             }
             print(&one.explanation, 0, &mut seen)?;
         }
@@ -210,7 +210,7 @@ fn print(explanation: &Explanation, depth: usize, seen: &mut HashSet<String>) ->
             format!("is up to date; it ran once, for the first time{}", in_run_of(explanation).trim_end_matches(','))
         }
     };
-    writeln!(io::stdout(), "{indent}{} {fate}", explanation.node)?;
+    tell_to!(io::stdout(), "{indent}{} {fate}", explanation.node)?;
     if !seen.insert(explanation.node.clone()) {
         return Ok(());
     }
@@ -221,10 +221,10 @@ fn print(explanation: &Explanation, depth: usize, seen: &mut HashSet<String>) ->
         } else {
             String::new()
         };
-        writeln!(io::stdout(), "{indent}  - {}{digests}", describe_change(change))?;
+        tell_to!(io::stdout(), "{indent}  - {}{digests}", describe_change(change))?;
     }
     for file in explanation.files.iter().take(FILES_SHOWN) {
-        writeln!(io::stdout(), "{indent}    {}", describe_file(file))?;
+        tell_to!(io::stdout(), "{indent}    {}", describe_file(file))?;
     }
     if explanation.files.len() > FILES_SHOWN {
         writeln!(io::stdout(), "{indent}    and {} more files", explanation.files.len() - FILES_SHOWN)?;

@@ -10,6 +10,18 @@ const USUAL: usize = 80;
 /// Narrower than this nothing is made to fit.
 const NARROWEST: usize = 40;
 
+/// Prints a line on standard output, as `println!`, so that it fits a terminal.
+macro_rules! tell {
+    ($($words:tt)*) => { println!("{}", $crate::console::fit_stdout(&format!($($words)*))) };
+}
+pub(crate) use tell;
+
+/// Writes a line to what standard output is written with, as `writeln!`, so that it fits a terminal.
+macro_rules! tell_to {
+    ($out:expr, $($words:tt)*) => { writeln!($out, "{}", $crate::console::fit_stdout(&format!($($words)*))) };
+}
+pub(crate) use tell_to;
+
 /// Returns text as it goes to standard output, without the last end of a line: on a terminal, tables are cut into parts that fit it, and
 /// notes go on in the next line.
 pub(crate) fn fit_stdout(text: &str) -> String {
@@ -130,13 +142,15 @@ fn columns(rows: &[Vec<char>]) -> Vec<Range<usize>> {
 /// Goes on in the next line, between words, two columns further right. What is set in columns stays together.
 fn wrap(line: &str, width: usize, out: &mut String) {
     let own = line.chars().take_while(|sign| *sign == ' ').count();
-    let (columns, text) = line.trim().rsplit_once("  ").map_or(("", line.trim()), |(columns, text)| (columns.trim_end(), text));
+    let (columns, text) = line.trim().rsplit_once("  ").map_or(("", line.trim()), |(columns, text)| (columns, text));
+    let gap_behind = " ".repeat(2 + columns.len() - columns.trim_end().len());
+    let columns = columns.trim_end();
     let mut current = " ".repeat(own);
     let words = std::iter::once(columns).filter(|columns| !columns.is_empty()).chain(text.split_whitespace());
     for (at, word) in words.enumerate() {
         let gap = match at {
             0 => "",
-            1 if !columns.is_empty() => "  ",
+            1 if !columns.is_empty() => &gap_behind,
             _ => " ",
         };
         if at > 0 && measure_text_width(&current) + gap.len() + measure_text_width(word) > width {
@@ -208,5 +222,6 @@ other   10
         check(12, "  one two three\n\nend\n", "  one two\n    three\n\nend\n");
         check(14, "a    1  +2  three four\n", "a    1  +2\n  three four\n");
         check(17, "a    1  +2  three four\n", "a    1  +2  three\n  four\n");
+        check(17, "  name    one two three\n", "  name    one two\n    three\n");
     }
 }
