@@ -30,23 +30,23 @@ pub enum Method {
     Finetune(Finetune),
     /// Trains the head alone: the baseline that the benchmark left out.
     HeadOnly(HeadOnly),
-    /// Trains small feed-forward blocks inside the transformer layers.
+    /// Trains small feed-forward blocks inside the transformer layers (Houlsby et al. 2019, arXiv:1902.00751).
     Bottleneck(Bottleneck),
-    /// Trains keys and values in front of those of every attention.
+    /// Trains keys and values in front of those of every attention (Li and Liang 2021, arXiv:2101.00190).
     Prefix(Prefix),
-    /// Trains low-rank updates beside linear layers; also rsLoRA, DoRA and PiSSA.
+    /// Trains low-rank updates beside linear layers (LoRA; Hu et al. 2021, arXiv:2106.09685); also rsLoRA, DoRA and PiSSA.
     Lora(Lora),
-    /// Trains low-rank updates whose ranks are shared out among the layers in training.
+    /// Trains low-rank updates whose ranks are shared out among the layers in training (Zhang et al. 2023, arXiv:2303.10512).
     #[serde(rename = "adalora")]
     AdaLora(AdaLora),
-    /// Trains factors of fixed random low-rank updates that all layers share.
+    /// Trains factors of fixed random low-rank updates that all layers share (Kopiczko et al. 2024, arXiv:2310.11454).
     Vera(Vera),
-    /// Trains small convolutional blocks inside the transformer layers, as the benchmark proposes.
+    /// Trains small convolutional blocks inside the transformer layers, as the benchmark proposes (Li et al. 2023, arXiv:2303.03267).
     #[serde(rename = "convadapter")]
     ConvAdapter(ConvAdapter),
-    /// Trains factors of the outputs, or inputs, of linear layers.
+    /// Trains factors of the outputs, or inputs, of linear layers (Liu et al. 2022, arXiv:2205.05638).
     Ia3(Ia3),
-    /// Trains the encoder's biases.
+    /// Trains the encoder's biases (Ben Zaken et al. 2022, arXiv:2106.10199).
     #[serde(rename = "bitfit")]
     BitFit(BitFit),
 }
