@@ -44,11 +44,103 @@ fn init_writes_a_workflow_that_plans_and_prepares() {
         (&["init", "other", "--table", "nowhere"], "no folder `nowhere`"),
         (&["init", "other", "--table", "recordings", "--task", "intent"], "`intent` reads no tables"),
         (&["init", "a/b", "--table", "recordings"], "`a/b` is no name of a workflow"),
+        (&["init", "other", "--table", "recordings", "--task", "speech_synthesis"], "`speech_synthesis` adapts no encoder"),
+        (&["init", "other", "--table", "recordings", "--checkpoint", "nowhere"], "--checkpoint nowhere: no such folder"),
+        (&["init", "other", "--table", "recordings", "--label", "nowhere"], "no column `nowhere` (--label)"),
         (&["plan", "mine.toml", "--checkpoint", "nowhere"], "--checkpoint nowhere: no such folder"),
     ] {
         let answer = project.sure(args);
         assert!(answer.code == Some(2) && answer.err.contains(expected), "{args:?}: {answer:?}");
     }
+    assert!(!project.path("other.toml").exists());
+}
+
+/// Writes a table with the recordings of the example, in columns of other names and another order.
+fn other_columns(project: &Project) {
+    let old = fs::read_to_string(project.path("recordings/table.csv")).unwrap();
+    let clips: Vec<&str> = old.lines().skip(1).filter_map(|line| line.split(',').next()).collect();
+    let clips = clips.into_iter().filter(|clip| project.path("recordings").join(clip).is_file()).take(40);
+    let row = |(at, clip): (usize, &str)| {
+        let part = ["train", "train", "dev", "test"][at % 4];
+        format!("{},{},{clip},{part},{}\n", ["no", "yes"][at % 2], ["north", "south"][at / 4 % 2], ["anna", "ben"][at / 8 % 2])
+    };
+    let rows: String = clips.enumerate().map(row).collect();
+    fs::remove_file(project.path("recordings/table.csv")).unwrap();
+    project.write("recordings/list.csv", &format!("said,accent,clip,part,who\n{rows}"));
+}
+
+#[test]
+fn init_names_columns_and_tables_of_any_name() {
+    let project = recordings();
+    other_columns(&project);
+    let refused = project.sure(&["init", "accents", "--table", "recordings"]);
+    assert!(refused.code == Some(2) && refused.err.contains("no table in `recordings`"), "{refused:?}");
+    assert!(refused.err.contains("echo path,label"), "{refused:?}");
+    let refused = project.sure(&["init", "accents", "--table", "recordings/list.csv"]);
+    assert!(refused.code == Some(2) && refused.err.contains("no column of labels in the table"), "{refused:?}");
+    assert!(refused.err.contains("--label COLUMN") && refused.err.contains("tags: `accent`, `said`, `who`"), "{refused:?}");
+    let refused = project.sure(&["init", "accents", "--table", "recordings/list.csv", "--label", "accent"]);
+    assert!(refused.code == Some(2) && refused.err.contains("no encoder, and no transcripts"), "{refused:?}");
+    assert!(!project.path("accents.toml").exists() && !project.path("sure.toml").exists());
+
+    let columns = ["--label", "accent", "--text", "said", "--speaker", "who"];
+    let args: Vec<&str> = ["init", "accents", "--table", "recordings/list.csv"].into_iter().chain(columns).collect();
+    let said = good(project.sure(&args));
+    assert!(said.contains("label: `accent`; speaker: `who`; text: `said`; split: `part`"), "{said}");
+    assert!(said.contains("8 train, 4 dev, 4 test; 2 labels: north, south"), "{said}");
+    good(project.sure(&["run", "accents.toml", "targets", "-q"]));
+    let folder = good(project.sure(&["path", "targets"]));
+    let task = fs::read_to_string(format!("{}/task.json", folder.trim())).unwrap();
+    assert!(task.contains("\"north\"") && task.contains("\"south\""), "{task}");
+    good(project.sure(&["run", "accents.toml", "encoder_targets", "-q"]));
+
+    // A second table in the same project.
+    fs::create_dir(project.path("more")).unwrap();
+    fs::write(project.path("more/a.wav"), wav(16_000)).unwrap();
+    project.write("more/table.csv", "path,label,text\na.wav,a,yes\n");
+    let answer = project.sure(&["init", "more", "--table", "more"]);
+    assert!(
+        answer.ok && answer.out.contains("is another folder") && answer.out.contains("--corpus table=\"more\""),
+        "{answer:?}"
+    );
+    assert!(answer.err.contains("set is empty, and the workflow will fail"), "{answer:?}");
+}
+
+#[test]
+fn every_task_whose_columns_a_table_has_runs_on_it() {
+    let project = recordings();
+    for task in ["emotion", "keyword_spotting", "phoneme_recognition", "speaker", "speech_recognition", "tagging"] {
+        let planned = good(project.sure(&["plan", task, "--set", "corpus=table", "--corpus", "table=recordings"]));
+        assert!(planned.contains("train[method=lora"), "{planned}");
+    }
+    // Another corpus for the encoder is asked for as before.
+    let sets = ["--set", "corpus=table", "--set", "encoder_corpus=fsdd"];
+    let answer = project.sure(&[&["plan", "speaker", "--corpus", "table=recordings"][..], &sets].concat());
+    assert!(answer.code == Some(1) && answer.err.contains("needs `corpora.fsdd`"), "{answer:?}");
+}
+
+#[test]
+fn a_project_that_was_moved_keeps_its_results() {
+    let project = recordings();
+    good(project.sure(&["init", "mine", "--table", "recordings"]));
+    let run = |folder: &str| {
+        good(project.sure(&["run", "mine.toml", "shards#0", "-q", "--config", &format!("{folder}/sure.toml")]));
+    };
+    let path = |folder: &str| project.sure(&["path", "shards#0", "--config", &format!("{folder}/sure.toml")]);
+    for folder in ["a", "c"] {
+        fs::create_dir(project.path(folder)).unwrap();
+    }
+    project.write("a/sure.toml", "[corpora]\ntable = \"../recordings\"\n");
+    run("a");
+    fs::rename(project.path("a"), project.path("b")).unwrap();
+    assert!(good(path("b")).contains("/b/.sure/"));
+
+    // Another project with the same store.
+    project.write("c/sure.toml", "store = \"../b/.sure\"\n[corpora]\ntable = \"../recordings\"\n");
+    run("b");
+    let answer = path("c");
+    assert!(answer.code == Some(2) && answer.err.contains("no run of this project in this store"), "{answer:?}");
+    assert!(answer.err.contains("/b/results`"), "{answer:?}");
 }
 
 #[test]
@@ -73,12 +165,20 @@ fn a_sweep_over_own_recordings_ends_in_one_table_and_names_its_files() {
     let rows: Vec<Vec<&str>> = answer.out.lines().map(|line| line.split_whitespace().take(5).collect()).collect();
     assert!(answer.out.contains("◂ best of its sweep on the dev set.") && answer.out.contains(" ◂ "), "{}", answer.out);
     assert!(project.path("results/mine/table/sweep.png").is_file());
+    // Every figure of the page is there for a paper, confusion matrices included.
+    let page = fs::read_to_string(project.path("results/mine/table/index.html")).unwrap();
+    let links: Vec<&str> = page.split("href=\"figures/").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    assert_eq!(links.iter().filter(|link| link.starts_with("confusion_") && link.ends_with(".pdf")).count(), 2, "{links:?}");
+    for link in links {
+        let content = fs::read(project.path("results/mine/table/figures").join(link)).unwrap();
+        assert!(content.starts_with(if link.ends_with(".pdf") { b"%PDF" } else { b"<svg" }), "{link}");
+    }
     for rank in ["2", "4"] {
         assert!(rows.contains(&vec!["table", "lora", "scratch", rank, "1"]), "{}", answer.out);
     }
     for file in [
         "models/method=lora,rank=2,seed=1/adapter_model.safetensors",
-        "models/encoder scratch/model.safetensors",
+        "models/encoder scratch_voices/model.safetensors",
         "events/method=lora,rank=4,seed=1",
         "predictions/method=lora,rank=4,seed=1/predictions.parquet",
         "table/table.txt",
@@ -205,8 +305,8 @@ fn with_table(lines: &str) -> Project {
     let old = fs::read_to_string(project.path("recordings/table.csv")).unwrap();
     let clips: Vec<String> = old.lines().skip(1).map(|line| line.split(',').next().unwrap().to_owned()).collect();
     let clip = |text: String, at: usize| text.replace(&format!("CLIP{at}"), &clips[at]);
-    project.write("recordings/table.csv", &(0..6).fold(lines.to_owned(), clip));
     good(project.sure(&["init", "mine", "--table", "recordings"]));
+    project.write("recordings/table.csv", &(0..6).fold(lines.to_owned(), clip));
     project
 }
 
@@ -264,7 +364,7 @@ fn a_clip_that_no_memory_holds_is_named_before_training() {
 
 #[test]
 fn sweeps_and_encoders_that_cannot_be_meant_are_refused() {
-    let project = with_table("path,split,label\nCLIP0,train,a\nCLIP1,train,b\nCLIP2,dev,b\nCLIP3,test,a\n");
+    let project = with_table("path,split,label,text\nCLIP0,train,a,yes\nCLIP1,train,b,no\nCLIP2,dev,b,no\nCLIP3,test,a,yes\n");
     let list = |count: usize, end: &str| (1..=count).map(|at| format!("{at}{end}")).collect::<Vec<_>>().join(",");
     let (rates, ranks) = (format!("train.learning_rate={}", list(100, "e-4")), format!("train.method.rank={}", list(100, "")));
     let sweep = ["plan", "mine.toml", "--set", &rates, "--set", &ranks, "--set", "method=lora"];

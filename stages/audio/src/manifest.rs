@@ -39,7 +39,8 @@ pub struct Manifest {
     /// Tables of the corpus `table` that are not named `table`, `metadata` or as a split: relative to its folder.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tables: Vec<String>,
-    /// Columns of the tables of the corpus `table` that have other names than the usual ones (`sure list table`).
+    /// Columns of the tables of the corpus `table` that have other names than the usual ones (`sure list table`), for example
+    /// `{ label = ["accent"], text = "words" }`: `path`, `label`, `speaker`, `text`, `split`, `start`, `end`, `duration`, `tag`.
     #[serde(default, skip_serializing_if = "ColumnNames::is_empty")]
     pub columns: ColumnNames,
     /// Largest share of recordings that a copy may lack, 0 to 1; a copy that lacks more, or has an empty split, is an error.
@@ -399,6 +400,11 @@ fn explain(error: CorpusError, name: &str, root: &Path) -> StageError {
                      or by `{name} = \"FOLDER\"` in `[corpora]` of sure.toml"
                 )
             }
+        }
+        CorpusError::Malformed { problem, .. } if name == "table" && problem.contains("--") => {
+            "options such as --path are those of `sure init` and `sure prepare`; a workflow names columns itself: `columns.path = \"file\"` \
+             below `[stages.manifest]`"
+                .to_owned()
         }
         CorpusError::Version { .. } => "choose the protocol of the version you have, or fetch the other version".to_owned(),
         _ => return StageError::failed(error),

@@ -7,17 +7,27 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use datasets::table::{Table, Tables};
+use datasets::{Corpus, CorpusError, Listing, Split};
+use pipeline::spec::Spec;
+use serde_json::Value;
 
+use crate::cli::MachineArgs;
+use crate::commands::tables::ColumnArgs;
+use crate::console::{say, tell};
 use crate::library;
 use crate::problem::problem;
+use crate::settings::Settings;
 
 #[derive(Args)]
 pub(crate) struct InitArgs {
     /// Name of the workflow; the file is NAME.toml
     pub(crate) name: String,
-    /// Folder with the table of your recordings: table.csv with a column `path`, and `label`, `speaker` or `text`
-    #[arg(long, value_name = "FOLDER")]
+    /// Folder with the table of your recordings, or the table itself: table.csv with a column `path`, and `label`, `speaker` or `text`
+    #[arg(long, value_name = "FOLDER|FILE")]
     pub(crate) table: PathBuf,
+    #[command(flatten)]
+    pub(crate) columns: ColumnArgs,
     /// Target: `label` (the column of that name, whatever it says), `labels` (the same column, with any number of labels: `dog;rain`),
     /// `text`, or a task of the benchmark that reads tables: `speaker`, `emotion`, `phoneme_recognition`, ...
     #[arg(long, default_value = "label")]
@@ -37,38 +47,139 @@ fn preset(task: &str) -> (&str, bool) {
 
 /// Writes a workflow file, and `sure.toml` where there is none.
 pub(crate) fn init(args: &InitArgs) -> Result<ExitCode> {
-    let spec = library::find(preset(&args.task).0)?;
-    let takes_tables =
-        spec.axes.iter().any(|axis| axis.name.value == "corpus" && axis.choices.iter().any(|choice| choice == "table"));
-    if !takes_tables {
-        let able = library::all()?.into_iter().filter(|spec| {
-            spec.axes.iter().any(|axis| axis.name.value == "corpus" && axis.choices.iter().any(|choice| choice == "table"))
-        });
-        let able: Vec<String> = able.map(|spec| format!("`{}`", spec.name)).collect();
-        return Err(problem(format!("`{}` reads no tables", args.task), format!("take one of {}", able.join(", "))));
-    }
+    let task = preset(&args.task).0;
+    require_task(&args.task, &library::find(task)?)?;
     if !args.name.chars().all(|sign| sign.is_ascii_alphanumeric() || matches!(sign, '_' | '-')) || args.name.is_empty() {
         return Err(problem(format!("`{}` is no name of a workflow", args.name), "use letters, digits, `_` and `-`"));
     }
-    if !args.table.is_dir() {
-        let hint = "it should contain table.csv (or .tsv, .jsonl, .parquet) with a column `path`";
-        return Err(problem(format!("no folder `{}`", args.table.display()), hint));
+    let recordings = Recordings::read(args)?;
+    recordings.require(task, args.checkpoint.is_some())?;
+    if let Some(place) = args.checkpoint.as_ref().filter(|place| !place.starts_with(hub::SCHEME) && !Path::new(place).is_dir()) {
+        let hint = "give the folder of an encoder as Hugging Face publishes it, or `hub:ORGANISATION/NAME@COMMIT`";
+        return Err(problem(format!("--checkpoint {place}: no such folder"), hint));
     }
     let file = format!("{}.toml", args.name);
-    write_new(Path::new(&file), &workflow(args))?;
+    write_new(Path::new(&file), &workflow(args, &recordings)?)?;
+    recordings.describe();
     println!("wrote {file}");
-    let settings = Path::new("sure.toml");
-    if settings.exists() {
-        println!("sure.toml exists: add {} below `[corpora]`", corpus_line(args));
-        if let Some(place) = &args.checkpoint {
-            println!("and `checkpoint = {place:?}` below `[checkpoints]`");
-        }
-    } else {
-        write_new(settings, &machine(args))?;
+    let settings = Settings::load(&MachineArgs::default(), &[])?;
+    let Some(found) = &settings.file else {
+        write_new(Path::new("sure.toml"), &machine(args, &recordings.folder))?;
         println!("wrote sure.toml");
+        println!("next: sure plan {file}; sure run {file}");
+        return Ok(ExitCode::SUCCESS);
+    };
+    let (line, full) = (corpus_line(&recordings.folder), recordings.folder.canonicalize().ok());
+    let mut option = String::new();
+    match settings.machine.places.0.get("corpora.table") {
+        None => println!("add {line} below `[corpora]` of {}", found.display()),
+        Some(other) if other.canonicalize().ok() != full => {
+            println!("note: `table` of {} is another folder: {}", found.display(), other.display());
+            option = format!(" --corpus table={:?}", recordings.folder.display().to_string());
+        }
+        Some(_) => {}
     }
-    println!("next: sure plan {file}; sure run {file}");
+    if let Some(place) = &args.checkpoint {
+        println!("add checkpoint = {place:?} below `[checkpoints]` of {}", found.display());
+    }
+    println!("next: sure plan {file}{option}; sure run {file}{option}");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Errors: the workflow of the task reads no tables, or has no encoder.
+fn require_task(asked: &str, spec: &Spec) -> Result<()> {
+    let takes_tables = |spec: &Spec| {
+        spec.axes.iter().any(|axis| axis.name.value == "corpus" && axis.choices.iter().any(|choice| choice == "table"))
+    };
+    let has_encoder = |spec: &Spec| spec.axes.iter().any(|axis| axis.name.value == "encoder_corpus");
+    if takes_tables(spec) && has_encoder(spec) {
+        return Ok(());
+    }
+    let able = library::all()?.into_iter().filter(|spec| takes_tables(spec) && has_encoder(spec));
+    let able: Vec<String> = able.map(|spec| format!("`{}`", spec.name)).collect();
+    let able = format!("take one of {}", able.join(", "));
+    Err(if takes_tables(spec) {
+        let hint = format!("`sure list {asked} --source` shows how it reads a table; for `sure init`, {able}");
+        problem(format!("`{asked}` adapts no encoder"), hint)
+    } else {
+        problem(format!("`{asked}` reads no tables"), able)
+    })
+}
+
+/// A folder of recordings, with their table.
+struct Recordings {
+    folder: PathBuf,
+    reader: Tables,
+    listing: Listing,
+}
+
+impl Recordings {
+    /// Reads the table that the command line names.
+    ///
+    /// Errors: no such folder or table; a table that cannot be understood.
+    fn read(args: &InitArgs) -> Result<Self> {
+        let (table, columns) = (&args.table, args.columns.names(&Table)?);
+        let (folder, tables) = if table.is_file() {
+            let folder = table.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let name = table.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            (folder.to_owned(), vec![name])
+        } else if table.is_dir() {
+            (table.clone(), vec![])
+        } else {
+            let hint = "it should contain table.csv (or .tsv, .jsonl, .parquet) with a column `path`";
+            return Err(problem(format!("no folder `{}`", table.display()), hint));
+        };
+        let reader = Tables { tables, columns };
+        let listing = reader.list(&folder, &Table.protocols()[0]).map_err(|error| match error {
+            CorpusError::Missing { .. } => {
+                let hint = "write table.csv there, with a column `path`. If every class has a folder of its own, this does it there: \
+                            (echo path,label; for f in */*.wav; do echo \"$f,${f%%/*}\"; done) > table.csv";
+                problem(format!("no table in `{}`", folder.display()), hint)
+            }
+            error => error.into(),
+        })?;
+        Ok(Self { folder, reader, listing })
+    }
+
+    /// Errors: the table lacks the column that the task learns, or the one that the small encoder learns.
+    fn require(&self, task: &str, has_encoder: bool) -> Result<()> {
+        let has_text = self.listing.utterances.iter().any(|utterance| utterance.annotation.transcript.is_some());
+        let (is_there, what, option) = match task {
+            "speaker" => (self.listing.classes.get("speaker").is_some_and(|all| !all.is_empty()), "speakers", "speaker"),
+            "speech_recognition" | "phoneme_recognition" => (has_text, "transcripts", "text"),
+            _ => (!self.listing.labels.is_empty(), "labels", "label"),
+        };
+        let found = self.listing.notes.join("; ");
+        if !is_there {
+            let hint = format!("name it: --{option} COLUMN, or `{option}` in the head of the table. {found}");
+            return Err(problem(format!("no column of {what} in the table of `{}`", self.folder.display()), hint));
+        }
+        if !has_encoder && !has_text && task != "speaker" {
+            let hint = format!(
+                "name a pretrained encoder: --checkpoint FOLDER. Without one, a small encoder learns to spell transcripts: --text \
+                 COLUMN names them. {found}"
+            );
+            return Err(problem(format!("no encoder, and no transcripts in the table of `{}`", self.folder.display()), hint));
+        }
+        Ok(())
+    }
+
+    /// Prints columns, splits and classes, and what is doubtful.
+    fn describe(&self) {
+        let Listing { notes, warnings, labels, .. } = &self.listing;
+        notes.iter().for_each(|note| tell!("{note}"));
+        let [train, dev, test] = Split::ALL.map(|split| self.listing.count(split));
+        let shown = if labels.len() > 10 { format!("{}, ...", labels[..10].join(", ")) } else { labels.join(", ") };
+        let classes = if labels.is_empty() { String::new() } else { format!("; {} labels: {shown}", labels.len()) };
+        tell!("{train} train, {dev} dev, {test} test{classes}");
+        if let Some(first) = self.listing.skipped.first() {
+            say!("warning: left out: {}, the first: {}: {}", self.listing.skipped.len(), first.path, first.reason);
+        }
+        warnings.iter().for_each(|warning| say!("warning: {warning}"));
+        for split in Split::ALL.into_iter().filter(|split| self.listing.count(*split) == 0) {
+            say!("warning: the {split} set is empty, and the workflow will fail: add a column `split`, or more rows or speakers");
+        }
+    }
 }
 
 fn write_new(path: &Path, text: &str) -> Result<()> {
@@ -84,7 +195,7 @@ fn write_new(path: &Path, text: &str) -> Result<()> {
 }
 
 /// Returns the text of the workflow file.
-fn workflow(args: &InitArgs) -> String {
+fn workflow(args: &InitArgs, recordings: &Recordings) -> Result<String> {
     let InitArgs { name, task, .. } = args;
     let (task, is_own) = preset(task);
     let title = name.replace(['_', '-'], " ");
@@ -95,39 +206,63 @@ fn workflow(args: &InitArgs) -> String {
         ),
         None => (format!("[\"{task}\"]   # `sure list {task} --source` shows all that can be changed"), ""),
     };
+    let learned = if task == "speaker" {
+        "encoder_learns = \"voices\"            # the small encoder tells the speakers of `voices_corpus` apart\nvoices_corpus = \"table\"\n"
+    } else {
+        "encoder_corpus = \"table\"\n"
+    };
+    let named = named(&recordings.reader, if task == "speaker" { "voices_manifest" } else { "encoder_manifest" })?;
     let score = if is_own {
         format!("[stages.score]\nname = \"{name}\"                      # of the task, in tables and on pages\n")
     } else {
         String::new()
     };
-    format!(
+    Ok(format!(
         "# sure plan {name}.toml    what would run, and why\n\
          # sure run {name}.toml     run it; again after a change: only what the change concerns\n\
          [workflow]\n\
          name = \"{name}\"\n\
-         about = \"{title}, of the recordings in table.csv\"\n\
+         about = \"{title}, of the recordings in {table}\"\n\
          include = {include}\n\
          [settings]\n\
          corpus = \"table\"                     # the folder is below [corpora] in sure.toml\n\
-         encoder_corpus = \"table\"\n\
+         {learned}\
          [matrix]\n\
          {encoder}method = [\"head_only\", \"lora\", \"finetune\"]   # also bottleneck, prefix, convadapter, ia3, bitfit, adalora, vera\n\
          seed = [1, 2, 3]\n\
-         {score}[stages.table]\n\
-         title = \"{title}\"\n"
-    )
+         {named}{score}[stages.table]\n\
+         title = \"{title}\"\n",
+        table = recordings.reader.tables.first().map_or("table.csv", String::as_str),
+    ))
 }
 
-fn corpus_line(args: &InitArgs) -> String {
-    format!("table = {:?}", args.table.display().to_string())
+/// Returns the lines that name tables and columns, for the stages that read the table: that of the task and that of the encoder.
+fn named(reader: &Tables, of_encoder: &str) -> Result<String> {
+    let mut lines = String::new();
+    for (name, value) in [("tables", serde_json::to_value(&reader.tables)?), ("columns", serde_json::to_value(&reader.columns)?)]
+    {
+        match value {
+            Value::Object(columns) => {
+                columns.iter().for_each(|(column, value)| lines += &format!("columns.{column} = {value}\n"))
+            }
+            Value::Array(tables) if tables.is_empty() => {}
+            value => lines += &format!("{name} = {value}\n"),
+        }
+    }
+    Ok(if lines.is_empty() { lines } else { format!("[stages.manifest]\n{lines}[stages.{of_encoder}]\n{lines}") })
+}
+
+/// Returns the line of `sure.toml` that names the folder.
+fn corpus_line(folder: &Path) -> String {
+    format!("table = {:?}", folder.display().to_string())
 }
 
 /// Returns the text of `sure.toml`.
-fn machine(args: &InitArgs) -> String {
+fn machine(args: &InitArgs, folder: &Path) -> String {
     let checkpoints = args.checkpoint.as_ref().map(|place| format!("[checkpoints]\ncheckpoint = {place:?}\n"));
     format!(
         "# Folders of this machine. Nothing of it changes a result.\n[corpora]\n{}\n{}",
-        corpus_line(args),
+        corpus_line(folder),
         checkpoints.unwrap_or_default()
     )
 }
