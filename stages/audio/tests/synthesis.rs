@@ -75,6 +75,7 @@ fn pitch_tracks_match_those_of_librosa() {
             max_hz: track["fmax"].as_f64().unwrap(),
             frame_length: number("frame_length"),
             hop_length: number("hop_length"),
+            mean_threshold: 0.1,
         };
         let expected = numbers(&file, &format!("{name}.pyin.f0")).1;
         let probability = numbers(&file, &format!("{name}.pyin.probability")).1;

@@ -118,7 +118,14 @@ impl Bench {
         .unwrap();
         let mel_job = self.job(&format!("{name}-mel"), &[("shards", shards.to_owned())]);
         run_log_mel(&mel, &mel_job).unwrap();
-        let pitch = TrackPitch { sample_rate: RATE, hop_length: 100, frame_length: 512, min_hz: 60.0, max_hz: 400.0 };
+        let pitch = TrackPitch {
+            sample_rate: RATE,
+            hop_length: 100,
+            frame_length: 512,
+            min_hz: 60.0,
+            max_hz: 400.0,
+            mean_threshold: 0.1,
+        };
         let job = self.job(name, &[("shards", shards.to_owned()), ("features", mel_job.out)]);
         run_pitch(&pitch, &job).unwrap();
         job.out

@@ -128,7 +128,14 @@ impl Fixture {
         let shards = format!("{name}_shards");
         let job = self.job(&format!("{name}_mel"), &[("shards", &shards)], &Listener::default());
         run_log_mel(&mel, &job).unwrap();
-        let pitch = TrackPitch { sample_rate: RATE, hop_length: 100, frame_length: 512, min_hz: 60.0, max_hz: 400.0 };
+        let pitch = TrackPitch {
+            sample_rate: RATE,
+            hop_length: 100,
+            frame_length: 512,
+            min_hz: 60.0,
+            max_hz: 400.0,
+            mean_threshold: 0.1,
+        };
         let job = self.job(name, &[("shards", &shards), ("features", &format!("{name}_mel"))], &Listener::default());
         run_pitch(&pitch, &job).unwrap();
     }

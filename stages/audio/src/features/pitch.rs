@@ -4,13 +4,12 @@
 //! the thresholds under which YIN would choose it. A Viterbi search over pitch bins, voiced and unvoiced, then makes one track of them.
 //!
 //! Sources: de Cheveigne and Kawahara 2002, "YIN, a fundamental frequency estimator for speech and music", equations 1 to 8 and
-//! section II.E; Mauch and Dixon 2014, "pYIN", ICASSP. The constants are those of librosa 0.11, with which results agree.
+//! section II.E; Mauch and Dixon 2014, "pYIN", ICASSP. The constants are those of librosa 0.11, with which results agree at a mean threshold of 0.1.
 
 use super::spectrum::Autocorrelation;
 
-/// Number of thresholds between 0 and 1, and the shape of their beta(2, 18) prior.
+/// Number of thresholds between 0 and 1.
 const NUM_THRESHOLDS: usize = 100;
-const BETA: i32 = 18;
 /// Decay of the prior over the troughs of a frame, from the shortest period on.
 const BOLTZMANN: f64 = 2.0;
 /// Pitch bins of a semitone.
@@ -37,6 +36,8 @@ pub struct Pyin {
     pub frame_length: usize,
     /// Samples from one frame to the next.
     pub hop_length: usize,
+    /// Mean of the thresholds below which a trough is voice, whose prior is beta(2, 2 / mean - 2). The paper has 0.1, 0.15 and 0.2.
+    pub mean_threshold: f64,
 }
 
 /// Pitch of one frame.
@@ -54,7 +55,7 @@ impl Pyin {
     pub fn track(&self, samples: &[f32], num_frames: usize, centre: usize) -> Vec<Pitch> {
         let mut difference = Difference::new(self);
         let bins = self.num_bins();
-        let prior = threshold_prior();
+        let prior = threshold_prior(self.mean_threshold);
         let mut frame = vec![0.0; self.frame_length];
         let mut candidates = Vec::new();
         let mut voicing = Vec::with_capacity(num_frames);
@@ -139,9 +140,11 @@ impl Pyin {
     }
 }
 
-/// Probability of each threshold: differences of the distribution function of beta(2, 18).
-fn threshold_prior() -> [f64; NUM_THRESHOLDS] {
-    let below = |x: f64| 1.0 - (1.0 - x).powi(BETA + 1) - f64::from(BETA + 1) * x * (1.0 - x).powi(BETA);
+/// Probability of each threshold: differences of the distribution function of a beta distribution of this mean.
+fn threshold_prior(mean: f64) -> [f64; NUM_THRESHOLDS] {
+    let beta = 2.0 / mean - 2.0;
+    let power = |x: f64, by: f64| if by.fract() == 0.0 { x.powi(by as i32) } else { x.powf(by) };
+    let below = |x: f64| 1.0 - power(1.0 - x, beta + 1.0) - (beta + 1.0) * x * power(1.0 - x, beta);
     std::array::from_fn(|k| below((k + 1) as f64 / NUM_THRESHOLDS as f64) - below(k as f64 / NUM_THRESHOLDS as f64))
 }
 
@@ -292,7 +295,8 @@ mod tests {
 
     use super::*;
 
-    const PARAMS: Pyin = Pyin { sample_rate: 8_000, min_hz: 60.0, max_hz: 400.0, frame_length: 512, hop_length: 100 };
+    const PARAMS: Pyin =
+        Pyin { sample_rate: 8_000, min_hz: 60.0, max_hz: 400.0, frame_length: 512, hop_length: 100, mean_threshold: 0.1 };
 
     /// A tone with overtones that fall off, at `hz`.
     fn tone(hz: f64, num_samples: usize) -> Vec<f32> {
@@ -326,6 +330,37 @@ mod tests {
             let voiced = track.iter().filter(|pitch| pitch.hz > 0.0).count();
             assert!(voiced <= 2, "{voiced} of 81 frames are voiced");
         }
+    }
+
+    #[test]
+    fn thresholds_have_the_mean_asked_for() {
+        for mean in [0.1, 0.15, 0.2] {
+            let prior = threshold_prior(mean);
+            let found: f64 = prior.iter().zip(0..).map(|(weight, k)| weight * (f64::from(k) + 0.5) / 100.0).sum();
+            assert!((found - mean).abs() < 1e-3 && (prior.iter().sum::<f64>() - 1.0).abs() < 1e-12, "{mean}: {found}");
+        }
+    }
+
+    #[test]
+    fn a_short_rough_sound_is_heard_with_higher_thresholds() {
+        let mut state = 1_u32;
+        let mut noise = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (f64::from(state) / f64::from(u32::MAX) - 0.5) as f32
+        };
+        // A fifth of a second between silence.
+        let sound = tone(95.0, 8_000).into_iter().enumerate().map(|(at, sample)| {
+            let noise = noise();
+            if (3_000..4_500).contains(&at) { sample + 0.2 * noise } else { 1e-4 * noise }
+        });
+        let sound: Vec<f32> = sound.collect();
+        let voiced = |mean_threshold: f64| {
+            let track = Pyin { mean_threshold, ..PARAMS }.track(&sound, 81, 0);
+            track.iter().filter(|pitch| pitch.hz > 0.0).count()
+        };
+        // librosa's pYIN finds 0 and 18.
+        assert_eq!(voiced(0.1), 0);
+        assert!((16..=20).contains(&voiced(0.2)), "{}", voiced(0.2));
     }
 
     #[test]

@@ -105,6 +105,22 @@ pub struct TrackPitch {
     pub min_hz: f64,
     /// Highest frequency, in Hz: 400 for men's voices, 600 for any.
     pub max_hz: f64,
+    /// Mean of the thresholds below which a frame is voiced: 0.1, 0.15 and 0.2 in the paper. A higher one hears rough and noisy voices, too,
+    /// and more of what is none. Default 0.1, as in librosa.
+    #[serde(default = "tenth", skip_serializing_if = "is_tenth")]
+    pub mean_threshold: f64,
+}
+
+fn tenth() -> f64 {
+    0.1
+}
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    clippy::float_cmp,
+    reason = "serde hands a reference; the default itself is left out"
+)]
+fn is_tenth(value: &f64) -> bool {
+    *value == tenth()
 }
 
 fn low_hz() -> f64 {
@@ -360,6 +376,8 @@ impl Stage for TrackPitch {
             let expected = format!("even and at least {least}, two periods of min_hz");
             require(&mut mistakes, fits, "frame_length", &expected, self.frame_length);
         }
+        let fits = (0.01..=0.5).contains(&self.mean_threshold);
+        require(&mut mistakes, fits, "mean_threshold", "between 0.01 and 0.5", self.mean_threshold);
         mistakes
     }
 }
@@ -388,6 +406,7 @@ pub fn run_pitch(params: &TrackPitch, job: &Job) -> Result<(), StageError> {
         max_hz: params.max_hz,
         frame_length: params.frame_length as usize,
         hop_length: params.hop_length as usize,
+        mean_threshold: params.mean_threshold,
     };
     let voiceless = Mutex::new(BTreeSet::new());
     convert_streams(job.inputs.one("shards"), params.sample_rate, &info, job, &|file, row, id, samples| {

@@ -119,7 +119,7 @@ mod tests {
     }
 
     fn pitch(hop_length: u32) -> TrackPitch {
-        TrackPitch { sample_rate: RATE, hop_length, frame_length: 1024, min_hz: 60.0, max_hz: 400.0 }
+        TrackPitch { sample_rate: RATE, hop_length, frame_length: 1024, min_hz: 60.0, max_hz: 400.0, mean_threshold: 0.1 }
     }
 
     /// Shards of a corpus of one digit, and a spectrogram of them.

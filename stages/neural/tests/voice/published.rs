@@ -166,7 +166,8 @@ fn published_features(fixture: &Fixture, bands: &Value, energy: &str) {
     }))
     .unwrap();
     run_log_mel(&mel, &fixture.job("taken_mel", &[("shards", "new_shards")], &Listener::default())).unwrap();
-    let pitch = TrackPitch { sample_rate: RATE, hop_length: 100, frame_length: 512, min_hz: 60.0, max_hz: 400.0 };
+    let pitch =
+        TrackPitch { sample_rate: RATE, hop_length: 100, frame_length: 512, min_hz: 60.0, max_hz: 400.0, mean_threshold: 0.1 };
     let inputs = [("shards", "new_shards"), ("features", "taken_mel")];
     run_pitch(&pitch, &fixture.job("taken", &inputs, &Listener::default())).unwrap();
 }
