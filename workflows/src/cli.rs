@@ -169,9 +169,9 @@ pub(crate) struct Place {
     /// Folder of a corpus: `--corpus fsdd=/data/fsdd`
     #[arg(long, value_name = "NAME=FOLDER", value_parser = pair)]
     pub(crate) corpus: Vec<(String, String)>,
-    /// Encoder to adapt, with hyper-parameters for small corpora: a name below `[checkpoints]` in sure.toml, a folder, or
-    /// `hub:ORGANISATION/NAME@COMMIT`; given several times, they are compared
-    #[arg(long, value_name = "ENCODER")]
+    /// Encoder to adapt, with hyper-parameters for small corpora; in speech synthesis the folder of a published voice. A name below
+    /// `[checkpoints]` in sure.toml, a folder, or `hub:ORGANISATION/NAME@COMMIT`; given several times, they are compared
+    #[arg(long, value_name = "CHECKPOINT")]
     pub(crate) checkpoint: Vec<String>,
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
