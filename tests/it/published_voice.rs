@@ -1,4 +1,5 @@
-//! A published voice: what is missing is named, and it is adapted in the place of one that is pretrained.
+//! A published voice: what is missing is named, and it is adapted in the place of one that is pretrained. A published vocoder: recordings
+//! go through it, and one of other spectrograms is refused before anything runs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,13 +19,13 @@ fn bad(answer: &Answer, parts: &[&str]) {
     assert!(!answer.ok && parts.iter().all(|part| text.contains(part)), "{parts:?}\n{text}");
 }
 
-/// Folder with the small published model of the reference numbers; none, with a message, where there are none.
+/// Folder of a case of the reference numbers; none, with a message, where there are none.
 #[expect(clippy::print_stderr, reason = "a test says aloud what it skips")]
-fn reference() -> Option<PathBuf> {
+fn reference(case: &str) -> Option<PathBuf> {
     #[expect(clippy::disallowed_methods, reason = "a test may be told where its reference numbers lie")]
     let root = std::env::var("SURE_GOLDEN")
         .map_or_else(|_| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/golden")), PathBuf::from);
-    let folder = root.join("tts/model");
+    let folder = root.join("tts").join(case);
     if !folder.is_dir() {
         eprintln!("SKIPPED: no reference numbers at `{}`; set SURE_GOLDEN", root.display());
         return None;
@@ -49,7 +50,7 @@ const BRIEF: [&str; 11] = [
 
 #[test]
 fn a_published_voice_is_adapted_in_the_place_of_a_pretrained_one() {
-    let Some(reference) = reference() else { return };
+    let Some(reference) = reference("model") else { return };
     let config: Value = serde_json::from_slice(&fs::read(reference.join("config.json")).unwrap()).unwrap();
     let bands = &config["preprocess"]["mel"]["n_mel_channels"];
     let bands = [format!("published_voice.num_mel_bins={bands}"), format!("mel.num_mel_bins={bands}")];
@@ -108,6 +109,82 @@ fn a_published_voice_is_adapted_in_the_place_of_a_pretrained_one() {
         assert!(fs::metadata(&wav).unwrap().len() > 44);
         fs::remove_file(&wav).unwrap();
     }
+}
+
+/// Spectrograms of a corpus through the vocoder `checkpoints.vocoder`.
+const THROUGH_A_VOCODER: &str = r#"
+[workflow]
+name = "copies"
+about = "recordings through a vocoder"
+[stages.manifest]
+run = "corpus.manifest"
+corpus = "fsdd"
+partitions = 1
+[stages.shards]
+run = "audio.shards"
+each = "manifest"
+inputs.manifest = "manifest"
+inputs.labels = "manifest/labels.json"
+sample_rate = 8000
+[stages.mel]
+run = "features.log_mel"
+inputs.shards = "shards"
+sample_rate = 8000
+n_fft = 256
+hop_length = HOP
+win_length = 256
+num_mel_bins = BANDS
+low_hz = 0.0
+high_hz = 4000.0
+recipe = "tacotron"
+format = "f32"
+energy = "log"
+[stages.vocoder]
+run = "vocoder.checkpoint"
+name = "vocoder"
+sample_rate = 8000
+n_fft = 256
+hop_length = HOP
+win_length = 256
+num_mel_bins = BANDS
+low_hz = 0.0
+high_hz = 4000.0
+recipe = "tacotron"
+[stages.copies]
+run = "vocoder.copy"
+inputs.features = "mel/test.parquet"
+inputs.vocoder = "vocoder"
+"#;
+
+#[test]
+fn recordings_go_through_a_published_vocoder() {
+    let Some(reference) = reference("hifigan") else { return };
+    let config: Value = serde_json::from_slice(&fs::read(reference.join("config.json")).unwrap()).unwrap();
+    let rates: Vec<u64> = serde_json::from_value(config["upsample_rates"].clone()).unwrap();
+    let hop: u64 = rates.iter().product();
+    let project = Project::of("fsdd");
+    let workflow = THROUGH_A_VOCODER.replace("HOP", &hop.to_string()).replace("BANDS", &config["num_mels"].to_string());
+    project.write("copies.toml", &workflow);
+    let plan = ["plan", "copies.toml"];
+    bad(&project.sure(&plan), &["`checkpoints.vocoder`"]);
+    project.write("sure.toml", "[corpora]\nfsdd = \"corpus\"\n[checkpoints]\nvocoder = \"files\"\n");
+    fs::create_dir(project.path("files")).unwrap();
+    fs::copy(reference.join("config.json"), project.path("files/config.json")).unwrap();
+    let missing = ["no file of weights in the folder of a published vocoder", "hint: put a generator of HiFi-GAN"];
+    bad(&project.sure(&plan), &missing);
+    bad(&project.sure(&["doctor"]), &[missing[0]]);
+    fs::copy(reference.join("generator.pth"), project.path("files/generator.pth")).unwrap();
+    let doctor = project.sure(&["doctor"]);
+    assert!(doctor.out.contains("a vocoder"), "{}", doctor.out);
+    let (more, expected) = ((hop + 1).to_string(), format!("hop_length is {hop}, expected {}", hop + 1));
+    let other = format!("vocoder.hop_length={more}");
+    bad(&project.sure(&["plan", "copies.toml", "--set", &other]), &["is for other spectrograms", &expected]);
+
+    good(project.sure(&["run", "copies.toml", "-q"]));
+    let folder = PathBuf::from(good(project.sure(&["path", "copies.toml:copies"])).trim());
+    let speech: Value = serde_json::from_slice(&fs::read(folder.join("speech.json")).unwrap()).unwrap();
+    assert_eq!((&speech["vocoder"], speech["mel"]["hop_length"].as_u64()), (&json!("hifigan"), Some(hop)));
+    assert!(speech["secs"].as_f64().unwrap() > 0.0 && is_shard(&folder.join("test.parquet")), "{speech}");
 }
 
 fn is_shard(path: &Path) -> bool {

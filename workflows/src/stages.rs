@@ -38,6 +38,7 @@ pub(crate) fn registry(worker: &Path) -> Registry {
         .here::<tasks::language_model::LanguageModel>(tasks::language_model::run)
         .here::<neural_spec::EncoderCheckpoint>(neural_spec::checkpoint::run)
         .here::<neural_spec::VoiceCheckpoint>(neural_spec::published::run)
+        .here::<neural_spec::VocoderCheckpoint>(neural_spec::published_vocoder::run)
         .in_worker::<neural_spec::Front>(worker.clone())
         .in_worker::<neural_spec::RandomEncoder>(worker.clone())
         .in_worker::<neural_spec::Train>(worker.clone())

@@ -14,6 +14,7 @@ mod judge;
 mod method;
 pub mod predict;
 pub mod published;
+pub mod published_vocoder;
 pub mod sites;
 mod train;
 mod tts;
@@ -31,6 +32,7 @@ pub use method::{
 };
 pub use predict::Predict;
 pub use published::{PublishedFiles, PublishedVoice, VoiceCheckpoint};
+pub use published_vocoder::{PublishedVocoder, VocoderCheckpoint};
 pub use scoring::Metric;
 pub use sites::{Architecture, BlockPosition, LinearLayer, Site, SiteKind, Stack};
 pub use train::{Optimizer, Precision, Schedule, Train};

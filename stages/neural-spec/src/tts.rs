@@ -411,6 +411,10 @@ pub struct Synthesise {
     /// Changes to what the voice would say.
     #[serde(default)]
     pub controls: VoiceControls,
+    /// Seconds of silence before and after every clip of a voice whose texts have none at their ends, as published ones: so that it is
+    /// compared with recordings that have it. Default 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub silence: f64,
     /// Iterations of Griffin-Lim, where no vocoder is given. Default 60.
     #[serde(default = "sixty")]
     #[schemars(range(min = 1))]
@@ -462,6 +466,10 @@ impl VoiceControls {
 fn sixty() -> u32 {
     60
 }
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
+}
 fn thirty() -> u32 {
     30
 }
@@ -480,6 +488,7 @@ impl Stage for Synthesise {
     }
     fn check(&self) -> Mistakes {
         let mut mistakes = self.controls.check();
+        require(&mut mistakes, (0.0..=10.0).contains(&self.silence), "silence", "between 0 and 10 seconds", self.silence);
         require_positive(&mut mistakes, "griffin_lim", self.griffin_lim.into());
         require_positive(&mut mistakes, "batch_size", self.batch_size.into());
         mistakes

@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode};
 use anyhow::Result;
 use clap::Args;
 use datasets::{Listing, Split};
-use neural_spec::PublishedFiles;
+use neural_spec::{PublishedFiles, PublishedVocoder};
 use pipeline::Tool;
 use pipeline::executor::WorkerProcess;
 use pipeline::registry::Registry;
@@ -120,6 +120,10 @@ fn check_place(place: &str, path: &Path, report: &mut Report) {
     match section {
         "checkpoints" if PublishedFiles::are_in(path) => match PublishedFiles::open(path) {
             Ok(files) => Report::good(place, &format!("{}: a voice of {} speakers", path.display(), files.speakers.len())),
+            Err(error) => report.bad(place, &causes(&error), error.hint()),
+        },
+        "checkpoints" if PublishedVocoder::are_in(path) => match PublishedVocoder::open(path) {
+            Ok(_) => Report::good(place, &format!("{}: a vocoder", path.display())),
             Err(error) => report.bad(place, &causes(&error), error.hint()),
         },
         "checkpoints" => match neural_spec::checkpoint::look_at(path) {

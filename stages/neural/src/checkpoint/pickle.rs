@@ -21,7 +21,7 @@ const MAX_PROGRAM_BYTES: u64 = 100_000_000;
 
 /// Reads the tensors whose names `wanted` accepts, as float32 on the CPU (integers stay what they are).
 ///
-/// A dict of tensors may lie in another one under `state_dict` or `model`.
+/// A dict of tensors may be in another one, under `state_dict`, `model`, `model_state_dict` or `generator`.
 /// Errors: [`CheckpointError::Pickle`] for the older format that is not a zip, for anything that is not tensors, and for damage.
 pub fn read(path: &Path, wanted: impl Fn(&str) -> bool) -> Result<Weights, CheckpointError> {
     let refused = |reason: String| CheckpointError::Pickle { path: path.to_owned(), reason };

@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | jik876/hifi-gan `generator_*`, `g_*` | `ups.0.weight_g` | in a dict under `generator` |
 //! | transformers `SpeechT5HifiGan` | `upsampler.0.weight_g`, or `upsampler.0.parametrizations.weight.original0` | brings mean and scale of its input |
-//! | speechbrain | `ups.0.conv.weight_g` | each convolution wrapped once more |
+//! | speechbrain | `ups.0.conv.weight_g` | each convolution wrapped once more, and its input mirrored at the ends |
 //!
 //! Source: Kong, Kim and Bae 2020, "HiFi-GAN", arXiv:2010.05646, section 2.2 and appendix A.
 
@@ -87,6 +87,8 @@ pub struct Hifigan {
 struct VocoderConvolution {
     weight: Tensor,
     bias: Tensor,
+    /// True if the input is mirrored at its ends; else there are zeros.
+    mirrored: bool,
 }
 
 /// Widening by a factor, then residual blocks side by side.
@@ -126,8 +128,9 @@ impl Hifigan {
             }
         }
         let second_kind = config.resblock == "2" || config.resblock == 2;
+        let mirrored = tensors.keys().any(|name| name.contains("conv_pre.conv."));
         let tensors = plain(tensors);
-        let layer = |name: String| VocoderConvolution::new(&tensors, &name);
+        let layer = |name: String| VocoderConvolution::new(&tensors, &name, mirrored);
         let block = |at: usize, dilations: &[i64]| -> Result<ResidualBlock, VocoderError> {
             let part = |(k, &dilation): (usize, &i64)| {
                 let name = format!("resblocks.{at}");
@@ -212,7 +215,7 @@ fn leaky(x: &Tensor, slope: f64) -> Result<Tensor, TchError> {
 
 impl VocoderConvolution {
     /// The weight itself, or its gain and direction multiplied.
-    fn new(tensors: &BTreeMap<String, Tensor>, name: &str) -> Result<Self, VocoderError> {
+    fn new(tensors: &BTreeMap<String, Tensor>, name: &str, mirrored: bool) -> Result<Self, VocoderError> {
         let get = |part: &str, axes: usize| {
             let name = format!("{name}.{part}");
             let found = tensors.get(&name).filter(|tensor| tensor.dim() == axes);
@@ -226,12 +229,16 @@ impl VocoderConvolution {
             }
             (Err(missing), _, _) => return Err(missing),
         };
-        Ok(Self { weight, bias: get("bias", 1)? })
+        Ok(Self { weight, bias: get("bias", 1)?, mirrored })
     }
 
     /// (B, in, T) -> (B, out, T).
     fn convolve(&self, x: &Tensor, dilation: i64) -> Result<Tensor, TchError> {
         let padding = dilation * (self.weight.size()[2] - 1) / 2;
+        if self.mirrored && x.size()[2] > padding {
+            let x = x.f_reflection_pad1d([padding, padding])?;
+            return x.f_conv1d(&self.weight, Some(&self.bias), 1, 0, dilation, 1);
+        }
         x.f_conv1d(&self.weight, Some(&self.bias), 1, padding, dilation, 1)
     }
 }
@@ -298,11 +305,28 @@ mod tests {
             let audio = vocoder.forward(&golden["mel"].transpose(1, 2)).unwrap();
             assert_eq!(audio.size()[1], golden["mel"].size()[2] * vocoder.hop_length());
             check("hifigan", "audio", &audio, &golden["audio"].squeeze_dim(1), scaled);
-            // Each convolution wrapped once more, as in speechbrain's files.
+            // Each convolution wrapped once more, as in speechbrain's files: far from the ends it is the same generator.
             let wrap = |name: &str| name.replace(".weight", ".conv.weight").replace(".bias", ".conv.bias");
             let wrapped: Weights = tensors.iter().map(|(name, tensor)| (wrap(name), tensor.shallow_clone())).collect();
-            let again = Hifigan::new(&config, &wrapped).unwrap().forward(&golden["mel"].transpose(1, 2)).unwrap();
-            assert_eq!(again, audio);
+            let repeats = 1 + 120 / golden["mel"].size()[2];
+            let long = golden["mel"].transpose(1, 2).repeat([1, repeats, 1]);
+            let [zeros, mirrored] = [&vocoder, &Hifigan::new(&config, &wrapped).unwrap()].map(|one| one.forward(&long).unwrap());
+            assert_ne!(zeros, mirrored);
+            let length = zeros.size()[1];
+            let [zeros, mirrored] = [zeros, mirrored].map(|audio| audio.narrow(1, length / 2 - 16, 32));
+            check("hifigan", "wrapped", &mirrored, &zeros, 1e-6);
+        }
+    }
+
+    #[test]
+    fn the_convolutions_of_speechbrain_mirror_the_ends() {
+        let tensors = [("one.weight".to_owned(), Tensor::ones([1, 1, 3], (Kind::Float, tch::Device::Cpu)))];
+        let bias = ("one.bias".to_owned(), Tensor::zeros([1], (Kind::Float, tch::Device::Cpu)));
+        let tensors = tensors.into_iter().chain([bias]).collect();
+        let x = Tensor::from_slice(&[1_f32, 2.0, 3.0, 4.0]).view([1, 1, 4]);
+        for (mirrored, dilation, expected) in [(false, 1, [3_f32, 6.0, 9.0, 7.0]), (true, 1, [5.0, 6.0, 9.0, 10.0])] {
+            let one = VocoderConvolution::new(&tensors, "one", mirrored).unwrap();
+            assert_eq!(one.convolve(&x, dilation).unwrap().view([4]), Tensor::from_slice(&expected));
         }
     }
 

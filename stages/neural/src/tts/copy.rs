@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::data::{speaker_of, text_of};
 use super::error::TtsError;
-use super::synthesise::vocode;
+use super::synthesise::{Vocoding, vocode};
 use super::vocoder;
 use crate::device;
 
@@ -53,6 +53,7 @@ pub fn run(params: &CopySpeech, job: &Job) -> Result<(), StageError> {
         return Err(TtsError::Nothing { split: "given", reason: "it is empty".to_owned() }.into());
     };
     let folder = job.inputs.optional("vocoder");
-    let open = || vocoder::open(folder, params.griffin_lim as usize, &mel, device).map_err(StageError::failed);
-    vocode(spoken, vec![open()?], &open, folder.is_none(), &mel, &json!({}), job)
+    let open = || vocoder::open(folder, params.griffin_lim as usize, &mel, device).map_err(StageError::from);
+    let vocoding = Vocoding { open: &open, light: folder.is_none(), mel: &mel, silence: 0.0 };
+    vocode(spoken, open()?, &vocoding, &json!({}), job)
 }

@@ -1,8 +1,8 @@
 //! Body of the stage `tts.synthesise`.
 
 use std::collections::BTreeSet;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use audio::features::mel::MelSpectrogram;
@@ -32,8 +32,8 @@ pub fn run(params: &Synthesise, job: &Job) -> Result<(), StageError> {
     let voice = Voice::open(job.inputs.one("voice"), device)?;
     let folder = job.inputs.optional("vocoder");
     let mel = &voice.config.mel;
-    let open = || vocoder::open(folder, params.griffin_lim as usize, mel, device).map_err(StageError::failed);
-    let vocoders = vec![open()?];
+    let open = || vocoder::open(folder, params.griffin_lim as usize, mel, device).map_err(StageError::from);
+    let vocoder = open()?;
     let front = voice.config.front_end()?;
     let lines = lines(params, &voice.config, job)?;
     let mut notes = Notes::default();
@@ -46,52 +46,52 @@ pub fn run(params: &Synthesise, job: &Job) -> Result<(), StageError> {
     report(&notes, job);
 
     let summary = json!({"controls": params.controls});
-    vocode(spoken, vocoders, &open, folder.is_none(), mel, &summary, job)
+    let silence = if front.rules().silent_ends { 0.0 } else { params.silence };
+    vocode(spoken, vocoder, &Vocoding { open: &open, light: folder.is_none(), mel, silence }, &summary, job)
 }
 
-/// Vocodes clips and writes them. `vocoders` has one at least, and `open` opens more of them; `light` if they are for one thread.
+/// How spectrograms become clips.
+pub(super) struct Vocoding<'a> {
+    /// Opens a vocoder.
+    pub(super) open: &'a (dyn Fn() -> Result<Box<dyn Vocoder>, StageError> + Sync),
+    /// True if each vocoder is for one thread.
+    pub(super) light: bool,
+    /// The spectrograms.
+    pub(super) mel: &'a MelSpectrogram,
+    /// Seconds of silence before and after a clip.
+    pub(super) silence: f64,
+}
+
+/// Vocodes clips and writes them, beginning with `vocoder`.
 pub(super) fn vocode(
     spoken: Vec<Spoken>,
-    mut vocoders: Vec<Box<dyn Vocoder>>,
-    open: &dyn Fn() -> Result<Box<dyn Vocoder>, StageError>,
-    light: bool,
-    mel: &MelSpectrogram,
+    vocoder: Box<dyn Vocoder>,
+    vocoding: &Vocoding<'_>,
     summary: &Value,
     job: &Job,
 ) -> Result<(), StageError> {
-    // Each vocoder is a thread's own. Where libtorch computes, it has the threads.
-    let threads = if light { job.threads.clamp(1, spoken.len().max(1)) } else { 1 };
-    while vocoders.len() < threads {
-        vocoders.push(open()?);
-    }
-    let name = vocoders[0].name();
-    let bands = mel.num_mel_bins;
+    let Vocoding { open, light, mel, silence } = *vocoding;
+    let silence = vec![0; (silence * f64::from(mel.sample_rate)).round() as usize];
+    let (name, bands, count) = (vocoder.name(), mel.num_mel_bins, spoken.len());
     let begun = Instant::now();
-    let (next, clips) = (AtomicUsize::new(0), Mutex::new(vec![None; spoken.len()]));
-    let work = |mut vocoder: Box<dyn Vocoder>| -> Result<(), StageError> {
-        loop {
-            let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some(one) = spoken.get(at) else { return Ok(()) };
-            if job.stop.requested() {
-                return Err(StageError::Stopped);
-            }
-            let samples = vocoder.speak(&frames(&one.mel, bands)).map_err(ModelError::from)?;
-            clips.lock().expect("no holder of this lock panics")[at] = Some(quantised(&samples));
-            job.progress.tick(at as u64 + 1, spoken.len() as u64, "clips", name);
-        }
+    let (idle, done) = (Mutex::new(vec![vocoder]), AtomicUsize::new(0));
+    let idle = || idle.lock().unwrap_or_else(PoisonError::into_inner);
+    let work = |at: usize| -> Result<Vec<i16>, StageError> {
+        let taken = idle().pop();
+        let mut vocoder = taken.map_or_else(open, Ok)?;
+        let samples = vocoder.speak(&frames(&spoken[at].mel, bands)).map_err(ModelError::from)?;
+        idle().push(vocoder);
+        job.progress.tick(done.fetch_add(1, Ordering::Relaxed) as u64 + 1, count as u64, "clips", name);
+        Ok([&silence, &quantised(&samples)[..], &silence].concat())
     };
-    std::thread::scope(|scope| {
-        let work = &work;
-        let running: Vec<_> = vocoders.into_iter().map(|vocoder| scope.spawn(move || work(vocoder))).collect();
-        let ended = running.into_iter().map(|one| one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        ended.fold(Ok(()), Result::and)
-    })?;
+    let one_by_one = |at| if job.stop.requested() { Err(StageError::Stopped) } else { work(at) };
+    // Where libtorch computes, it has the threads.
+    let clips = if light { job.spread(count, work)? } else { (0..count).map(one_by_one).collect::<Result<Vec<_>, _>>()? };
 
     let took = begun.elapsed().as_secs_f64();
     let mut writer = SpeechWriter::create(&job.out, mel)?;
-    let (mut secs, count) = (0.0, spoken.len());
-    let clips = clips.into_inner().expect("no holder of this lock panics");
-    for (spoken, samples) in spoken.into_iter().zip(clips.into_iter().flatten()) {
+    let mut secs = 0.0;
+    for (spoken, samples) in spoken.into_iter().zip(clips) {
         secs += samples.len() as f64 / f64::from(mel.sample_rate);
         writer.push(row(&spoken, &samples), spoken)?;
     }

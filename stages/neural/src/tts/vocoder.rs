@@ -4,20 +4,26 @@
 //! config.json         format, kind, spectrogram, and the sizes of the kind
 //! model.safetensors   its tensors
 //! ```
+//!
+//! A folder with the files of a published one, see [`PublishedVocoder`], serves as well.
 
 use std::path::{Path, PathBuf};
 
 use audio::features::griffin_lim::GriffinLim;
 use audio::features::mel::MelSpectrogram;
+use neural_spec::PublishedVocoder;
+use neural_spec::published_vocoder::PublishedVocoderError;
+use pipeline::StageError;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tch::{Device, TchError, Tensor};
 
 use crate::checkpoint::json::read_json;
-use crate::checkpoint::safetensors;
+use crate::checkpoint::{pickle, safetensors};
 use crate::error::ModelError;
 use crate::models::istft::Istft;
 use crate::models::vocoder::{Hifigan, HifiganConfig, VocoderError};
+use crate::nn::weights::Weights;
 
 /// Description of a vocoder.
 pub const FILE_NAME: &str = "config.json";
@@ -65,12 +71,28 @@ pub enum OpenVocoderError {
         /// How they differ.
         difference: String,
     },
+    /// Published files that are no vocoder, or one of other spectrograms.
+    #[error(transparent)]
+    Published(#[from] PublishedVocoderError),
     /// Files that cannot be read.
     #[error(transparent)]
     File(#[from] ModelError),
     /// Tensors that do not fit.
     #[error(transparent)]
     Build(#[from] VocoderError),
+}
+
+impl From<OpenVocoderError> for StageError {
+    fn from(error: OpenVocoderError) -> Self {
+        let hint = match &error {
+            OpenVocoderError::Absent { .. } => "give a `vocoder.train` node, or a folder with the files of a published HiFi-GAN",
+            OpenVocoderError::OtherSpectrogram { .. } => "give a vocoder that was trained on the spectrograms of the voice",
+            OpenVocoderError::Published(error) => error.hint(),
+            OpenVocoderError::Build(_) => "take config and weights of one and the same vocoder",
+            OpenVocoderError::Unknown { .. } | OpenVocoderError::File(_) => return Self::failed(error),
+        };
+        Self::failed(error).with_hint(hint)
+    }
 }
 
 /// Fields of `config.json` that all kinds have.
@@ -96,6 +118,16 @@ pub fn open(
     let Some(folder) = folder else {
         return Ok(Box::new(GriffinLimVocoder { inner: GriffinLim::new(mel), iterations }));
     };
+    if PublishedVocoder::are_in(folder) {
+        let files = PublishedVocoder::open(folder)?;
+        files.check(mel)?;
+        let config = serde_json::from_value(files.network)
+            .map_err(|error| OpenVocoderError::Unknown { folder: folder.to_owned(), problem: format!("its sizes: {error}") })?;
+        let is_safetensors = files.weights.extension().is_some_and(|end| end == "safetensors");
+        let tensors =
+            if is_safetensors { safetensors::read(&files.weights, |_| true) } else { pickle::read(&files.weights, |_| true) };
+        return hifigan(&config, tensors.map_err(ModelError::from)?, device);
+    }
     let path = folder.join(FILE_NAME);
     let weights = folder.join(WEIGHTS);
     if !path.is_file() || !weights.is_file() {
@@ -115,12 +147,7 @@ pub fn open(
         "hifigan" => {
             let config: HifiganConfig =
                 serde_json::from_value(value["hifigan"].clone()).map_err(|error| unknown(format!("{FILE_NAME}: {error}")))?;
-            let mut tensors = safetensors::read(&weights, |_| true).map_err(ModelError::from)?;
-            for tensor in tensors.values_mut() {
-                *tensor = tensor.f_to_device(device).map_err(ModelError::from)?;
-            }
-            let generator = Hifigan::new(&config, &tensors)?;
-            Ok(Box::new(HifiganVocoder { generator, device }))
+            hifigan(&config, safetensors::read(&weights, |_| true).map_err(ModelError::from)?, device)
         }
         "istft" => {
             let (_, inner) = Istft::read(folder, device).map_err(ModelError::from)?;
@@ -128,6 +155,14 @@ pub fn open(
         }
         other => Err(unknown(format!("its kind is `{other}`, expected `hifigan` or `istft`"))),
     }
+}
+
+/// A generator on a device.
+fn hifigan(config: &HifiganConfig, mut tensors: Weights, device: Device) -> Result<Box<dyn Vocoder>, OpenVocoderError> {
+    for tensor in tensors.values_mut() {
+        *tensor = tensor.f_to_device(device).map_err(ModelError::from)?;
+    }
+    Ok(Box::new(HifiganVocoder { generator: Hifigan::new(config, &tensors)?, device }))
 }
 
 /// Sentence about how two spectrograms differ: `n_fft is 1024, expected 512`.

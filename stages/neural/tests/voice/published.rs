@@ -133,13 +133,17 @@ fn a_published_voice_speaks_as_the_published_code() {
             let standard: Vec<f64> = numbers(&fixture, "spoken", name).iter().map(|value| (value - mean) / std).collect();
             check(name, &standard);
         }
-        // Twelve semitones are a factor of 2 in Hz, at every pitch.
-        let higher = json!({"controls": {"pitch": 12.0}, "sentences": [word], "speakers": [format!("speaker-{at}")]});
+        // Twelve semitones are a factor of 2 in Hz, at every pitch. Silence is around the clip, and not in its frames.
+        let speakers = [format!("speaker-{at}")];
+        let higher = json!({"controls": {"pitch": 12.0}, "silence": 0.05, "sentences": [word], "speakers": speakers});
         let plain = numbers(&fixture, "spoken", "pitch");
         fixture.synthesise("higher", higher, &[("voice", "made/voice")]).unwrap();
         for (higher, plain) in numbers(&fixture, "higher", "pitch").iter().zip(plain) {
             assert!((higher - 2.0 * plain).abs() < 1e-2, "{higher} {plain}");
         }
+        let [plain, longer] =
+            ["spoken", "higher"].map(|out| fixture.json(&format!("{out}/speech.json"))["secs"].as_f64().unwrap());
+        assert!((longer - plain - 0.1).abs() < 1e-3, "{plain} and {longer} s");
     }
     // A voice keeps its speakers' names, and is said as any other.
     let error = fixture.synthesise("spoken", json!({"sentences": [spelled(0)], "speakers": ["eve"]}), &[("voice", "made/voice")]);
