@@ -52,7 +52,7 @@ pub struct Shards {
 
 impl Stage for Shards {
     const KIND: &'static str = "audio.shards";
-    const VERSION: u32 = 6;
+    const VERSION: u32 = 7;
     const ABOUT: &'static str = "decodes and resamples recordings into Parquet shards, one node per part of the manifest";
 
     fn slots() -> Vec<Slot> {
@@ -93,6 +93,14 @@ impl Stage for Shards {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ShardsError {
+    /// This machine could not decode a recording that may be sound.
+    #[error("`{path}`: {reason}")]
+    Machine {
+        /// The recording.
+        path: String,
+        /// The reason.
+        reason: String,
+    },
     /// More recordings are broken than allowed.
     #[error("{rejected} of {total} recordings are broken, more than the allowed share of {allowed}; {first}")]
     TooManyRejects {

@@ -132,6 +132,11 @@ pub(crate) enum DecodeError {
     Damaged { container: &'static str, reason: String, offset: Option<u64> },
     #[error("{container}: {reason}")]
     Unsupported { container: &'static str, reason: String },
+    #[error("a list of other files (a playlist), not a recording")]
+    Playlist,
+    /// A fault of this machine, not of the recording.
+    #[error("cannot {action}: {source}")]
+    Machine { action: &'static str, source: io::Error },
     #[error("{reason}; the program `ffmpeg` might read it, and is not on PATH")]
     NoFfmpeg { reason: String },
     #[error("{reason}; ffmpeg was tried and says: {said}")]
@@ -157,12 +162,23 @@ pub(crate) enum DecodeError {
 }
 
 impl DecodeError {
-    fn damaged(container: &'static str, reason: &str, offset: u64) -> Self {
+    pub(crate) fn damaged(container: &'static str, reason: &str, offset: u64) -> Self {
         Self::Damaged { container, reason: reason.to_owned(), offset: Some(offset) }
     }
 
     pub(crate) fn unsupported(container: &'static str, reason: &str) -> Self {
         Self::Unsupported { container, reason: reason.to_owned() }
+    }
+
+    /// True if the recording may be sound: this machine lacked something, so that another attempt may succeed.
+    pub(crate) fn is_of_machine(&self) -> bool {
+        use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+        match self {
+            Self::Machine { .. } => true,
+            // Damaged files end too early, or say that something is where nothing can be.
+            Self::Io(error) => !matches!(error.kind(), UnexpectedEof | InvalidData | InvalidInput),
+            _ => false,
+        }
     }
 
     /// Returns the offset of the fault in the file, if it is at one place.
@@ -180,7 +196,7 @@ impl DecodeError {
 /// FFFFFFFF, or that minus the header.
 pub(crate) const OPEN_SIZE: u64 = 0x7fff_0000;
 
-/// Bytes before the first frame of MPEG audio that are skipped in search of it.
+/// Zeros before the first frame of MPEG audio that are skipped.
 const MAX_LEADING: usize = 64 << 10;
 
 /// Finds out what a recording is and prepares to decode it.
@@ -202,7 +218,7 @@ pub(crate) fn open<'s>(source: &Source<'s>) -> Result<Box<dyn Decoder + 's>, Dec
         [b'f', b'L', b'a', b'C', ..] => flac::open(&source),
         [b'O', b'g', b'g', b'S', ..] => ogg::open(&source),
         [b'F', b'O', b'R', b'M', _, _, _, _, b'A', b'I', b'F', b'F' | b'C', ..] => pcm::open(&source, aiff::read(reader, size)?),
-        [b'.', b's', b'n', b'd', ..] | [b'd', b'n', b's', b'.', ..] => pcm::open(&source, au::read(reader, size)?),
+        head if au::begins(head) => pcm::open(&source, au::read(reader, size)?),
         [b'c', b'a', b'f', b'f', ..] => pcm::open(&source, caf::read(reader, size)?),
         [b'N', b'I', b'S', b'T', b'_', b'1', b'A', ..] => pcm::open(&source, sphere::read(reader, size)?),
         [_, _, _, _, kind @ ..] if kind.len() >= 4 && mp4::BEGINNINGS.contains(&[kind[0], kind[1], kind[2], kind[3]]) => {
@@ -212,9 +228,21 @@ pub(crate) fn open<'s>(source: &Source<'s>) -> Result<Box<dyn Decoder + 's>, Dec
         [0xff, second, ..] if second & 0xf6 == 0xf0 => packets::open(&source, "adts"),
         _ => match mp3::open(&source, MAX_LEADING)? {
             Some(decoder) => Ok(decoder),
+            None if is_playlist(&source)? => Err(DecodeError::Playlist),
             None => Err(DecodeError::Unknown { found: format!("\"{}\"", head[..head.len().min(8)].escape_ascii()) }),
         },
     }
+}
+
+/// True for what ffmpeg takes for a list of other files: HLS, `ffconcat`, DASH, IMF. It would decode those, whatever and wherever
+/// they are, and the clip would depend on files that are no part of the corpus.
+fn is_playlist(source: &Source<'_>) -> io::Result<bool> {
+    /// ffmpeg looks at so many bytes to find out what a file is.
+    const LOOKED_AT: u64 = 1 << 20;
+    let head = source.head(LOOKED_AT)?;
+    let text = head.split(|&byte| byte == 0).next().unwrap_or_default();
+    let contains = |name: &[u8]| text.windows(name.len()).any(|window| window.eq_ignore_ascii_case(name));
+    Ok(text.starts_with(b"#EXTM3U") || text.starts_with(b"ffconcat") || contains(b"<MPD") || contains(b"<CompositionPlaylist"))
 }
 
 /// True for the first bytes of a recording whose beginning cannot be anything else.

@@ -74,6 +74,8 @@ pub struct Reject {
     pub offset: Option<u64>,
     /// Role of the program `ffmpeg`.
     pub ffmpeg: Ffmpeg,
+    /// True if the recording may be sound, and this machine lacked something: room for a temporary file, say.
+    pub of_machine: bool,
 }
 
 /// Role of the program `ffmpeg` in a rejection.
@@ -335,7 +337,7 @@ fn finish<K>(drafts: Vec<(K, Draft)>, done: &mut impl FnMut(K, Result<Prepared, 
 
 impl Reject {
     fn because(reason: String) -> Self {
-        Self { reason, offset: None, ffmpeg: Ffmpeg::Unneeded }
+        Self { reason, offset: None, ffmpeg: Ffmpeg::Unneeded, of_machine: false }
     }
 }
 
@@ -346,7 +348,7 @@ impl From<DecodeError> for Reject {
             DecodeError::Ffmpeg { .. } => Ffmpeg::Tried,
             _ => Ffmpeg::Unneeded,
         };
-        Self { reason: error.to_string(), offset: error.offset(), ffmpeg }
+        Self { reason: error.to_string(), offset: error.offset(), ffmpeg, of_machine: error.is_of_machine() }
     }
 }
 

@@ -60,11 +60,17 @@ pub(crate) fn read(file: &mut (impl Read + Seek + ?Sized), size: u64) -> Result<
                 if claimed > left.min(MAX_FORMAT_LEN) {
                     return Err(DecodeError::NoChunk { container: "wav", chunk: "fmt ", offset: at });
                 }
+                let found = some_at(file, at + 8, claimed)?;
+                if format.as_ref().is_some_and(|first| *first != found) {
+                    return Err(DecodeError::damaged("wav", "two `fmt ` chunks that differ", at));
+                }
                 ordinary &= format.is_none();
-                format = Some(some_at(file, at + 8, claimed)?);
+                format = Some(found);
             }
             b"data" => {
-                let format = format.ok_or(DecodeError::NoChunk { container: "wav", chunk: "fmt ", offset: at })?;
+                let Some(format) = format else {
+                    return Err(DecodeError::unsupported("wav", "the samples come before the `fmt ` chunk"));
+                };
                 let (start, claims) = (at + 8, sizes.unwrap_or((whole, claimed)));
                 let len = data_len(claims, sizes.is_none(), left, size, || is_chunk(file, start))?;
                 let rest = if len.exact {
@@ -121,7 +127,7 @@ fn data_len(
     size: u64,
     mut chunk_follows: impl FnMut() -> Result<bool, DecodeError>,
 ) -> Result<DataLen, DecodeError> {
-    let open = |claim: u64| if narrow { claim == 0 || claim >= OPEN_SIZE } else { claim > u64::MAX >> 1 };
+    let open = |claim: u64| if narrow { claim == 0 || claim >= OPEN_SIZE } else { claim >= 1 << 62 };
     if data > 0 && data <= left {
         Ok(DataLen { bytes: data, exact: true })
     } else if left == 0 && (data == 0 || open(data)) || data == 0 && chunk_follows()? {

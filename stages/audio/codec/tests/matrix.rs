@@ -213,6 +213,25 @@ impl Matrix {
         by_ffmpeg("aac.mov", "-c:a aac -b:a 64k", &low, &[2], Length::LongerEnd(1_024));
         by_ffmpeg("adts.aac", "-c:a aac -b:a 48k -f adts", &all, &[1], Length::Same);
         by_ffmpeg("vorbis.ogg", "-c:a libvorbis -q:a 3", &low, &[1, 2], Length::OfSource);
+        // Containers of video, and formats that only ffmpeg reads: none of them may be taken for MP3.
+        for codec in ["s16be", "s16le", "u8"] {
+            by_ffmpeg(&format!("{codec}.mov"), &format!("-c:a pcm_{codec}"), &[44_100], &[1, 2], Length::Same);
+        }
+        for codec in ["s8", "alaw", "mulaw", "s24le", "s24be", "s32le", "s32be", "f32le", "f32be", "f64le", "f64be"] {
+            by_ffmpeg(&format!("{codec}.mov"), &format!("-c:a pcm_{codec}"), &[44_100], &[1, 2], Length::Fallback);
+        }
+        for codec in ["s16le", "s24le", "f32le"] {
+            for container in ["mka", "nut", "avi"] {
+                by_ffmpeg(&format!("{codec}.{container}"), &format!("-c:a pcm_{codec}"), &[16_000], &[1, 2], Length::Fallback);
+            }
+        }
+        for (codec, container) in
+            [("dca", "mka"), ("dca", "nut"), ("ac3", "mka"), ("wavpack", "wv"), ("mp2", "ts"), ("libmp3lame", "mka")]
+        {
+            by_ffmpeg(&format!("{codec}.{container}"), &format!("-strict -2 -c:a {codec}"), &[48_000], &[1, 2], Length::Fallback);
+        }
+        by_ffmpeg("tta.tta", "-c:a tta", &low, &[1], Length::Fallback);
+        by_ffmpeg("voc.voc", "-c:a pcm_s16le", &low, &[1], Length::Fallback);
         by_ffmpeg("alac.m4a", "-c:a alac", &low, &[1], Length::Fallback);
         by_ffmpeg("wma.wma", "-c:a wmav2 -b:a 64k", &[44_100], &[1], Length::Fallback);
         by_ffmpeg("opus.webm", "-c:a libopus -b:a 32k", &[48_000], &[1], Length::Fallback);

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use pipeline::source::UNREADABLE;
 use pipeline::{Borrowed, Digest, Job, Spare, StageError};
 
-use super::{FFMPEG, Shards};
+use super::{FFMPEG, Shards, ShardsError};
 use crate::manifest::{Entry, Origin};
 use crate::recording::{Prepared, Preparer, Recording, Reject as Refusal, Span, Target, WHOLE_IN_MEMORY};
 
@@ -74,8 +74,8 @@ impl<'a> Recordings<'a> {
         })
     }
 
-    /// Returns the clip of each utterance with the index of its class, or the reason why there is none. Errors: a recording that changed since the plan or cannot
-    /// be read.
+    /// Returns the clip of each utterance with the index of its class, or the reason why there is none. Errors: a recording that changed since the plan, cannot
+    /// be read, or that this machine cannot decode now.
     pub(super) fn decode(&self, entries: &[Entry]) -> Result<Vec<Decoded>, StageError> {
         *lock(&self.embedded) = self.read_embedded(entries)?;
         let decoded = entries.iter().map(|_| None).collect();
@@ -183,10 +183,14 @@ impl<'a> Recordings<'a> {
         index.map(|index| Some(index as u32)).ok_or_else(|| format!("label `{name}` is not in labels.json"))
     }
 
-    /// Returns the clip if its length is within the limits. Errors: a large recording that changed while it was read.
+    /// Returns the clip if its length is within the limits. Errors: a large recording that changed while it was read, and a fault of this machine.
     fn judged(&self, entry: &Entry, made: Result<Prepared, Refusal>, label: Option<u32>) -> Result<Decoded, StageError> {
         let clip = match made {
             Ok(clip) => clip,
+            // What came in the way must not become part of an artifact.
+            Err(Refusal { reason, of_machine: true, .. }) => {
+                return Err(StageError::failed(ShardsError::Machine { path: entry.path.clone(), reason }));
+            }
             Err(Refusal { reason, offset, .. }) => return Ok(Err(Reject { reason, broken: true, offset })),
         };
         if clip.kept && entry.row.is_none() && entry.size > WHOLE_IN_MEMORY && Digest::of(&clip.bytes) != entry.digest {

@@ -5,15 +5,18 @@
 
 use std::io::{Read, Seek};
 
-use super::DecodeError;
 use super::fields::{be16, be32, be64, bytes_at, some_at};
 use super::pcm::{Encoding, Header, Kind, Order, data_len, rest_flag};
+use super::{DecodeError, Flag};
+
+/// A size from here on that exceeds the file stands for "unknown": SoX leaves 7F000000 where it writes to a pipe.
+const OPEN_SIZE: u64 = 0x7f00_0000;
 
 pub(super) fn read(file: &mut (impl Read + Seek + ?Sized), size: u64) -> Result<Header, DecodeError> {
     let damaged = |reason: &str, at: u64| DecodeError::damaged("aiff", reason, at);
     let head = bytes_at::<12>(file, 0)?.ok_or_else(|| damaged("the file ends within the header", size))?;
     let compressed = &head[8..] == b"AIFC";
-    let (mut common, mut data, mut at) = (None, None, 12);
+    let (mut common, mut data, mut block_len, mut at) = (None, None, 0, 12);
     while let Some(chunk) = bytes_at::<8>(file, at)? {
         let (len, name) = (u64::from(be32(&chunk[4..])), &chunk[..4]);
         let ends = len > size - at - 8 || name == b"FORM" || !name.iter().all(|&byte| byte == b' ' || byte.is_ascii_graphic());
@@ -21,7 +24,9 @@ pub(super) fn read(file: &mut (impl Read + Seek + ?Sized), size: u64) -> Result<
             b"COMM" => common = Some(Common::parse(&some_at(file, at + 8, len.min(22))?, compressed)?),
             // An offset and a block size, then the samples.
             b"SSND" if data.is_none() => {
-                let offset = bytes_at::<4>(file, at + 8)?.map_or(0, |bytes| u64::from(be32(&bytes)));
+                let fields = bytes_at::<8>(file, at + 8)?.unwrap_or_default();
+                let offset = u64::from(be32(&fields));
+                block_len = u64::from(be32(&fields[4..]));
                 let start = at.saturating_add(16).saturating_add(offset);
                 data = Some((start, len.saturating_sub(8).saturating_sub(offset)));
                 // Of a length that is not known, or more than there is.
@@ -46,7 +51,24 @@ pub(super) fn read(file: &mut (impl Read + Seek + ?Sized), size: u64) -> Result<
         (chunk, 0) => Some(chunk),
         (chunk, frames) => Some(chunk.min(frames)),
     };
-    let open = promised.is_some_and(|promised| promised >= super::OPEN_SIZE && promised > left);
+    let open = promised.is_some_and(|promised| promised >= OPEN_SIZE && promised > left);
+    let mut flag = rest_flag(file, at)?;
+    if chunk_len > 0 && frames_len > 0 && !open {
+        let frame_len = frames_len / num_frames;
+        if frames_len > chunk_len && chunk_len <= left {
+            let found = chunk_len / frame_len;
+            return Err(DecodeError::Length {
+                container: "aiff",
+                found,
+                promised: num_frames,
+                offset: Some(data_start + chunk_len),
+            });
+        }
+        // Blocks may be filled up.
+        if chunk_len >= frames_len + block_len.max(frame_len) {
+            flag = flag.or(Some(Flag::TrailingBytes));
+        }
+    }
     let header = Header {
         container: "aiff",
         sample_rate,
@@ -55,7 +77,7 @@ pub(super) fn read(file: &mut (impl Read + Seek + ?Sized), size: u64) -> Result<
         data_start,
         data_len: data_len(promised.filter(|_| !open), left, size)?,
         plain: false,
-        flags: rest_flag(file, at)?.into_iter().collect(),
+        flags: flag.into_iter().collect(),
     };
     header.checked()
 }
@@ -77,7 +99,8 @@ impl Common {
         let code = bytes.get(18..22).filter(|_| compressed).unwrap_or(b"NONE");
         let (kind, order) = match code {
             b"NONE" | b"twos" | b"in24" | b"in32" => (Kind::integer(num_bytes), Order::Big),
-            b"sowt" | b"42ni" | b"23ni" => (Kind::integer(num_bytes), Order::Little),
+            // The third is how libsndfile writes the second.
+            b"sowt" | b"42ni" | b"42n1" | b"23ni" => (Kind::integer(num_bytes), Order::Little),
             b"raw " => ((num_bytes == 1).then_some(Kind::U8), Order::Big),
             b"fl32" | b"FL32" => (Some(Kind::F32), Order::Big),
             b"fl64" | b"FL64" => (Some(Kind::F64), Order::Big),

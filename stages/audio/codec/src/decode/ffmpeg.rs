@@ -4,8 +4,9 @@
 
 use std::fs::File;
 use std::io::{self, Cursor, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
 use super::pcm::Header;
 use super::{DecodeError, Decoder, Flag, Loudness, Source, SourceInfo};
@@ -24,16 +25,22 @@ pub(crate) fn open<'s>(
     reason: &str,
 ) -> Result<Box<dyn Decoder + 's>, DecodeError> {
     // A file of its own that ffmpeg opens again, and can seek in: MP4 cannot be read from a pipe.
-    let mut input = tempfile::tempfile()?;
-    match source.bytes() {
-        Some(bytes) => input.write_all(bytes)?,
-        None => drop(io::copy(&mut source.reader(), &mut input)?),
-    }
-    input.seek(SeekFrom::Start(0))?;
-    let mut messages = tempfile::tempfile()?;
+    let aside = |source| DecodeError::Machine { action: "write it to a temporary file for ffmpeg", source };
+    let mut input = tempfile::tempfile().map_err(aside)?;
+    let written = match source.bytes() {
+        Some(bytes) => input.write_all(bytes),
+        None => io::copy(&mut source.reader(), &mut input).map(drop),
+    };
+    written.and_then(|()| input.seek(SeekFrom::Start(0))).map_err(aside)?;
+    let mut messages = tempfile::tempfile().map_err(aside)?;
     let spawned = Command::new(ffmpeg)
         .args(["-nostdin", "-v", "level+warning", "-xerror", "-protocol_whitelist", "file", "-i", "/dev/stdin", "-map", "0:a:0"])
         .args(["-bitexact", "-c:a", "pcm_f32le", "-f", "wav", "-"])
+        // They would put colours into the messages and a file into the current folder.
+        .env_remove("AV_LOG_FORCE_COLOR")
+        .env_remove("FFREPORT")
+        // A signal from the terminal ends a run after the node, which must not lose the recording.
+        .process_group(0)
         .stdin(input)
         .stdout(Stdio::piped())
         .stderr(messages.try_clone()?)
@@ -41,7 +48,7 @@ pub(crate) fn open<'s>(
     let mut child = match spawned {
         Ok(child) => child,
         Err(error) if error.kind() == ErrorKind::NotFound => return Err(DecodeError::NoFfmpeg { reason: reason.to_owned() }),
-        Err(error) => return Err(error.into()),
+        Err(source) => return Err(DecodeError::Machine { action: "start ffmpeg", source }),
     };
     let mut output = child.stdout.take().expect("the output was asked to be a pipe");
     let mut head = Vec::new();
@@ -50,8 +57,12 @@ pub(crate) fn open<'s>(
         Ok(Found::Samples(header)) if !is_guess(&mut messages)? => header,
         _ => {
             drop(output); // it may be waiting for its reader
-            let _ = child.kill();
-            child.wait()?;
+            if head.len() as u64 == MAX_HEADER_LEN {
+                let _ = child.kill();
+                child.wait()?;
+            } else {
+                check_signal(child.wait()?)?;
+            }
             return Err(DecodeError::Ffmpeg { reason: reason.to_owned(), said: said(&mut messages)? });
         }
     };
@@ -83,9 +94,11 @@ impl Decoder for FfmpegDecoder {
         self.output.by_ref().take(BLOCK_BYTES as u64).read_to_end(&mut self.bytes)?;
         let frame_len = self.header.frame_len();
         if self.bytes.len() < frame_len {
-            if self.child.wait()?.success() {
+            let ended = self.child.wait()?;
+            if ended.success() {
                 return Ok(false);
             }
+            check_signal(ended)?;
             return Err(DecodeError::Ffmpeg { reason: self.reason.clone(), said: said(&mut self.messages)? });
         }
         let whole = self.bytes.len() - self.bytes.len() % frame_len;
@@ -105,6 +118,18 @@ impl Drop for FfmpegDecoder {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Errors: a signal ended ffmpeg, as at the end of a session or where memory is short. A crash is left to the recording.
+fn check_signal(ended: ExitStatus) -> Result<(), DecodeError> {
+    const CRASHES: [i32; 5] = [4, 6, 7, 8, 11]; // SIGILL, SIGABRT, SIGBUS, SIGFPE, SIGSEGV
+    let what = match (ended.signal(), ended.code()) {
+        (Some(signal), _) if !CRASHES.contains(&signal) => format!("signal {signal} ended the program"),
+        // Its own answers to a signal, and to several.
+        (None, Some(255 | 123)) => "a signal ended the program".to_owned(),
+        _ => return Ok(()),
+    };
+    Err(DecodeError::Machine { action: "decode it with ffmpeg", source: io::Error::other(what) })
 }
 
 fn text_of(messages: &mut File) -> io::Result<String> {

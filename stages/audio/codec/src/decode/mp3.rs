@@ -15,6 +15,8 @@ use super::{DecodeError, Decoder, Flag, Loudness, Source, SourceInfo};
 
 /// Bytes that contain any frame and the header of the next: a frame of free format may have about so many.
 const MAX_FRAME: usize = 8 << 10;
+/// The longest part of a frame that may come before the first whole one: all but a byte of a frame of layer I or II at 32 kHz.
+const MAX_PART: usize = 2_880;
 /// Frames that must follow each other where a stream is searched for.
 const CHAIN: usize = 4;
 /// Bytes that are searched for the next frame, once the frames end.
@@ -22,16 +24,22 @@ const MAX_SEARCH: usize = 256 << 10;
 /// Samples that a decoder of layer III adds at the beginning.
 const DECODER_DELAY: u64 = 529;
 
-/// Opens the stream in `source`, whose first frame begins within `max_leading` bytes. `None` if there is none.
+/// Opens the stream in `source`, whose first frame follows at most `max_leading` zeros and a part of a frame. `None` if there is none.
 pub(super) fn open<'s>(source: &Source<'s>, max_leading: usize) -> Result<Option<Box<dyn Decoder + 's>>, DecodeError> {
     let mut window = Window::of(&source.part(0, end_of_frames(source)?));
     while let Some(len) = tag_len(window.at_least(1 << 10)?) {
         window.skip(len)?;
     }
-    let bytes = window.at_least(max_leading + CHAIN * MAX_FRAME)?;
-    let Some((at, first)) = find(bytes, max_leading) else { return Ok(None) };
-    let leading = bytes[..at].iter().any(|&byte| byte != 0);
-    window.consume(at);
+    let bytes = window.at_least(max_leading + MAX_PART + CHAIN * MAX_FRAME)?;
+    let zeros = bytes.iter().take(max_leading).take_while(|byte| **byte == 0).count();
+    // Far into a file of another format, something looks like frames.
+    let Some((at, first)) = find(&bytes[zeros..], MAX_PART.min(max_leading)) else { return Ok(None) };
+    let leading = at > 0;
+    // Headers of free format say so little that quiet samples of any other file look like them.
+    if leading && first.free {
+        return Ok(None);
+    }
+    window.consume(zeros + at);
     let info = SourceInfo { sample_rate: first.sample_rate, num_channels: first.num_channels, container: "mp3" };
     Ok(Some(Box::new(Mp3Decoder {
         window,

@@ -146,7 +146,9 @@ pub(super) fn rest_flag(file: &mut (impl Read + Seek + ?Sized), at: u64) -> Resu
     Ok(rest.iter().any(|&byte| byte != 0).then_some(Flag::TrailingBytes))
 }
 
-pub(super) fn open<'s>(source: &Source<'s>, header: Header) -> Result<Box<dyn Decoder + 's>, DecodeError> {
+pub(super) fn open<'s>(source: &Source<'s>, mut header: Header) -> Result<Box<dyn Decoder + 's>, DecodeError> {
+    // Other programs do not skip a tag in front.
+    header.plain &= source.start() == 0;
     let mut reader = source.reader();
     reader.seek(SeekFrom::Start(header.data_start))?;
     let left = header.data_len;

@@ -64,8 +64,9 @@ pub(super) fn read(file: &mut (impl Read + Seek + ?Sized), size: u64) -> Result<
     let places = (0..num_bytes.min(8)).map(|place| char::from(b'0' + place as u8)).collect::<String>();
     let order = match field("sample_byte_format") {
         _ if num_bytes < 2 => Order::Little,
-        Some(order) if order == places => Order::Little,
-        Some(order) if order.chars().rev().eq(places.chars()) => Order::Big,
+        // SoX and libsndfile write two places, however many bytes there are.
+        Some(order) if order == places || order == "01" => Order::Little,
+        Some(order) if order.chars().rev().eq(places.chars()) || order == "10" => Order::Big,
         Some(order) => return Err(damaged(&format!("`sample_byte_format` is `{order}`, expected `{places}` or its reverse"))),
         None => return Err(damaged("no `sample_byte_format` in the header")),
     };

@@ -14,6 +14,9 @@ pub(super) const MAGIC: [u8; 16] = *b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\x
 /// End of the names of the other chunks.
 const NAME_END: [u8; 12] = *b"\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a";
 
+/// A length from here on stands for "unknown": programs that write to a pipe leave 2^63 - 1 or 2^64 - 1.
+const OPEN_LEN: u64 = 1 << 62;
+
 pub(super) fn read(file: &mut (impl Read + Seek + ?Sized), size: u64) -> Result<Found, DecodeError> {
     let (mut format, mut at) = (None, 40);
     while let Some(chunk) = bytes_at::<24>(file, at)? {
@@ -24,7 +27,7 @@ pub(super) fn read(file: &mut (impl Read + Seek + ?Sized), size: u64) -> Result<
                 b"data" => {
                     let format = format.ok_or(DecodeError::NoChunk { container: "w64", chunk: "fmt ", offset: at })?;
                     let (start, left) = (at + 24, size - at - 24);
-                    let promised = Some(len.saturating_sub(24)).filter(|&len| len > 0 && len < u64::MAX >> 1);
+                    let promised = Some(len.saturating_sub(24)).filter(|&len| len > 0 && len < OPEN_LEN);
                     let riff = Riff { container: "w64", order: Order::Little };
                     let (data_start, data_len) = (start, data_len(promised, left, size)?);
                     let flag = rest(file, start.saturating_add(data_len), size)?;

@@ -247,6 +247,11 @@ fn damaged_files_are_refused_in_words() {
     let mut no_channels = by_hand(b"", 16_000, 8, 4);
     no_channels[22] = 0;
     refused(&no_channels, "wav: 0 channels");
+    let formats = [format(1, 1, 16, 2, None), format(1, 1, 24, 3, None)];
+    let two = chunks(&[(b"fmt ", &formats[0]), (b"fmt ", &formats[1]), (b"data", &[0; 12])]);
+    refused(&two, "wav: two `fmt ` chunks that differ");
+    let late = chunks(&[(b"data", &[0; 4]), (b"fmt ", &formats[0])]);
+    refused(&late, "wav: the samples come before the `fmt ` chunk");
     let odd = chunks(&[(b"fmt ", &format(1, 1, 40, 5, None)), (b"data", &[0; 10])]);
     refused(&odd, "wav: samples of 40 bits in 5 bytes (format 1) are not read");
 }

@@ -44,6 +44,9 @@ fn sphere_is_read_in_both_orders_and_as_mu_law() {
     let wide = "sample_rate -i 16000\nsample_count -i 2\nsample_n_bytes -i 3\nsample_byte_format -s3 ";
     gives(&sphere(&format!("{wide}012\n"), &[0, 1, 0, 0, 0, 0xc0]), "sphere", &[1, -16_384]);
     gives(&sphere(&format!("{wide}210\n"), &[0, 1, 0, 0xc0, 0, 0]), "sphere", &[1, -16_384]);
+    // SoX and libsndfile write two places for any width.
+    gives(&sphere(&format!("{wide}01\n").replace("-s3", "-s2"), &[0, 1, 0, 0, 0, 0xc0]), "sphere", &[1, -16_384]);
+    gives(&sphere(&format!("{wide}10\n").replace("-s3", "-s2"), &[0, 1, 0, 0xc0, 0, 0]), "sphere", &[1, -16_384]);
     for format in ["sample_byte_format -s4 1032\n", ""] {
         let unknown = sphere(&format!("sample_rate -i 16000\nsample_n_bytes -i 4\n{format}"), &little());
         assert!(wav().prepare_bytes(unknown, None).unwrap_err().reason.contains("`sample_byte_format`"));
@@ -91,12 +94,17 @@ fn aiff_and_aiff_c_are_read() {
     gives(&aiff(None, 12, 6, &big()), "aiff", &PCM);
     gives(&aiff(Some(b"NONE"), 16, 6, &big()), "aiff", &PCM);
     gives(&aiff(Some(b"sowt"), 16, 6, &little()), "aiff", &PCM);
+    gives(&aiff(Some(b"42n1"), 24, 2, &[0, 1, 0, 0, 0, 0xc0]), "aiff", &[1, -16_384]);
     gives(&aiff(None, 8, 2, &[0x40, 0xc0]), "aiff", &[16_384, -16_384]);
     gives(&aiff(Some(b"raw "), 8, 2, &[0xc0, 0x40]), "aiff", &[16_384, -16_384]);
     gives(&aiff(Some(b"fl32"), 32, 1, &0.5_f32.to_be_bytes()), "aiff", &[16_384]);
     gives(&aiff(Some(b"ulaw"), 16, 2, &[0xff, 0x00]), "aiff", &[0, -32_124]);
-    // A stream of unknown length, and one that is cut.
+    // Streams of unknown length, the second by SoX, and one that is cut.
     gives(&aiff(None, 16, 0, &big()), "aiff", &PCM);
+    let mut stream = aiff(None, 16, 0x3f80_0000, &big());
+    let at = stream.windows(4).position(|name| name == b"SSND").unwrap();
+    stream[at + 4..at + 8].copy_from_slice(b"\x7f\0\0\x08");
+    gives(&stream, "aiff", &PCM);
     let file = aiff(None, 16, 6, &big());
     refused(
         &file[..file.len() - 2],
@@ -105,6 +113,19 @@ fn aiff_and_aiff_c_are_read() {
     );
     let reject = wav().prepare_bytes(aiff(Some(b"MAC3"), 8, 6, &big()), None).unwrap_err();
     assert!(reject.reason.starts_with("aiff: samples of the type `MAC3`"), "{reject}");
+}
+
+#[test]
+fn aiff_whose_counts_disagree_is_refused_or_flagged() {
+    let reason = "aiff: decodes to 6 samples, its header promises 7: damaged or truncated";
+    refused(&aiff(None, 16, 7, &big()), reason, Some(aiff(None, 16, 7, &big()).len() as u64));
+    let clip = gives(&aiff(None, 16, 4, &big()), "aiff", &PCM[..4]);
+    assert_eq!(clip.flags, [Flag::TrailingBytes]);
+    // Blocks of 8 bytes.
+    let mut blocks = aiff(None, 16, 5, &big());
+    let at = blocks.windows(4).position(|name| name == b"SSND").unwrap();
+    blocks[at + 15] = 8;
+    assert_eq!(gives(&blocks, "aiff", &PCM[..5]).flags, []);
 }
 
 fn au(len: u32, encoding: u32, samples: &[u8]) -> Vec<u8> {
@@ -116,7 +137,18 @@ fn au(len: u32, encoding: u32, samples: &[u8]) -> Vec<u8> {
 fn au_is_read_with_and_without_a_length() {
     gives(&au(12, 3, &big()), "au", &PCM);
     gives(&au(u32::MAX, 3, &big()), "au", &PCM);
+    for claimed in [0_u8, 8, 23] {
+        let fields = [u32::from(claimed), 12, 3, TO, 1];
+        let fields: Vec<u8> = fields.iter().flat_map(|field| field.to_be_bytes()).collect();
+        gives(&[b".snd".as_slice(), &fields, &big()].concat(), "au", &PCM);
+    }
     gives(&au(2, 1, &[0xff, 0x00]), "au", &[0, -32_124]);
+    for (name, samples) in [(b"dns.", little()), (b"\0ds.", little()), (b".sd\0", big())] {
+        let fields = [24_u32, 12, 3, TO, 1];
+        let order = |field: &u32| if name.ends_with(b"s.") { field.to_le_bytes() } else { field.to_be_bytes() };
+        let fields: Vec<u8> = fields.iter().flat_map(order).collect();
+        gives(&[name.as_slice(), &fields, &samples].concat(), "au", &PCM);
+    }
     gives(&au(4, 6, &0.5_f32.to_be_bytes()), "au", &[16_384]);
     refused(&au(14, 3, &big()), "truncated: the header promises 14 bytes of samples, the file has 12", Some(44));
     let reject = wav().prepare_bytes(au(12, 23, &big()), None).unwrap_err();
@@ -180,6 +212,12 @@ fn what_follows_the_samples_is_flagged() {
 #[test]
 fn w64_is_read() {
     gives(&w64(), "w64", &PCM);
+    // As ffmpeg leaves it where it writes to a pipe.
+    let mut stream = w64();
+    let at = stream.windows(4).position(|name| name == b"data").unwrap();
+    stream[16..24].fill(0xff);
+    stream[at + 16..at + 24].copy_from_slice(&(u64::MAX >> 1).to_le_bytes());
+    gives(&stream[..at + 36], "w64", &PCM);
 }
 
 fn w64() -> Vec<u8> {

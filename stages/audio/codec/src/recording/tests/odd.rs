@@ -1,5 +1,8 @@
 //! Recordings that are odd and sound: what other programs read too, with a flag where something unexpected is in the file.
 
+use std::io::{self, Write};
+use std::process::{Command, Stdio};
+
 use symphonia::core::checksum::Crc32;
 use symphonia::core::io::Monitor;
 
@@ -248,6 +251,71 @@ fn wav_with_something_unexpected_does_not_keep_its_bytes() {
     assert_eq!(clip.bytes, file);
     let clip = wav().prepare_bytes(file.repeat(2), None).unwrap();
     assert_eq!((clip.kept, clip.flags.as_slice()), (false, [Flag::Joined].as_slice()));
+}
+
+#[test]
+fn wav_behind_a_tag_does_not_keep_its_bytes() {
+    let file = write_pcm16(TO, &[1, 2, 3]);
+    let clip = wav().prepare_bytes([tag(), file.clone()].concat(), None).unwrap();
+    assert_eq!((clip.kept, clip.bytes), (false, file));
+}
+
+#[test]
+fn playlists_are_no_recordings() {
+    let folder = tempfile::tempdir().unwrap();
+    let other = folder.path().join("other.mp3");
+    fs::write(&other, fixture("tone.mp3")).unwrap();
+    let lists = [
+        format!("#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile://{}\n#EXT-X-ENDLIST\n", other.display()),
+        "ffconcat version 1.0\nfile other.mp3\n".to_owned(),
+        "<?xml version=\"1.0\"?>\n<mpd xmlns=\"urn:mpeg:dash:schema:mpd:2011\"></mpd>".to_owned(),
+    ];
+    for list in lists {
+        for file in [list.as_bytes().to_vec(), [tag(), list.into_bytes()].concat()] {
+            let reject = with_ffmpeg().prepare_bytes(file, None).unwrap_err();
+            assert_eq!(reject.reason, "a list of other files (a playlist), not a recording");
+        }
+    }
+}
+
+#[test]
+fn what_this_machine_lacks_is_no_fault_of_the_recording() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = |name: &str, script: &str, mode: &str, of_machine: bool| {
+        let program = folder.path().join(name);
+        // Written by another process: one that this process still has open cannot be started.
+        let write = format!("cat > {0} && chmod {mode} {0}", program.display());
+        let mut writer = Command::new("sh").args(["-c", &write]).stdin(Stdio::piped()).spawn().unwrap();
+        write!(writer.stdin.take().unwrap(), "#!/bin/sh\n{script}\n").unwrap();
+        assert!(writer.wait().unwrap().success());
+        let mut preparer = wav().with_ffmpeg(|| Some(program.clone()));
+        let reject = preparer.prepare_bytes(fixture("tone.opus").to_vec(), None).unwrap_err();
+        assert_eq!(reject.of_machine, of_machine, "{name}: {reject}");
+    };
+    check("killed", "kill -9 $$", "755", true);
+    check("stopped", "exit 255", "755", true);
+    check("forbidden", "exit 1", "644", true);
+    check("crashes", "kill -SEGV $$", "755", false);
+    check("refuses", "exit 1", "755", false);
+    // A signal from the terminal goes to a whole group of processes.
+    check("apart", "[ $(ps -o pgid= -p $$) = $$ ] && exit 1; exit 255", "755", false);
+    // What a folder for temporary files lacks.
+    let full = DecodeError::Machine { action: "write", source: io::ErrorKind::StorageFull.into() };
+    assert!(Reject::from(full).of_machine && Reject::from(DecodeError::Io(io::Error::from_raw_os_error(5))).of_machine);
+    assert!(!Reject::from(DecodeError::Io(io::ErrorKind::UnexpectedEof.into())).of_machine);
+}
+
+#[test]
+fn quiet_samples_of_an_unknown_format_are_no_mp3() {
+    // High bytes of samples a little below zero are those of a header, and the low ones may be anything.
+    let mut state = 1_u32;
+    let quiet = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223); // Numerical Recipes' generator
+        ((state >> 16) as i16) / 128
+    });
+    let quiet: Vec<u8> = quiet.take(16_000).flat_map(i16::to_le_bytes).collect();
+    let reject = wav().prepare_bytes([b"what is this?".as_slice(), &quiet].concat(), None).unwrap_err();
+    assert!(reject.reason.starts_with("not an audio file that can be read"), "{reject}");
 }
 
 #[test]
