@@ -266,7 +266,7 @@ impl Runner<'_> {
             () if summary.stopped => "stopped",
             () => "failed",
         };
-        let ended = self.store.flush().and_then(|()| self.store.end_run(run, outcome, &summary.steps, now_ms()));
+        let ended = self.store.end_run(run, outcome, &summary.steps, now_ms());
         through?;
         ended?;
         self.progress.event(&Event::RunFinished { run, complete: summary.complete, secs: begun.elapsed().as_secs_f64() });

@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
+use crate::Digest;
 use crate::stage::{FoundTool, Tool, Tools};
 
 /// External programs of this machine. Each is searched, and asked for its version, when it is first needed.
@@ -72,7 +73,8 @@ const MAX_ANSWER: u64 = 4096;
 /// Characters of the answer that are kept.
 const MAX_CHARS: usize = 120;
 
-/// Returns the first line that a program prints about its version.
+/// Returns what a program prints about its version: the first line, and a digest of the others. Builds of one version of ffmpeg may
+/// read other formats; they differ in the line `configuration`.
 fn version(program: &Path, argument: &str) -> String {
     let child = Command::new(program).arg(argument).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
     let Ok(mut child) = child else { return UNKNOWN.to_owned() };
@@ -86,7 +88,9 @@ fn version(program: &Path, argument: &str) -> String {
     let bytes = answered.recv_timeout(PATIENCE).unwrap_or_default();
     let _ = child.kill(); // most have ended by themselves
     let _ = child.wait();
-    first_line(&bytes)
+    let rest = bytes.iter().position(|&byte| byte == b'\n').map_or(&[][..], |at| &bytes[at..]);
+    let line = first_line(&bytes);
+    if rest.trim_ascii().is_empty() { line } else { format!("{line}, build {}", Digest::of(rest).short()) }
 }
 
 /// Version of a program that prints none.
@@ -117,7 +121,15 @@ mod tests {
         install(full.path(), "[ \"$1\" = -version ] && printf 'shout version 7.1 \\033[1m(c)\\nmore\\n'");
         let path = std::env::join_paths([empty.path(), full.path()]).unwrap();
         let found = Toolbox::new(&path).find(&TOOL);
-        assert_eq!((found.path, &*found.version), (Some(full.path().join(TOOL.name)), "shout version 7.1 [1m(c)"));
+        assert_eq!(found.path, Some(full.path().join(TOOL.name)));
+        assert!(found.version.starts_with("shout version 7.1 [1m(c), build "), "{}", found.version);
+        // Another build of the same version.
+        let other = tempfile::tempdir().unwrap();
+        install(other.path(), "printf 'shout version 7.1 \\033[1m(c)\\nless\\n'");
+        assert_ne!(Toolbox::new(other.path().as_os_str()).find(&TOOL).version, found.version);
+        let short = tempfile::tempdir().unwrap();
+        install(short.path(), "echo shout 7");
+        assert_eq!(Toolbox::new(short.path().as_os_str()).find(&TOOL).version, "shout 7");
         assert_eq!(Toolbox::new(empty.path().as_os_str()).find(&TOOL), FoundTool::missing());
     }
 

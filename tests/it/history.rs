@@ -128,6 +128,16 @@ const READING: [&[&str]; 13] = [
 ];
 
 #[test]
+fn commands_about_a_store_begin_none() {
+    let project = Project::new();
+    for command in [&["store", "du"][..], &["store", "gc"], &["store", "gc", "--yes"], &["store", "verify"], &["runs"]] {
+        let answer = project.sure(command);
+        assert!(answer.err.contains("no store at") || command == ["runs"], "{command:?}: {}", answer.err);
+        assert!(!project.path(".sure").exists(), "{command:?} began a store");
+    }
+}
+
+#[test]
 fn commands_that_read_change_nothing_and_work_on_a_store_of_somebody_else() {
     let project = Project::new();
     said(&project, &["run", "./tiny.toml:shards"]);

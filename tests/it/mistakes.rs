@@ -44,6 +44,15 @@ fn settings_with_a_typo_name_file_and_line() {
 }
 
 #[test]
+fn settings_in_another_encoding_and_a_store_that_is_a_file_are_named() {
+    let project = Project::new();
+    fs::write(project.path("sure.toml"), b"store = \".sure\"\n# caf\xe9\n").unwrap();
+    fails(&project, &["sure.toml:2: not UTF-8", "save the file as UTF-8"]);
+    project.write("sure.toml", "store = \"tiny.toml\"\n[corpora]\nspeech_commands = \"corpus\"\n");
+    fails(&project, &["tiny.toml", "a store is a folder"]);
+}
+
+#[test]
 fn all_mistakes_of_a_workflow_are_shown_at_once() {
     let project = Project::new();
     project.replace("tiny.toml", "run = \"audio.shards\"", "run = \"audio.shard\"");

@@ -101,6 +101,29 @@ fn a_second_time_does_nothing_and_one_changed_recording_rebuilds_one_shard() {
 }
 
 #[test]
+fn a_shard_that_somebody_edited_is_made_again() {
+    let project = Project::new();
+    assert!(prepare(&project).ok);
+    let shard = project.path("out/train-00000-of-00004.parquet");
+    let whole = fs::read(&shard).unwrap();
+    fs::set_permissions(&shard, Permissions::from_mode(0o644)).unwrap();
+    fs::write(&shard, "EDITED").unwrap();
+    let again = prepare(&project);
+    assert!(again.ok, "{}", again.err);
+    assert!(fs::read(&shard).unwrap() == whole, "the shard is still the edited one");
+}
+
+#[test]
+fn shards_of_which_some_are_empty_are_read_as_a_table() {
+    let project = Project::new();
+    let many = project.sure(&[&PREPARE[..6], &["--shards=40"]].concat());
+    assert!(many.ok, "{}", many.err);
+    assert!(fs::read_dir(project.path("out")).unwrap().count() < 3 * 40, "no shard is empty");
+    let again = project.sure(&["prepare", "table", "--root", "out", "--out", "again"]);
+    assert!(again.ok && again.out.contains("44 train, 22 dev, 22 test"), "{}{}", again.out, again.err);
+}
+
+#[test]
 fn killed_at_any_moment_it_ends_with_the_same_bytes() {
     let undisturbed = Project::new();
     let begun = Instant::now();

@@ -259,7 +259,13 @@ fn refuse(mistakes: &[Mistake]) -> Result<()> {
 /// Reads `sure.toml`. One that cannot be read is a mistake as any other in it.
 fn read(path: &Path, system: &System<'_>) -> Written {
     match fs::read(path) {
-        Ok(text) => sure_toml::read(path, &String::from_utf8_lossy(&text), system.variable),
+        Ok(bytes) => {
+            let mut written = sure_toml::read(path, &String::from_utf8_lossy(&bytes), system.variable);
+            if let Err(error) = std::str::from_utf8(&bytes) {
+                written.not_text(path, &bytes[..error.valid_up_to()]);
+            }
+            written
+        }
         Err(error) => Written::unreadable(path, &error),
     }
 }

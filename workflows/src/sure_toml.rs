@@ -43,6 +43,18 @@ impl Written {
         };
         Self { mistakes: vec![mistake], ..Self::default() }
     }
+
+    /// Adds the mistake that the file is not UTF-8 from the end of `before` on.
+    pub(crate) fn not_text(&mut self, path: &Path, before: &[u8]) {
+        let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
+        let mistake = Mistake {
+            at: format!("{}:{line}", path.display()),
+            key: String::new(),
+            message: "not UTF-8, as TOML must be".to_owned(),
+            hint: "save the file as UTF-8: the editor wrote it in another encoding".to_owned(),
+        };
+        self.mistakes.insert(0, mistake);
+    }
 }
 
 /// A mistake in `sure.toml`.

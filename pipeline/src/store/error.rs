@@ -133,6 +133,14 @@ impl StoreError {
                     folder.display()
                 )
             }
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::NotADirectory => {
+                "a store is a folder: `--store FOLDER`, or `store = \"FOLDER\"` in sure.toml, names another".to_owned()
+            }
+            Self::Io { source, action: "create" | "write" | "lock", .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                "this user may not write here: ask the owner of the store, or name another: `--store FOLDER`, or \
+                 `store = \"FOLDER\"` in sure.toml"
+                    .to_owned()
+            }
             _ => return None,
         })
     }

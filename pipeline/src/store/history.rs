@@ -94,16 +94,18 @@ impl Store {
         self.records.ask(|index| index.begin_run(workflow, request, project, host, started_ms))
     }
 
-    /// Records the end of a run.
+    /// Brings what a run made to the disk and records its end.
     ///
     /// # Errors
-    /// [`StoreError::Records`]
+    /// [`StoreError`] when the disk or the records cannot be written.
     pub fn end_run(&self, run: i64, outcome: &str, steps: &[Step], ended_ms: i64) -> Result<(), StoreError> {
-        match self.records.ask(|index| index.end_run(run, outcome, steps, ended_ms)) {
+        let end = || {
+            self.flush()?;
+            self.records.ask(|index| index.end_run(run, outcome, steps, ended_ms))
+        };
+        match end() {
             // The end of a run must be recorded on a full disk, too.
-            Err(error) if error.is_full() && fs::remove_file(self.root.join(RESERVE)).is_ok() => {
-                self.records.ask(|index| index.end_run(run, outcome, steps, ended_ms))
-            }
+            Err(error) if error.is_full() && fs::remove_file(self.root.join(RESERVE)).is_ok() => end(),
             ended => ended,
         }
     }

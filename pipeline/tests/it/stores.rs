@@ -208,3 +208,24 @@ fn a_full_disk_ends_the_run_at_the_first_sign_and_the_run_is_recorded_as_failed(
     1
     "#);
 }
+
+#[test]
+fn every_run_that_began_is_recorded_to_its_end_whatever_room_is_left() {
+    let harness = Harness::with_books();
+    fs::write(harness.path("books.toml"), BOOKS).unwrap();
+    fs::create_dir(harness.path("store")).unwrap();
+    let script = "mount -t tmpfs -o size=4m tmpfs $H/store && cd $H/store && \
+                  drive() { $TOY drive $H/books.toml $H/store $H/books $H/ledger > $H/said.txt 2>&1; }; \
+                  for room in 8 16 24 32 40 48 56 64 96 128; do \
+                  drive; head -c 8m /dev/zero > filler 2> /dev/null; truncate -s -${room}K filler; \
+                  echo $room > $H/books/book1.txt; drive; rm filler; done; \
+                  count() { grep -c \"$1\" records.log; }; \
+                  [ $(count ' {\"run\":') = $(count ' {\"ended\":') ] && echo every run has an end; \
+                  [ $(count '\"outcome\":\"failed\"') -gt 0 ] && echo some failed";
+    let test = "every_run_that_began_is_recorded_to_its_end_whatever_room_is_left";
+    let Some(output) = with_mounts(test, script, &harness) else { return };
+    assert_snapshot!(show(&output, &harness), @r"
+    every run has an end
+    some failed
+    ");
+}

@@ -125,6 +125,7 @@ pub(crate) fn prepare(args: &PrepareArgs) -> Result<ExitCode> {
     listen_for_signals(&stop)?;
     let progress: Arc<dyn Progress> = console::pick_hours(args.quiet, args.json);
 
+    publish::set_edited_aside(&asking.store)?;
     let request = serde_json::to_string(&asking.request)?;
     let (machine, mut scans) = (&asking.settings.machine, RecentScans::default());
     let still = plan_cache::run_if_up_to_date(

@@ -21,6 +21,7 @@ use crate::cli::{MachineArgs, Place, duration};
 use crate::commands::runs::id_of;
 use crate::console::say;
 use crate::opening::{Access, Opening, open_store, with_hint};
+use crate::problem::problem;
 use crate::settings::Settings;
 
 #[derive(Subcommand)]
@@ -88,8 +89,14 @@ pub(crate) fn store(command: &StoreCommand) -> Result<ExitCode> {
     }
 }
 
+/// Opens the store. Errors: there is none, and none of these commands has a reason to begin one.
 fn open(machine: &MachineArgs, access: Access) -> Result<Store> {
-    open_store(&Settings::load(machine, &[])?, access)
+    let settings = Settings::load(machine, &[])?;
+    if !settings.store.is_dir() {
+        let message = format!("no store at `{}`", settings.store.display());
+        return Err(problem(message, "the first `sure run` begins one; --store names another"));
+    }
+    open_store(&settings, access)
 }
 
 fn du(args: &DuArgs) -> Result<ExitCode> {

@@ -1,6 +1,6 @@
 //! The folder that people see: links to what the store holds, under names that Python expects.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use audio::report::Report;
 use audio::summary::Statistics;
 use datasets::Split;
+use pipeline::Digest;
 use pipeline::graph::Workflow;
 use pipeline::run::Summary;
 use pipeline::store::Store;
@@ -138,6 +139,18 @@ fn link_all(files: &BTreeMap<PathBuf, PathBuf>, about: &Path, store: &Store) -> 
         }
         link(&store.root().join(file), path)
     })
+}
+
+/// Sets aside what an earlier run published and somebody has edited since, so that this run makes it again: the files in the folder
+/// are those of the store under second names.
+pub(super) fn set_edited_aside(store: &Store) -> Result<()> {
+    let published: Published = read_json(&store.root().join(RECORD)).unwrap_or_default();
+    let files = published.shards.values().chain(published.links.values());
+    let artifacts: BTreeSet<Digest> = files.filter_map(|file| store.artifact_at(&store.root().join(file))).collect();
+    for artifact in artifacts.into_iter().filter(|artifact| store.has(*artifact)) {
+        store.usable(artifact, None)?;
+    }
+    Ok(())
 }
 
 /// Makes the folder show again what it showed; false when what it showed is not known.
