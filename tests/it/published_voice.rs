@@ -1,6 +1,7 @@
 //! A published voice: what is missing is named, and it is adapted in the place of one that is pretrained. A published vocoder: recordings
 //! go through it, and one of other spectrograms is refused before anything runs.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -52,6 +53,7 @@ const BRIEF: [&str; 11] = [
 fn a_published_voice_is_adapted_in_the_place_of_a_pretrained_one() {
     let Some(reference) = reference("model") else { return };
     let config: Value = serde_json::from_slice(&fs::read(reference.join("config.json")).unwrap()).unwrap();
+    let speakers = config["speakers"].as_u64().unwrap() as usize;
     let bands = &config["preprocess"]["mel"]["n_mel_channels"];
     let bands = [format!("published_voice.num_mel_bins={bands}"), format!("mel.num_mel_bins={bands}")];
     let project = Project::of("fsdd");
@@ -74,12 +76,18 @@ fn a_published_voice_is_adapted_in_the_place_of_a_pretrained_one() {
     let [pitch, energy] = ["pitch", "energy"].map(|name| &config["stats"][name]);
     let stats = json!({"pitch": [pitch[0], pitch[1], 150.0, 40.0], "energy": [energy[0], energy[1], 20.0, 9.0]});
     project.write("files/stats.json", &stats.to_string());
-    project.write("files/speakers.json", r#"{"ann": 0, "ben": 1}"#);
+    let name_speakers = |count: usize| {
+        let named = ["ann", "ben"].into_iter().map(str::to_owned).chain((2..).map(|row| format!("speaker-{row}")));
+        let rows: BTreeMap<String, usize> = named.zip(0..count).collect();
+        project.write("files/speakers.json", &json!(rows).to_string());
+    };
+    name_speakers(speakers + 1);
     let doctor = project.sure(&["doctor"]);
-    assert!(doctor.out.contains("a voice of 2 speakers"), "{}", doctor.out);
+    assert!(doctor.out.contains(&format!("a voice of {} speakers", speakers + 1)), "{}", doctor.out);
     let refused = with(&["run", "speech_synthesis", "published_voice", "-q"], &[published]);
-    bad(&refused, &["its table has 3 speakers, and speakers.json 2", "hint: put weights, `stats.json`"]);
-    project.write("files/speakers.json", r#"{"ann": 0, "ben": 1, "cat": 2}"#);
+    let table = format!("its table has {speakers} speakers, and speakers.json {}", speakers + 1);
+    bad(&refused, &[&table, "hint: put weights, `stats.json`"]);
+    name_speakers(speakers);
 
     // The folder by the command line is the same as that of sure.toml.
     good(with(&["run", "speech_synthesis", "speech", "-q"], &[published]));
