@@ -29,7 +29,7 @@ use crate::console::say;
 use crate::library;
 use crate::overrides;
 use crate::problem::{problem, show};
-use crate::settings::{Settings, checkpoint_name};
+use crate::settings::{Settings, checkpoint_name, no_run};
 use crate::stages::registry;
 
 /// Access to the store that a command needs.
@@ -204,7 +204,7 @@ impl Asking {
         let store = open_store(&settings, Access::Read)?;
         // Other projects may share the store.
         let Some(last) = store.runs(1_000)?.into_iter().find(|row| settings.is_ours(row)) else {
-            return Err(settings.no_run(&store, format!("name the workflow too: `sure why keyword_spotting:{node}`")));
+            return Err(no_run(&store, format!("name the workflow too: `sure why keyword_spotting:{node}`")));
         };
         drop(store);
         Ok((as_in(&last, place, access)?, node.to_owned()))

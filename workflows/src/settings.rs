@@ -201,17 +201,17 @@ impl Settings {
         };
         *of == self.project() || was_moved()
     }
+}
 
-    /// The error that the store has no run of this project.
-    pub(crate) fn no_run(&self, store: &Store, hint: String) -> anyhow::Error {
-        match store.runs(1).ok().and_then(|runs| runs.into_iter().next()) {
-            Some(other) => {
-                let of = other.project.unwrap_or_default();
-                let hint = format!("`sure runs` lists them; the last is of the project with the results in `{of}`");
-                problem("no run of this project in this store, which has runs of others", hint)
-            }
-            None => problem("no run yet in this store", hint),
+/// The error that a store has no run of this project.
+pub(crate) fn no_run(store: &Store, hint: impl Into<String>) -> anyhow::Error {
+    match store.runs(1).ok().and_then(|runs| runs.into_iter().next()) {
+        Some(other) => {
+            let of = other.project.unwrap_or_default();
+            let hint = format!("`sure runs` lists them; the last is of the project with the results in `{of}`");
+            problem("no run of this project in this store, which has runs of others", hint)
         }
+        None => problem("no run yet in this store", hint),
     }
 }
 

@@ -167,7 +167,9 @@ impl Recordings {
     /// Prints columns, splits and classes, and what is doubtful.
     fn describe(&self) {
         let Listing { notes, warnings, labels, .. } = &self.listing;
-        notes.iter().for_each(|note| tell!("{note}"));
+        for note in notes {
+            tell!("{note}");
+        }
         let [train, dev, test] = Split::ALL.map(|split| self.listing.count(split));
         let shown = if labels.len() > 10 { format!("{}, ...", labels[..10].join(", ")) } else { labels.join(", ") };
         let classes = if labels.is_empty() { String::new() } else { format!("; {} labels: {shown}", labels.len()) };
@@ -175,7 +177,9 @@ impl Recordings {
         if let Some(first) = self.listing.skipped.first() {
             say!("warning: left out: {}, the first: {}: {}", self.listing.skipped.len(), first.path, first.reason);
         }
-        warnings.iter().for_each(|warning| say!("warning: {warning}"));
+        for warning in warnings {
+            say!("warning: {warning}");
+        }
         for split in Split::ALL.into_iter().filter(|split| self.listing.count(*split) == 0) {
             say!("warning: the {split} set is empty, and the workflow will fail: add a column `split`, or more rows or speakers");
         }
@@ -238,17 +242,14 @@ fn workflow(args: &InitArgs, recordings: &Recordings) -> Result<String> {
 
 /// Returns the lines that name tables and columns, for the stages that read the table: that of the task and that of the encoder.
 fn named(reader: &Tables, of_encoder: &str) -> Result<String> {
-    let mut lines = String::new();
-    for (name, value) in [("tables", serde_json::to_value(&reader.tables)?), ("columns", serde_json::to_value(&reader.columns)?)]
-    {
-        match value {
-            Value::Object(columns) => {
-                columns.iter().for_each(|(column, value)| lines += &format!("columns.{column} = {value}\n"))
-            }
-            Value::Array(tables) if tables.is_empty() => {}
-            value => lines += &format!("{name} = {value}\n"),
-        }
+    let mut lines = Vec::new();
+    if !reader.tables.is_empty() {
+        lines.push(format!("tables = {}\n", serde_json::to_string(&reader.tables)?));
     }
+    if let Value::Object(columns) = serde_json::to_value(&reader.columns)? {
+        lines.extend(columns.iter().map(|(column, value)| format!("columns.{column} = {value}\n")));
+    }
+    let lines = lines.concat();
     Ok(if lines.is_empty() { lines } else { format!("[stages.manifest]\n{lines}[stages.{of_encoder}]\n{lines}") })
 }
 

@@ -24,7 +24,7 @@ use crate::commands::times;
 use crate::console::{fit_stdout, say};
 use crate::opening::{Access, Opening, Request, open_store};
 use crate::problem::problem;
-use crate::settings::Settings;
+use crate::settings::{Settings, no_run};
 
 #[derive(Args)]
 pub(crate) struct ResultsArgs {
@@ -112,7 +112,7 @@ fn last_run(settings: &Settings, workflow: Option<&str>) -> Result<RunRow> {
     };
     store.runs(1000)?.into_iter().find(wanted).ok_or_else(|| match workflow {
         Some(workflow) => problem(format!("no run of `{workflow}` in this store"), "`sure runs` lists the runs there are"),
-        None => settings.no_run(&store, "`sure list` shows the workflows there are".to_owned()),
+        None => no_run(&store, "`sure list` shows the workflows there are"),
     })
 }
 

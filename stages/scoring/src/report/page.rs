@@ -512,7 +512,8 @@ pub(super) fn matrices(run: &Run) -> Vec<Matrix<'_>> {
         _ => (None, &[][..]),
     };
     let run_name = run.name();
-    let file = run_name.replace(|sign: char| !sign.is_alphanumeric(), "_");
+    let parts = run_name.split(|sign: char| !sign.is_alphanumeric()).filter(|part| !part.is_empty());
+    let file = parts.collect::<Vec<_>>().join("_");
     let title = format!("Confusion matrix: {run_name}");
     let of_class = class.map(|detail| Matrix { title, name: format!("confusion_{file}"), detail });
     let mut all: Vec<Matrix> = of_class.into_iter().collect();
