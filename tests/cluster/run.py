@@ -589,6 +589,25 @@ def preempted(context):
     project.check(code, text)
 
 
+def held(context):
+    """A job is held, then suspended while it runs: the run waits, says why, and goes on."""
+    project = context.project(delay=2.0).alone()
+    project.write(steps(1, 100, 100))
+    project.extra = ["--hold"]
+    process = project.start()
+    project.wait_for("the reason", lambda: "1 wait (JobHeldUser)" in process.text())
+    job = project.bed.jobs()[0][0]
+    project.bed.run("scontrol", "release", job.split("_")[0], check=True)
+    project.running(1)
+    project.bed.run("scontrol", "suspend", job, check=True)
+    time.sleep(15)
+    assert process.poll() is None and project.bed.jobs()[0][2] == "SUSPENDED", process.text()
+    project.bed.run("scontrol", "resume", job, check=True)
+    code = project.wait(process)
+    project.check(code, process.text())
+    assert list(project.submitted().values()) == [1] and project.bodies() == 1 + 1
+
+
 def time_limit(context):
     """A time limit of one minute: the training goes on from its newest state, again and again."""
     project = context.project(delay=5.0).alone()
@@ -739,7 +758,7 @@ def explained(context):
 
 
 ALWAYS = [many, stopped, cancelled, killed, two_runs, failing, by_hand, lost_reply, bad_squeue, limits, refused, replaced, lost_element, explained, other_host, happy]
-SLOW = [killed_at_submission, node_fails, node_freezes, twin, controller_dies, controller_down, preempted, time_limit, memory, late_files, full_folder]
+SLOW = [killed_at_submission, node_fails, node_freezes, twin, controller_dies, controller_down, preempted, held, time_limit, memory, late_files, full_folder]
 
 
 class Context:
