@@ -61,8 +61,7 @@ pub fn say(request: &SayRequest) -> Result<Said, StageError> {
     let folder = if inner.is_dir() { &inner } else { &request.voice };
     let voice = Voice::open(folder, Device::Cpu)?;
     let mel = &voice.config.mel;
-    let mut vocoder =
-        vocoder::open(request.vocoder.as_deref(), request.griffin_lim as usize, mel, Device::Cpu)?;
+    let mut vocoder = vocoder::open(request.vocoder.as_deref(), request.griffin_lim as usize, mel, Device::Cpu)?;
     let speaker = match (&request.speaker, &voice.config.speakers[..]) {
         (Some(name), _) => name.clone(),
         (None, [only]) => only.clone(),

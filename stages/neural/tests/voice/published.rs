@@ -80,7 +80,7 @@ fn a_published_voice_speaks_as_the_published_code() {
     let golden: BTreeMap<String, Tensor> =
         Tensor::read_safetensors(reference.join("none.safetensors")).unwrap().into_iter().collect();
     let tokens = |at: usize| Vec::<i64>::try_from(&golden[&format!("alone.{at}.tokens")]).unwrap();
-    let texts = (0..).take_while(|at| golden.contains_key(&format!("alone.{at}.tokens"))).count();
+    let texts = (0..golden.len()).take_while(|at| golden.contains_key(&format!("alone.{at}.tokens"))).count();
 
     // Phonemes in the place of the symbols of the texts, so that a word can be pronounced as each text.
     let phones: Vec<String> = tasks::text::symbols(true).split_off(3);
@@ -338,7 +338,7 @@ fn files_that_are_no_published_voice_are_refused() {
     let more = bands + 1;
     let spoken = format!("it speaks {bands} bands, and `num_mel_bins` is {more}");
     refused(&|_| {}, json!({"num_mel_bins": more}), &spoken);
-    let heads = (2..).find(|heads| width % heads != 0).unwrap();
+    let heads = (2..=width + 1).find(|heads| width % heads != 0).unwrap();
     let divided = format!("its width is {width}, which `num_attention_heads` = {heads} does not divide");
     refused(&|_| {}, json!({"num_attention_heads": heads}), &divided);
     refused(
