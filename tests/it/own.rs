@@ -24,8 +24,8 @@ fn init_writes_a_workflow_that_plans_and_prepares() {
     let said = good(project.sure(&["init", "mine", "--table", "recordings"]));
     assert!(said.contains("wrote mine.toml") && said.contains("wrote sure.toml"), "{said}");
     let text = fs::read_to_string(project.path("mine.toml")).unwrap();
-    assert!(text.lines().count() <= 16 && text.contains("corpus = \"table\""), "{text}");
-    assert!(text.contains("[stages.score]\nname = \"mine\""), "{text}");
+    assert!(text.lines().count() <= 18 && text.contains("corpus = \"table\""), "{text}");
+    assert!(text.contains("[stages.targets]\nname = \"mine\"") && text.contains("[stages.score]\nname = \"mine\""), "{text}");
 
     let planned = good(project.sure(&["plan", "mine.toml"]));
     assert!(planned.contains("train[method=lora,seed=3]"), "{planned}");
@@ -206,6 +206,13 @@ fn a_task_of_ones_own_has_its_name_in_tables_and_on_pages() {
     let folder = project.path("results/first_names/table");
     let page = fs::read_to_string(folder.join("index.html")).unwrap();
     assert!(page.contains("<dd>first names</dd>") && !page.contains("speech recognition"), "{page}");
+    let models = project.path("results/first_names/models");
+    let model = fs::read_dir(models).unwrap().next().unwrap().unwrap().path();
+    let card = fs::read_to_string(model.join("README.md")).unwrap();
+    assert!(
+        card.contains("for first names, ") && card.contains("| task | first_names (`speech_recognition`), protocol"),
+        "{card}"
+    );
     // The worst answers can be heard.
     let clips: Vec<&str> =
         page.split("<audio ").skip(1).map(|rest| rest.split("src=\"").nth(1).unwrap().split('"').next().unwrap()).collect();

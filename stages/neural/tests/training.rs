@@ -108,7 +108,7 @@ impl Fixture {
             write_targets(&self.path(&format!("{split}_targets.parquet")), &rows.map(of).collect::<Vec<_>>()).unwrap();
         }
         let protocol = Protocol::Sound;
-        TaskFile { task, protocol, outputs, clips: task.clips(protocol, false) }.write(self.root.path()).unwrap();
+        TaskFile { task, name: None, protocol, outputs, clips: task.clips(protocol, false) }.write(self.root.path()).unwrap();
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -41,6 +41,9 @@ pub const SPLITS: [&str; 3] = ["train", "dev", "test"];
 pub struct MakeTargets {
     /// The task.
     pub task: Task,
+    /// Own name of the task, for the model cards. Default: that of `task`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// `sound`, or `paper`: as the benchmark's reference code has it, where that moves numbers.
     #[serde(default)]
     pub protocol: Protocol,
@@ -282,6 +285,7 @@ pub fn run(params: &MakeTargets, job: &Job) -> Result<(), StageError> {
 
     let file = TaskFile {
         task: params.task,
+        name: params.name.clone(),
         protocol: params.protocol,
         outputs: made.outputs,
         clips: params.task.clips(params.protocol, params.defects_of_esd),

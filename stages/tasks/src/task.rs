@@ -26,6 +26,9 @@ pub enum Protocol {
 pub struct TaskFile {
     /// Task.
     pub task: Task,
+    /// Name of the task, where it has one of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// Protocol.
     pub protocol: Protocol,
     /// Outputs of a model.
@@ -143,6 +146,11 @@ impl Outputs {
 }
 
 impl TaskFile {
+    /// Name of the task for people: its own, or that of the task it is made from.
+    pub fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or(self.task.name())
+    }
+
     /// True if repeated tokens are not collapsed when a dev set is scored: for phonemes by the protocol `paper`.
     pub fn keeps_repeats(&self) -> bool {
         (self.task.target(), self.protocol) == (TargetKind::Phonemes, Protocol::Paper)

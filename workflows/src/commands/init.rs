@@ -217,7 +217,10 @@ fn workflow(args: &InitArgs, recordings: &Recordings) -> Result<String> {
     };
     let named = named(&recordings.reader, if task == "speaker" { "voices_manifest" } else { "encoder_manifest" })?;
     let score = if is_own {
-        format!("[stages.score]\nname = \"{name}\"                      # of the task, in tables and on pages\n")
+        format!(
+            "[stages.targets]\nname = \"{name}\"                      # of the task, in model cards\n\
+             [stages.score]\nname = \"{name}\"                      # of the task, in tables and on pages\n"
+        )
     } else {
         String::new()
     };

@@ -40,7 +40,7 @@ impl Card<'_> {
     }
 
     fn text(&self) -> Result<String, StageError> {
-        let (task, method) = (self.task.task.name().replace('_', " "), self.params.method.name());
+        let (task, method) = (self.task.name().replace('_', " "), self.params.method.name());
         let family = self.model.config().model_type.class();
         let rows: Vec<String> = self.rows()?.iter().map(|(name, value)| format!("| {name} | {value} |\n")).collect();
         let rows = rows.concat();
@@ -75,7 +75,7 @@ impl Card<'_> {
         let metric = self.summary.metric;
         let _ = writeln!(text, "metrics: [{}]", metric.name());
         if let Some(value) = self.summary.best_value.filter(|value| value.is_finite()) {
-            let (task, name) = (self.task.task.name(), format!("{}-{method}", self.task.task.name()));
+            let (task, name) = (self.task.name(), format!("{}-{method}", self.task.name()));
             let interval = self.interval.map(|[low, high]| format!(", 95 % interval {low:.4} to {high:.4}")).unwrap_or_default();
             let _ = writeln!(
                 text,
@@ -111,7 +111,8 @@ impl Card<'_> {
             rows.push(("digest of the encoder", format!("`{}`", self.model.base()?.digest)));
         }
         let protocol = serde_json::to_value(self.task.protocol).unwrap_or_default();
-        rows.push(("task", format!("{}, protocol {protocol}", self.task.task.name())));
+        let made_from = self.task.name.as_ref().map(|_| format!(" (`{}`)", self.task.task.name())).unwrap_or_default();
+        rows.push(("task", format!("{}{made_from}, protocol {protocol}", self.task.name())));
         let origin = self.origin();
         let of = |name: &str| origin[name].as_str().map(|value| format!("{name} {value}"));
         let data: Vec<String> = ["corpus", "protocol", "licence"].into_iter().filter_map(of).collect();

@@ -171,7 +171,7 @@ fn of_transformers(folder: &Path, device: Device) -> Result<Loaded, StageError> 
     }
     model.load_head(folder)?;
     let task = Task::named(task).expect("a known task");
-    let task = TaskFile { task, protocol: Protocol::Sound, outputs, clips: Clips::default() };
+    let task = TaskFile { task, name: None, protocol: Protocol::Sound, outputs, clips: Clips::default() };
     prepare(&mut model, &task);
     Ok(Loaded { model, task })
 }

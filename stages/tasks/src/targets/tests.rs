@@ -30,6 +30,7 @@ fn wanting<const N: usize>(id: &str, slots: [(&str, &str); N]) -> RowInfo {
 fn params(task: &str) -> MakeTargets {
     MakeTargets {
         task: Task::named(task).unwrap(),
+        name: None,
         protocol: Protocol::Sound,
         vocabulary: None,
         lexicon: None,
