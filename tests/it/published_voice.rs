@@ -134,6 +134,7 @@ each = "manifest"
 inputs.manifest = "manifest"
 inputs.labels = "manifest/labels.json"
 sample_rate = 8000
+max_reject_share = 0.0
 [stages.mel]
 run = "features.log_mel"
 inputs.shards = "shards"
