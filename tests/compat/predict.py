@@ -74,6 +74,7 @@ class Checks(models.Checks):
         sets.update({"train.eval_every": "15", "train.save_every": "15"}, **dict(one.split("=", 1) for one in more))
         self.run("run", workflow, "-q", *(part for name, value in sets.items() for part in ("--set", f"{name}={value}")))
         results = self.scratch / "results" / workflow
+        texts = 0
         test = [Path(part) / "test.parquet" for part in self.path("shards")]
         for folder in sorted((results / "models").iterdir()):
             if folder.name.startswith("encoder"):
@@ -89,7 +90,10 @@ class Checks(models.Checks):
             answers = {row["id"]: row for row in map(json.loads, out.read_text().splitlines())}
             name = f"{workflow}, {kind}, {folder.name}"
             of_workflow(self, name, kind, answers, rows)
+            texts = max(texts, len({row.get("hypothesis") for row in rows}))
             of_python(self, name, kind, answers, folder.resolve(), results / "models" / "encoder scratch", rows)
+        if kind in ("text", "phonemes"):
+            self.say(f"{workflow}, {kind}", f"at most {texts} different answers by one method", failed=texts < 2)
 
     def recording(self, identity: str) -> Path:
         return next(iter(self.corpora["fsdd"].rglob(f"{Path(identity).name}.wav")))
@@ -111,8 +115,7 @@ def of_workflow(checks: Checks, name: str, kind: str, answers: dict, rows: list)
             worst = max(worst, abs(answer["similarity"] - row["score"]))
         else:
             wrong += answer["text"] != row["hypothesis"]
-    texts = len({row.get("hypothesis") for row in rows})
-    failed = wrong > 0 or worst > TOLERANCE or not rows or (kind in ("text", "phonemes") and texts < 2)
+    failed = wrong > 0 or worst > TOLERANCE or not rows
     checks.say(f"{name}, workflow", f"{wrong} of {len(rows)} answers differ, largest difference {worst:.1e}", failed=failed)
 
 
