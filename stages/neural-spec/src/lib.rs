@@ -14,7 +14,6 @@ mod judge;
 mod method;
 pub mod predict;
 pub mod published;
-pub mod published_vocoder;
 pub mod sites;
 mod train;
 mod tts;
@@ -31,8 +30,8 @@ pub use method::{
     Misfit, Phases, Prefix, Scope, Start, Vera,
 };
 pub use predict::Predict;
-pub use published::{PublishedFiles, PublishedVoice, VoiceCheckpoint};
-pub use published_vocoder::{PublishedVocoder, VocoderCheckpoint};
+pub use published::vocoder::{PublishedVocoder, VocoderCheckpoint};
+pub use published::voice::{PublishedFiles, PublishedVoice, VoiceCheckpoint};
 pub use scoring::Metric;
 pub use sites::{Architecture, BlockPosition, LinearLayer, Site, SiteKind, Stack};
 pub use train::{Optimizer, Precision, Schedule, Train};

@@ -1,107 +1,50 @@
-//! Published voices: the files of a folder of this machine, and the voice that is made of them.
-//!
-//! ```text
-//! 900000.pth.tar      weights of ming024/FastSpeech2; any name that ends so
-//! stats.json          {"pitch": [least, largest, mean, deviation], "energy": [..]}; the first two are standardised
-//! speakers.json       {"1958": 0, "2999": 1, ..}: rows of the table of speakers
-//! symbols.json        optional: ["_", "-", ..], the symbols in order of the embedding
-//! ```
-//!
-//! Source: the files that the preprocessor of ming024/FastSpeech2 (MIT, commit d4e79eb) leaves next to its features.
+//! Published models of speech synthesis: the files of a folder of this machine, taken into the store.
 
-use std::collections::BTreeMap;
+use std::fmt::{self, Display};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use pipeline::source::{SourceNeed, TreeFile};
-use pipeline::{Job, Slot, Stage, StageError};
-use schemars::JsonSchema;
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use pipeline::source::{Tree, TreeFile};
+use pipeline::{Job, StageError};
 
-use crate::checkpoint::{CheckpointError, copy, look_at_zip};
-use crate::{Mistakes, environment, require, require_positive};
+use crate::checkpoint::{CheckpointError, copy};
+use crate::{Mistakes, require};
 
-/// End of the name of a file of weights.
-const WEIGHTS_END: &str = ".pth.tar";
-/// Name of the weights in an artifact.
-const WEIGHTS: &str = "checkpoint.pth.tar";
-const STATISTICS: &str = "stats.json";
-const SPEAKERS: &str = "speakers.json";
-const SYMBOLS: &str = "symbols.json";
+pub mod vocoder;
+pub mod voice;
 
-/// Takes the folder of a published voice into the store: weights, statistics and speakers of ming024/FastSpeech2. The folder is set under
-/// `checkpoints` in the machine's settings.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct VoiceCheckpoint {
-    /// Name of the folder in the machine's settings: `voice` for the place `checkpoints.voice`.
-    pub name: String,
+/// Model that a folder is taken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Published {
+    /// A voice of ming024/FastSpeech2.
+    Voice,
+    /// A generator of HiFi-GAN.
+    Vocoder,
 }
 
-/// Makes a voice of a published one. It speaks as published: pitch in Hz and energy on linear scales, texts without silence at their ends.
-///
-/// The parameters describe its spectrograms, which its files do not. Defaults are those of the published configurations.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct PublishedVoice {
-    /// Heads of its attentions.
-    #[schemars(range(min = 1))]
-    pub num_attention_heads: u32,
-    /// Rate of the recordings in Hz.
-    #[schemars(range(min = 1))]
-    pub sample_rate: u32,
-    /// Samples of a transform.
-    #[schemars(range(min = 1))]
-    pub n_fft: u32,
-    /// Samples from one frame to the next.
-    #[schemars(range(min = 1))]
-    pub hop_length: u32,
-    /// Samples of the window.
-    #[schemars(range(min = 1))]
-    pub win_length: u32,
-    /// Bands.
-    #[schemars(range(min = 1))]
-    pub num_mel_bins: u32,
-    /// Lower edge of the lowest band in Hz.
-    pub low_hz: f64,
-    /// Upper edge of the highest band in Hz.
-    pub high_hz: f64,
-    /// A pause between all words, not only at punctuation: for recordings of words spoken one by one.
-    pub word_pauses: bool,
-    /// Symbols of the longest text that is spoken in one piece. Default 140: about the 1000 frames that it learned from at most.
-    #[schemars(range(min = 2))]
-    pub longest: u32,
-}
-
-impl Default for PublishedVoice {
-    fn default() -> Self {
-        Self {
-            num_attention_heads: 2,
-            sample_rate: 22_050,
-            n_fft: 1024,
-            hop_length: 256,
-            win_length: 1024,
-            num_mel_bins: 80,
-            low_hz: 0.0,
-            high_hz: 8000.0,
-            word_pauses: false,
-            longest: 140,
-        }
+impl Display for Published {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Voice => "voice",
+            Self::Vocoder => "vocoder",
+        })
     }
 }
 
-/// A folder that is no published voice.
+/// A folder that is no published model, or one of other spectrograms.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum PublishedVoiceError {
+pub enum PublishedError {
     /// A file is missing.
-    #[error("no `{file}` in the folder of a published voice, `{folder}`")]
+    #[error("no {what} in the folder of a published {model}, `{folder}`")]
     Missing {
+        /// What the folder is taken for.
+        model: Published,
         /// The folder.
         folder: PathBuf,
-        /// The file.
-        file: &'static str,
+        /// What is missing.
+        what: String,
     },
     /// Several files of weights.
     #[error("several files of weights in `{folder}`: {}", files.iter().map(|file| format!("`{file}`")).collect::<Vec<_>>().join(", "))]
@@ -119,12 +62,22 @@ pub enum PublishedVoiceError {
         /// Problem that was found.
         problem: String,
     },
-    /// The file of weights is cut short or no zip archive.
+    /// The file of weights is cut short, in an old format, or no zip archive.
     #[error(transparent)]
     Weights(CheckpointError),
+    /// It was made for other spectrograms.
+    #[error("the vocoder in `{folder}` is for other spectrograms: {difference}")]
+    OtherSpectrogram {
+        /// The folder.
+        folder: PathBuf,
+        /// How they differ.
+        difference: String,
+    },
     /// A file cannot be read.
     #[error("cannot read `{path}`")]
     Read {
+        /// What the folder is taken for.
+        model: Published,
         /// The file.
         path: PathBuf,
         /// Why.
@@ -133,7 +86,7 @@ pub enum PublishedVoiceError {
     },
 }
 
-impl PublishedVoiceError {
+impl PublishedError {
     /// Advice to the user.
     pub fn hint(&self) -> &'static str {
         match self {
@@ -142,103 +95,33 @@ impl PublishedVoiceError {
                 "load it where you trust it and save it again with `torch.save` of PyTorch 1.6 or later"
             }
             Self::Weights(_) => "fetch or copy the file again, whole",
-            Self::Content { .. } => "take the files that belong to the checkpoint, as its preprocessor wrote them",
-            Self::Missing { .. } | Self::Read { .. } => {
-                "put `*.pth.tar`, `stats.json` and `speakers.json` of one checkpoint of ming024/FastSpeech2 into the folder"
+            Self::Content { .. } => "take the files that belong to the weights",
+            Self::OtherSpectrogram { .. } => {
+                "take a vocoder of these spectrograms, or give features and voice those of the vocoder"
             }
+            Self::Missing { model, .. } | Self::Read { model, .. } => match model {
+                Published::Voice => {
+                    "put `*.pth.tar`, `stats.json` and `speakers.json` of one checkpoint of ming024/FastSpeech2 into the folder"
+                }
+                Published::Vocoder => {
+                    "put a generator of HiFi-GAN and its `config.json` (jik876/hifi-gan, transformers) or `hyperparams.yaml` \
+                     (speechbrain) into the folder"
+                }
+            },
         }
     }
 }
 
-impl From<PublishedVoiceError> for StageError {
-    fn from(error: PublishedVoiceError) -> Self {
+impl From<PublishedError> for StageError {
+    fn from(error: PublishedError) -> Self {
         let hint = error.hint();
         Self::failed(error).with_hint(hint)
     }
 }
 
-/// A value of `stats.json`, over the symbols of the training set.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
-#[serde(from = "[f64; 4]")]
-pub struct PublishedMoments {
-    /// Least standardised value.
-    pub least: f64,
-    /// Largest standardised value.
-    pub largest: f64,
-    /// Mean, before it is standardised.
-    pub mean: f64,
-    /// Standard deviation.
-    pub std: f64,
-}
-
-impl From<[f64; 4]> for PublishedMoments {
-    fn from([least, largest, mean, std]: [f64; 4]) -> Self {
-        Self { least, largest, mean, std }
-    }
-}
-
-/// `stats.json` of a published voice.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
-pub struct PublishedStatistics {
-    /// Fundamental frequency in Hz.
-    pub pitch: PublishedMoments,
-    /// Norm of the magnitudes.
-    pub energy: PublishedMoments,
-}
-
-/// Files of a published voice, read but for the weights.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PublishedFiles {
-    /// File of the weights.
-    pub weights: PathBuf,
-    /// Statistics of pitch and energy.
-    pub statistics: PublishedStatistics,
-    /// Speakers, in the order of their table.
-    pub speakers: Vec<String>,
-    /// Symbols in the order of the embedding, where the folder has a list.
-    pub symbols: Option<Vec<String>>,
-}
-
-impl PublishedFiles {
-    /// True if a folder is meant to be a published voice, and no encoder.
-    pub fn are_in(folder: &Path) -> bool {
-        !folder.join("config.json").exists()
-            && (folder.join(STATISTICS).exists() || weights_in(folder).is_ok_and(|found| !found.is_empty()))
-    }
-
-    /// Reads a folder. Of the weights it checks only that the file is whole.
-    ///
-    /// Errors: [`PublishedVoiceError`]
-    pub fn open(folder: &Path) -> Result<Self, PublishedVoiceError> {
-        let name = match &weights_in(folder)?[..] {
-            [] => return Err(PublishedVoiceError::Missing { folder: folder.to_owned(), file: "*.pth.tar" }),
-            [only] => only.clone(),
-            several => {
-                return Err(PublishedVoiceError::Several { folder: folder.to_owned(), files: several.to_vec() });
-            }
-        };
-        let weights = folder.join(name);
-        look_at_zip(&weights).map_err(PublishedVoiceError::Weights)?;
-        let statistics: PublishedStatistics = read(folder, STATISTICS, "four numbers each under `pitch` and `energy`")?;
-        for (name, moments) in [("pitch", statistics.pitch), ("energy", statistics.energy)] {
-            let PublishedMoments { least, largest, mean, std } = moments;
-            if !([least, largest, mean, std].iter().all(|value| value.is_finite()) && least < largest && std > 0.0) {
-                let problem = format!(
-                    "has no least value, larger one, mean and deviation above 0 under `{name}`, but {least}, {largest}, {mean}, {std}"
-                );
-                return Err(PublishedVoiceError::Content { path: folder.join(STATISTICS), problem });
-            }
-        }
-        let rows: BTreeMap<String, u32> = read(folder, SPEAKERS, "the row of the table by the name of every speaker")?;
-        let speakers = by_row(&folder.join(SPEAKERS), rows)?;
-        let symbols = if folder.join(SYMBOLS).exists() { Some(read(folder, SYMBOLS, "a list of symbols")?) } else { None };
-        Ok(Self { weights, statistics, speakers, symbols })
-    }
-}
-
 /// Names of the files of weights in a folder, sorted.
-fn weights_in(folder: &Path) -> Result<Vec<String>, PublishedVoiceError> {
-    let failed = |source| PublishedVoiceError::Read { path: folder.to_owned(), source };
+fn weights_in(model: Published, folder: &Path, is_weights: fn(&str) -> bool) -> Result<Vec<String>, PublishedError> {
+    let failed = |source| PublishedError::Read { model, path: folder.to_owned(), source };
     let mut names = Vec::new();
     for entry in fs::read_dir(folder).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();
@@ -248,76 +131,25 @@ fn weights_in(folder: &Path) -> Result<Vec<String>, PublishedVoiceError> {
     Ok(names)
 }
 
-/// True if a file next to the others has weights.
-fn is_weights(path: &str) -> bool {
-    path.ends_with(WEIGHTS_END) && !path.starts_with('.') && !path.contains('/')
+/// Place of the folder of a checkpoint in the machine's settings.
+fn place(name: &str) -> String {
+    format!("checkpoints.{name}")
 }
 
-/// Reads a file of JSON that is expected to contain `expected`.
-fn read<T: DeserializeOwned>(folder: &Path, file: &'static str, expected: &str) -> Result<T, PublishedVoiceError> {
-    let path = folder.join(file);
-    if !path.exists() {
-        return Err(PublishedVoiceError::Missing { folder: folder.to_owned(), file });
-    }
-    let text = fs::read(&path).map_err(|source| PublishedVoiceError::Read { path: path.clone(), source })?;
-    serde_json::from_slice(&text).map_err(|error| {
-        let problem = format!("is expected to hold {expected}: {error}");
-        PublishedVoiceError::Content { path, problem }
-    })
+/// Notes a name that no place can have.
+fn require_name(mistakes: &mut Mistakes, name: &str) {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    let ok = !name.is_empty() && name.chars().all(plain);
+    require(mistakes, ok, "name", "letters, digits, `_` and `-`", format!("`{name}`"));
 }
 
-/// Names of speakers in the order of their rows, which must be 0 and the numbers after it.
-fn by_row(path: &Path, rows: BTreeMap<String, u32>) -> Result<Vec<String>, PublishedVoiceError> {
-    let wrong = |problem: String| PublishedVoiceError::Content { path: path.to_owned(), problem };
-    let mut sorted: Vec<(u32, String)> = rows.into_iter().map(|(name, row)| (row, name)).collect();
-    sorted.sort();
-    if sorted.is_empty() {
-        return Err(wrong("names no speaker".to_owned()));
-    }
-    if let Some((expected, (row, name))) = (0..).zip(&sorted).find(|(expected, (row, _))| expected != row) {
-        let problem = if *row < expected { "a row that another has" } else { "a row with none before it" };
-        return Err(wrong(format!("gives the speaker `{name}` {problem}, {row}")));
-    }
-    Ok(sorted.into_iter().map(|(_, name)| name).collect())
+/// The folder of a checkpoint, as the plan saw it.
+fn tree<'a>(name: &str, job: &'a Job) -> Result<&'a Tree, StageError> {
+    job.sources.get(&place(name)).map(Arc::as_ref).ok_or_else(|| StageError::NoPlace { place: place(name) })
 }
 
-impl Stage for VoiceCheckpoint {
-    const KIND: &'static str = "voice.checkpoint";
-    const VERSION: u32 = 1;
-    const ABOUT: &'static str = "Takes the folder of a published voice of this machine into the store";
-
-    fn slots() -> Vec<Slot> {
-        Vec::new()
-    }
-    fn outputs(&self) -> Vec<String> {
-        [WEIGHTS, STATISTICS, SPEAKERS].map(str::to_owned).to_vec()
-    }
-    fn check(&self) -> Mistakes {
-        let mut mistakes = Vec::new();
-        let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-        let ok = !self.name.is_empty() && self.name.chars().all(plain);
-        require(&mut mistakes, ok, "name", "letters, digits, `_` and `-`", format!("`{}`", self.name));
-        mistakes
-    }
-    fn sources(&self) -> Vec<SourceNeed> {
-        let wants = |path: &str| is_weights(path) || [STATISTICS, SPEAKERS, SYMBOLS].contains(&path);
-        vec![SourceNeed { place: self.place(), wants: Box::new(wants) }]
-    }
-}
-
-impl VoiceCheckpoint {
-    fn place(&self) -> String {
-        format!("checkpoints.{}", self.name)
-    }
-}
-
-/// Looks at a folder and copies weights, statistics, speakers and symbols into the artifact.
-///
-/// Errors: [`PublishedVoiceError`] for a folder that is no published voice, [`StageError::SourceChanged`] for a file that is no longer
-/// the one the plan saw.
-pub fn run(params: &VoiceCheckpoint, job: &Job) -> Result<(), StageError> {
-    let tree = job.sources.get(&params.place()).ok_or_else(|| StageError::NoPlace { place: params.place() })?;
-    PublishedFiles::open(&tree.root)?;
+/// Copies files of a folder into the artifact, each under the name that `target` gives it, if any.
+fn copy_all<'a>(tree: &'a Tree, job: &Job, target: impl Fn(&'a str) -> Option<&'a str>) -> Result<(), StageError> {
     let total: u64 = tree.files.iter().map(|file| file.size).sum();
     let mut done = 0;
     for file in &tree.files {
@@ -325,114 +157,11 @@ pub fn run(params: &VoiceCheckpoint, job: &Job) -> Result<(), StageError> {
             return Err(StageError::Stopped);
         }
         let TreeFile { path, size, .. } = file;
-        copy(&tree.root, file, &job.out.join(if is_weights(path) { WEIGHTS } else { path }))?;
+        if let Some(target) = target(path) {
+            copy(&tree.root, file, &job.out.join(target))?;
+        }
         done += size;
         job.progress.tick(done, total, "bytes", path);
     }
     Ok(())
-}
-
-impl Stage for PublishedVoice {
-    const KIND: &'static str = "voice.published";
-    const VERSION: u32 = 1;
-    const ABOUT: &'static str = "Makes a voice of a published one";
-
-    fn slots() -> Vec<Slot> {
-        vec![Slot::one("checkpoint", "the files of a published voice (`voice.checkpoint`)")]
-    }
-    fn check(&self) -> Mistakes {
-        let mut mistakes = Vec::new();
-        for (name, value) in [
-            ("num_attention_heads", self.num_attention_heads),
-            ("sample_rate", self.sample_rate),
-            ("n_fft", self.n_fft),
-            ("hop_length", self.hop_length),
-            ("win_length", self.win_length),
-            ("num_mel_bins", self.num_mel_bins),
-        ] {
-            require_positive(&mut mistakes, name, value.into());
-        }
-        let fits = self.win_length <= self.n_fft;
-        require(&mut mistakes, fits, "win_length", &format!("at most n_fft ({})", self.n_fft), self.win_length);
-        let (low, high, most) = (self.low_hz, self.high_hz, f64::from(self.sample_rate) / 2.0);
-        require(&mut mistakes, (0.0..most).contains(&low), "low_hz", &format!("from 0 to below {most}"), low);
-        let fits = high > low && high <= most;
-        require(&mut mistakes, fits, "high_hz", &format!("above low_hz ({low}) and at most {most}"), high);
-        require(&mut mistakes, self.longest >= 2, "longest", "2 or more", self.longest);
-        mistakes
-    }
-    fn outputs(&self) -> Vec<String> {
-        vec!["voice".to_owned()]
-    }
-    fn environment(&self) -> Vec<(&'static str, String)> {
-        environment()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const GOOD: [(&str, &str); 3] = [
-        ("900000.pth.tar", "PK\x03\x04 and so on PK\x05\x06 the end"),
-        (STATISTICS, r#"{"pitch": [-2.5, 11.5, 163.5, 61.5], "energy": [-1.25, 9.75, 41.5, 33.5]}"#),
-        (SPEAKERS, r#"{"ben": 1, "ann": 0}"#),
-    ];
-
-    /// Opens a folder with the good files but for one, which is another or, without a text, missing.
-    fn open(file: &str, text: Option<&str>) -> Result<PublishedFiles, PublishedVoiceError> {
-        let folder = tempfile::tempdir().unwrap();
-        for (name, good) in GOOD.into_iter().filter(|(name, _)| *name != file) {
-            fs::write(folder.path().join(name), good).unwrap();
-        }
-        if let Some(text) = text {
-            fs::write(folder.path().join(file), text).unwrap();
-        }
-        assert!(PublishedFiles::are_in(folder.path()));
-        PublishedFiles::open(folder.path())
-    }
-
-    #[track_caller]
-    fn check(file: &str, text: Option<&str>, expected: &str) {
-        let error = open(file, text).unwrap_err().to_string();
-        assert!(error.contains(expected), "{error}");
-    }
-
-    #[test]
-    fn files_of_a_published_voice_are_read() {
-        let files = open("none", Some("")).unwrap();
-        assert_eq!((files.speakers, files.symbols), (vec!["ann".to_owned(), "ben".to_owned()], None));
-        assert_eq!(files.statistics.pitch, [-2.5, 11.5, 163.5, 61.5].into());
-        assert!(files.weights.ends_with("900000.pth.tar"));
-        let files = open(SYMBOLS, Some(r#"["_", "@AA0"]"#)).unwrap();
-        assert_eq!(files.symbols, Some(vec!["_".to_owned(), "@AA0".to_owned()]));
-    }
-
-    #[test]
-    fn what_is_missing_or_something_else_is_named() {
-        check("900000.pth.tar", None, "no `*.pth.tar` in the folder of a published voice");
-        check("100000.pth.tar", Some("PK"), "several files of weights in");
-        check("100000.pth.tar", Some("PK"), "`100000.pth.tar`, `900000.pth.tar`");
-        check("900000.pth.tar", Some("PK\x03\x04 and so on"), "the end of the zip archive is missing");
-        check("900000.pth.tar", Some("a pickle"), "is no zip archive");
-        check(STATISTICS, None, "no `stats.json`");
-        check(STATISTICS, Some("{"), "is expected to hold four numbers each under `pitch` and `energy`");
-        check(STATISTICS, Some(r#"{"pitch": [0, 1, 2], "energy": [0, 1, 2, 3]}"#), "is expected to hold four numbers");
-        check(STATISTICS, Some(r#"{"pitch": [0, 1, 2, 0], "energy": [0, 1, 2, 3]}"#), "deviation above 0 under `pitch`");
-        check(SPEAKERS, None, "no `speakers.json`");
-        check(SPEAKERS, Some("[]"), "the row of the table by the name of every speaker");
-        check(SPEAKERS, Some("{}"), "names no speaker");
-        check(SPEAKERS, Some(r#"{"ann": 0, "ben": 2}"#), "gives the speaker `ben` a row with none before it, 2");
-        check(SPEAKERS, Some(r#"{"ann": 0, "ben": 0}"#), "gives the speaker `ben` a row that another has, 0");
-        check(SPEAKERS, Some(r#"{"ann": "f"}"#), "the row of the table by the name of every speaker");
-        check(SYMBOLS, Some("{}"), "is expected to hold a list of symbols");
-    }
-
-    #[test]
-    fn numbers_without_sense_are_named() {
-        assert_eq!(PublishedVoice::default().check(), []);
-        let stage: PublishedVoice = serde_json::from_str(r#"{"win_length":2048,"high_hz":20000,"longest":0}"#).unwrap();
-        let names: Vec<_> = stage.check().into_iter().map(|(name, _)| name).collect();
-        assert_eq!(names, ["win_length", "high_hz", "longest"]);
-    }
 }

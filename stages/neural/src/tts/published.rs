@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use audio::features::mel::{Energy, MelSpectrogram, Recipe};
-use neural_spec::published::PublishedMoments;
+use neural_spec::published::voice::PublishedMoments;
 use neural_spec::{PublishedFiles, PublishedVoice};
 use pipeline::{Job, StageError};
 use tasks::text::{PADDING, PAUSE, Rules};

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use audio::features::griffin_lim::GriffinLim;
 use audio::features::mel::MelSpectrogram;
 use neural_spec::PublishedVocoder;
-use neural_spec::published_vocoder::PublishedVocoderError;
+use neural_spec::published::PublishedError;
 use pipeline::StageError;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -73,7 +73,7 @@ pub enum OpenVocoderError {
     },
     /// Published files that are no vocoder, or one of other spectrograms.
     #[error(transparent)]
-    Published(#[from] PublishedVocoderError),
+    Published(#[from] PublishedError),
     /// Files that cannot be read.
     #[error(transparent)]
     File(#[from] ModelError),

@@ -12,14 +12,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use audio::features::mel::{MelSpectrogram, Recipe};
-use pipeline::source::{SourceNeed, TreeFile};
+use pipeline::source::SourceNeed;
 use pipeline::{Job, Slot, Stage, StageError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::checkpoint::{CheckpointError, copy, header, look_at_zip};
-use crate::{Mistakes, require, require_positive};
+use super::{Published, PublishedError, copy_all, place, require_name, tree, weights_in};
+use crate::checkpoint::{CheckpointError, header, look_at_zip};
+use crate::{Mistakes, require_positive};
 
 const JSON: &str = "config.json";
 const YAML: &str = "hyperparams.yaml";
@@ -59,84 +60,6 @@ pub struct VocoderCheckpoint {
     pub recipe: Recipe,
 }
 
-/// A folder that is no published vocoder, or one of other spectrograms.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PublishedVocoderError {
-    /// A file is missing.
-    #[error("no {what} in the folder of a published vocoder, `{folder}`")]
-    Missing {
-        /// The folder.
-        folder: PathBuf,
-        /// What is missing.
-        what: &'static str,
-    },
-    /// Several files of weights.
-    #[error("several files of weights in `{folder}`: {}", files.iter().map(|file| format!("`{file}`")).collect::<Vec<_>>().join(", "))]
-    Several {
-        /// The folder.
-        folder: PathBuf,
-        /// Their names.
-        files: Vec<String>,
-    },
-    /// A file with other content.
-    #[error("`{path}` {problem}")]
-    Content {
-        /// The file.
-        path: PathBuf,
-        /// Problem that was found.
-        problem: String,
-    },
-    /// The file of weights is cut short or in an old format.
-    #[error(transparent)]
-    Weights(CheckpointError),
-    /// It was made for other spectrograms.
-    #[error("the vocoder in `{folder}` is for other spectrograms: {difference}")]
-    OtherSpectrogram {
-        /// The folder.
-        folder: PathBuf,
-        /// How they differ.
-        difference: String,
-    },
-    /// A file cannot be read.
-    #[error("cannot read `{path}`")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-}
-
-impl PublishedVocoderError {
-    /// Advice to the user.
-    pub fn hint(&self) -> &'static str {
-        match self {
-            Self::Several { .. } => "leave one of them in the folder",
-            Self::Weights(CheckpointError::OldPickle { .. }) => {
-                "load it where you trust it and save it again with `torch.save` of PyTorch 1.6 or later"
-            }
-            Self::Weights(_) => "fetch or copy the file again, whole",
-            Self::OtherSpectrogram { .. } => {
-                "take a vocoder of these spectrograms, or give features and voice those of the vocoder"
-            }
-            Self::Content { .. } => "take the file that belongs to the weights",
-            Self::Missing { .. } | Self::Read { .. } => {
-                "put a generator of HiFi-GAN and its `config.json` (jik876/hifi-gan, transformers) or `hyperparams.yaml` \
-                 (speechbrain) into the folder"
-            }
-        }
-    }
-}
-
-impl From<PublishedVocoderError> for StageError {
-    fn from(error: PublishedVocoderError) -> Self {
-        let hint = error.hint();
-        Self::failed(error).with_hint(hint)
-    }
-}
-
 /// Files of a published vocoder, read but for the weights.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PublishedVocoder {
@@ -158,24 +81,24 @@ impl PublishedVocoder {
 
     /// Reads a folder. Of the weights it checks only that the file is whole.
     ///
-    /// Errors: [`PublishedVocoderError`]
-    pub fn open(folder: &Path) -> Result<Self, PublishedVocoderError> {
+    /// Errors: [`PublishedError`]
+    pub fn open(folder: &Path) -> Result<Self, PublishedError> {
         let (path, sizes, project) = sizes(folder)?;
         let weights = weights(folder)?;
         if weights.extension().is_some_and(|end| end == "safetensors") {
-            let unread = |source| PublishedVocoderError::Read { path: weights.clone(), source };
+            let unread = |source| PublishedError::Read { model: Published::Vocoder, path: weights.clone(), source };
             let damaged =
                 |error: header::HeaderError| CheckpointError::Damaged { path: weights.clone(), reason: error.to_string() };
             header::read(&mut fs::File::open(&weights).map_err(unread)?)
-                .map_err(|error| PublishedVocoderError::Weights(damaged(error)))?;
+                .map_err(|error| PublishedError::Weights(damaged(error)))?;
         } else {
-            look_at_zip(&weights).map_err(PublishedVocoderError::Weights)?;
+            look_at_zip(&weights).map_err(PublishedError::Weights)?;
         }
         let rates: Option<Vec<u64>> = serde_json::from_value(sizes["upsample_rates"].clone()).ok();
         let hop = rates.and_then(|rates| rates.into_iter().try_fold(1_u64, u64::checked_mul));
         let hop = hop.ok_or_else(|| {
             let problem = "is expected to hold a list of whole numbers, the rates of the upsampling".to_owned();
-            PublishedVocoderError::Content { path: path.clone(), problem }
+            PublishedError::Content { path: path.clone(), problem }
         })?;
         let mut says = Map::from_iter([("hop_length".to_owned(), json!(hop))]);
         let named = [
@@ -192,7 +115,7 @@ impl PublishedVocoder {
         }
         if let Some(stated) = sizes.get("hop_size").filter(|stated| **stated != hop) {
             let problem = format!("contradicts itself: the product of its upsample_rates is {hop}, and its hop_size {stated}");
-            return Err(PublishedVocoderError::Content { path, problem });
+            return Err(PublishedError::Content { path, problem });
         }
         let mut recipes: &[Recipe] = &[Recipe::Tacotron, Recipe::Hifigan];
         if project == Project::Transformers {
@@ -207,8 +130,8 @@ impl PublishedVocoder {
 
     /// Checks that it was made for a spectrogram, as far as its files say.
     ///
-    /// Errors: [`PublishedVocoderError::OtherSpectrogram`]
-    pub fn check(&self, mel: &MelSpectrogram) -> Result<(), PublishedVocoderError> {
+    /// Errors: [`PublishedError::OtherSpectrogram`]
+    pub fn check(&self, mel: &MelSpectrogram) -> Result<(), PublishedError> {
         let given = serde_json::to_value(mel).unwrap_or_default();
         let other = |(name, said): (&String, &Value)| {
             let given = &given[name];
@@ -223,7 +146,7 @@ impl PublishedVocoder {
         if differences.is_empty() {
             return Ok(());
         }
-        Err(PublishedVocoderError::OtherSpectrogram { folder: self.folder.clone(), difference: differences.join("; ") })
+        Err(PublishedError::OtherSpectrogram { folder: self.folder.clone(), difference: differences.join("; ") })
     }
 }
 
@@ -236,13 +159,17 @@ enum Project {
 }
 
 /// Sizes of a generator with the names of jik876/hifi-gan, the file they are from, and its project.
-fn sizes(folder: &Path) -> Result<(PathBuf, Map<String, Value>, Project), PublishedVocoderError> {
+fn sizes(folder: &Path) -> Result<(PathBuf, Map<String, Value>, Project), PublishedError> {
     let read = |file: &str| {
         let path = folder.join(file);
-        let text = fs::read_to_string(&path).map_err(|source| PublishedVocoderError::Read { path: path.clone(), source })?;
+        let text = fs::read_to_string(&path).map_err(|source| PublishedError::Read {
+            model: Published::Vocoder,
+            path: path.clone(),
+            source,
+        })?;
         Ok((path, text))
     };
-    let content = |path: PathBuf, problem: String| Err(PublishedVocoderError::Content { path, problem });
+    let content = |path: PathBuf, problem: String| Err(PublishedError::Content { path, problem });
     let (path, sizes, project) = if folder.join(JSON).is_file() {
         let (path, text) = read(JSON)?;
         let sizes: Map<String, Value> = match serde_json::from_str(&text) {
@@ -259,10 +186,7 @@ fn sizes(folder: &Path) -> Result<(PathBuf, Map<String, Value>, Project), Publis
         let (path, text) = read(YAML)?;
         (path, flat(&text), Project::Speechbrain)
     } else {
-        return Err(PublishedVocoderError::Missing {
-            folder: folder.to_owned(),
-            what: "`config.json` and no `hyperparams.yaml`",
-        });
+        return Err(missing(folder, "`config.json` and no `hyperparams.yaml`"));
     };
     if !sizes.contains_key("upsample_rates") {
         let name = if project == Project::Speechbrain { "upsample_factors" } else { "upsample_rates" };
@@ -287,20 +211,18 @@ fn flat(text: &str) -> Map<String, Value> {
 }
 
 /// The file of weights in a folder.
-fn weights(folder: &Path) -> Result<PathBuf, PublishedVocoderError> {
-    let failed = |source| PublishedVocoderError::Read { path: folder.to_owned(), source };
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder).map_err(failed)? {
-        let name = entry.map_err(failed)?.file_name();
-        files.extend(name.to_str().filter(|name| is_weights(name)).map(str::to_owned));
-    }
-    files.sort();
+fn weights(folder: &Path) -> Result<PathBuf, PublishedError> {
+    let files = weights_in(Published::Vocoder, folder, is_weights)?;
     match &files[..] {
-        [] => Err(PublishedVocoderError::Missing { folder: folder.to_owned(), what: "file of weights" }),
+        [] => Err(missing(folder, "file of weights")),
         [only] => Ok(folder.join(only)),
         several if several.iter().any(|name| name == PREFERRED) => Ok(folder.join(PREFERRED)),
-        _ => Err(PublishedVocoderError::Several { folder: folder.to_owned(), files }),
+        _ => Err(PublishedError::Several { folder: folder.to_owned(), files }),
     }
+}
+
+fn missing(folder: &Path, what: &str) -> PublishedError {
+    PublishedError::Missing { model: Published::Vocoder, folder: folder.to_owned(), what: what.to_owned() }
 }
 
 /// True if a file next to the others has weights.
@@ -311,10 +233,6 @@ fn is_weights(path: &str) -> bool {
 }
 
 impl VocoderCheckpoint {
-    fn place(&self) -> String {
-        format!("checkpoints.{}", self.name)
-    }
-
     fn mel(&self) -> MelSpectrogram {
         MelSpectrogram {
             sample_rate: self.sample_rate,
@@ -342,9 +260,7 @@ impl Stage for VocoderCheckpoint {
     }
     fn check(&self) -> Mistakes {
         let mut mistakes = Vec::new();
-        let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-        let ok = !self.name.is_empty() && self.name.chars().all(plain);
-        require(&mut mistakes, ok, "name", "letters, digits, `_` and `-`", format!("`{}`", self.name));
+        require_name(&mut mistakes, &self.name);
         for (name, value) in [
             ("sample_rate", self.sample_rate),
             ("n_fft", self.n_fft),
@@ -358,31 +274,20 @@ impl Stage for VocoderCheckpoint {
     }
     fn sources(&self) -> Vec<SourceNeed> {
         let wants = |path: &str| is_weights(path) || [JSON, YAML].contains(&path);
-        vec![SourceNeed { place: self.place(), wants: Box::new(wants) }]
+        vec![SourceNeed { place: place(&self.name), wants: Box::new(wants) }]
     }
 }
 
 /// Looks at a folder and copies its files into the artifact.
 ///
-/// Errors: [`PublishedVocoderError`] for a folder that is no published vocoder or one of other spectrograms,
+/// Errors: [`PublishedError`] for a folder that is no published vocoder or one of other spectrograms,
 /// [`StageError::SourceChanged`] for a file that is no longer the one the plan saw.
 pub fn run(params: &VocoderCheckpoint, job: &Job) -> Result<(), StageError> {
-    let tree = job.sources.get(&params.place()).ok_or_else(|| StageError::NoPlace { place: params.place() })?;
+    let tree = tree(&params.name, job)?;
     let vocoder = PublishedVocoder::open(&tree.root)?;
     vocoder.check(&params.mel())?;
-    for file in &tree.files {
-        let TreeFile { path, size, .. } = file;
-        // Of several files of weights one is taken.
-        if is_weights(path) && tree.root.join(path) != vocoder.weights {
-            continue;
-        }
-        if job.stop.requested() {
-            return Err(StageError::Stopped);
-        }
-        copy(&tree.root, file, &job.out.join(path))?;
-        job.progress.tick(*size, *size, "bytes", path);
-    }
-    Ok(())
+    // Of several files of weights one is taken.
+    copy_all(tree, job, |path| Some(path).filter(|path| !is_weights(path) || tree.root.join(path) == vocoder.weights))
 }
 
 #[cfg(test)]
@@ -407,7 +312,7 @@ mod tests {
     }
 
     /// Opens a folder with these files and compares it with a spectrogram.
-    fn open(files: &[(&str, &str)], mel: &MelSpectrogram) -> Result<PublishedVocoder, PublishedVocoderError> {
+    fn open(files: &[(&str, &str)], mel: &MelSpectrogram) -> Result<PublishedVocoder, PublishedError> {
         let folder = tempfile::tempdir().unwrap();
         for (name, text) in files {
             fs::write(folder.path().join(name), text).unwrap();
