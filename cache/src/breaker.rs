@@ -16,6 +16,8 @@ const OPEN: Duration = Duration::from_secs(30);
 const OPENINGS: u32 = 3;
 /// Time of a run that may be lost by waiting for nothing: with what else it takes to give up, less than a second.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(900);
+/// Words for a server that was waited for so long.
+pub(crate) const NO_ANSWER: &str = "no answer within 0.9 s";
 
 /// Health of a cache in one process.
 pub(crate) struct Breaker {

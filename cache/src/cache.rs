@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::{Handle, Runtime};
 use tokio::time::timeout;
 
-use crate::breaker::{Breaker, PATIENCE, Warn};
+use crate::breaker::{Breaker, NO_ANSWER, PATIENCE, Warn};
 use crate::error::{CacheError, Fault, fault, shorten};
 use crate::index::{self, Index};
 use crate::key::{Key, TrustedKey, random_name};
@@ -235,7 +235,7 @@ impl Cache {
                     // Without a key, the library asks the platform for one first.
                     let has_key = !self.core.settings.url.starts_with("s3://") || std::env::var_os("AWS_ACCESS_KEY_ID").is_some();
                     let lacks = if has_key { "" } else { ", and AWS_ACCESS_KEY_ID is not set" };
-                    self.core.breaker.turn_off(&format!("no answer within 0.9 s{lacks}"));
+                    self.core.breaker.turn_off(&format!("{NO_ANSWER}{lacks}"));
                 }
                 return;
             }
@@ -346,7 +346,7 @@ impl SharedCache for Cache {
         let answers = fingerprints.iter().map(|one| traces.get(one).cloned().flatten()).collect();
         drop(traces);
         if failed {
-            core.breaker.lost(begun.elapsed(), "no answer within 0.9 s");
+            core.breaker.lost(begun.elapsed(), NO_ANSWER);
         }
         answers
     }
@@ -375,7 +375,7 @@ impl SharedCache for Cache {
                 found
             }
             Err(()) => {
-                core.breaker.lost(begun.elapsed(), "no answer within 0.9 s");
+                core.breaker.lost(begun.elapsed(), NO_ANSWER);
                 None
             }
         }
@@ -406,12 +406,12 @@ impl SharedCache for Cache {
             Some(Ok(claim)) => claim,
             Some(Err(error)) => {
                 self.core.failed_to_write(&error);
-                self.core.breaker.lost(begun.elapsed(), "no answer within 0.9 s");
+                self.core.breaker.lost(begun.elapsed(), NO_ANSWER);
                 Claim::Free
             }
             None => {
-                self.core.breaker.failed(Fault::Trouble, "no answer within 0.9 s");
-                self.core.breaker.lost(begun.elapsed(), "no answer within 0.9 s");
+                self.core.breaker.failed(Fault::Trouble, NO_ANSWER);
+                self.core.breaker.lost(begun.elapsed(), NO_ANSWER);
                 Claim::Free
             }
         }
@@ -519,7 +519,7 @@ impl Core {
                 return Err(());
             }
             Err(_) => {
-                self.breaker.failed(Fault::Trouble, "no answer within 0.9 s");
+                self.breaker.failed(Fault::Trouble, NO_ANSWER);
                 return Err(());
             }
         };

@@ -3,9 +3,11 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use crate::breaker::NO_ANSWER;
+
 /// A request that got no answer in time.
 #[derive(Debug, thiserror::Error)]
-#[error("no answer within 0.9 s")]
+#[error("{NO_ANSWER}")]
 pub(crate) struct Stalled;
 
 /// A limit of bytes per second: bytes are taken first and waited for after.
