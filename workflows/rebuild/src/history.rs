@@ -21,7 +21,7 @@ use scoring::evidence::{self, Evidence};
 use serde::{Deserialize, Serialize};
 
 use crate::file::{self, RebuildFile};
-use crate::record::{Detail, FORMAT, Line, Log, LogError, Outcome, check_format};
+use crate::record::{Begun, Detail, FORMAT, Line, Log, LogError, Outcome, check_format};
 use crate::time::{DAY, Every, HOUR, Utc};
 
 /// A history that cannot be used.
@@ -237,11 +237,14 @@ impl History {
     ///
     /// Errors: [`HistoryError::OtherName`], [`HistoryError::OtherFile`].
     pub fn check_owner(&self, file: &RebuildFile) -> Result<(), HistoryError> {
-        let begun = self.log.lines.iter().rev().find_map(|line| match line {
+        self.last_begun().map_or(Ok(()), |last| check_owner(file, &last.name, &last.file))
+    }
+
+    fn last_begun(&self) -> Option<&Begun> {
+        self.log.lines.iter().rev().find_map(|line| match line {
             Line::Begun(begun) => Some(begun),
             _ => None,
-        });
-        begun.map_or(Ok(()), |last| check_owner(file, &last.name, &last.file))
+        })
     }
 
     /// Checks that the history belongs to a rebuild file, and that the clock is not far behind it.
@@ -249,11 +252,7 @@ impl History {
     /// Errors: [`HistoryError::OtherName`], [`HistoryError::OtherFile`], [`HistoryError::Clock`].
     pub fn check(&self, file: &RebuildFile, now: Utc) -> Result<(), HistoryError> {
         self.check_owner(file)?;
-        let last = self.log.lines.iter().rev().find_map(|line| match line {
-            Line::Begun(begun) => Some(begun.at),
-            _ => None,
-        });
-        last.map_or(Ok(()), |last| check_clock(&self.folder, last, now))
+        self.last_begun().map_or(Ok(()), |last| check_clock(&self.folder, last.at, now))
     }
 
     /// Adds a line to the record: one write, synced. A torn line is cut off before.
