@@ -48,7 +48,7 @@ pub(super) struct Round<'r, 'l> {
     verdicts: Vec<Option<&'r Verdict>>,
     /// How long each node took last, by its index.
     secs: Vec<Option<f64>>,
-    /// How long nodes of a stage took together in this round, and their number.
+    /// Time that the nodes of a stage took together in this round, and their number.
     taken: HashMap<&'r str, (f64, u32)>,
     schedule: Schedule<'r>,
     forecast: Forecast,

@@ -1,4 +1,4 @@
-//! What goes wrong with a store, and what a user can do.
+//! Errors of a store, with advice to the user.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -39,11 +39,11 @@ pub enum PublishedError {
     /// A file is missing.
     #[error("no {what} in the folder of a published {model}, `{folder}`")]
     Missing {
-        /// What the folder is taken for.
+        /// Model that the folder is taken for.
         model: Published,
         /// The folder.
         folder: PathBuf,
-        /// What is missing.
+        /// The missing file.
         what: String,
     },
     /// Several files of weights.
@@ -76,7 +76,7 @@ pub enum PublishedError {
     /// A file cannot be read.
     #[error("cannot read `{path}`")]
     Read {
-        /// What the folder is taken for.
+        /// Model that the folder is taken for.
         model: Published,
         /// The file.
         path: PathBuf,

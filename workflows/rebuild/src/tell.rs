@@ -63,9 +63,9 @@ pub struct Delivery {
 
 /// Reason why a message was not sent.
 enum Unsent {
-    /// Its file cannot be used; others of the channel are tried.
+    /// A message whose file cannot be used; others of the channel are tried.
     Message(String),
-    /// Its channel does not work; the others of the channel wait, too.
+    /// A channel that does not work; all its messages wait.
     Channel(String),
 }
 

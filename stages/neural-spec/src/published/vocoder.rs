@@ -68,7 +68,7 @@ pub struct PublishedVocoder {
     /// Sizes of its network, with the names of jik876/hifi-gan.
     pub network: Value,
     folder: PathBuf,
-    /// What the files say of the spectrogram, with the names of [`MelSpectrogram`].
+    /// Properties of the spectrogram that the files state, with the names of [`MelSpectrogram`].
     says: Map<String, Value>,
     recipes: &'static [Recipe],
 }

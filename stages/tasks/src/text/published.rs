@@ -186,7 +186,7 @@ fn abbreviations(text: &str) -> String {
 mod tests {
     use super::*;
 
-    /// What the published cleaners write of numbers that the reference pairs do not contain.
+    /// Numbers that the reference pairs do not contain, as the published cleaners write them.
     #[test]
     fn numbers_are_read_as_the_published_library_reads_them() {
         for (text, expected) in [
