@@ -225,7 +225,7 @@ fn usual_tables<'a>(root: &'a Path, usual: &[String]) -> Result<(Place<'a>, Vec<
             let found: Vec<String> = kaldi.into_iter().filter(|mark| root.join(mark).is_file()).collect();
             let found = [found, sharded(""), sharded(HUB_FOLDER)].into_iter().find(|found| !found.is_empty());
             let found = found.unwrap_or_else(|| in_split_folders(root));
-            let Some(first) = found.first() else { return Err(error) };
+            let Some(first) = found.first() else { return Err(lhotse::manifest(root).unwrap_or(error)) };
             let place = LAYOUT.open(root, &[first])?;
             let is_ours = is_sharded(first) && parquet::is_own_shard(&place.full(first)); // those leave empty shards out
             if let Some((present, missing)) = missing_shard(&found).filter(|_| !is_ours) {

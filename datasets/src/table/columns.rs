@@ -204,8 +204,13 @@ impl Columns {
         for label in &names.label {
             columns.labels.extend(named(&Some(label.clone()), "--label", &mut free)?);
         }
-        columns.speaker = named(&names.speaker, "--speaker", &mut free)?;
-        columns.text = named(&names.text, "--text", &mut free)?;
+        // A class may also be the speaker, or the word that is said.
+        let also = |name: &Option<String>| {
+            columns.labels.iter().find(|label| name.as_deref().is_some_and(|name| is_named(label, name))).cloned()
+        };
+        let (is_speaker, is_text) = (also(&names.speaker), also(&names.text));
+        columns.speaker = is_speaker.map_or_else(|| named(&names.speaker, "--speaker", &mut free), |label| Ok(Some(label)))?;
+        columns.text = is_text.map_or_else(|| named(&names.text, "--text", &mut free), |label| Ok(Some(label)))?;
         columns.split = named(&names.split, "--split", &mut free)?;
 
         let known = |accepted: &[&str], free: &mut Vec<(&str, String)>| {
@@ -387,6 +392,11 @@ fn no_time(name: &str, value: &str) -> String {
     )
 }
 
+/// True if a user who writes `name` means this column.
+fn is_named(column: &str, name: &str) -> bool {
+    normal(column) == normal(name.trim())
+}
+
 /// Position of a column that a user names.
 fn position(free: &[(&str, String)], name: &str, option: &str) -> Result<usize, String> {
     let wanted = name.trim().to_lowercase();
@@ -404,12 +414,33 @@ fn no_path(found: &[Found]) -> String {
     let columns = found.iter().map(|column| format!("`{}`", column.name.escape_debug())).collect::<Vec<_>>().join(", ");
     let is_one = found.len() == 1 && found[0].name.contains([';', ',', '\t', '|']);
     let hint = if is_one { "; fields are separated by commas in .csv, by tabs in .tsv" } else { "" };
+    let advice = join_first(found).unwrap_or_else(|| "name it with --path".to_owned());
     format!(
-        "no column `path` (or `{}` and others, see `sure list table`) says where the recordings are, found {columns}{hint}; \
-         name it with --path",
+        "no column `path` (or `{}` and others, see `sure list table`) says where the recordings are, found {columns}{hint}; {advice}",
         PATHS[1..5].join("`, `")
     )
 }
+
+/// Advice for one of two tables that belong together: recordings, and what is said in them; none for other tables.
+fn join_first(found: &[Found]) -> Option<String> {
+    const REFERENCES: [&str; 6] = ["recording_id", "record_id", "rec_id", "reco_id", "file_id", "media_id"];
+    const PARTS_OF_LHOTSE: [&[&str]; 2] =
+        [&["sources", "sampling_rate"], &["id", "recording_id", "start", "duration", "channel"]];
+    let has = |name: &&str| found.iter().any(|column| normal(column.name) == **name);
+    if PARTS_OF_LHOTSE.iter().any(|part| part.iter().all(has)) {
+        return Some(format!("{LHOTSE}, and name `cuts.jsonl`"));
+    }
+    let reference = found.iter().find(|column| REFERENCES.contains(&normal(column.name).as_str()))?;
+    let name = reference.name.escape_debug();
+    Some(format!(
+        "`{name}` seems to refer to a table of recordings: join the two into one table, in which every row has the path of its \
+         recording; if `{name}` itself names the files, --path {name}"
+    ))
+}
+
+/// Advice for manifests of lhotse that are no cuts.
+pub(super) const LHOTSE: &str = "lhotse keeps recordings and supervisions apart: join them with `lhotse cut simple -r RECORDINGS -s \
+                                 SUPERVISIONS cuts.jsonl`";
 
 /// True if one of the names is that of a column of recordings.
 pub(super) fn has_path(names: &[String]) -> bool {
@@ -646,9 +677,32 @@ mod tests {
         let names = ColumnNames { path: some("wo"), label, speaker: some("wer"), ..ColumnNames::default() };
         let chosen = choose(columns, &names).unwrap();
         assert_eq!(chosen, "recording: `wo`; label: `accent`, `language`; speaker: `wer`; tags: `label`");
+        let both = ColumnNames { text: some("Accent"), speaker: some("accent"), ..names.clone() };
+        let chosen = choose(columns, &both).unwrap();
+        assert_eq!(
+            chosen,
+            "recording: `wo`; label: `accent`, `language`; speaker: `accent`; text: `accent`; tags: `label`, `wer`"
+        );
         let error = choose(columns, &ColumnNames { text: some("txt"), ..names }).unwrap_err();
         assert!(error.starts_with("no column `txt` (--text); the columns are `label`"), "{error}");
         let error = choose(columns, &ColumnNames::default()).unwrap_err();
         assert!(error.starts_with("no column `path`") && error.ends_with("name it with --path"), "{error}");
+    }
+
+    #[test]
+    fn one_of_two_tables_that_belong_together_is_refused_with_advice() {
+        let number = &["1.5"][..];
+        let refused = |columns: &[(&str, &[&str])]| choose(columns, &ColumnNames::default()).unwrap_err();
+        let supervisions: &[(&str, &[&str])] =
+            &[("id", NONE), ("recording_id", NONE), ("start", number), ("duration", number), ("channel", &["0"]), ("text", NONE)];
+        let recordings: &[(&str, &[&str])] =
+            &[("id", NONE), ("sources", NONE), ("sampling_rate", &["8000"]), ("num_samples", &["8000"]), ("duration", number)];
+        for columns in [supervisions, recordings] {
+            let error = refused(columns);
+            assert!(error.contains("`lhotse cut simple -r RECORDINGS -s SUPERVISIONS cuts.jsonl`, and name"), "{error}");
+        }
+        let error = refused(&[("RecordingID", NONE), ("from", number), ("to", number), ("label", NONE)]);
+        assert!(error.contains("`RecordingID` seems to refer to a table of recordings: join the two"), "{error}");
+        assert!(error.ends_with("--path RecordingID"), "{error}");
     }
 }

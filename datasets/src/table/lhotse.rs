@@ -1,6 +1,31 @@
-//! Cuts of a lhotse manifest as rows of a table.
+//! Cuts of a lhotse manifest as rows of a table, and advice for its other manifests.
+
+use std::path::Path;
 
 use serde_json::{Map, Value};
+
+use super::columns::LHOTSE;
+use crate::CorpusError;
+
+/// Error for a folder without a table in which lhotse keeps manifests; none if there are no such files.
+pub(super) fn manifest(root: &Path) -> Option<CorpusError> {
+    let entries = std::fs::read_dir(root).ok()?.flatten();
+    let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    let found = |kind: &str| {
+        let is_kind = |stem: &str| stem.split(['_', '-', '.']).any(|word| word == kind);
+        let stem = |name: &str| name.strip_suffix(".gz").unwrap_or(name).strip_suffix(".jsonl").map(str::to_owned);
+        names.iter().find(|name| stem(name).is_some_and(|stem| is_kind(&stem)))
+    };
+    let (name, advice) = match (found("cuts"), found("supervisions").or_else(|| found("recordings"))) {
+        (Some(cuts), _) if cuts.ends_with(".gz") => (cuts, "unpack it (`gunzip`), and name it with --table".to_owned()),
+        (Some(cuts), _) => (cuts, "name it with --table".to_owned()),
+        (None, Some(part)) => (part, format!("{LHOTSE} there, and name `cuts.jsonl` with --table")),
+        (None, None) => return None,
+    };
+    let problem = format!("no table has one of the usual names, and this one looks like a manifest of lhotse: {advice}");
+    Some(CorpusError::Malformed { path: root.join(name), problem })
+}
 
 /// Rows of a JSON object: one for each supervision of a lhotse cut, or one for a cut without any, else the object itself.
 ///
@@ -42,6 +67,25 @@ pub(super) fn rows(mut object: Map<String, Value>) -> Result<Vec<Map<String, Val
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_of_manifests_is_refused_with_advice() {
+        let root = tempfile::tempdir().unwrap();
+        let said = |name: &str| {
+            std::fs::write(root.path().join(name), "").unwrap();
+            manifest(root.path()).map_or_else(String::new, |error| error.to_string())
+        };
+        assert_eq!(said("notes.jsonl"), "");
+        let parts = said("fsdd_recordings_train.jsonl.gz");
+        assert!(
+            parts.contains("fsdd_recordings_train.jsonl.gz` cannot be understood: no table has one of the usual names"),
+            "{parts}"
+        );
+        assert!(parts.ends_with("cuts.jsonl` there, and name `cuts.jsonl` with --table"), "{parts}");
+        assert!(said("fsdd_supervisions_train.jsonl.gz").contains("fsdd_supervisions_train"));
+        assert!(said("cuts_train.jsonl.gz").ends_with("unpack it (`gunzip`), and name it with --table"));
+        assert!(said("cuts.jsonl").ends_with("lhotse: name it with --table"));
+    }
 
     #[test]
     fn supervisions_of_a_cut_are_rows() {
