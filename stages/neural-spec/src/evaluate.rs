@@ -13,6 +13,7 @@ use crate::{Mistakes, environment, require, require_positive};
 pub struct Evaluate {
     /// Most seconds of audio in a batch, padding counted. Sums are rounded differently in batches of another shape, so it
     /// can move the last digits of a score.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub batch_secs: f64,
     /// CPU threads; 0 for the whole pool. Default 0.
     #[serde(default)]
@@ -39,6 +40,7 @@ pub enum Decoding {
         /// Texts that are followed at once.
         width: u32,
         /// Weight of the language model.
+        #[schemars(range(min = 0.0))]
         lm_weight: f64,
         /// Added to the score for each word.
         word_bonus: f64,

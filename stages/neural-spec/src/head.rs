@@ -45,6 +45,7 @@ pub enum HeadSpec {
     Ctc {
         /// Dropout in front of it, in training. Default 0, as in the benchmark's checkpoint; its reference code has 0.1 with prefix tuning.
         #[serde(default)]
+        #[schemars(extend("minimum" = 0, "exclusiveMaximum" = 1))]
         dropout: f64,
         /// True if the input is a learned mix of all layers instead of the last one. Default false, as in the benchmark's reference code.
         #[serde(default)]
@@ -67,10 +68,12 @@ pub enum HeadSpec {
         output_size: u32,
         /// How far cosines are spread before the softmax of the loss. Default 30, as in transformers.
         #[serde(default = "scale")]
+        #[schemars(extend("exclusiveMinimum" = 0))]
         scale: f64,
         /// Margin by which the right speaker's cosine has to be better (Wang et al. 2018, arXiv:1801.05599, equation 6). Default 0.4, as in
         /// transformers.
         #[serde(default = "margin")]
+        #[schemars(range(min = 0.0))]
         margin: f64,
         /// True if the input is a learned mix of all layers instead of the last one. Default false.
         #[serde(default)]

@@ -27,6 +27,7 @@ pub struct Train {
     #[serde(default)]
     pub head_start: HeadStart,
     /// Learning rate at the top of the schedule.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub learning_rate: f64,
     /// Passes over the training data; either this or `max_steps`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -41,11 +42,13 @@ pub struct Train {
     pub schedule: Schedule,
     /// Share of all steps in which the learning rate rises from 0. Default 0.1, as in the benchmark.
     #[serde(default = "warmup_ratio")]
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub warmup_ratio: f64,
     /// Steps in which it rises, in the place of `warmup_ratio`: 1000 in the benchmark's phoneme recognition and FLEURS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warmup_steps: Option<u32>,
     /// Most seconds of audio in a micro batch, padding counted.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub batch_secs: f64,
     /// Most utterances in a micro batch; no limit when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -56,18 +59,21 @@ pub struct Train {
     pub accumulation: u32,
     /// Largest norm of the gradient; a larger one is scaled down to it. Default 1, as in the benchmark.
     #[serde(default = "one")]
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub max_grad_norm: f64,
     /// How a gradient becomes an update. Default `adamw`, as in the benchmark.
     #[serde(default = "adamw")]
     pub optimizer: Optimizer,
     /// Weight decay; biases and norms are exempt. Default 0, as in the benchmark.
     #[serde(default)]
+    #[schemars(range(min = 0.0))]
     pub weight_decay: f64,
-    /// Decay rates of Adam's first and second moment. Default 0.9 and 0.999, as in the benchmark.
+    /// Decay rates of Adam's first and second moment, at least 0 and below 1. Default 0.9 and 0.999, as in the benchmark.
     #[serde(default = "betas")]
     pub betas: [f64; 2],
     /// Adam's guard against division by zero. Default 1e-8, as in the benchmark.
     #[serde(default = "epsilon")]
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub epsilon: f64,
     /// Steps from one evaluation on the dev set to the next; once per epoch when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -129,30 +135,36 @@ pub enum Schedule {
     /// As a power of the share of steps left.
     Polynomial {
         /// The power.
+        #[schemars(extend("exclusiveMinimum" = 0))]
         power: f64,
         /// The learning rate at the end, as a share of the one at the top.
+        #[schemars(extend("minimum" = 0, "exclusiveMaximum" = 1))]
         end: f64,
     },
     /// Stays at the top, then half a cosine wave to 0 (also called WSD).
     WarmupStableDecay {
         /// Share of all steps in which it falls.
+        #[schemars(range(min = 0.0, max = 1.0))]
         decay_ratio: f64,
     },
     /// Stays at the top for a share of all steps after the warm-up, then in a straight line to 0 (tri-stage).
     TriStage {
         /// That share. 0.4 in the benchmark's speech recognition and slot filling.
+        #[schemars(range(min = 0.0, max = 1.0))]
         hold_ratio: f64,
     },
     /// The same in its published form: the straight line begins at a share of all steps, whether or not the warm-up has ended by
     /// then. Where it has not, the rate drops when it ends.
     TriStageUntil {
         /// That share. 0.4 in the benchmark with `warmup_steps`, 0.4 and the ratio with `warmup_ratio`.
+        #[schemars(range(min = 0.0, max = 1.0))]
         until: f64,
     },
     /// As the benchmark's logged `LibriSpeech` runs have it: stays at the top until a share of all steps, then drops onto the
     /// straight line to 0 that began where the warm-up ended.
     TriStageDrop {
         /// That share. 0.5 in those runs, in which the rate dropped to 0.556 of the top.
+        #[schemars(range(min = 0.0, max = 1.0))]
         until: f64,
     },
     /// `width^-0.5 * min(s^-0.5, s * warmup^-1.5)` at step `s`, counted from 1: the published schedule of speech synthesis. It has a
@@ -167,6 +179,7 @@ pub enum Schedule {
         anneal_steps: Vec<u64>,
         /// That factor. Default 1.
         #[serde(default = "one")]
+        #[schemars(extend("exclusiveMinimum" = 0))]
         anneal_rate: f64,
         /// Steps that count as done before the first. Default 0; 900000 where the published code resumes.
         #[serde(default)]
@@ -185,6 +198,7 @@ pub enum Optimizer {
     /// Stochastic gradient descent, weight decay a part of the gradient.
     Sgd {
         /// Decay rate of the sum of gradients that is followed; 0 to follow each gradient as it is.
+        #[schemars(extend("minimum" = 0, "exclusiveMaximum" = 1))]
         momentum: f64,
         /// Looks one step ahead (Nesterov).
         nesterov: bool,

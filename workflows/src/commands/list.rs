@@ -117,8 +117,13 @@ fn describe_params(root: &Value, schema: &Value) {
             (None, true) => "table or text".to_owned(),
         };
         let bound = |key: &str, sign: &str| property[key].as_f64().map(|bound| format!(" {sign} {bound}"));
-        let bounds = [bound("minimum", "at least"), bound("exclusiveMinimum", "above"), bound("maximum", "at most")];
-        let bounds: String = bounds.into_iter().flatten().collect();
+        let bounds = [
+            bound("minimum", "at least"),
+            bound("exclusiveMinimum", "above"),
+            bound("maximum", "at most"),
+            bound("exclusiveMaximum", "below"),
+        ];
+        let bounds = bounds.into_iter().flatten().collect::<Vec<_>>().join(" and");
         let default = match &property["default"] {
             Value::Null if required.contains(&name.as_str()) => "required".to_owned(),
             Value::Null => "optional".to_owned(),

@@ -24,8 +24,10 @@ pub struct AdaLora {
     #[schemars(range(min = 1))]
     pub init_rank: u32,
     /// Numerator of the scale: `s = alpha / init_rank`. Default 8.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub alpha: f64,
     /// Dropout in front of the update, in training. Default 0.
+    #[schemars(extend("minimum" = 0, "exclusiveMaximum" = 1))]
     pub dropout: f64,
     /// The linear layers that get one. Default all six, as for `lora`.
     pub targets: Vec<LinearLayer>,
@@ -37,11 +39,14 @@ pub struct AdaLora {
     #[schemars(range(min = 1))]
     pub delta_t: u32,
     /// Decay rate of the importance of a parameter. Default 0.85.
+    #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
     pub beta1: f64,
     /// Decay rate of its uncertainty. Default 0.85.
+    #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
     pub beta2: f64,
     /// Weight of the penalty that keeps the singular vectors orthogonal (`orth_reg_weight` in peft). The loss of the training contains it, that
     /// of the dev set does not. Default 0.5.
+    #[schemars(range(min = 0.0))]
     pub orthogonal: f64,
     /// The transformer layers that get an update: a list, `{ from, to }` or `{ last }`. Default all.
     pub layers: Option<Layers>,

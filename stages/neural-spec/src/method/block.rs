@@ -21,6 +21,7 @@ pub struct Bottleneck {
     /// Positions of the blocks. Default behind the whole layer: `["feed_forward"]`.
     pub places: Vec<BlockPosition>,
     /// Standard deviation of the weights at the start; biases start at 0. Default 0.02.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub init_std: f64,
     /// The transformer layers that get one: a list, `{ from, to }` or `{ last }`. Default all.
     pub layers: Option<Layers>,
@@ -84,6 +85,7 @@ pub struct ConvAdapter {
     /// Positions of the blocks. Default behind the whole layer: `["feed_forward"]`.
     pub places: Vec<BlockPosition>,
     /// Standard deviation of the gate's weights at the start; convolutions start as in He et al. 2015. Default 0.02.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub init_std: f64,
     /// The transformer layers that get one: a list, `{ from, to }` or `{ last }`. Default all.
     pub layers: Option<Layers>,
@@ -130,8 +132,10 @@ pub struct Prefix {
     #[schemars(range(min = 1))]
     pub projection: Option<u32>,
     /// Dropout of keys and values in training. Default 0.1.
+    #[schemars(extend("minimum" = 0, "exclusiveMaximum" = 1))]
     pub dropout: f64,
     /// Standard deviation of the table at the start. Default 1.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub init_std: f64,
     /// The transformer layers that get them: a list, `{ from, to }` or `{ last }`. Default all.
     pub layers: Option<Layers>,

@@ -19,8 +19,10 @@ pub struct Lora {
     #[schemars(range(min = 1))]
     pub rank: u32,
     /// Numerator of its scale: `s = alpha / rank`. Default 1.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub alpha: f64,
     /// Dropout in front of it, in training. Default 0.
+    #[schemars(extend("minimum" = 0, "exclusiveMaximum" = 1))]
     pub dropout: f64,
     /// The linear layers that get one. Default all six: `q_proj`, `k_proj`, `v_proj`, `out_proj`, `intermediate_dense`,
     /// `output_dense`.

@@ -21,8 +21,10 @@ pub struct Vera {
     #[schemars(range(min = 1))]
     pub rank: u32,
     /// Value of `d` at the start; `b` starts at 0. Default 0.1.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub d_initial: f64,
     /// Dropout in front of the update, in training. Default 0.
+    #[schemars(extend("minimum" = 0, "exclusiveMaximum" = 1))]
     pub dropout: f64,
     /// The linear layers that get one. Default all six, as for `lora`.
     pub targets: Vec<LinearLayer>,
