@@ -106,6 +106,65 @@ fn init_names_columns_and_tables_of_any_name() {
     assert!(answer.err.contains("set is empty, and the workflow will fail"), "{answer:?}");
 }
 
+/// Writes a folder for each class with a table whose rows say so, and nothing else.
+fn folders_of_classes(project: &Project, classes: &[&str]) {
+    let mut rows = "path,split,word\n".to_owned();
+    for (at, class) in classes.iter().enumerate() {
+        fs::create_dir_all(project.path("by_class").join(class)).unwrap();
+        for split in ["train", "dev", "test"] {
+            fs::write(project.path(&format!("by_class/{class}/{split} {at}.wav")), wav(16_000)).unwrap();
+            rows += &format!("{class}/{split} {at}.wav,{split},{class}\n");
+        }
+    }
+    project.write("by_class/table.csv", &rows);
+}
+
+#[test]
+fn init_takes_one_column_for_class_and_text_and_knows_settings_of_a_folder_above() {
+    let project = recordings();
+    folders_of_classes(&project, &["yes", "no"]);
+    fs::create_dir(project.path("sub")).unwrap();
+    project.write("sure.toml", "[checkpoints]\ncheckpoint = \"elsewhere\"\n");
+    let below = |args: &[&str]| {
+        let mut sure = std::process::Command::new(tests::executable("sure"));
+        Answer::from(sure.args(args).current_dir(project.path("sub")).output().unwrap())
+    };
+    let columns = ["--label", "word", "--text", "word"];
+    let said = below(&[&["init", "words", "--table", "../by_class"][..], &columns].concat());
+    assert!(said.ok && said.out.contains("label: `word`; text: `word`; split: `split`"), "{said:?}");
+    let root = project.path("").canonicalize().unwrap();
+    let line = format!("add table = {:?} below `[corpora]` of {}", root.join("by_class"), root.join("sure.toml").display());
+    assert!(said.out.contains(&line), "{line}: {said:?}");
+    let said = below(&[&["init", "more", "--table", "../by_class", "--checkpoint", "../by_class"][..], &columns].concat());
+    assert!(said.out.contains("is another folder") && said.out.contains("write that name into more.toml"), "{said:?}");
+    good(below(&["run", "words.toml", "targets", "encoder_targets", "-q", "--corpus", "table=../by_class"]));
+
+    // What will fail is told before anything runs.
+    folders_of_classes(&project, &["yes"]);
+    let said = project.sure(&[&["init", "one", "--table", "by_class"][..], &columns].concat());
+    assert!(said.ok && said.out.contains("; 1 label: yes\n"), "{said:?}");
+    assert!(said.err.contains("every row is `yes`, so there is nothing to tell apart"), "{said:?}");
+    fs::create_dir(project.path("manifests")).unwrap();
+    project.write("manifests/recordings.jsonl.gz", "");
+    for (args, expected) in [
+        (["--table", "manifests"].as_slice(), "`lhotse cut simple -r RECORDINGS -s SUPERVISIONS cuts.jsonl` there"),
+        (&["--table", "recordings", "--checkpoint", "hub:someone/model"], "`Files and versions`"),
+    ] {
+        let answer = project.sure(&[&["init", "other"][..], args].concat());
+        assert!(answer.code == Some(2) && answer.err.contains(expected), "{args:?}: {answer:?}");
+    }
+    assert!(!project.path("other.toml").exists());
+}
+
+#[test]
+fn bounds_of_parameters_are_listed() {
+    let listed = good(Project::new().sure(&["list", "peft.train", "lora"]));
+    let line = |name: &str| listed.lines().find(|line| line.trim_start().starts_with(name)).unwrap();
+    assert!(line("rank ").contains("integer at least 1, default 8"), "{listed}");
+    assert!(line("alpha ").contains("number above 0, default 1.0"), "{listed}");
+    assert!(line("dropout ").contains("number at least 0 and below 1, default 0.0"), "{listed}");
+}
+
 #[test]
 fn every_task_whose_columns_a_table_has_runs_on_it() {
     let project = recordings();
@@ -384,6 +443,17 @@ fn sweeps_and_encoders_that_cannot_be_meant_are_refused() {
     project.write("empty_encoder/config.json", config);
     let answer = project.sure(&["plan", "mine.toml", "--checkpoint", "./empty_encoder"]);
     assert!(answer.code == Some(1) && answer.err.contains("no weights in"), "{answer:?}");
+
+    fs::create_dir_all(project.path("other/empty_encoder")).unwrap();
+    for (args, expected) in [
+        (["--checkpoint", "./empty_encoder", "--checkpoint", "other/empty_encoder"], "would both be called `empty_encoder`"),
+        (["--set", "method=lora", "--set", "method=finetune"], "`--set method=lora,finetune`"),
+        (["--max-steps", "3", "--set", "peft.train.max_steps=4"], "and --max-steps set the same parameter"),
+        (["--corpus", "table=recordings", "--corpus", "table=other"], "--corpus table is given twice: `recordings` and `other`"),
+    ] {
+        let answer = project.sure(&[&["plan", "mine.toml"][..], &args].concat());
+        assert!(answer.code == Some(2) && answer.err.contains(expected), "{args:?}: {answer:?}");
+    }
 
     // A workflow may be called as one of its stages.
     good(project.sure(&["init", "train", "--table", "recordings"]));

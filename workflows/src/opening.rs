@@ -134,13 +134,15 @@ impl Request {
 impl Asking {
     pub(crate) fn new(target: &Target, access: Access) -> Result<Self> {
         let mut settings = Settings::load(&target.place.machine, &target.place.corpus)?;
-        let mut set = overrides::for_training(target.place.max_steps, target.place.overfit_batch);
-        for (name, values) in &target.place.set {
-            set.insert(name.clone(), overrides::split(values));
-        }
+        let set = overrides::given(&target.place)?;
         let here = std::env::current_dir().context("cannot find the current folder")?;
         let mut checkpoints = vec![];
-        for given in &target.place.checkpoint {
+        for (at, given) in target.place.checkpoint.iter().enumerate() {
+            let name = checkpoint_name(given);
+            if let Some(other) = target.place.checkpoint[..at].iter().find(|other| checkpoint_name(other) == name) {
+                let message = format!("--checkpoint {other} and --checkpoint {given} would both be called `{name}` in the table");
+                return Err(problem(message, "leave one out, or give it a name of its own below `[checkpoints]` in sure.toml"));
+            }
             checkpoints.push(settings.add_checkpoint(given, &here)?);
         }
         let folder = |name: &String| settings.machine.places.0[&format!("corpora.{name}")].clone();
@@ -316,11 +318,10 @@ fn as_in(run: &RunRow, place: &Place, access: Access) -> Result<Asking> {
             place.corpus.push((name.clone(), path.display().to_string()));
         }
     }
-    for (name, values) in &last.set {
-        if !place.set.iter().any(|(given, _)| given == name) {
-            place.set.push((name.clone(), values.join(",")));
-        }
-    }
+    let given = overrides::given(&place)?;
+    place.set.extend(
+        last.set.iter().filter(|(name, _)| !given.contains_key(*name)).map(|(name, values)| (name.clone(), values.join(","))),
+    );
     place.yes |= last.large;
     if place.checkpoint.is_empty() {
         place.checkpoint = last.checkpoints;

@@ -12,6 +12,7 @@ use pipeline::registry::Registry;
 use pipeline::spec::{self, Axis, Form, Located, Spec, StageSpec, Term, by_names};
 use serde_json::Value;
 
+use crate::cli::Place;
 use crate::problem::problem;
 
 /// Values by name.
@@ -23,18 +24,33 @@ const NONE: &str = "none";
 /// The most points that sweeps may have together without `--yes`.
 const MANY_POINTS: usize = 1000;
 
-/// Returns what `--max-steps` and `--overfit-batch` are short for.
-pub(crate) fn for_training(max_steps: Option<u32>, overfit_batch: bool) -> Set {
+/// Returns what a command line sets: by `--set`, and by the options that are short for it.
+///
+/// Errors: a name that is set twice, of which only one value could count.
+pub(crate) fn given(place: &Place) -> Result<Set> {
     let mut set = Set::new();
-    let mut put = |name: &str, value: String| set.insert(format!("peft.train.{name}"), vec![value]);
-    if let Some(steps) = max_steps {
-        put("max_steps", steps.to_string());
-        put("epochs", NONE.to_owned());
+    for (name, values) in &place.set {
+        if let Some(before) = set.insert(name.clone(), split(values)) {
+            let before = before.join(",");
+            let hint = format!("leave one of them out, or compare both: `--set {name}={before},{values}`");
+            return Err(problem(format!("--set {name} is given twice: `{before}` and `{values}`"), hint));
+        }
     }
-    if overfit_batch {
-        put("overfit_batch", "true".to_owned());
+    for (option, name, value) in for_training(place.max_steps, place.overfit_batch) {
+        let name = format!("peft.train.{name}");
+        if set.insert(name.clone(), vec![value]).is_some() {
+            return Err(problem(format!("--set {name} and {option} set the same parameter"), "leave one of them out"));
+        }
     }
-    set
+    Ok(set)
+}
+
+/// Returns what `--max-steps` and `--overfit-batch` are short for: option, parameter and value.
+fn for_training(max_steps: Option<u32>, overfit_batch: bool) -> Vec<(&'static str, &'static str, String)> {
+    let steps = max_steps.map(|steps| [("max_steps", steps.to_string()), ("epochs", NONE.to_owned())]);
+    let steps = steps.into_iter().flatten().map(|(name, value)| ("--max-steps", name, value));
+    let batch = overfit_batch.then(|| ("--overfit-batch", "overfit_batch", "true".to_owned()));
+    steps.chain(batch).collect()
 }
 
 /// Splits `1e-3,3e-3` at the commas outside of brackets, braces and quotes.
@@ -261,13 +277,27 @@ mod tests {
 
     #[test]
     fn parameters_are_set_by_stage_and_by_kind_and_the_rest_is_left() {
-        let mut asked = for_training(Some(20), true);
-        asked.extend(set("train.metric", "accuracy"));
-        asked.extend(set("corpus", "fsdd"));
+        let pairs = [("train.metric", "accuracy"), ("corpus", "fsdd")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let asked = given(&Place { set: pairs.into(), max_steps: Some(20), overfit_batch: true, ..Place::default() }).unwrap();
         let (params, rest) = params(&asked).unwrap();
         let expected = [("max_steps", Value::from(20)), ("metric", "accuracy".into()), ("overfit_batch", true.into())];
         assert_eq!(params, expected.map(|(name, value)| (name.to_owned(), value)).into());
         assert_eq!(rest, set("corpus", "fsdd"));
+    }
+
+    #[test]
+    fn a_name_that_is_set_twice_is_refused() {
+        let refused = |pairs: &[(&str, &str)]| {
+            let set = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            let error = given(&Place { set, max_steps: Some(20), ..Place::default() }).unwrap_err();
+            format!("{error}: {}", error.downcast_ref::<Problem>().unwrap().hint())
+        };
+        let said = refused(&[("method", "lora, bitfit"), ("seed", "1"), ("method", "finetune")]);
+        let expected = "--set method is given twice: `lora,bitfit` and `finetune`: leave one of them out, or compare both: \
+                        `--set method=lora,bitfit,finetune`";
+        assert_eq!(said, expected);
+        let said = refused(&[("peft.train.epochs", "3")]);
+        assert_eq!(said, "--set peft.train.epochs and --max-steps set the same parameter: leave one of them out");
     }
 
     #[test]

@@ -106,7 +106,11 @@ impl Settings {
         let mut places: BTreeMap<String, PathBuf> =
             written.places.into_iter().map(|(place, path)| (place, base.join(path))).collect();
         let mut mistakes = written.mistakes;
-        for (name, path) in corpora {
+        for (at, (name, path)) in corpora.iter().enumerate() {
+            if let Some((_, other)) = corpora[..at].iter().find(|(before, _)| before == name) {
+                let message = format!("--corpus {name} is given twice: `{other}` and `{path}`");
+                return Err(problem(message, "a run reads a corpus from one folder: leave the other out"));
+            }
             if datasets::find(name).is_none() {
                 let hint = suggest(name, datasets::ALL.iter().map(|corpus| corpus.name()));
                 return Err(problem(format!("--corpus {name}={path}: no reader for a corpus `{name}`"), hint));

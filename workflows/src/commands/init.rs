@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use datasets::table::{Table, Tables};
 use datasets::{Corpus, CorpusError, Listing, Split};
+use hub::Pinned;
 use pipeline::spec::Spec;
 use serde_json::Value;
 
@@ -18,6 +19,7 @@ use crate::console::{say, tell};
 use crate::library;
 use crate::problem::problem;
 use crate::settings::Settings;
+use crate::sure_toml::PINNED;
 
 #[derive(Args)]
 pub(crate) struct InitArgs {
@@ -54,36 +56,66 @@ pub(crate) fn init(args: &InitArgs) -> Result<ExitCode> {
     }
     let recordings = Recordings::read(args)?;
     recordings.require(task, args.checkpoint.is_some())?;
-    if let Some(place) = args.checkpoint.as_ref().filter(|place| !place.starts_with(hub::SCHEME) && !Path::new(place).is_dir()) {
-        let hint = "give the folder of an encoder as Hugging Face publishes it, or `hub:ORGANISATION/NAME@COMMIT`";
-        return Err(problem(format!("--checkpoint {place}: no such folder"), hint));
+    if let Some(place) = &args.checkpoint {
+        if place.starts_with(hub::SCHEME) {
+            place.parse::<Pinned>().map_err(|error| problem(format!("--checkpoint {place}: {error}"), PINNED))?;
+        } else if !Path::new(place).is_dir() {
+            let hint = "give the folder of an encoder as Hugging Face publishes it, or `hub:ORGANISATION/NAME@COMMIT`";
+            return Err(problem(format!("--checkpoint {place}: no such folder"), hint));
+        }
     }
     let file = format!("{}.toml", args.name);
     write_new(Path::new(&file), &workflow(args, &recordings)?)?;
-    recordings.describe();
+    recordings.describe(task);
     println!("wrote {file}");
     let settings = Settings::load(&MachineArgs::default(), &[])?;
-    let Some(found) = &settings.file else {
+    let options = if settings.file.is_some() {
+        add_to(&settings, args, &recordings.folder)
+    } else {
         write_new(Path::new("sure.toml"), &machine(args, &recordings.folder))?;
         println!("wrote sure.toml");
-        println!("next: sure plan {file}; sure run {file}");
-        return Ok(ExitCode::SUCCESS);
+        String::new()
     };
-    let (line, full) = (corpus_line(&recordings.folder), recordings.folder.canonicalize().ok());
-    let mut option = String::new();
-    match settings.machine.places.0.get("corpora.table") {
-        None => println!("add {line} below `[corpora]` of {}", found.display()),
-        Some(other) if other.canonicalize().ok() != full => {
-            println!("note: `table` of {} is another folder: {}", found.display(), other.display());
-            option = format!(" --corpus table={:?}", recordings.folder.display().to_string());
+    println!("next: sure plan {file}{options}; sure run {file}{options}");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says what an existing `sure.toml` lacks. Returns the options that a command needs where it names other folders.
+fn add_to(settings: &Settings, args: &InitArgs, folder: &Path) -> String {
+    let file = settings.file.clone().unwrap_or_default();
+    let is_here = file.parent().map(Path::canonicalize).is_some_and(|parent| parent.ok() == std::env::current_dir().ok());
+    let name = file.display();
+    let written = folder.display().to_string();
+    let place = |place: &str| settings.machine.places.0.get(place);
+    let mut options = String::new();
+    match place("corpora.table") {
+        None => println!("add table = {:?} below `[corpora]` of {name}", if is_here { written } else { full(folder) }),
+        Some(other) if full(other) != full(folder) => {
+            println!("note: `table` of {name} is another folder: {}", other.display());
+            options = format!(" --corpus table={written:?}");
         }
         Some(_) => {}
     }
-    if let Some(place) = &args.checkpoint {
-        println!("add checkpoint = {place:?} below `[checkpoints]` of {}", found.display());
+    let Some(checkpoint) = &args.checkpoint else { return options };
+    let pinned = checkpoint.parse::<Pinned>().ok();
+    let wanted = full(&pinned.as_ref().map_or_else(|| checkpoint.into(), Pinned::folder));
+    match place("checkpoints.checkpoint") {
+        None => {
+            let written = if is_here || pinned.is_some() { checkpoint } else { &wanted };
+            println!("add checkpoint = {written:?} below `[checkpoints]` of {name}");
+        }
+        Some(other) if full(other) != wanted => {
+            println!("note: `checkpoint` of {name} is another folder: {}", other.display());
+            println!("      give {checkpoint} another name there, and write that name into {}.toml", args.name);
+        }
+        Some(_) => {}
     }
-    println!("next: sure plan {file}{option}; sure run {file}{option}");
-    Ok(ExitCode::SUCCESS)
+    options
+}
+
+/// Path in full, as text.
+fn full(path: &Path) -> String {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned()).display().to_string()
 }
 
 /// Errors: the workflow of the task reads no tables, or has no encoder.
@@ -157,7 +189,7 @@ impl Recordings {
         if !has_encoder && !has_text && task != "speaker" {
             let hint = format!(
                 "name a pretrained encoder: --checkpoint FOLDER. Without one, a small encoder learns to spell transcripts: --text \
-                 COLUMN names them. {found}"
+                 COLUMN names them, also a column of labels that are the words said (--label COLUMN --text COLUMN). {found}"
             );
             return Err(problem(format!("no encoder, and no transcripts in the table of `{}`", self.folder.display()), hint));
         }
@@ -165,20 +197,25 @@ impl Recordings {
     }
 
     /// Prints columns, splits and classes, and what is doubtful.
-    fn describe(&self) {
-        let Listing { notes, warnings, labels, .. } = &self.listing;
+    fn describe(&self, task: &str) {
+        let Listing { notes, warnings, labels, classes, .. } = &self.listing;
         for note in notes {
             tell!("{note}");
         }
         let [train, dev, test] = Split::ALL.map(|split| self.listing.count(split));
         let shown = if labels.len() > 10 { format!("{}, ...", labels[..10].join(", ")) } else { labels.join(", ") };
-        let classes = if labels.is_empty() { String::new() } else { format!("; {} labels: {shown}", labels.len()) };
-        tell!("{train} train, {dev} dev, {test} test{classes}");
+        let count = |number: usize| format!("{number} label{}", if number == 1 { "" } else { "s" });
+        let found = if labels.is_empty() { String::new() } else { format!("; {}: {shown}", count(labels.len())) };
+        tell!("{train} train, {dev} dev, {test} test{found}");
         if let Some(first) = self.listing.skipped.first() {
             say!("warning: left out: {}, the first: {}: {}", self.listing.skipped.len(), first.path, first.reason);
         }
         for warning in warnings {
             say!("warning: {warning}");
+        }
+        let all = if task == "speaker" { classes.get("speaker") } else { Some(labels) };
+        if let Some([only]) = all.map(Vec::as_slice).filter(|_| ["keyword_spotting", "emotion", "speaker"].contains(&task)) {
+            say!("warning: every row is `{only}`, so there is nothing to tell apart, and the workflow will fail");
         }
         for split in Split::ALL.into_iter().filter(|split| self.listing.count(*split) == 0) {
             say!("warning: the {split} set is empty, and the workflow will fail: add a column `split`, or more rows or speakers");
@@ -256,17 +293,12 @@ fn named(reader: &Tables, of_encoder: &str) -> Result<String> {
     Ok(if lines.is_empty() { lines } else { format!("[stages.manifest]\n{lines}[stages.{of_encoder}]\n{lines}") })
 }
 
-/// Returns the line of `sure.toml` that names the folder.
-fn corpus_line(folder: &Path) -> String {
-    format!("table = {:?}", folder.display().to_string())
-}
-
 /// Returns the text of `sure.toml`.
 fn machine(args: &InitArgs, folder: &Path) -> String {
     let checkpoints = args.checkpoint.as_ref().map(|place| format!("[checkpoints]\ncheckpoint = {place:?}\n"));
     format!(
-        "# Folders of this machine. Nothing of it changes a result.\n[corpora]\n{}\n{}",
-        corpus_line(folder),
+        "# Folders of this machine. Nothing of it changes a result.\n[corpora]\ntable = {:?}\n{}",
+        folder.display().to_string(),
         checkpoints.unwrap_or_default()
     )
 }
