@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks that transformers, peft and pipelines give the same answers with every folder that `sure run` leaves.
+# Checks that transformers, peft and pipelines give the same answers with every folder that `sure run` leaves, and `sure predict` too.
 # The environment with torch, transformers and peft is that of tests/bench/neural.py, made once per user (1.2 GB).
 #
 #   tests/compat/models.sh [--if-made]     with --if-made nothing is made: without an environment the check is left out, and says so
@@ -17,3 +17,4 @@ fi
 cargo build --quiet --locked --workspace --bins --tests --examples
 programs=${CARGO_TARGET_DIR:-target}/debug
 "$environment/bin/python" tests/compat/models.py "$programs/sure" "$programs/sure-neural"
+"$environment/bin/python" tests/compat/predict.py "$programs/sure" "$programs/sure-neural"

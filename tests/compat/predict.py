@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Compares `sure predict` with `predictions.parquet` and with transformers and peft, on spoken digits, for every task and method.
+"""Compares `sure predict` with `predictions.parquet` and with transformers and peft, for every kind of answer and every method.
 
     python3 predict.py SURE SURE_NEURAL [FSDD]
 
-FSDD is a copy of the Free Spoken Digit Dataset; without it, a synthetic one. Each workflow trains briefly by nine methods. All answers to the
-test set are compared with the predictions of the workflow, those to some clips with the lines of Python in the model's card.
+Each workflow trains briefly. All answers to the test set are compared with the predictions of the workflow, those to some clips with the lines of
+Python in the model's card. With FSDD, a copy of the Free Spoken Digit Dataset, the tasks that read it are trained by every method. Without it they
+read a synthetic one, and all but the first are trained by some methods.
 """
 
 import csv
@@ -22,7 +23,7 @@ models = importlib.util.module_from_spec(shared)
 shared.loader.exec_module(models)
 torch = models.torch
 
-METHODS = "finetune,bottleneck,prefix,lora,convadapter,head_only,ia3,bitfit,dora"
+METHODS = "finetune,bottleneck,prefix,lora,convadapter,head_only,ia3,bitfit,dora,pissa,adalora,vera"
 TOLERANCE = 5e-5  # of a probability or a cosine: other batches, other rounding
 
 
@@ -35,15 +36,24 @@ def main(sure: Path, worker: Path, fsdd: Path | None) -> int:
             checks.corpus("fsdd")
         else:
             checks.corpora["fsdd"] = fsdd
+        checks.corpus("audio_snips")
+        checks.corpus("fluent_speech_commands")
         checks.corpora["table"] = scratch / "table"
         write_table(checks.corpora["fsdd"], scratch / "table")
         (scratch / "sure.toml").write_text(checks.settings())
-        checks.task("keyword_spotting", "classes")
-        checks.task("speaker", "classes")
-        checks.task("tagging", "tags", "corpus=table", "encoder_corpus=table")
-        checks.task("speech_recognition", "text")
-        checks.task("phoneme_recognition", "phonemes")
-        checks.task("speaker", "voices", "score=speaker_verification", "evaluate.trials=2000", "manifest.partitions=1")
+
+        def some(methods: str) -> str:
+            return f"method={METHODS if fsdd else methods}"
+
+        checks.task("keyword_spotting", "classes", f"method={METHODS}")
+        if fsdd:
+            checks.task("speaker", "classes", some(METHODS))
+        checks.task("tagging", "tags", some("bottleneck,pissa"), "corpus=table")
+        checks.task("speech_recognition", "text", some("finetune,prefix,dora"))
+        checks.task("phoneme_recognition", "phonemes", some("lora,adalora"))
+        checks.task("speaker", "voices", some("convadapter,vera"), "score=speaker_verification", "evaluate.trials=2000", "manifest.partitions=1")
+        checks.task("intent", "intents", "method=finetune,ia3", "corpus=fluent_speech_commands")
+        checks.task("slot_filling", "slots", "method=finetune,bitfit", "corpus=audio_snips", "train.learning_rate=3e-3")
         return checks.verdict()
 
 
@@ -69,8 +79,8 @@ class Checks(models.Checks):
         return "[corpora]\n" + "".join(f'{name} = "{folder}"\n' for name, folder in self.corpora.items())
 
     def task(self, workflow: str, kind: str, *more: str) -> None:
-        """Trains a workflow by all methods, and compares the answers of each model."""
-        sets = {"corpus": "fsdd", "encoder_corpus": "fsdd", "encoder_epochs": "3", "method": METHODS, "train.max_steps": "30"}
+        """Trains a workflow, and compares the answers of each model."""
+        sets = {"corpus": "fsdd", "encoder_corpus": "fsdd", "encoder_epochs": "3", "train.max_steps": "30"}
         sets.update({"train.eval_every": "15", "train.save_every": "15"}, **dict(one.split("=", 1) for one in more))
         self.run("run", workflow, "-q", *(part for name, value in sets.items() for part in ("--set", f"{name}={value}")))
         results = self.scratch / "results" / workflow
@@ -92,7 +102,7 @@ class Checks(models.Checks):
             of_workflow(self, name, kind, answers, rows)
             texts = max(texts, len({row.get("hypothesis") for row in rows}))
             of_python(self, name, kind, answers, folder.resolve(), results / "models" / "encoder scratch", rows)
-        if kind in ("text", "phonemes"):
+        if kind in ("text", "phonemes", "slots"):
             self.say(f"{workflow}, {kind}", f"at most {texts} different answers by one method", failed=texts < 2)
 
     def recording(self, identity: str) -> Path:
@@ -111,8 +121,15 @@ def of_workflow(checks: Checks, name: str, kind: str, answers: dict, rows: list)
             wrong += answer["labels"] != row["predictions"]
             labels = [column for column in answer if column.startswith("p_")]
             worst = max(worst, *(abs(answer[label] - score) for label, score in zip(labels, row["scores"], strict=True)))
+        elif kind == "intents":
+            wrong += any(answer[slot["slot"]] != slot["prediction"] for slot in row["slots"])
+            if all(slot["label"] == slot["prediction"] for slot in row["slots"]):
+                p = math.prod(answer[f"p_{slot['slot']}"] for slot in row["slots"])
+                worst = max(worst, abs(p - math.exp(-row["loss"])))
         elif kind == "voices":
             worst = max(worst, abs(answer["similarity"] - row["score"]))
+        elif kind == "slots":
+            wrong += [answer["text"], slots_of(answer)] != [without_markers(row["hypothesis"]), slots_in(row["hypothesis"])]
         else:
             wrong += answer["text"] != row["hypothesis"]
     failed = wrong > 0 or worst > TOLERANCE or not rows
@@ -144,14 +161,48 @@ def of_python(checks: Checks, name: str, kind: str, answers: dict, folder: Path,
         if kind in ("classes", "tags"):
             p = found.logits[0].softmax(-1) if kind == "classes" else found.logits[0].sigmoid()
             worst = max(worst, *(abs(answer[f"p_{model.config.id2label[at]}"] - value) for at, value in enumerate(p.tolist())))
+        elif kind == "intents":
+            classes = {}
+            for at, name in model.config.id2label.items():
+                slot, label = name.split("=", 1)
+                classes.setdefault(slot, []).append((at, label))
+            for slot, own in classes.items():
+                p, label = max(zip(found.logits[0, [at for at, _ in own]].softmax(-1).tolist(), (label for _, label in own), strict=True))
+                wrong += answer[slot] != label
+                worst = max(worst, abs(answer[f"p_{slot}"] - p))
         elif kind == "voices":
             cosine = (voice @ torch.nn.functional.normalize(found.embeddings, dim=1).T).item()
             worst = max(worst, abs(answer["similarity"] - cosine))
         else:
             text = processor.batch_decode(found.logits.argmax(-1))[0]
-            wrong += text.split() != answer["text"].split() if kind == "text" else text.replace(" ", "") != answer["text"].replace(" ", "")
+            if kind == "slots":
+                wrong += [answer["text"], slots_of(answer)] != [without_markers(text), slots_in(text)]
+            elif kind == "text":
+                wrong += text.split() != answer["text"].split()
+            else:
+                wrong += text.replace(" ", "") != answer["text"].replace(" ", "")
     failed = wrong > 0 or worst > TOLERANCE
     checks.say(f"{name}, Python", f"{wrong} of {len(ids)} answers differ, largest difference {worst:.1e}", failed=failed)
+
+
+def without_markers(text: str) -> str:
+    return " ".join(word for word in text.split() if word[:2] not in ("B-", "E-"))
+
+
+def slots_in(text: str) -> list:
+    """Slots between their markers; one that nothing closes is none."""
+    found, words = [], text.split()
+    while words:
+        word = words.pop(0)
+        if word.startswith("B-") and f"E-{word[2:]}" in words[1:]:
+            end = words.index(f"E-{word[2:]}", 1)
+            found.append((word[2:], without_markers(" ".join(words[:end]))))
+            words = words[end + 1 :]
+    return found
+
+
+def slots_of(answer: dict) -> list:
+    return [(slot["slot"], slot["value"]) for slot in answer["slots"]]
 
 
 if __name__ == "__main__":
