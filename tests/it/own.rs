@@ -323,6 +323,9 @@ fn any_number_of_labels_is_learned_scored_and_answered() {
     let sets = sets.into_iter().chain(["train.save_every=3"]).flat_map(|set| ["--set", set]);
     let table = good(project.sure(&["run", "sounds.toml"].into_iter().chain(sets).collect::<Vec<_>>()));
     assert!(table.contains("sounds") && table.contains("mAP") && table.contains("macro F1"), "{table}");
+    let begins: Vec<&str> =
+        table.lines().filter(|line| line.contains(" against ")).map(|line| line.split(": ").next().unwrap()).collect();
+    assert_eq!(begins, ["sounds, table", "sounds, table, macro F1"], "{table}");
     let page = fs::read_to_string(project.path("results/sounds/table/index.html")).unwrap();
     for expected in ["<h3>Labels</h3>", "average precision", "<td>second</td>", "mAP by chance"] {
         assert!(page.contains(expected), "{expected}: {page}");

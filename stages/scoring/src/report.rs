@@ -55,7 +55,7 @@ fn default_rounds() -> u32 {
 
 impl Stage for ReportTable {
     const KIND: &'static str = "report.table";
-    const VERSION: u32 = 9;
+    const VERSION: u32 = 10;
     const ABOUT: &'static str = "tables of all scores, tasks by methods and in detail, with pictures and a page";
 
     fn slots() -> Vec<Slot> {
@@ -202,7 +202,7 @@ fn pictures(groups: &[Group], board: &Board, layout: Layout) -> Vec<(&'static st
     }
     let sweeps = sweep::panels(groups);
     if !sweeps.is_empty() {
-        pictures.push(("sweep", plot::learning_curves("Scores on the dev set against the values of a sweep", &sweeps, layout)));
+        pictures.push(("sweep", plot::learning_curves("Sweep: scores on the dev set", &sweeps, layout)));
     }
     pictures
 }

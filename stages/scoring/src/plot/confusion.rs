@@ -1,6 +1,6 @@
 //! The picture of a confusion matrix.
 
-use super::{COLUMN, LABEL, Layout, TITLE};
+use super::{BOLD, COLUMN, LABEL, Layout, TITLE};
 use crate::classification::Confusion;
 use crate::picture::{Anchor, Paint, Picture, Text, shorten, text_width};
 
@@ -25,7 +25,7 @@ pub fn confusion_matrix(title: &str, labels: &[String], confusion: &Confusion, l
     let (left, top) = (widest + 62.0, if layout == Layout::Page { 64.0 } else { 30.0 });
     let slanted = widest > cell - 8.0;
     let below = if slanted { widest * 0.72 + 18.0 } else { 26.0 };
-    let titled = if layout == Layout::Page { text_width(title, TITLE) * 1.12 + 48.0 } else { 0.0 };
+    let titled = if layout == Layout::Page { text_width(title, TITLE * BOLD) + 48.0 } else { 0.0 };
     let width = (left + edge + 96.0).max(titled);
     let mut picture = Picture::new(width, top + edge + below + 34.0, title);
     layout.title(&mut picture, title, width);

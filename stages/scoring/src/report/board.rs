@@ -199,7 +199,9 @@ impl BoardRow<'_> {
         let name = if parts.is_empty() { self.metric.title().to_owned() } else { parts.join(", ") };
         match self.metric {
             Metric::SlotValueCer => format!("{name}, values"),
-            Metric::SpeakerSimilarity | Metric::Mcd if name != self.metric.title() => format!("{name}, {}", self.metric),
+            Metric::SpeakerSimilarity | Metric::Mcd | Metric::MacroF1 if name != self.metric.title() => {
+                format!("{name}, {}", self.metric)
+            }
             _ => name,
         }
     }

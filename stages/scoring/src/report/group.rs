@@ -8,6 +8,11 @@ use crate::significance::Interval;
 /// Mark of a model that answers one class to every utterance.
 pub(super) const ONE_CLASS: &str = " †";
 
+/// Sentence that explains [`ONE_CLASS`].
+pub(super) fn one_class_note() -> String {
+    format!("{}: the model answers one class to every utterance.", ONE_CLASS.trim())
+}
+
 /// Runs that differ by seed only.
 #[derive(Debug)]
 pub(super) struct Group<'a> {

@@ -1,7 +1,7 @@
 //! Detailed tables: one per kind of task, a row per corpus, method and other axes.
 
 use super::board::Board;
-use super::group::Group;
+use super::group::{Group, one_class_note};
 use super::sweep::{self, OnDev};
 use super::{NONE, Run, interval_note, spaced};
 use crate::metric::Metric;
@@ -81,7 +81,7 @@ pub(super) fn details(groups: &[Group], board: &Board) -> Vec<Table> {
         }
     }
     let several = sections.len() > 1;
-    let note = note(groups);
+    let note = note(groups, board);
     let table = |(task, metric, mut groups): (&str, Metric, Vec<&Group>)| {
         // Corpus by corpus, in order of appearance.
         let mut corpora: Vec<&str> = groups.iter().map(|group| group.runs[0].corpus.as_str()).collect();
@@ -98,15 +98,18 @@ pub(super) fn details(groups: &[Group], board: &Board) -> Vec<Table> {
     sections.into_iter().map(table).collect()
 }
 
-fn note(groups: &[Group]) -> String {
+fn note(groups: &[Group], board: &Board) -> String {
     let several = groups.iter().any(|group| group.runs.len() > 1);
     let over_seeds = if several { ", ends averaged over seeds; ± is the standard deviation over seeds" } else { "" };
     let measured =
         |metric: Metric| groups.iter().any(|group| group.runs.iter().any(|run| run.scores.metrics.contains_key(&metric)));
     let units =
         if measured(Metric::Mcd) { ", MCD in dB, F0 RMSE in cents, similarity and variance ratio as they are" } else { "" };
+    // Under a board, its notes say so.
+    let is_marked = !board.is_worth_showing() && groups.iter().any(Group::answers_one_class);
+    let mark = if is_marked { format!(" {}", one_class_note()) } else { String::new() };
     format!(
-        "Scores in percent{units}; {}{over_seeds}. Chance: the best answer that does not depend on the recording.",
+        "Scores in percent{units}; {}{over_seeds}. Chance: the best answer that does not depend on the recording.{mark}",
         interval_note(groups)
     )
 }

@@ -3,7 +3,7 @@
 #![expect(clippy::format_push_string, reason = "the texts are short, and a template reads best whole")]
 
 use super::board::{Board, BoardRow, LEVEL};
-use super::group::ONE_CLASS;
+use super::group::one_class_note;
 use super::table::{Column, Table};
 use super::{NONE, spaced};
 use crate::metric::Direction;
@@ -154,7 +154,7 @@ pub(super) fn board_notes(board: &Board, best: &str, clear: &str) -> Vec<String>
         }
     }
     if groups().any(|group| group.answers_one_class()) {
-        notes.push(format!("{}: the model answers one class to every utterance.", ONE_CLASS.trim()));
+        notes.push(one_class_note());
     }
     if board.has_published() {
         notes.push(
