@@ -55,7 +55,9 @@ impl Check<'_> {
             "allOf" => list().iter().for_each(|schema| self.value(schema, value, at)),
             "if" if self.fits(wanted, value) => self.value(&all["then"], value, at),
             "minimum" => self.expect(value.as_f64().is_none_or(|number| number >= wanted.as_f64().unwrap()), at),
+            "exclusiveMinimum" => self.expect(value.as_f64().is_none_or(|number| number > wanted.as_f64().unwrap()), at),
             "maximum" => self.expect(value.as_f64().is_none_or(|number| number <= wanted.as_f64().unwrap()), at),
+            "exclusiveMaximum" => self.expect(value.as_f64().is_none_or(|number| number < wanted.as_f64().unwrap()), at),
             "minItems" => self.expect(value.as_array().is_none_or(|items| at_least(items.len())), at),
             "minProperties" => self.expect(value.as_object().is_none_or(|fields| at_least(fields.len())), at),
             "required" => {
