@@ -13,6 +13,7 @@ import importlib.util
 import json
 import math
 import os
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -33,7 +34,7 @@ def main(sure: Path, worker: Path, fsdd: Path | None) -> int:
         scratch.mkdir(parents=True, exist_ok=True)
         checks = Checks(sure, worker, scratch)
         if fsdd is None:
-            checks.corpus("fsdd")
+            checks.corpus("fsdd", "--takes", "12", "--more-speakers", "2")
         else:
             checks.corpora["fsdd"] = fsdd
         checks.corpus("audio_snips")
@@ -68,8 +69,10 @@ def write_table(fsdd: Path, folder: Path) -> None:
         out = csv.writer(file)
         out.writerow(["path", "split", "speaker", "label", "text"])
         for path in sorted(recordings.glob("*.wav")):
-            digit, speaker, take = path.stem.split("_")
-            digit, split = int(digit), {0: "test", 1: "dev"}.get(int(take) % 5, "train")
+            name = re.fullmatch(r"(\d)_(.+)_(\d+)", path.stem)
+            if name is None:
+                continue  # something else that a copy contains
+            digit, speaker, split = int(name[1]), name[2], {0: "test", 1: "dev"}.get(int(name[3]) % 5, "train")
             labels = [label for label, holds in [("even", digit % 2 == 0), ("large", digit > 4), ("prime", digit in (2, 3, 5, 7))] if holds]
             out.writerow([f"recordings/{path.name}", split, speaker, json.dumps(labels), names[digit]])
 
