@@ -110,7 +110,7 @@ pub fn build(spec: &Spec, registry: &Registry, settings: &Settings, targets: &[S
         return Err(Mistakes::new(&spec.sources, std::mem::take(&mut axes.wrong_settings)));
     }
     let stages = stages::Stages::new(spec, registry, &axes);
-    check::Check { axes: &axes, stages: &stages, registry, mistakes: &mut mistakes }.all();
+    check::Check { axes: &axes, stages: &stages, registry, mistakes: &mut mistakes }.all(&spec.derived);
     let wants_all = targets.is_empty();
     let targets = targets::read(targets, &spec.name, &axes, &mut mistakes);
 

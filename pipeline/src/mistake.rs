@@ -50,6 +50,12 @@ pub fn suggest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Stri
     }
 }
 
+/// True if a text looks like a misspelling of a name. Numbers are never misspelt.
+pub(crate) fn is_slip(text: &str, name: &str) -> bool {
+    let distance = strsim::damerau_levenshtein(text, name);
+    name.parse::<f64>().is_err() && distance <= if name.len() < 8 { 1 } else { 2 }
+}
+
 fn join(names: &[&str]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }

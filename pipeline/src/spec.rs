@@ -13,6 +13,8 @@
 //! seed = [1, 2, 3]
 //! exclude = [{ smoothing = 1.0, seed = 3 }]
 //! include = [{ smoothing = 9.0, seed = 1 }]
+//! [derived]                       # values that follow from these
+//! long = { by = ["language", "seed"], "fr,1" = "yes", default = "no" }
 //! [stages.books]
 //! run = "text.list"
 //! corpus = "{language}"
@@ -28,14 +30,18 @@
 //! smoothing = "{smoothing}"
 //! order = { by = "language", en = 3, fr = 2 }   # another value per setting or matrix value
 //! steps = { by = ["language", "seed"], en = { 1 = 10, 2 = 20 }, "fr,1" = 15, default = 5 }
+//! epochs = { by = "long", yes = 30, no = 10 }
+//! [stages.small]
+//! like = "model"                  # another stage, but for what this one names
+//! order = 1
 //! [stages.table]
 //! run = "text.table"
 //! gather = ["smoothing"]          # one node for all values; "*": of every line that the stage does not mention
 //! inputs.models = "model"
 //! ```
 //!
-//! **`include`** takes over another file. A stage with `run` replaces the one of its name; a stage without `run` changes the
-//! parts of it that it names. A name without ending is that of a workflow that the loader knows.
+//! **`include`** takes over another file. A stage with `run` or `like` replaces the one of its name; a stage without changes
+//! the parts of it that it names. A name without ending is that of a workflow that the loader knows.
 //!
 //! **`[use]`** makes a line of the matrix whose values are workflows:
 //!
@@ -60,12 +66,19 @@
 //! **`by`** chooses by the value of an axis, or of several: one table in the other, or values joined by commas. `default` holds
 //! for the values that are not named. A key for a value that cannot occur has no effect.
 //!
+//! **`[derived]`** names values that follow from settings and lines of the matrix, to choose by and to put into text.
+//!
+//! **`like`** makes a stage as another one of the file is, and changes the parts of it that it names. What files that include
+//! this one change of the other stage holds for it, too.
+//!
 //! **`only`** limits a stage to some values of lines of the matrix: `only.method = ["lora"]`.
 
 use crate::mistake::{Mistake, Mistakes, Sources};
 
 mod axes;
+mod derived;
 mod files;
+mod like;
 mod schema;
 mod stages;
 mod term;
@@ -73,11 +86,12 @@ mod used;
 
 pub(crate) use axes::show;
 pub use axes::{Axis, Combination, Form};
+pub use derived::leaves;
 pub use files::Load;
 pub use schema::schema;
 pub use stages::StageSpec;
-pub use term::{Constant, Located, Pair, Term, by_names, value};
-pub(crate) use term::{braced, mentioned};
+pub(crate) use term::braced;
+pub use term::{Constant, Located, Pair, Term, by_names, mentioned, value};
 
 /// A workflow file.
 #[derive(Debug, Clone)]
@@ -94,6 +108,8 @@ pub struct Spec {
     pub excluded: Vec<Combination>,
     /// Combinations of values that it has besides all others.
     pub included: Vec<Combination>,
+    /// `[derived]`: values by name, without names of each other. They are in the stages already.
+    pub derived: Vec<Pair>,
     /// `[stages.*]`, in the order of the text; those of included files first.
     pub stages: Vec<StageSpec>,
     /// Mistakes of form. [`crate::graph::build`] reports them together with those of content.
@@ -115,7 +131,9 @@ pub fn parse(file: &str, text: &str) -> Result<Spec, Mistakes> {
 pub fn parse_with(file: &str, text: &str, load: Load<'_>) -> Result<Spec, Mistakes> {
     let mut files = files::Files::new(file, text, load);
     let sections = files.merged(file);
-    let sections = used::take_over(&mut files, file, sections);
+    let mut sections = used::take_over(&mut files, file, sections);
+    like::resolve(&mut sections.stages, &mut files.mistakes);
+    let derived = derived::put_in(&mut sections, &mut files.mistakes);
     let files::Files { sources, mut mistakes, is_toml, .. } = files;
     if !is_toml {
         return Err(Mistakes::new(&sources, mistakes));
@@ -133,7 +151,7 @@ pub fn parse_with(file: &str, text: &str, load: Load<'_>) -> Result<Spec, Mistak
     if stages.is_empty() && mistakes.is_empty() {
         mistakes.push(Mistake::new(&(0..0), "no stages: expected at least one `[stages.<name>]`"));
     }
-    Ok(Spec { sources, name, about, axes, excluded, included, stages, mistakes })
+    Ok(Spec { sources, name, about, axes, excluded, included, derived, stages, mistakes })
 }
 
 /// Bytes of the longest name of a workflow: it is part of the names of folders.

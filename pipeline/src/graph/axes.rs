@@ -1,14 +1,14 @@
 //! Settings and matrix lines with the values they have in this build, everything a small number.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::Settings;
-use crate::mistake::Mistake;
-use crate::spec::{self, Combination, Spec, show};
+use crate::mistake::{Mistake, is_slip};
+use crate::spec::{self, Combination, Located, Spec, Term, show};
 
 /// An axis and one of its values, by number.
 pub(super) type Pair = (u32, u32);
@@ -17,6 +17,7 @@ pub(super) type Pair = (u32, u32);
 pub(super) struct Axes<'a> {
     pub(super) list: Vec<Axis<'a>>,
     numbers: BTreeMap<&'a str, u32>,
+    derived: &'a [spec::Pair],
     /// Combinations of values that the matrix leaves out.
     pub(super) excluded: Vec<Vec<Pair>>,
     /// Combinations of values that it has beside all others.
@@ -48,10 +49,13 @@ impl<'a> Axes<'a> {
         specs.sort_by(|a, b| a.name.value.cmp(&b.name.value));
         specs.dedup_by(|a, b| a.name.value == b.name.value);
         let numbers = (0..).zip(&specs).map(|(number, axis)| (axis.name.value.as_str(), number)).collect();
-        let mut axes = Self { list: vec![], numbers, excluded: vec![], included: vec![], wrong_settings: vec![] };
+        let derived = &spec.derived;
+        let mut axes = Self { list: vec![], numbers, derived, excluded: vec![], included: vec![], wrong_settings: vec![] };
         let mut wrong_settings = vec![];
         for name in settings.keys().filter(|name| axes.number(name).is_none()) {
-            wrong_settings.push(Mistake::unknown(&(0..0), "setting in --set:", name, axes.names()));
+            let derived = axes.derived(name).map(|(name, term)| follows(&name.at, &format!("--set {}", name.value), term));
+            let unknown = || Mistake::unknown(&(0..0), "setting in --set:", name, axes.names());
+            wrong_settings.push(derived.unwrap_or_else(unknown));
         }
         let read =
             |axis: &&spec::Axis| settings.get(&axis.name.value).and_then(|texts| read_set(axis, texts, &mut wrong_settings));
@@ -97,8 +101,17 @@ impl<'a> Axes<'a> {
         (Arc::clone(&self.list[pair.0 as usize].name), Arc::clone(&self.known(pair).text))
     }
 
+    /// The derived value of a name.
+    pub(super) fn derived(&self, name: &str) -> Option<&'a spec::Pair> {
+        self.derived.iter().find(|(key, _)| key.value == name)
+    }
+
     pub(super) fn unknown(&self, at: &Range<usize>, name: &str) -> Mistake {
-        Mistake::unknown(at, "setting or matrix line", name, self.names())
+        if let Some((_, term)) = self.derived(name) {
+            return follows(at, &format!("`{name}`"), term);
+        }
+        let derived = self.derived.iter().map(|(key, _)| key.value.as_str());
+        Mistake::unknown(at, "setting or matrix line", name, self.names().chain(derived))
     }
 
     /// A combination of `include`, whose values become known by it.
@@ -192,12 +205,8 @@ impl<'a> Axis<'a> {
 
     /// Returns the value that a text looks like a misspelling of, when it is none itself.
     pub(super) fn slip(&self, text: &str) -> Option<&str> {
-        let is_near = |known: &&str| {
-            let distance = strsim::damerau_levenshtein(text, known);
-            known.parse::<f64>().is_err() && distance <= if known.len() < 8 { 1 } else { 2 }
-        };
-        let known = self.values.iter().map(|known| &*known.text);
-        if self.may_be(text) { None } else { known.into_iter().find(is_near) }
+        let mut known = self.values.iter().map(|known| &*known.text);
+        if self.may_be(text) { None } else { known.find(|known| is_slip(text, known)) }
     }
 }
 
@@ -235,6 +244,15 @@ fn follow_settings(specs: &[&spec::Axis], wanted: &mut [Vec<Value>], mistakes: &
         let text = format!("the setting `{}` takes its value from settings that take theirs from it", axis.name.value);
         mistakes.push(Mistake::new(&axis.name.at, text));
     }
+}
+
+/// A derived value where a setting or a line of the matrix is expected.
+fn follows(at: &Range<usize>, what: &str, term: &Located<Term>) -> Mistake {
+    let mut names = BTreeSet::new();
+    spec::mentioned(&term.value, &mut names);
+    let names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
+    let mistake = Mistake::new(at, format!("{what}: a derived value, where a setting or matrix line is expected"));
+    mistake.with_hint(format!("it follows from {}", if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }))
 }
 
 /// The values of `--set`.

@@ -21,7 +21,10 @@ pub(super) struct Check<'a> {
 }
 
 impl Check<'_> {
-    pub(super) fn all(mut self) {
+    pub(super) fn all(mut self, derived: &[spec::Pair]) {
+        for (_, term) in derived {
+            self.axes_of(None, term, &[]);
+        }
         for stage in &self.stages.list {
             self.stage(stage);
         }
@@ -40,7 +43,7 @@ impl Check<'_> {
             self.mistakes.push(Mistake::unknown(&each.at, "stage", &each.value, self.stages.names()));
         }
         for (_, term) in spec.params.iter().chain(&spec.inputs) {
-            self.axes_of(stage, term, &[]);
+            self.axes_of(Some(stage), term, &[]);
         }
         for (name, values) in &spec.only {
             self.only(name, values);
@@ -72,7 +75,7 @@ impl Check<'_> {
     }
 
     /// The names in `{axis}` and in `by`: they must be known, and have one value here.
-    fn axes_of(&mut self, stage: &Stage<'_>, term: &Located<Term>, constants: &[Constant]) {
+    fn axes_of(&mut self, stage: Option<&Stage<'_>>, term: &Located<Term>, constants: &[Constant]) {
         let is_constant = |name: &str| constants.iter().any(|constant| *constant.name == *name);
         match &term.value {
             Term::Scalar(Value::String(text)) => {
@@ -106,17 +109,18 @@ impl Check<'_> {
         }
     }
 
-    fn axis(&mut self, stage: &Stage<'_>, name: &str, at: &Range<usize>) {
+    fn axis(&mut self, stage: Option<&Stage<'_>>, name: &str, at: &Range<usize>) {
         if self.axes.number(name).is_none() {
-            self.mistakes.push(self.axes.unknown(at, name));
-        } else if stage.spec.gather.iter().any(|gathered| gathered.value == *name) {
+            // A derived value is left where something is wrong with it, which is reported.
+            self.mistakes.extend(self.axes.derived(name).is_none().then(|| self.axes.unknown(at, name)));
+        } else if let Some(stage) = stage.filter(|stage| stage.spec.gather.iter().any(|gathered| gathered.value == *name)) {
             let text = format!("`stages.{}` gathers `{name}`, so that has no single value here", stage.spec.name.value);
             self.mistakes.push(Mistake::new(at, text));
         }
     }
 
     /// Checks a `by` table: its axes, and that its keys are values of these.
-    fn by(&mut self, stage: &Stage<'_>, by: &Located<Term>, pairs: &[spec::Pair], is_constant: &dyn Fn(&str) -> bool) {
+    fn by(&mut self, stage: Option<&Stage<'_>>, by: &Located<Term>, pairs: &[spec::Pair], is_constant: &dyn Fn(&str) -> bool) {
         let Some(names) = by_names(&by.value) else {
             return self
                 .mistakes

@@ -17,6 +17,7 @@ pub(super) struct Sections {
     pub(super) uses: Vec<Pair>,
     pub(super) settings: Vec<Pair>,
     pub(super) matrix: Vec<Pair>,
+    pub(super) derived: Vec<Pair>,
     pub(super) stages: Vec<Pair>,
     /// Values of settings and lines of the matrix that another file replaced.
     pub(super) former: Vec<(String, Value)>,
@@ -66,8 +67,8 @@ impl<'l> Files<'l> {
     }
 
     /// Returns the sections of a file that was read, merged with those of all that it includes. What a file says wins over what
-    /// its includes say, and a later include over an earlier one: key by key in `[settings]` and `[matrix]`, stage by stage in
-    /// `[stages]`; a stage without `run` changes parts of the one below it.
+    /// its includes say, and a later include over an earlier one: key by key in `[settings]`, `[matrix]` and `[derived]`, stage by
+    /// stage in `[stages]`; a stage without `run` and `like` changes parts of the one below it.
     pub(super) fn merged(&mut self, name: &str) -> Sections {
         let mut all = Sections::default();
         let mut seen = HashSet::from([name.to_owned()]);
@@ -130,9 +131,10 @@ impl Files<'_> {
                 "use" => &mut sections.uses,
                 "settings" => &mut sections.settings,
                 "matrix" => &mut sections.matrix,
+                "derived" => &mut sections.derived,
                 "stages" => &mut sections.stages,
                 other => {
-                    let known = ["workflow", "use", "settings", "matrix", "stages"];
+                    let known = ["workflow", "use", "settings", "matrix", "derived", "stages"];
                     self.mistakes.push(Mistake::unknown(&key.at, "section", other, known));
                     continue;
                 }
@@ -142,9 +144,13 @@ impl Files<'_> {
                 _ => self.mistakes.push(Mistake::new(&term.at, format!("`{}` should be a table", key.value))),
             }
         }
-        let lines: HashSet<&str> = sections.settings.iter().map(|(name, _)| name.value.as_str()).collect();
-        for (name, _) in sections.matrix.iter().filter(|(name, _)| lines.contains(name.value.as_str())) {
-            self.mistakes.push(Mistake::new(&name.at, format!("`{}` is given in `[settings]` and in `[matrix]`", name.value)));
+        let named = [("settings", &sections.settings), ("matrix", &sections.matrix), ("derived", &sections.derived)];
+        let mut first: HashMap<&str, &str> = HashMap::new();
+        for (section, (name, _)) in named.iter().flat_map(|(section, pairs)| pairs.iter().map(move |pair| (*section, pair))) {
+            if let Some(first) = first.insert(&name.value, section) {
+                let text = format!("`{}` is given in `[{first}]` and in `[{section}]`", name.value);
+                self.mistakes.push(Mistake::new(&name.at, text));
+            }
         }
         let includes = self.includes(&sections.workflow);
         self.read.insert(name.to_owned(), (sections, includes));
@@ -174,23 +180,24 @@ impl Files<'_> {
 
 /// Merges two files; what `over` says wins.
 pub(super) fn merge(under: Sections, over: Sections) -> Sections {
-    let named = |pairs: &[Pair]| pairs.iter().map(|(key, _)| key.value.clone()).collect::<HashSet<_>>();
-    let (settings, matrix) = (named(&over.settings), named(&over.matrix));
-    // A setting that another file makes a line of the matrix stops being a setting, and the other way round.
-    let without = |pairs: Vec<Pair>, names: &HashSet<String>| -> Vec<Pair> {
-        pairs.into_iter().filter(|(key, _)| !names.contains(&key.value)).collect()
-    };
-    let replaced = under.settings.iter().chain(&under.matrix);
-    let replaced = replaced.filter(|(key, _)| settings.contains(&key.value) || matrix.contains(&key.value));
+    let replacing = over.settings.iter().chain(&over.matrix).chain(&over.derived);
+    let replacing: HashSet<String> = replacing.map(|(key, _)| key.value.clone()).collect();
+    let replaced = under.settings.iter().chain(&under.matrix).filter(|(key, _)| replacing.contains(&key.value));
     let mut former: Vec<(String, Value)> =
         replaced.flat_map(|(key, term)| values(&term.value).into_iter().map(|value| (key.value.clone(), value))).collect();
     former.extend(under.former.into_iter().chain(over.former));
+    // A setting that another file makes a line of the matrix stops being a setting, and so on.
+    let without = |mut under: Vec<Pair>, over: &[Pair]| -> Vec<Pair> {
+        under.retain(|(key, _)| !replacing.contains(&key.value) || over.iter().any(|(name, _)| name.value == key.value));
+        under
+    };
     Sections {
         workflow: over.workflow,
         uses: if over.uses.is_empty() { under.uses } else { over.uses },
         former,
-        settings: overlay(without(under.settings, &matrix), over.settings),
-        matrix: overlay(without(under.matrix, &settings), over.matrix),
+        settings: overlay(without(under.settings, &over.settings), over.settings),
+        matrix: overlay(without(under.matrix, &over.matrix), over.matrix),
+        derived: overlay(without(under.derived, &over.derived), over.derived),
         stages: change(under.stages, over.stages),
     }
 }
@@ -207,11 +214,11 @@ fn values(term: &Term) -> Vec<Value> {
     }
 }
 
-/// Replaces stages, or changes parts of them where a stage has no `run` of its own.
+/// Replaces stages, or changes parts of them where a stage has no `run` or `like` of its own.
 fn change(mut under: Vec<Pair>, over: Vec<Pair>) -> Vec<Pair> {
     let mut replacing = vec![];
     for (name, body) in over {
-        let changes = matches!(body.value, Term::Table(_)) && body.value.get("run").is_none();
+        let changes = matches!(body.value, Term::Table(_)) && !is_whole_stage(&body.value);
         match under.iter_mut().find(|(known, _)| known.value == name.value).filter(|_| changes) {
             Some((_, known)) => change_table(known, body, true),
             None => replacing.push((name, body)),
@@ -220,9 +227,14 @@ fn change(mut under: Vec<Pair>, over: Vec<Pair>) -> Vec<Pair> {
     overlay(under, replacing)
 }
 
+/// True if the body of a stage says by itself which kind the stage has.
+pub(super) fn is_whole_stage(body: &Term) -> bool {
+    body.get("run").is_some() || body.get("like").is_some()
+}
+
 /// Changes a table key by key. A table with `by` or `name` describes a whole value, and replaces the one that is there; the
 /// body of a stage never does.
-fn change_table(under: &mut Located<Term>, over: Located<Term>, is_body: bool) {
+pub(super) fn change_table(under: &mut Located<Term>, over: Located<Term>, is_body: bool) {
     let is_whole = over.value.get("by").is_some() || over.value.get("name").is_some() && !is_body;
     match (&mut under.value, over.value) {
         (Term::Table(known), Term::Table(pairs)) if !is_whole => {

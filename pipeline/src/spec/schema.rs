@@ -17,7 +17,10 @@ pub fn schema(registry: &Registry) -> Value {
     let kinds: Vec<Value> = registry.kinds().map(|kind| json!({"const": kind.name, "description": kind.about})).collect();
     let stage = json!({
         "type": "object",
-        "properties": {"run": {"description": RESERVED[0].1, "oneOf": kinds}},
+        "properties": {
+            "run": {"description": RESERVED[0].1, "oneOf": kinds},
+            "like": {"type": "string", "description": "another stage, which this one is like but for what it names itself"},
+        },
         "allOf": cases,
     });
     writer.defs.insert("stage".to_owned(), stage);
@@ -62,6 +65,11 @@ pub fn schema(registry: &Registry) -> Value {
                 },
                 "additionalProperties": {"$ref": "#/$defs/line"},
             },
+            "derived": {
+                "description": "values that follow from settings and matrix lines",
+                "type": "object",
+                "additionalProperties": {"$ref": "#/$defs/derived"},
+            },
             "stages": {"type": "object", "additionalProperties": {"$ref": "#/$defs/stage"}},
         },
         "$defs": writer.defs,
@@ -101,6 +109,7 @@ fn common() -> Map<String, Value> {
         ("setting", either(&[scalar.clone(), detailed("default", scalar)])),
         ("line", either(&[values.clone(), detailed("values", values.clone())])),
         ("combinations", combinations),
+        ("derived", widened("derived", &json!({"$ref": "#/$defs/scalar"}))),
         ("reference", widened("reference", &reference)),
     ];
     defs.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect()

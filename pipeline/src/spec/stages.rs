@@ -63,12 +63,14 @@ fn stage(name: Located<String>, fields: Vec<Pair>, mistakes: &mut Vec<Mistake>) 
     let (limits, inputs, params) = (Limits::default(), vec![], vec![]);
     let mut stage = StageSpec { name, run, inputs, each: None, gather: vec![], only: vec![], limits, params };
     let text = |term: &Term, at: &Range<usize>| term.as_str().map(|text| Located { value: text.to_owned(), at: at.clone() });
+    let is_like = fields.iter().any(|(key, _)| key.value == "like");
     for (key, value) in fields {
         match (key.value.as_str(), value.value) {
             ("run", term) => match text(&term, &value.at) {
                 Some(kind) => stage.run = kind,
                 None => mistakes.push(Mistake::new(&value.at, "`run` should name a stage kind")),
             },
+            ("like", _) => {} // what could not be taken over is reported already
             ("inputs", Term::Table(slots)) => stage.inputs = slots,
             ("inputs", _) => {
                 mistakes.push(Mistake::new(&value.at, "`inputs` should be a table: `inputs.<slot> = \"<stage>\"`"));
@@ -92,9 +94,9 @@ fn stage(name: Located<String>, fields: Vec<Pair>, mistakes: &mut Vec<Mistake>) 
             (_, term) => stage.params.push((key, Located { value: term, at: value.at })),
         }
     }
-    if stage.run.value.is_empty() {
+    if stage.run.value.is_empty() && !is_like {
         let text = format!("`stages.{}` lacks `run = \"<stage kind>\"`", stage.name.value);
-        let hint = "a stage without `run` changes one of an included or used workflow, and there is none of this name";
+        let hint = "a stage without `run` and `like` changes one of an included or used workflow, and there is none of this name";
         mistakes.push(Mistake::new(&stage.name.at, text).with_hint(hint));
     }
     stage

@@ -104,7 +104,7 @@ pub(super) fn is_plain_name(name: &str) -> bool {
 }
 
 /// Collects the names that a term mentions as `{name}` or in a `by`.
-pub(crate) fn mentioned<'t>(term: &'t Term, found: &mut BTreeSet<&'t str>) {
+pub fn mentioned<'t>(term: &'t Term, found: &mut BTreeSet<&'t str>) {
     match term {
         Term::Scalar(Value::String(text)) => found.extend(braced(text)),
         Term::Scalar(_) | Term::Absent => {}

@@ -12,8 +12,9 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::axes::{Axes, Axis, show};
-use super::files::{Files, Sections, beside, merge};
+use super::files::{Files, Sections, beside, is_whole_stage, merge};
 use super::term::{Constant, Located, Pair, Term, braced, mentioned};
+use super::{derived, like};
 use crate::mistake::Mistake;
 
 /// A used workflow.
@@ -44,7 +45,7 @@ pub(super) fn take_over(files: &mut Files<'_>, file: &str, mut own: Sections) ->
         return own;
     }
     let defined: HashSet<&str> =
-        own.stages.iter().filter(|(_, body)| body.value.get("run").is_some()).map(|(name, _)| name.value.as_str()).collect();
+        own.stages.iter().filter(|(_, body)| is_whole_stage(&body.value)).map(|(name, _)| name.value.as_str()).collect();
     for part in &mut parts {
         part.sections.stages.retain(|(name, _)| !defined.contains(name.value.as_str()));
     }
@@ -106,6 +107,8 @@ fn read_parts(files: &mut Files<'_>, file: &str, line: &Located<String>, term: &
         for pair in given {
             set(&mut sections, pair, &name.value, &mut files.mistakes);
         }
+        like::resolve(&mut sections.stages, &mut files.mistakes);
+        derived::put_in(&mut sections, &mut files.mistakes);
         let axes = Axes::read(&sections.settings, &sections.matrix, &mut files.mistakes);
         parts.push(Part { value, sections, axes, constants: vec![] });
     }
@@ -146,7 +149,8 @@ fn set(sections: &mut Sections, (name, term): Pair, workflow: &str, mistakes: &m
 /// Returns the settings that have one value for all parts: those that the using file gives, and those that all parts declare
 /// alike.
 fn shared_settings(parts: &[Part], own: &Sections, line: &str) -> HashSet<String> {
-    let given: HashSet<&str> = own.settings.iter().chain(&own.matrix).map(|(name, _)| name.value.as_str()).collect();
+    let given = own.settings.iter().chain(&own.matrix).chain(&own.derived);
+    let given: HashSet<&str> = given.map(|(name, _)| name.value.as_str()).collect();
     let mut values: HashMap<&str, Vec<Value>> = HashMap::new();
     for (name, term) in parts.iter().flat_map(|part| &part.sections.settings) {
         values.entry(&name.value).or_default().push(term.value.to_json());

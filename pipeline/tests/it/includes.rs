@@ -269,6 +269,9 @@ method = ["full", "lora"]
 seed = [1, 2]
 exclude = [{ method = "lora", seed = 2 }]
 include = [{ method = "prefix", seed = 9 }]
+[derived]
+kind = { by = ["method", "word"], full = { one = "a", two = "{other}" }, "lora,one" = "b", default = "c" }
+other = "{word}-d"
 [stages.list]
 run = "toy.list"
 partitions = 2
@@ -277,6 +280,10 @@ run = "toy.count"
 each = "list"
 inputs.books = "list"
 min_length = "{size}"
+[stages.again]
+like = "train"
+keep = { by = "kind", a = 1, b = 2, default = 3 }
+suffix = "{kind} of {word}"
 [stages.train]
 run = "toy.join"
 inputs.texts = ["count/count.txt", "random"]

@@ -15,6 +15,7 @@ mod harness;
 
 mod big;
 mod cluster;
+mod derived;
 mod disk;
 mod failures;
 mod history;

@@ -120,7 +120,7 @@ inputs.texts = ["b", "text/text.txt"]
       toy.toml:38: `stages.both` gathers `seed`, so that has no single value here
       toy.toml:42: `inputs.title` of `title` takes one artifact, not 2
       toy.toml:43: `stages.none` lacks `run = "<stage kind>"`
-          a stage without `run` changes one of an included or used workflow, and there is none of this name
+          a stage without `run` and `like` changes one of an included or used workflow, and there is none of this name
       toy.toml:45: these stages wait for each other: a -> b -> c -> a
     "#);
 }

@@ -19,6 +19,12 @@ method = ["full", "lora"]
 seed = { values = [1, 2], max = 9 }
 exclude = [{ method = "lora", seed = 2 }]
 include = [{ method = "prefix", seed = 9 }]
+[derived]
+long = { by = ["method", "word"], "full,one" = true, full = { two = "yes" }, default = { by = "seed", 1 = 2, default = "{word}" } }
+least = 3
+[stages.again]
+like = "train"
+keep = { by = "long", true = "{least}", default = 2 }
 [stages.list]
 run = "toy.list"
 partitions = 2
@@ -72,6 +78,8 @@ fn wrong_names_and_types_are_found() {
     check("type = \"integer\"", "type = \"int\"", "/settings/size");
     check("method = [\"full\", \"lora\"]", "method = \"full\"", "/matrix/method");
     check("exclude = [{ method = \"lora\", seed = 2 }]", "exclude = [{}]", "/matrix/exclude/0");
+    check("least = 3", "least = [3]", "/derived/least");
+    check("like = \"train\"", "like = [\"train\"]", "/stages/again/like");
     check("run = \"toy.list\"", "run = \"toy.lits\"", "/stages/list/run");
     check("partitions = 2", "partitions = \"two\"", "/stages/list/partitions");
     check("partitions = 2", "partitions = -2", "/stages/list/partitions");

@@ -210,7 +210,7 @@ other = ["speak.toml"]
       flows/main.toml:6: `[use]` takes one line: the workflows of a second one cannot be combined with it
       flows/talk.toml:4: cannot include `common.toml`: no such file
       flows/talk.toml:12: `stages.train` lacks `run = "<stage kind>"`
-          a stage without `run` changes one of an included or used workflow, and there is none of this name
+          a stage without `run` and `like` changes one of an included or used workflow, and there is none of this name
       flows/talk.toml:13: unknown setting or matrix line `size`
           there is `corpus`, `method`, `task`
     "#);

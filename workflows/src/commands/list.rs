@@ -1,5 +1,6 @@
 //! `sure list`
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -7,7 +8,7 @@ use clap::Args;
 use pipeline::Arity;
 use pipeline::mistake::suggest;
 use pipeline::registry::Kind;
-use pipeline::spec::Spec;
+use pipeline::spec::{Spec, leaves, mentioned};
 use serde_json::Value;
 
 use crate::console::tell;
@@ -79,6 +80,13 @@ fn describe_workflow(spec: &Spec) {
         let choices = if choices.is_empty() { String::new() } else { format!("  (one of {choices})") };
         let about = if axis.about.is_empty() { String::new() } else { format!("  # {}", axis.about) };
         tell!("  {:<8} {} = {values}{choices}{about}", if axis.matrix { "matrix" } else { "setting" }, axis.name.value);
+    }
+    for (name, term) in &spec.derived {
+        let mut from = BTreeSet::new();
+        mentioned(&term.value, &mut from);
+        let from = Vec::from_iter(from).join(", ");
+        let from = if from.is_empty() { from } else { format!("  (by {from})") };
+        tell!("  {:<8} {} = {}{from}", "derived", name.value, shown(&leaves(&term.value)));
     }
     for stage in &spec.stages {
         tell!("  {:<8} {} ({})", "stage", stage.name.value, stage.run.value);
