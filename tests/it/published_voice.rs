@@ -20,20 +20,6 @@ fn bad(answer: &Answer, parts: &[&str]) {
     assert!(!answer.ok && parts.iter().all(|part| text.contains(part)), "{parts:?}\n{text}");
 }
 
-/// Folder of a case of the reference numbers; none, with a message, where there are none.
-#[expect(clippy::print_stderr, reason = "a test says aloud what it skips")]
-fn reference(case: &str) -> Option<PathBuf> {
-    #[expect(clippy::disallowed_methods, reason = "a test may be told where its reference numbers lie")]
-    let root = std::env::var("SURE_GOLDEN")
-        .map_or_else(|_| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/golden")), PathBuf::from);
-    let folder = root.join("tts").join(case);
-    if !folder.is_dir() {
-        eprintln!("SKIPPED: no reference numbers at `{}`; set SURE_GOLDEN", root.display());
-        return None;
-    }
-    Some(folder)
-}
-
 /// A few updates of an aligner and of one adaptation, on a synthetic copy of spoken digits.
 const BRIEF: [&str; 11] = [
     "size=tiny",
@@ -51,8 +37,8 @@ const BRIEF: [&str; 11] = [
 
 #[test]
 fn a_published_voice_is_adapted_in_the_place_of_a_pretrained_one() {
-    let Some(reference) = reference("model") else { return };
-    let config: Value = serde_json::from_slice(&fs::read(reference.join("config.json")).unwrap()).unwrap();
+    let Some(reference) = reference::find("tts/model") else { return };
+    let config = reference::json(&reference.join("config.json"));
     let speakers = config["speakers"].as_u64().unwrap() as usize;
     let bands = &config["preprocess"]["mel"]["n_mel_channels"];
     let bands = [format!("published_voice.num_mel_bins={bands}"), format!("mel.num_mel_bins={bands}")];
@@ -167,8 +153,8 @@ inputs.vocoder = "vocoder"
 
 #[test]
 fn recordings_go_through_a_published_vocoder() {
-    let Some(reference) = reference("hifigan") else { return };
-    let config: Value = serde_json::from_slice(&fs::read(reference.join("config.json")).unwrap()).unwrap();
+    let Some(reference) = reference::find("tts/hifigan") else { return };
+    let config = reference::json(&reference.join("config.json"));
     let rates: Vec<u64> = serde_json::from_value(config["upsample_rates"].clone()).unwrap();
     let hop: u64 = rates.iter().product();
     let project = Project::of("fsdd");

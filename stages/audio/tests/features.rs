@@ -1,8 +1,7 @@
 //! Filter banks, cepstra, spectrograms and resampled clips against reference numbers, from the folder that `SURE_GOLDEN` names.
-#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test stops at the first surprise and says aloud what it skips")]
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use std::f64::consts::TAU;
-use std::path::{Path, PathBuf};
 
 use audio::features::fbank::{FilterBank, Window, cepstra, normalise, stack};
 use audio::features::griffin_lim::GriffinLim;
@@ -13,19 +12,9 @@ use serde_json::Value;
 
 /// A file of reference numbers and its entry in `manifest.json`; none, said aloud, where there is none.
 fn golden(name: &str) -> Option<(Vec<u8>, Value)> {
-    #[expect(clippy::disallowed_methods, reason = "a test may be told where its reference numbers lie")]
-    let named = std::env::var("SURE_GOLDEN");
-    let root = named.map_or_else(|_| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/golden"), PathBuf::from);
-    let path = root.join("manifest.json");
-    if !path.is_file() {
-        eprintln!("SKIPPED: no reference numbers at `{}`; set SURE_GOLDEN", root.display());
-        return None;
-    }
-    let manifest: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-    let cases = manifest["cases"].as_array().unwrap();
-    let case = cases.iter().find(|case| case["kind"] == "audio" && case["name"] == name).unwrap().clone();
-    let file = root.join(case["dir"].as_str().unwrap()).join(case["file"].as_str().unwrap());
-    Some((std::fs::read(file).unwrap(), case))
+    let root = reference::root()?;
+    let case = reference::case(&root, |case| case["kind"] == "audio" && case["name"] == name);
+    Some((std::fs::read(reference::file(&root, &case)).unwrap(), case))
 }
 
 /// Allowed difference: absolute, and relative to the expected value.

@@ -1,31 +1,12 @@
 //! Pitch tracks and Griffin-Lim against reference numbers, from the folder that `SURE_GOLDEN` names.
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test stops at the first surprise and names what it skips")]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use audio::features::griffin_lim::GriffinLim;
 use audio::features::mel::{MelSpectrogram, Recipe};
 use audio::features::pitch::Pyin;
 use safetensors::SafeTensors;
-use serde_json::Value;
-
-/// Folder of the reference numbers; none, with a message, where there is none.
-fn golden() -> Option<PathBuf> {
-    #[expect(clippy::disallowed_methods, reason = "a test may be given the folder of its reference numbers")]
-    let named = std::env::var("SURE_GOLDEN");
-    let root = named.map_or_else(|_| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/golden"), PathBuf::from);
-    if !root.join("tts").is_dir() {
-        eprintln!("SKIPPED: no reference numbers at `{}`; set SURE_GOLDEN", root.display());
-        return None;
-    }
-    Some(root)
-}
-
-/// The entry of a case in the manifest.
-fn case(root: &Path, name: &str) -> Value {
-    let manifest: Value = serde_json::from_slice(&std::fs::read(root.join("manifest.json")).unwrap()).unwrap();
-    manifest["cases"].as_array().unwrap().iter().find(|case| case["name"] == name && case["dir"] == "tts").unwrap().clone()
-}
 
 fn numbers(file: &SafeTensors, name: &str) -> (Vec<usize>, Vec<f64>) {
     let tensor = file.tensor(name).unwrap();
@@ -56,8 +37,11 @@ fn recording(root: &Path, name: &str) -> Option<Vec<f32>> {
 
 #[test]
 fn pitch_tracks_match_those_of_librosa() {
-    let Some(root) = golden() else { return };
-    let (case, bytes) = (case(&root, "f0"), std::fs::read(root.join("tts/f0.safetensors")).unwrap());
+    let Some(root) = reference::root() else { return };
+    let (case, bytes) = (
+        reference::case(&root, |case| case["name"] == "f0" && case["dir"] == "tts"),
+        std::fs::read(root.join("tts/f0.safetensors")).unwrap(),
+    );
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let (atol, rtol) = (case["tolerance"]["atol"].as_f64().unwrap(), case["tolerance"]["rtol"].as_f64().unwrap());
     let voicing = case["tolerance"]["voicing"].as_f64().unwrap();
@@ -95,8 +79,11 @@ fn pitch_tracks_match_those_of_librosa() {
 
 #[test]
 fn spectrograms_are_inverted_as_published() {
-    let Some(root) = golden() else { return };
-    let (case, bytes) = (case(&root, "griffin_lim"), std::fs::read(root.join("tts/griffin_lim.safetensors")).unwrap());
+    let Some(root) = reference::root() else { return };
+    let (case, bytes) = (
+        reference::case(&root, |case| case["name"] == "griffin_lim" && case["dir"] == "tts"),
+        std::fs::read(root.join("tts/griffin_lim.safetensors")).unwrap(),
+    );
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let scaled = case["tolerance"]["scaled"].as_f64().unwrap();
     let apart = case["tolerance"]["convergence_rtol"].as_f64().unwrap();

@@ -1,7 +1,7 @@
 //! Reference numbers for the tests of training, from the folder named by `SURE_GOLDEN`.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
@@ -26,35 +26,19 @@ pub(crate) struct Golden {
     tolerance: Value,
 }
 
-/// Returns the folder of the reference numbers; none, with a message, where there is none.
-pub(crate) fn root() -> Option<PathBuf> {
-    #[expect(clippy::disallowed_methods, reason = "a test may be told where its reference numbers lie")]
-    let root = std::env::var("SURE_GOLDEN")
-        .map_or_else(|_| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/golden")), PathBuf::from);
-    if root.join("manifest.json").is_file() {
-        return Some(root);
-    }
-    eprintln!("SKIPPED: no reference numbers at `{}`; set SURE_GOLDEN", root.display());
-    None
-}
-
-fn case(root: &std::path::Path, dir: &str, name: &str) -> Value {
-    let manifest: Value = serde_json::from_slice(&std::fs::read(root.join("manifest.json")).unwrap()).unwrap();
-    let cases = manifest["cases"].as_array().unwrap();
-    cases.iter().find(|case| case["name"] == name && case["dir"] == dir).expect("a case of that name").clone()
+fn case(root: &Path, dir: &str, name: &str) -> Value {
+    reference::case(root, |case| case["name"] == name && case["dir"] == dir)
 }
 
 /// A case that is a JSON file.
 pub(crate) fn json(dir: &str, name: &str) -> Option<Value> {
-    let root = root()?;
-    let case = case(&root, dir, name);
-    let file = root.join(dir).join(case["file"].as_str().unwrap());
-    Some(serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap())
+    let root = reference::root()?;
+    Some(reference::json(&reference::file(&root, &case(&root, dir, name))))
 }
 
 /// A case that is a file of tensors.
 pub(crate) fn open(dir: &str, name: &str) -> Option<Golden> {
-    root().map(|root| read(&root, dir, name))
+    reference::root().map(|root| read(&root, dir, name))
 }
 
 /// One of a set of the repository.
@@ -62,10 +46,9 @@ pub(crate) fn own(set: &str, dir: &str, name: &str) -> Golden {
     read(&PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden")).join(set), dir, name)
 }
 
-fn read(root: &std::path::Path, dir: &str, name: &str) -> Golden {
+fn read(root: &Path, dir: &str, name: &str) -> Golden {
     let case = case(root, dir, name);
-    let file = root.join(dir).join(case["file"].as_str().unwrap());
-    let tensors = Tensor::read_safetensors(file).unwrap().into_iter().collect();
+    let tensors = Tensor::read_safetensors(reference::file(root, &case)).unwrap().into_iter().collect();
     let what = case["what"].as_str().unwrap().to_owned();
     let base = case["base"].as_str().map(|base| root.join(base));
     let (tolerance, method) = (case["tolerance"].clone(), case["method"].clone());

@@ -1,27 +1,15 @@
 //! Mel-cepstral distortion and pitch errors against reference numbers, from the folder that `SURE_GOLDEN` names.
-#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test stops at the first surprise and names what it skips")]
-
-use std::path::{Path, PathBuf};
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use safetensors::{Dtype, SafeTensors};
 use scoring::distance::{PitchError, distortion};
 
 /// A file of reference numbers and what is allowed, absolute and of a value; none, with a message, where there is none.
 fn golden(name: &str) -> Option<(Vec<u8>, [f64; 2])> {
-    #[expect(clippy::disallowed_methods, reason = "a test may be given the folder of its reference numbers")]
-    let named = std::env::var("SURE_GOLDEN");
-    let root = named.map_or_else(|_| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/golden"), PathBuf::from);
-    let path = root.join("manifest.json");
-    if !path.is_file() {
-        eprintln!("SKIPPED: no reference numbers at `{}`; set SURE_GOLDEN", root.display());
-        return None;
-    }
-    let manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-    let cases = manifest["cases"].as_array().unwrap();
-    let case = cases.iter().find(|case| case["kind"] == "tts" && case["name"] == name).unwrap();
-    let file = root.join(case["dir"].as_str().unwrap()).join(case["file"].as_str().unwrap());
+    let root = reference::root()?;
+    let case = reference::case(&root, |case| case["kind"] == "tts" && case["name"] == name);
     let allowed = ["atol", "rtol"].map(|kind| case["tolerance"][kind].as_f64().unwrap());
-    Some((std::fs::read(file).unwrap(), allowed))
+    Some((std::fs::read(reference::file(&root, &case)).unwrap(), allowed))
 }
 
 fn numbers(file: &SafeTensors, name: &str) -> (Vec<usize>, Vec<f64>) {

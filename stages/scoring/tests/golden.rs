@@ -9,30 +9,13 @@ use scoring::verification::Trials;
 use scoring::{Confusion, Edits, Unit, slots};
 use serde_json::Value;
 
-/// The folder of golden files; none when it is absent, which is said loudly.
-fn golden() -> Option<PathBuf> {
-    #[expect(clippy::disallowed_methods, reason = "tests find the golden files by this variable")]
-    let named = std::env::var("SURE_GOLDEN").map(PathBuf::from);
-    let folder = named.unwrap_or_else(|_| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/golden"));
-    if folder.join("manifest.json").is_file() {
-        return Some(folder);
-    }
-    println!("SKIPPED: NO GOLDEN FILES IN `{}`; set SURE_GOLDEN", folder.display());
-    None
-}
-
-fn read(path: &Path) -> Value {
-    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
-}
-
 /// Cases of the manifest whose file has this name.
 fn cases(folder: &Path, name: &str) -> Vec<(PathBuf, f64, f64)> {
-    let manifest = read(&folder.join("manifest.json"));
+    let manifest = reference::json(&folder.join("manifest.json"));
     let wanted = manifest["cases"].as_array().unwrap().iter().filter(|case| case["name"] == name);
     let case = |case: &Value| {
-        let file = folder.join(case["dir"].as_str().unwrap()).join(case["file"].as_str().unwrap());
         let tolerance = |kind: &str| case["tolerance"][kind].as_f64().unwrap_or(0.0);
-        (file, tolerance("atol"), tolerance("rtol"))
+        (reference::file(folder, case), tolerance("atol"), tolerance("rtol"))
     };
     wanted.map(case).collect()
 }
@@ -50,11 +33,11 @@ fn classes(value: &Value) -> impl Iterator<Item = i64> {
 
 #[test]
 fn classification_agrees_with_the_reference() {
-    let Some(folder) = golden() else { return };
+    let Some(folder) = reference::root() else { return };
     let files = cases(&folder, "classification");
     assert!(!files.is_empty(), "the manifest lists no classification metrics");
     for (file, atol, rtol) in files {
-        for (at, case) in read(&file).as_array().unwrap().iter().enumerate() {
+        for (at, case) in reference::json(&file).as_array().unwrap().iter().enumerate() {
             check(case, atol, rtol, &format!("{} case {at}", file.display()));
         }
     }
@@ -93,11 +76,11 @@ fn check(case: &Value, atol: f64, rtol: f64, place: &str) {
 
 /// The files of one subject, with their tolerance; none when the golden files are absent.
 fn each(subject: &str, mut check: impl FnMut(&Value, Tolerance)) {
-    let Some(folder) = golden() else { return };
+    let Some(folder) = reference::root() else { return };
     let files = cases(&folder, subject);
     assert!(!files.is_empty(), "the manifest lists no `{subject}`");
     for (file, atol, rtol) in files {
-        check(&read(&file), Tolerance { subject, atol, rtol });
+        check(&reference::json(&file), Tolerance { subject, atol, rtol });
     }
 }
 

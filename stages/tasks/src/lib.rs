@@ -21,9 +21,6 @@ pub mod task;
 pub mod text;
 pub mod vocabulary;
 
-#[cfg(test)]
-mod testing;
-
 pub use registry::{Entry, TASKS, TargetKind, Task};
 pub use score::ScoreTask;
 pub use task::{Clips, Group, Order, Outputs, Protocol, TaskFile, TaskFileError};

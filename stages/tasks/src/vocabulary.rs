@@ -253,7 +253,6 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::testing::golden;
 
     /// Compares, and says so for `scripts/golden_table.py`.
     #[track_caller]
@@ -264,11 +263,9 @@ mod tests {
 
     #[test]
     fn encoding_and_decoding_are_those_of_the_reference() {
+        let Some(folder) = reference::find("text") else { return };
         for name in ["plain", "slots"] {
-            let (Some(cases), Some(map)) = (golden(&format!("text/ctc_{name}.json")), golden(&format!("text/vocab_{name}.json")))
-            else {
-                return;
-            };
+            let [cases, map] = ["ctc", "vocab"].map(|file| reference::json(&folder.join(format!("{file}_{name}.json"))));
             let vocabulary = Vocabulary::from_map(&serde_json::from_value(map).unwrap()).unwrap();
             let list = |of: &str| cases[of].as_array().unwrap().clone();
             let ids = |value: &Value| serde_json::from_value::<Vec<i64>>(value.clone()).unwrap();

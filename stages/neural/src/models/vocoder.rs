@@ -267,16 +267,9 @@ mod tests {
 
     /// Folder of a case, and the allowed share of its largest value.
     fn folder(name: &str) -> Option<(PathBuf, f64)> {
-        #[expect(clippy::disallowed_methods, reason = "a test may be given the folder of its reference numbers")]
-        let root = std::env::var("SURE_GOLDEN")
-            .map_or_else(|_| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/golden")), PathBuf::from);
+        let root = reference::root()?;
+        let case = reference::case(&root, |case| case["name"] == name);
         let folder = root.join("tts").join(name);
-        if !folder.is_dir() {
-            eprintln!("SKIPPED: no reference numbers at `{}`; set SURE_GOLDEN", root.display());
-            return None;
-        }
-        let manifest: Value = serde_json::from_slice(&std::fs::read(root.join("manifest.json")).unwrap()).unwrap();
-        let case = manifest["cases"].as_array().unwrap().iter().find(|case| case["name"] == name).unwrap();
         Some((folder, case["tolerance"]["scaled"].as_f64().unwrap()))
     }
 

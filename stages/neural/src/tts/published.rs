@@ -155,7 +155,7 @@ mod tests {
     fn symbols_are_the_published_ones() {
         let symbols = published_symbols();
         assert_eq!((symbols.len(), symbols[65].as_str(), symbols[359].as_str()), (360, "@AA0", "@sil"));
-        let Some(root) = crate::golden::root() else { return };
+        let Some(root) = reference::root() else { return };
         let listed: Vec<String> = serde_json::from_slice(&std::fs::read(root.join("tts/model/symbols.json")).unwrap()).unwrap();
         assert_eq!(symbols, listed);
     }

@@ -6,11 +6,11 @@ use audio::features::mel::{MelSpectrogram, Recipe};
 use scoring::distance::{NUM_COEFFICIENTS, cepstra};
 use tch::{Kind, Tensor};
 
-use crate::support::{find_number, main_root, manifest};
+use crate::support::{find_number, manifest};
 
 #[test]
 fn cepstra_of_recordings_match() {
-    let Some(root) = main_root() else { return };
+    let Some(root) = reference::root() else { return };
     let cases = manifest(&root);
     let Some(case) = cases.iter().find(|case| case["name"] == "mcd") else { return };
     let [atol, rtol] = ["atol", "rtol"].map(|kind| case["tolerance"][kind].as_f64().unwrap());

@@ -25,19 +25,7 @@ const OWN: [&str; 3] = ["encoders", "frames", "adapters"];
 /// Folders of reference numbers: those of the repository, and the one that `SURE_GOLDEN` names where there is one.
 fn roots() -> Vec<PathBuf> {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden");
-    OWN.map(|name| own.join(name)).into_iter().chain(main_root()).collect()
-}
-
-/// The folder that `SURE_GOLDEN` names; none, with a message, where there is none.
-pub(crate) fn main_root() -> Option<PathBuf> {
-    #[expect(clippy::disallowed_methods, reason = "a test may be told where its reference numbers lie")]
-    let named = std::env::var("SURE_GOLDEN");
-    let root = named.map_or_else(|_| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/golden"), PathBuf::from);
-    if root.join("manifest.json").is_file() {
-        return Some(root);
-    }
-    eprintln!("SKIPPED: no reference numbers at `{}`; set SURE_GOLDEN", root.display());
-    None
+    OWN.map(|name| own.join(name)).into_iter().chain(reference::root()).collect()
 }
 
 /// Cases of a folder.

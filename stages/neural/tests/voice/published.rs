@@ -9,21 +9,8 @@ use tch::Kind;
 use super::*;
 
 /// Folder with the published model of the reference numbers; none, with a message, where there are none.
-#[expect(clippy::print_stderr, reason = "a test says aloud what it skips")]
-fn reference() -> Option<PathBuf> {
-    #[expect(clippy::disallowed_methods, reason = "a test may be told where its reference numbers lie")]
-    let root = std::env::var("SURE_GOLDEN")
-        .map_or_else(|_| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/golden")), PathBuf::from);
-    let folder = root.join("tts/model");
-    if !folder.is_dir() {
-        eprintln!("SKIPPED: no reference numbers at `{}`; set SURE_GOLDEN", root.display());
-        return None;
-    }
-    Some(folder)
-}
-
-fn json_of(path: &Path) -> Value {
-    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+fn reference_model() -> Option<PathBuf> {
+    reference::find("tts/model")
 }
 
 /// Mean and deviation of pitch and energy in the made `stats.json`.
@@ -31,7 +18,7 @@ const MOMENTS: [[f64; 2]; 2] = [[150.0, 40.0], [20.0, 9.0]];
 
 /// Makes the folder of a published voice: the reference model, statistics, three speakers.
 fn published_folder(fixture: &Fixture, name: &str, reference: &Path) -> PathBuf {
-    let (folder, config) = (fixture.path(name), json_of(&reference.join("config.json")));
+    let (folder, config) = (fixture.path(name), reference::json(&reference.join("config.json")));
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir(&folder).unwrap();
     fs::copy(reference.join("900000.pth.tar"), folder.join("900000.pth.tar")).unwrap();
@@ -46,7 +33,7 @@ fn published_folder(fixture: &Fixture, name: &str, reference: &Path) -> PathBuf 
 
 /// Spectrograms that the small reference model is made to speak.
 fn spectrograms(reference: &Path) -> Value {
-    let config = json_of(&reference.join("config.json"));
+    let config = reference::json(&reference.join("config.json"));
     json!({
         "num_attention_heads": config["model"]["transformer"]["encoder_head"], "sample_rate": RATE, "n_fft": 256, "hop_length": 100,
         "win_length": 256, "num_mel_bins": config["preprocess"]["mel"]["n_mel_channels"], "high_hz": 4000.0,
@@ -73,9 +60,9 @@ fn numbers(fixture: &Fixture, out: &str, column: &str) -> Vec<f64> {
 
 #[test]
 fn a_published_voice_speaks_as_the_published_code() {
-    let Some(reference) = reference() else { return };
+    let Some(reference) = reference_model() else { return };
     let fixture = Fixture::new();
-    let manifest = json_of(&reference.join("../../manifest.json"));
+    let manifest = reference::json(&reference.join("../../manifest.json"));
     let case = manifest["cases"].as_array().unwrap().iter().find(|case| case["name"] == "model_none").unwrap();
     let golden: BTreeMap<String, Tensor> =
         Tensor::read_safetensors(reference.join("none.safetensors")).unwrap().into_iter().collect();
@@ -147,7 +134,7 @@ fn a_published_voice_speaks_as_the_published_code() {
     }
     // A voice keeps its speakers' names, and is said as any other.
     let error = fixture.synthesise("spoken", json!({"sentences": [spelled(0)], "speakers": ["eve"]}), &[("voice", "made/voice")]);
-    let speakers = json_of(&reference.join("config.json"))["speakers"].as_u64().unwrap();
+    let speakers = reference::json(&reference.join("config.json"))["speakers"].as_u64().unwrap();
     let known: Vec<String> = (0..speakers).map(|row| format!("`speaker-{row}`")).collect();
     assert!(message(&error.unwrap_err()).contains(&format!("it knows {}", known.join(", "))));
     let request = SayRequest {
@@ -178,7 +165,7 @@ fn published_features(fixture: &Fixture, bands: &Value, energy: &str) {
 
 #[test]
 fn a_published_voice_is_adapted_by_every_method() {
-    let Some(reference) = reference() else { return };
+    let Some(reference) = reference_model() else { return };
     let fixture = Fixture::new();
     published_folder(&fixture, "files", &reference);
     make(&fixture, "made", "files", spectrograms(&reference)).unwrap();
@@ -211,7 +198,7 @@ fn a_published_voice_is_adapted_by_every_method() {
     let aligned = read_alignments(&fixture.path("aligned/alignment.parquet")).unwrap();
 
     let base = fixture.tensors("made/voice");
-    let sizes = &json_of(&reference.join("config.json"))["model"]["transformer"];
+    let sizes = &reference::json(&reference.join("config.json"))["model"]["transformer"];
     let size = |name: &str| sizes[name].as_u64().unwrap() as u32;
     let architecture = Architecture::acoustic(size("encoder_hidden"), [size("encoder_layer"), size("decoder_layer")]);
     for method in [
@@ -293,10 +280,10 @@ fn rename(folder: &Path, from: &str, to: &str) {
 
 #[test]
 fn files_that_are_no_published_voice_are_refused() {
-    let Some(reference) = reference() else { return };
+    let Some(reference) = reference_model() else { return };
     let fixture = Fixture::new();
     let (first, plain) = ("encoder.layer_stack.0.", spectrograms(&reference));
-    let config = json_of(&reference.join("config.json"));
+    let config = reference::json(&reference.join("config.json"));
     let (bands, symbols) = (plain["num_mel_bins"].as_u64().unwrap(), config["n_symbols"].as_u64().unwrap());
     let (width, pitch) = (config["model"]["transformer"]["encoder_hidden"].as_u64().unwrap(), &config["stats"]["pitch"]);
     let [lowest, highest] = [&pitch[0], &pitch[1]].map(|limit| limit.as_f64().unwrap());

@@ -27,16 +27,8 @@ struct Case {
 
 /// Reads a case; none, with a message, where there are no reference numbers.
 fn case(dir: &str, name: &str) -> Option<Case> {
-    #[expect(clippy::disallowed_methods, reason = "a test may be given the folder of its reference numbers")]
-    let root = std::env::var("SURE_GOLDEN")
-        .map_or_else(|_| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/golden")), PathBuf::from);
-    if !root.join("tts").is_dir() {
-        eprintln!("SKIPPED: no reference numbers at `{}`; set SURE_GOLDEN", root.display());
-        return None;
-    }
-    let manifest: Value = serde_json::from_slice(&std::fs::read(root.join("manifest.json")).unwrap()).unwrap();
-    let mut cases = manifest["cases"].as_array().unwrap().iter();
-    let entry = cases.find(|case| case["name"] == name && case["dir"] == dir).unwrap().clone();
+    let root = reference::root()?;
+    let entry = reference::case(&root, |case| case["name"] == name && case["dir"] == dir);
     let folder = root.join(dir);
     let tensors = Tensor::read_safetensors(folder.join(entry["file"].as_str().unwrap())).unwrap().into_iter().collect();
     Some(Case { name: name.to_owned(), folder, entry, tensors })

@@ -111,14 +111,8 @@ mod tests {
 
     #[test]
     fn spans_are_as_many_as_in_the_published_code() {
-        #[expect(clippy::disallowed_methods, reason = "a test may be told where its reference numbers lie")]
-        let named = std::env::var("SURE_GOLDEN");
-        let root = named.unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/golden").to_owned());
-        let path = format!("{root}/train/specaugment_spans.json");
-        let Ok(text) = std::fs::read(&path) else {
-            return eprintln!("SKIPPED: no reference numbers at `{path}`; set SURE_GOLDEN");
-        };
-        let cases: Vec<serde_json::Value> = serde_json::from_slice(&text).unwrap();
+        let Some(path) = reference::find("train/specaugment_spans.json") else { return };
+        let cases: Vec<serde_json::Value> = serde_json::from_value(reference::json(&path)).unwrap();
         assert!(!cases.is_empty());
         for case in cases {
             let number = |name: &str| case[name].as_u64().unwrap() as usize;
