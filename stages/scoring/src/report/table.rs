@@ -36,30 +36,8 @@ pub(super) struct TableRow {
     pub(super) best: bool,
 }
 
-/// Metrics that have a column, the one methods are compared by first.
-const SHOWN: [Metric; 21] = [
-    Metric::Accuracy,
-    Metric::MacroF1,
-    Metric::WeightedF1,
-    Metric::MeanAveragePrecision,
-    Metric::SlotAccuracy,
-    Metric::Wer,
-    Metric::Cer,
-    Metric::Per,
-    Metric::SentenceErrorRate,
-    Metric::SlotTypeF1,
-    Metric::SlotValueCer,
-    Metric::Eer,
-    Metric::MinDcf,
-    Metric::SpeakerSimilarity,
-    Metric::SpeakerAccuracy,
-    Metric::Mcd,
-    Metric::F0Rmse,
-    Metric::VoicingError,
-    Metric::GrossPitchError,
-    Metric::DurationError,
-    Metric::VarianceRatio,
-];
+/// Metrics that have no column unless methods are compared by them.
+const HIDDEN: [Metric; 4] = [Metric::MicroF1, Metric::UnweightedAverageRecall, Metric::Matthews, Metric::Loss];
 
 impl Column {
     fn words(name: &str) -> Self {
@@ -120,7 +98,8 @@ fn table(title: String, primary: Metric, groups: &[&Group], board: &Board, note:
     axes.sort_unstable();
     axes.dedup();
     let measured = |metric: &Metric| runs().any(|run| run.scores.metrics.contains_key(metric));
-    let further: Vec<Metric> = SHOWN.into_iter().filter(|metric| *metric != primary && measured(metric)).collect();
+    let further: Vec<Metric> =
+        Metric::ALL.into_iter().filter(|metric| *metric != primary && !HIDDEN.contains(metric) && measured(metric)).collect();
     let mut head: Vec<Column> = ["corpus", "method"].into_iter().chain(axes.iter().copied()).map(Column::words).collect();
     head.push(Column::numbers("seed"));
     let primary_column = head.len();
