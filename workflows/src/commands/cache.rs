@@ -15,7 +15,7 @@ use pipeline::store::gc::Amount;
 use serde_json::json;
 
 use crate::cli::{MachineArgs, duration};
-use crate::commands::run::listen_for_signals;
+use crate::commands::run::{KEPT, listen_for_signals};
 use crate::commands::store::bytes;
 use crate::console::say;
 use crate::opening::{Access, open_store};
@@ -150,7 +150,7 @@ fn push(args: &PushArgs) -> Result<ExitCode> {
         return Err(problem("this machine may not write to the cache", "add `write = true` to `[cache]` in sure.toml"));
     }
     let stop = Stop::default();
-    listen_for_signals(&stop)?;
+    listen_for_signals(&stop, KEPT)?;
     if args.all {
         let kept = offer_all(&cache, &settings)?;
         if kept > 0 {

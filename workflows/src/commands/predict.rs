@@ -23,11 +23,9 @@ use pipeline::stage::chain;
 use pipeline::{JobProgress, Places, Spare, Stage, StageError, Stop, Tool};
 use scoring::answers::AnswerFormat;
 use serde_json::Value;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
 use crate::cli::Place;
-use crate::commands::run::STOPPED;
+use crate::commands::run::{STOPPED, listen_for_signals};
 use crate::commands::tables::ColumnArgs;
 use crate::console::{Bars, end_bars, say};
 use crate::problem::problem;
@@ -103,7 +101,7 @@ fn answer(args: &PredictArgs) -> Result<ExitCode> {
     let params = Predict { batch_secs: args.batch_secs, max_secs: args.max_secs, format, decoding: beam.or(decoding) };
 
     let stop = Stop::default();
-    stop_on_signals(&stop)?;
+    listen_for_signals(&stop, "nothing is written")?;
     let scratch = Scratch::new(args.out.as_deref())?;
     let (list, similar) = (scratch.0.join("list.jsonl"), scratch.0.join("similar.jsonl"));
     recordings::write_list(&list, &args.inputs, &args.columns, &stop)?;
@@ -194,23 +192,6 @@ fn with_hint(error: &StageError) -> anyhow::Error {
 
 fn full(path: &Path) -> Result<PathBuf> {
     path.canonicalize().with_context(|| format!("no file `{}`", path.display()))
-}
-
-/// The first signal ends the work cleanly, the second at once.
-fn stop_on_signals(stop: &Stop) -> Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).context("cannot listen for signals")?;
-    let stop = stop.clone();
-    std::thread::spawn(move || {
-        for _ in signals.forever() {
-            if stop.requested() {
-                end_bars();
-                std::process::exit(i32::from(STOPPED));
-            }
-            say!("stopping; nothing is written (press again to stop at once)");
-            stop.request();
-        }
-    });
-    Ok(())
 }
 
 /// A folder that is removed at the end, next to the file that is to be written: what is finished there is renamed.

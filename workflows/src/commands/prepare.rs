@@ -34,7 +34,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli::{MachineArgs, Place, Target};
 use crate::commands::corpus::find;
-use crate::commands::run::{STOPPED, listen_for_signals};
+use crate::commands::run::{KEPT, STOPPED, listen_for_signals};
 use crate::commands::tables::{ColumnArgs, in_corpus};
 use crate::console;
 use crate::opening::{Access, Asking, with_hint};
@@ -122,7 +122,7 @@ pub(crate) fn prepare(args: &PrepareArgs) -> Result<ExitCode> {
     let target = Target { workflow: workflow.display().to_string(), place, ..Target::default() };
     let asking = Asking::new(&target, Access::Write)?;
     let stop = Stop::default();
-    listen_for_signals(&stop)?;
+    listen_for_signals(&stop, KEPT)?;
     let progress: Arc<dyn Progress> = console::pick_hours(args.quiet, args.json);
 
     publish::set_edited_aside(&asking.store)?;

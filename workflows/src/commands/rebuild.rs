@@ -26,7 +26,7 @@ use rebuild::time::{HOUR, Utc};
 use serde_json::json;
 
 use crate::cli::MachineArgs;
-use crate::commands::run::{STOPPED, listen_for_signals};
+use crate::commands::run::{KEPT, STOPPED, listen_for_signals};
 use crate::commands::store::{bytes, collect as collect_garbage};
 use crate::console::{duration, say};
 use crate::problem::{problem, show};
@@ -195,7 +195,7 @@ pub(crate) fn rebuild(args: &RebuildArgs) -> Result<ExitCode> {
         quiet: args.quiet || args.json,
         stop: Stop::default(),
     };
-    listen_for_signals(&one.stop)?;
+    listen_for_signals(&one.stop, KEPT)?;
     let ended = one.go(&text, &planned, &mut history, &lock)?;
     if args.json {
         println!("{}", serde_json::to_string(&Line::Ended(Box::new(ended.clone())))?);

@@ -78,7 +78,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     }
     asking.store.count_away(asking.settings.cache.is_some());
     let stop = Stop::default();
-    listen_for_signals(&stop)?;
+    listen_for_signals(&stop, KEPT)?;
     let stop = args.time_limit.map_or_else(|| stop.clone(), |limit| stop.until(Instant::now() + limit));
     let progress: Arc<dyn Progress> = console::pick(args.quiet, args.json);
     let mut scans = RecentScans::default();
@@ -196,8 +196,12 @@ fn is_ignored(signal: i32) -> bool {
     mask.and_then(|mask| u64::from_str_radix(mask, 16).ok()).is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
-/// The first signal ends the run cleanly, the second at once. Workers notice the end of this process by themselves.
-pub(crate) fn listen_for_signals(stop: &Stop) -> Result<()> {
+/// What a stopped run leaves, for people.
+pub(crate) const KEPT: &str = "running nodes keep their state";
+
+/// Makes the first signal end the run cleanly, and the second at once; `left` says what a clean end leaves. Workers notice the end of
+/// this process by themselves.
+pub(crate) fn listen_for_signals(stop: &Stop, left: &'static str) -> Result<()> {
     let hang_up = (!is_ignored(SIGHUP)).then_some(SIGHUP); // `nohup` ignores it, and means that
     let mut signals = Signals::new([SIGINT, SIGTERM].into_iter().chain(hang_up)).context("cannot listen for signals")?;
     let stop = stop.clone();
@@ -207,7 +211,7 @@ pub(crate) fn listen_for_signals(stop: &Stop) -> Result<()> {
                 end_bars();
                 std::process::exit(i32::from(STOPPED));
             }
-            say!("stopping; running nodes keep their state (press again to stop at once)");
+            say!("stopping; {left} (press again to stop at once)");
             stop.request();
         }
     });
