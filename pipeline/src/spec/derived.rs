@@ -66,7 +66,7 @@ struct Values<'a> {
     mistakes: &'a mut Vec<Mistake>,
 }
 
-impl<'a> Values<'a> {
+impl Values<'_> {
     /// Returns a value with those that it mentions in it; none after a mistake, which was reported.
     fn get(&mut self, name: &str) -> Option<Located<Term>> {
         let (key, term) = self.given.iter().find(|(key, _)| key.value == name)?;

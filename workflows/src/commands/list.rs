@@ -84,7 +84,7 @@ fn describe_workflow(spec: &Spec) {
     for (name, term) in &spec.derived {
         let mut from = BTreeSet::new();
         mentioned(&term.value, &mut from);
-        let from = Vec::from_iter(from).join(", ");
+        let from = from.into_iter().collect::<Vec<_>>().join(", ");
         let from = if from.is_empty() { from } else { format!("  (by {from})") };
         tell!("  {:<8} {} = {}{from}", "derived", name.value, shown(&leaves(&term.value)));
     }
