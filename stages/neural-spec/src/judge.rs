@@ -87,7 +87,7 @@ fn yes() -> bool {
 
 impl Stage for JudgeTrain {
     const KIND: &'static str = "judge.train";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const ABOUT: &'static str = "Trains a judge of synthesised speech on recordings: a recogniser or a network for speakers";
 
     fn slots() -> Vec<Slot> {
@@ -122,7 +122,7 @@ impl Stage for JudgeTrain {
 
 impl Stage for TtsEvaluate {
     const KIND: &'static str = "tts.evaluate";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const ABOUT: &'static str = "Judges synthesised speech: words, voice, and distance from recordings of the same texts";
 
     fn slots() -> Vec<Slot> {

@@ -56,21 +56,28 @@ impl Bench {
     }
 
     /// Shards of clips of all texts by both speakers; `take` counts on from `first`.
-    fn shards(&self, name: &str, first: usize, [train, dev, test]: [usize; 3]) -> PathBuf {
-        let folder = self.path(name);
-        fs::create_dir_all(&folder).unwrap();
-        for (split, count) in [(Split::Train, train), (Split::Dev, dev), (Split::Test, test)] {
-            let mut writer = ShardWriter::create(&folder.join(format!("{split}.parquet")), &[], RATE).unwrap();
-            for at in 0..count {
+    fn shards(&self, name: &str, first: usize, counts: [usize; 3]) -> PathBuf {
+        let clips = |count| {
+            let clip = |at: usize| {
                 let text = ["go", "up", "go up", "up go", "up up go"][at / 2 % 5];
                 let speaker = ["ann", "bob"][at % 2];
-                let samples = clip(text, speaker, first + at);
+                (speaker, format!("{text}!"), clip(text, speaker, first + at))
+            };
+            (0..count).map(clip).collect()
+        };
+        self.shards_of(name, counts.map(clips))
+    }
+
+    /// Shards of clips for training, dev and test: speaker, text and samples.
+    fn shards_of(&self, name: &str, splits: [Vec<(&str, String, Vec<i16>)>; 3]) -> PathBuf {
+        let folder = self.path(name);
+        fs::create_dir_all(&folder).unwrap();
+        for (split, clips) in [Split::Train, Split::Dev, Split::Test].into_iter().zip(splits) {
+            let mut writer = ShardWriter::create(&folder.join(format!("{split}.parquet")), &[], RATE).unwrap();
+            for (at, (speaker, text, samples)) in clips.into_iter().enumerate() {
                 let id = format!("{split}-{at:03}");
-                let annotation = Annotation {
-                    transcript: Some(format!("{text}!")),
-                    speaker: Some(speaker.to_owned()),
-                    ..Annotation::default()
-                };
+                let annotation =
+                    Annotation { transcript: Some(text), speaker: Some(speaker.to_owned()), ..Annotation::default() };
                 let info = RowInfo { id: id.clone(), num_samples: samples.len(), sample_rate: RATE, class: None, annotation };
                 let row = Row {
                     bytes: write_pcm16(RATE, &samples),
@@ -249,6 +256,21 @@ fn recordings_that_no_judge_can_learn_from_are_named() {
     fails(bench.judge("words", "words", &none, json!({})), "has no utterances");
     let shards = bench.shards("audio", 0, [4, 2, 1]);
     fails(bench.judge("words", "words", &shards, json!({})), "does not say which spectrogram");
+}
+
+#[test]
+fn a_judge_of_words_leaves_out_texts_without_words_and_counts_letters_that_it_never_saw() {
+    let bench = Bench(tempfile::tempdir().unwrap());
+    let said = |text: &str, at: usize| ("ann", text.to_owned(), clip("go", "ann", at));
+    let train = vec![said("go", 0), said("?!", 1), said("go", 2)];
+    let features = bench.features("features", &bench.shards_of("shards", [train, vec![said("up", 3)], vec![said("go", 4)]]), 16);
+    let judge = bench.judge("judge", "words", &features, json!({"epochs": 1})).unwrap();
+    let summary: Value = serde_json::from_slice(&fs::read(judge.join("training.json")).unwrap()).unwrap();
+    // `u` and `p` are in no training text, so that neither can be heard.
+    assert!(summary["best_value"].as_f64().unwrap() >= 1.0, "{summary}");
+    let nothing = || vec![said("?!", 0)];
+    let features = bench.features("none", &bench.shards_of("none-shards", [nothing(), nothing(), nothing()]), 16);
+    fails(bench.judge("none-judge", "words", &features, json!({})), "`train-000` in");
 }
 
 #[test]

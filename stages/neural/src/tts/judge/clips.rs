@@ -66,11 +66,6 @@ impl Clips {
         self.shards.rows()
     }
 
-    /// Lengths in samples, by row.
-    pub(super) fn lengths(&self) -> Vec<usize> {
-        self.rows().iter().map(|row| row.num_samples).collect()
-    }
-
     /// Spectrogram of a row, natural logarithm.
     pub(super) fn load(&self, row: usize) -> Result<Vec<f32>, StageError> {
         let mut values = self.shards.load_features(row).map_err(StageError::failed)?.unwrap_or_default();
@@ -109,7 +104,7 @@ pub(crate) fn spell(text: &str) -> String {
 /// Text of a clip: as the corpus normalises it, as it is distributed, or its label.
 pub(crate) fn text_of(row: &RowInfo) -> Option<String> {
     let annotation = &row.annotation;
-    let texts = [&annotation.transcript, &annotation.label];
+    let texts = [&annotation.normalised, &annotation.transcript, &annotation.label];
     texts.into_iter().flatten().map(|text| spell(text)).find(|text| !text.is_empty())
 }
 

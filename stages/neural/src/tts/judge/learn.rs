@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use datasets::shard::RowInfo;
 use neural_spec::{JudgeKind, JudgeTrain, Metric, Optimizer, Schedule};
 use pipeline::{Job, StageError};
 use scoring::{Edits, Unit};
@@ -45,7 +46,8 @@ pub fn run(params: &JudgeTrain, job: &Job) -> Result<(), StageError> {
     let features = job.inputs.one("features");
     let (train, dev) = (Clips::open(features, "train")?, Clips::open(features, "dev")?);
     let outputs = outputs(params.judge, &train)?;
-    let (train, dev) = (Lessons::new(params.judge, &outputs, train)?, Lessons::new(params.judge, &outputs, dev)?);
+    let lessons = |split, clips| Lessons::new(params.judge, &outputs, (split, clips), job);
+    let (train, dev) = (lessons("train", train)?, lessons("dev", dev)?);
     let file = JudgeFile::new(params, train.clips.mel(), outputs);
     let weights = network::start(params.judge, file.sizes(), params.seed, device).map_err(ModelError::from)?;
     let weights: Weights = weights.into_iter().map(|(name, tensor)| (name, tensor.set_requires_grad(true))).collect();
@@ -120,38 +122,60 @@ fn outputs(kind: JudgeKind, clips: &Clips) -> Result<Vec<String>, StageError> {
     }
 }
 
-/// Clips and what is learned of them.
+/// Clips and what is learned of them. A judge of words leaves out those whose texts have none.
 struct Lessons {
     clips: Clips,
-    /// Letters or speaker of each row.
+    /// Rows of the clips.
+    rows: Vec<usize>,
+    /// Letters or speaker of each.
     targets: Vec<Vec<i64>>,
+    /// Text of each; empty for a judge of voices.
+    texts: Vec<String>,
     lengths: Vec<usize>,
 }
 
 impl Lessons {
-    fn new(kind: JudgeKind, outputs: &[String], clips: Clips) -> Result<Self, StageError> {
-        let mut targets = Vec::new();
-        for row in clips.rows() {
-            let missing =
-                |missing| StageError::failed(JudgeError::Missing { id: row.id.clone(), path: clips.path().to_owned(), missing });
-            targets.push(match kind {
-                JudgeKind::Words => spelled(outputs, &text_of(row).ok_or_else(|| missing("text"))?),
-                JudgeKind::Voice => {
-                    let speaker = row.annotation.speaker.as_ref().ok_or_else(|| missing("speaker"))?;
-                    let place = outputs.iter().position(|name| name == speaker);
-                    vec![place.ok_or_else(|| missing("speaker of the training set"))? as i64]
+    fn new(kind: JudgeKind, outputs: &[String], (split, clips): (&str, Clips), job: &Job) -> Result<Self, StageError> {
+        let (mut rows, mut targets, mut texts, mut without) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let missing = |row: &RowInfo, missing| {
+            StageError::failed(JudgeError::Missing { id: row.id.clone(), path: clips.path().to_owned(), missing })
+        };
+        for (at, row) in clips.rows().iter().enumerate() {
+            let text = text_of(row);
+            let (target, text) = match (kind, text) {
+                (JudgeKind::Words, None) => {
+                    without.push(row);
+                    continue;
                 }
-            });
+                (JudgeKind::Words, Some(text)) => (spelled(outputs, &text), text),
+                (JudgeKind::Voice, _) => {
+                    let speaker = row.annotation.speaker.as_ref().ok_or_else(|| missing(row, "speaker"))?;
+                    let place = outputs.iter().position(|name| name == speaker);
+                    (vec![place.ok_or_else(|| missing(row, "speaker of the training set"))? as i64], String::new())
+                }
+            };
+            rows.push(at);
+            targets.push(target);
+            texts.push(text);
         }
-        Ok(Self { lengths: clips.lengths(), clips, targets })
+        if let Some(first) = without.first() {
+            if rows.is_empty() {
+                return Err(missing(first, "text with words, and no other has"));
+            }
+            let (count, all) = (without.len(), clips.rows().len());
+            job.progress.note(&format!("{split}: {count} of {all} utterances left out; the text of `{}` has no words", first.id));
+        }
+        let lengths = rows.iter().map(|&row| clips.rows()[row].num_samples).collect();
+        Ok(Self { clips, rows, targets, texts, lengths })
     }
 
     fn load(&self, rows: Vec<usize>) -> Result<JudgeBatch, StageError> {
         // The longest first, as recurrent layers want them.
         let mut rows = rows;
         rows.sort_by_key(|&row| std::cmp::Reverse(self.lengths[row]));
-        let mels = rows.iter().map(|&row| self.clips.load(row)).collect::<Result<_, _>>()?;
-        Ok(JudgeBatch { targets: rows.iter().map(|&row| self.targets[row].clone()).collect(), mels })
+        let mels = rows.iter().map(|&row| self.clips.load(self.rows[row])).collect::<Result<_, _>>()?;
+        let targets = rows.iter().map(|&row| self.targets[row].clone()).collect();
+        Ok(JudgeBatch { mels, targets, texts: rows.into_iter().map(|row| self.texts[row].clone()).collect() })
     }
 }
 
@@ -182,6 +206,7 @@ pub(super) fn heard(outputs: &[String], logits: &Tensor, counts: &[i64]) -> Resu
 struct JudgeBatch {
     mels: Vec<Vec<f32>>,
     targets: Vec<Vec<i64>>,
+    texts: Vec<String>,
 }
 
 struct JudgeData<'a> {
@@ -202,7 +227,7 @@ impl TrainingData for JudgeData<'_> {
     }
 
     fn id(&self, row: usize) -> &str {
-        &self.lessons.clips.rows()[row].id
+        &self.lessons.clips.rows()[self.lessons.rows[row]].id
     }
 
     fn secs(&self, row: usize) -> f64 {
@@ -287,10 +312,9 @@ impl Learner for JudgeLearner<'_> {
                     right += named.iter().zip(&batch.targets).filter(|(named, target)| **named == target[0]).count();
                 }
                 Answers::Texts(texts) => {
-                    for (heard, target) in texts.iter().zip(&batch.targets) {
-                        let said: String = target.iter().map(|&at| self.file.outputs[at as usize].as_str()).collect();
-                        words += Unit::Word.count(&said, heard);
-                        characters += Unit::Character.count(&said, heard);
+                    for (heard, said) in texts.iter().zip(&batch.texts) {
+                        words += Unit::Word.count(said, heard);
+                        characters += Unit::Character.count(said, heard);
                     }
                 }
             }
