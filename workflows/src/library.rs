@@ -55,7 +55,7 @@ fn built_in(name: &str) -> Option<(&'static str, &'static str)> {
 const CHECKPOINTS: [&str; 2] = ["checkpoint", "voice_checkpoint"];
 
 /// Returns the text of a shipped workflow by its name, or of a shipped part by its path, seen from any folder.
-fn shipped(path: &str) -> Result<String, String> {
+pub(crate) fn shipped(path: &str) -> Result<String, String> {
     if CHECKPOINTS.contains(&path) {
         return shipped(&format!("parts/{path}.toml"));
     }

@@ -14,6 +14,7 @@ mod problem;
 mod resources;
 mod settings;
 mod sharing;
+mod spectrograms;
 mod stages;
 mod sure_toml;
 

@@ -235,6 +235,7 @@ impl Asking {
         for need in workflow.order.iter().flat_map(|node| workflow.graph[*node].placed.sources()) {
             settings.check_place(&need.place)?;
         }
+        crate::spectrograms::check(&workflow)?;
         Ok(Opening {
             settings,
             workflow,

@@ -413,6 +413,39 @@ fn alignments_are_found_and_can_be_given() {
 }
 
 #[test]
+fn an_alignment_that_does_not_form_is_reported_on_the_way_and_at_the_end() {
+    let fixture = Fixture::new();
+    let folder = fixture.path("long_shards");
+    fs::create_dir(&folder).unwrap();
+    let words = ["one", "two", "three", "two", "one", "three", "one", "two"];
+    for split in [Split::Train, Split::Dev, Split::Test] {
+        let mut shard = ShardWriter::create(&folder.join(format!("{split}.parquet")), &[], RATE).unwrap();
+        for at in 0..3 {
+            let id = format!("{split}-{at}");
+            shard.push(row_of(&id, "ann", Some(&words[at..].join(" ")), split, &clip(&words[at..], 150.0))).unwrap();
+        }
+        shard.finish().unwrap();
+    }
+    fixture.features("long", 8_000);
+    let listener = Listener::default();
+    let inputs = [("train", "long/train.parquet"), ("dev", "long/dev.parquet")];
+    let nothing = json!({"learning_rate": 1e-9, "max_steps": 10, "eval_every": 1});
+    fixture.train_with("base", &params(nothing), &inputs, &listener).unwrap();
+    let notes = listener.notes.lock().unwrap().clone();
+    let place =
+        |start: &str| notes.iter().position(|note| note.starts_with(start)).unwrap_or_else(|| panic!("{start}: {notes:?}"));
+    let warnings = notes.iter().filter(|note| note.starts_with("warning: dev: the alignment has not formed")).count();
+    assert_eq!(warnings, 1, "{notes:?}");
+    let (dev, end, train) = (place("warning: dev"), place("alignment: mean log"), place("warning: train"));
+    assert!(dev < end && end < train, "{notes:?}");
+    let named = |at: usize| notes[at].split("the worst utterances: ").nth(1).unwrap().split(", ").map(str::to_owned).collect();
+    let [of_dev, of_train]: [Vec<String>; 2] = [named(dev), named(train)];
+    let worst = read_alignments(&fixture.path("base/alignment.parquet")).unwrap();
+    assert_eq!(of_train, worst.iter().map(|row| row.id.clone()).collect::<Vec<_>>());
+    assert!(of_dev.len() == 3 && of_dev.iter().all(|id| id.starts_with("dev-")), "{of_dev:?}");
+}
+
+#[test]
 fn texts_are_spoken_the_same_every_time_and_controls_change_them() {
     let fixture = Fixture::new();
     fixture.base("base", json!({"max_steps": 30, "eval_every": 30}));

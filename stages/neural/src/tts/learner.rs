@@ -22,6 +22,8 @@ pub(super) const METRIC: &str = "mel";
 const POOR_PATH: f64 = -1.0;
 /// Share of symbols with one frame above which an alignment is poor.
 const POOR_SHARE: f64 = 0.3;
+/// Utterances with the worst alignments that are listed.
+pub(super) const WORST: usize = 20;
 
 /// A voice that learns.
 pub(super) struct VoiceLearner<'a> {
@@ -138,7 +140,8 @@ impl Learner for VoiceLearner<'_> {
         }
         let quality = AlignmentQuality::of(durations.iter().map(Vec::as_slice), &paths);
         if let (Some(complaint), true, false) = (quality.complaint(), self.binarisation.get() >= 1.0, self.warned.get()) {
-            job.progress.note(&format!("warning: {complaint}"));
+            let rows = align(self.voice, self.dev, self.limit, job)?;
+            job.progress.note(&warning("dev", &complaint, &rows));
             self.warned.set(true);
         }
         let names = [METRIC, "mel_before_postnet", "duration", "pitch", "energy", "forward_sum", "binarisation"];
@@ -190,6 +193,12 @@ pub(super) fn align(voice: &Voice, data: &VoiceData, limit: BatchLimit, job: &Jo
         job.progress.tick(done as u64, rows.len() as u64, "utterances", "aligned");
     }
     Ok(rows.into_iter().flatten().collect())
+}
+
+/// Warning about the poor alignment of a split, with the worst of its utterances.
+pub(super) fn warning(split: &str, complaint: &str, rows: &[Alignment]) -> String {
+    let ids: Vec<String> = worst(rows, WORST).into_iter().map(|row| row.id).collect();
+    format!("warning: {split}: {complaint}; the worst utterances: {}", ids.join(", "))
 }
 
 /// The worst alignments, worst first.

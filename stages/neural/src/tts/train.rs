@@ -12,7 +12,7 @@ use tch::{Device, Kind};
 
 use super::data::{Corpus, TrainingSet, VoiceData};
 use super::error::TtsError;
-use super::learner::{AlignmentQuality, METRIC, VoiceLearner, align, worst};
+use super::learner::{AlignmentQuality, METRIC, VoiceLearner, WORST, align, warning, worst};
 use super::summary::VoiceSummary;
 use super::voice::{FOLDER, PitchScale, Voice, VoiceConfig, front_end, shape};
 use crate::data::BatchLimit;
@@ -25,9 +25,6 @@ use crate::train::learner::TrainingData;
 use crate::train::optimizer::Constants;
 use crate::train::schedule;
 use crate::train::state::StateFolder;
-
-/// Utterances with the worst alignments that are listed.
-const WORST: usize = 20;
 
 /// Trains a voice: leaves `voice/`, `training.json`, `alignment.parquet` (the worst alignments of the training set) and `events/`.
 ///
@@ -221,8 +218,7 @@ fn report(rows: &[Alignment], quality: &AlignmentQuality, job: &Job) {
         job.progress.fact("path_log_probability", path.into());
     }
     if let Some(complaint) = quality.complaint() {
-        let ids: Vec<String> = worst(rows, WORST).into_iter().map(|row| row.id).collect();
-        job.progress.note(&format!("warning: {complaint}; the worst utterances: {}", ids.join(", ")));
+        job.progress.note(&warning("train", &complaint, rows));
     }
 }
 
