@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Checks the files of `sure schedule` for GitHub and GitLab against their schemas, and the feed of a site with xmllint where it is there.
+# Checks the files of `sure schedule` for GitHub and GitLab against their schemas, and the feed of a site against RFC 4287.
 #
 #   tests/rebuild/forges.sh [SURE]
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 sure=$(realpath "${1:-target/debug/sure}")
 tools=${XDG_CACHE_HOME:-$HOME/.cache}/sure/forges
-if [ ! -x "$tools/bin/check-jsonschema" ]; then
+if ! [ -x "$tools/bin/check-jsonschema" ] || ! "$tools/bin/python" -c "import feedparser" 2>/dev/null; then
     python3 -m venv "$tools"
-    "$tools/bin/pip" install --quiet "check-jsonschema==0.35.*"
+    "$tools/bin/pip" install --quiet "check-jsonschema==0.35.*" "feedparser==6.0.*"
 fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -22,3 +22,4 @@ export PATH="$PATH:${XDG_CACHE_HOME:-$HOME/.cache}/sure/tools/bin"
 if command -v actionlint >/dev/null; then
     actionlint "$work/sure-weekly.yml"
 fi
+"$tools/bin/python" tests/rebuild/feed.py --sure "$sure"

@@ -520,7 +520,8 @@ impl Reader<'_> {
 fn is_public_address(text: &str) -> bool {
     let rest = ["https://", "http://"].iter().find_map(|scheme| text.strip_prefix(scheme));
     let host = rest.and_then(|rest| rest.split('/').next()).unwrap_or_default();
-    !host.is_empty() && !host.contains('@') && !text.contains(|c: char| c.is_whitespace() || c.is_control())
+    let is_foreign = |c: char| c.is_whitespace() || c.is_control() || "?#\"<>\\^`{|}".contains(c);
+    !host.is_empty() && !host.contains('@') && !text.contains(is_foreign)
 }
 
 /// Splits a line into words as a shell does: quotation marks keep spaces. None when a mark has no other.

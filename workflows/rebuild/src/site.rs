@@ -20,7 +20,7 @@ use serde_json::json;
 
 use crate::event::{summary, word};
 use crate::history::{History, HistoryError, write_aside};
-use crate::record::{Cell, Ended, Finding, METRIC, NamedCause, Outcome};
+use crate::record::{Cell, Ended, Finding, Line, METRIC, NamedCause, Outcome};
 use crate::time::{Every, Utc};
 use draw::Dot;
 
@@ -176,7 +176,8 @@ fn diff_name(old: &str, new: &str) -> String {
 fn diff_of(ended: &Ended, cell: &Cell) -> String {
     match &cell.last.against {
         Some(old)
-            if matches!(cell.last.verdict, Verdict::Worse | Verdict::Better | Verdict::NotComparable | Verdict::NotJudged) =>
+            if matches!(cell.last.verdict, Verdict::Worse | Verdict::Better | Verdict::NotComparable | Verdict::NotJudged)
+                || is_intended(cell) =>
         {
             diff_name(old, &ended.id)
         }
@@ -526,9 +527,13 @@ impl<'a> Maker<'a> {
         pairs.into_iter().filter_map(page).collect()
     }
 
-    /// Atom feed of alarms and recoveries. An entry keeps its id for ever. Source: RFC 4287.
+    /// Atom feed of alarms and recoveries. The feed and its entries keep their ids for ever. Source: RFC 4287.
     fn feed(&self) -> String {
         let name = self.site.name;
+        let first = self.log().lines.iter().find_map(|line| match line {
+            Line::Begun(begun) => Some(begun.id.as_str()),
+            _ => None,
+        });
         let news: Vec<(&Ended, &'static str, Vec<&Cell>)> = self
             .log()
             .ended()
@@ -542,13 +547,14 @@ impl<'a> Maker<'a> {
             .take(NEWS)
             .collect();
         let link = |path: &str| if self.site.url.is_empty() { path.to_owned() } else { format!("{}/{path}", self.site.url) };
-        let updated = news.first().map_or(Utc(0), |(ended, ..)| ended.at);
+        let oldest = self.log().ended().next().map_or(Utc(0), |ended| ended.at);
+        let updated = news.first().map_or(oldest, |(ended, ..)| ended.at);
         let mut entries = vec![];
         let out = format!(
-            "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<feed xmlns=\"http://www.w3.org/2005/Atom\">\n<title>Rebuilds: {}</title>\n<id>urn:sure:{}</id>\n\
+            "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<feed xmlns=\"http://www.w3.org/2005/Atom\">\n<title>Rebuilds: {}</title>\n<id>{}</id>\n\
              <updated>{updated}</updated>\n<author><name>sure</name></author>\n<link rel=\"self\" href=\"{}\"/>\n<link href=\"{}\"/>\n",
             escape(name),
-            escape(name),
+            urn(&[name, first.unwrap_or_default()]),
             escape(&link("feed.xml")),
             escape(&link("index.html"))
         );
@@ -561,10 +567,9 @@ impl<'a> Maker<'a> {
                 if cells.len() > 1 { format!(" and {} more", cells.len() - 1) } else { String::new() }
             );
             entries.push(format!(
-                "<entry>\n<title>{}</title>\n<id>urn:sure:{}:{}:{what}</id>\n<updated>{}</updated>\n<link href=\"{}\"/>\n<content type=\"text\">{}</content>\n</entry>\n",
+                "<entry>\n<title>{}</title>\n<id>{}</id>\n<updated>{}</updated>\n<link href=\"{}\"/>\n<content type=\"text\">{}</content>\n</entry>\n",
                 escape(&title),
-                escape(name),
-                escape(&page_name(&ended.id)),
+                urn(&[name, &ended.id, what]),
                 ended.at,
                 escape(&link(&format!("rebuild/{}.html", page_name(&ended.id)))),
                 escape(&lines.join("\n"))
@@ -622,9 +627,16 @@ impl<'a> Maker<'a> {
     }
 }
 
-/// Text for XML.
+/// Name of an entry of the feed, from what makes it unique. Source: RFC 9562, section 5.8.
+fn urn(parts: &[&str]) -> String {
+    let text = pipeline::Digest::of(parts.join("\n").as_bytes()).to_string();
+    format!("urn:uuid:{}-{}-8{}-a{}-{}", &text[..8], &text[8..12], &text[12..15], &text[15..18], &text[18..30])
+}
+
+/// Text for XML, without the characters that it cannot contain.
 fn escape(text: &str) -> String {
-    let clean: String = text.chars().filter(|c| !c.is_control() || *c == '\n').collect();
+    let clean: String =
+        text.chars().filter(|c| (!c.is_control() || *c == '\n') && !matches!(c, '\u{fffe}' | '\u{ffff}')).collect();
     clean.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

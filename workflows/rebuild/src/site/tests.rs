@@ -8,7 +8,7 @@ use crate::record::tests::{cell, ended};
 use crate::record::{Line, OpenAlarm};
 
 /// A made-up history of weekly rebuilds of 42 cells with three seeds, all of which change a little every week.
-fn history(folder: &Path, rebuilds: i64) -> History {
+fn history_of(folder: &Path, rebuilds: i64) -> History {
     let lock = History::lock(folder).unwrap().unwrap();
     let mut history = History::read(folder).unwrap();
     let mut random = SplitMix::new(7);
@@ -51,7 +51,7 @@ fn one(number: usize, week: i64, id: &str, random: &mut SplitMix) -> (String, Ce
 #[test]
 fn a_year_of_42_cells_is_small_and_quick_and_keeps_unchanged_pages() {
     let folder = tempfile::tempdir().unwrap();
-    let history = history(folder.path(), 52);
+    let history = history_of(folder.path(), 52);
     let site = Site { name: "weekly", every: "sunday 02:30".parse().unwrap(), url: "https://e.org", history: &history };
     let begun = std::time::Instant::now();
     let files = pages(&site);
@@ -70,7 +70,7 @@ fn a_year_of_42_cells_is_small_and_quick_and_keeps_unchanged_pages() {
 #[test]
 fn texts_are_escaped_and_links_lead_to_pages() {
     let folder = tempfile::tempdir().unwrap();
-    let history = history(folder.path(), 43);
+    let history = history_of(folder.path(), 43);
     let site = Site { name: "weekly", every: "sunday 02:30".parse().unwrap(), url: "", history: &history };
     let files = pages(&site);
     let text = |name: &str| String::from_utf8(files[name].clone()).unwrap();
@@ -88,5 +88,13 @@ fn texts_are_escaped_and_links_lead_to_pages() {
             assert!(files.contains_key(&parts.join("/")), "{name} links to {link}");
         }
     }
+    // An entry stays as it is when later rebuilds follow; the rules of feeds are in tests/rebuild/feed.py.
+    let later = tempfile::tempdir().unwrap();
+    let history = history_of(later.path(), 45);
+    let site = Site { history: &history, ..site };
+    let later = String::from_utf8(pages(&site)["feed.xml"].clone()).unwrap();
+    let entry = text("feed.xml").split("<entry>").nth(1).unwrap().split("</entry>").next().unwrap().to_owned();
+    assert!(entry.contains("<id>urn:uuid:") && later.contains(&entry), "{later}");
+    assert_eq!(escape("a\u{1}\u{ffff}\n<é>"), "a\n&lt;é&gt;");
     assert_eq!(slug("a b/c"), format!("a-b-c-{}", pipeline::Digest::of(b"a b/c").short()));
 }
