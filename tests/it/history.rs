@@ -181,6 +181,9 @@ fn the_store_is_kept_in_order() {
     let told = said(&project, &old);
     assert!(told.contains("4 artifacts tiny:shards") && told.ends_with("nothing is removed without --yes"), "{told}");
     assert!(said(&project, &[&old[..], &["--yes"]].concat()).contains("removed 4 artifacts"));
+    let forgotten = refused(&project, &["diff", "1", "2"]);
+    assert!(forgotten.starts_with("exit 2\n") && forgotten.contains("the nodes of run 1 were forgotten"), "{forgotten}");
+    assert!(said(&project, &["runs", "1"]).contains("its nodes were forgotten"));
     assert!(said(&project, &["plan", "./tiny.toml:shards"]).contains("0 to run"));
     project.replace("tiny.toml", "sample_rate = 8000", "sample_rate = 16000");
     assert!(

@@ -71,6 +71,10 @@ fn a_history_tells_what_happened_to_a_table() {
     let started = last(&project);
     assert_eq!(verdicts(&started), ["new", "new"]);
     assert!(started["sources"]["corpora.speech_commands"]["files"].as_u64().unwrap() > 80, "{started}");
+    for cell in started["cells"].as_object().unwrap().values() {
+        let cost = &cell["costs"][format!("train[method={}]", cell["method"].as_str().unwrap())];
+        assert!(cost["secs"].as_f64().unwrap() > 0.0 && cost["peak_gib"].as_f64().unwrap() > 0.05, "{cell}");
+    }
 
     // Not due any more, at once and without a word; nothing is opened.
     fs::rename(project.path(".sure"), project.path("moved")).unwrap();
@@ -89,6 +93,16 @@ fn a_history_tells_what_happened_to_a_table() {
     assert_eq!(verdicts(&last(&project)), ["same", "same"]);
     assert_eq!(last(&project)["detail"], started["detail"]);
     assert!(!same.err.contains("notice"), "{}", same.err);
+
+    // A cell that is gone, and one that is back with the result that it had.
+    project.replace("weekly.toml", "runs = [\"./tiny.toml", "runs = [\"./tiny.toml --set method=lora");
+    let fewer = rebuild(&project, "2026-03-09T03:00:00Z", &["--quiet"]);
+    assert!(fewer.err.starts_with("notice: 1 cell gone: tiny, speech_commands, finetune\n"), "{}", fewer.err);
+    assert_eq!(verdicts(&last(&project)), ["gone", "same"]);
+    project.replace("weekly.toml", " --set method=lora", "");
+    let again = rebuild(&project, "2026-03-10T03:00:00Z", &["--quiet"]);
+    assert!(again.err.starts_with("notice: 1 cell back: tiny, speech_commands, finetune\n"), "{}", again.err);
+    assert_eq!(verdicts(&last(&project)), ["same", "same"]);
 
     // Another training recording.
     let files = recordings(&project);
@@ -121,6 +135,11 @@ fn a_history_tells_what_happened_to_a_table() {
     let index = fs::read_to_string(project.path("www/index.html")).unwrap();
     for text in ["not started", "is not there", "data: speech_commands: 1 file changed", "2026-03-29 03:40"] {
         assert!(index.contains(text), "`{text}` is not on the page:\n{index}");
+    }
+    let pages = contents(&project.path("www/diff"));
+    let differences: String = pages.iter().map(|(_, bytes)| String::from_utf8_lossy(bytes).into_owned()).collect();
+    for text in ["1 file changed", "train.max_steps 8 -&gt; 7"] {
+        assert!(differences.contains(text), "`{text}` is on no page of a difference");
     }
     for folder in ["history", "www", ".sure/logs"] {
         for (path, bytes) in contents(&project.path(folder)) {
@@ -269,7 +288,7 @@ fn a_fresh_rebuild_repeats_and_a_lock_file_holds_what_went_in() {
     assert!(!project.path(".sure.fresh").exists());
 
     let locked = project.sure(&["lock", "weekly.toml", "-o", "weekly.lock"]);
-    assert!(locked.ok && locked.out.contains("1 sources, 2 cells"), "{}{}", locked.out, locked.err);
+    assert!(locked.ok && locked.out.contains("1 source, 2 cells"), "{}{}", locked.out, locked.err);
     let text = fs::read_to_string(project.path("weekly.lock")).unwrap();
     assert!(text.contains("[sources.\"corpora.speech_commands\"]") && text.contains("libtorch = "), "{text}");
     // A clean machine: no store and no history.
@@ -307,6 +326,26 @@ fn a_fresh_rebuild_repeats_and_a_lock_file_holds_what_went_in() {
     assert!(other.err.contains("alarm: ") && other.err.contains("with this program they should be equal"), "{}", other.err);
     let bad = rebuild(&project, "2026-03-10T03:00:00Z", &["--locked", "tiny.toml"]);
     assert!(bad.code == Some(2) && bad.err.contains("it is no lock file"), "{}", bad.err);
+}
+
+#[test]
+fn a_forced_training_that_gives_other_bytes_is_told() {
+    let project = project();
+    project.replace("weekly.toml", "--set seed=1,2,3", "--set method=finetune");
+    ends(&rebuild(&project, "2026-03-01T03:00:00Z", &["--quiet", "--jobs", "2"]), 0);
+    project.replace("weekly.toml", "method=finetune", "method=finetune --force train");
+    // With another number of threads, sums are rounded otherwise.
+    let forced = rebuild(&project, "2026-03-08T03:00:00Z", &["--quiet", "--jobs", "1"]);
+    ends(&forced, 0);
+    assert!(
+        forced.err.starts_with(
+            "notice: `sure run ./tiny.toml --set method=finetune --force train`: 1 node gave other bytes than before"
+        ),
+        "{}",
+        forced.err
+    );
+    assert_eq!(last(&project)["runs"][0]["nodes"]["gave other bytes"], 1);
+    assert_eq!(verdicts(&last(&project)), ["same"]);
 }
 
 #[test]

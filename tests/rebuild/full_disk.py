@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A full disk under the history and under the site: lines of the record are whole or absent, and the old site stays.
+"""A full disk under the history, the site and the store: lines of the record are whole or absent, the old site stays, cells failed.
 
     tests/rebuild/full_disk.py [--sure target/debug/sure]
 
@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+FOLDERS = {"history": "2m", "www": "2m", "disk": "200m"}
 
 
 def fill(folder):
@@ -44,11 +45,11 @@ def main():
     if not args.inside:
         return subprocess.call(["unshare", "-m", sys.executable, __file__, "--inside", *sys.argv[1:]])
     sure, work = args.sure.resolve(), Path(tempfile.mkdtemp(prefix="sure-full-"))
-    for name in ("history", "www"):
+    for name, size in FOLDERS.items():
         (work / name).mkdir()
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", work / name], check=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", work / name], check=True)
     subprocess.run([sure, "synth", "speech_commands", work / "corpus", "--speakers", "4", "--takes", "2"], check=True)
-    (work / "sure.toml").write_text('[corpora]\nspeech_commands = "corpus"\n')
+    (work / "sure.toml").write_text('store = "disk/store"\n[corpora]\nspeech_commands = "corpus"\n')
     (work / "tiny.toml").write_text((ROOT / "tests/it/tiny.toml").read_text().replace("max_steps = 24", "max_steps = 4"))
     (work / "weekly.toml").write_text(
         'name = "weekly"\nevery = "day 03:00"\nruns = ["./tiny.toml --set method=finetune"]\n[site]\nfolder = "www"\n'
@@ -98,8 +99,21 @@ def main():
         path.unlink()
     assert rebuild(22).returncode == 0
     assert (work / "www/index.html").read_bytes() != index
-    print("full disks: the record stays readable, the old site stays")
-    for name in ("history", "www"):
+
+    # A store that has no room: the cell failed, and is not gone.
+    workflow = (work / "tiny.toml").read_text()
+    (work / "tiny.toml").write_text(workflow.replace("max_steps = 4", "max_steps = 3"))
+    files = fill(work / "disk")
+    answer = rebuild(23)
+    [ended] = [line for line in map(json.loads, (work / "history/rebuilds.jsonl").read_text().splitlines()[-2:]) if line["line"] == "ended"]
+    assert answer.returncode == 1 and "the disk is full" in answer.stderr, answer
+    assert [cell["last"]["verdict"] for cell in ended["cells"].values()] == ["failed"], ended
+    for path in files:
+        path.unlink()
+    answer = rebuild(24)
+    assert answer.returncode == 0 and "recovered: the rebuild ended well, after one that failed" in answer.stderr, answer
+    print("full disks: the record stays readable, the old site stays, cells without room failed")
+    for name in FOLDERS:
         subprocess.run(["umount", work / name], check=False)
     shutil.rmtree(work, ignore_errors=True)
     return 0

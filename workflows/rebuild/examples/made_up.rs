@@ -12,7 +12,7 @@ use std::time::Instant;
 use rebuild::alarms::settle;
 use rebuild::history::{Baseline, History};
 use rebuild::record::{
-    Cell, Confirmation, Ended, FORMAT, Finding, Line, Machine, NamedCause, Numbers, Outcome, Program, RunOutcome, Source,
+    Cell, Confirmation, Cost, Ended, FORMAT, Finding, Line, Machine, NamedCause, Numbers, Outcome, Program, RunOutcome, Source,
 };
 use rebuild::site::{Site, write};
 use rebuild::time::{DAY, Utc};
@@ -73,7 +73,7 @@ fn cell(at: (usize, usize), week: i64, ids: [&str; 2], random: &mut SplitMix) ->
         causes,
         confirmation: None,
         alarm: is_loss,
-        secs: Some(900.0),
+        costs: [("train".to_owned(), Cost { secs: 900.0, peak_gib: Some(31.5), on: ["8 GPU".to_owned()].into() })].into(),
     };
     if is_loss {
         let values = BTreeMap::from([("4".to_owned(), 0.081), ("5".to_owned(), 0.0805)]);

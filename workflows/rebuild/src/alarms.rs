@@ -1,9 +1,12 @@
 //! Open alarms from rebuild to rebuild: which are new, which stay, which end, and which are told again.
 
+use std::collections::BTreeMap;
+
 use scoring::history::Verdict;
 
+use crate::event::{count, titles};
 use crate::history::History;
-use crate::record::{Cell, Ended, OpenAlarm, Outcome};
+use crate::record::{Cell, Cost, Ended, OpenAlarm, Outcome};
 use crate::time::DAY;
 
 /// Seconds after which an open alarm is told again.
@@ -63,33 +66,58 @@ pub fn settle(ended: &mut Ended, history: &History, done: u8) {
     ended.exit_code = if told { 3 } else { done };
 }
 
-/// Factor from which on a longer training is told.
-const SLOWER: f64 = 1.5;
-/// Earlier trainings that a time is compared with, at most and at least.
-const TIMES: (usize, usize) = (5, 3);
+/// Factor from which on a longer training, or one with more memory, is told.
+const DEARER: f64 = 1.5;
+/// Earlier trainings that a cost is compared with, at most and at least.
+const COMPARED: (usize, usize) = (5, 3);
 
-/// Sentence about trainings that took longer than the median of earlier ones on the same machine. It is no alarm.
-pub fn slower(ended: &Ended, history: &History) -> Option<String> {
+/// Sentences about trainings that took longer, or more memory, than the median of earlier ones on the same machine. They are no alarm.
+pub fn dearer(ended: &Ended, history: &History) -> Vec<String> {
+    let mut notices = vec![];
+    if let Some((count, title, factor, median)) = rise(ended, history, |cost| Some(cost.secs)) {
+        notices
+            .push(format!("{count} trained for longer than before: {title} for {factor:.1} times the median of {median:.0} s"));
+    }
+    if let Some((count, title, factor, median)) = rise(ended, history, |cost| cost.peak_gib) {
+        notices.push(format!(
+            "{count} trained with more memory than before: {title} with {factor:.1} times the median of {median:.2} GiB"
+        ));
+    }
+    notices
+}
+
+/// Cells in which a cost of a training rose, as `2 of 42 cells`, and the largest rise: title, factor, median of before.
+fn rise(ended: &Ended, history: &History, of: fn(&Cost) -> Option<f64>) -> Option<(String, String, f64, f64)> {
     let key = ended.machine.key();
-    let mut found: Vec<(f64, &Cell)> = vec![];
+    let mut found: BTreeMap<&String, (f64, f64, String)> = BTreeMap::new();
     for (name, cell) in &ended.cells {
-        let Some(secs) = cell.secs else { continue };
-        let earlier = history.log.results(name).rev().filter(|(earlier, _)| earlier.machine.key() == key);
-        let mut times: Vec<f64> = earlier.filter_map(|(_, cell)| cell.secs).take(TIMES.0).collect();
-        times.sort_by(f64::total_cmp);
-        let median = times.get(times.len() / 2).copied().unwrap_or(f64::INFINITY);
-        if times.len() >= TIMES.1 && secs > SLOWER * median {
-            found.push((secs / median, cell));
+        for (node, cost) in &cell.costs {
+            let Some(value) = of(cost) else { continue };
+            let earlier = history.log.results(name).rev().filter(|(earlier, _)| earlier.machine.key() == key);
+            let earlier = earlier.filter_map(|(_, cell)| cell.costs.get(node)).filter(|earlier| earlier.on == cost.on);
+            let mut values: Vec<f64> = earlier.filter_map(of).take(COMPARED.0).collect();
+            values.sort_by(f64::total_cmp);
+            let median = values.get(values.len() / 2).copied().unwrap_or(f64::INFINITY);
+            let factor = value / median;
+            if values.len() >= COMPARED.1 && factor >= DEARER && found.get(name).is_none_or(|known| factor > known.0) {
+                found.insert(name, (factor, median, format!("{} ({node})", cell.title())));
+            }
         }
     }
-    found.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let (factor, cell) = found.first()?;
-    Some(format!(
-        "{} of {} cells trained for longer than before: {} for {factor:.1} times the median",
-        found.len(),
-        ended.cells.len(),
-        cell.title()
-    ))
+    let count = format!("{} of {} cells", found.len(), ended.cells.len());
+    let (factor, median, title) = found.into_values().max_by(|a, b| a.0.total_cmp(&b.0))?;
+    Some((count, title, factor, median))
+}
+
+/// Sentence about cells that were no longer part of the table and are again.
+pub fn back(ended: &Ended, history: &History) -> Option<String> {
+    let last = history.log.ended().rev().find(|ended| ended.outcome.is_end() && !ended.fresh).filter(|_| !ended.fresh)?;
+    let was_gone = |key: &String| last.cells.get(key).is_none_or(|cell| cell.last.verdict == Verdict::Gone);
+    let is_back = |(key, cell): &(&String, &Cell)| {
+        was_gone(key) && !matches!(cell.last.verdict, Verdict::New | Verdict::Gone | Verdict::Failed)
+    };
+    let found: Vec<(&str, &Cell)> = ended.cells.iter().filter(is_back).map(|(key, cell)| (key.as_str(), cell)).collect();
+    (!found.is_empty()).then(|| format!("{} back: {}", count(found.len(), "cell"), titles(&found)))
 }
 
 /// Number of rebuilds that failed in a row before this one, killed ones included.
@@ -145,25 +173,66 @@ mod tests {
     }
 
     #[test]
-    fn longer_trainings_on_the_same_machine_are_told() {
+    fn longer_trainings_and_more_memory_on_the_same_machine_are_told() {
+        const NONE: [&str; 0] = [];
         let folder = tempfile::tempdir().unwrap();
         let lock = History::lock(folder.path()).unwrap().unwrap();
         let mut history = History::read(folder.path()).unwrap();
-        let took = |id: &str, secs: f64| {
+        let took = |id: &str, secs: f64, gib: f64| {
             let mut end = ended(id, 0, Outcome::Done, 0.5);
-            end.cells.get_mut(KEY).unwrap().secs = Some(secs);
+            let cost = Cost { secs, peak_gib: Some(gib), on: ["2".to_owned()].into() };
+            end.cells.get_mut(KEY).unwrap().costs.insert("train".to_owned(), cost);
             end
         };
-        for (id, secs) in [("a", 100.0), ("b", 110.0), ("c", 90.0)] {
-            assert_eq!(slower(&took("x", 1000.0), &history), None, "too few");
-            history.append(&lock, Line::Ended(Box::new(took(id, secs)))).unwrap();
+        // Weeks without a training lie between.
+        for (id, secs, gib) in [("a", 100.0, 2.0), ("b", 110.0, 2.2), ("c", 90.0, 1.8)] {
+            assert_eq!(dearer(&took("x", 1000.0, 9.0), &history), NONE, "too few");
+            history.append(&lock, Line::Ended(Box::new(took(id, secs, gib)))).unwrap();
+            history.append(&lock, Line::Ended(Box::new(ended(id, 0, Outcome::Done, 0.5)))).unwrap();
         }
-        assert_eq!(slower(&took("d", 149.0), &history), None);
-        let told = slower(&took("d", 200.0), &history).unwrap();
-        assert_eq!(told, "1 of 1 cells trained for longer than before: speech recognition, fsdd, lora for 2.0 times the median");
-        let mut elsewhere = took("d", 200.0);
+        assert_eq!(dearer(&took("d", 149.0, 2.9), &history), NONE);
+        let longer = "1 of 1 cells trained for longer than before: speech recognition, fsdd, lora (train) for 2.0 times the median of 100 s";
+        let larger = "1 of 1 cells trained with more memory than before: speech recognition, fsdd, lora (train) with 1.6 times the median of 2.00 GiB";
+        assert_eq!(dearer(&took("d", 200.0, 2.9), &history), [longer]);
+        assert_eq!(dearer(&took("d", 149.0, 3.2), &history), [larger]);
+        assert_eq!(dearer(&took("d", 200.0, 3.2), &history), [longer, larger]);
+        let mut elsewhere = took("d", 200.0, 3.2);
         elsewhere.machine.cpu = "another".to_owned();
-        assert_eq!(slower(&elsewhere, &history), None);
+        assert_eq!(dearer(&elsewhere, &history), NONE);
+        let mut fewer = took("d", 200.0, 3.2);
+        fewer.cells.get_mut(KEY).unwrap().costs.get_mut("train").unwrap().on = ["1".to_owned()].into();
+        assert_eq!(dearer(&fewer, &history), NONE, "with fewer threads");
+        let mut unknown = took("d", 100.0, 0.0);
+        unknown.cells.get_mut(KEY).unwrap().costs.get_mut("train").unwrap().peak_gib = None;
+        assert_eq!(dearer(&unknown, &history), NONE);
+    }
+
+    #[test]
+    fn a_cell_that_is_back_is_told_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = History::lock(folder.path()).unwrap().unwrap();
+        let mut history = History::read(folder.path()).unwrap();
+        let mut week = |verdict: Option<Verdict>| {
+            let mut end = ended("w", 0, Outcome::Done, 0.5);
+            match verdict {
+                Some(verdict) => end.cells.get_mut(KEY).unwrap().last = Finding::of(verdict),
+                None => end.cells.clear(),
+            }
+            let told = back(&end, &history);
+            history.append(&lock, Line::Ended(Box::new(end))).unwrap();
+            told
+        };
+        let told = Some("1 cell back: speech recognition, fsdd, lora".to_owned());
+        assert_eq!(week(Some(Verdict::New)), None);
+        assert_eq!(week(Some(Verdict::Same)), None);
+        assert_eq!(week(Some(Verdict::Gone)), None);
+        assert_eq!(week(Some(Verdict::Same)), told, "after a week");
+        assert_eq!(week(Some(Verdict::Same)), None);
+        assert_eq!(week(Some(Verdict::Gone)), None);
+        assert_eq!(week(None), None);
+        assert_eq!(week(Some(Verdict::Moved)), told, "after two weeks, with another value");
+        assert_eq!(week(Some(Verdict::Failed)), None);
+        assert_eq!(week(Some(Verdict::Same)), None, "it was not gone");
     }
 
     #[test]

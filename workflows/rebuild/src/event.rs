@@ -213,11 +213,13 @@ pub fn word(verdict: Verdict) -> &'static str {
     }
 }
 
-fn count(number: usize, noun: &str) -> String {
+/// A number with its noun: `1 cell`, `3 cells`.
+pub fn count(number: usize, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
-fn titles(cells: &[(&str, &Cell)]) -> String {
+/// Titles of the first cells, and the number of the others.
+pub(crate) fn titles(cells: &[(&str, &Cell)]) -> String {
     let shown: Vec<String> = cells.iter().take(3).map(|(_, cell)| cell.title()).collect();
     let more = if cells.len() > 3 { format!("; and {} more", cells.len() - 3) } else { String::new() };
     format!("{}{more}", shown.join("; "))

@@ -14,7 +14,7 @@ use scoring::significance::{SeedNoise, TTest, Units, comparable, t_test, utteran
 
 use crate::causes::name_causes;
 use crate::history::{History, KEPT};
-use crate::record::{Cell, CellDetail, Confirmation, Detail, Ended, Finding, NamedCause, Numbers, SeedDetail, Source};
+use crate::record::{Cell, CellDetail, Confirmation, Cost, Detail, Ended, Finding, NamedCause, Numbers, SeedDetail, Source};
 
 /// Result of a cell in this rebuild, before it is judged.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,8 +39,8 @@ pub struct CellNow {
     pub seeds: BTreeMap<String, SeedNow>,
     /// Everything that it was made of.
     pub lineage: Lineage,
-    /// Seconds of what ran for it.
-    pub secs: Option<f64>,
+    /// Cost of each training that ran, by its node without the seed.
+    pub costs: BTreeMap<String, Cost>,
 }
 
 /// Result of one seed.
@@ -179,7 +179,8 @@ impl<'a> Judge<'a> {
                 let Some(earlier) = &last[at] else { continue };
                 let mut cell = earlier.cell.clone();
                 (cell.values, cell.evidence, cell.failed, cell.confirmation, cell.alarm) = Default::default();
-                (cell.last, cell.baseline, cell.causes, cell.secs) = (found.clone(), Finding::of(Verdict::Gone), vec![], None);
+                (cell.last, cell.baseline, cell.causes, cell.costs) =
+                    (found.clone(), Finding::of(Verdict::Gone), vec![], BTreeMap::new());
                 judged.cells.insert((*key).clone(), cell);
                 continue;
             };
@@ -203,7 +204,7 @@ impl<'a> Judge<'a> {
                 causes: cause.clone(),
                 confirmation: None,
                 alarm: is_worse && meant,
-                secs: now.secs,
+                costs: now.costs.clone(),
             };
             if is_worse && !meant {
                 let test = if told_by_base { to_base } else { found };

@@ -1,7 +1,7 @@
 //! Record of all rebuilds, `rebuilds.jsonl`: a line when a rebuild begins, one when it ended, one when its message was sent.
 //! It is only appended to. A last line without an end was torn by a kill or a full disk, and does not count.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use scoring::Metric;
 use scoring::history::{Lineage, Verdict};
@@ -271,9 +271,21 @@ pub struct Cell {
     /// True if this rebuild raised an alarm for it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub alarm: bool,
-    /// Seconds of the training and evaluation that made it, over all seeds; none where nothing ran.
+    /// Cost of each training of this rebuild, by its node without the seed; empty where none ran.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub costs: BTreeMap<String, Cost>,
+}
+
+/// Cost of a training, over the seeds of a cell.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Cost {
+    /// Mean duration in seconds.
+    pub secs: f64,
+    /// Largest peak memory in GiB, of the GPU where one was used; none where the stage reports none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secs: Option<f64>,
+    pub peak_gib: Option<f64>,
+    /// Threads, GPU and, if it is another one, machine of each training: `2`, `4 GPU`, `2 on node7`.
+    pub on: BTreeSet<String>,
 }
 
 impl Cell {
@@ -502,7 +514,7 @@ impl Log {
 
     /// Rebuilds that began and never ended: the program was killed, or is still running.
     pub fn open(&self) -> Vec<&Begun> {
-        let ended: std::collections::BTreeSet<&str> = self.ended().map(|ended| ended.id.as_str()).collect();
+        let ended: BTreeSet<&str> = self.ended().map(|ended| ended.id.as_str()).collect();
         let begun = self.lines.iter().filter_map(|line| match line {
             Line::Begun(begun) => Some(begun),
             _ => None,
@@ -584,7 +596,7 @@ pub(crate) mod tests {
             causes: vec![NamedCause { kind: "hardware".to_owned(), text: String::new() }],
             confirmation: None,
             alarm: false,
-            secs: None,
+            costs: BTreeMap::new(),
         }
     }
 

@@ -97,7 +97,7 @@ impl Lab {
                     program: format!("commit{} x", self.week),
                     machine: "m".to_owned(),
                 },
-                secs: None,
+                costs: BTreeMap::new(),
             };
             results.cells.insert(format!("{task} fsdd {method}"), cell);
         }

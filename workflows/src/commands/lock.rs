@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
+use rebuild::event::count;
 use rebuild::history::{History, write_aside};
 use rebuild::lock::{LockFile, LockedSource, pack_lists};
 
@@ -49,6 +50,6 @@ pub(crate) fn lock(args: &LockArgs) -> Result<ExitCode> {
     }
     write_aside(&lists_path(&out), &pack_lists(&inputs.lists)?).map_err(history_problem)?;
     write_aside(&out, lock.text().as_bytes()).map_err(history_problem)?;
-    println!("{}: {} sources, {} cells", out.display(), lock.sources.len(), lock.cells.len());
+    println!("{}: {}, {}", out.display(), count(lock.sources.len(), "source"), count(lock.cells.len(), "cell"));
     Ok(ExitCode::SUCCESS)
 }

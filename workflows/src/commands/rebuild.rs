@@ -13,7 +13,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use clap::Args;
 use pipeline::{Digest, Stop};
-use rebuild::alarms::{failures_before, is_known, settle, slower};
+use rebuild::alarms::{back, dearer, failures_before, is_known, settle};
 use rebuild::event::{Event, Level, compose};
 use rebuild::file::RebuildFile;
 use rebuild::history::{Baseline, Due, History, HistoryError, HistoryLock, due};
@@ -403,7 +403,8 @@ impl Rebuild<'_> {
             Outcome::Stopped => STOPPED,
         };
         settle(&mut ended, history, done);
-        ended.notices.extend(slower(&ended, history));
+        ended.notices.extend(back(&ended, history));
+        ended.notices.extend(dearer(&ended, history));
         self.close(history, lock, &outbox, &ended)?;
         Ok(ended)
     }
@@ -519,13 +520,20 @@ impl Rebuild<'_> {
                 if !self.quiet {
                     show(&error);
                 }
-                runs::not_run(planned, &error)
+                runs::not_run(planned, &error, history, &mut results)
             });
             if outcome.outcome == "not started" && reason.is_none() {
                 reason = Some(format!(
                     "`sure run {}`: {}",
                     planned.text,
                     outcome.failed.first().map_or("", |failure| &failure.message)
+                ));
+            }
+            if let Some(count) = outcome.nodes.get(runs::OTHER_BYTES) {
+                let nodes = rebuild::event::count(*count, "node");
+                ended.notices.push(format!(
+                    "`sure run {}`: {nodes} gave other bytes than before; the earlier result is kept",
+                    planned.text
                 ));
             }
             ended.runs.push(outcome);

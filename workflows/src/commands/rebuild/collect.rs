@@ -9,11 +9,11 @@ use petgraph::graph::NodeIndex;
 use pipeline::Digest;
 use pipeline::event::Outcome;
 use pipeline::graph::{Node, Workflow};
-use pipeline::records::ResultRecord;
+use pipeline::records::{ResultRecord, Step};
 use pipeline::run::Summary;
 use rebuild::history::History;
 use rebuild::judge::{CellNow, Results, SeedNow};
-use rebuild::record::{METRIC, SeedDetail, Source};
+use rebuild::record::{Cost, METRIC, SeedDetail, Source};
 use scoring::score::{FILE_NAME, read_scores};
 use scoring::{Metric, evidence};
 use serde_json::Value;
@@ -27,6 +27,8 @@ use crate::opening::Opening;
 const SCORES: &str = "score.";
 /// Ending of the kinds of stages that train.
 const TRAINS: &str = ".train";
+/// Fact that a training reports about itself: its peak memory.
+const PEAK: &str = "peak_memory_gib";
 /// Axis of the seeds.
 const SEED: &str = "seed";
 /// Name where there is none.
@@ -54,7 +56,8 @@ pub(super) fn collect(
     );
     let mut fields: BTreeMap<String, BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
     let ran = summary.steps.iter().filter(|step| step.state == "ran");
-    let secs: HashMap<&str, f64> = ran.map(|step| (step.node.split_once(':').map_or("", |(_, id)| id), step.secs)).collect();
+    let ran: HashMap<&str, &Step> = ran.map(|step| (step.node.split_once(':').map_or("", |(_, id)| id), step)).collect();
+    let mut costs: BTreeMap<String, BTreeMap<String, Vec<Cost>>> = BTreeMap::new();
     let mut threads: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
     let mut cells: BTreeMap<String, CellNow> = BTreeMap::new();
     let mut further: BTreeMap<String, BTreeMap<Metric, Values>> = BTreeMap::new();
@@ -79,23 +82,26 @@ pub(super) fn collect(
             history.keep(&bytes).map_err(history_problem)
         };
         let ancestors = ancestors(opening, *index);
-        let trained: Vec<String> = ancestors
-            .iter()
-            .filter(|other| workflow.graph[**other].kind.name.ends_with(TRAINS))
-            .filter_map(|other| Some(format!("{} {}", workflow.graph[*other].id, summary.artifacts.get(other)?)))
-            .collect();
+        let trained = ancestors.iter().filter(|other| workflow.graph[**other].kind.name.ends_with(TRAINS));
+        // Sorted: a larger or smaller table has its nodes in another order.
+        let trained: BTreeSet<String> = trained.filter_map(|other| Some(summary.artifacts.get(other)?.to_string())).collect();
         let detail = SeedDetail {
             utterance_set: scores.utterance_set.to_string()[..32].to_owned(),
-            trained: Digest::of(trained.join("\n").as_bytes()).to_string()[..32].to_owned(),
+            trained: Digest::of(trained.into_iter().collect::<Vec<_>>().join("\n").as_bytes()).to_string()[..32].to_owned(),
             scored: artifact.to_string()[..32].to_owned(),
             scores: keep(FILE_NAME)?,
             interval: scores.interval(scores.primary).map(|interval| (interval.low, interval.high)),
         };
         let on = reader.threads(ancestors.iter().copied())?;
         threads.entry(key.clone()).or_default().insert(seed.clone(), on);
+        for other in ancestors.iter().filter(|other| workflow.graph[**other].kind.name.ends_with(TRAINS)) {
+            let node = &workflow.graph[*other];
+            if let Some(step) = ran.get(node.id.as_str()) {
+                let of_cell = costs.entry(key.clone()).or_default();
+                of_cell.entry(without_seed(&node.id)).or_default().push(reader.cost(*other, step)?);
+            }
+        }
         let of_cell = fields.entry(key.clone()).or_default();
-        let own: Vec<NodeIndex> =
-            ancestors.iter().copied().filter(|other| workflow.graph[*other].kind.name.ends_with(TRAINS)).collect();
         for other in ancestors.into_iter().chain([*index]) {
             reader.add_fields(other, of_cell)?;
         }
@@ -108,14 +114,11 @@ pub(super) fn collect(
         cell.utterances = scores.utterances;
         let evidence = keep(evidence::FILE_NAME)?;
         cell.seeds.insert(seed, SeedNow { value, evidence, detail });
-        let trained = own.iter().filter_map(|other| secs.get(workflow.graph[*other].id.as_str())).sum::<f64>();
-        if trained > 0.0 {
-            cell.secs = Some(cell.secs.unwrap_or(0.0) + trained);
-        }
     }
     for (key, mut cell) in cells {
         cell.lineage.fields =
             fields.remove(&key).unwrap_or_default().into_iter().map(|(name, values)| (name, joined(&values))).collect();
+        cell.costs = costs.remove(&key).unwrap_or_default().into_iter().map(|(node, costs)| (node, over_seeds(&costs))).collect();
         let threads: Vec<String> = threads.remove(&key).unwrap_or_default().into_values().collect();
         let threads = if threads.is_empty() { String::new() } else { format!(", threads {}", threads.join(" ")) };
         (cell.lineage.program, cell.lineage.machine) = (program.clone(), format!("{}{threads}", machine.key()));
@@ -130,6 +133,8 @@ pub(super) fn collect(
                 Some(known) => {
                     known.seeds.append(&mut cell.seeds);
                     known.failed = known.failed.take().or(cell.failed);
+                    cell.costs.append(&mut known.costs);
+                    known.costs = cell.costs;
                 }
             }
         }
@@ -158,7 +163,7 @@ type Values = BTreeMap<String, (f64, Option<(f64, f64)>)>;
 
 /// The cell of a further metric of the same runs, with its key.
 fn by_metric(cell: &CellNow, metric: Metric, values: &Values) -> (String, CellNow) {
-    let mut other = CellNow { metric: Some(metric), secs: None, ..cell.clone() };
+    let mut other = CellNow { metric: Some(metric), costs: BTreeMap::new(), ..cell.clone() };
     other.others.insert(METRIC.to_owned(), metric.name().to_owned());
     other.seeds.retain(|seed, _| values.get(seed).is_some_and(|(value, _)| value.is_finite()));
     for (seed, result) in &mut other.seeds {
@@ -186,6 +191,33 @@ fn failed_before(cell: &CellNow, history: &History) -> Vec<(String, CellNow)> {
 fn key_of(cell: &CellNow) -> String {
     let others: Vec<String> = cell.others.iter().map(|(axis, value)| format!(" {axis}={value}")).collect();
     format!("{} {} {}{}", cell.task, cell.corpus, cell.method, others.concat())
+}
+
+/// Adds the cells of a run that ended by an error, as far as no run has a result of them.
+pub(super) fn add_failed(
+    workflow: &Workflow,
+    extra: &BTreeMap<String, String>,
+    why: &str,
+    history: &History,
+    results: &mut Results,
+) {
+    for node in workflow.order.iter().map(|index| &workflow.graph[*index]).filter(|node| node.kind.name.starts_with(SCORES)) {
+        let (key, empty, _) = name(node, workflow, extra);
+        let cell = CellNow { failed: Some(why.to_owned()), ..empty };
+        for (key, cell) in failed_before(&cell, history).into_iter().chain([(key, cell)]) {
+            results.cells.entry(key).or_insert(cell);
+        }
+    }
+}
+
+/// Mean duration, largest memory and all machines.
+fn over_seeds(costs: &[Cost]) -> Cost {
+    let mean = costs.iter().map(|cost| cost.secs).sum::<f64>() / costs.len().max(1) as f64;
+    Cost {
+        secs: (mean * 1e3).round() / 1e3,
+        peak_gib: costs.iter().filter_map(|cost| cost.peak_gib).reduce(f64::max),
+        on: costs.iter().flat_map(|cost| cost.on.clone()).collect(),
+    }
 }
 
 /// Keys of the cells of a workflow, each with its seed.
@@ -233,7 +265,7 @@ fn name(node: &Node, workflow: &Workflow, extra: &BTreeMap<String, String>) -> (
         failed: None,
         seeds: BTreeMap::new(),
         lineage: scoring::history::Lineage::default(),
-        secs: None,
+        costs: BTreeMap::new(),
     };
     (key_of(&cell), cell, seed)
 }
@@ -291,6 +323,19 @@ impl Reader<'_> {
         Ok(self.records[&index].as_ref())
     }
 
+    /// Cost of a training that ran.
+    fn cost(&mut self, index: NodeIndex, step: &Step) -> Result<Cost> {
+        let own = self.opening.settings.machine.host.clone();
+        let provenance = self.record(index)?.map(|record| &record.provenance);
+        let elsewhere = provenance.filter(|found| found.host != own).map(|found| format!(" on {}", found.host));
+        let gpu = if step.gpu.is_some() { " GPU" } else { "" };
+        Ok(Cost {
+            secs: step.secs,
+            peak_gib: provenance.and_then(|found| found.facts.get(PEAK)?.as_f64()),
+            on: [format!("{}{gpu}{}", step.threads, elsewhere.unwrap_or_default())].into(),
+        })
+    }
+
     /// Threads and devices of the trainings and evaluations among some nodes: `1+2`. With other threads, results differ by rounding.
     fn threads(&mut self, nodes: impl Iterator<Item = NodeIndex>) -> Result<String> {
         let mut all = vec![];
@@ -304,6 +349,7 @@ impl Reader<'_> {
                 all.push(format!("{}{gpu}", record.provenance.threads));
             }
         }
+        all.sort(); // a larger or smaller table has its nodes in another order
         Ok(all.join("+"))
     }
 

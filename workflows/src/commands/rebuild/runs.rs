@@ -18,7 +18,7 @@ use rebuild::judge::{Results, SeedNow};
 use rebuild::lock::{FileLists, LockFile, unpack_lists};
 use rebuild::record::{Cell, Failure, RunOutcome, Source};
 
-use super::collect::{cells_of, collect, seeds_of};
+use super::collect::{add_failed, cells_of, collect, seeds_of};
 use crate::cli::{MachineArgs, Target};
 use crate::commands::models::link_models;
 use crate::commands::run::{RunArgs, keep_results};
@@ -26,6 +26,9 @@ use crate::console;
 use crate::opening::{Access, Opening, report_notices, with_hint};
 use crate::problem::problem;
 use crate::sharing::Sharing;
+
+/// State of a node that ran again and whose result was dropped, since the earlier one has other bytes.
+pub(super) const OTHER_BYTES: &str = "gave other bytes";
 
 /// A run of a rebuild file with its arguments read.
 pub(crate) struct Planned {
@@ -237,7 +240,8 @@ pub(super) fn run(
     }
     let mut nodes: BTreeMap<String, usize> = BTreeMap::new();
     for step in &summary.steps {
-        *nodes.entry(step.state.clone()).or_default() += 1;
+        let is_other = step.state == "ran" && step.message.is_some(); // nothing else is said of a node that ran
+        *nodes.entry(if is_other { OTHER_BYTES.to_owned() } else { step.state.clone() }).or_default() += 1;
     }
     let outcome = match () {
         () if summary.complete => "done",
@@ -259,9 +263,12 @@ fn failure((node, outcome): &(String, Outcome)) -> Option<Failure> {
     Some(Failure { node: node.clone(), message: chain.join(": "), log: last_lines.clone() })
 }
 
-/// A run that could not begin.
-pub(super) fn not_run(planned: &Planned, error: &anyhow::Error) -> RunOutcome {
+/// A run that could not begin, or that ended by an error. Its cells failed.
+pub(super) fn not_run(planned: &Planned, error: &anyhow::Error, history: &History, results: &mut Results) -> RunOutcome {
     let message = error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    if let Ok(opening) = Opening::new(&planned.args.target, Access::Read) {
+        add_failed(&opening.workflow, &planned.extra, &message, history, results);
+    }
     RunOutcome {
         request: planned.text.clone(),
         outcome: "not started".to_owned(),
