@@ -1,4 +1,4 @@
-//! Limits of a stage in a workflow file: `limits = { time = "2h", retries = 2, memory_mib = 4000, threads = 2, site = "local" }`.
+//! Limits of a stage in a workflow file: `limits = { time = "2h", retries = 2, memory_mib = 4000, threads = 2, devices = 2, site = "local" }`.
 //!
 //! Limits change how a node runs, never what it makes, so they are not part of a fingerprint.
 
@@ -20,6 +20,8 @@ pub struct Limits {
     pub memory_mib: Option<u64>,
     /// See [`CpuDemand::Threads`].
     pub threads: Option<usize>,
+    /// See [`Demand::devices`].
+    pub devices: Option<usize>,
     /// True if it never runs on a cluster.
     pub local: bool,
 }
@@ -30,12 +32,13 @@ impl Limits {
         Demand {
             cpu: self.threads.map_or(demand.cpu, CpuDemand::Threads),
             memory_mib: self.memory_mib.unwrap_or(demand.memory_mib),
+            devices: self.devices.or(demand.devices),
             ..demand
         }
     }
 }
 
-const KEYS: [&str; 5] = ["time", "retries", "memory_mib", "threads", "site"];
+const KEYS: [&str; 6] = ["time", "retries", "memory_mib", "threads", "devices", "site"];
 
 /// Reads the value of the key `limits`.
 pub(crate) fn read(term: &Located<Term>, mistakes: &mut Vec<Mistake>) -> Limits {
@@ -58,6 +61,7 @@ pub(crate) fn read(term: &Located<Term>, mistakes: &mut Vec<Mistake>) -> Limits 
             "retries" => limits.retries = number(0).map(|number| number.min(u64::from(u32::MAX)) as u32),
             "memory_mib" => limits.memory_mib = number(1),
             "threads" => limits.threads = number(1).map(|number| number as usize),
+            "devices" => limits.devices = number(1).map(|number| number as usize),
             "site" => {
                 limits.local = value.value.as_str() == Some("local");
                 if !limits.local {

@@ -72,6 +72,9 @@ pub struct Site {
     pub threads: usize,
     /// See [`Job::gpu`].
     pub gpu: Option<u32>,
+    /// See [`Job::others`].
+    #[serde(default)]
+    pub others: Vec<Option<u32>>,
 }
 
 /// Inputs of a node, by slot: artifacts named by digest, so that every machine finds them in its own folder.
@@ -122,9 +125,9 @@ impl Site {
         progress: Box<dyn JobProgress>,
         stop: Stop,
     ) -> Job {
-        let Self { objects, places, tools, out, resume, threads, gpu } = self;
+        let Self { objects, places, tools, out, resume, threads, gpu, others } = self;
         let inputs = inputs.resolve(&objects);
-        Job { inputs, sources, places, partition, out, resume, threads, spare, gpu, tools, progress, stop }
+        Job { inputs, sources, places, partition, out, resume, threads, spare, gpu, others, tools, progress, stop }
     }
 }
 

@@ -63,8 +63,9 @@ pub struct Options {
 }
 
 impl Options {
-    /// Returns what a task claims of a compute node.
+    /// Returns what a task claims of a compute node, where it has one device.
     pub(crate) fn class(&self, demand: Demand) -> Class {
+        let demand = Demand { devices: None, ..demand };
         let asked = if let CpuDemand::Threads(threads) = demand.cpu { threads } else { 1 };
         let pools = Pools { cpu: self.cpus.max(asked), gpus: if self.gpu { vec![0] } else { vec![] }, memory_mib: None };
         let Want { threads, gpu, .. } = Want::new(demand, &pools);

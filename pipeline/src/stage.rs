@@ -143,6 +143,10 @@ pub struct Demand {
     /// Memory it may fill, in MiB; 0 when that does not matter.
     #[serde(default)]
     pub memory_mib: u64,
+    /// Devices that a body can compute on side by side: GPUs where the pool has any, else as many times its CPU threads. `None`: it
+    /// knows one only.
+    #[serde(default)]
+    pub devices: Option<usize>,
 }
 
 /// See [`Demand::cpu`].
@@ -183,12 +187,14 @@ pub struct Job {
     /// A folder that outlives a killed attempt, for the same fingerprint only. Deleted once the node has finished. Most
     /// bodies need none, so it is not there before [`Job::resume()`] makes it.
     pub resume: PathBuf,
-    /// Threads the body may use.
+    /// Threads the body may use, on each of its devices.
     pub threads: usize,
     /// Threads it may borrow beyond those. A body in a worker has none.
     pub spare: Spare,
     /// Index of the GPU it may use.
     pub gpu: Option<u32>,
+    /// Further devices (see [`Demand::devices`]), on each of which it may start one process: the index of the GPU, or `None` for the CPU.
+    pub others: Vec<Option<u32>>,
     /// External programs of this machine; see [`Job::tool`].
     pub tools: Tools,
     /// Listener for progress.

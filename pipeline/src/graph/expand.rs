@@ -293,7 +293,13 @@ impl<'a> Expansion<'a> {
             return None;
         }
         let wrong = match kind.place(params) {
-            Ok(placed) => return Some(placed),
+            Ok(placed) => {
+                if stage.spec.limits.devices.is_some() && placed.demand().devices.is_none() {
+                    let text = format!("`limits.devices`: a node of `{}` computes on one device", kind.name);
+                    self.mistakes.push(Mistake::new(&stage.spec.name.at, text).with_hint("leave it out"));
+                }
+                return Some(placed);
+            }
             Err(wrong) => wrong,
         };
         for mistake in wrong {

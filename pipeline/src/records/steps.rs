@@ -1,5 +1,6 @@
 //! Outcomes of the nodes of a run.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::path::PathBuf;
 
@@ -36,6 +37,9 @@ pub struct Step {
     /// GPU it was given.
     #[serde(default)]
     pub gpu: Option<u32>,
+    /// Further GPUs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_gpus: Vec<u32>,
 }
 
 /// Steps as the index keeps them: column by column, which packs twice as well as step by step. The path of a log follows from the run
@@ -51,13 +55,16 @@ struct Columns {
     attempts: Vec<u32>,
     threads: Vec<usize>,
     gpu: Vec<Option<u32>>,
+    /// By the number of the step; most have none.
+    #[serde(default)]
+    other_gpus: BTreeMap<usize, Vec<u32>>,
 }
 
 impl Columns {
     fn of(steps: &[Step]) -> Self {
         let mut all = Self::default();
         for step in steps {
-            let Step { node, state, secs, log: _, message, why, started_ms, attempts, threads, gpu } = step.clone();
+            let Step { node, state, secs, log: _, message, why, started_ms, attempts, threads, gpu, other_gpus } = step.clone();
             all.node.push(node);
             all.state.push(state);
             all.secs.push((secs * 1e6).round() / 1e6); // to the microsecond
@@ -67,6 +74,9 @@ impl Columns {
             all.attempts.push(attempts);
             all.threads.push(threads);
             all.gpu.push(gpu);
+            if !other_gpus.is_empty() {
+                all.other_gpus.insert(all.node.len() - 1, other_gpus);
+            }
         }
         all
     }
@@ -85,6 +95,7 @@ impl Columns {
                 attempts: *self.attempts.get(at)?,
                 threads: *self.threads.get(at)?,
                 gpu: *self.gpu.get(at)?,
+                other_gpus: self.other_gpus.get(&at).cloned().unwrap_or_default(),
             })
         };
         (0..self.node.len()).filter_map(step).collect()

@@ -140,6 +140,10 @@ impl Runner<'_> {
         let out = ScratchFolder(self.store.attempt().map_err(store_trouble)?);
         let (started_ms, begun) = (now_ms(), Instant::now());
         self.call_in_time(task, grant, &attempt, &out.0, timeouts)?;
+        if !grant.others.is_empty() {
+            let devices: Vec<_> = std::iter::once(grant.gpu).chain(grant.others.iter().copied()).collect();
+            attempt.facts.lock().expect("no holder of this lock panics").insert("devices".to_owned(), devices.into());
+        }
         let provenance = Provenance {
             node: self.workflow.key(&self.workflow.graph[task.node]),
             started_ms,
@@ -263,8 +267,9 @@ impl Runner<'_> {
             tools: self.machine.toolbox.located(&node.kind.tools),
             out: out.to_owned(),
             resume: self.store.resume_path(attempt.fingerprint),
-            threads: grant.threads,
+            threads: grant.threads_per_device(),
             gpu: grant.gpu,
+            others: grant.others.clone(),
         };
         let call = Call {
             kind: &node.kind,

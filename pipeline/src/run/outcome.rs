@@ -18,6 +18,7 @@ pub(super) struct Tried {
     pub(super) attempts: u32,
     pub(super) threads: usize,
     pub(super) gpu: Option<u32>,
+    pub(super) other_gpus: Vec<u32>,
 }
 
 /// Returns the outcome of a node that ended with an error.

@@ -293,7 +293,7 @@ impl<'r, 'l> Round<'r, 'l> {
                 let (node, expected_secs) = (self.runner.workflow.graph[node].id.clone(), self.secs[node.index()]);
                 self.runner.progress.event(&Event::NodeStarted { node, expected_secs });
             }
-            (tried.threads, tried.gpu) = (grant.threads, grant.gpu);
+            (tried.threads, tried.gpu, tried.other_gpus) = (grant.threads, grant.gpu, grant.other_gpus());
             let work = Work { task: Arc::clone(&attempt.task), grant, attempt: tried.attempts };
             self.note_small_memory(node);
             thread_pool.start(work, self.schedule.running());

@@ -125,6 +125,7 @@ impl<'a> RunState<'a> {
             attempts: tried.attempts,
             threads: tried.threads,
             gpu: tried.gpu,
+            other_gpus: tried.other_gpus.clone(),
         });
     }
 

@@ -47,6 +47,9 @@ pub struct Running {
     pub threads: usize,
     /// GPU it was given.
     pub gpu: Option<u32>,
+    /// Further GPUs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_gpus: Vec<u32>,
     /// Memory it was given, in MiB.
     pub memory_mib: u64,
     /// Host of a node that runs on a cluster.
@@ -164,8 +167,8 @@ impl<'a> StatusFile<'a> {
                 None => None,
             };
             let ((started_ms, expected_secs), node) = (times(node), name(node));
-            let (threads, gpu, memory_mib) = (grant.threads, grant.gpu, grant.memory_mib);
-            running.push(Running { node, started_ms, expected_secs, threads, gpu, memory_mib, host });
+            let (threads, gpu, other_gpus, memory_mib) = (grant.threads, grant.gpu, grant.other_gpus(), grant.memory_mib);
+            running.push(Running { node, started_ms, expected_secs, threads, gpu, other_gpus, memory_mib, host });
         }
         let num_queued = schedule.queued() + elsewhere.len();
         let queued = schedule.next_in_line(QUEUED).into_iter();

@@ -211,7 +211,7 @@ impl Runner<'_> {
                     dropped: dropped.map(|dropped| self.store.path(dropped)),
                 });
                 let why = Some("sources changed".to_owned());
-                Ok(Some(Tried { why, started_ms, secs, attempts: 1, threads: grant.threads, gpu: None }))
+                Ok(Some(Tried { why, started_ms, secs, attempts: 1, threads: grant.threads, ..Tried::default() }))
             }
             End::Found(..) | End::Damaged(_) | End::Detached | End::Elsewhere | End::Here => {
                 finished(Outcome::Reused);

@@ -23,21 +23,23 @@ pub fn timeline(steps: &[Step]) -> Value {
     for step in ran {
         let start = (step.started_ms - first) * 1000;
         let length = (step.secs * 1e6) as i64;
-        let number = lane(free_from.entry(step.gpu).or_default(), start, start + length);
-        let lane = step.gpu.map_or((CPU, number), |gpu| (GPU, gpu * LANES + number));
-        lanes.entry(lane).or_insert_with(|| match (step.gpu, number) {
-            (Some(gpu), 0) => format!("gpu {gpu}"),
-            (Some(gpu), number) => format!("gpu {gpu}, slot {}", number + 1),
-            (None, number) => format!("slot {}", number + 1),
-        });
-        events.push(json!({
-            "name": step.node.split_once(':').map_or(step.node.as_str(), |(_, node)| node),
-            "cat": step.state, "ph": "X", "ts": start, "dur": length, "pid": lane.0, "tid": lane.1,
-            "args": {
-                "node": step.node, "outcome": step.state, "reason": step.why, "message": step.message,
-                "attempts": step.attempts, "threads": step.threads,
-            },
-        }));
+        for gpu in std::iter::once(step.gpu).chain(step.other_gpus.iter().copied().map(Some)) {
+            let number = lane(free_from.entry(gpu).or_default(), start, start + length);
+            let lane = gpu.map_or((CPU, number), |gpu| (GPU, gpu * LANES + number));
+            lanes.entry(lane).or_insert_with(|| match (gpu, number) {
+                (Some(gpu), 0) => format!("gpu {gpu}"),
+                (Some(gpu), number) => format!("gpu {gpu}, slot {}", number + 1),
+                (None, number) => format!("slot {}", number + 1),
+            });
+            events.push(json!({
+                "name": step.node.split_once(':').map_or(step.node.as_str(), |(_, node)| node),
+                "cat": step.state, "ph": "X", "ts": start, "dur": length, "pid": lane.0, "tid": lane.1,
+                "args": {
+                    "node": step.node, "outcome": step.state, "reason": step.why, "message": step.message,
+                    "attempts": step.attempts, "threads": step.threads,
+                },
+            }));
+        }
     }
     let name = |what: &str, (pid, tid): (u32, u32), name: &str| json!({ "name": what, "ph": "M", "pid": pid, "tid": tid, "args": { "name": name } });
     let mut all: Vec<Value> = lanes.iter().map(|(lane, text)| name("thread_name", *lane, text)).collect();

@@ -19,7 +19,7 @@ pub fn expected_secs(workflow: &Workflow, pools: &Pools, secs: impl Fn(NodeIndex
             let weight = &workflow.graph[*node];
             let want = Want::new(weight.limits.over(weight.placed.demand()), pools);
             cpu += own * want.threads as f64;
-            gpu += own * f64::from(u8::from(want.gpu));
+            gpu += own * want.gpus() as f64;
             memory += own * want.memory_mib as f64;
         }
     }

@@ -36,8 +36,22 @@ pub struct Grant {
     pub spare: Spare,
     /// A device of the `gpu` pool.
     pub gpu: Option<u32>,
+    /// See [`Job::others`](crate::Job::others).
+    pub others: Vec<Option<u32>>,
     /// Memory, in MiB.
     pub memory_mib: u64,
+}
+
+impl Grant {
+    /// Returns the devices beyond the first of the `gpu` pool.
+    pub(crate) fn other_gpus(&self) -> Vec<u32> {
+        self.others.iter().copied().flatten().collect()
+    }
+
+    /// Returns the threads that each device has.
+    pub(crate) fn threads_per_device(&self) -> usize {
+        (self.threads / (1 + self.others.len())).max(1)
+    }
 }
 
 /// Resources that a node needs to start. Nodes that need the same wait in one queue.
@@ -45,8 +59,10 @@ pub struct Grant {
 pub struct Want {
     /// Slots of the `cpu` pool, at least 1.
     pub threads: usize,
-    /// True if it takes a device.
+    /// True if it takes devices of the `gpu` pool.
     pub gpu: bool,
+    /// Devices, at least 1: of the `gpu` pool, or shares of the threads.
+    pub devices: usize,
     /// Memory, in MiB.
     pub memory_mib: u64,
 }
@@ -55,13 +71,21 @@ impl Want {
     /// Demand, cut down to what the pools hold, so that no node waits for ever.
     pub fn new(demand: Demand, pools: &Pools) -> Self {
         let gpu = demand.gpu == GpuDemand::Prefer && !pools.gpus.is_empty();
-        let threads = match demand.cpu {
+        let most = if gpu { pools.gpus.len() } else { pools.cpu };
+        let devices = demand.devices.unwrap_or(1).clamp(1, most.max(1));
+        let per_device = match demand.cpu {
             CpuDemand::One => 1,
             CpuDemand::All if gpu => 1,
             CpuDemand::All => pools.cpu,
-            CpuDemand::Threads(number) => number.clamp(1, pools.cpu),
+            CpuDemand::Threads(number) => number,
         };
-        Self { threads, gpu, memory_mib: pools.memory_mib.map_or(0, |size| demand.memory_mib.min(size)) }
+        let threads = per_device.saturating_mul(devices).clamp(1, pools.cpu);
+        Self { threads, gpu, devices, memory_mib: pools.memory_mib.map_or(0, |size| demand.memory_mib.min(size)) }
+    }
+
+    /// Returns the devices of the `gpu` pool that it takes.
+    pub(super) fn gpus(&self) -> usize {
+        if self.gpu { self.devices } else { 0 }
     }
 }
 
@@ -102,8 +126,8 @@ impl Free {
     /// The first pool that has too little, the scarcest first.
     pub(super) fn lack(&self, want: &Want) -> Option<Lack> {
         let free = self.amounts();
-        if free.gpus < usize::from(want.gpu) {
-            return Some(Lack { pool: Pool::Gpu, wanted: 1, free: 0 });
+        if free.gpus < want.gpus() {
+            return Some(Lack { pool: Pool::Gpu, wanted: want.gpus() as u64, free: free.gpus as u64 });
         }
         if free.memory_mib < want.memory_mib {
             return Some(Lack { pool: Pool::Memory, wanted: want.memory_mib, free: free.memory_mib });
@@ -118,8 +142,10 @@ impl Free {
         self.cpu -= want.threads;
         self.spare.change(-(want.threads as isize));
         self.memory_mib -= want.memory_mib;
-        let gpu = want.gpu.then(|| self.idlest()).flatten();
-        Grant { threads: want.threads, spare: self.spare.clone(), gpu, memory_mib: want.memory_mib }
+        let mut gpus = (0..want.gpus()).map(|_| self.idlest());
+        let gpu = gpus.next().flatten();
+        let others = if want.gpu { gpus.collect() } else { vec![None; want.devices - 1] };
+        Grant { threads: want.threads, spare: self.spare.clone(), gpu, others, memory_mib: want.memory_mib }
     }
 
     /// A device, the one that serves fewest nodes; among equals the first.
@@ -135,9 +161,11 @@ impl Free {
         self.cpu += grant.threads;
         self.spare.change(grant.threads as isize);
         self.memory_mib += grant.memory_mib;
-        if let Some(at) = self.busy.iter().position(|device| Some(*device) == grant.gpu) {
-            self.gpus.push(self.busy.swap_remove(at));
-            self.gpus.sort_unstable();
+        for gpu in grant.gpu.into_iter().chain(grant.other_gpus()) {
+            if let Some(at) = self.busy.iter().position(|device| *device == gpu) {
+                self.gpus.push(self.busy.swap_remove(at));
+                self.gpus.sort_unstable();
+            }
         }
     }
 }
@@ -152,7 +180,7 @@ pub(super) struct Amounts {
 
 impl Amounts {
     pub(super) fn cover(&self, want: &Want) -> bool {
-        self.cpu >= want.threads && self.gpus >= usize::from(want.gpu) && self.memory_mib >= want.memory_mib
+        self.cpu >= want.threads && self.gpus >= want.gpus() && self.memory_mib >= want.memory_mib
     }
 
     /// Keeps for a waiting node what must not go to a less urgent one: each pool in which it lacks something, and the scarcer
@@ -161,7 +189,7 @@ impl Amounts {
     pub(super) fn keep_for(&mut self, want: &Want) {
         let lacks_cpu = self.cpu < want.threads;
         let lacks_memory = self.memory_mib < want.memory_mib;
-        self.gpus -= usize::from(want.gpu).min(self.gpus);
+        self.gpus -= want.gpus().min(self.gpus);
         if lacks_cpu || lacks_memory {
             self.memory_mib -= want.memory_mib.min(self.memory_mib);
         }

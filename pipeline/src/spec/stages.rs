@@ -35,7 +35,7 @@ pub(super) const RESERVED: [(&str, &str); 6] = [
     ("each", "a partitioned stage: one node for each of its parts"),
     ("gather", "settings and matrix lines over which it takes everything at once; `*`: every line it does not mention"),
     ("only", "values of matrix lines at which the stage exists: only.method = [\"lora\"]"),
-    ("limits", "how it may run: time, retries, memory_mib, threads, site"),
+    ("limits", "how it may run: time, retries, memory_mib, threads, devices, site"),
 ];
 
 pub(super) fn read(stages: Vec<Pair>, mistakes: &mut Vec<Mistake>) -> Vec<StageSpec> {

@@ -68,6 +68,7 @@ mod tests {
             threads,
             spare: Spare::of(spare),
             gpu: None,
+            others: vec![],
             tools: Tools::default(),
             progress: Box::new(Silent),
             stop: Stop::default(),

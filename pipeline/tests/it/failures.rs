@@ -366,17 +366,25 @@ fn limits_are_no_part_of_a_fingerprint() {
 #[test]
 fn mistakes_in_limits_are_placed() {
     let harness = Harness::new();
-    let text = limited("fail", "{ time = \"2 hours\", retries = -1, memory_mib = 0, threads = \"two\", tries = 1 }");
+    let text = limited("fail", "{ time = \"2 hours\", retries = -1, memory_mib = 0, threads = \"two\", devices = 0, tries = 1 }");
     let spec = pipeline::spec::parse("toy.toml", &text).unwrap();
     let registry = crate::stages::registry(Path::new("toy"));
     let mistakes = pipeline::graph::build(&spec, &registry, &harness.settings, &[]).unwrap_err();
     assert_snapshot!(mistakes.to_string(), @r#"
-    5 mistakes in `toy.toml`
+    6 mistakes in `toy.toml`
       toy.toml:6: `limits.time` should be a duration such as "90s", "30m", "2h" or "1d"
       toy.toml:6: `limits.retries` should be a whole number, at least 0
       toy.toml:6: `limits.memory_mib` should be a whole number, at least 1
       toy.toml:6: `limits.threads` should be a whole number, at least 1
+      toy.toml:6: `limits.devices` should be a whole number, at least 1
       toy.toml:6: unknown limit `tries`
           did you mean `retries`?
     "#);
+    let spec = pipeline::spec::parse("toy.toml", &limited("fail", "{ devices = 2 }")).unwrap();
+    let mistakes = pipeline::graph::build(&spec, &registry, &harness.settings, &[]).unwrap_err();
+    assert_snapshot!(mistakes.to_string(), @r"
+    1 mistake in `toy.toml`
+      toy.toml:3: `limits.devices`: a node of `toy.trouble` computes on one device
+          leave it out
+    ");
 }

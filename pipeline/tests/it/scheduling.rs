@@ -20,6 +20,11 @@ const MIXED: &str = "[workflow]\nname = \"mixed\"\n\
     [stages.near]\nrun = \"toy.far\"\nact = \"write\"\ntext = \"x\"\ninputs.texts = \"one\"\n\
     [stages.end]\nrun = \"toy.join\"\ninputs.texts = [\"wide\", \"two\", \"three\", \"far\", \"near\"]\n";
 
+/// Devices of the gpu pool that a node was given.
+fn gpus(grant: &Grant) -> impl Iterator<Item = u32> {
+    std::iter::once(grant.gpu).chain(grant.others.iter().copied()).flatten()
+}
+
 /// Makes everything ready that can be, then starts what fits.
 fn start(schedule: &mut Schedule<'_>, workflow: &Workflow) -> Vec<String> {
     while let Some(node) = schedule.next_ready() {
@@ -27,8 +32,8 @@ fn start(schedule: &mut Schedule<'_>, workflow: &Workflow) -> Vec<String> {
     }
     let mut started = vec![];
     while let Some((node, grant)) = schedule.next_start() {
-        let gpu = grant.gpu.map_or(String::new(), |gpu| format!(" gpu{gpu}"));
-        started.push(format!("{} x{}{gpu}", workflow.graph[node].id, grant.threads));
+        let gpus: String = gpus(&grant).map(|gpu| format!(" gpu{gpu}")).collect();
+        started.push(format!("{} x{}{gpus}", workflow.graph[node].id, grant.threads));
     }
     started.sort();
     started
@@ -120,6 +125,32 @@ fn nodes_share_a_device_that_is_named_twice() {
     }
     started = start(&mut schedule, &workflow);
     assert_eq!(started, ["wide x4"]);
+}
+
+#[test]
+fn a_node_gets_several_devices_or_as_many_times_the_threads() {
+    let two = "devices = 2";
+    let workflow = apart(&[("a", "toy.far", ""), ("b", "toy.far", two), ("c", "toy.far", ""), ("d", "toy.far", "devices = 9")]);
+    let mut schedule = queued(&workflow, Pools { cpu: 8, gpus: vec![3, 3, 7], memory_mib: None });
+    assert_eq!(start(&mut schedule, &workflow), ["a x1 gpu3", "b x2 gpu7 gpu3"], "the idlest first");
+    let waits = schedule.waits(workflow.find("d")[0]).map(|wait| wait.map(|node| workflow.graph[node].id.clone()));
+    let holders = vec!["a".to_owned(), "b".to_owned()];
+    assert_eq!(waits, Some(Wait::Slot { pool: Pool::Gpu, wanted: 3, free: 0, holders }));
+    end(&mut schedule, &workflow, "b");
+    assert_eq!(start(&mut schedule, &workflow), ["c x1 gpu7"]);
+    end(&mut schedule, &workflow, "c");
+    assert_eq!(start(&mut schedule, &workflow), [""; 0], "two devices are free, and `d` gets all there are");
+    end(&mut schedule, &workflow, "a");
+    assert_eq!(start(&mut schedule, &workflow), ["d x3 gpu3 gpu7 gpu3"]);
+
+    let workflow = apart(&[("a", "toy.far", "threads = 2, devices = 3"), ("b", "toy.far", "threads = 5, devices = 2")]);
+    let mut schedule = queued(&workflow, Pools { cpu: 8, ..Pools::default() });
+    assert_eq!(start(&mut schedule, &workflow), ["a x6"]);
+    let processes = |schedule: &Schedule<'_>| schedule.running_nodes().map(|(_, grant)| grant.others.clone()).collect::<Vec<_>>();
+    assert_eq!(processes(&schedule), [vec![None, None]]);
+    end(&mut schedule, &workflow, "a");
+    assert_eq!(start(&mut schedule, &workflow), ["b x8"], "not more than there are");
+    assert_eq!(processes(&schedule), [vec![None]]);
 }
 
 #[test]
@@ -268,9 +299,10 @@ fn toml(claimants: &[Claimant]) -> String {
         let run = if *far { "toy.far\"\nact = \"write" } else { "toy.join" };
         let inputs: Vec<String> = inputs.iter().map(|input| format!("\"s{}\"", input % (number + 1))).collect();
         let threads = if *threads == 0 { String::new() } else { format!("threads = {threads}, ") };
+        let devices = if *far && memory % 4 > 0 { format!("devices = {}, ", memory % 4) } else { String::new() };
         let _ = writeln!(
             text,
-            "[stages.s{}]\nrun = \"{run}\"\ninputs.texts = [{}]\nlimits = {{ {threads}memory_mib = {} }}",
+            "[stages.s{}]\nrun = \"{run}\"\ninputs.texts = [{}]\nlimits = {{ {threads}{devices}memory_mib = {} }}",
             number + 1,
             inputs.join(", "),
             memory * 100 + 1
@@ -283,7 +315,7 @@ fn toml(claimants: &[Claimant]) -> String {
 fn check_sums(held: &BTreeMap<NodeIndex, Grant>, pools: &Pools) -> Result<(), TestCaseError> {
     let threads: usize = held.values().map(|grant| grant.threads).sum();
     let memory: u64 = held.values().map(|grant| grant.memory_mib).sum();
-    let mut devices: Vec<u32> = held.values().filter_map(|grant| grant.gpu).collect();
+    let mut devices: Vec<u32> = held.values().flat_map(gpus).collect();
     let num_devices = devices.len();
     devices.sort_unstable();
     devices.dedup();

@@ -76,11 +76,13 @@ fn timeline_has_a_lane_per_slot_and_per_device() {
         ..Step::default()
     };
     let blocked = Step { node: "w:no".to_owned(), state: "blocked".to_owned(), ..Step::default() };
+    let two = Step { other_gpus: vec![4], ..step("two", 1200, 3.0, Some(3)) };
     let steps = [
         step("a", 1000, 2.0, None),
         step("b", 1500, 1.0, None),
         step("c", 2600, 0.5, None),
         step("train", 1200, 3.0, Some(3)),
+        two,
         blocked,
     ];
     let trace = timeline(&steps);
@@ -97,10 +99,14 @@ fn timeline_has_a_lane_per_slot_and_per_device() {
     thread_name 0 slot 1
     thread_name 1 slot 2
     thread_name 3000 gpu 3
+    thread_name 3001 gpu 3, slot 2
+    thread_name 4000 gpu 4
     process_name 0 cpu
     process_name 0 gpu
     a pid 0 tid 0: 0 + 2000000
     train pid 1 tid 3000: 200000 + 3000000
+    two pid 1 tid 3001: 200000 + 3000000
+    two pid 1 tid 4000: 200000 + 3000000
     b pid 0 tid 1: 500000 + 1000000
     c pid 0 tid 1: 1600000 + 500000
     ");

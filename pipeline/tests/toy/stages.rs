@@ -444,7 +444,7 @@ impl Stage for Far {
         Vec::new()
     }
     fn demand(&self) -> Demand {
-        Demand { cpu: CpuDemand::All, gpu: GpuDemand::Prefer, ..Demand::default() }
+        Demand { cpu: CpuDemand::All, gpu: GpuDemand::Prefer, devices: Some(1), ..Demand::default() }
     }
 }
 

@@ -114,6 +114,7 @@ fn job(scratch: &Path, name: &str, inputs: &[(&str, PathBuf)], place: (&str, &Tr
         spare: Spare::default(),
         tools: Tools::default(),
         gpu: None,
+        others: vec![],
         progress: Box::new(Silent),
         stop: Stop::default(),
     })

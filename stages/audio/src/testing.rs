@@ -79,6 +79,7 @@ impl Fixture {
             spare: Spare::default(),
             tools: Toolbox::new(&std::env::var_os("PATH").unwrap_or_default()).tools(&Shards::tools()),
             gpu: None,
+            others: vec![],
             progress: Box::new(Silent),
             stop: Stop::default(),
         }

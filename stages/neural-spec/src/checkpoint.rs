@@ -352,6 +352,7 @@ mod tests {
             spare: Spare::default(),
             tools: Tools::default(),
             gpu: None,
+            others: vec![],
             progress: Box::new(Silent),
             stop: Stop::default(),
         };

@@ -160,6 +160,7 @@ mod tests {
             spare: Spare::default(),
             tools: Tools::default(),
             gpu,
+            others: vec![],
             progress: Box::new(told.clone()),
             stop: Stop::default(),
         };

@@ -33,6 +33,7 @@ fn job(out: &Path, inputs: &[(&str, PathBuf)], place: &str, root: &Path, tree: O
         spare: Spare::default(),
         tools: Tools::default(),
         gpu: None,
+        others: vec![],
         progress: Box::new(Silent),
         stop: Stop::default(),
     }

@@ -111,6 +111,7 @@ impl Bench {
             spare: Spare::default(),
             tools: Tools::default(),
             gpu: None,
+            others: vec![],
             progress: Box::new(Silent),
             stop: Stop::default(),
         }

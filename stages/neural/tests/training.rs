@@ -142,6 +142,7 @@ impl Fixture {
             spare: Spare::default(),
             tools: Tools::default(),
             gpu: None,
+            others: vec![],
             progress: Box::new(StopAt { stop: stop.clone(), step: stop_at }),
             stop,
         }

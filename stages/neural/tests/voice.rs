@@ -155,6 +155,7 @@ impl Fixture {
             spare: Spare::default(),
             tools: Tools::default(),
             gpu: None,
+            others: vec![],
             progress: Box::new(listener.clone()),
             stop: listener.stop.clone(),
         }

@@ -219,6 +219,7 @@ fn job<const N: usize>(inputs: [(&str, Vec<Input>); N], out: &Path) -> Job {
         spare: Spare::default(),
         tools: Tools::default(),
         gpu: None,
+        others: vec![],
         progress: Box::new(Silent),
         stop: Stop::default(),
     }

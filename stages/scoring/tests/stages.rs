@@ -37,6 +37,7 @@ fn job(inputs: BTreeMap<String, Vec<Input>>, out: &Path) -> Job {
         threads: 1,
         spare: Spare::default(),
         gpu: None,
+        others: vec![],
         tools: Tools::default(),
         progress,
         stop,

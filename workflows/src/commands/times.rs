@@ -58,7 +58,8 @@ impl Sum {
         self.secs += record.secs;
         self.cpu_secs += record.secs * record.threads as f64;
         if record.gpu.is_some() {
-            self.gpu_secs += record.secs;
+            let devices = record.facts.get("devices").and_then(Value::as_array).map_or(1, Vec::len);
+            self.gpu_secs += record.secs * devices as f64;
         }
         self.hosts.insert(record.host.clone());
         self.training.add(record);
@@ -154,8 +155,10 @@ mod tests {
         let mut sum = Sum::default();
         sum.add(&record(3600.0, Some(0)));
         sum.add(&record(1800.0, None));
+        let on_two = [("devices".to_owned(), serde_json::json!([0, 1]))].into();
+        sum.add(&Provenance { facts: on_two, ..record(1800.0, Some(0)) });
         let lines = lines(&[("train lora".to_owned(), sum)]);
-        assert_eq!(lines[3], "train lora      2    1 h 30 min      1.000      3.000");
+        assert_eq!(lines[3], "train lora      3     2 h 0 min      2.000      4.000");
         assert!(lines[5].contains("(on here)"));
         assert!(training_lines(&[("score".to_owned(), Sum::default())]).is_empty(), "what trains nothing has no steps");
     }

@@ -83,7 +83,7 @@ struct Asked {
 
 /// Present state of a node in a run that goes on.
 enum Now {
-    Runs { run: i64, secs: f64, expected: Option<f64>, threads: usize, gpu: Option<u32>, host: Option<String> },
+    Runs { run: i64, secs: f64, expected: Option<f64>, threads: usize, gpus: Vec<u32>, host: Option<String> },
     Waits { run: i64, wait: Wait<String> },
 }
 
@@ -105,9 +105,9 @@ impl fmt::Display for Now {
             Self::Runs { run, secs, host: Some(host), .. } => {
                 write!(f, "runs in run {run} on `{host}` of the cluster, submitted {} ago", duration(*secs))
             }
-            Self::Runs { run, secs, expected, threads, gpu, .. } => {
+            Self::Runs { run, secs, expected, threads, gpus, .. } => {
                 let of = expected.map(|secs| format!(" of about {}", duration(secs))).unwrap_or_default();
-                let device = gpu.map(|gpu| format!(", GPU {gpu}")).unwrap_or_default();
+                let device: String = gpus.iter().map(|gpu| format!(", GPU {gpu}")).collect();
                 write!(f, "runs in run {run}: {}{of}, on {threads} threads{device}", duration(*secs))
             }
             Self::Waits { run, wait } => match wait {
@@ -115,6 +115,7 @@ impl fmt::Display for Now {
                 Wait::Slot { pool, wanted, free, holders } => {
                     let what = match pool {
                         Pool::Cpu => format!("{wanted} slots of the cpu pool, of which {free} are free"),
+                        Pool::Gpu if *wanted > 1 => format!("{wanted} devices of the gpu pool, of which {free} are free"),
                         Pool::Gpu => "a device of the gpu pool".to_owned(),
                         Pool::Memory => format!("{wanted} MiB of the memory pool, of which {free} are free"),
                     };
@@ -159,12 +160,13 @@ fn present(opening: &mut Opening, nodes: &[NodeIndex]) -> Result<(Vec<Asked>, Ex
 fn now(opening: &Opening, status: &RunStatus, node: NodeIndex) -> Option<Now> {
     let run = status.run;
     let id = &opening.workflow.graph[node].id;
-    if let Some(Running { started_ms, expected_secs, threads, gpu, host, .. }) =
+    if let Some(Running { started_ms, expected_secs, threads, gpu, other_gpus, host, .. }) =
         status.running.iter().find(|running| running.node == *id)
     {
         let secs = (now_ms() - started_ms).max(0) as f64 / 1e3;
         let (expected, host) = (*expected_secs, host.clone());
-        return Some(Now::Runs { run, secs, expected, threads: *threads, gpu: *gpu, host });
+        let gpus = gpu.iter().chain(other_gpus).copied().collect();
+        return Some(Now::Runs { run, secs, expected, threads: *threads, gpus, host });
     }
     status.waits(&opening.workflow, node).map(|wait| Now::Waits { run, wait })
 }
@@ -268,6 +270,7 @@ mod tests {
         let slot = |pool, wanted, free| Wait::Slot { pool, wanted, free, holders: holders.clone() };
         check(slot(Pool::Cpu, 4, 1), "waits in run 3 for 4 slots of the cpu pool, of which 1 are free; held by train");
         check(slot(Pool::Gpu, 1, 0), "waits in run 3 for a device of the gpu pool; held by train");
+        check(slot(Pool::Gpu, 2, 1), "waits in run 3 for 2 devices of the gpu pool, of which 1 are free; held by train");
         check(
             slot(Pool::Memory, 900, 100),
             "waits in run 3 for 900 MiB of the memory pool, of which 100 are free; held by train",
@@ -278,9 +281,9 @@ mod tests {
         let remote = |state: &str, reason: &str| Wait::Remote { job: "77_3".into(), state: state.into(), reason: reason.into() };
         check(remote("PENDING", "Resources"), "waits in run 3 on the cluster: job 77_3 is PENDING (Resources)");
         check(remote("", ""), "waits in run 3 on the cluster: job 77_3 is not asked about yet");
-        let runs = Now::Runs { run: 3, secs: 5.0, expected: None, threads: 2, gpu: None, host: Some("n1".to_owned()) };
+        let runs = Now::Runs { run: 3, secs: 5.0, expected: None, threads: 2, gpus: vec![], host: Some("n1".to_owned()) };
         assert_eq!(runs.to_string(), "runs in run 3 on `n1` of the cluster, submitted 5.0 s ago");
-        let runs = Now::Runs { run: 3, secs: 5.0, expected: Some(70.0), threads: 2, gpu: Some(1), host: None };
-        assert_eq!(runs.to_string(), "runs in run 3: 5.0 s of about 1 min 10 s, on 2 threads, GPU 1");
+        let runs = Now::Runs { run: 3, secs: 5.0, expected: Some(70.0), threads: 2, gpus: vec![1, 3], host: None };
+        assert_eq!(runs.to_string(), "runs in run 3: 5.0 s of about 1 min 10 s, on 2 threads, GPU 1, GPU 3");
     }
 }

@@ -391,6 +391,7 @@ impl<'env> Submitter<'env> {
             resume: state.join(attempt.to_string()),
             threads: claims(item).threads,
             gpu: None,
+            others: vec![],
         };
         let environment = node.placed.environment().into_iter().map(|(name, value)| (name.to_owned(), value));
         let request = Request {

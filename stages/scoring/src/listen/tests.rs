@@ -117,6 +117,7 @@ fn job(root: &Path, columns: &[(&str, Option<&str>)]) -> Job {
         spare: Spare::default(),
         tools: Tools::default(),
         gpu: None,
+        others: vec![],
         progress: Box::new(Silent),
         stop: Stop::default(),
     }
