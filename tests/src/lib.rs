@@ -121,6 +121,14 @@ impl Project {
         self.command(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("sure starts")
     }
 
+    /// Starts `sure` here, in the background, with pipes for its output.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_piped(&self, args: &[&str]) -> Child {
+        self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("sure starts")
+    }
+
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(executable("sure"));
         command.args(args).current_dir(self.folder.path()).stdin(Stdio::null());

@@ -340,7 +340,7 @@ impl Stage for Train {
         environment()
     }
     fn demand(&self) -> Demand {
-        prefer_gpu(self.threads)
+        Demand { devices: Some(1), ..prefer_gpu(self.threads) }
     }
 }
 

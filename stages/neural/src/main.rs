@@ -23,6 +23,7 @@ usage: sure-neural COMMAND
   run [FOLDER]                 serves one request, as `sure` starts it: from standard input, or from files in FOLDER
   say REQUEST                  speaks a text to a WAV file, as `sure say` starts it: the request is JSON
   merge ADAPTER ENCODER OUT    folds an adapter into its encoder, as a checkpoint folder of its own
+  device                       computes gradients on another device of a training, as the training starts it
   probe                        what libtorch this is and what it can compute on, as JSON
   --help, --version";
 
@@ -35,6 +36,9 @@ fn main() -> ExitCode {
         ["run"] => worker(None),
         ["run", folder] => worker(Some(folder.as_ref())),
         ["say", request] => say_text(request),
+        ["device"] => neural::train::device_process::serve().unwrap_or_else(|| {
+            say(&mut std::io::stderr(), "error: standard input is no socket: a training starts this command", ExitCode::from(2))
+        }),
         ["merge", adapter, encoder, out] => merge(adapter, encoder, out),
         ["probe"] => say(&mut std::io::stdout(), &probe(&cuda).to_string(), ExitCode::SUCCESS),
         ["help" | "--help" | "-h"] | [_, "--help" | "-h"] => say(&mut std::io::stdout(), USAGE, ExitCode::SUCCESS),

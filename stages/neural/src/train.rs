@@ -1,5 +1,7 @@
 //! Training: the loop, and what it leaves behind.
 
+pub mod device_process;
+pub mod devices;
 pub mod early_stopping;
 pub mod error;
 pub mod fit;
@@ -21,10 +23,11 @@ mod tests;
 use std::sync::Arc;
 
 use neural_spec::{HeadStart, Method, Precision, Train};
-use pipeline::{Job, StageError};
+use pipeline::{Inputs, Job, StageError};
 use tasks::TaskFile;
 use tch::{Device, Kind};
 
+use self::devices::OtherDevices;
 use self::error::TrainError;
 use self::fit::{Fitted, Length, Settings, Training, fit};
 use self::optimizer::Constants;
@@ -35,7 +38,7 @@ use self::task::{Measures, TaskData, TaskLearner, TaskReplica};
 use crate::data::{BatchLimit, Prepared, Utterances};
 use crate::device;
 use crate::error::ModelError;
-use crate::evaluate::{self, device_name};
+use crate::evaluate;
 use crate::front;
 use crate::models::Model;
 use crate::models::card::Card;
@@ -50,68 +53,30 @@ use crate::models::card::Card;
 pub fn run(params: &Train, job: &Job) -> Result<(), StageError> {
     let folder = StateFolder::open(job)?;
     device::use_threads(job.threads);
-    let task_file = TaskFile::read(job.inputs.one("task"))?;
-    let labels = task_file.outputs.names();
     let device = device::of_job(job);
-    job.progress.fact("device", device_name(device).into());
-    let start = |device, method: &Method| {
-        let encoder = job.inputs.one("encoder");
-        let mut model = Model::new(encoder, method, &params.head, labels.len(), params.seed, device)?;
-        model.close_mix_with(params.layer_sum_last);
-        evaluate::prepare(&mut model, &task_file);
-        model.recompute_layers(params.gradient_checkpointing);
-        Ok::<_, ModelError>(model)
-    };
-    let mut model = start(device, &params.method)?;
-    if params.head_start == HeadStart::Checkpoint {
-        evaluate::require_own_head(job.inputs.one("encoder"), &task_file)?;
-        model.adopt_head(job.inputs.one("encoder"))?;
-    }
-    if !model.head().fits(&task_file.outputs) {
-        let (head, task) = (model.head().name(), task_file.task.name());
-        return Err(StageError::failed(TrainError::OtherHead { head, task }));
-    }
-    let measures = Measures::of(&task_file);
-    if !measures.metrics.contains(&params.metric) {
-        let measured = measures.metrics.iter().map(|metric| metric.name()).collect();
-        return Err(StageError::failed(TrainError::NotMeasured { metric: params.metric.name(), measured }));
-    }
     if params.learning_rate > 1.0 {
         job.progress.note(&format!("`learning_rate` is {:e}: a rate above 1 hardly ever learns", params.learning_rate));
     }
-    let kind = kind(params.precision);
-    let open = |split, targets| {
-        let preprocessor = model.preprocessor().clone();
-        Utterances::open(split, job.inputs.many(split), job.inputs.one(targets), &task_file, preprocessor).map(Arc::new)
-    };
-    let (train, dev) = (open("train", "train_targets")?, open("dev", "dev_targets")?);
-    for utterances in [&train, &dev] {
-        front::require(&model, utterances.features())?;
-    }
-    model.compute_in(kind)?;
-    let replicas = if params.threads > 1 && device == Device::Cpu && kind == Kind::Float { params.threads } else { 0 };
-    let replica = |_| {
-        // It reads all values of the model, so it need not compute those that PiSSA starts from.
-        let replica = start(device, &params.method.with_plain_start())?;
-        replica.share_frozen(&model)?;
-        Ok(Box::new(TaskReplica(replica)) as BoxedReplica<Prepared>)
-    };
-    let replicas = (0..replicas).map(replica).collect::<Result<Vec<_>, ModelError>>()?;
-    let limit = BatchLimit::new(params.batch_secs, params.batch_size, model.preprocessor().sampling_rate);
+    let others = OtherDevices::start(params, job, device)?; // they read the model while this process does
+    job.progress.fact("device", others.names(device).into());
+    let mut start = Start::open(params, &job.inputs, device)?;
+    let replicas = start.replicas()?;
 
     let Fitted { progress, best, points, total } = {
-        let learner = TaskLearner { model: &model, measures: &measures, dev: &dev, limit };
-        let data = TaskData { utterances: &train, limit, seed: params.seed, sample_rate: model.preprocessor().sampling_rate };
-        fit(&Training { settings: settings(params), job, folder: &folder, learner: &learner, data: &data }, replicas)?
+        let (learner, data) = (start.learner(), start.data());
+        let training = Training { settings: settings(params), job, folder: &folder, learner: &learner, data: &data };
+        fit(&training, replicas, others)?
     };
 
-    model.set_trainable(&best)?;
-    let interval = TaskLearner { model: &model, measures: &measures, dev: &dev, limit }.interval(params.metric, job)?;
+    start.model.set_trainable(&best)?;
+    let interval = start.learner().interval(params.metric, job)?;
 
     // What was frozen is as in the checkpoint, bit for bit, whatever it was computed in.
-    if kind != Kind::Float {
-        model = start(Device::Cpu, &params.method)?;
+    if kind(params.precision) != Kind::Float {
+        start.model = start_model(params, &job.inputs, &start.task_file, Device::Cpu, &params.method)?;
     }
+    let Start { mut model, task_file, train, .. } = start;
+    let labels = task_file.outputs.names();
     model.note_updates(total);
     for (step, values) in points {
         model.set_trainable(&values)?;
@@ -140,6 +105,90 @@ pub fn run(params: &Train, job: &Job) -> Result<(), StageError> {
     task_file.write(&saved)?;
     summary.write(&saved)?;
     summary.write(&job.out)
+}
+
+/// Start of a training in the process of each of its devices: the model, and what it learns from.
+struct Start<'a> {
+    params: &'a Train,
+    inputs: &'a Inputs,
+    task_file: TaskFile,
+    model: Model,
+    measures: Measures,
+    train: Arc<Utterances>,
+    dev: Arc<Utterances>,
+}
+
+impl<'a> Start<'a> {
+    /// Errors: inputs that cannot be read or do not belong together, [`TrainError`], what libtorch reports.
+    fn open(params: &'a Train, inputs: &'a Inputs, device: Device) -> Result<Self, StageError> {
+        let task_file = TaskFile::read(inputs.one("task"))?;
+        let mut model = start_model(params, inputs, &task_file, device, &params.method)?;
+        if params.head_start == HeadStart::Checkpoint {
+            evaluate::require_own_head(inputs.one("encoder"), &task_file)?;
+            model.adopt_head(inputs.one("encoder"))?;
+        }
+        if !model.head().fits(&task_file.outputs) {
+            let (head, task) = (model.head().name(), task_file.task.name());
+            return Err(StageError::failed(TrainError::OtherHead { head, task }));
+        }
+        let measures = Measures::of(&task_file);
+        if !measures.metrics.contains(&params.metric) {
+            let measured = measures.metrics.iter().map(|metric| metric.name()).collect();
+            return Err(StageError::failed(TrainError::NotMeasured { metric: params.metric.name(), measured }));
+        }
+        let open = |split, targets| {
+            let preprocessor = model.preprocessor().clone();
+            Utterances::open(split, inputs.many(split), inputs.one(targets), &task_file, preprocessor).map(Arc::new)
+        };
+        let (train, dev) = (open("train", "train_targets")?, open("dev", "dev_targets")?);
+        for utterances in [&train, &dev] {
+            front::require(&model, utterances.features())?;
+        }
+        model.compute_in(kind(params.precision))?;
+        Ok(Self { params, inputs, task_file, model, measures, train, dev })
+    }
+
+    /// Copies of the model that compute parts of a micro batch side by side; none on a GPU, which computes it whole.
+    fn replicas(&self) -> Result<Vec<BoxedReplica<Prepared>>, ModelError> {
+        let Self { params, inputs, task_file, model, .. } = self;
+        let used = params.threads > 1 && model.device() == Device::Cpu && kind(params.precision) == Kind::Float;
+        let replica = |_| {
+            // It reads all values of the model, so it need not compute those that PiSSA starts from.
+            let replica = start_model(params, inputs, task_file, model.device(), &params.method.with_plain_start())?;
+            replica.share_frozen(model)?;
+            Ok(Box::new(TaskReplica(replica)) as BoxedReplica<Prepared>)
+        };
+        (0..if used { params.threads } else { 0 }).map(replica).collect()
+    }
+
+    fn limit(&self) -> BatchLimit {
+        BatchLimit::new(self.params.batch_secs, self.params.batch_size, self.model.preprocessor().sampling_rate)
+    }
+
+    fn learner(&self) -> TaskLearner<'_> {
+        TaskLearner { model: &self.model, measures: &self.measures, dev: &self.dev, limit: self.limit() }
+    }
+
+    fn data(&self) -> TaskData<'_> {
+        let sample_rate = self.model.preprocessor().sampling_rate;
+        TaskData { utterances: &self.train, limit: self.limit(), seed: self.params.seed, sample_rate }
+    }
+}
+
+/// A model before its training.
+fn start_model(
+    params: &Train,
+    inputs: &Inputs,
+    task_file: &TaskFile,
+    device: Device,
+    method: &Method,
+) -> Result<Model, ModelError> {
+    let num_outputs = task_file.outputs.names().len();
+    let mut model = Model::new(inputs.one("encoder"), method, &params.head, num_outputs, params.seed, device)?;
+    model.close_mix_with(params.layer_sum_last);
+    evaluate::prepare(&mut model, task_file);
+    model.recompute_layers(params.gradient_checkpointing);
+    Ok(model)
 }
 
 /// Number format of weights and activations.

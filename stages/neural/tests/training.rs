@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use audio::schema::{Row, ShardWriter};
@@ -150,6 +150,23 @@ impl Fixture {
 
     /// Trains in a worker process of its own and kills it at the first report from step `kill_at` on. True when it ended by itself.
     fn train_in_worker(&self, params: &Train, out: &str, kill_at: u64) -> bool {
+        let mut worker = self.start_worker(params, out, 1);
+        let mut last = serde_json::Value::Null;
+        for line in BufReader::new(worker.stdout.take().unwrap()).lines() {
+            last = serde_json::from_str(&line.unwrap()).unwrap();
+            if last["event"] == "tick" && last["done"].as_u64().unwrap() >= kill_at {
+                worker.kill().unwrap(); // SIGKILL
+                worker.wait().unwrap();
+                return false;
+            }
+        }
+        worker.wait().unwrap();
+        assert_eq!(last["event"], "done", "{last}");
+        true
+    }
+
+    /// Starts a training in a worker process, on so many devices, each a process on the CPU.
+    fn start_worker(&self, params: &Train, out: &str, devices: usize) -> Child {
         let job = self.job(out, &format!("{out}.resume"), u64::MAX);
         // The worker finds its inputs by digest: here one artifact that contains the files of all slots.
         let (artifact, objects) = (Digest([7; 32]), self.path("objects"));
@@ -164,24 +181,13 @@ impl Fixture {
         let request = json!({
             "format": FORMAT, "kind": Train::KIND, "version": Train::VERSION, "environment": {"libtorch": neural_spec::LIBTORCH},
             "params": params, "inputs": inputs, "sources": {}, "partition": null,
-            "site": {"objects": objects, "places": {}, "tools": {}, "out": job.out, "resume": job.resume, "threads": 1, "gpu": null},
+            "site": {"objects": objects, "places": {}, "tools": {}, "out": job.out, "resume": job.resume, "threads": 1, "gpu": null,
+                "others": vec![(); devices - 1]},
         });
         let program = env!("CARGO_BIN_EXE_sure-neural");
-        let mut worker = Command::new(program).arg("run").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut input = worker.stdin.take().unwrap();
-        writeln!(input, "{request}").unwrap();
-        let mut last = serde_json::Value::Null;
-        for line in BufReader::new(worker.stdout.take().unwrap()).lines() {
-            last = serde_json::from_str(&line.unwrap()).unwrap();
-            if last["event"] == "tick" && last["done"].as_u64().unwrap() >= kill_at {
-                worker.kill().unwrap(); // SIGKILL
-                worker.wait().unwrap();
-                return false;
-            }
-        }
-        worker.wait().unwrap();
-        assert_eq!(last["event"], "done", "{last}");
-        true
+        let worker = Command::new(program).arg("run").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        writeln!(worker.stdin.as_ref().unwrap(), "{request}").unwrap(); // it stays open: when it closes, the worker exits
+        worker
     }
 
     fn train(&self, params: &Train, out: &str) -> Summary {
@@ -352,6 +358,122 @@ fn texts_killed_at_random_steps_end_the_same_too() {
     let bench = spelling(letter);
     let head = json!({"name": "ctc", "dropout": 0.1, "layer_sum": true});
     kill_and_compare(&bench, &ctc(&json!({"epochs": null, "max_steps": 300, "eval_every": 50, "head": head})), 300, 8);
+}
+
+/// Messages of a worker until its end, or until one that `enough` accepts.
+fn listen(worker: &mut impl BufRead, enough: impl Fn(&serde_json::Value) -> bool) -> Vec<serde_json::Value> {
+    let mut messages = vec![];
+    for line in worker.lines() {
+        messages.push(serde_json::from_str(&line.unwrap()).unwrap());
+        if enough(messages.last().unwrap()) {
+            break;
+        }
+    }
+    messages
+}
+
+fn output(worker: &mut Child) -> BufReader<ChildStdout> {
+    BufReader::new(worker.stdout.take().unwrap())
+}
+
+/// True if a process has ended, whether or not anybody waited for it.
+fn has_ended(pid: &str) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().is_none_or(|rest| rest.is_empty() || rest.trim_start().starts_with('Z'))
+}
+
+/// Processes that a worker started.
+fn started_by(worker: &Child) -> Vec<String> {
+    let tasks = fs::read_dir(format!("/proc/{}/task", worker.id())).unwrap();
+    let lists = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("children")).unwrap_or_default());
+    lists.flat_map(|list| list.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect()
+}
+
+#[test]
+fn several_devices_leave_the_bytes_of_one() {
+    let adalora = json!({"method": {"name": "adalora", "rank": 1, "init_rank": 3, "tinit": 2, "tfinal": 2, "delta_t": 2}});
+    let pissa =
+        json!({"method": {"name": "lora", "rank": 2, "pissa": true}, "threads": 2, "accumulation": 3, "keep_checkpoints": 2});
+    let bf16 = json!({"precision": "bf16", "accumulation": 5});
+    for (change, devices) in [(json!({}), 2), (adalora, 2), (pissa, 2), (bf16, 3)] {
+        let bench = Fixture::new();
+        let params = params(change);
+        assert!(bench.train_in_worker(&params, "one", u64::MAX));
+        let mut worker = bench.start_worker(&params, "several", devices);
+        let messages = listen(&mut output(&mut worker), |_| false);
+        let device = messages.iter().find(|message| message["name"] == "device").unwrap();
+        assert_eq!(device["value"], vec!["cpu"; devices].join(", "));
+        assert_eq!(messages.last().unwrap()["event"], "done", "{messages:?}");
+        assert!(worker.wait().unwrap().success());
+        same_files(&bench.path("one"), &bench.path("several"));
+    }
+}
+
+/// True for a report of progress from a step on.
+fn is_at(message: &serde_json::Value, step: u64) -> bool {
+    message["event"] == "tick" && message["done"].as_u64().unwrap() >= step
+}
+
+#[test]
+fn a_training_that_is_killed_leaves_no_device_behind_and_resumes_on_any_number_of_them() {
+    let bench = Fixture::new();
+    let params = params(json!({"epochs": null, "max_steps": 400, "eval_every": 50}));
+    assert!(bench.train_in_worker(&params, "whole", u64::MAX));
+    for (devices, step) in [(2, 40), (1, 150), (2, 300)] {
+        let mut worker = bench.start_worker(&params, "parts", devices);
+        listen(&mut output(&mut worker), |message| is_at(message, step));
+        let others = started_by(&worker);
+        assert_eq!(others.len(), devices - 1);
+        worker.kill().unwrap(); // SIGKILL
+        worker.wait().unwrap();
+        wait_until(|| others.iter().all(|pid| has_ended(pid)));
+    }
+    assert!(bench.train_in_worker(&params, "parts", u64::MAX));
+    same_files(&bench.path("whole"), &bench.path("parts"));
+}
+
+#[test]
+fn a_device_that_is_killed_ends_the_training_with_its_name() {
+    let bench = Fixture::new();
+    let params = params(json!({"epochs": null, "max_steps": 4000, "eval_every": 1000, "accumulation": 3}));
+    let mut worker = bench.start_worker(&params, "out", 3);
+    let mut messages = output(&mut worker);
+    listen(&mut messages, |message| is_at(message, 10));
+    let others = started_by(&worker);
+    let [_, third] = &others[..] else { panic!("{others:?}") };
+    assert!(Command::new("kill").args(["-9", third]).status().unwrap().success());
+    let last = listen(&mut messages, |_| false).pop().unwrap();
+    assert_eq!((&last["event"], &last["transient"]), (&json!("failed"), &json!(true)), "{last}");
+    let text = last["chain"][0].as_str().unwrap();
+    assert_eq!(text, "device 3 of 3 (cpu) of this training ended early: signal: 9 (SIGKILL)");
+    assert!(!worker.wait().unwrap().success());
+    wait_until(|| others.iter().all(|pid| has_ended(pid)));
+}
+
+#[test]
+fn devices_beyond_the_micro_batches_of_an_update_are_not_used_and_a_loss_that_is_not_finite_ends_all() {
+    let bench = Fixture::new();
+    let mut worker =
+        bench.start_worker(&params(json!({"learning_rate": 1e9, "max_grad_norm": 1e9, "weight_decay": 0})), "out", 3);
+    let messages = listen(&mut output(&mut worker), |_| false);
+    worker.wait().unwrap();
+    let note =
+        messages.iter().find(|message| message["event"] == "note" && message["line"].to_string().contains("devices")).unwrap();
+    assert!(note["line"].as_str().unwrap().starts_with("of its 3 devices this training uses 2: "), "{note}");
+    let last = messages.last().unwrap();
+    assert!(last["event"] == "failed" && last["chain"][0].as_str().unwrap().contains("gave loss"), "{last}");
+}
+
+/// Waits for what must happen soon.
+#[track_caller]
+fn wait_until(happened: impl Fn() -> bool) {
+    for _ in 0..1000 {
+        if happened() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("not within ten seconds");
 }
 
 #[test]

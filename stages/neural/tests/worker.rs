@@ -55,6 +55,8 @@ fn help_is_no_mistake_and_a_mistake_gets_help() {
         assert!(code == 0 && out.contains("merge ADAPTER ENCODER OUT") && error.is_empty(), "{arguments:?}: {out}{error}");
     }
     assert_eq!(ask(&["--version"]), (0, format!("sure-neural {}\n", env!("CARGO_PKG_VERSION")), String::new()));
+    let (code, out, error) = ask(&["device"]); // standard input is empty
+    assert!(code == 2 && out.is_empty() && error.contains("a training starts this command"), "{out}{error}");
     for arguments in [&[][..], &["bake"], &["merge", "adapter"]] {
         let (code, out, error) = ask(arguments);
         assert!(code == 2 && out.is_empty() && error.contains("merge ADAPTER ENCODER OUT"), "{arguments:?}: {out}{error}");

@@ -30,6 +30,17 @@ pub enum TrainError {
         /// Updates of the training.
         total: u64,
     },
+    /// A process that computes on another device cannot go on.
+    #[error("{device} of this training {how}")]
+    Device {
+        /// The device.
+        device: String,
+        /// What became of the process.
+        how: String,
+    },
+    /// A device of the `gpu` pool that libtorch cannot use.
+    #[error("libtorch cannot use device {0} of the gpu pool, and the training was given it beside another")]
+    Unusable(u32),
     /// The best point is to be chosen by what the task does not measure.
     #[error("metric `{metric}` is not measured for this head: choose {}", measured.join(", "))]
     NotMeasured {

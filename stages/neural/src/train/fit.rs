@@ -6,6 +6,7 @@ use pipeline::{Job, StageError};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
+use super::devices::{OtherDevices, own_share};
 use super::early_stopping::EarlyStopping;
 use super::error::TrainError;
 use super::history::{Evaluation, History, Update};
@@ -120,12 +121,13 @@ const SAVE_EVERY: Duration = Duration::from_secs(1);
 /// The least time between two reports of progress.
 const TICK_EVERY: Duration = Duration::from_millis(200);
 
-/// Trains a model from where its state folder says, to the end.
+/// Trains a model from where its state folder says, to the end; on other devices, too, if there are any.
 ///
 /// Errors: [`TrainError::NotFinite`], what the learner and its data report, [`StageError::Stopped`].
 pub fn fit<L: Learner, D: TrainingData<Batch = L::Batch>>(
     training: &Training<L, D>,
     replicas: Replicas<L>,
+    mut others: OtherDevices,
 ) -> Result<Fitted, StageError> {
     let Training { settings, job, folder, learner, data } = training;
     let total = count_steps(settings, *data);
@@ -134,6 +136,7 @@ pub fn fit<L: Learner, D: TrainingData<Batch = L::Batch>>(
     let mut ranks = Ranks::start(learner.shares_ranks(), total, &parameters)?;
     let (mut progress, mut best) = resume(settings, job, folder, &mut parameters, &mut ranks)?;
     let mut side_by_side = SideBySide::new(replicas, &parameters, job.threads).map_err(ModelError::from)?;
+    others.wait(parameters.values.numel())?;
     let mut throughput = Throughput::start(job, learner.device(), progress.step + 1);
     let mut saved = (Instant::now(), Duration::ZERO);
     let mut reported: Option<Instant> = None;
@@ -141,8 +144,10 @@ pub fn fit<L: Learner, D: TrainingData<Batch = L::Batch>>(
     while progress.step < total && !progress.stopped_early {
         let epoch = progress.epoch;
         let batches = batches_of(settings, *data, epoch);
-        let to_load = batches[progress.batch..].iter().flat_map(|rows| side_by_side.parts(rows)).collect();
-        let mut loader = data.load(to_load, learner.device());
+        let ahead = &batches[progress.batch..];
+        others.load(ahead, settings.accumulation)?;
+        let to_load = own_share(ahead, settings.accumulation, 0, others.count());
+        let mut loader = data.load(to_load.flat_map(|rows| side_by_side.parts(rows)).collect(), learner.device());
         while progress.epoch == epoch && progress.step < total && !progress.stopped_early {
             // Between two updates is the one place where a training is left and taken up again.
             let stop = job.stop.requested();
@@ -160,7 +165,7 @@ pub fn fit<L: Learner, D: TrainingData<Batch = L::Batch>>(
             learner.begin_update(progress.step, total);
             let parts = &batches[progress.batch..batches.len().min(progress.batch + settings.accumulation)];
             let mut next = || throughput.wait(|| loader.next()).ok_or(DataError::LoaderEnded)?;
-            let loss = backward(training, parts, progress.step, &mut next, &mut side_by_side, &mut parameters)?;
+            let loss = backward(training, parts, progress.step, &mut next, &mut side_by_side, &mut others, &mut parameters)?;
             throughput.add_audio(parts.iter().flatten().map(|&row| data.secs(row)).sum());
             let norm = clip(parameters.gradient(), settings.max_grad_norm).map_err(ModelError::from)?;
             // The one time in a step that the device is waited for.
@@ -241,28 +246,34 @@ fn backward<L: Learner, D: TrainingData<Batch = L::Batch>>(
     step: u64,
     next: &mut impl FnMut() -> Result<L::Batch, StageError>,
     side_by_side: &mut SideBySide<L::Batch>,
+    others: &mut OtherDevices,
     parameters: &mut Parameters,
 ) -> Result<Tensor, StageError> {
     let Training { settings, learner, data, .. } = training;
     let count = micro_batches.iter().map(Vec::len).sum::<usize>() as f64;
     let explain = |error, rows: &[usize]| out_of_memory::explain(error, *learner, *data, rows, settings.memory_hint);
     let mut loss = Tensor::zeros([], (Kind::Float, learner.device()));
-    let mut passes = 0;
-    for rows in micro_batches {
-        let parts = side_by_side.parts(rows);
-        let mut seed = || {
-            passes += 1;
-            noise_seed(settings.seed, step, passes - 1)
-        };
-        if side_by_side.is_used() {
-            let batches = parts.iter().map(|_| Ok((next()?, seed()))).collect::<Result<Vec<_>, StageError>>()?;
-            for (share, rows) in side_by_side.learn(batches, count, parameters).into_iter().zip(&parts) {
+    let mut passes = 0..;
+    let mut seed = |_: &Vec<usize>| noise_seed(settings.seed, step, passes.next().unwrap_or_default());
+    let seeds: Vec<Vec<u64>> =
+        micro_batches.iter().map(|rows| side_by_side.parts(rows).iter().map(&mut seed).collect()).collect();
+    others.begin(parameters, count, &seeds)?;
+    for (at, (rows, seeds)) in micro_batches.iter().zip(&seeds).enumerate() {
+        if let Some(other) = others.of(at) {
+            for _ in seeds {
+                loss += other.add_gradient(parameters)?;
+            }
+        } else if side_by_side.is_used() {
+            let parts = side_by_side.parts(rows);
+            let batches = seeds.iter().map(|seed| Ok((next()?, *seed))).collect::<Result<Vec<_>, StageError>>()?;
+            for ((share, gradient), rows) in side_by_side.learn(batches, count).into_iter().zip(&parts) {
                 loss += share.map_err(|error| explain(error, rows))?;
+                let _ = parameters.add_gradient(gradient).and_then(|()| gradient.f_zero_()).map_err(ModelError::from)?;
             }
         } else {
-            loss += learner.learn(&next()?, count, seed()).map_err(|error| explain(error, rows))?;
+            loss += learner.learn(&next()?, count, seeds[0]).map_err(|error| explain(error, rows))?;
+            parameters.collect_gradient().map_err(ModelError::from)?;
         }
-        parameters.collect_gradient().map_err(ModelError::from)?;
     }
     if let Some(penalty) = learner.penalty()? {
         penalty.f_backward().map_err(ModelError::from)?;
@@ -302,7 +313,7 @@ fn count_steps(settings: &Settings, data: &impl TrainingData) -> u64 {
 }
 
 /// Weight decay pulls matrices towards zero, but neither biases nor norms, as in the benchmark's reference code.
-fn decays(name: &str) -> bool {
+pub(super) fn decays(name: &str) -> bool {
     !name.ends_with("bias") && !name.contains("layer_norm")
 }
 

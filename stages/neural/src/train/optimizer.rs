@@ -167,6 +167,13 @@ impl Parameters {
         self.rounded.as_mut().map_or(&mut self.gradient, |rounded| &mut rounded.sum)
     }
 
+    /// Adds the gradient of a part of the update, computed elsewhere.
+    ///
+    /// Errors: what libtorch reports.
+    pub fn add_gradient(&mut self, gradient: &Tensor) -> Result<(), TchError> {
+        no_grad(|| self.gradient().f_add_(gradient).map(drop))
+    }
+
     /// Sets the gradient to zero, for the next update.
     ///
     /// Errors: what libtorch reports.

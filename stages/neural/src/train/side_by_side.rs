@@ -7,7 +7,7 @@
 use std::panic::resume_unwind;
 use std::thread;
 
-use tch::{TchError, Tensor, no_grad};
+use tch::{TchError, Tensor};
 
 use super::optimizer::Parameters;
 use crate::device::use_threads;
@@ -55,13 +55,9 @@ impl<B: Send> SideBySide<B> {
         !self.replicas.is_empty()
     }
 
-    /// Lets a replica learn from each part, with its seed, and adds their gradients to that of the parameters. Returns their losses, in order.
-    pub(super) fn learn(
-        &mut self,
-        parts: Vec<(B, u64)>,
-        count: f64,
-        parameters: &mut Parameters,
-    ) -> Vec<Result<Tensor, ModelError>> {
+    /// Lets a replica learn from each part, with its seed. Returns their losses, in order, each with the gradient, which must be zero again before
+    /// the next call.
+    pub(super) fn learn(&mut self, parts: Vec<(B, u64)>, count: f64) -> Vec<(Result<Tensor, ModelError>, &mut Tensor)> {
         let share = parts.len().div_ceil(self.threads).max(1);
         let mut work: Vec<_> = self.replicas.iter_mut().map(|(replica, _)| replica).zip(parts).collect();
         let learn = |share: &mut [(&mut BoxedReplica<B>, (B, u64))]| -> Vec<Result<Tensor, ModelError>> {
@@ -79,16 +75,6 @@ impl<B: Send> SideBySide<B> {
             losses
         });
         use_threads(self.threads);
-        losses
-            .into_iter()
-            .zip(&mut self.replicas)
-            .map(|(loss, (_, gradient))| {
-                no_grad(|| {
-                    let _ = parameters.gradient().f_add_(gradient)?;
-                    gradient.f_zero_().map(drop)
-                })?;
-                loss
-            })
-            .collect()
+        losses.into_iter().zip(self.replicas.iter_mut().map(|(_, gradient)| gradient)).collect()
     }
 }
