@@ -32,7 +32,7 @@ fn start(schedule: &mut Schedule<'_>, workflow: &Workflow) -> Vec<String> {
     }
     let mut started = vec![];
     while let Some((node, grant)) = schedule.next_start() {
-        let gpus: String = gpus(&grant).map(|gpu| format!(" gpu{gpu}")).collect();
+        let gpus = gpus(&grant).fold(String::new(), |text, gpu| format!("{text} gpu{gpu}"));
         started.push(format!("{} x{}{gpus}", workflow.graph[node].id, grant.threads));
     }
     started.sort();

@@ -107,7 +107,7 @@ impl fmt::Display for Now {
             }
             Self::Runs { run, secs, expected, threads, gpus, .. } => {
                 let of = expected.map(|secs| format!(" of about {}", duration(secs))).unwrap_or_default();
-                let device: String = gpus.iter().map(|gpu| format!(", GPU {gpu}")).collect();
+                let device = gpus.iter().fold(String::new(), |text, gpu| format!("{text}, GPU {gpu}"));
                 write!(f, "runs in run {run}: {}{of}, on {threads} threads{device}", duration(*secs))
             }
             Self::Waits { run, wait } => match wait {
