@@ -24,6 +24,8 @@ struct Config {
     intermediate_size: Option<usize>,
     num_attention_heads: Option<usize>,
     num_feat_extract_layers: Option<usize>,
+    conv_dim: Option<Vec<usize>>,
+    conv_kernel: Option<Vec<usize>>,
     hidden_act: Option<String>,
     /// Whisper names its fields otherwise.
     #[serde(flatten)]
@@ -225,48 +227,79 @@ pub(crate) fn look_at_zip(path: &Path) -> Result<(), CheckpointError> {
     if is_whole { Ok(()) } else { Err(damaged("the end of the zip archive is missing")) }
 }
 
-/// Checks that the last layer that the configuration describes is there and the last, in the widths that it describes.
+/// Names of the parts of an encoder's layer, and the prefix that a whole model has in front of the encoder's names.
+struct Names {
+    attention: [&'static str; 4],
+    inner: &'static str,
+    outer: &'static str,
+    prefix: String,
+}
+
+impl Names {
+    fn of(family: &str) -> Self {
+        match family {
+            WHISPER => Self {
+                attention: ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj"],
+                inner: "fc1",
+                outer: "fc2",
+                prefix: "model.".to_owned(),
+            },
+            WAV2VEC2_BERT => Self {
+                attention: ["self_attn.linear_q", "self_attn.linear_k", "self_attn.linear_v", "self_attn.linear_out"],
+                inner: "ffn1.intermediate_dense",
+                outer: "ffn1.output_dense",
+                prefix: "wav2vec2_bert.".to_owned(),
+            },
+            _ => Self {
+                attention: ["attention.q_proj", "attention.k_proj", "attention.v_proj", "attention.out_proj"],
+                inner: "feed_forward.intermediate_dense",
+                outer: "feed_forward.output_dense",
+                prefix: format!("{}.", family.replace('-', "_")),
+            },
+        }
+    }
+}
+
+/// Prefix of the layers' names.
+const LAYERS: &str = "encoder.layers.";
+/// WavLM's first layer has it for all.
+const OF_THE_FIRST: &str = "attention.rel_attn_embed.weight";
+
+/// Name of a tensor of a layer.
+fn layer(at: usize, part: &str) -> String {
+    format!("{LAYERS}{at}.{part}")
+}
+
+/// Checks that the last layer that the configuration describes is there and the last, that it and the front have the sizes that it describes,
+/// and that the other layers have the same tensors as the last.
 fn fits(folder: &Path, config: &Config, shapes: &BTreeMap<String, Vec<usize>>) -> Result<(), CheckpointError> {
     let Some([layers, width]) = config.size() else { return Ok(()) };
     let Some(last) = layers.checked_sub(1) else { return Ok(()) };
     let family = config.family();
-    let (module, inner, prefix) = match family {
-        WHISPER => ("self_attn.q_proj", "fc1", "model".to_owned()),
-        WAV2VEC2_BERT => ("self_attn.linear_q", "ffn1.intermediate_dense", "wav2vec2_bert".to_owned()),
-        _ => ("attention.q_proj", "feed_forward.intermediate_dense", family.replace('-', "_")),
-    };
-    let layer = |at: usize, module: &str| format!("encoder.layers.{at}.{module}.weight");
-    let name = layer(last, module);
-    let shape_of = |name: &str| shapes.get(&format!("{prefix}.{name}")).or_else(|| shapes.get(name));
-    let front = match (family, config.bands()) {
-        (WHISPER, Some(bands)) => Some(("encoder.conv1.weight", vec![width, bands, 3])),
-        (WAV2VEC2_BERT, Some(bands)) => Some(("feature_projection.projection.weight", vec![width, 2 * bands])),
-        _ => None,
-    };
-    let sized = |name: String, expected: Vec<usize>, reason: String| {
-        let found = shape_of(&name).filter(|found| **found != expected)?;
-        Some(format!("`{name}` has shape {found:?}, expected {expected:?}{reason}"))
-    };
-    let one_more = |name: String| shape_of(&name).map(|_| format!("`{name}` is one more than it describes"));
-    let inner_size = if family == WHISPER { config.whisper.encoder_ffn_dim } else { config.intermediate_size };
+    let names = Names::of(family);
+    let name = layer(last, &format!("{}.weight", names.attention[0]));
+    let relative = |name: &'_ str| name.strip_prefix(&names.prefix).unwrap_or(name).to_owned();
+    let inside: BTreeMap<String, &Vec<usize>> = shapes.iter().map(|(name, shape)| (relative(name), shape)).collect();
+    let one_more = |name: String| inside.contains_key(&name).then(|| format!("`{name}` is one more than it describes"));
     let other = || {
-        front
-            .and_then(|(name, expected)| sized(name.to_owned(), expected, format!(" for {} bands", config.bands().unwrap_or(0))))
-            .or_else(|| sized(layer(last, inner), vec![inner_size?, width], String::new()))
-            .or_else(|| one_more(layer(layers, module)))
+        let sized = |(name, expected, reason): (String, Vec<usize>, String)| {
+            let found = inside.get(&name).filter(|found| ***found != expected)?;
+            Some(format!("`{name}` has shape {found:?}, expected {expected:?}{reason}"))
+        };
+        let module = format!("{}.weight", names.attention[0]);
+        described(config, &names, [last, width])
+            .into_iter()
+            .find_map(sized)
+            .or_else(|| one_more(layer(layers, &module)))
             .or_else(|| one_more(format!("feature_extractor.conv_layers.{}.conv.weight", config.num_feat_extract_layers?)))
-            .or_else(|| {
-                let positions = config.whisper.max_source_positions?;
-                sized("encoder.embed_positions.weight".to_owned(), vec![positions, width], String::new())
-            })
+            .or_else(|| odd_layer(&inside, last))
     };
-    let found = match shape_of(&name) {
-        Some(shape) if *shape == [width, width] => match other() {
+    let found = match inside.get(&name) {
+        Some(_) => match other() {
             Some(other) => other,
             None => return Ok(()),
         },
-        Some(shape) => format!("`{name}` has shape {shape:?}"),
-        None if family == WHISPER && !shapes.keys().any(|name| name.contains("encoder.layers.")) && !shapes.is_empty() => {
+        None if family == WHISPER && !shapes.keys().any(|name| name.contains(LAYERS)) && !shapes.is_empty() => {
             "they have no encoder: no tensor begins with `model.encoder.` or `encoder.`".to_owned()
         }
         None if shapes.keys().any(|name| name.starts_with("module.")) => {
@@ -282,6 +315,62 @@ fn fits(folder: &Path, config: &Config, shapes: &BTreeMap<String, Vec<usize>>) -
         folder: folder.to_owned(),
         expected: format!("{family}, {layers} layers of {width}"),
         found,
+    })
+}
+
+/// Tensors of the front and of the last layer whose shapes the configuration states, with what is to be said of them.
+fn described(config: &Config, names: &Names, [last, width]: [usize; 2]) -> Vec<(String, Vec<usize>, String)> {
+    let mut list: Vec<(String, Vec<usize>, String)> = Vec::new();
+    let mut add = |name: String, shape: Vec<usize>| list.push((format!("{name}.weight"), shape, String::new()));
+    for module in names.attention {
+        add(layer(last, module), vec![width, width]);
+    }
+    let whisper = config.family() == WHISPER;
+    if let Some(inner) = if whisper { config.whisper.encoder_ffn_dim } else { config.intermediate_size } {
+        add(layer(last, names.inner), vec![inner, width]);
+        add(layer(last, names.outer), vec![width, inner]);
+    }
+    if let Some(positions) = config.whisper.max_source_positions.filter(|_| whisper) {
+        add("encoder.embed_positions".to_owned(), vec![positions, width]);
+    }
+    if let (None, Some(channels), Some(taps)) = (config.bands(), &config.conv_dim, &config.conv_kernel) {
+        let below = [1].iter().chain(channels);
+        for (at, ((&out, &below), &taps)) in channels.iter().zip(below).zip(taps).enumerate() {
+            add(format!("feature_extractor.conv_layers.{at}.conv"), vec![out, below, taps]);
+        }
+        let below = channels.last().copied().unwrap_or(1);
+        add("feature_projection.projection".to_owned(), vec![width, below]);
+    }
+    if let Some(bands) = config.bands() {
+        let (name, shape) = if whisper {
+            ("encoder.conv1.weight", vec![width, bands, 3])
+        } else {
+            ("feature_projection.projection.weight", vec![width, 2 * bands])
+        };
+        list.push((name.to_owned(), shape, format!(" for {bands} bands")));
+    }
+    list
+}
+
+/// Difference between a layer and the last one, as a sentence. `shapes`: by the names in the encoder.
+fn odd_layer(shapes: &BTreeMap<String, &Vec<usize>>, last: usize) -> Option<String> {
+    let of = |at: usize| {
+        let prefix = layer(at, "");
+        let own = |(name, shape): (&String, &&Vec<usize>)| Some((name.strip_prefix(&prefix)?.to_owned(), (*shape).clone()));
+        shapes.iter().filter_map(own).collect::<BTreeMap<String, Vec<usize>>>()
+    };
+    let whole = of(last);
+    (0..last).find_map(|at| {
+        let own = of(at);
+        let odd = |(part, shape): (&String, &Vec<usize>)| match own.get(part) {
+            None => Some(format!("`{}` is missing", layer(at, part))),
+            Some(found) if found != shape => {
+                Some(format!("`{}` has shape {found:?}, in layer {last} it is {shape:?}", layer(at, part)))
+            }
+            Some(_) => None,
+        };
+        let more = || own.keys().find(|part| *part != OF_THE_FIRST && !whole.contains_key(*part));
+        whole.iter().find_map(odd).or_else(|| more().map(|part| format!("`{}` is missing", layer(last, part))))
     })
 }
 
@@ -368,8 +457,40 @@ mod tests {
             &two(&[last, (convolution, &[2, 2, 3])]),
             Err("`feature_extractor.conv_layers.1.conv.weight` is one more"),
         );
+        let key = LAST.replace("q_proj", "k_proj");
+        check(&sized, SINGLE, &two(&[last, (&key, &[3, 2])]), Err("k_proj.weight` has shape [3, 2], expected [2, 2]"));
+        let outer = inner.replace("intermediate", "output");
+        check(&sized, SINGLE, &two(&[last, (&outer, &[2, 4])]), Err("output_dense.weight` has shape [2, 4], expected [2, 3]"));
+        let strided = TINY.replace('{', r#"{"conv_dim":[4,3],"conv_kernel":[5,2],"#);
+        let taps = |at: u8, shape: &'static [usize]| (format!("feature_extractor.conv_layers.{at}.conv.weight"), shape);
+        let [(first, right), (second, wrong)] = [taps(0, &[4, 1, 5]), taps(1, &[3, 4, 3])];
+        let both = two(&[last, (&first, right), (&second, wrong)]);
+        check(&strided, SINGLE, &both, Err("conv_layers.1.conv.weight` has shape [3, 4, 3], expected [3, 4, 2]"));
         let heads = TINY.replace('{', r#"{"num_attention_heads":3,"#);
         check(&heads, SINGLE, &two(&[last]), Err("the number of attention heads (3) must divide the width (2)"));
+    }
+
+    #[test]
+    fn a_layer_unlike_the_last_is_refused() {
+        let deep = TINY.replace("layers\":1", "layers\":3");
+        let parts = ["attention.q_proj.weight", "layer_norm.bias"];
+        let file = |of_layer_1: &[(&str, usize)]| {
+            let bytes = vec![0; 4 * 64];
+            let plain = [(parts[0], 2), (parts[1], 1)];
+            let layers = [&plain[..], of_layer_1, &plain[..]].into_iter().zip(0..);
+            let names = layers.flat_map(|(layer, at)| {
+                layer.iter().map(move |&(part, width)| (format!("hubert.encoder.layers.{at}.{part}"), [width, 2]))
+            });
+            let view = |shape: [usize; 2]| TensorView::new(Dtype::F32, shape.to_vec(), &bytes[..8 * shape[0]]).unwrap();
+            let first = ("hubert.encoder.layers.0.attention.rel_attn_embed.weight".to_owned(), [4, 2]);
+            safetensors::serialize(names.chain([first]).map(|(name, shape)| (name, view(shape))), None).unwrap()
+        };
+        check(&deep, SINGLE, &file(&[(parts[0], 2), (parts[1], 1)]), Ok(()));
+        let odd = "`encoder.layers.1.attention.q_proj.weight` has shape [3, 2], in layer 2 it is [2, 2]";
+        check(&deep, SINGLE, &file(&[(parts[0], 3), (parts[1], 1)]), Err(odd));
+        check(&deep, SINGLE, &file(&[(parts[0], 2)]), Err("`encoder.layers.1.layer_norm.bias` is missing"));
+        let more = [(parts[0], 2), (parts[1], 1), ("final_layer_norm.bias", 1)];
+        check(&deep, SINGLE, &file(&more), Err("`encoder.layers.2.final_layer_norm.bias` is missing"));
     }
 
     #[test]
