@@ -37,8 +37,9 @@ def main(sure: Path, worker: Path, fsdd: Path | None) -> int:
             checks.corpus("fsdd", "--takes", "12", "--more-speakers", "2")
         else:
             checks.corpora["fsdd"] = fsdd
-        checks.corpus("audio_snips")
-        checks.corpus("fluent_speech_commands")
+        checks.learns = fsdd is not None
+        checks.corpus("audio_snips", "--takes", "2", "--more-speakers", "2")
+        checks.corpus("fluent_speech_commands", "--takes", "2", "--more-speakers", "2")
         checks.corpora["table"] = scratch / "table"
         write_table(checks.corpora["fsdd"], scratch / "table")
         (scratch / "sure.toml").write_text(checks.settings())
@@ -53,8 +54,8 @@ def main(sure: Path, worker: Path, fsdd: Path | None) -> int:
         checks.task("speech_recognition", "text", some("finetune,prefix,dora"))
         checks.task("phoneme_recognition", "phonemes", some("lora,adalora"))
         checks.task("speaker", "voices", some("convadapter,vera"), "score=speaker_verification", "evaluate.trials=2000", "manifest.partitions=1")
-        checks.task("intent", "intents", "method=finetune,ia3", "corpus=fluent_speech_commands")
-        checks.task("slot_filling", "slots", "method=finetune,bitfit", "corpus=audio_snips", "train.learning_rate=3e-3")
+        checks.task("intent", "intents", "method=finetune,ia3", "corpus=fluent_speech_commands", "size=tiny")
+        checks.task("slot_filling", "slots", "method=finetune,bitfit", "corpus=audio_snips", "encoder_corpus=audio_snips", "size=tiny", "train.learning_rate=3e-3")
         return checks.verdict()
 
 
@@ -78,6 +79,8 @@ def write_table(fsdd: Path, folder: Path) -> None:
 
 
 class Checks(models.Checks):
+    learns = False  # true if the recordings are enough to learn texts from
+
     def settings(self) -> str:
         return "[corpora]\n" + "".join(f'{name} = "{folder}"\n' for name, folder in self.corpora.items())
 
@@ -106,7 +109,7 @@ class Checks(models.Checks):
             texts = max(texts, len({row.get("hypothesis") for row in rows}))
             of_python(self, name, kind, answers, folder.resolve(), results / "models" / "encoder scratch", rows)
         if kind in ("text", "phonemes", "slots"):
-            self.say(f"{workflow}, {kind}", f"at most {texts} different answers by one method", failed=texts < 2)
+            self.say(f"{workflow}, {kind}", f"at most {texts} different answers by one method", failed=self.learns and texts < 2)
 
     def recording(self, identity: str) -> Path:
         return next(iter(self.corpora["fsdd"].rglob(f"{Path(identity).name}.wav")))
@@ -166,8 +169,8 @@ def of_python(checks: Checks, name: str, kind: str, answers: dict, folder: Path,
             worst = max(worst, *(abs(answer[f"p_{model.config.id2label[at]}"] - value) for at, value in enumerate(p.tolist())))
         elif kind == "intents":
             classes = {}
-            for at, name in model.config.id2label.items():
-                slot, label = name.split("=", 1)
+            for at, slot_and_label in model.config.id2label.items():
+                slot, label = slot_and_label.split("=", 1)
                 classes.setdefault(slot, []).append((at, label))
             for slot, own in classes.items():
                 p, label = max(zip(found.logits[0, [at for at, _ in own]].softmax(-1).tolist(), (label for _, label in own), strict=True))

@@ -48,7 +48,7 @@ impl Layout {
 const LABEL: f32 = 12.0;
 /// Height of the type of titles.
 const TITLE: f32 = 16.0;
-/// Width of bold type relative to plain type, as measured of DejaVu Sans, one of the wider fonts of browsers.
+/// Width of bold type relative to plain type, about.
 const BOLD: f32 = 1.12;
 /// Width of a panel in a column, in pixels: 85 mm at 4 pixels per millimetre.
 const COLUMN: f32 = 340.0;
