@@ -47,14 +47,15 @@ def main(sure: Path, worker: Path, fsdd: Path | None) -> int:
         def some(methods: str) -> str:
             return f"method={METHODS if fsdd else methods}"
 
-        checks.task("keyword_spotting", "classes", f"method={METHODS}")
+        brief = [] if fsdd else ["train.max_steps=8", "train.eval_every=4", "train.save_every=4"]
+        checks.task("keyword_spotting", "classes", f"method={METHODS}", *brief)
         if fsdd:
             checks.task("speaker", "classes", some(METHODS))
-        checks.task("tagging", "tags", some("bottleneck,pissa"), "corpus=table")
+        checks.task("tagging", "tags", some("bottleneck,pissa"), "corpus=table", *brief)
         checks.task("speech_recognition", "text", some("finetune,prefix,dora"))
         checks.task("phoneme_recognition", "phonemes", some("lora,adalora"))
-        checks.task("speaker", "voices", some("convadapter,vera"), "score=speaker_verification", "evaluate.trials=2000", "manifest.partitions=1")
-        checks.task("intent", "intents", "method=finetune,ia3", "corpus=fluent_speech_commands", "size=tiny")
+        checks.task("speaker", "voices", some("convadapter,vera"), "score=speaker_verification", "evaluate.trials=2000", "manifest.partitions=1", *brief)
+        checks.task("intent", "intents", "method=finetune,ia3", "corpus=fluent_speech_commands", "size=tiny", *brief)
         checks.task("slot_filling", "slots", "method=finetune,bitfit", "corpus=audio_snips", "encoder_corpus=audio_snips", "size=tiny", "train.learning_rate=3e-3")
         return checks.verdict()
 
