@@ -51,12 +51,12 @@ def main(sure: Path, worker: Path, fsdd: Path | None) -> int:
         checks.task("keyword_spotting", "classes", f"method={METHODS}", *brief)
         if fsdd:
             checks.task("speaker", "classes", some(METHODS))
-        checks.task("tagging", "tags", some("bottleneck,pissa"), "corpus=table", *brief)
-        checks.task("speech_recognition", "text", some("finetune,prefix,dora"))
-        checks.task("phoneme_recognition", "phonemes", some("lora,adalora"))
-        checks.task("speaker", "voices", some("convadapter,vera"), "score=speaker_verification", "evaluate.trials=2000", "manifest.partitions=1", *brief)
-        checks.task("intent", "intents", "method=finetune,ia3", "corpus=fluent_speech_commands", "size=tiny", *brief)
-        checks.task("slot_filling", "slots", "method=finetune,bitfit", "corpus=audio_snips", "encoder_corpus=audio_snips", "size=tiny", "train.learning_rate=3e-3")
+        checks.task("tagging", "tags", some("pissa"), "corpus=table", *brief)
+        checks.task("speech_recognition", "text", some("finetune,prefix"))
+        checks.task("phoneme_recognition", "phonemes", some("adalora"))
+        checks.task("speaker", "voices", some("vera"), "score=speaker_verification", "evaluate.trials=2000", "manifest.partitions=1", *brief)
+        checks.task("intent", "intents", "method=ia3", "corpus=fluent_speech_commands", "size=tiny", *brief)
+        checks.task("slot_filling", "slots", "method=finetune", "corpus=audio_snips", "encoder_corpus=audio_snips", "size=tiny", "train.learning_rate=3e-3")
         return checks.verdict()
 
 
