@@ -106,8 +106,8 @@ mod tests {
 
     #[test]
     fn a_voice_is_adapted_to_spectrograms_of_its_own() {
-        let error = with("[stages.mel]\nnum_mel_bins = 40\n").unwrap_err();
-        assert!(error.contains("those of `features` are not those of `base`: num_mel_bins is 40, expected 64"), "{error}");
+        let error = with("[stages.base_mel]\nnum_mel_bins = 40\n").unwrap_err();
+        assert!(error.contains("those of `features` are not those of `base`: num_mel_bins is 64, expected 40"), "{error}");
     }
 
     #[test]
