@@ -41,7 +41,7 @@ fn a_published_voice_is_adapted_in_the_place_of_a_pretrained_one() {
     let config = reference::json(&reference.join("config.json"));
     let speakers = config["speakers"].as_u64().unwrap() as usize;
     let bands = &config["preprocess"]["mel"]["n_mel_channels"];
-    let bands = [format!("published_voice.num_mel_bins={bands}"), format!("mel.num_mel_bins={bands}")];
+    let bands = ["published_voice", "mel", "speech_mel"].map(|stage| format!("{stage}.num_mel_bins={bands}"));
     let project = Project::of("fsdd");
     let with = |command: &[&'static str], sets: &[&str]| {
         let all = BRIEF.iter().copied().chain(sets.iter().copied()).chain(bands.iter().map(String::as_str));
@@ -171,9 +171,13 @@ fn recordings_go_through_a_published_vocoder() {
     fs::copy(reference.join("generator.pth"), project.path("files/generator.pth")).unwrap();
     let doctor = project.sure(&["doctor"]);
     assert!(doctor.out.contains("a vocoder"), "{}", doctor.out);
-    let (more, expected) = ((hop + 1).to_string(), format!("hop_length is {hop}, expected {}", hop + 1));
-    let other = format!("vocoder.hop_length={more}");
-    bad(&project.sure(&["plan", "copies.toml", "--set", &other]), &["is for other spectrograms", &expected]);
+    let more = hop + 1;
+    let [mel, vocoder] = ["mel", "vocoder"].map(|stage| format!("{stage}.hop_length={more}"));
+    let expected = format!("hop_length is {more}, expected {hop}");
+    bad(&project.sure(&["plan", "copies.toml", "--set", &vocoder]), &["`copies` takes spectrograms of two kinds", &expected]);
+    let expected = format!("hop_length is {hop}, expected {more}");
+    let both = ["plan", "copies.toml", "--set", &mel, "--set", &vocoder];
+    bad(&project.sure(&both), &["is for other spectrograms", &expected]);
 
     good(project.sure(&["run", "copies.toml", "-q"]));
     let folder = PathBuf::from(good(project.sure(&["path", "copies.toml:copies"])).trim());
