@@ -108,15 +108,15 @@ fn init_names_columns_and_tables_of_any_name() {
 
 /// Writes a folder for each class with a table whose rows say so, and nothing else.
 fn folders_of_classes(project: &Project, classes: &[&str]) {
-    let mut rows = "path,split,word\n".to_owned();
+    let mut rows = vec!["path,split,word".to_owned()];
     for (at, class) in classes.iter().enumerate() {
         fs::create_dir_all(project.path("by_class").join(class)).unwrap();
         for split in ["train", "dev", "test"] {
             fs::write(project.path(&format!("by_class/{class}/{split} {at}.wav")), wav(16_000)).unwrap();
-            rows += &format!("{class}/{split} {at}.wav,{split},{class}\n");
+            rows.push(format!("{class}/{split} {at}.wav,{split},{class}"));
         }
     }
-    project.write("by_class/table.csv", &rows);
+    project.write("by_class/table.csv", &(rows.join("\n") + "\n"));
 }
 
 #[test]
