@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use anyhow::Result;
+use audio::features::mel::difference;
 use pipeline::graph::{Node, Workflow};
 use serde_json::{Map, Value};
 
@@ -37,7 +38,8 @@ pub(crate) fn check(workflow: &Workflow) -> Result<()> {
         let found: Vec<_> = inputs.filter_map(|input| Some((input.from, known.get(&input.from)?))).collect();
         let Some((first, expected)) = found.first() else { continue };
         for (other, mel) in &found[1..] {
-            if let Some(difference) = difference(expected, mel) {
+            let difference = difference(expected, mel);
+            if !difference.is_empty() {
                 let [first, other] = [first, other].map(|index| &workflow.graph[*index].id);
                 let text = format!(
                     "`{}` takes spectrograms of two kinds: those of `{other}` are not those of `{first}`: {difference}",
@@ -57,16 +59,6 @@ fn stated(node: &Node) -> Option<Map<String, Value>> {
     let states = STATES.contains(&node.kind.name);
     let own = |name: &&str| Some(((*name).to_owned(), node.placed.params().get(*name)?.clone()));
     states.then(|| PARAMETERS.iter().filter_map(own).collect())
-}
-
-/// Parameters that both state, and differently.
-fn difference(expected: &Map<String, Value>, found: &Map<String, Value>) -> Option<String> {
-    let other = |(name, value): (&String, &Value)| {
-        let found = found.get(name)?;
-        (found != value).then(|| format!("{name} is {found}, expected {value}"))
-    };
-    let all: Vec<String> = expected.iter().filter_map(other).collect();
-    (!all.is_empty()).then(|| all.join("; "))
 }
 
 #[cfg(test)]

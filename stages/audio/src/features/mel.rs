@@ -5,6 +5,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::spectrum::{Spectrum, hann, mirrored};
 
@@ -43,6 +44,15 @@ pub struct MelSpectrogram {
     pub high_hz: f64,
     /// Padding, what is summed over a band, and the logarithm.
     pub recipe: Recipe,
+}
+
+/// Sentence about how two spectrograms differ in the parameters that both state: `n_fft is 1024, expected 512`. Empty if they do not.
+pub fn difference(expected: &Map<String, Value>, found: &Map<String, Value>) -> String {
+    let other = |(name, value): (&String, &Value)| {
+        let found = found.get(name)?;
+        (found != value).then(|| format!("{name} is {found}, expected {value}"))
+    };
+    expected.iter().filter_map(other).collect::<Vec<_>>().join("; ")
 }
 
 /// Scale on which the energy of a frame is stored.

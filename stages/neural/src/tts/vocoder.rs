@@ -10,7 +10,7 @@
 use std::path::{Path, PathBuf};
 
 use audio::features::griffin_lim::GriffinLim;
-use audio::features::mel::MelSpectrogram;
+use audio::features::mel::{self, MelSpectrogram};
 use neural_spec::PublishedVocoder;
 use neural_spec::published::PublishedError;
 use pipeline::StageError;
@@ -169,11 +169,7 @@ fn hifigan(config: &HifiganConfig, mut tensors: Weights, device: Device) -> Resu
 pub(super) fn difference(expected: &MelSpectrogram, found: &MelSpectrogram) -> String {
     let fields = [expected, found].map(|mel| serde_json::to_value(mel).unwrap_or_default());
     let [Value::Object(expected), Value::Object(found)] = &fields else { return String::new() };
-    let other = |(name, value): (&String, &Value)| {
-        let found = found.get(name)?;
-        (found != value).then(|| format!("{name} is {found}, expected {value}"))
-    };
-    expected.iter().filter_map(other).collect::<Vec<_>>().join("; ")
+    mel::difference(expected, found)
 }
 
 struct GriffinLimVocoder {
