@@ -39,9 +39,14 @@ impl Layout {
     /// Draws the title, if there is one.
     fn title(self, picture: &mut Picture, title: &str, width: f32) {
         if self == Self::Page {
-            picture.text(Text::new(24.0, 32.0, TITLE, shorten(title, TITLE * BOLD, width - 48.0)).bold());
+            heading(picture, (24.0, 32.0), TITLE, title, width - 48.0);
         }
     }
+}
+
+/// Draws bold text from its left end, shortened to a width.
+fn heading(picture: &mut Picture, at: (f32, f32), size: f32, text: &str, width: f32) {
+    picture.text(Text::new(at.0, at.1, size, shorten(text, size * BOLD, width)).bold());
 }
 
 /// Height of the type of labels, in pixels.

@@ -1,7 +1,7 @@
 //! Bars: how often each of many values occurs, in several groups.
 
 use super::axis::Axis;
-use super::{BOLD, LABEL, TITLE};
+use super::{LABEL, TITLE, heading};
 use crate::picture::{Anchor, Paint, Picture, Text, shorten, text_width};
 
 const WIDTH: f32 = 880.0;
@@ -91,7 +91,7 @@ pub fn classes(title: &str, names: &[String], series: &[Series]) -> Picture {
 
 /// Title and legend; gives left, right, top and bottom of what is to be drawn in.
 fn frame(picture: &mut Picture, title: &str, series: &[Series], below: f32) -> (f32, f32, f32, f32) {
-    picture.text(Text::new(24.0, 32.0, TITLE, shorten(title, TITLE * BOLD, WIDTH - 64.0)).bold());
+    heading(picture, (24.0, 32.0), TITLE, title, WIDTH - 64.0);
     let mut x = 82.0;
     for (number, group) in series.iter().enumerate() {
         picture.rect((x, 48.0), (12.0, 12.0), Paint::Series(number), 1.0, "");

@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 use super::axis::Axis;
-use super::{BOLD, LABEL, TITLE};
+use super::{LABEL, TITLE, heading};
 use crate::metric::Metric;
-use crate::picture::{Anchor, Paint, Picture, Text, shorten, text_width};
+use crate::picture::{Anchor, Paint, Picture, Text, text_width};
 
 /// A named line: pairs of step and value.
 struct Line {
@@ -32,7 +32,7 @@ pub fn training_curve(title: &str, training: &Value) -> Option<Picture> {
     let best = training.get("best_step").and_then(Value::as_f64);
     let width = 24.0 + 440.0 * panels.len() as f32;
     let mut picture = Picture::new(width, 320.0, title);
-    picture.text(Text::new(24.0, 30.0, TITLE, shorten(title, TITLE * BOLD, width - 48.0)).bold());
+    heading(&mut picture, (24.0, 30.0), TITLE, title, width - 48.0);
     for (at, (unit, lines)) in panels.iter().enumerate() {
         panel(&mut picture, 440.0 * at as f32, unit, lines, best);
     }

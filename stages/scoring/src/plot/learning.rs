@@ -4,9 +4,9 @@ use serde_json::Value;
 
 use super::area::{Area, Sample, distinct, legend, legend_height, tiles};
 use super::axis::Axis;
-use super::{BOLD, COLUMN, LABEL, Layout};
+use super::{COLUMN, LABEL, Layout, heading};
 use crate::metric::Metric;
-use crate::picture::{Paint, Picture, Text, shorten};
+use crate::picture::{Paint, Picture};
 
 /// The runs of a task on a corpus.
 #[derive(Debug, Clone, PartialEq)]
@@ -142,7 +142,7 @@ fn ends(metric: Metric, values: impl Iterator<Item = f64>) -> (f64, f64) {
 
 fn draw(picture: &mut Picture, panel: &CurvePanel, labels: &[String], area: &Area) {
     let (left, right, top, bottom) = (area.left + 78.0, area.right - 24.0, area.top + 34.0, area.bottom - 58.0);
-    picture.text(Text::new(left, top - 12.0, LABEL + 2.0, shorten(&panel.title, (LABEL + 2.0) * BOLD, right - left)).bold());
+    heading(picture, (left, top - 12.0), LABEL + 2.0, &panel.title, right - left);
     let scale = panel.metric.scale();
     let all = || panel.curves.iter().flat_map(|curve| &curve.points);
     let (low, high) = ends(panel.metric, all().map(|point| point.1));

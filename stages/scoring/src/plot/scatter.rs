@@ -2,7 +2,7 @@
 
 use super::area::{Area, Sample, distinct, leader, legend, legend_height, place_label, tiles};
 use super::axis::Axis;
-use super::{BOLD, COLUMN, LABEL, Layout};
+use super::{COLUMN, LABEL, Layout, heading};
 use crate::metric::Metric;
 use crate::picture::{Anchor, Paint, Picture, Text, shorten, text_width};
 use crate::significance::Interval;
@@ -74,7 +74,7 @@ fn draw(picture: &mut Picture, panel: &ScatterPanel, groups: &[String], area: &A
     let (left, right, top, bottom) = (area.left + 78.0, area.right - 24.0, area.top + head, area.bottom - 58.0);
     if titled {
         let title = if panel.title.is_empty() { panel.metric.title() } else { &panel.title };
-        picture.text(Text::new(left, top - 12.0, LABEL + 2.0, shorten(title, (LABEL + 2.0) * BOLD, right - left)).bold());
+        heading(picture, (left, top - 12.0), LABEL + 2.0, title, right - left);
     }
     let least = points.iter().map(|point| point.parameters).fold(f64::INFINITY, f64::min);
     let most = points.iter().map(|point| point.parameters).fold(1.0, f64::max);
