@@ -90,8 +90,8 @@ pub use derived::leaves;
 pub use files::Load;
 pub use schema::schema;
 pub use stages::StageSpec;
-pub(crate) use term::braced;
 pub use term::{Constant, Located, Pair, Term, by_names, mentioned, value};
+pub(crate) use term::{braced, braced_alone};
 
 /// A workflow file.
 #[derive(Debug, Clone)]

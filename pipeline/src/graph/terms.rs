@@ -107,7 +107,7 @@ impl<'a> Scope<'a> {
 
     /// `"{axis}"` alone becomes the axis's value with its type; inside other text, its text.
     fn fill(&self, text: &str) -> Value {
-        let alone = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).and_then(|name| self.known(name));
+        let alone = spec::braced_alone(text).and_then(|name| self.known(name));
         if let Some((value, _)) = alone {
             return value.clone();
         }

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::axes::show;
 use super::files::Sections;
-use super::term::{Constant, Located, Pair, Term, braced, by_names, is_plain_name};
+use super::term::{Constant, Located, Pair, Term, braced, braced_alone, by_names, is_plain_name};
 use crate::mistake::{Mistake, is_slip};
 
 /// Derived values in a row, each of which mentions the next.
@@ -156,17 +156,13 @@ impl Values<'_> {
         }
         map_leaves(value, &mut |leaf| {
             let text = show(&leaf.value.to_json());
-            if let Some(setting) =
-                text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).filter(|name| is_plain_name(name))
-            {
-                let mut table = table.clone();
-                if let Term::Table(pairs) = &mut table.value {
-                    pairs
-                        .iter_mut()
-                        .filter(|(key, _)| key.value == "by")
-                        .for_each(|(_, by)| by.value = Term::Scalar(setting.into()));
-                }
-                return self.bought(table, &leaf.at);
+            if let Some(setting) = braced_alone(&text) {
+                let by_setting = |(key, term): &Pair| {
+                    let value = if key.value == "by" { Term::Scalar(setting.into()) } else { term.value.clone() };
+                    (key.clone(), Located { value, at: term.at.clone() })
+                };
+                let by_setting = Term::Table(pairs.iter().map(by_setting).collect());
+                return self.bought(Located { value: by_setting, at: table.at.clone() }, &leaf.at);
             }
             if let Some(found) = table.value.get(&text).or_else(|| table.value.get("default")) {
                 return self.bought(found.clone(), &leaf.at);

@@ -98,6 +98,11 @@ pub(crate) fn braced(text: &str) -> impl Iterator<Item = &str> {
     inside.filter(|name| is_plain_name(name))
 }
 
+/// Returns the name of a text that is a name in braces and nothing else.
+pub(crate) fn braced_alone(text: &str) -> Option<&str> {
+    text.strip_prefix('{')?.strip_suffix('}').filter(|name| is_plain_name(name))
+}
+
 /// True if `{name}` in a text can mean an axis.
 pub(super) fn is_plain_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
