@@ -121,6 +121,13 @@ const SAVE_EVERY: Duration = Duration::from_secs(1);
 /// The least time between two reports of progress.
 const TICK_EVERY: Duration = Duration::from_millis(200);
 
+/// Trains a model as [`fit`] does, on its own device only and without copies of it.
+///
+/// Errors: as [`fit`].
+pub fn fit_alone<L: Learner, D: TrainingData<Batch = L::Batch>>(training: &Training<L, D>) -> Result<Fitted, StageError> {
+    fit(training, vec![], OtherDevices::default())
+}
+
 /// Trains a model from where its state folder says, to the end; on other devices, too, if there are any.
 ///
 /// Errors: [`TrainError::NotFinite`], what the learner and its data report, [`StageError::Stopped`].

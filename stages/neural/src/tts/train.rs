@@ -20,8 +20,7 @@ use crate::device;
 use crate::error::ModelError;
 use crate::evaluate::device_name;
 use crate::models::acoustic::BatchNormMode;
-use crate::train::devices::OtherDevices;
-use crate::train::fit::{Fitted, Length, Settings, Training, fit};
+use crate::train::fit::{Fitted, Length, Settings, Training, fit_alone};
 use crate::train::learner::TrainingData;
 use crate::train::optimizer::Constants;
 use crate::train::schedule;
@@ -79,11 +78,8 @@ pub fn run(params: &TrainVoice, job: &Job) -> Result<(), StageError> {
         (None, 0, 0, false, crate::train::history::History::default())
     } else {
         let learner = learner(params, &voice, statistics, &dev, limit);
-        let Fitted { progress, best, .. } = fit(
-            &Training { settings: settings(params), job, folder: &folder, learner: &learner, data: &data },
-            vec![],
-            OtherDevices::default(),
-        )?;
+        let Fitted { progress, best, .. } =
+            fit_alone(&Training { settings: settings(params), job, folder: &folder, learner: &learner, data: &data })?;
         voice.set_trainable(&best)?;
         let best_step = progress.best_step.unwrap_or(progress.step);
         (progress.patience.best(), best_step, progress.step, progress.stopped_early, progress.history)

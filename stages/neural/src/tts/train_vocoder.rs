@@ -16,8 +16,7 @@ use crate::evaluate::device_name;
 use crate::models::istft::{Istft, IstftConfig, IstftSizes};
 use crate::nn::random::Rng;
 use crate::nn::weights::Weights;
-use crate::train::devices::OtherDevices;
-use crate::train::fit::{Fitted, Length, Settings, Training, fit};
+use crate::train::fit::{Fitted, Length, Settings, Training, fit_alone};
 use crate::train::learner::{Learner, TrainingData};
 use crate::train::optimizer::Constants;
 use crate::train::state::StateFolder;
@@ -111,8 +110,7 @@ pub fn run(params: &VocoderTrain, job: &Job) -> Result<(), StageError> {
         overfit_batch: false,
         memory_hint: "lower `batch_size` or `segment_frames`",
     };
-    let Fitted { progress, best, .. } =
-        fit(&Training { settings, job, folder: &folder, learner: &learner, data: &data }, vec![], OtherDevices::default())?;
+    let Fitted { progress, best, .. } = fit_alone(&Training { settings, job, folder: &folder, learner: &learner, data: &data })?;
     let best: Weights = best.into_iter().collect();
     config.write(&job.out, &best).map_err(ModelError::from)?;
     let parameters: usize = best.values().map(Tensor::numel).sum();

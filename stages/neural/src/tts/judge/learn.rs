@@ -21,8 +21,7 @@ use crate::evaluate::device_name;
 use crate::nn::pass::{Mode, Pass};
 use crate::nn::random::Rng;
 use crate::nn::weights::Weights;
-use crate::train::devices::OtherDevices;
-use crate::train::fit::{Fitted, Length, Settings, Training, fit};
+use crate::train::fit::{Fitted, Length, Settings, Training, fit_alone};
 use crate::train::learner::{Learner, TrainingData};
 use crate::train::optimizer::Constants;
 use crate::train::schedule;
@@ -88,8 +87,7 @@ pub fn run(params: &JudgeTrain, job: &Job) -> Result<(), StageError> {
         overfit_batch: false,
         memory_hint: "lower `batch_size`",
     };
-    let Fitted { progress, best, .. } =
-        fit(&Training { settings, job, folder: &folder, learner: &learner, data: &data }, vec![], OtherDevices::default())?;
+    let Fitted { progress, best, .. } = fit_alone(&Training { settings, job, folder: &folder, learner: &learner, data: &data })?;
     let best: Weights = best.into_iter().collect();
     let parameters: usize = best.values().map(Tensor::numel).sum();
     file.write(&job.out, &best)?;
