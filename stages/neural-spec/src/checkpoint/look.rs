@@ -277,8 +277,9 @@ fn fits(folder: &Path, config: &Config, shapes: &BTreeMap<String, Vec<usize>>) -
     let Some(last) = layers.checked_sub(1) else { return Ok(()) };
     let family = config.family();
     let names = Names::of(family);
-    let name = layer(last, &format!("{}.weight", names.attention[0]));
-    let relative = |name: &'_ str| name.strip_prefix(&names.prefix).unwrap_or(name).to_owned();
+    let module = format!("{}.weight", names.attention[0]);
+    let name = layer(last, &module);
+    let relative = |name: &str| name.strip_prefix(&names.prefix).unwrap_or(name).to_owned();
     let inside: BTreeMap<String, &Vec<usize>> = shapes.iter().map(|(name, shape)| (relative(name), shape)).collect();
     let one_more = |name: String| inside.contains_key(&name).then(|| format!("`{name}` is one more than it describes"));
     let other = || {
@@ -286,7 +287,6 @@ fn fits(folder: &Path, config: &Config, shapes: &BTreeMap<String, Vec<usize>>) -
             let found = inside.get(&name).filter(|found| ***found != expected)?;
             Some(format!("`{name}` has shape {found:?}, expected {expected:?}{reason}"))
         };
-        let module = format!("{}.weight", names.attention[0]);
         described(config, &names, [last, width])
             .into_iter()
             .find_map(sized)

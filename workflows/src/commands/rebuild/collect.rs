@@ -82,9 +82,11 @@ pub(super) fn collect(
             history.keep(&bytes).map_err(history_problem)
         };
         let ancestors = ancestors(opening, *index);
-        let trained = ancestors.iter().filter(|other| workflow.graph[**other].kind.name.ends_with(TRAINS));
+        let is_training = |other: &NodeIndex| workflow.graph[*other].kind.name.ends_with(TRAINS);
+        let trainings: Vec<NodeIndex> = ancestors.iter().copied().filter(is_training).collect();
         // Sorted: a larger or smaller table has its nodes in another order.
-        let trained: BTreeSet<String> = trained.filter_map(|other| Some(summary.artifacts.get(other)?.to_string())).collect();
+        let trained = trainings.iter().filter_map(|other| Some(summary.artifacts.get(other)?.to_string()));
+        let trained: BTreeSet<String> = trained.collect();
         let detail = SeedDetail {
             utterance_set: scores.utterance_set.to_string()[..32].to_owned(),
             trained: Digest::of(trained.into_iter().collect::<Vec<_>>().join("\n").as_bytes()).to_string()[..32].to_owned(),
@@ -94,11 +96,11 @@ pub(super) fn collect(
         };
         let on = reader.threads(ancestors.iter().copied())?;
         threads.entry(key.clone()).or_default().insert(seed.clone(), on);
-        for other in ancestors.iter().filter(|other| workflow.graph[**other].kind.name.ends_with(TRAINS)) {
-            let node = &workflow.graph[*other];
+        for other in trainings {
+            let node = &workflow.graph[other];
             if let Some(step) = ran.get(node.id.as_str()) {
                 let of_cell = costs.entry(key.clone()).or_default();
-                of_cell.entry(without_seed(&node.id)).or_default().push(reader.cost(*other, step)?);
+                of_cell.entry(without_seed(&node.id)).or_default().push(reader.cost(other, step)?);
             }
         }
         let of_cell = fields.entry(key.clone()).or_default();
