@@ -139,7 +139,7 @@ fn init_takes_one_column_for_class_and_text_and_knows_settings_of_a_folder_above
     assert!(said.out.contains("is another folder") && said.out.contains("write that name into more.toml"), "{said:?}");
     good(below(&["run", "words.toml", "targets", "encoder_targets", "-q", "--corpus", "table=../by_class"]));
 
-    // What will fail is told before anything runs.
+    // Errors are reported before anything runs.
     folders_of_classes(&project, &["yes"]);
     let said = project.sure(&[&["init", "one", "--table", "by_class"][..], &columns].concat());
     assert!(said.ok && said.out.contains("; 1 label: yes\n"), "{said:?}");

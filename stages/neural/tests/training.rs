@@ -165,7 +165,7 @@ impl Fixture {
         true
     }
 
-    /// Starts a training in a worker process, on so many devices, each a process on the CPU.
+    /// Starts a training in a worker process, on `devices` devices, each a process on the CPU.
     fn start_worker(&self, params: &Train, out: &str, devices: usize) -> Child {
         let job = self.job(out, &format!("{out}.resume"), u64::MAX);
         // The worker finds its inputs by digest: here one artifact that contains the files of all slots.

@@ -66,7 +66,7 @@ pub fn settle(ended: &mut Ended, history: &History, done: u8) {
     ended.exit_code = if told { 3 } else { done };
 }
 
-/// Factor from which on a longer training, or one with more memory, is told.
+/// Factor at which a rebuild reports a longer training, or one with more memory.
 const DEARER: f64 = 1.5;
 /// Earlier trainings that a cost is compared with, at most and at least.
 const COMPARED: (usize, usize) = (5, 3);

@@ -196,7 +196,7 @@ fn is_ignored(signal: i32) -> bool {
     mask.and_then(|mask| u64::from_str_radix(mask, 16).ok()).is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
-/// What a stopped run leaves, for people.
+/// Remains of a stopped run, for people.
 pub(crate) const KEPT: &str = "running nodes keep their state";
 
 /// Makes the first signal end the run cleanly, and the second at once; `left` says what a clean end leaves. Workers notice the end of

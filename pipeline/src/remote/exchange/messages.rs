@@ -43,7 +43,7 @@ pub struct Wave {
 pub struct WaveTask {
     /// Id of the node.
     pub node: String,
-    /// What is made.
+    /// Fingerprint of the result.
     pub fingerprint: Digest,
     /// Number of the attempt at this fingerprint, over all waves.
     pub attempt: u32,
@@ -89,7 +89,7 @@ pub struct TaskRequest {
     pub task: u32,
     /// See [`WaveTask::attempt`].
     pub attempt: u32,
-    /// What is made.
+    /// Fingerprint of the result.
     pub fingerprint: Digest,
     /// Longest time of the attempt, in seconds.
     pub limit_secs: Option<f64>,
@@ -133,7 +133,7 @@ pub const BEAT: Duration = Duration::from_secs(30);
 pub struct Done {
     /// [`FORMAT`]
     pub format: u32,
-    /// What was made, or not.
+    /// Fingerprint of the result, made or not.
     pub fingerprint: Digest,
     /// How it ended.
     pub end: DoneEnd,
@@ -188,12 +188,12 @@ pub enum DoneEnd {
     BadInput {
         /// Digest of the artifact.
         artifact: Digest,
-        /// What is wrong with it.
+        /// Problem with it, for people.
         problem: String,
     },
     /// It was asked to stop.
     Stopped {
-        /// True if the element's time was over; otherwise somebody ended the element.
+        /// True if the element's time was over; false if a person or the cluster ended the element.
         at_limit: bool,
         /// True if its body had begun.
         begun: bool,

@@ -5,7 +5,7 @@
 //! micro batches and their parts, as on one device.
 //!
 //! Standard input of such a process ([`super::device_process`]) is a socket to the training. When it closes, the process exits at once,
-//! whatever it computes; and the training fails when the process is gone. So neither outlives the other, however it ends.
+//! whatever it computes; and the training fails when the process has ended. So neither runs longer than the other, however it ends.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
@@ -37,7 +37,7 @@ pub(super) enum Order {
 /// Message of a process.
 #[derive(Serialize, Deserialize)]
 pub(super) enum Answer {
-    /// It is ready, with so many trained values.
+    /// It is ready; `num_values`: its trained values.
     Ready { num_values: usize },
     /// The loss of a part, by its bits, since JSON has no word for infinity; the gradient follows.
     Learned { loss: u32 },
@@ -117,7 +117,7 @@ impl OtherDevices {
         std::iter::once(device_name(own)).chain(others).collect::<Vec<_>>().join(", ")
     }
 
-    /// Waits until all have the model, of so many trained values.
+    /// Waits until all have the model; `values`: its trained values.
     ///
     /// Errors: [`TrainError::Device`]
     pub(super) fn wait(&mut self, values: usize) -> Result<(), StageError> {

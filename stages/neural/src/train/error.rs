@@ -35,7 +35,7 @@ pub enum TrainError {
     Device {
         /// The device.
         device: String,
-        /// What became of the process.
+        /// End of the process, as the rest of the sentence.
         how: String,
     },
     /// A device of the `gpu` pool that libtorch cannot use.
