@@ -265,7 +265,7 @@ impl Schedule {
 
 impl Stage for Train {
     const KIND: &'static str = "peft.train";
-    const VERSION: u32 = 9;
+    const VERSION: u32 = 10;
     const ABOUT: &'static str = "Trains an adapter and a head on an encoder";
 
     fn slots() -> Vec<Slot> {

@@ -212,6 +212,26 @@ fn padding_changes_nothing_in_the_layer_style() {
 }
 
 #[test]
+fn training_sees_few_shapes_where_padding_is_told_from_sound() {
+    let _turn = take_turn();
+    let folder = encoder(ConvNorm::Layer, 1);
+    let config = EncoderConfig::read(folder.path()).unwrap();
+    let mut model = Model::new(folder.path(), &lora(), &HeadSpec::Ctc { dropout: 0.0, layer_sum: false }, 5, 7, Device::Cpu).unwrap();
+    let frames = |model: &Model, samples: i64, mode| {
+        let audio = Tensor::randn([2, samples], (Kind::Float, Device::Cpu));
+        model.forward(&Batch { audio, num_samples: vec![samples, 900], labels: None }, mode).unwrap().size()[1]
+    };
+    let training = Mode::Train { seed: 1 };
+    for (samples, padded) in [(3_201, 4_000), (3_999, 4_000), (4_000, 4_000), (4_001, 4_800)] {
+        model.use_attention_mask(true);
+        assert_eq!(frames(&model, samples, training), config.num_frames(padded), "{samples}");
+        assert_eq!(frames(&model, samples, Mode::Eval), config.num_frames(samples), "{samples}");
+        model.use_attention_mask(false);
+        assert_eq!(frames(&model, samples, training), config.num_frames(samples), "{samples}, padding not told");
+    }
+}
+
+#[test]
 fn what_was_trained_comes_back_from_its_files() {
     let _turn = take_turn();
     for method in [finetune(), lora()] {
