@@ -89,7 +89,7 @@ impl Miniature {
             "fluent_speech_commands" => (4, 8),
             "fsdd" => (10, 4),
             "iemocap" => (10, 1),
-            "l2_arctic" => (8, 4),
+            "l2_arctic" => (16, 4),
             "librispeech" => (12, 8),
             "libritts" => (12, 4),
             "meld" => (20, 4),
