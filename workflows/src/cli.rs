@@ -160,10 +160,10 @@ pub(crate) struct Place {
     /// Allow a sweep of more than 1000 points
     #[arg(long)]
     pub(crate) yes: bool,
-    /// Stop every training after N updates, as a trial run; short for `--set peft.train.max_steps=N`
+    /// Stop every training of encoders, voices and vocoders after N updates, as a trial run; short for `--set *.train.max_steps=N`
     #[arg(long, value_name = "N")]
     pub(crate) max_steps: Option<u32>,
-    /// Train on the first batches only, to check that a model can learn; short for `--set peft.train.overfit_batch=true`
+    /// Train on the first batches only, to check that a model can learn; short for `--set *.train.overfit_batch=true`
     #[arg(long)]
     pub(crate) overfit_batch: bool,
     /// Folder of a corpus: `--corpus fsdd=/data/fsdd`

@@ -321,7 +321,7 @@ fn as_in(run: &RunRow, place: &Place, access: Access) -> Result<Asking> {
     }
     let given = overrides::given(&place)?;
     place.set.extend(
-        last.set.iter().filter(|(name, _)| !given.contains_key(*name)).map(|(name, values)| (name.clone(), values.join(","))),
+        last.set.iter().filter(|(name, _)| !overrides::sets(&given, name)).map(|(name, values)| (name.clone(), values.join(","))),
     );
     place.yes |= last.large;
     if place.checkpoint.is_empty() {

@@ -1,7 +1,7 @@
 //! Parameters set on the command line: `--set train.max_steps=20`, and the options that are short for it.
 //!
-//! A name with a dot is a parameter of a stage, or of every stage of a kind (`peft.train.max_steps`), or a part of a parameter
-//! (`train.method.rank`). Its value replaces the one in the file at every point of the matrix. Several values make a line of the
+//! A name with a dot is a parameter of a stage, or of every stage of a kind (`peft.train.max_steps`) or of every training
+//! (`*.train.max_steps`), or a part of a parameter (`train.method.rank`). Its value replaces the one in the file at every point of the matrix. Several values make a line of the
 //! matrix: `train.learning_rate=1e-3,3e-3` trains at both rates. A name without a dot is a setting or a line of the matrix.
 
 use std::collections::BTreeMap;
@@ -21,6 +21,11 @@ type Set = BTreeMap<String, Vec<String>>;
 /// The value that removes a parameter.
 const NONE: &str = "none";
 
+/// In the place of a stage: every stage of a kind that trains and counts its updates.
+const EVERY_TRAINING: &str = "*.train";
+/// The parameter that limits the updates of a training. One with 0 of them trains nothing on purpose.
+const UPDATES: &str = "max_steps";
+
 /// The most points that sweeps may have together without `--yes`.
 const MANY_POINTS: usize = 1000;
 
@@ -37,17 +42,28 @@ pub(crate) fn given(place: &Place) -> Result<Set> {
         }
     }
     for (option, name, value) in for_training(place.max_steps, place.overfit_batch) {
-        let name = format!("peft.train.{name}");
-        if set.insert(name.clone(), vec![value]).is_some() {
-            return Err(problem(format!("--set {name} and {option} set the same parameter"), "leave one of them out"));
+        let name = format!("{EVERY_TRAINING}.{name}");
+        if let Some(same) = set.keys().find(|given| covers(&name, given)) {
+            return Err(problem(format!("--set {same} and {option} set the same parameter"), "leave one of them out"));
         }
+        set.insert(name, vec![value]);
     }
     Ok(set)
 }
 
+/// True if what is set by the first name is set by the second one, too.
+fn covers(name: &str, other: &str) -> bool {
+    name == other || name.strip_prefix('*').is_some_and(|end| other.ends_with(end))
+}
+
+/// True if one of `given` sets what this name sets.
+pub(crate) fn sets(given: &Set, name: &str) -> bool {
+    given.keys().any(|given| covers(given, name))
+}
+
 /// Returns what `--max-steps` and `--overfit-batch` are short for: option, parameter and value.
 fn for_training(max_steps: Option<u32>, overfit_batch: bool) -> Vec<(&'static str, &'static str, String)> {
-    let steps = max_steps.map(|steps| [("max_steps", steps.to_string()), ("epochs", NONE.to_owned())]);
+    let steps = max_steps.map(|steps| [(UPDATES, steps.to_string()), ("epochs", NONE.to_owned())]);
     let steps = steps.into_iter().flatten().map(|(name, value)| ("--max-steps", name, value));
     let batch = overfit_batch.then(|| ("--overfit-batch", "overfit_batch", "true".to_owned()));
     steps.chain(batch).collect()
@@ -110,8 +126,23 @@ pub(crate) fn apply(spec: &mut Spec, registry: &Registry, set: &Set, large: bool
             }
         };
         let path: Vec<&str> = parameter.split('.').collect();
-        for stage in spec.stages.iter_mut().filter(|stage| stage.name.value == front || stage.run.value == front) {
+        let is_meant = |stage: &StageSpec| match front.as_str() {
+            EVERY_TRAINING => trains_with(registry, &stage.run.value, path[0]),
+            front => stage.name.value == front || stage.run.value == front,
+        };
+        let mut found = false;
+        for stage in spec.stages.iter_mut().filter(|stage| is_meant(stage)) {
+            found = true;
+            let before =
+                stage.params.iter().find(|(key, _)| front == EVERY_TRAINING && key.value == UPDATES && parameter == UPDATES);
+            let value = match (before, &value) {
+                (Some((_, before)), Some(value)) => Some(all_but_zero(&before.value, value)),
+                _ => value.clone(),
+            };
             put(stage, name, &path, value.as_ref())?;
+        }
+        if !found && value.is_some() {
+            return Err(problem(format!("--set {name}: no stage of this workflow trains so"), "leave it out"));
         }
     }
     if points > MANY_POINTS && !large {
@@ -121,8 +152,36 @@ pub(crate) fn apply(spec: &mut Spec, registry: &Registry, set: &Set, large: bool
     Ok(rest)
 }
 
+/// True for a kind of stage that trains, counts its updates and has this parameter.
+fn trains_with(registry: &Registry, kind: &str, parameter: &str) -> bool {
+    let has = |name: &str| registry.get(kind).is_some_and(|kind| kind.schema["properties"].get(name).is_some());
+    covers(EVERY_TRAINING, kind) && has(UPDATES) && has(parameter)
+}
+
+/// A value in the place of every value but 0, in all branches.
+fn all_but_zero(term: &Term, value: &Term) -> Term {
+    match term {
+        Term::Scalar(number) if *number == 0 => term.clone(),
+        Term::Within(names, inner) => {
+            let inner = Located { value: all_but_zero(&inner.value, value), at: inner.at.clone() };
+            Term::Within(names.clone(), Box::new(inner))
+        }
+        Term::Table(pairs) => {
+            let branch = |(key, term): &spec::Pair| {
+                let new = if key.value == "by" { term.value.clone() } else { all_but_zero(&term.value, value) };
+                (key.clone(), Located { value: new, at: term.at.clone() })
+            };
+            Term::Table(pairs.iter().map(branch).collect())
+        }
+        _ => value.clone(),
+    }
+}
+
 /// Splits a name into a stage or kind, the longest that there is, and a parameter.
 fn target(spec: &Spec, name: &str) -> Option<(String, String)> {
+    if let Some(parameter) = name.strip_prefix(EVERY_TRAINING).and_then(|rest| rest.strip_prefix('.')) {
+        return Some((EVERY_TRAINING.to_owned(), parameter.to_owned()));
+    }
     let is_front = |front: &str| spec.stages.iter().any(|stage| stage.name.value == front || stage.run.value == front);
     let dots = name.match_indices('.').map(|(at, _)| at).rev();
     let mut fronts = dots.filter(|at| is_front(&name[..*at]));
@@ -283,6 +342,28 @@ mod tests {
         let expected = [("max_steps", Value::from(20)), ("metric", "accuracy".into()), ("overfit_batch", true.into())];
         assert_eq!(params, expected.map(|(name, value)| (name.to_owned(), value)).into());
         assert_eq!(rest, set("corpus", "fsdd"));
+    }
+
+    #[test]
+    fn a_trial_run_shortens_every_training_but_those_that_train_nothing() {
+        let spec = crate::library::find("speech_synthesis").unwrap();
+        let asked = given(&Place { max_steps: Some(20), overfit_batch: true, ..Place::default() }).unwrap();
+        let updates = |spec: &Spec, name: &str| {
+            let stage = spec.stages.iter().find(|stage| stage.name.value == name).unwrap();
+            let of = |key: &str| stage.params.iter().find(|(own, _)| own.value == key).map(|(_, term)| term.value.to_json());
+            (of("max_steps"), of("epochs"), of("overfit_batch"))
+        };
+        let mut short = spec.clone();
+        assert!(apply(&mut short, &registry(Path::new("sure-neural")), &asked, false).unwrap().is_empty());
+        let (voice, ..) = updates(&short, "voice");
+        assert_eq!(voice.as_ref().map(|voice| (&voice["zero"], &voice["default"]["tiny"])), Some((&0.into(), &20.into())));
+        let (Some(base), None, Some(Value::Bool(true))) = updates(&short, "base") else { panic!("a base is trained") };
+        assert_eq!((&base["tiny"], &base["default"]), (&20.into(), &20.into()));
+        assert_eq!(updates(&short, "words"), updates(&spec, "words"), "a judge counts epochs");
+
+        let mut none = pipeline::spec::parse("w.toml", &FILE.replace("peft.train", "score.task")).unwrap();
+        let error = apply(&mut none, &registry(Path::new("sure-neural")), &asked, false).unwrap_err();
+        assert!(error.to_string().contains("no stage of this workflow trains so"), "{error}");
     }
 
     #[test]

@@ -216,7 +216,8 @@ fn training_sees_few_shapes_where_padding_is_told_from_sound() {
     let _turn = take_turn();
     let folder = encoder(ConvNorm::Layer, 1);
     let config = EncoderConfig::read(folder.path()).unwrap();
-    let mut model = Model::new(folder.path(), &lora(), &HeadSpec::Ctc { dropout: 0.0, layer_sum: false }, 5, 7, Device::Cpu).unwrap();
+    let mut model =
+        Model::new(folder.path(), &lora(), &HeadSpec::Ctc { dropout: 0.0, layer_sum: false }, 5, 7, Device::Cpu).unwrap();
     let frames = |model: &Model, samples: i64, mode| {
         let audio = Tensor::randn([2, samples], (Kind::Float, Device::Cpu));
         model.forward(&Batch { audio, num_samples: vec![samples, 900], labels: None }, mode).unwrap().size()[1]

@@ -92,7 +92,7 @@ impl Corpus {
         let shards = ShardReader::open(&paths).map_err(StageError::failed)?;
         let rows: BTreeMap<&str, usize> = shards.rows().iter().enumerate().map(|(at, row)| (row.id.as_str(), at)).collect();
         let mut found = Vec::new();
-        let (mut rejected, mut unvoiced, mut guessed) = (Vec::new(), Vec::new(), BTreeMap::new());
+        let (mut rejected, mut unvoiced, mut guessed, mut unread) = (Vec::new(), Vec::new(), BTreeMap::new(), BTreeSet::new());
         let mut kind: Option<(MelSpectrogram, Energy)> = None;
         for path in paths {
             let reader = StreamReader::open(path).map_err(StageError::failed)?;
@@ -141,6 +141,7 @@ impl Corpus {
                 if f0.iter().all(|&hz| hz <= 0.0) {
                     unvoiced.push(row.id.clone());
                 }
+                unread.extend(pronounced.unread);
                 guessed.extend(pronounced.guessed.into_iter().map(|(word, phones)| (word, phones.join(" "))));
                 let (id, text, num_samples) = (row.id.clone(), text.to_owned(), row.num_samples);
                 let at = rows[row.id.as_str()];
@@ -174,12 +175,21 @@ impl Corpus {
                 first.reason
             ));
         }
-        if let Some(first) = unvoiced.first() {
+        if unvoiced.len() == found.len() {
+            job.progress.note(&format!(
+                "warning: {split}: none of {} utterances has a voiced frame, so there is no pitch to learn: are they speech?",
+                found.len()
+            ));
+        } else if let Some(first) = unvoiced.first() {
             job.progress.note(&format!("{split}: {} utterances without a voiced frame; the first: `{first}`", unvoiced.len()));
         }
         if let Some((word, phones)) = guessed.iter().next() {
             let count = guessed.len();
             job.progress.note(&format!("{split}: {count} words are not in the dictionary; `{word}` is read as {phones}"));
+        }
+        if !unread.is_empty() {
+            let shown: Vec<String> = unread.iter().map(|c| format!("`{c}`")).collect();
+            job.progress.note(&format!("{split}: characters without a reading are left out of texts: {}", shown.join(", ")));
         }
         let sample_rate = mel.sample_rate;
         Ok(Self { shards, utterances: found, rejected, unvoiced, guessed, mel, energy, sample_rate })
