@@ -35,7 +35,8 @@ use read::{Alignment, Clips, Features};
 pub struct ReportListen {
     /// Title of the page.
     pub title: String,
-    /// Axis of the matrix whose values are the columns; without it, those of the axis `anchor`. Default `method`.
+    /// Axis of the matrix whose values are the columns; without it, those of the axis `anchor`. Default `method`. Of several seeds the first is
+    /// heard, unless this is `seed`.
     #[serde(default = "method")]
     pub axis: String,
     /// Columns of the inputs of each slot that have no value of the axis, in their order: recordings, say, that all methods share.
@@ -59,6 +60,9 @@ fn two() -> u32 {
 fn six() -> u32 {
     6
 }
+
+/// Axis of the repetitions of a training.
+const SEED: &str = "seed";
 
 /// Columns that come first, in this order.
 const FIRST: [&str; 5] = ["real", "copy", "vocoded", "twin", "zero"];
@@ -180,6 +184,10 @@ struct Column {
 /// Errors: inputs that cannot be read, [`ListenError`]; files that cannot be written.
 pub fn run(params: &ReportListen, job: &Job) -> Result<(), StageError> {
     let columns = columns(params, job)?;
+    let mut seeds = seeds(params, job, "clips");
+    if let Some(first) = seeds.next().filter(|first| seeds.any(|seed| seed != *first)) {
+        job.progress.note(&format!("of several seeds, {first} is heard"));
+    }
     for folder in ["clips", "pictures"] {
         let path = job.out.join(folder);
         fs::create_dir_all(&path).map_err(StageError::io("create", &path))?;
@@ -211,7 +219,13 @@ pub fn run(params: &ReportListen, job: &Job) -> Result<(), StageError> {
     write(&job.out.join("index.html"), template::render(include_str!("listen.html"), &page).as_bytes())
 }
 
-/// Inputs of a slot with their columns, in order.
+/// Seeds of the inputs of a slot, in order, where they make no columns.
+fn seeds<'a>(params: &ReportListen, job: &'a Job, slot: &str) -> impl Iterator<Item = &'a String> {
+    let repeats = params.axis != SEED;
+    job.inputs.many(slot).iter().filter_map(|input| input.point.get(SEED)).filter(move |_| repeats)
+}
+
+/// Inputs of a slot with their columns, in order. Of several seeds the first is heard.
 fn by_value<'a>(params: &ReportListen, job: &'a Job, slot: &'static str) -> Result<Vec<(String, &'a Input)>, StageError> {
     let mut others = params.others.iter();
     let column = |input: &'a Input| {
@@ -222,7 +236,9 @@ fn by_value<'a>(params: &ReportListen, job: &'a Job, slot: &'static str) -> Resu
         })?;
         Ok((value, input))
     };
-    job.inputs.many(slot).iter().map(column).collect()
+    let (inputs, first) = (job.inputs.many(slot), seeds(params, job, slot).next());
+    let is_heard = |input: &&Input| first.is_none() || input.point.get(SEED).is_none_or(|seed| Some(seed) == first);
+    inputs.iter().filter(is_heard).map(column).collect()
 }
 
 /// The same where a column has one input.

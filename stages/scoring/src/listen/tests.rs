@@ -156,6 +156,25 @@ fn a_row_has_the_same_text_in_every_voice() {
 }
 
 #[test]
+fn of_several_seeds_one_is_heard() {
+    let folder = tempfile::tempdir().unwrap();
+    column(&folder.path().join("first"), &["a"], true);
+    column(&folder.path().join("second"), &["a"], true);
+    let mut job = job(folder.path(), &[("first", Some("lora")), ("second", Some("lora"))]);
+    for inputs in job.inputs.0.values_mut() {
+        for (input, seed) in inputs.iter_mut().zip(["1", "2"]) {
+            input.point.insert("seed".to_owned(), seed.to_owned());
+        }
+    }
+    run(&params(1), &job).unwrap();
+    let page = fs::read_to_string(job.out.join("index.html")).unwrap();
+    assert_eq!(page.matches("<th>lora</th>").count(), 1, "{page}");
+    run(&ReportListen { axis: "seed".to_owned(), ..params(1) }, &job).unwrap();
+    let page = fs::read_to_string(job.out.join("index.html")).unwrap();
+    assert!(page.contains("<th>1</th><th>2</th>"), "{page}");
+}
+
+#[test]
 fn a_voice_without_a_text_has_an_empty_cell() {
     let folder = tempfile::tempdir().unwrap();
     column(&folder.path().join("some"), &["a"], true);
