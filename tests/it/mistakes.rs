@@ -274,3 +274,16 @@ fn a_cell_that_needs_another_corpus_is_left_out_with_it_and_other_tasks_do_not_c
     let none = project.sure(&["plan", "benchmark", "--set", "task=speech_synthesis", "--corpus", "libritts=corpus"]);
     assert!(none.code == Some(1) && none.err.contains("corpora.vctk"), "{}", none.err);
 }
+
+#[test]
+fn speech_that_cannot_be_made_is_refused_before_a_voice_is_looked_for() {
+    let project = Project::new();
+    let say = |arguments: &[&str], texts: &[&str]| {
+        fails_at(&project, &[&["say", "--voice", "nowhere", "a text"], arguments].concat(), texts);
+    };
+    say(&["-o", "a.mp3"], &["`a.mp3`", "name a file that ends in `.wav`"]);
+    say(&["-o", "-"], &["`-`", "name a file that ends in `.wav`"]);
+    say(&["-o", "a.wav", "--pace", "nan"], &["--pace: must be between 0.1 and 10"]);
+    say(&["-o", "a.wav", "--pitch", "30"], &["--pitch: must be between -24 and 24 semitones"]);
+    say(&["-o", "a.wav", "--griffin-lim", "0"], &["--griffin-lim"]);
+}

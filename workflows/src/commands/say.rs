@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::{Args, value_parser};
+use neural_spec::VoiceControls;
 use pipeline::mistake::suggest;
 use serde_json::json;
 
@@ -29,14 +30,14 @@ pub(crate) struct SayArgs {
     /// Who speaks; not needed for a voice of one speaker
     #[arg(long, value_name = "NAME")]
     speaker: Option<String>,
-    /// The WAV file to write
+    /// The WAV file to write; its name ends in `.wav`
     #[arg(short, long, value_name = "FILE")]
     out: PathBuf,
     /// A vocoder, likewise [default: Griffin-Lim, without training]
     #[arg(long, value_name = "NODE|FOLDER")]
     vocoder: Option<String>,
     /// Iterations of Griffin-Lim
-    #[arg(long, value_name = "N", default_value_t = 60)]
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = value_parser!(u32).range(1..))]
     griffin_lim: u32,
     /// Factor of all durations: 1.2 is slower, 0.8 faster
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
@@ -57,6 +58,17 @@ pub(crate) fn say(args: &SayArgs) -> Result<ExitCode> {
         (None, Some(file)) => std::fs::read_to_string(file).with_context(|| format!("cannot read `{}`", file.display()))?,
         (None, None) => String::new(),
     };
+    if !args.out.extension().is_some_and(|end| end.eq_ignore_ascii_case("wav")) {
+        let message = format!("`{}`: speech is written as WAV alone", args.out.display());
+        return Err(problem(message, "name a file that ends in `.wav`"));
+    }
+    let controls = VoiceControls { pace: args.pace, pitch: args.pitch, energy: args.energy };
+    if let Some((name, mistake)) = controls.check().into_iter().next() {
+        return Err(problem(
+            format!("--{}: {mistake}", name.trim_start_matches("controls.")),
+            "`sure say --help` says what it does",
+        ));
+    }
     let settings = Settings::load(&args.place.machine, &args.place.corpus)?;
     let voice = folder(&args.voice, &args.place, "voice/config.json")?;
     let vocoder = args.vocoder.as_deref().map(|vocoder| folder(vocoder, &args.place, "config.json")).transpose()?;
@@ -67,7 +79,7 @@ pub(crate) fn say(args: &SayArgs) -> Result<ExitCode> {
         "out": args.out,
         "vocoder": vocoder,
         "griffin_lim": args.griffin_lim,
-        "controls": {"pace": args.pace, "pitch": args.pitch, "energy": args.energy},
+        "controls": controls,
     });
     let status = Command::new(&settings.worker).arg("say").arg(request.to_string()).status().map_err(|error| {
         let message = format!("cannot start the worker `{}`: {error}", settings.worker.display());
