@@ -212,23 +212,28 @@ fn padding_changes_nothing_in_the_layer_style() {
 }
 
 #[test]
-fn training_sees_few_shapes_where_padding_is_told_from_sound() {
+fn training_sees_few_shapes_where_padding_changes_nothing() {
     let _turn = take_turn();
-    let folder = encoder(ConvNorm::Layer, 1);
-    let config = EncoderConfig::read(folder.path()).unwrap();
-    let mut model =
-        Model::new(folder.path(), &lora(), &HeadSpec::Ctc { dropout: 0.0, layer_sum: false }, 5, 7, Device::Cpu).unwrap();
-    let frames = |model: &Model, samples: i64, mode| {
-        let audio = Tensor::randn([2, samples], (Kind::Float, Device::Cpu));
-        model.forward(&Batch { audio, num_samples: vec![samples, 900], labels: None }, mode).unwrap().size()[1]
-    };
-    let training = Mode::Train { seed: 1 };
-    for (samples, padded) in [(3_201, 4_000), (3_999, 4_000), (4_000, 4_000), (4_001, 4_800)] {
-        model.use_attention_mask(true);
-        assert_eq!(frames(&model, samples, training), config.num_frames(padded), "{samples}");
-        assert_eq!(frames(&model, samples, Mode::Eval), config.num_frames(samples), "{samples}");
-        model.use_attention_mask(false);
-        assert_eq!(frames(&model, samples, training), config.num_frames(samples), "{samples}, padding not told");
+    let masked = |masked| Method::ConvAdapter(neural_spec::ConvAdapter { masked, ..Default::default() });
+    for (method, norm, told, pads) in [
+        (lora(), ConvNorm::Layer, true, true),
+        (masked(true), ConvNorm::Layer, true, true),
+        (masked(false), ConvNorm::Layer, true, false),
+        (lora(), ConvNorm::Layer, false, false),
+        (lora(), ConvNorm::Group, true, false),
+    ] {
+        let folder = encoder(norm, 1);
+        let mut model = model(folder.path(), &method);
+        model.use_attention_mask(told);
+        for (samples, whole) in [(201, 800), (799, 800), (800, 800), (801, 1_600)] {
+            let audio = Tensor::randn([2, samples], (Kind::Float, Device::Cpu));
+            let _ = audio.get(1).narrow(0, 150, samples - 150).zero_();
+            let batch = Batch { audio, num_samples: vec![samples, 150], labels: None };
+            let padded = model.pad_to_parts(&batch).unwrap();
+            assert_eq!(padded.audio.size()[1], if pads { whole } else { samples }, "{method:?} {norm:?} {told}");
+            let error = (model.forward(&batch, Mode::Eval).unwrap() - model.forward(&padded, Mode::Eval).unwrap()).abs().max();
+            assert!(error.double_value(&[]) < 1e-6, "{method:?}: {error:?}");
+        }
     }
 }
 

@@ -414,11 +414,6 @@ impl Model {
         };
         let tells = features || single || self.preprocessor.return_attention_mask;
         let num_samples = tells.then_some(batch.num_samples.as_slice());
-        let audio = match mode {
-            Mode::Train { .. } if features => self.pad_to_parts(&audio, batch.num_samples.iter().copied().max().unwrap_or(0))?,
-            Mode::Train { .. } if tells && !normed_over_time => self.pad_to_parts(&audio, samples)?,
-            _ => audio,
-        };
         let mut states = Vec::new();
         let mut last_layer = None;
         let mut keep = |point: Point, tensor: &Tensor| match point {
@@ -435,16 +430,26 @@ impl Model {
         Ok(self.head.forward(&states, output.frames.as_ref(), &pass)?)
     }
 
-    /// Pads a batch, the longest of which has so many samples, to a whole number of [`PARTS_PER_SEC`].
-    fn pad_to_parts(&self, audio: &Tensor, longest: i64) -> Result<Tensor, TchError> {
+    /// A batch on the model's device, padded to a whole number of [`PARTS_PER_SEC`] where that changes no value of what is sound.
+    ///
+    /// Errors: libtorch's, out of memory.
+    pub fn pad_to_parts(&self, batch: &Batch) -> Result<Batch, TchError> {
+        // From pinned memory the copy is only ordered here, before what is computed of it.
+        let audio = batch.audio.f_to_device_(self.device, batch.audio.kind(), true, false)?;
+        let size = audio.size();
+        let num_samples = &batch.num_samples;
+        let (features, config) = (size.len() == 3, &self.config);
+        let longest = if features { num_samples.iter().copied().max().unwrap_or(0) } else { size[1] };
         let part = i64::from(self.preprocessor.sampling_rate) / PARTS_PER_SEC;
         let length = longest + (-longest).rem_euclid(part);
-        let length = self.config.max_samples().map_or(length, |most| length.min(most));
-        let size = audio.size();
-        let (length, frame) =
-            if size.len() == 3 { (self.config.num_input_frames(length), &[0, 0][..]) } else { (length, &[][..]) };
-        let missing = (length - size[1]).max(0);
-        audio.f_constant_pad_nd([frame, &[0, missing]].concat())
+        let length = config.max_samples().map_or(length, |most| length.min(most));
+        let (length, frame) = if features { (config.num_input_frames(length), &[0, 0][..]) } else { (length, &[][..]) };
+        let told = features || (self.preprocessor.return_attention_mask && config.feat_extract_norm == FeatureNorm::Layer);
+        // Narrow convolutions over positions and ConvAdapter's unless masked let sound see how much padding there is.
+        let unseen = config.conv_pos_kernel_size.is_none() && !matches!(&self.method, Method::ConvAdapter(conv) if !conv.masked);
+        let missing = if told && unseen { (length - size[1]).max(0) } else { 0 };
+        let audio = audio.f_constant_pad_nd([frame, &[0, missing]].concat())?;
+        Ok(Batch { audio, num_samples: num_samples.clone(), labels: batch.labels.as_ref().map(Tensor::shallow_clone) })
     }
 
     /// Lets training keep no activations of the encoder's layers, see [`Encoder::recompute_layers`].

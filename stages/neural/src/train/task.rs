@@ -97,7 +97,7 @@ impl Replica for TaskReplica {
 }
 
 fn loss(model: &Model, batch: &Prepared, seed: u64) -> Result<Tensor, ModelError> {
-    let output = model.outputs(&batch.batch, Mode::Train { seed })?;
+    let output = model.outputs(&model.pad_to_parts(&batch.batch)?, Mode::Train { seed })?;
     Ok(model.head().losses(&output, &batch.targets)?.f_sum(Kind::Float)?)
 }
 

@@ -166,6 +166,15 @@ impl Corpus {
             let reason = rejected.first().map_or_else(|| "it is empty".to_owned(), |one| format!("`{}`: {}", one.id, one.reason));
             return Err(TtsError::Nothing { split, reason }.into());
         };
+        let sample_rate = mel.sample_rate;
+        let read = Self { shards, utterances: found, rejected, unvoiced, guessed, mel, energy, sample_rate };
+        read.note_oddities(split, &unread, job);
+        Ok(read)
+    }
+
+    /// Tells which utterances are left out, and what is odd about the others.
+    fn note_oddities(&self, split: &str, unread: &BTreeSet<char>, job: &Job) {
+        let Self { utterances: found, rejected, unvoiced, guessed, .. } = self;
         if let Some(first) = rejected.first() {
             let all = rejected.len() + found.len();
             job.progress.note(&format!(
@@ -191,8 +200,6 @@ impl Corpus {
             let shown: Vec<String> = unread.iter().map(|c| format!("`{c}`")).collect();
             job.progress.note(&format!("{split}: characters without a reading are left out of texts: {}", shown.join(", ")));
         }
-        let sample_rate = mel.sample_rate;
-        Ok(Self { shards, utterances: found, rejected, unvoiced, guessed, mel, energy, sample_rate })
     }
 
     /// Names of its speakers, sorted.
