@@ -430,7 +430,7 @@ impl Model {
         Ok(self.head.forward(&states, output.frames.as_ref(), &pass)?)
     }
 
-    /// A batch on the model's device, padded to a whole number of [`PARTS_PER_SEC`] where that changes no value of what is sound.
+    /// A batch on the model's device, padded to whole parts of a second where that changes no value of what is sound.
     ///
     /// Errors: libtorch's, out of memory.
     pub fn pad_to_parts(&self, batch: &Batch) -> Result<Batch, TchError> {
