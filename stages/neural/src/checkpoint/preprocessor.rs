@@ -43,19 +43,28 @@ impl Preprocessor {
     ///
     /// Errors: a file that is not such a file, or asks for another rate than 16 kHz.
     pub fn read(folder: &Path, config: &EncoderConfig) -> Result<Self, CheckpointError> {
+        /// The file that version 5 of transformers writes. Earlier versions wrote one of this name without the extractor.
+        #[derive(Deserialize)]
+        struct Processor<E> {
+            feature_extractor: E,
+        }
         let (mut path, whole) = (folder.join(PREPROCESSOR), folder.join(PROCESSOR));
-        let mut read: Self = if path.exists() {
-            read_json(&path)?
-        } else if whole.exists() {
-            /// The file that version 5 of transformers writes instead.
-            #[derive(Deserialize)]
-            struct Processor {
-                feature_extractor: Preprocessor,
+        let mut read: Self = match (path.exists(), whole.exists()) {
+            (false, false) => return Ok(Self::usual_of(config)),
+            (false, true) => {
+                path = whole;
+                read_json::<Processor<Self>>(&path)?.feature_extractor
             }
-            path = whole;
-            read_json::<Processor>(&path)?.feature_extractor
-        } else {
-            return Ok(Self::usual_of(config));
+            (true, false) => read_json(&path)?,
+            (true, true) => {
+                let read: Self = read_json(&path)?;
+                let other = read_json::<Processor<Option<Self>>>(&whole)?.feature_extractor;
+                let mistakes = other.map(|other| read.contradictions(&other)).unwrap_or_default();
+                if !mistakes.is_empty() {
+                    return Err(CheckpointError::Config { path: whole, mistakes });
+                }
+                read
+            }
         };
         read.frames = config.frames;
         if read.frames.is_some() {
@@ -63,6 +72,21 @@ impl Preprocessor {
         }
         let mistakes = read.mistakes();
         if mistakes.is_empty() { Ok(read) } else { Err(CheckpointError::Config { path, mistakes }) }
+    }
+
+    /// Settings that another file states differently.
+    fn contradictions(&self, other: &Self) -> Vec<String> {
+        let of = |read: &Self| {
+            let settings: [(_, Value); 3] = [
+                ("do_normalize", read.do_normalize.into()),
+                ("return_attention_mask", read.return_attention_mask.into()),
+                ("sampling_rate", read.sampling_rate.into()),
+            ];
+            settings
+        };
+        let differs =
+            |((name, own), (_, other))| (own != other).then(|| format!("{name} is {other}, and {own} in {PREPROCESSOR}"));
+        of(self).into_iter().zip(of(other)).filter_map(differs).collect()
     }
 
     /// Settings that are not supported.
@@ -166,6 +190,24 @@ mod tests {
         std::fs::write(folder.path().join(PROCESSOR), text).unwrap();
         let read = Preprocessor::read(folder.path(), &EncoderConfig::default()).unwrap();
         assert!(!read.do_normalize && read.return_attention_mask);
+    }
+
+    #[test]
+    fn two_files_that_contradict_each_other_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        let read = || Preprocessor::read(folder.path(), &EncoderConfig::default());
+        write(PREPROCESSOR, r#"{"do_normalize":true,"return_attention_mask":false,"sampling_rate":16000}"#);
+        write(PROCESSOR, r#"{"processor_class":"Wav2Vec2Processor"}"#);
+        assert!(read().unwrap().do_normalize, "it says nothing of the extractor");
+        write(PROCESSOR, r#"{"feature_extractor":{"do_normalize":true,"return_attention_mask":false,"sampling_rate":16000}}"#);
+        assert!(read().unwrap().do_normalize);
+        write(PROCESSOR, r#"{"feature_extractor":{"do_normalize":false,"return_attention_mask":true,"sampling_rate":16000}}"#);
+        let error = read().unwrap_err().to_string();
+        assert!(error.contains("processor_config.json"), "{error}");
+        for part in ["do_normalize is false, and true in preprocessor_config.json", "return_attention_mask is true, and false"] {
+            assert!(error.contains(part), "{part} is not in {error}");
+        }
     }
 
     #[test]
