@@ -111,3 +111,17 @@ fn results_errors_and_comparisons_follow_a_run() {
         assert_eq!(line, None, "{differ}");
     }
 }
+
+#[test]
+fn a_failed_seed_leaves_a_way_to_the_table_of_the_others() {
+    let project = Project::new();
+    let by_seed = "learning_rate = { by = \"seed\", \"2\" = 1e30, default = 2e-3 }";
+    project.replace("tiny.toml", "learning_rate = { by = \"method\", finetune = 1.5e-3, lora = 2e-3 }", by_seed);
+    let run = ["run", "./tiny.toml", "-q", "-k", "--set", "method=lora", "--set", "train.max_steps=6", "--set"];
+    let failed = project.sure(&[&run[..], &["seed=1,2,3"]].concat());
+    assert_eq!(failed.code, Some(1), "{failed:?}");
+    assert!(failed.err.contains(",seed=2]: step"), "{}", failed.err);
+    assert!(failed.err.contains("hint: `--set seed=1,3` leaves the seeds that failed out"), "{}", failed.err);
+    let others = project.sure(&[&run[..], &["seed=1,3"]].concat());
+    assert!(others.ok, "{others:?}");
+}

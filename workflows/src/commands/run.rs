@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use neural_spec::Train;
 use pipeline::event::Progress;
+use pipeline::graph::Node;
 use pipeline::plan_cache::{self, UpToDate};
 use pipeline::run::{Options, Summary};
 use pipeline::source::RecentScans;
@@ -126,6 +127,9 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
         if let Some(limit) = args.time_limit.filter(|_| summary.stopped) {
             say!("stopped: the time limit of {} is over; run it again to continue", duration(limit.as_secs_f64()));
         }
+        if let Some(seeds) = other_seeds(&opening, &summary) {
+            say!("  hint: `--set seed={seeds}` leaves the seeds that failed out, and makes the table of the others");
+        }
         return Ok(if summary.stopped { ExitCode::from(STOPPED) } else { ExitCode::FAILURE });
     }
     if !options.only.is_empty() {
@@ -164,6 +168,23 @@ fn report_left_out(args: &RunArgs, left_out: &LeftOut) -> Option<ExitCode> {
     say!("warning: {text}");
     say!("  hint: add `NAME = \"FOLDER\"` to `[corpora]` in sure.toml, or give --allow-missing");
     Some(ExitCode::FAILURE)
+}
+
+/// Seeds without a failed node, where some have one and no other node failed.
+fn other_seeds(opening: &Opening, summary: &Summary) -> Option<String> {
+    let workflow = &opening.workflow;
+    let failed: HashSet<&str> = summary.failed.iter().map(|(node, _)| node.as_str()).collect();
+    let nodes = || workflow.order.iter().map(|&index| &workflow.graph[index]);
+    let seed = |node: &&Node| node.point.get("seed").map(str::to_owned);
+    let poor: HashSet<String> =
+        nodes().filter(|node| failed.contains(&*node.id)).map(|node| seed(&node)).collect::<Option<_>>()?;
+    let mut others: Vec<String> = Vec::new();
+    for seed in nodes().filter_map(|node| seed(&node)) {
+        if !poor.contains(&seed) && !others.contains(&seed) {
+            others.push(seed);
+        }
+    }
+    (!poor.is_empty() && !others.is_empty()).then(|| others.join(","))
 }
 
 /// True if a training ran and was not reused.
