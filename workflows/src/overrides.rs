@@ -1,8 +1,9 @@
 //! Parameters set on the command line: `--set train.max_steps=20`, and the options that are short for it.
 //!
 //! A name with a dot is a parameter of a stage, or of every stage of a kind (`peft.train.max_steps`) or of every training
-//! (`*.train.max_steps`), or a part of a parameter (`train.method.rank`). Its value replaces the one in the file at every point of the matrix. Several values make a line of the
-//! matrix: `train.learning_rate=1e-3,3e-3` trains at both rates. A name without a dot is a setting or a line of the matrix.
+//! (`*.train.max_steps`), or a part of a parameter (`train.method.rank`). Its value replaces the one in the file at every point of the
+//! matrix. Several values make a line of the matrix: `train.learning_rate=1e-3,3e-3` trains at both rates. A name without a dot is a
+//! setting or a line of the matrix.
 
 use std::collections::BTreeMap;
 
@@ -130,11 +131,11 @@ pub(crate) fn apply(spec: &mut Spec, registry: &Registry, set: &Set, large: bool
             EVERY_TRAINING => trains_with(registry, &stage.run.value, path[0]),
             front => stage.name.value == front || stage.run.value == front,
         };
+        let limits_updates = front == EVERY_TRAINING && parameter == UPDATES;
         let mut found = false;
         for stage in spec.stages.iter_mut().filter(|stage| is_meant(stage)) {
             found = true;
-            let before =
-                stage.params.iter().find(|(key, _)| front == EVERY_TRAINING && key.value == UPDATES && parameter == UPDATES);
+            let before = stage.params.iter().find(|(key, _)| limits_updates && key.value == UPDATES);
             let value = match (before, &value) {
                 (Some((_, before)), Some(value)) => Some(all_but_zero(&before.value, value)),
                 _ => value.clone(),

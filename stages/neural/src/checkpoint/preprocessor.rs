@@ -76,17 +76,13 @@ impl Preprocessor {
 
     /// Settings that another file states differently.
     fn contradictions(&self, other: &Self) -> Vec<String> {
-        let of = |read: &Self| {
-            let settings: [(_, Value); 3] = [
-                ("do_normalize", read.do_normalize.into()),
-                ("return_attention_mask", read.return_attention_mask.into()),
-                ("sampling_rate", read.sampling_rate.into()),
-            ];
-            settings
-        };
-        let differs =
-            |((name, own), (_, other))| (own != other).then(|| format!("{name} is {other}, and {own} in {PREPROCESSOR}"));
-        of(self).into_iter().zip(of(other)).filter_map(differs).collect()
+        let settings: [(_, Value, Value); 3] = [
+            ("do_normalize", self.do_normalize.into(), other.do_normalize.into()),
+            ("return_attention_mask", self.return_attention_mask.into(), other.return_attention_mask.into()),
+            ("sampling_rate", self.sampling_rate.into(), other.sampling_rate.into()),
+        ];
+        let differing = settings.into_iter().filter(|(_, own, other)| own != other);
+        differing.map(|(name, own, other)| format!("{name} is {other}, and {own} in {PREPROCESSOR}")).collect()
     }
 
     /// Settings that are not supported.

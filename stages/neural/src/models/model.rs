@@ -26,8 +26,8 @@ use crate::peft::files::{self, Origin};
 use crate::peft::origin::{BaseReference, Certainty};
 use crate::peft::{Adapters, is_outside};
 
-/// Parts of a second. In training, a batch is padded to a whole number of them where the encoder is told what is padding. So the shapes of batches
-/// repeat: libtorch compiles kernels for each new one, which took a quarter of the time of small trainings on a CPU.
+/// The length of a batch in training is a whole number of such parts of a second, see [`Model::pad_to_parts`]. So the shapes of batches repeat:
+/// libtorch compiles kernels for each new shape, which took a quarter of the time of small trainings on a CPU.
 const PARTS_PER_SEC: i64 = 20;
 
 /// Some utterances, padded to one length.
@@ -444,12 +444,21 @@ impl Model {
         let length = longest + (-longest).rem_euclid(part);
         let length = config.max_samples().map_or(length, |most| length.min(most));
         let (length, frame) = if features { (config.num_input_frames(length), &[0, 0][..]) } else { (length, &[][..]) };
-        let told = features || (self.preprocessor.return_attention_mask && config.feat_extract_norm == FeatureNorm::Layer);
-        // Narrow convolutions over positions and ConvAdapter's unless masked let sound see how much padding there is.
-        let unseen = config.conv_pos_kernel_size.is_none() && !matches!(&self.method, Method::ConvAdapter(conv) if !conv.masked);
-        let missing = if told && unseen { (length - size[1]).max(0) } else { 0 };
-        let audio = audio.f_constant_pad_nd([frame, &[0, missing]].concat())?;
+        let missing = length - size[1];
+        let audio = if missing > 0 && self.ignores_padding(features) {
+            audio.f_constant_pad_nd([frame, &[0, missing]].concat())?
+        } else {
+            audio
+        };
         Ok(Batch { audio, num_samples: num_samples.clone(), labels: batch.labels.as_ref().map(Tensor::shallow_clone) })
+    }
+
+    /// True if nothing that is computed of sound in training depends on how much padding comes after it.
+    fn ignores_padding(&self, features: bool) -> bool {
+        let config = &self.config;
+        let told = features || (self.preprocessor.return_attention_mask && config.feat_extract_norm == FeatureNorm::Layer);
+        let narrow_positions = config.conv_pos_kernel_size.is_some();
+        told && !narrow_positions && !matches!(&self.method, Method::ConvAdapter(conv) if !conv.masked)
     }
 
     /// Lets training keep no activations of the encoder's layers, see [`Encoder::recompute_layers`].

@@ -5,7 +5,7 @@
 //! micro batches and their parts, as on one device.
 //!
 //! Standard input of such a process ([`super::device_process`]) is a socket to the training. When it closes, the process exits at once,
-//! whatever it computes; and the training fails when the process has ended. So neither runs longer than the other, however it ends.
+//! whatever it computes. When the process ends, the training fails. So neither outlives the other.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;

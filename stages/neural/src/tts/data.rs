@@ -92,7 +92,7 @@ impl Corpus {
         let shards = ShardReader::open(&paths).map_err(StageError::failed)?;
         let rows: BTreeMap<&str, usize> = shards.rows().iter().enumerate().map(|(at, row)| (row.id.as_str(), at)).collect();
         let mut found = Vec::new();
-        let (mut rejected, mut unvoiced, mut guessed, mut unread) = (Vec::new(), Vec::new(), BTreeMap::new(), BTreeSet::new());
+        let (mut rejected, mut unvoiced, mut guessed, mut unread) = (Vec::new(), Vec::new(), BTreeMap::new(), Vec::new());
         let mut kind: Option<(MelSpectrogram, Energy)> = None;
         for path in paths {
             let reader = StreamReader::open(path).map_err(StageError::failed)?;
@@ -173,7 +173,7 @@ impl Corpus {
     }
 
     /// Tells which utterances are left out, and what is odd about the others.
-    fn note_oddities(&self, split: &str, unread: &BTreeSet<char>, job: &Job) {
+    fn note_oddities(&self, split: &str, unread: &[char], job: &Job) {
         let Self { utterances: found, rejected, unvoiced, guessed, .. } = self;
         if let Some(first) = rejected.first() {
             let all = rejected.len() + found.len();
@@ -196,9 +196,8 @@ impl Corpus {
             let count = guessed.len();
             job.progress.note(&format!("{split}: {count} words are not in the dictionary; `{word}` is read as {phones}"));
         }
-        if !unread.is_empty() {
-            let shown: Vec<String> = unread.iter().map(|c| format!("`{c}`")).collect();
-            job.progress.note(&format!("{split}: characters without a reading are left out of texts: {}", shown.join(", ")));
+        if let Some(unread) = without_reading(unread) {
+            job.progress.note(&format!("{split}: {unread}"));
         }
     }
 
@@ -426,6 +425,13 @@ impl Utterance {
             values.drain(..first);
         }
     }
+}
+
+/// Sentence about characters that were left out; none where there are none.
+pub(super) fn without_reading(unread: &[char]) -> Option<String> {
+    let each: BTreeSet<&char> = unread.iter().collect();
+    let shown = each.iter().map(|c| format!("`{c}`")).collect::<Vec<_>>().join(", ");
+    (!each.is_empty()).then(|| format!("characters without a reading are left out: {shown}"))
 }
 
 /// Draws straight lines through the frames without voice (0 Hz), level ones at the ends. Without any voice all stay 0.

@@ -15,7 +15,7 @@ use neural_spec::Synthesise;
 use pipeline::{Job, StageError};
 use serde_json::{Value, json};
 
-use super::data::{speaker_of, text_of};
+use super::data::{speaker_of, text_of, without_reading};
 use super::error::TtsError;
 use super::speak::{Line, Notes, frames, quantised, speak};
 use super::vocoder::{self, Vocoder};
@@ -159,10 +159,8 @@ pub(super) fn report(notes: &Notes, job: &Job) {
         let shown = guessed.into_iter().take(10).collect::<Vec<_>>().join(", ");
         job.progress.note(&format!("{count} words are not in the dictionary, and read {shown}"));
     }
-    let unread: BTreeSet<char> = notes.unread.iter().copied().collect();
-    if !unread.is_empty() {
-        let shown = unread.iter().map(|c| format!("`{c}`")).collect::<Vec<_>>().join(", ");
-        job.progress.note(&format!("characters without a reading are left out: {shown}"));
+    if let Some(unread) = without_reading(&notes.unread) {
+        job.progress.note(&unread);
     }
 }
 
